@@ -1,0 +1,48 @@
+"""curate: from videos and hand-drawn boxes to a detector that someone can trust.
+
+Every command of the command line is a function here, with the same name and arguments::
+
+    import curate
+
+    curate.import_voc("masks", "downloads/face-mask")
+    curate.stats("masks").classes
+
+Attributes load on first use, so that ``import curate`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "CurateError": "curate.errors",
+    "Dataset": "curate.dataset",
+    "Predictions": "curate.dataset",
+    "Store": "curate.store",
+    "import_voc": "curate.steps.importing",
+    "stats": "curate.steps.stats",
+    "merge_classes": "curate.steps.classes",
+    "rename_class": "curate.steps.classes",
+    "drop_class": "curate.steps.classes",
+    "split": "curate.steps.splitting",
+    "log": "curate.steps.history",
+    "diff": "curate.steps.history",
+    "undo": "curate.steps.history",
+    "export_coco": "curate.steps.exporting",
+    "train": "curate.steps.training",
+    "evaluate": "curate.steps.evaluating",
+    "run": "curate.pipeline",
+}
+
+__all__ = ["__version__", *_HOME_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'curate' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,78 @@
+"""Arithmetic on arrays of boxes.
+
+A box is (x0, y0, x1, y1): pixel *edges*, origin at the image's top-left corner, so that a box around the
+whole image is (0, 0, width, height). Arrays are (n, 4) float64. Other layouts exist only at the borders.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Boxes = NDArray[np.float64]
+
+
+def as_boxes(values: ArrayLike) -> Boxes:
+    """Return `values` as an (n, 4) float64 array; an empty sequence becomes (0, 4)."""
+    array = np.asarray(values, dtype=np.float64)
+    return array.reshape(-1, 4)
+
+
+def xywh_to_xyxy(boxes_xywh: ArrayLike) -> Boxes:
+    """COCO's (left, top, width, height) to edges. (n, 4) → (n, 4)."""
+    boxes = as_boxes(boxes_xywh)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def xyxy_to_xywh(boxes_xyxy: ArrayLike) -> Boxes:
+    """Edges to COCO's (left, top, width, height). (n, 4) → (n, 4)."""
+    boxes = as_boxes(boxes_xyxy)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def area(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
+    """Area in pixels. (n, 4) → (n,)."""
+    boxes = as_boxes(boxes_xyxy)
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def shorter_side(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
+    """The shorter of width and height, in pixels. (n, 4) → (n,)."""
+    boxes = as_boxes(boxes_xyxy)
+    return np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+
+
+def clip(boxes_xyxy: ArrayLike, width: ArrayLike, height: ArrayLike) -> Boxes:
+    """Cut boxes at the image's edges. `width` and `height` are one number or one a box. (n, 4) → (n, 4)."""
+    boxes = as_boxes(boxes_xyxy)
+    right, bottom = np.asarray(width, dtype=np.float64), np.asarray(height, dtype=np.float64)
+    return np.stack(
+        [
+            np.clip(boxes[:, 0], 0.0, right),
+            np.clip(boxes[:, 1], 0.0, bottom),
+            np.clip(boxes[:, 2], 0.0, right),
+            np.clip(boxes[:, 3], 0.0, bottom),
+        ],
+        axis=1,
+    )
+
+
+def iou_matrix(a_xyxy: ArrayLike, b_xyxy: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union of every pair. (n, 4), (m, 4) → (n, m); 0 where a union is empty."""
+    a, b = as_boxes(a_xyxy), as_boxes(b_xyxy)
+    shared = _intersection(a, b)
+    union = area(a)[:, None] + area(b)[None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def covered_share(a_xyxy: ArrayLike, b_xyxy: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over the area of `a`: COCO's overlap with a crowd `b`. (n, 4), (m, 4) → (n, m)."""
+    a, b = as_boxes(a_xyxy), as_boxes(b_xyxy)
+    shared = _intersection(a, b)
+    own = area(a)[:, None]
+    return np.divide(shared, own, out=np.zeros_like(shared), where=own > 0)
+
+
+def _intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:
+    low = np.maximum(a[:, None, :2], b[None, :, :2])  # (n, m, 2)
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # (n, m, 2)
+    sides = np.clip(high - low, 0.0, None)
+    return sides[..., 0] * sides[..., 1]

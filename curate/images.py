@@ -1,0 +1,211 @@
+"""One image file: its upright size from the header, its pixels, its content hash.
+
+Sizes and pixels are *upright*: EXIF orientation is applied to both, by one rule for all formats, so that a box
+drawn on what a person sees fits what a detector gets.
+"""
+
+import hashlib
+import io
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+
+_TRANSPOSING = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
+_ORIENTATION_TAG = 0x0112
+# Start-of-frame markers: C0-CF without DHT (C4), JPG (C8) and DAC (CC). ITU-T T.81, table B.1
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What one reading of an image file tells without decoding it.
+
+    Attributes:
+        width: upright width in pixels.
+        height: upright height in pixels.
+        sha256: of the file's bytes, hexadecimal.
+    """
+
+    width: int
+    height: int
+    sha256: str
+
+
+def read_image_facts(path: str | os.PathLike[str]) -> ImageFacts:
+    """Read size and hash of an image file in one pass over its bytes.
+
+    Raises:
+        DataError: the file cannot be read, is no image, or stops before its end.
+    """
+    data = _read_bytes(path)
+    width, height = upright_size(data, place=path)
+    return ImageFacts(width, height, hashlib.sha256(data).hexdigest())
+
+
+def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
+    """Return (width, height) of an encoded image with EXIF orientation applied.
+
+    JPEG and PNG headers are read here, because this runs for every image of an import and is several times faster
+    than a general library; other formats go through Pillow.
+
+    Raises:
+        DataError: no image, a broken header, or (JPEG, PNG) a file that stops before its end.
+    """
+    try:
+        if _is_jpeg(data):
+            width, height, orientation = _scan_jpeg(data)
+        elif _is_png(data):
+            width, height, orientation = _scan_png(data)
+        else:
+            width, height, orientation = _scan_other(data)
+    except (ValueError, struct.error, IndexError) as error:
+        raise DataError(f"not a whole image: {error}", place=place) from error
+    if width <= 0 or height <= 0:
+        raise DataError("the image has no area", place=place, got=f"{width}×{height}")
+    return (height, width) if orientation in _TRANSPOSING else (width, height)
+
+
+def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Decode an image file upright. Returns H×W×3 uint8 RGB.
+
+    Raises:
+        DataError: the file cannot be read or decoded.
+    """
+    data = _read_bytes(path)
+    try:
+        if _is_jpeg(data) or _is_png(data):
+            return _upright(_decode_with_opencv(data), _orientation(data))
+        return _decode_with_pillow(data)
+    except (ValueError, OSError) as error:
+        raise DataError(f"the image cannot be decoded: {error}", place=path) from error
+
+
+def _decode_with_opencv(data: bytes) -> NDArray[np.uint8]:
+    import cv2
+
+    stored = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if stored is None:
+        raise ValueError("it is damaged")
+    return np.asarray(stored, dtype=np.uint8)
+
+
+def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
+    """For formats whose orientation OpenCV treats differently from file type to file type."""
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+
+
+def _is_jpeg(data: bytes) -> bool:
+    return data[:2] == b"\xff\xd8"
+
+
+def _is_png(data: bytes) -> bool:
+    return data[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"the image cannot be read: {error.strerror}", place=path) from error
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo an EXIF orientation (CIPA DC-008, tag 0x0112)."""
+    if orientation in (2, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (4, 5):
+        pixels = pixels[::-1]
+    quarter_turns = {3: 2, 5: -1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
+
+
+def _orientation(data: bytes) -> int:
+    try:
+        return (_scan_jpeg(data) if _is_jpeg(data) else _scan_png(data))[2]
+    except (ValueError, struct.error, IndexError):
+        return 1
+
+
+def _scan_jpeg(data: bytes) -> tuple[int, int, int]:
+    """Walk the marker segments up to the first scan: stored width and height, orientation."""
+    position, size, orientation = 2, None, 1
+    while True:
+        while data[position] != 0xFF:  # bytes between segments are not allowed but harmless
+            position += 1
+        while data[position] == 0xFF:
+            position += 1
+        marker = data[position]
+        position += 1
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # markers without a payload
+            continue
+        if marker == 0xD9:
+            raise ValueError("it ends before its picture data")
+        length = int.from_bytes(data[position : position + 2])
+        if length < 2:
+            raise ValueError("a marker segment has no length")
+        if marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, position + 3)
+            size = width, height
+        elif marker == 0xE1 and data[position + 2 : position + 8] == b"Exif\0\0":
+            orientation = _exif_orientation(data[position + 8 : position + length])
+        elif marker == 0xDA:
+            if size is None:
+                raise ValueError("its picture data come before its size")
+            if data.rfind(b"\xff\xd9", position) < 0:
+                raise ValueError("it is cut off")
+            return *size, orientation
+        position += length
+
+
+def _scan_png(data: bytes) -> tuple[int, int, int]:
+    width, height = struct.unpack_from(">II", data, 16)
+    if data.rfind(b"IEND") < 0:
+        raise ValueError("it is cut off")
+    position, orientation = 8, 1
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"eXIf":
+            orientation = _exif_orientation(data[position + 8 : position + 8 + length])
+        if kind in (b"eXIf", b"IDAT", b"IEND"):
+            break
+        position += length + 12
+    return width, height, orientation
+
+
+def _scan_other(data: bytes) -> tuple[int, int, int]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            turned_already = image.format == "TIFF"  # Pillow reports a TIFF's size upright, others' as stored
+            return *image.size, 1 if turned_already else int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError) as error:
+        raise ValueError("unknown or broken format" if data else "the file is empty") from error
+
+
+def _exif_orientation(tiff: bytes) -> int:
+    """Orientation from the first directory of a TIFF block; 1 (upright) where there is none."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (entries,) = struct.unpack_from(order + "H", tiff, start)
+        for index in range(entries):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * index)
+            if tag == _ORIENTATION_TAG:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass  # a damaged EXIF block says nothing; viewers show such a picture as stored
+    return 1

@@ -1,0 +1,315 @@
+"""Versions of a dataset on disk: load, commit, history, undo. Plain files that any tool can read.
+
+    DATASET/HEAD                     "000002"
+    DATASET/versions/000002.json     what was done, to which version, and which tables hold the result
+    DATASET/tables/boxes-1f3a….parquet
+
+A commit writes tables first, then the version file, and moves HEAD last, each by rename after fsync. Whenever a
+process dies, HEAD names a version that is whole; what the dead one left behind is never read, and swept up by the
+next commit. Version 0 is the empty dataset.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from curate import __version__
+from curate.dataset import TABLES, ClassEntry, Dataset, NextIds
+from curate.errors import StoreError
+
+_LOCK_TIMEOUT_S = 300
+_TEMPORARY = ".tmp"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One entry of the history.
+
+    Attributes:
+        version: its number, from 1.
+        operation: the command that made it.
+        arguments: what the command was given.
+        parent: the version it was made from; 0 is the empty dataset.
+        time: UTC, ISO 8601.
+        tool_version: of curate.
+        classes, aliases, next_ids: as in `Dataset`.
+        counts: {"before": …, "after": …}, each {"images": n, "boxes": n, "classes": {name: n}}.
+        tables: table name → file, relative to the dataset folder.
+    """
+
+    version: int
+    operation: str
+    arguments: Mapping[str, Any]
+    parent: int
+    time: str
+    tool_version: str
+    classes: tuple[ClassEntry, ...]
+    aliases: Mapping[str, int | None]
+    next_ids: NextIds
+    counts: Mapping[str, Any]
+    tables: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"classes": [{"id": entry.id, "name": entry.name} for entry in self.classes]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Version":
+        classes = tuple(ClassEntry(entry["id"], entry["name"]) for entry in document["classes"])
+        return cls(**{**document, "classes": classes, "next_ids": NextIds(**document["next_ids"])})
+
+
+class Store:
+    """A dataset folder."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self._versions = self.root / "versions"
+        self._tables = self.root / "tables"
+
+    def exists(self) -> bool:
+        """Whether the folder holds a dataset."""
+        return (self.root / "HEAD").is_file() or any(self._versions.glob("[0-9]*.json"))
+
+    def head(self) -> int:
+        """The current version; 0 for a dataset without one.
+
+        Raises:
+            StoreError: there is no dataset in the folder.
+        """
+        if not self.exists():
+            raise StoreError(
+                "there is no dataset here",
+                place=self.root,
+                expected="a folder with a file HEAD",
+                remedy="Make one with `curate import-voc DATASET SOURCE`.",
+            )
+        try:
+            number = int((self.root / "HEAD").read_text())
+            if number == 0 or self._version_file(number).is_file():
+                return number
+        except (OSError, ValueError):
+            pass
+        # HEAD itself was lost or cut off: the newest version that can be read is what it named, or would have named
+        newest = self._newest_readable()
+        return newest.version if newest else 0
+
+    def load(self, version: int | None = None) -> Dataset:
+        """Read a version (default: the current one).
+
+        Raises:
+            StoreError: no such version, or a table of it is damaged.
+        """
+        number = self.head() if version is None else version
+        return Dataset(self.root) if number == 0 else self._load(self.read_version(number))
+
+    def read_version(self, number: int) -> Version:
+        """The history entry of one version.
+
+        Raises:
+            StoreError: there is none with that number, or it cannot be read.
+        """
+        path = self._version_file(number)
+        try:
+            return Version.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            known = sorted(int(file.stem) for file in self._versions.glob("[0-9]*.json"))
+            raise StoreError(
+                f"there is no version {number}", place=self.root, expected=f"one of {', '.join(map(str, known)) or 'none yet'}"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"the version file cannot be read: {error}", place=path) from error
+
+    def history(self) -> list[Version]:
+        """The versions that led to the current one, newest first."""
+        entries, number = [], self.head()
+        while number:
+            entries.append(self.read_version(number))
+            number = entries[-1].parent
+        return entries
+
+    def commit(
+        self, operation: str, arguments: Mapping[str, Any], change: Callable[[Dataset], Dataset]
+    ) -> tuple[int, Dataset]:
+        """Apply `change` to the current version and make the result the new one, as a single step.
+
+        `change` runs under the lock on what is current *then*, so that processes that commit at once lose nothing;
+        it must be quick and may run on another version than the caller saw. A change that changes nothing makes no
+        version. The folder is created where it is missing.
+
+        Returns:
+            The number of the version that is current now, and its dataset.
+        """
+        with self._locked():
+            number = self.head() if self.exists() else 0
+            parent = self.read_version(number) if number else None
+            before = self._load(parent) if parent else Dataset(self.root)
+            # ids of versions that were undone stay taken
+            if newest := self._newest_readable():
+                before = before.replace(next_ids=before.next_ids.merged(newest.next_ids))
+            after = change(before)
+            tables = self._write_tables(after, before, parent)
+            if parent and (tables, after.classes, dict(after.aliases)) == (
+                parent.tables,
+                parent.classes,
+                parent.aliases,
+            ):
+                return number, after
+            entry = Version(
+                version=self._last_number() + 1,
+                operation=operation,
+                arguments=json.loads(json.dumps(arguments, default=str)),
+                parent=number,
+                time=datetime.now(UTC).isoformat(timespec="seconds"),
+                tool_version=__version__,
+                classes=after.classes,
+                aliases=dict(after.aliases),
+                next_ids=after.next_ids,
+                counts={"before": _counts(before), "after": _counts(after)},
+                tables=tables,
+            )
+            text = json.dumps(entry.to_json(), indent=1, ensure_ascii=False)
+            _write_durably(self._version_file(entry.version), text.encode())
+            self._set_head(entry.version)
+            return entry.version, after
+
+    def undo(self) -> tuple[int, int]:
+        """Move HEAD to the parent of the current version; deletes nothing.
+
+        Returns:
+            The version that is current now, and the one that was undone.
+
+        Raises:
+            StoreError: nothing is left to undo.
+        """
+        self.head()  # refuses a folder without a dataset before the lock would create one
+        with self._locked():
+            undone = self.head()
+            if undone == 0:
+                raise StoreError("there is nothing to undo", place=self.root, got="the empty version 0")
+            now = self.read_version(undone).parent
+            self._set_head(now)
+            return now, undone
+
+    def check_out(self, version: int) -> None:
+        """Make an earlier (or undone) version the current one; deletes nothing.
+
+        Raises:
+            StoreError: there is no such version.
+        """
+        self.head()
+        with self._locked():
+            if version:
+                self.read_version(version)
+            self._set_head(version)
+
+    # ------------------------------------------------------------------ files
+
+    def _version_file(self, number: int) -> Path:
+        return self._versions / f"{number:06d}.json"
+
+    def _last_number(self) -> int:
+        return max((int(file.stem) for file in self._versions.glob("[0-9]*.json")), default=0)
+
+    def _newest_readable(self) -> Version | None:
+        for file in sorted(self._versions.glob("[0-9]*.json"), reverse=True):
+            try:
+                entry = self.read_version(int(file.stem))
+            except StoreError:
+                continue
+            if all((self.root / table).is_file() for table in entry.tables.values()):
+                return entry
+        return None
+
+    def _load(self, entry: Version) -> Dataset:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        tables = {}
+        for name in TABLES:
+            path = self.root / entry.tables[name]
+            try:
+                tables[name] = parquet.read_table(path).to_pandas()
+            except (OSError, pa.ArrowException) as error:
+                raise StoreError(
+                    f"a table of version {entry.version} cannot be read: {str(error).splitlines()[0]}",
+                    place=path,
+                    remedy=f"`curate undo {self.root}` goes back to version {entry.parent}.",
+                ) from error
+        return Dataset(self.root, entry.classes, **tables, aliases=entry.aliases, next_ids=entry.next_ids)
+
+    def _write_tables(self, after: Dataset, before: Dataset, parent: Version | None) -> dict[str, str]:
+        files = {}
+        for name in TABLES:
+            if parent and getattr(after, name) is getattr(before, name):
+                files[name] = parent.tables[name]
+            else:
+                files[name] = self._write_table(name, getattr(after, name))
+        return files
+
+    def _write_table(self, name: str, table: Any) -> str:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self._tables.mkdir(parents=True, exist_ok=True)
+        temporary = self._tables / f"{name}{_TEMPORARY}"
+        parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary, compression="zstd")
+        with temporary.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:20]
+            os.fsync(file.fileno())
+        final = self._tables / f"{name}-{digest}.parquet"
+        os.replace(temporary, final)
+        _sync_folder(self._tables)
+        return final.relative_to(self.root).as_posix()
+
+    def _set_head(self, number: int) -> None:
+        _write_durably(self.root / "HEAD", f"{number:06d}\n".encode())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.root / ".lock", timeout=_LOCK_TIMEOUT_S):
+                for folder in (self.root, self._versions, self._tables):
+                    for leftover in folder.glob(f"*{_TEMPORARY}"):
+                        leftover.unlink()
+                yield
+        except Timeout as error:
+            raise StoreError(
+                f"another process has been changing this dataset for {_LOCK_TIMEOUT_S} s",
+                place=self.root,
+                remedy="Wait for it, or end it.",
+            ) from error
+        except PermissionError as error:
+            raise StoreError("the dataset cannot be written", place=error.filename or self.root) from error
+
+
+def _counts(dataset: Dataset) -> dict[str, Any]:
+    return {"images": len(dataset.images), "boxes": len(dataset.boxes), "classes": dataset.class_counts()}
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: temporary name, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + _TEMPORARY)
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
