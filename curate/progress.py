@@ -1,0 +1,14 @@
+"""How library code tells that long work moves on, without printing: it calls a function that the caller gave it."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called often and cheaply; the command line draws a bar, a notebook may ignore it."""
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Report that `done` of `total` units of `task` are finished; `note` is shown beside the bar."""
+
+
+def silent(task: str, done: int, total: int, note: str = "") -> None:
+    """Report nothing."""
