@@ -112,11 +112,19 @@ def conform(rows: Any, columns: Mapping[str, tuple[str, Any]], *, place: str = "
         else:
             values = pd.Series([default] * len(table), dtype=dtype, index=table.index)
         try:
-            result[name] = values if str(values.dtype) == dtype else values.astype(dtype)
+            result[name] = _as_type(values, dtype)
         except (ValueError, TypeError) as error:
             raise DataError(f"column {name!r} does not fit its type: {error}", place=place, expected=dtype) from error
     result.update({name: table[name] for name in table.columns if name not in columns})
     return pd.DataFrame(result).reset_index(drop=True)
+
+
+def _as_type(values: pd.Series, dtype: str) -> pd.Series:
+    if str(values.dtype) != dtype:
+        values = values.astype(dtype)
+    if dtype == "category" and values.cat.categories.dtype != "str":  # an all-null column has no text to tell it
+        values = values.cat.set_categories(values.cat.categories.astype("str"))
+    return values
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,117 @@
+"""Merging, renaming and dropping classes. Boxes keep, in `original_class`, what the annotator wrote."""
+
+from collections.abc import Iterable, Mapping
+
+from curate.dataset import ClassEntry, Dataset
+from curate.errors import UsageError
+
+
+def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
+    """Give every box of the source classes to the target class; the sources are classes no longer.
+
+    The names stay as aliases, so that older XML that comes back joins the target.
+
+    Args:
+        dataset: is not changed.
+        sources: names of classes. The target among them is passed over.
+        into: name of the class that takes the boxes.
+
+    Raises:
+        UsageError: a class is not there; nothing to merge.
+    """
+    target = dataset.class_id(into)
+    gone = {dataset.class_id(name): name for name in sources if name != into}
+    if not gone:
+        raise UsageError("nothing to merge", place=into, expected="at least one other class")
+    boxes = dataset.boxes
+    moved = boxes["class_id"].isin(list(gone)).to_numpy()
+    if moved.any():
+        class_ids = boxes["class_id"].to_numpy(copy=True)
+        class_ids[moved] = target
+        boxes = boxes.assign(class_id=class_ids)
+    return dataset.replace(
+        classes=tuple(entry for entry in dataset.classes if entry.id not in gone),
+        boxes=boxes,
+        aliases=_redirect(dataset, gone, target),
+    )
+
+
+def rename(dataset: Dataset, old: str, new: str) -> Dataset:
+    """Change a class's name; its id and boxes stay.
+
+    Raises:
+        UsageError: there is no class `old`, or there is one called `new`.
+    """
+    id_ = dataset.class_id(old)
+    new = new.strip()
+    if new == old:
+        return dataset
+    if any(entry.name == new for entry in dataset.classes):
+        raise UsageError(
+            "there is a class of that name", place=dataset.root, got=repr(new), remedy="merge-classes joins two classes."
+        )
+    classes = tuple(ClassEntry(id_, new) if entry.id == id_ else entry for entry in dataset.classes)
+    aliases = {name: target for name, target in dataset.aliases.items() if name != new} | {old: id_}
+    return dataset.replace(classes=classes, aliases=aliases)
+
+
+def drop(dataset: Dataset, names: Iterable[str]) -> Dataset:
+    """Take out classes with their boxes; the images stay.
+
+    Raises:
+        UsageError: a class is not there.
+    """
+    gone = {dataset.class_id(name): name for name in names}
+    return dataset.replace(
+        classes=tuple(entry for entry in dataset.classes if entry.id not in gone),
+        boxes=dataset.boxes[~dataset.boxes["class_id"].isin(list(gone)).to_numpy()],
+        aliases=_redirect(dataset, gone, None),
+    )
+
+
+def _redirect(dataset: Dataset, gone: Mapping[int, str], target: int | None) -> dict[str, int | None]:
+    """Aliases after some classes went: their names, and what pointed to them, point to the target."""
+    older = {name: target if id_ in gone else id_ for name, id_ in dataset.aliases.items()}
+    return older | dict.fromkeys(gone.values(), target)
+
+
+def parse_merges(document: object, *, place: object = "map") -> dict[str, tuple[str, ...]]:
+    """Read merges: `target: [source, …]`, or one `source: target` a line.
+
+    Returns:
+        Target → sources.
+
+    Raises:
+        UsageError: the document is neither.
+    """
+    merges: dict[str, tuple[str, ...]] = {}
+    for key, value in _mapping(document, place).items():
+        if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+            merges[key] = (*merges.get(key, ()), *value)
+        elif isinstance(value, str):
+            merges[value] = (*merges.get(value, ()), key)
+        else:
+            raise UsageError("not a merge", place=f"{place}, {key}", got=value, expected="a target, or a list of sources")
+    return merges
+
+
+def parse_renames(document: object, *, place: object = "map") -> dict[str, str]:
+    """Read renames: one `old: new` a line."""
+    names = _mapping(document, place)
+    wrong = [key for key, value in names.items() if not isinstance(value, str)]
+    if wrong:
+        raise UsageError("not a rename", place=f"{place}, {wrong[0]}", got=names[wrong[0]], expected="a new name")
+    return {key: str(value) for key, value in names.items()}
+
+
+def parse_drops(document: object, *, place: object = "map") -> tuple[str, ...]:
+    """Read drops: a list of names."""
+    if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
+        raise UsageError("not a list of class names", place=place, got=type(document).__name__, expected="- name")
+    return tuple(document)
+
+
+def _mapping(document: object, place: object) -> dict[str, object]:
+    if not isinstance(document, dict) or not document or not all(isinstance(key, str) for key in document):
+        raise UsageError("not a mapping of class names", place=place, got=type(document).__name__, expected="name: name")
+    return document

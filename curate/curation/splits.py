@@ -1,0 +1,201 @@
+"""Splitting images into train, val and test: stratified by class, and never a video on both sides.
+
+Each group (the frames of a video, or one image) goes as a whole. Groups are taken largest first; each goes to the
+split whose classes lack it most, after Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-label Data"
+(2011), with the rarest class deciding. Ties are broken by a hash of seed and group, so that the same input gives the
+same split on every machine.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from curate.dataset import Dataset
+from curate.errors import UsageError
+
+GroupBy = Literal["video", "source", "none"]
+TRAIN, VAL, TEST = "train", "val", "test"
+_TOLERANCE = 0.02  # a share this far from the wished one is told
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What one split holds: labelled images, their boxes, groups, and boxes of each class."""
+
+    images: int
+    boxes: int
+    groups: int
+    classes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class SplitOutcome:
+    """A dataset whose labelled images are in splits.
+
+    Attributes:
+        dataset: with the splits.
+        splits: counts by name, in the order train, val, test.
+        notes: where the wished shares could not be had, and why.
+    """
+
+    dataset: Dataset
+    splits: dict[str, SplitCounts]
+    notes: tuple[str, ...]
+
+
+def assign(
+    dataset: Dataset, val: float, test: float = 0.0, *, group_by: GroupBy = "video", seed: int = 0, anew: bool = False
+) -> SplitOutcome:
+    """Put every labelled image without a split into one.
+
+    Images that are in a split stay there, and so do further frames of their videos.
+
+    Args:
+        dataset: is not changed.
+        val: wished share of the val split, 0 to 1.
+        test: wished share of the test split; val and test together leave something for train.
+        group_by: what must stay together: the frames of a "video" (an image of no video is its own group), all images
+            of a "source", or nothing ("none").
+        seed: another seed, another of the equally good splits.
+        anew: forget the splits that are there.
+
+    Raises:
+        UsageError: shares that do not fit.
+    """
+    wishes = _wished_shares(val, test)
+    if group_by not in ("video", "source", "none"):
+        raise UsageError("unknown grouping", place="--group-by", got=repr(group_by), expected="video, source or none")
+    images = dataset.images.assign(split=pd.array([pd.NA] * len(dataset.images), dtype="str")) if anew else dataset.images
+    labelled = (images["label_state"] == "labelled").to_numpy(dtype=bool)
+    keys = _group_keys(images, group_by)
+    groups, codes = np.unique(keys[labelled], return_inverse=True)
+    amounts = _amounts(dataset, images["image_id"].to_numpy()[labelled], codes, len(groups))
+    fixed = _fixed_splits(images, keys, list(wishes))
+    placed = _place_groups(groups, amounts, wishes, {group: fixed[group] for group in groups if group in fixed}, seed)
+
+    free = labelled & images["split"].isna().to_numpy()
+    splits = images["split"].to_numpy(dtype=object, copy=True)
+    splits[free] = np.array([placed[group] for group in keys[free]], dtype=object)
+    result = dataset.replace(images=images.assign(split=pd.array(splits, dtype="str")))
+    counts = _count(result, keys)
+    return SplitOutcome(result, counts, tuple(_explain(dataset, wishes, counts, len(groups), group_by)))
+
+
+def _wished_shares(val: float, test: float) -> dict[str, float]:
+    for option, share in (("--val", val), ("--test", test)):
+        if not 0 <= share < 1:
+            raise UsageError("not a share", place=option, got=share, expected="0 or more, less than 1")
+    if not 0 < val + test < 1:
+        raise UsageError("the shares leave nothing", place="--val, --test", got=val + test, expected="more than 0, less than 1")
+    return {name: share for name, share in ((TRAIN, 1 - val - test), (VAL, val), (TEST, test)) if share > 0}
+
+
+def _group_keys(images: pd.DataFrame, group_by: GroupBy) -> NDArray[np.object_]:
+    own = ("image:" + images["path"]).to_numpy(dtype=object)
+    if group_by == "none":
+        return own
+    column = images["video_id"] if group_by == "video" else images["source"]
+    return np.where(column.notna(), (group_by + ":" + column.fillna("")).to_numpy(dtype=object), own)
+
+
+def _amounts(dataset: Dataset, image_ids: NDArray[np.int64], codes: NDArray[np.intp], groups: int) -> NDArray[np.int64]:
+    """What each group holds: boxes of every class, images without boxes, images. (groups, classes + 2)"""
+    amounts = np.zeros((groups, len(dataset.classes) + 2), dtype=np.int64)
+    rows = pd.Index(image_ids).get_indexer(dataset.boxes["image_id"])
+    class_index = {entry.id: place for place, entry in enumerate(dataset.classes)}
+    counted = rows >= 0
+    columns = dataset.boxes["class_id"].map(class_index).to_numpy()[counted]
+    np.add.at(amounts, (codes[rows[counted]], columns.astype(int)), 1)
+    empty = ~np.isin(image_ids, dataset.boxes["image_id"].to_numpy())
+    np.add.at(amounts, (codes[empty], -2), 1)
+    np.add.at(amounts, (codes, -1), 1)
+    return amounts
+
+
+def _fixed_splits(images: pd.DataFrame, keys: NDArray[np.object_], names: list[str]) -> dict[str, str]:
+    """Groups with a member in a split already: the split that most of them are in."""
+    there = images["split"].isin(names).to_numpy(dtype=bool)
+    table = pd.DataFrame({"group": keys[there], "split": images["split"].to_numpy(dtype=object)[there]})
+    counts = table.groupby(["group", "split"]).size().reset_index(name="n")
+    counts = counts.sort_values(["group", "n", "split"], ascending=[True, False, True])
+    return dict(counts.drop_duplicates("group")[["group", "split"]].itertuples(index=False, name=None))
+
+
+def _place_groups(
+    groups: NDArray[np.object_],
+    amounts: NDArray[np.int64],
+    wishes: Mapping[str, float],
+    fixed: Mapping[str, str],
+    seed: int,
+) -> dict[str, str]:
+    """The split of every group."""
+    names = list(wishes)
+    shares = np.array([wishes[name] for name in names])
+    total = amounts.sum(axis=0)
+    weight = 1.0 / np.maximum(total, 1)  # a box of a rare class counts for more
+    missing = shares[:, None] * total[None, :]  # (splits, columns): what each split still wants
+    placed: dict[str, str] = dict(fixed)
+    members = np.zeros(len(names), dtype=int)
+    for row, group in enumerate(groups):
+        if group in fixed:
+            place = names.index(fixed[group])
+            missing[place] -= amounts[row]
+            members[place] += 1
+
+    ties = [hashlib.sha256(f"{seed}:{group}".encode()).digest() for group in groups]
+    importance = (amounts * weight).sum(axis=1).round(12)
+    order = sorted((row for row in range(len(groups)) if groups[row] not in fixed), key=lambda row: (-importance[row], ties[row]))
+    for turn, row in enumerate(order):
+        left = len(order) - turn
+        hungry = [place for place in range(len(names)) if members[place] == 0]
+        choices = hungry if hungry and left <= len(hungry) else range(len(names))
+        place = max(choices, key=lambda one: (_gain(missing[one], amounts[row], weight, shares[one]), shares[one], -one))
+        placed[groups[row]] = names[place]
+        missing[place] -= amounts[row]
+        members[place] += 1
+    return placed
+
+
+def _gain(missing: NDArray[np.float64], amounts: NDArray[np.int64], weight: NDArray[np.float64], share: float) -> float:
+    """How much closer a split comes to its share by taking a group: the drop of Σ (missing · weight)² / share."""
+    before, after = missing * weight, (missing - amounts) * weight
+    return round(float((before**2 - after**2).sum()) / share, 12)
+
+
+def _count(dataset: Dataset, keys: NDArray[np.object_]) -> dict[str, SplitCounts]:
+    counts = {}
+    for name in (TRAIN, VAL, TEST):
+        chosen = dataset.select(name)
+        if len(chosen.images):
+            inside = dataset.images["image_id"].isin(chosen.images["image_id"]).to_numpy()
+            counts[name] = SplitCounts(
+                len(chosen.images), len(chosen.boxes), len(set(keys[inside])), chosen.class_counts()
+            )
+    return counts
+
+
+def _explain(
+    dataset: Dataset, wishes: Mapping[str, float], counts: Mapping[str, SplitCounts], groups: int, group_by: GroupBy
+) -> list[str]:
+    """Where the shares are not as wished, in sentences."""
+    totals = dataset.select().class_counts()
+    notes = []
+    for name, wish in wishes.items():
+        found = counts.get(name)
+        if found is None:
+            notes.append(f"{name} is empty: there are only {groups} groups that must stay together.")
+            continue
+        off = [
+            f"{cls} {found.classes[cls] / total:.1%}"
+            for cls, total in totals.items()
+            if total and abs(found.classes[cls] / total - wish) > max(_TOLERANCE, 0.5 / total)
+        ]
+        if off:
+            why = f"; {groups} groups of images of one {group_by} must stay together" if group_by != "none" else ""
+            notes.append(f"{name} could not get {wish:.1%} of every class: {', '.join(off)}{why}.")
+    return notes

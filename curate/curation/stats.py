@@ -1,0 +1,103 @@
+"""Counting: class balance, box sizes, imbalance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from curate.boxes import area
+from curate.dataset import Dataset
+from curate.errors import UsageError
+from curate.sizes import SIZES, RangeOfInterest, size_index
+
+UNSPLIT = "(none)"
+
+
+@dataclass(frozen=True)
+class ClassBalance:
+    """One class.
+
+    Attributes:
+        name: of the class.
+        boxes: how many.
+        share: of all boxes, 0 to 1; None where there are no boxes at all.
+        images: with at least one box of the class.
+        small, medium, large: boxes by area.
+    """
+
+    name: str
+    boxes: int
+    share: float | None
+    images: int
+    small: int
+    medium: int
+    large: int
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What a set of images holds.
+
+    Attributes:
+        images: that are labelled.
+        images_without_boxes: of these.
+        unlabelled: images in any other state (unlabelled, proposed, incomplete).
+        boxes: in labelled images.
+        imbalance: boxes of the largest class over boxes of the smallest; None where one has none.
+        classes: in declared order.
+    """
+
+    images: int
+    images_without_boxes: int
+    unlabelled: int
+    boxes: int
+    imbalance: float | None
+    classes: tuple[ClassBalance, ...]
+
+
+def count(dataset: Dataset, range_of_interest: RangeOfInterest | None = None) -> Balance:
+    """Count classes and sizes in the labelled images.
+
+    Args:
+        dataset: any; boxes of images in other states than labelled are not counted.
+        range_of_interest: boxes outside it are not counted either.
+    """
+    labelled = dataset.select()
+    boxes = labelled.boxes[["image_id", "class_id"]].assign(size=size_index(area(labelled.boxes_xyxy)))
+    if range_of_interest is not None:
+        boxes = boxes[range_of_interest.contains(labelled.boxes_xyxy)]
+    classes = tuple(_count_class(boxes[boxes["class_id"] == entry.id], entry.name, len(boxes)) for entry in dataset.classes)
+    per_class = [entry.boxes for entry in classes]
+    return Balance(
+        images=len(labelled.images),
+        images_without_boxes=len(labelled.images) - boxes["image_id"].nunique(),
+        unlabelled=len(dataset.images) - len(labelled.images),
+        boxes=len(boxes),
+        imbalance=max(per_class) / min(per_class) if per_class and min(per_class) else None,
+        classes=classes,
+    )
+
+
+def count_by(
+    dataset: Dataset, column: str, range_of_interest: RangeOfInterest | None = None
+) -> dict[str, Balance]:
+    """Count each group of images that share a value of `column` ("split" or "source"), by name.
+
+    Raises:
+        UsageError: there is no such grouping.
+    """
+    if column not in ("split", "source"):
+        raise UsageError("unknown grouping", place="--by", got=repr(column), expected="split or source")
+    values = dataset.images[column].fillna(UNSPLIT).to_numpy(dtype=object)
+    order = sorted(set(values), key=lambda name: (_SPLIT_ORDER.get(name, len(_SPLIT_ORDER)), name))
+    return {name: count(dataset.keep_images(values == name), range_of_interest) for name in order}
+
+
+_SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
+
+
+def _count_class(boxes: pd.DataFrame, name: str, total: int) -> ClassBalance:
+    sizes = np.bincount(boxes["size"].to_numpy(dtype=int), minlength=len(SIZES)).tolist()
+    return ClassBalance(
+        name, len(boxes), len(boxes) / total if total else None, boxes["image_id"].nunique(), *sizes
+    )

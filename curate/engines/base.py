@@ -1,0 +1,193 @@
+"""The engine protocol: what a detector library must do to train, load and predict for curate.
+
+    engine = engine_for("torchvision:fasterrcnn_resnet50_fpn_v2")
+    checkpoint = engine.train(dataset, run, config)
+    predictions = predict_dataset(engine.load(checkpoint), dataset)
+
+Which images, class names, evaluation and video stay outside. Importing this module imports no detector library.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from curate.boxes import Boxes
+from curate.dataset import CORNERS, ClassEntry, Dataset, Predictions
+from curate.engines.runs import RunFolder
+from curate.errors import MissingError, UsageError, unknown_name
+from curate.images import decode_rgb
+from curate.progress import Progress, silent
+
+
+class TrainingConfig(BaseModel):
+    """Everything that decides what a training does, apart from its data.
+
+    Attributes:
+        model: ENGINE:NAME, such as "torchvision:fasterrcnn+timm/tf_efficientnet_lite0".
+        weights: where the weights come from before the first step: "default" (the library's own pretrained ones,
+            downloaded), "none" (random), "package:DISTRIBUTION" (the one weights file of an installed distribution)
+            or the path of a file.
+        steps: optimizer steps, each on one batch.
+        batch: images a step.
+        lr: the highest learning rate; None takes the model's own, scaled to the batch.
+        image_size: shorter side in pixels at which the model sees an image; None takes the model's own.
+        seed: of everything that chance decides.
+        device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
+        checkpoint_every: steps between two checkpoints; the last step always writes one.
+        workers: processes that read and augment images; 0 does it between the steps. Does not change the result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(pattern=r"^[^:]+:.+$")
+    weights: str = Field(default="default", min_length=1)
+    steps: int = Field(default=1000, ge=1)
+    batch: int = Field(default=4, ge=1)
+    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    image_size: int | None = Field(default=None, ge=32, le=4096)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    checkpoint_every: int = Field(default=200, ge=1)
+    workers: int = Field(default_factory=lambda: min(8, max(1, (os.cpu_count() or 1) // 2)), ge=0)
+
+    @classmethod
+    def checked(cls, **values: Any) -> Self:
+        """Build one from values that a person wrote.
+
+        Raises:
+            UsageError: a value is out of its range, or there is no such setting; all of them are named.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, fault['loc']))} = {fault['input']!r}: {fault['msg']}" for fault in error.errors()
+            )
+            raise UsageError(f"the training settings do not fit: {faults}", expected=", ".join(cls.model_fields)) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found in one image, best first.
+
+    Attributes:
+        boxes_xyxy: (n, 4) float64, pixel edges of the image as it was given.
+        scores: (n,) float64 in 0..1.
+        class_indices: (n,) int64, positions in the detector's `classes`, from 0.
+    """
+
+    boxes_xyxy: Boxes
+    scores: NDArray[np.float64]
+    class_indices: NDArray[np.int64]
+
+
+class Detector(Protocol):
+    """A trained model that is ready to look at images."""
+
+    @property
+    def classes(self) -> tuple[ClassEntry, ...]:
+        """The classes it was trained on; `Detections.class_indices` are positions in this tuple."""
+        ...
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Find objects in H×W×3 uint8 RGB images of any sizes; one answer an image, in order."""
+        ...
+
+
+class Engine(Protocol):
+    """A library that trains and runs detectors."""
+
+    def train(self, dataset: Dataset, run: RunFolder, config: TrainingConfig, progress: Progress = silent) -> Path:
+        """Train on every image of `dataset`, those without boxes included, and return the best checkpoint.
+
+        The caller has started `run` and selected the images. Where the run already has a checkpoint, training goes on
+        from there.
+        """
+        ...
+
+    def load(self, checkpoint: Path, device: str = "auto") -> Detector:
+        """Load a checkpoint that `train` wrote. Downloads nothing and needs no other file."""
+        ...
+
+
+# engine name → module, class; a module is imported when its engine is asked for
+ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"torchvision": ("curate.engines.torchvision_engine", "TorchvisionEngine")}
+)
+
+
+def engine_for(model: str) -> Engine:
+    """The engine of a model named ENGINE:NAME.
+
+    Raises:
+        UsageError: the name has no engine, or an unknown one; the message lists the known ones.
+        MissingError: the engine's library is not installed.
+    """
+    name, colon, model_name = model.partition(":")
+    if name == "detectron2":
+        raise MissingError("the Detectron2 engine is not part of this version", place=model, remedy="Use a `torchvision:` model.")
+    if not colon or not model_name:
+        raise UsageError(
+            "the model does not name its engine", place="--model", got=repr(model), expected=f"ENGINE:NAME with {', '.join(ENGINES)}"
+        )
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ENGINES, place="--model")
+    module, class_name = ENGINES[name]
+    try:
+        factory: Callable[[], Engine] = getattr(import_module(module), class_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("curate"):
+            raise
+        raise MissingError(
+            f"the package {error.name} is not installed", place=model, remedy="pip install 'curate-vision[train]'"
+        ) from error
+    return factory()
+
+
+def predict_dataset(detector: Detector, dataset: Dataset, *, batch: int = 8, progress: Progress = silent) -> Predictions:
+    """Run a detector over every image of a dataset, in the order of image ids.
+
+    Boxes without area are left out; classes are the *ids* of the detector's classes.
+
+    Args:
+        detector: what `Engine.load` returned.
+        dataset: any images, labelled or not.
+        batch: images given to the detector at once.
+        progress: called once a batch.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    images = dataset.images.sort_values("image_id")
+    ids, paths = images["image_id"].to_numpy(), images["path"].tolist()
+    class_ids = np.array([entry.id for entry in detector.classes], dtype=np.int32)
+    tables: list[pd.DataFrame] = []
+    for start in range(0, len(ids), batch):
+        stop = min(start + batch, len(ids))
+        pixels = [decode_rgb(dataset.image_file(path)) for path in paths[start:stop]]
+        for image_id, found in zip(ids[start:stop], detector.predict(pixels), strict=True):
+            tables.append(_as_table(int(image_id), found, class_ids))
+        progress("predict", stop, len(ids))
+    return Predictions(pd.concat(tables, ignore_index=True)) if tables else Predictions()
+
+
+def _as_table(image_id: int, found: Detections, class_ids: NDArray[np.int32]) -> pd.DataFrame:
+    x0, y0, x1, y1 = found.boxes_xyxy.T
+    usable = (x0 < x1) & (y0 < y1) & np.isfinite(found.boxes_xyxy).all(axis=1) & np.isfinite(found.scores)
+    return pd.DataFrame(
+        {
+            "image_id": np.full(int(usable.sum()), image_id, dtype=np.int64),
+            "class_id": class_ids[found.class_indices[usable]],
+            **dict(zip(CORNERS, found.boxes_xyxy[usable].T, strict=True)),
+            "score": found.scores[usable],
+        }
+    )

@@ -1,0 +1,321 @@
+"""The folder of one training: what it was asked, how far it is, what it learnt.
+
+    DATASET/runs/NAME/config.yaml              the settings
+                      run.json                 the record: classes, version, steps done, AP
+                      metrics.jsonl            one JSON object a line
+                      predictions_SPLIT.json   COCO results
+                      checkpoints/last.pt      to go on from
+                      checkpoints/best.pt      to use
+
+Every file is written under a temporary name, synced and renamed, so that a kill leaves the old or the new one.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from curate import __version__
+from curate.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from curate.dataset import Dataset
+    from curate.engines.base import TrainingConfig
+
+_TEMPORARY = ".tmp"
+_LIBRARIES = ("torch", "torchvision", "timm")
+# what may differ between the beginning of a run and going on with it, because it does not change what a step learns
+_FREE_ON_RESUME = frozenset({"device", "workers", "checkpoint_every", "steps"})
+
+
+class RunClass(BaseModel):
+    """A class as the run knows it; its place in the list is the model's index."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    name: str
+
+
+class WeightsReport(BaseModel):
+    """Which tensors the model took from its initial weights.
+
+    Attributes:
+        source: the setting `weights`.
+        how: "random", "by name" or "in order".
+        loaded: tensors taken.
+        total: tensors the model has.
+        not_loaded: the model's tensors that keep their random start, such as the head for other classes.
+        not_used: the file's tensors that fit nowhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    how: str
+    loaded: int
+    total: int
+    not_loaded: tuple[str, ...] = ()
+    not_used: tuple[str, ...] = ()
+
+
+class RunRecord(BaseModel):
+    """`run.json`: what a run is and how far it has come.
+
+    Attributes:
+        run: its name.
+        model: ENGINE:NAME.
+        classes: in the order of the model's indices.
+        dataset_version: the version trained on.
+        images, boxes: how many were trained on.
+        seed: of the training.
+        steps: to do.
+        steps_done: done and in the last checkpoint.
+        best_step: step of the best checkpoint; None before the first.
+        ap: COCO's AP of the best checkpoint on the validation split; None before it was evaluated.
+        seconds: spent training, over all starts.
+        weights: what the initial weights filled.
+        versions: of curate and the libraries that trained.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    model: str
+    classes: tuple[RunClass, ...]
+    dataset_version: int | None
+    images: int
+    boxes: int
+    seed: int
+    steps: int
+    steps_done: int = 0
+    best_step: int | None = None
+    ap: float | None = None
+    seconds: float = 0.0
+    weights: WeightsReport | None = None
+    versions: Mapping[str, str]
+
+
+class RunFolder:
+    """One run's folder, which need not exist yet."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.record_file = self.path / "run.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.report_file = self.path / "report.html"
+        self.checkpoints = self.path / "checkpoints"
+        self.last = self.checkpoints / "last.pt"
+        self.best = self.checkpoints / "best.pt"
+
+    @classmethod
+    def named(cls, dataset_root: str | os.PathLike[str], run: str) -> "RunFolder":
+        """The run of that name in DATASET/runs; with a slash in it, `run` is a path of its own.
+
+        Raises:
+            UsageError: not a name for a folder.
+        """
+        if "/" in run or os.sep in run:
+            return cls(run)
+        if run.strip() in ("", ".", "..") or run.startswith("-"):
+            raise UsageError("not a name for a run", place="--run", got=repr(run), expected="a name such as first, or a path with a slash")
+        return cls(Path(dataset_root) / "runs" / run)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    def predictions_file(self, split: str) -> Path:
+        """Where the predictions for one split are kept."""
+        return self.path / f"predictions_{split}.json"
+
+    def exists(self) -> bool:
+        """Whether a training was started here."""
+        return self.record_file.is_file() and self.config_file.is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all the steps that were asked for are done."""
+        if not (self.exists() and self.best.is_file()):
+            return False
+        record = self.read_record()
+        return record.steps_done >= record.steps
+
+    def start(
+        self,
+        config: "TrainingConfig",
+        dataset: "Dataset",
+        *,
+        dataset_version: int | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> RunRecord:
+        """Write settings and record of a new run, or check that an old one can go on with these settings.
+
+        On resume, `steps` may grow and `device`, `workers`, `checkpoint_every` may change; nothing else.
+        `overwrite` removes the files of an earlier run, and only those that a run writes.
+
+        Raises:
+            UsageError: the run exists already; there is none to go on with; its settings were others.
+        """
+        if resume:
+            return self._start_again(config)
+        if self.path.exists() and any(self.path.iterdir()):
+            if not overwrite:
+                raise UsageError(
+                    "the run exists already", place=self.path, remedy="Go on with --resume, or begin anew with --overwrite."
+                )
+            self._remove_files()
+        record = RunRecord(
+            run=self.name,
+            model=config.model,
+            classes=tuple(RunClass(id=entry.id, name=entry.name) for entry in dataset.classes),
+            dataset_version=dataset_version,
+            images=len(dataset.images),
+            boxes=len(dataset.boxes),
+            seed=config.seed,
+            steps=config.steps,
+            versions=_versions(),
+        )
+        self.write_config(config)
+        self.write_record(record)
+        return record
+
+    def _start_again(self, config: "TrainingConfig") -> RunRecord:
+        if not self.exists():
+            raise UsageError("there is no run to go on with", place=self.path, remedy="Start it without --resume.")
+        old, new = self.read_config(), config.model_dump()
+        changed = sorted(name for name in new if name not in _FREE_ON_RESUME and old.get(name) != new[name])
+        if changed:
+            raise UsageError(
+                f"the run began with other settings: {', '.join(changed)}",
+                place=self.path,
+                got=", ".join(f"{name} {new[name]}" for name in changed),
+                expected=", ".join(f"{name} {old.get(name)}" for name in changed),
+                remedy="Leave them out, or give the run another name.",
+            )
+        done = self.read_record().steps_done
+        if config.steps < done:
+            raise UsageError("the run has already gone further", place=self.path, got=f"{config.steps} steps", expected=f"{done} or more")
+        self.write_config(config)
+        return self.update(steps=config.steps)
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings, as `TrainingConfig` takes them.
+
+        Raises:
+            DataError: there are none, or they cannot be read.
+        """
+        try:
+            document = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise DataError(f"the run's settings cannot be read: {error}", place=self.config_file) from error
+        if not isinstance(document, dict):
+            raise DataError("not the settings of a run", place=self.config_file, expected="a YAML mapping")
+        return document
+
+    def write_config(self, config: "TrainingConfig") -> None:
+        """Keep the settings."""
+        text = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+        write_atomically(self.config_file, lambda file: file.write(text.encode()))
+
+    def read_record(self) -> RunRecord:
+        """The record.
+
+        Raises:
+            UsageError: there is no run here.
+            DataError: it cannot be read.
+        """
+        if not self.record_file.is_file():
+            raise UsageError("there is no run here", place=self.path, remedy="Start one with `curate train`.")
+        try:
+            return RunRecord.model_validate_json(self.record_file.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise DataError(f"not the record of a run: {error}", place=self.record_file) from error
+
+    def write_record(self, record: RunRecord) -> None:
+        """Keep the record."""
+        text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self.record_file, lambda file: file.write(text.encode()))
+
+    def update(self, **changes: Any) -> RunRecord:
+        """Change some attributes of the record on disk and return it."""
+        record = RunRecord.model_validate(self.read_record().model_dump() | changes)
+        self.write_record(record)
+        return record
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one line to the metrics."""
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(line)) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The metrics, oldest first; a last line that a kill cut off is left out."""
+        lines = self.metrics_file.read_text(encoding="utf-8").split("\n") if self.metrics_file.is_file() else []
+        return [json.loads(line) for line in lines[:-1]]
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forget the metrics of steps that a checkpoint does not hold, because they will be done again."""
+        kept = [line for line in self.read_metrics() if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self.metrics_file, lambda file: file.write(text.encode()))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in the same folder.
+
+        Raises:
+            UsageError: one already does.
+        """
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise UsageError("another process is training this run", place=self.path, remedy="Wait for it, or end it.") from error
+
+    def _remove_files(self) -> None:
+        if not self.exists():
+            raise UsageError(
+                "the folder is not empty and holds no run", place=self.path, remedy="Choose another name; it is not overwritten."
+            )
+        written = [self.metrics_file, self.report_file, *self.path.glob("predictions_*.json"), *self.checkpoints.glob("*.pt")]
+        # the record goes last, so that a kill in between leaves something that can still be overwritten
+        for file in [*written, self.config_file, self.record_file]:
+            file.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a file that appears whole or not at all: temporary name, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + _TEMPORARY)
+    with temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"curate": __version__}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,186 @@
+"""Which detection found which object: the only matcher.
+
+The rules are COCO's (cocodataset/cocoapi, cocoeval.py, `evaluateImg`), at one IoU and above one score, without a
+limit on detections an image. In each image and class, detections choose in order of descending score (equal scores:
+table order). Each takes the free object with the highest IoU at or above the threshold (equal IoU: the later row).
+Objects that count come before ignored ones, whatever the IoU. Crowds are ignored and absorb any number of
+detections, by the share of the detection that they cover; other objects are taken once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from curate.boxes import Boxes, xyxy_to_xywh
+from curate.dataset import Dataset, Predictions
+from curate.errors import UsageError
+from curate.evaluation.results import check_known_ids
+from curate.sizes import RangeOfInterest
+
+PAIRS_AT_ONCE = 1 << 20  # bounds the memory of `overlapping_pairs` to about 100 MB
+IOU_BELOW_ONE = 1 - 1e-10  # cocoeval.py: what a threshold of 1 means in floating point
+
+Rows = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Who found what; arrays follow the rows of `predictions.boxes` (n,) and `truth.boxes` (m,).
+
+    Attributes:
+        truth_row: (n,) row in `truth.boxes` that each detection found, −1 for none.
+        detection_row: (m,) row in `predictions.boxes` that found each object, −1 for none; a crowd holds the last.
+        kept: (n,) whether the detection's score reaches the operating point; the others take no part.
+        detection_ignored: (n,) kept, but counts neither way: it found an ignored object, or found none and is
+            outside the range of interest.
+        truth_ignored: (m,) crowds, and objects outside the range of interest.
+    """
+
+    truth_row: Rows
+    detection_row: Rows
+    kept: Flags
+    detection_ignored: Flags
+    truth_ignored: Flags
+
+    @property
+    def found(self) -> Flags:
+        """(m,) objects that count and were found. Found, missed and ignored objects are all objects."""
+        return ~self.truth_ignored & (self.detection_row >= 0)
+
+    @property
+    def missed(self) -> Flags:
+        """(m,) objects that count and were not found."""
+        return ~self.truth_ignored & (self.detection_row < 0)
+
+    @property
+    def true_positives(self) -> Flags:
+        """(n,) detections that found an object that counts."""
+        return ~self.detection_ignored & (self.truth_row >= 0)
+
+    @property
+    def false_positives(self) -> Flags:
+        """(n,) kept detections that found nothing and are not ignored."""
+        return self.kept & ~self.detection_ignored & (self.truth_row < 0)
+
+
+class Pairs(NamedTuple):
+    """Detections and objects that overlap, one entry a pair: rows (p,), rows (p,), overlaps (p,)."""
+
+    detection: Rows
+    truth: Rows
+    overlap: NDArray[np.float64]
+
+    def where(self, wanted: Flags) -> "Pairs":
+        """Only the pairs where the boolean array `wanted` (p,) is true."""
+        return Pairs(self.detection[wanted], self.truth[wanted], self.overlap[wanted])
+
+
+def match(
+    truth: Dataset,
+    predictions: Predictions,
+    iou: float = 0.5,
+    score: float = 0.5,
+    range_of_interest: RangeOfInterest | None = None,
+) -> Matches:
+    """Match detections of at least `score` with objects of their class at an IoU of at least `iou`.
+
+    Args:
+        truth: the labelled images to look at.
+        predictions: detections on these images; order decides between equal scores.
+        iou: over 0, up to 1.
+        score: detections below it take no part.
+        range_of_interest: objects outside it are ignored, and so are detections outside it that find nothing.
+
+    Raises:
+        DataError: a detection's image or class is not in `truth`.
+        UsageError: `iou` is not a share.
+    """
+    if not 0 < iou <= 1:
+        raise UsageError("not an IoU threshold", place="--iou", got=iou, expected="over 0, up to 1")
+    check_known_ids(truth, predictions)
+    crowd = truth.boxes["crowd"].to_numpy(dtype=bool)
+    scores = predictions.boxes["score"].to_numpy(dtype=np.float64)
+    truth_ignored, outside = crowd.copy(), np.zeros(len(scores), dtype=bool)
+    if range_of_interest is not None:
+        truth_ignored |= ~range_of_interest.contains(truth.boxes_xyxy)
+        outside = ~range_of_interest.contains(predictions.boxes_xyxy)
+    kept = scores >= score
+
+    pairs = overlapping_pairs(truth, predictions, kept, min(iou, IOU_BELOW_ONE), within_class=True)
+    rank = np.empty(len(scores), dtype=np.int64)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    # each detection's wishes in order, detections by rank: the first free wish is what evaluateImg's loop ends with
+    order = np.lexsort((-pairs.truth, -pairs.overlap, truth_ignored[pairs.truth], rank[pairs.detection]))
+    truth_row, detection_row = [-1] * len(scores), [-1] * len(crowd)
+    many = crowd.tolist()
+    for detection, wish in zip(pairs.detection[order].tolist(), pairs.truth[order].tolist(), strict=True):
+        if truth_row[detection] < 0 and (detection_row[wish] < 0 or many[wish]):
+            truth_row[detection] = wish
+            detection_row[wish] = detection
+
+    rows = np.array(truth_row, dtype=np.int64)
+    found_nothing = rows < 0
+    ignored = kept & found_nothing & outside
+    ignored[~found_nothing] = truth_ignored[rows[~found_nothing]]
+    return Matches(rows, np.array(detection_row, dtype=np.int64), kept, ignored, truth_ignored)
+
+
+def overlapping_pairs(
+    truth: Dataset, predictions: Predictions, kept: Flags, at_least: float, *, within_class: bool
+) -> Pairs:
+    """Every kept detection with every object of its image (and class) that it overlaps by `at_least`, and at all.
+
+    Overlap is IoU or, with a crowd, the share of the detection that it covers.
+    """
+    crowd = truth.boxes["crowd"].to_numpy(dtype=bool)
+    detections_xywh, truth_xywh = xyxy_to_xywh(predictions.boxes_xyxy), xyxy_to_xywh(truth.boxes_xyxy)
+    blocks = [
+        Pairs(detection, other, overlap).where((overlap >= at_least) & (overlap > 0))
+        for detection, other in _pairs_by_block(
+            _groups(truth, predictions.boxes, within_class=within_class),
+            _groups(truth, truth.boxes, within_class=within_class),
+            np.flatnonzero(kept),
+        )
+        for overlap in [_overlap(detections_xywh[detection], truth_xywh[other], crowd[other])]
+    ]
+    if not blocks:
+        return Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+    return Pairs(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
+
+
+def _groups(truth: Dataset, rows: pd.DataFrame, *, within_class: bool) -> Rows:
+    """A number for each row, equal within an image (and class). (n,)"""
+    groups = pd.Index(truth.images["image_id"]).get_indexer(rows["image_id"].to_numpy()).astype(np.int64)
+    if within_class:
+        classes = pd.Index([entry.id for entry in truth.classes], dtype="int64")
+        groups = groups * len(classes) + classes.get_indexer(rows["class_id"].to_numpy(dtype=np.int64))
+    return groups
+
+
+def _pairs_by_block(detection_groups: Rows, truth_groups: Rows, detections: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """All pairs of equal group as (detection rows, truth rows), in blocks of about `PAIRS_AT_ONCE`."""
+    by_group = np.argsort(truth_groups, kind="stable")
+    sorted_groups = truth_groups[by_group]
+    first = np.searchsorted(sorted_groups, detection_groups[detections], side="left")
+    count = np.searchsorted(sorted_groups, detection_groups[detections], side="right") - first
+    detections, first, count = detections[count > 0], first[count > 0], count[count > 0]
+    block = (np.cumsum(count) - 1) // PAIRS_AT_ONCE
+    for members in np.split(np.arange(len(detections)), np.flatnonzero(np.diff(block)) + 1):
+        counts = count[members]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # 0, 1, … for each detection
+        yield np.repeat(detections[members], counts), by_group[np.repeat(first[members], counts) + within]
+
+
+def _overlap(detection_xywh: Boxes, truth_xywh: Boxes, crowd: Flags) -> NDArray[np.float64]:
+    """Overlap of each pair, in the arithmetic of cocoapi's maskApi.c (`bbIou`). (p, 4), (p, 4), (p,) → (p,)"""
+    d, t = detection_xywh.T, truth_xywh.T
+    width = np.minimum(d[0] + d[2], t[0] + t[2]) - np.maximum(d[0], t[0])
+    height = np.minimum(d[1] + d[3], t[1] + t[3]) - np.maximum(d[1], t[1])
+    shared = np.where((width > 0) & (height > 0), width * height, 0.0)
+    own = d[2] * d[3]
+    return shared / np.where(crowd, own, own + t[2] * t[3] - shared)

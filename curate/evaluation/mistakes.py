@@ -1,0 +1,225 @@
+"""Each missed object and each false positive, its size and its kind.
+
+The kinds are TIDE's (Bolya, Foley, Hays, Hoffman: TIDE, A General Toolbox for Identifying Object Detection Errors,
+ECCV 2020, arXiv 2008.08115, section 2.2), tried in the order of its published code (dbolya/tide, quantify.py). With
+t_f the IoU of the operating point and t_b = 0.1, a false positive is, by the best IoU with any object of its image:
+
+    localisation  the right class, but only t_b ≤ IoU < t_f
+    class         another class, at IoU ≥ t_f
+    duplicate     the right class at IoU ≥ t_f, but a better detection has that object
+    background    IoU ≤ t_b with everything
+    both          what is left: another class, and t_b < IoU < t_f
+    missed        an object that no detection found, and that no localisation or class error explains
+
+An error *explains* a missed object when that object is the one its kind was decided on: were the error mended, the
+object would be found. TIDE counts such an object once, with the error. Every missed object has a row here all the
+same, whose kind says why it was missed, so that counts by size hold *all* misses.
+
+Two choices of our own: an IoU of exactly t_f with the right class is a duplicate (the paper allows both), and objects
+outside the range of interest are never missed but still tell what a detection was confused with. Crowds do not.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from curate.boxes import area
+from curate.dataset import CORNERS, Dataset, Predictions
+from curate.evaluation.matching import Matches, Pairs, Rows, match, overlapping_pairs
+from curate.sizes import SIZES, RangeOfInterest, count_by_size, size_index
+
+KINDS = ("missed", "class", "localisation", "both", "duplicate", "background")
+BACKGROUND_IOU = 0.1
+
+MISTAKE_COLUMNS: Mapping[str, str] = {
+    "image_id": "int64",
+    "box_id": "Int64",  # the missed object; null for a false positive
+    "class_id": "int32",
+    "size": "str",  # of the object if it was missed, else of the detection; one of SIZES
+    "kind": "str",  # one of KINDS; for a miss: missed, or the kind of the false positive that explains it
+    "score": "float64",  # null for a miss
+    "iou": "float64",  # with the object that decided the kind; of a miss: with what explains it, else the best
+    "confused_with": "Int32",  # class and both: the other class; null for other kinds
+    "detection": "Int64",  # row in predictions.boxes: the false positive, or what explains the miss; else null
+    "x0": "float64",
+    "y0": "float64",
+    "x1": "float64",
+    "y1": "float64",
+}
+
+
+@dataclass(frozen=True)
+class MistakeCounts:
+    """The contract's `errors`.
+
+    Attributes:
+        missed: size → all missed objects.
+        false_positives: size → all false positives.
+        kinds: kind → how many, each mistake counted once: false positives of the kind, and for `missed` the missed
+            objects that no false positive explains. All of `KINDS` are there.
+    """
+
+    missed: Mapping[str, int]
+    false_positives: Mapping[str, int]
+    kinds: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Mistakes:
+    """What went wrong at one operating point.
+
+    Attributes:
+        table: columns `MISTAKE_COLUMNS`; missed objects in the order of the truth, then false positives in the
+            order of the predictions.
+        matches: who found what.
+    """
+
+    table: pd.DataFrame
+    matches: Matches
+
+    @property
+    def missed(self) -> pd.DataFrame:
+        """The rows of missed objects."""
+        return self.table.loc[self.table["box_id"].notna()]
+
+    @property
+    def false_positives(self) -> pd.DataFrame:
+        """The rows of false positives."""
+        return self.table.loc[self.table["box_id"].isna()]
+
+    def counts(self) -> MistakeCounts:
+        """Count by size and by kind; sizes and kinds that do not occur count 0."""
+        missed, false_positives = self.missed, self.false_positives
+        once = Counter([*(kind for kind in missed["kind"] if kind == "missed"), *false_positives["kind"]])
+        return MistakeCounts(
+            missed=count_by_size(missed[CORNERS]),
+            false_positives=count_by_size(false_positives[CORNERS]),
+            kinds={kind: once[kind] for kind in KINDS},
+        )
+
+
+def find_mistakes(
+    truth: Dataset,
+    predictions: Predictions,
+    iou: float = 0.5,
+    score: float = 0.5,
+    range_of_interest: RangeOfInterest | None = None,
+) -> Mistakes:
+    """List what `match` leaves over, with the kind of each mistake.
+
+    Args:
+        truth: the labelled images to look at.
+        predictions: detections on these images.
+        iou: t_f, at which an object counts as found.
+        score: detections below it take no part.
+        range_of_interest: objects outside it cannot be missed; see `match`.
+
+    Raises:
+        DataError: a detection's image or class is not in `truth`.
+        UsageError: `iou` is not a share.
+    """
+    matches = match(truth, predictions, iou, score, range_of_interest)
+    pairs = overlapping_pairs(truth, predictions, matches.kept, 0.0, within_class=False)
+    pairs = pairs.where(~truth.boxes["crowd"].to_numpy(dtype=bool)[pairs.truth])
+    truth_class = truth.boxes["class_id"].to_numpy(dtype=np.int64)
+    detection_class = predictions.boxes["class_id"].to_numpy(dtype=np.int64)
+
+    errors = _false_positives(pairs, matches, truth_class, detection_class, iou)
+    explained_by = _explanations(errors, matches, predictions.boxes["score"].to_numpy(dtype=np.float64))
+    best_iou = np.zeros(len(truth_class))
+    np.maximum.at(best_iou, pairs.truth, pairs.overlap)
+
+    missed = np.flatnonzero(matches.missed)
+    cause = explained_by[missed]  # positions in `errors`, −1 for none
+    explained = cause >= 0
+    kind = np.full(len(missed), "missed", dtype=object)
+    kind[explained] = errors["kind"].to_numpy(dtype=object)[cause[explained]]
+    detection = np.full(len(missed), -1)
+    detection[explained] = errors["detection"].to_numpy()[cause[explained]]
+    overlap = best_iou[missed]
+    overlap[explained] = errors["iou"].to_numpy()[cause[explained]]
+    misses = pd.DataFrame({"kind": kind, "iou": overlap, "detection": detection})
+    misses["confused_with"] = np.where(kind == "class", detection_class[detection] if len(detection_class) else -1, -1)
+    misses = _with_boxes(misses, truth.boxes.iloc[missed])
+    wrong = _with_boxes(errors.drop(columns="truth"), predictions.boxes.iloc[errors["detection"]])
+    return Mistakes(_tidy([misses, wrong]), matches)
+
+
+def _false_positives(
+    pairs: Pairs, matches: Matches, truth_class: Rows, detection_class: Rows, iou: float
+) -> pd.DataFrame:
+    """One row a false positive: detection, kind, iou, truth (row that decided the kind, −1 for none), confused_with."""
+    rows = np.flatnonzero(matches.false_positives)
+    own = truth_class[pairs.truth] == detection_class[pairs.detection]
+    own_iou, own_truth = (values[rows] for values in _best(pairs, own, len(detection_class)))
+    other_iou, other_truth = (values[rows] for values in _best(pairs, ~own, len(detection_class)))
+    kind = np.select(
+        [
+            (own_iou >= BACKGROUND_IOU) & (own_iou < iou),
+            other_iou >= iou,
+            own_iou >= iou,
+            np.maximum(own_iou, other_iou) <= BACKGROUND_IOU,
+        ],
+        ["localisation", "class", "duplicate", "background"],
+        default="both",
+    )
+    by_other = np.isin(kind, ["class", "both"]) | ((kind == "background") & (other_iou > own_iou))
+    decided_on = np.where(by_other, other_truth, own_truth)
+    confused = np.full(len(rows), -1)
+    named = np.isin(kind, ["class", "both"])
+    confused[named] = truth_class[decided_on[named]]
+    return pd.DataFrame(
+        {
+            "detection": rows,
+            "kind": kind.astype(object),
+            "iou": np.where(by_other, other_iou, own_iou),
+            "truth": decided_on,
+            "confused_with": confused,
+        }
+    )
+
+
+def _best(pairs: Pairs, wanted: NDArray[np.bool_], detections: int) -> tuple[NDArray[np.float64], Rows]:
+    """Each detection's highest overlap in the wanted pairs, and that row of truth (the first, on a tie); else 0, −1."""
+    best, row = np.zeros(detections), np.full(detections, -1)
+    detection, other, overlap = pairs.where(wanted)
+    order = np.lexsort((-other, overlap))  # the last assignment to an element stays
+    best[detection[order]] = overlap[order]
+    row[detection[order]] = other[order]
+    return best, row
+
+
+def _explanations(errors: pd.DataFrame, matches: Matches, scores: NDArray[np.float64]) -> Rows:
+    """For each object the position in `errors` of the best-scored error that explains it, −1 for none. (m,)"""
+    explained_by = np.full(len(matches.detection_row), -1)
+    positions = np.flatnonzero(errors["kind"].isin(["class", "localisation"]).to_numpy(dtype=bool))
+    order = np.lexsort((-positions, scores[errors["detection"].to_numpy()[positions]]))  # best and first comes last
+    explained_by[errors["truth"].to_numpy()[positions[order]]] = positions[order]
+    return explained_by
+
+
+def _with_boxes(rows: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
+    """Put image, class, corners, size, and box id or score from `boxes` beside `rows`."""
+    columns = [name for name in ("image_id", "box_id", "class_id", "score", *CORNERS) if name in boxes]
+    sizes = np.array(SIZES, dtype=object)[size_index(area(boxes[CORNERS]))]
+    return rows.assign(size=sizes, **{name: boxes[name].to_numpy() for name in columns})
+
+
+def _tidy(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table with the columns and types of `MISTAKE_COLUMNS`; −1 becomes null."""
+    columns: dict[str, Any] = {}
+    for name, dtype in MISTAKE_COLUMNS.items():
+        values = [
+            part[name].astype(dtype)
+            if name in part
+            else pd.Series([pd.NA if dtype == "Int64" else np.nan] * len(part), dtype=dtype)
+            for part in parts
+        ]
+        column = pd.concat(values, ignore_index=True)
+        columns[name] = column.mask(column == -1) if name in ("confused_with", "detection") else column
+    return pd.DataFrame(columns)

@@ -1,0 +1,228 @@
+"""COCO's numbers: AP and AR, overall, by class, by size and in the range of interest.
+
+hotcoco computes, with the definitions of cocodataset/cocoapi, cocoeval.py; the tests hold every number against
+pycocotools. Objects by size use COCO's inclusive bounds (`sizes.COCO_AREA_RANGES`).
+
+The range of interest uses the mechanism that COCO has for area ranges, with the shorter side in the place of the
+area: objects outside it are ignored, and so are detections outside it that match nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from hotcoco import COCO, COCOeval
+from numpy.typing import NDArray
+
+from curate.boxes import shorter_side, xyxy_to_xywh
+from curate.dataset import Dataset, Predictions
+from curate.errors import DataError
+from curate.evaluation.results import check_known_ids
+from curate.sizes import COCO_AREA_RANGES, SIZES, RangeOfInterest
+
+MAX_DETECTIONS = (1, 10, 100)  # an image and class; AP and AR by size take the last
+NO_UPPER_BOUND = 1e10  # cocoeval.py's infinity
+AP50, AP75 = 0, 5  # positions in the IoU thresholds 0.50, 0.55, … 0.95
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class's numbers. `truth` counts its objects without crowds; None where there are none of that size."""
+
+    name: str
+    truth: int
+    ap: float | None
+    ap50: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+
+
+@dataclass(frozen=True)
+class RangeScores:
+    """The numbers of objects with a shorter side of at least `min_side_px`; `truth` counts them, without crowds."""
+
+    min_side_px: float
+    truth: int
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ar_100: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """COCO's twelve numbers and their parts, 0 to 1; None where there is no object to find.
+
+    Attributes:
+        images: images evaluated, those without objects included.
+        truth: objects to find; crowds are not among them.
+        detections: detections given.
+        ap: mean over the IoU thresholds 0.50, 0.55, … 0.95 and the classes.
+        ar_1: mean recall with the one best detection an image and class; `ar_10`, `ar_100` with so many.
+        classes: in declared order.
+        range_of_interest: None where no range was asked for.
+    """
+
+    images: int
+    truth: int
+    detections: int
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar_1: float | None
+    ar_10: float | None
+    ar_100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    classes: tuple[ClassScores, ...]
+    range_of_interest: RangeScores | None = None
+
+
+class Curves(NamedTuple):
+    """What COCOeval accumulates; −1 where there is no object. T IoU thresholds, R recalls, K classes by id, A, M."""
+
+    precision: NDArray[np.float64]  # (T, R, K, A, M)
+    recall: NDArray[np.float64]  # (T, K, A, M)
+
+
+def score(truth: Dataset, predictions: Predictions, range_of_interest: RangeOfInterest | None = None) -> Scores:
+    """Evaluate detections against the truth of the same images.
+
+    Args:
+        truth: the labelled images to evaluate; images without objects count, by their false positives.
+        predictions: detections on these images, of all scores; never clipped to the image.
+        range_of_interest: adds the numbers in this range.
+
+    Raises:
+        DataError: a detection's image or class is not in `truth`.
+    """
+    check_known_ids(truth, predictions)
+    coco_truth = _coco_truth(truth)
+    coco_detections = coco_truth.load_res(_results_array(predictions))
+    curves = _evaluate(coco_truth, coco_detections, list(COCO_AREA_RANGES.values()), MAX_DETECTIONS)
+    precision, recall = curves
+    counted = truth.boxes.loc[~truth.boxes["crowd"].to_numpy(dtype=bool), "class_id"].to_numpy()
+    position = {class_id: index for index, class_id in enumerate(sorted(truth.class_names))}  # COCOeval sorts by id
+    area = {name: index for index, name in enumerate(COCO_AREA_RANGES)}
+    all_ = area["all"]
+    return Scores(
+        images=len(truth.images),
+        truth=len(counted),
+        detections=len(predictions.boxes),
+        ap=_mean(precision[..., all_, -1]),
+        ap50=_mean(precision[AP50, ..., all_, -1]),
+        ap75=_mean(precision[AP75, ..., all_, -1]),
+        ar_1=_mean(recall[..., all_, 0]),
+        ar_10=_mean(recall[..., all_, 1]),
+        ar_100=_mean(recall[..., all_, 2]),
+        **{f"ap_{size}": _mean(precision[..., area[size], -1]) for size in SIZES},  # pyright: ignore[reportArgumentType]
+        **{f"ar_{size}": _mean(recall[..., area[size], -1]) for size in SIZES},  # pyright: ignore[reportArgumentType]
+        classes=tuple(
+            ClassScores(
+                name=entry.name,
+                truth=int((counted == entry.id).sum()),
+                ap=_mean(precision[:, :, position[entry.id], all_, -1]),
+                ap50=_mean(precision[AP50, :, position[entry.id], all_, -1]),
+                **{f"ap_{size}": _mean(precision[:, :, position[entry.id], area[size], -1]) for size in SIZES},
+            )
+            for entry in truth.classes
+        ),
+        range_of_interest=None
+        if range_of_interest is None
+        else _score_range(truth, predictions, coco_truth, coco_detections, range_of_interest),
+    )
+
+
+def self_check_ap(coco_json_path: Path) -> float | None:
+    """The AP of a COCO file's own objects, given back as detections of score 1: 1 to 1e-9 if the file is sound.
+
+    Nothing is cut off: as many detections an image count as its most crowded image has objects.
+
+    Returns:
+        None where the file has no object that counts.
+
+    Raises:
+        DataError: the file cannot be read as COCO.
+    """
+    try:
+        coco = COCO(coco_json_path)
+        annotations = [entry for entry in coco.anns.values() if not entry.get("iscrowd")]
+        if not annotations:
+            return None
+        rows = [(entry["image_id"], *entry["bbox"], 1.0, entry["category_id"]) for entry in annotations]
+        results = np.array(rows, dtype=np.float64)
+        detections = coco.load_res(results)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"not readable as COCO: {error}", place=coco_json_path) from error
+    most = int(np.unique(results[:, 0], return_counts=True)[1].max())
+    curves = _evaluate(coco, detections, [COCO_AREA_RANGES["all"]], (1, 10, max(most, 100)))
+    return _mean(curves.precision[..., 0, -1])
+
+
+def _score_range(
+    truth: Dataset, predictions: Predictions, coco_truth: COCO, coco_detections: COCO, wanted: RangeOfInterest
+) -> RangeScores:
+    """Evaluate again with sides for areas; `coco_truth` and `coco_detections` are this call's own and change."""
+    truth_sides, sides = shorter_side(truth.boxes_xyxy), shorter_side(predictions.boxes_xyxy)
+    coco_truth.update_anns(ids=truth.boxes["box_id"].to_numpy(), area=truth_sides)
+    coco_detections.update_anns(ids=np.arange(1, len(sides) + 1), area=sides)  # load_res numbers them from 1
+    curves = _evaluate(coco_truth, coco_detections, [(float(wanted.min_side_px), NO_UPPER_BOUND)], MAX_DETECTIONS)
+    counted = wanted.contains(truth.boxes_xyxy) & ~truth.boxes["crowd"].to_numpy(dtype=bool)
+    return RangeScores(
+        min_side_px=wanted.min_side_px,
+        truth=int(counted.sum()),
+        ap=_mean(curves.precision[..., 0, -1]),
+        ap50=_mean(curves.precision[AP50, ..., 0, -1]),
+        ap75=_mean(curves.precision[AP75, ..., 0, -1]),
+        ar_100=_mean(curves.recall[..., 0, -1]),
+    )
+
+
+def _coco_truth(truth: Dataset) -> COCO:
+    images, boxes = truth.images, truth.boxes
+    return COCO.from_arrays(
+        [
+            {"id": image_id, "width": width, "height": height}
+            for image_id, width, height in zip(
+                images["image_id"].tolist(), images["width"].tolist(), images["height"].tolist(), strict=True
+            )
+        ],
+        [{"id": entry.id, "name": entry.name} for entry in truth.classes],
+        boxes["image_id"].to_numpy(dtype=np.int64),
+        boxes["class_id"].to_numpy(dtype=np.int64),
+        xyxy_to_xywh(truth.boxes_xyxy),
+        ids=boxes["box_id"].to_numpy(dtype=np.int64),
+        iscrowd=boxes["crowd"].to_numpy(dtype=np.int64),
+    )
+
+
+def _results_array(predictions: Predictions) -> NDArray[np.float64]:
+    """Image id, x, y, width, height, score, class id. (n, 7)"""
+    table = predictions.boxes
+    return np.column_stack(
+        [table["image_id"], xyxy_to_xywh(predictions.boxes_xyxy), table["score"], table["class_id"]]
+    ).astype(np.float64)
+
+
+def _evaluate(truth: COCO, detections: COCO, area_ranges: Sequence[tuple[float, float]], most: Sequence[int]) -> Curves:
+    run = COCOeval(truth, detections, "bbox")
+    run.params.area_rng = [list(bounds) for bounds in area_ranges]  # hotcoco takes whole assignments only
+    run.params.area_rng_lbl = ["all", *SIZES][: len(area_ranges)]
+    run.params.max_dets = list(most)
+    run.evaluate()
+    run.accumulate()
+    accumulated = run.eval or {}
+    return Curves(np.asarray(accumulated["precision"]), np.asarray(accumulated["recall"]))
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """The mean of what is defined, as cocoeval.py's `summarize` takes it."""
+    defined = values[values > -1]
+    return float(defined.mean()) if len(defined) else None

@@ -1,0 +1,104 @@
+"""COCO's detection format: `images`, `annotations`, `categories` in one JSON file.
+
+Format: cocodataset.org, "Data format". Boxes are (left, top, width, height) in pixels; ids are the dataset's own,
+stable and unique over all splits. `source`, `video_id`, `timestamp_s` on images and `original_class`, `difficult`, …
+on annotations are extra keys, which other tools pass over.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from curate.boxes import area, xyxy_to_xywh
+from curate.dataset import Dataset
+from curate.media import IMAGES
+
+_IMAGE_EXTRAS = ("source", "video_id", "frame_index", "timestamp_s")
+_BOX_EXTRAS = ("difficult", "truncated", "occluded")
+
+
+def coco_document(dataset: Dataset) -> dict[str, Any]:
+    """A dataset as a COCO document; the same dataset gives the same document.
+
+    Args:
+        dataset: all of its images and boxes go in, sorted by id; select before.
+    """
+    images = dataset.images.sort_values("image_id", kind="stable")
+    boxes = dataset.boxes.sort_values("box_id", kind="stable")
+    corners = dataset.boxes_xyxy[boxes.index.to_numpy()]
+    return {
+        "info": {"description": "exported by curate"},
+        "licenses": [],
+        "images": _image_rows(images),
+        "annotations": _annotation_rows(boxes, corners),
+        "categories": [{"id": entry.id, "name": entry.name} for entry in dataset.classes],
+    }
+
+
+def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a dataset as one COCO file, whole or not at all."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.write_bytes(orjson.dumps(coco_document(dataset)))
+    os.replace(temporary, target)
+
+
+def coco_file_name(path: str) -> str:
+    """An image's path relative to the folder of exported images."""
+    return path.removeprefix(f"{IMAGES}/")
+
+
+def _image_rows(images: pd.DataFrame) -> list[dict[str, Any]]:
+    ids, widths, heights = (images[name].tolist() for name in ("image_id", "width", "height"))
+    names = [coco_file_name(path) for path in images["path"]]
+    rows = [
+        {"id": id_, "file_name": name, "width": width, "height": height}
+        for id_, name, width, height in zip(ids, names, widths, heights, strict=True)
+    ]
+    for key in _IMAGE_EXTRAS:
+        _add_known(rows, key, images[key])
+    return rows
+
+
+def _annotation_rows(boxes: pd.DataFrame, corners: np.ndarray) -> list[dict[str, Any]]:
+    columns = (
+        boxes["box_id"].tolist(),
+        boxes["image_id"].tolist(),
+        boxes["class_id"].tolist(),
+        xyxy_to_xywh(corners).tolist(),
+        area(corners).tolist(),
+        boxes["crowd"].astype(int).tolist(),
+        *(boxes[key].astype(int).tolist() for key in _BOX_EXTRAS),
+    )
+    rows = [
+        {
+            "id": id_,
+            "image_id": image_id,
+            "category_id": class_id,
+            "bbox": bbox,
+            "area": area_px2,
+            "iscrowd": crowd,
+            "difficult": difficult,
+            "truncated": truncated,
+            "occluded": occluded,
+        }
+        for id_, image_id, class_id, bbox, area_px2, crowd, difficult, truncated, occluded in zip(*columns, strict=True)
+    ]
+    for key in ("pose", "original_class"):
+        _add_known(rows, key, boxes[key])
+    return rows
+
+
+def _add_known(rows: list[dict[str, Any]], key: str, values: pd.Series) -> None:
+    """Set a key on the rows where its value is known."""
+    known = values.notna().to_numpy()
+    if not known.any():
+        return
+    for row, value, is_known in zip(rows, values.tolist(), known.tolist(), strict=True):
+        if is_known:
+            row[key] = value

@@ -1,0 +1,127 @@
+"""What a folder of somebody's annotations says, before it joins a dataset: the one result of every reader."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from curate.boxes import Boxes, clip
+from curate.dataset import CORNERS, PROBLEM_COLUMNS, conform
+
+# action, by kind of problem; what a reader meets is one of these
+REPAIRED_KINDS = frozenset({"reversed_corners", "outside_image"})
+QUARANTINED_KINDS = frozenset(
+    {
+        # boxes
+        "missing_coordinate",
+        "not_finite",
+        "no_area",
+        "empty_name",
+        "unknown_class",
+        # whole files
+        "unreadable_file",
+        "empty_file",
+        "wrong_root",
+        "declares_dtd",
+        "image_missing",
+        "image_broken",
+        "image_taken",
+        "file_name",
+    }
+)
+
+
+class Problem(NamedTuple):
+    """A fault in a file: where (line and object counted from 1), what, and the value that shows it."""
+
+    file: str
+    line: int | None
+    object: int | None
+    kind: str
+    detail: str
+
+    @property
+    def action(self) -> str:
+        if self.kind in REPAIRED_KINDS:
+            return "repaired"
+        return "quarantined" if self.kind in QUARANTINED_KINDS else "noted"
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """Images and boxes as a source describes them.
+
+    Attributes:
+        folder: where the files lie.
+        images: one row an image: `file` (POSIX, relative to `folder`, or absolute when the images lie elsewhere),
+            `width`, `height`, `sha256`, `split`, `video_id`, `label_state`, `verified`.
+        boxes: one row a box: `image` (row in `images`), `name` (the class as written, trimmed), corners in pixels,
+            `difficult`, `truncated`, `occluded`, `crowd`, `pose`, `file`, `line`, `object` (place in the source).
+        problems: every fault met, in file order.
+        files: the annotation files that were read, for forgetting older problems of theirs.
+        class_order: class names in the order that the source itself declares, if it does.
+    """
+
+    folder: Path
+    images: pd.DataFrame
+    boxes: pd.DataFrame
+    problems: Sequence[Problem]
+    files: Sequence[str]
+    class_order: Sequence[str] = field(default=())
+
+    def image_file(self, file: str) -> Path:
+        return self.folder / file
+
+
+def problem_table(problems: Iterable[Problem], source: str) -> pd.DataFrame:
+    """Problems as rows of a dataset's problems table."""
+    rows = list(problems)
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in Problem._fields}
+    columns["line"], columns["object"] = (pd.array(columns[name], dtype="Int64") for name in ("line", "object"))
+    columns |= {"source": source, "action": [row.action for row in rows]}
+    return conform(pd.DataFrame(columns, index=range(len(rows))), PROBLEM_COLUMNS)
+
+
+def mend_boxes(boxes: pd.DataFrame, width: NDArray[Any], height: NDArray[Any]) -> tuple[pd.DataFrame, list[Problem]]:
+    """Turn boxes as written into boxes that a dataset accepts.
+
+    Reversed corners are exchanged and boxes are clipped at the image (both repaired); what is not finite, or has no
+    area after clipping, is taken out (quarantined).
+
+    Args:
+        boxes: as in `Incoming.boxes`, corners as written.
+        width: of each box's image, in pixels.
+        height: likewise.
+
+    Returns:
+        The boxes that remain, with a fresh index, and the problems.
+    """
+    written: Boxes = boxes[CORNERS].to_numpy(dtype=np.float64)
+    finite = np.isfinite(written).all(axis=1)
+    ordered = np.concatenate([np.minimum(written[:, :2], written[:, 2:]), np.maximum(written[:, :2], written[:, 2:])], 1)
+    mended = clip(np.where(finite[:, None], ordered, 0.0), width, height)
+    usable = finite & (mended[:, 2] > mended[:, 0]) & (mended[:, 3] > mended[:, 1])
+    reversed_ = usable & (ordered != written).any(axis=1)
+    outside = usable & (mended != ordered).any(axis=1)
+
+    problems = []
+    for kind, rows in (
+        ("not_finite", ~finite),
+        ("no_area", finite & ~usable),
+        ("reversed_corners", reversed_),
+        ("outside_image", outside),
+    ):
+        for row in np.flatnonzero(rows):
+            place = boxes.iloc[row]
+            detail = f"{_numbers(written[row])} in an image of {width[row]}×{height[row]}"
+            problems.append(Problem(place["file"], int(place["line"]), int(place["object"]), kind, detail))
+    kept = boxes.assign(**dict(zip(CORNERS, mended.T, strict=True)))
+    return (kept if usable.all() else kept[usable].reset_index(drop=True)), problems
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,230 @@
+"""Joining incoming images and boxes to a dataset: what is new, what is changed, what was there already.
+
+An image that is there already (the same file, else the same content) keeps its id, source, time and split, and gets
+the incoming boxes. Its boxes that did not change keep their ids. Nothing is removed because it did not come again.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from curate.dataset import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, ClassEntry, Dataset, conform
+from curate.formats.incoming import Incoming, Problem, problem_table
+
+_FLAGS = ["difficult", "truncated", "occluded", "crowd"]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A dataset after joining, and the counts of images that were added, updated and unchanged."""
+
+    dataset: Dataset
+    added: int
+    updated: int
+    unchanged: int
+    problems: tuple[Problem, ...]
+
+
+def resolve_names(
+    dataset: Dataset, incoming: Incoming, *, declared: Sequence[str] | None = None
+) -> tuple[Dataset, Incoming]:
+    """Settle the classes: which there are, in which order, and which boxes are of a class that is not allowed.
+
+    Classes that the dataset has keep their places; then come the declared names, else those of the source's own list,
+    else alphabetically; names found beyond a list are appended, or quarantined where `declared` is given. Names that
+    were merged, renamed or dropped before follow the dataset's aliases.
+
+    Returns:
+        The dataset with its new classes; the incoming boxes without the quarantined ones, which are listed instead.
+    """
+    found = set(incoming.boxes["name"].unique())
+    known = {entry.name for entry in dataset.classes} | dataset.aliases.keys()
+    refused = found - known - set(declared) if declared is not None else set()
+    listed = declared if declared is not None else incoming.class_order
+    new = dict.fromkeys([*listed, *sorted(found - refused)])
+    first_id = dataset.next_ids.class_
+    added = [name for name in new if name not in known]
+    classes = (*dataset.classes, *(ClassEntry(first_id + place, name) for place, name in enumerate(added)))
+    dataset = dataset.replace(classes=classes) if added else dataset
+
+    dropped = {name for name in found if name in dataset.aliases and dataset.aliases[name] is None}
+    if not refused and not dropped:
+        return dataset, incoming
+    expected = ", ".join(declared or ())
+    problems, boxes, images = list(incoming.problems), incoming.boxes, incoming.images.copy()
+    for row in boxes[boxes["name"].isin(refused)].itertuples():
+        detail = f"{row.name!r}, expected one of {expected}"
+        problems.append(Problem(str(row.file), int(row.line), int(row.object), "unknown_class", detail))  # pyright: ignore[reportArgumentType]
+        images.loc[row.image, "label_state"] = "incomplete"
+    for row in boxes[boxes["name"].isin(dropped)].itertuples():
+        problems.append(Problem(str(row.file), int(row.line), int(row.object), "dropped_class", f"{row.name!r}"))  # pyright: ignore[reportArgumentType]
+    kept = boxes[~boxes["name"].isin(refused | dropped)].reset_index(drop=True)
+    return dataset, replace(incoming, images=images, boxes=kept, problems=tuple(problems))
+
+
+def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.int64]:
+    """Find the images that are there already: the same path, else the same content. Each is found once.
+
+    Args:
+        existing: a dataset's images.
+        incoming: rows with `path` (in the dataset folder; null where not placed yet) and `sha256`.
+
+    Returns:
+        Row in `existing` for each incoming image, -1 for a new one. (n,)
+    """
+    rows = np.full(len(incoming), -1, dtype=np.int64)
+    by_path = {path: row for row, path in enumerate(existing["path"])}
+    by_content: dict[str, list[int]] = defaultdict(list)
+    for row, digest in enumerate(existing["sha256"]):
+        by_content[digest].append(row)
+    taken = set()
+    for index, path in enumerate(incoming["path"]):
+        if path in by_path:
+            rows[index] = by_path[path]
+            taken.add(by_path[path])
+    for index, digest in enumerate(incoming["sha256"]):
+        if rows[index] < 0 and digest in by_content:
+            free = [row for row in by_content[digest] if row not in taken]
+            if free:
+                rows[index] = free[0]
+                taken.add(free[0])
+    return rows
+
+
+def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], source: str) -> Joined:
+    """Join what a source says to a dataset.
+
+    Args:
+        dataset: with all classes that `incoming` names (see `resolve_names`).
+        incoming: what the source says.
+        paths: where each incoming image lies in the dataset folder. (n,)
+        source: the name that new images carry as theirs.
+    """
+    images = incoming.images.assign(path=pd.array(list(paths), dtype="str"))
+    rows = match_images(dataset.images, images)
+    is_new = rows < 0
+    ids = np.empty(len(images), dtype=np.int64)
+    ids[~is_new] = dataset.images["image_id"].to_numpy()[rows[~is_new]]
+    ids[is_new] = dataset.next_ids.image + np.arange(int(is_new.sum()))
+
+    boxes = _incoming_boxes(dataset, incoming, ids)
+    # an image that came without readable annotations says nothing about the boxes that are there
+    says = images["label_state"].isin(["labelled", "incomplete"]).to_numpy()
+    unreadable = (images["label_state"] == "incomplete").to_numpy() & ~np.isin(ids, boxes["image_id"].to_numpy())
+    tells = says & ~(unreadable & ~is_new)
+    boxes, changed_boxes = _carry_ids(dataset, boxes, ids[tells & ~is_new])
+    merged_images, changed_images = _merge_images(dataset.images, images, rows, tells, source, ids)
+    changed = np.isin(ids, list(changed_boxes | changed_images)) & ~is_new
+    told = set(ids[tells].tolist())
+    untouched = dataset.boxes[~dataset.boxes["image_id"].isin(told).to_numpy()]
+    fresh = boxes[boxes["image_id"].isin(told).to_numpy()]
+    problems = _merge_problems(dataset.problems, incoming, source)
+    result = dataset.replace(
+        images=merged_images if is_new.any() or changed_images else dataset.images,
+        boxes=_stack(untouched, fresh) if is_new.any() or changed_boxes else dataset.boxes,
+        problems=problems,
+    )
+    return Joined(result, int(is_new.sum()), int(changed.sum()), int((~changed & ~is_new).sum()), tuple(incoming.problems))
+
+
+def _incoming_boxes(dataset: Dataset, incoming: Incoming, ids: NDArray[np.int64]) -> pd.DataFrame:
+    """Incoming boxes as rows of the boxes table, ids still to come."""
+    class_of = {name: id_ for name, id_ in dataset.aliases.items() if id_ is not None}
+    class_of |= {entry.name: entry.id for entry in dataset.classes}
+    names = incoming.boxes["name"].astype("category")
+    codes = np.array([class_of[name] for name in names.cat.categories], dtype=np.int32)
+    columns = {
+        "box_id": np.zeros(len(names), dtype=np.int64),
+        "image_id": ids[incoming.boxes["image"].to_numpy(dtype=int)],
+        "class_id": codes[names.cat.codes.to_numpy()] if len(names) else np.empty(0, dtype=np.int32),
+        **{column: incoming.boxes[column] for column in (*CORNERS, *_FLAGS, "pose")},
+        "original_class": names,
+    }
+    return conform(columns, BOX_COLUMNS, place="incoming boxes")
+
+
+def _carry_ids(dataset: Dataset, boxes: pd.DataFrame, known_ids: NDArray[np.int64]) -> tuple[pd.DataFrame, set[int]]:
+    """Give boxes their ids: the old one where an image holds the same box still, else a new one.
+
+    Returns:
+        The boxes, and the ids of known images whose boxes are not what they were.
+    """
+    place = ["image_id", "class_id", *CORNERS]
+    rest = [*_FLAGS, "pose", "original_class"]
+    old = dataset.boxes[dataset.boxes["image_id"].isin(known_ids).to_numpy()]
+    new = boxes.assign(turn=boxes.groupby(place, observed=True, dropna=False).cumcount())
+    old = old.assign(turn=old.groupby(place, observed=True, dropna=False).cumcount())
+    keys = [*place, "turn"]
+    joined = new[keys].merge(old[[*keys, "box_id", *rest]], on=keys, how="left")
+    found = joined["box_id"].notna().to_numpy()
+    same = found.copy()
+    for column in rest:
+        before, after = joined[column].astype(object).to_numpy(), boxes[column].astype(object).to_numpy()
+        same &= (before == after) | (pd.isna(before) & pd.isna(after))
+    ids = np.where(found, joined["box_id"].fillna(0), 0).astype(np.int64)
+    ids[~found] = dataset.next_ids.box + np.arange(int((~found).sum()))
+    gone = old[~old["box_id"].isin(ids[found]).to_numpy()]["image_id"]
+    altered = boxes["image_id"].to_numpy()[~same]
+    return boxes.assign(box_id=ids), (set(altered.tolist()) & set(known_ids.tolist())) | set(gone.tolist())
+
+
+def _merge_images(
+    existing: pd.DataFrame,
+    images: pd.DataFrame,
+    rows: NDArray[np.int64],
+    tells: NDArray[np.bool_],
+    source: str,
+    ids: NDArray[np.int64],
+) -> tuple[pd.DataFrame, set[int]]:
+    """Existing images with their new state, then the new ones. Also the ids of existing ones that changed."""
+    is_new = rows < 0
+    table = existing.copy()
+    changed: set[int] = set()
+    for column, wanted in (
+        ("label_state", tells),
+        ("verified", tells),
+        ("width", tells),
+        ("height", tells),
+        ("sha256", tells),
+        ("split", images["split"].notna().to_numpy()),
+        ("video_id", images["video_id"].notna().to_numpy()),
+    ):
+        chosen = wanted & ~is_new
+        target = table.columns.get_loc(column)
+        before = existing[column].to_numpy(dtype=object)[rows[chosen]]
+        after = images[column].to_numpy(dtype=object)[chosen]
+        keeps = ~pd.isna(before) if column in ("split", "video_id") else np.zeros(len(before), dtype=bool)
+        differs = (before != after) & ~keeps
+        if differs.any():
+            where = rows[chosen][differs]
+            table.iloc[where, target] = after[differs]  # pyright: ignore[reportCallIssue, reportArgumentType]
+            changed |= set(existing["image_id"].to_numpy()[where].tolist())
+    fresh = images[is_new].assign(image_id=ids[is_new], source=source).drop(columns="file")
+    return _stack(table, conform(fresh, IMAGE_COLUMNS, place="incoming images")), changed
+
+
+def _merge_problems(existing: pd.DataFrame, incoming: Incoming, source: str) -> pd.DataFrame:
+    """Problems of files that were read again are replaced by what those files say now."""
+    fresh = problem_table(incoming.problems, source)
+    read_again = set(incoming.files) | set(fresh["file"]) | set(incoming.images["file"])
+    stale = (existing["source"] == source).to_numpy(bool) & existing["file"].isin(read_again).to_numpy(bool)
+    if fresh.reset_index(drop=True).equals(existing[stale].reset_index(drop=True)):
+        return existing
+    return _stack(existing[~stale], fresh)
+
+
+def _stack(above: pd.DataFrame, below: pd.DataFrame) -> pd.DataFrame:
+    """Concatenate two tables of one kind; categories are united."""
+    if not len(above) or not len(below):
+        return (below if not len(above) else above).reset_index(drop=True)
+    columns = {}
+    for name in above.columns:
+        if isinstance(above[name].dtype, pd.CategoricalDtype):
+            columns[name] = pd.api.types.union_categoricals([above[name], below[name]], sort_categories=True)
+        else:
+            columns[name] = pd.concat([above[name], below[name]], ignore_index=True)
+    return pd.DataFrame(columns)

@@ -1,0 +1,136 @@
+"""`export-coco`: files that other tools load unchanged, checked by evaluating them against themselves."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.dataset import Dataset
+from curate.errors import DataError, StoreError, UsageError
+from curate.evaluation.scores import self_check_ap
+from curate.formats.coco import coco_file_name, write_coco
+from curate.progress import Progress, silent
+from curate.steps.results import Result
+from curate.store import Store
+
+_TOLERANCE = 1e-9
+_REPORT_EVERY = 200
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class ExportResult(Result):
+    """Where the export lies.
+
+    Attributes:
+        out: its folder.
+        files: annotation file of each split; "all" where there are no splits.
+        images, boxes: how many went in.
+        self_check_ap: AP of the truth evaluated against itself; None without boxes.
+    """
+
+    out: str
+    files: dict[str, str]
+    images: int
+    boxes: int
+    self_check_ap: float | None
+
+
+def export_coco(
+    dataset: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> ExportResult:
+    """Write `OUT/images` and `OUT/annotations/instances_{train,val,test}.json` of the labelled images.
+
+    Class, image and box ids are the dataset's own. The same dataset gives the same bytes.
+
+    Args:
+        dataset: the dataset folder.
+        out: a folder that is not there or empty.
+        overwrite: replace an export that is there.
+        progress: told how far the linking of images is.
+
+    Raises:
+        UsageError: `out` holds something and `overwrite` is not set.
+        DataError: nothing is labelled; or a file, read back, does not score AP 1 against itself.
+    """
+    store, target = Store(dataset), Path(out)
+    current = store.load()
+    labelled = current.select()
+    if not len(labelled.images):
+        raise DataError("no image is labelled", place=dataset, remedy="Label some and bring them in with import-voc.")
+    _make_room(target, overwrite)
+
+    names = [name for name in ("train", "val", "test") if (labelled.images["split"] == name).any()]
+    parts = {name: labelled.select(name) for name in names} or {ALL: labelled}
+    notes = _note_left_out(current, labelled, parts)
+    files = {name: target / "annotations" / f"instances_{name}.json" for name in parts}
+    for name, part in parts.items():
+        _link_images(part, target / "images", progress)
+        write_coco(part, files[name])
+    worst = _check(files)
+    return ExportResult(
+        out=str(out),
+        files={name: str(file) for name, file in files.items()},
+        images=sum(len(part.images) for part in parts.values()),
+        boxes=sum(len(part.boxes) for part in parts.values()),
+        self_check_ap=worst,
+        notes=tuple(notes),
+    )
+
+
+def _make_room(target: Path, overwrite: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageError("the place is taken by a file", place=target)
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise UsageError("the folder is not empty", place=target, remedy="Choose another, or give --overwrite.")
+    for old in (target / "annotations").glob("instances_*.json"):
+        old.unlink()
+
+
+def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset]) -> list[str]:
+    notes = []
+    if others := len(current.images) - len(labelled.images):
+        notes.append(f"{others} images that are not fully labelled were left out.")
+    if unsplit := len(labelled.images) - sum(len(part.images) for part in parts.values()):
+        notes.append(f"{unsplit} labelled images are in no split and were left out; `curate split` puts them into one.")
+    return notes
+
+
+def _link_images(part: Dataset, folder: Path, progress: Progress) -> None:
+    """Link the images of a part into the export; copy where the disk does not allow links."""
+    import shutil
+
+    made: set[Path] = set()
+    total = len(part.images)
+    for count, path in enumerate(part.images["path"]):
+        if count % _REPORT_EVERY == 0:
+            progress("linking images", count, total)
+        target = folder / coco_file_name(path)
+        if target.parent not in made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.add(target.parent)
+        origin = part.image_file(path)
+        try:
+            os.link(origin, target)
+        except FileExistsError:
+            if not os.path.samefile(origin, target):
+                shutil.copyfile(origin, target)
+        except FileNotFoundError as error:
+            raise StoreError("an image of the dataset is gone", place=origin, remedy="Import its source again.") from error
+        except OSError:
+            shutil.copyfile(origin, target)
+    progress("linking images", total, total)
+
+
+def _check(files: dict[str, Path]) -> float | None:
+    """Read every file back and evaluate its truth against itself; the lowest AP."""
+    found = {name: self_check_ap(file) for name, file in files.items()}
+    for name, ap in found.items():
+        if ap is not None and abs(ap - 1.0) > _TOLERANCE:
+            raise DataError(
+                "the exported truth does not match itself", place=files[name], got=f"AP {ap}", expected="AP 1"
+            )
+    return min((ap for ap in found.values() if ap is not None), default=None)

@@ -1,0 +1,223 @@
+"""`import-voc`: LabelImg and Pascal VOC XML into a dataset."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from curate.card import Card, find_card, read_card
+from curate.dataset import Dataset
+from curate.errors import DataError, StrictImportError, UsageError
+from curate.formats.incoming import Incoming, Problem
+from curate.formats.joining import Joined, join, match_images, resolve_names
+from curate.formats.voc import Origin, read_voc
+from curate.media import ImagePlacer
+from curate.progress import Progress, silent
+from curate.steps.results import Result
+from curate.store import Store
+
+_REPORT_EVERY = 200
+
+
+@dataclass(frozen=True)
+class ImportResult(Result):
+    """What an import did.
+
+    Attributes:
+        dataset, version: where the result is; `version` is None when `strict` refused it.
+        images, boxes, classes: what the dataset holds now.
+        added, updated, unchanged: images of this import.
+        repaired, quarantined: boxes of this import.
+        problems: every fault, with `file` as the caller can open it.
+    """
+
+    dataset: str
+    version: int | None
+    images: int
+    boxes: int
+    classes: dict[str, int]
+    added: int
+    updated: int
+    unchanged: int
+    repaired: int
+    quarantined: int
+    problems: tuple[dict[str, Any], ...]
+
+
+def import_voc(
+    dataset: str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str] | None = None,
+    origin: Origin = "labelimg",
+    classes: Sequence[str] | None = None,
+    card: str | os.PathLike[str] | None = None,
+    video_from: str | None = None,
+    with_unlabelled: bool = False,
+    strict: bool = False,
+    progress: Progress = silent,
+) -> ImportResult:
+    """Import a folder of LabelImg XML, or a VOC devkit; the dataset is created where it is not there.
+
+    Coming back with the same images updates their boxes and keeps everything else about them.
+
+    Args:
+        dataset: the dataset folder.
+        source: the folder with the XML, and the images unless `images` names their folder.
+        images: where the images lie, if apart.
+        origin: "labelimg" (coordinates as they are) or "voc" (1-based, inclusive: minima minus 1).
+        classes: the allowed names in order; boxes of others are quarantined. Default: the card's, else any.
+        card: a card to take the class order from and to check the counts against. Default: the dataset's own.
+        video_from: a regular expression whose first group, in an image's path, names its video.
+        with_unlabelled: whether images without XML come in as unlabelled.
+        strict: make no version where anything was repaired or quarantined.
+        progress: told how far the reading is.
+
+    Returns:
+        Counts, and every fault that was met.
+
+    Raises:
+        DataError: the folder is not there or holds nothing to import.
+        StrictImportError: `strict`, and something needed mending; carries the result.
+    """
+    if origin not in ("labelimg", "voc"):
+        raise UsageError("unknown origin", place="--origin", got=repr(origin), expected="labelimg or voc")
+    folder, store = Path(source), Store(dataset)
+    card_file = Path(card) if card is not None else find_card(store.root)
+    the_card = read_card(card_file) if card_file else None
+    declared = tuple(classes) if classes is not None else (the_card.classes or None if the_card else None)
+    incoming = read_voc(
+        folder, images=images, origin=origin, video_from=video_from, with_unlabelled=with_unlabelled, progress=progress
+    )
+    outcome = _Outcome(str(dataset), folder, incoming, the_card)
+    if strict:
+        outcome.refuse_mended(incoming.problems)
+    placer = ImagePlacer(store.root, folder)
+    placed = _place_new_images(store, incoming, placer, progress)
+
+    def change(before: Dataset) -> Dataset:
+        settled, named = resolve_names(before, incoming, declared=declared)
+        if strict:
+            outcome.refuse_mended(named.problems)
+        places = _complete_paths(before, named, placed, placer)
+        named = replace(named, problems=outcome.checked_against_card(named))
+        outcome.joined = join(settled, named, places, placer.source)
+        return outcome.joined.dataset
+
+    arguments = {
+        "source": str(source),
+        "images": None if images is None else str(images),
+        "origin": origin,
+        "classes": declared,
+        "video_from": video_from,
+        "with_unlabelled": with_unlabelled,
+    }
+    version, _ = store.commit("import-voc", arguments, change)
+    return outcome.result(version)
+
+
+class _Outcome:
+    """Gathers what an import tells, across the commit."""
+
+    def __init__(self, dataset: str, folder: Path, incoming: Incoming, card: Card | None) -> None:
+        self._dataset = dataset
+        self._folder = folder
+        self._read = incoming
+        self._card = card
+        self.joined: Joined | None = None
+
+    def refuse_mended(self, problems: Sequence[Problem]) -> None:
+        """Raise for the first import fault that is more than a note."""
+        mended = [problem for problem in problems if problem.action != "noted"]
+        if mended:
+            first = mended[0]
+            raise StrictImportError(
+                f"{len(mended)} {'fault' if len(mended) == 1 else 'faults'} in the annotations, the first: {first.kind}",
+                place=f"{self._folder}/{first.file}" + (f", object {first.object}" if first.object else ""),
+                got=first.detail,
+                remedy="Nothing was imported. Mend the files, or import without --strict.",
+                result=self._describe(Dataset(Path(self._dataset)), problems, None),
+            )
+
+    def checked_against_card(self, incoming: Incoming) -> tuple[Problem, ...]:
+        """The problems, and a note for every count that the card has otherwise."""
+        if self._card is None:
+            return tuple(incoming.problems)
+        repaired, quarantined = _count_boxes(incoming.problems)
+        found = {
+            "images": len(incoming.images),
+            "boxes": len(incoming.boxes),
+            "classes": Counter(incoming.boxes["name"].to_list()),
+            "repaired": repaired,
+            "quarantined": quarantined,
+        }
+        notes = [Problem("card.yaml", None, None, "card_count", text) for text in self._card.differences(found)]
+        return (*incoming.problems, *notes)
+
+    def result(self, version: int) -> ImportResult:
+        if self.joined is None:
+            raise DataError("the import was not joined", place=self._dataset)
+        return self._describe(self.joined.dataset, self.joined.problems, version)
+
+    def _describe(self, dataset: Dataset, problems: Sequence[Problem], version: int | None) -> ImportResult:
+        repaired, quarantined = _count_boxes(problems)
+        kinds = Counter(problem.kind for problem in problems)
+        notes = [f"The counts are not those of the card: {one.detail}." for one in problems if one.kind == "card_count"]
+        if kinds["image_without_xml"]:
+            notes.append(f"{kinds['image_without_xml']} images have no XML and were left out (--with-unlabelled).")
+        return ImportResult(
+            dataset=self._dataset,
+            version=version,
+            images=len(dataset.images),
+            boxes=len(dataset.boxes),
+            classes=dataset.class_counts(),
+            added=self.joined.added if self.joined else 0,
+            updated=self.joined.updated if self.joined else 0,
+            unchanged=self.joined.unchanged if self.joined else 0,
+            repaired=repaired,
+            quarantined=quarantined,
+            problems=tuple(
+                problem._asdict() | {"file": f"{self._folder}/{problem.file}", "action": problem.action}
+                for problem in problems
+            ),
+            notes=tuple(notes),
+        )
+
+
+def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
+    """How many boxes were repaired, and how many quarantined; a box with two faults counts once."""
+    boxes = {action: {(one.file, one.object) for one in problems if one.object and one.action == action} for action in ("repaired", "quarantined")}
+    return len(boxes["repaired"] - boxes["quarantined"]), len(boxes["quarantined"])
+
+
+def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, progress: Progress) -> list[str | None]:
+    """Link what the dataset does not hold into its folder, before the lock is taken. None: it is there already."""
+    held = set(store.load().images["sha256"]) if store.exists() else set()
+    paths: list[str | None] = []
+    total = len(incoming.images)
+    for file, digest in zip(incoming.images["file"], incoming.images["sha256"], strict=True):
+        if len(paths) % _REPORT_EVERY == 0:
+            progress("linking images", len(paths), total)
+        paths.append(None if digest in held else placer.place(file, digest))
+    progress("linking images", total, total)
+    return paths
+
+
+def _complete_paths(
+    dataset: Dataset, incoming: Incoming, placed: Sequence[str | None], placer: ImagePlacer
+) -> list[str]:
+    """The place of every incoming image in the dataset as it is now, under the lock."""
+    files, digests = incoming.images["file"], incoming.images["sha256"]
+    held = dict(zip(dataset.images["path"], dataset.images["sha256"], strict=True))
+    hints = []
+    for path, file, digest in zip(placed, files, digests, strict=True):
+        wanted = path or placer.wanted_path(file)
+        hints.append(wanted if path or held.get(wanted) == digest else None)
+    rows = match_images(dataset.images, incoming.images.assign(path=hints))
+    known = dataset.images["path"].to_numpy(dtype=object)
+    return [
+        path or (known[row] if row >= 0 else placer.place(file, digest))
+        for path, row, file, digest in zip(placed, rows, files, digests, strict=True)
+    ]

@@ -1,0 +1,33 @@
+"""What steps return: frozen values whose fields are the keys of the JSON contract."""
+
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Base of all results.
+
+    Attributes:
+        notes: sentences for the person at the terminal; not part of the JSON.
+    """
+
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> Any:
+        """The document of the JSON contract."""
+        return {item.name: as_json(getattr(self, item.name)) for item in fields(self) if item.name != "notes"}
+
+
+def as_json(value: Any) -> Any:
+    """Plain dicts, lists and scalars of a result's value."""
+    if isinstance(value, Result):
+        return value.to_json()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: as_json(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, dict):
+        return {key: as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(inner) for inner in value]
+    return value.as_posix() if isinstance(value, Path) else value
