@@ -1,5 +1,6 @@
 """Image files inside a dataset folder: where they go, and how they get there without a second copy on disk."""
 
+import errno
 import os
 import re
 import shutil
@@ -54,7 +55,7 @@ class ImagePlacer:
         path = self.wanted_path(file)
         if self._inside is not None:
             return path
-        origin = self._folder / file
+        origin = file if file.startswith("/") else f"{self._folder}/{file}"
         try:
             if self._put(origin, path):
                 return path
@@ -66,36 +67,42 @@ class ImagePlacer:
             raise DataError(f"the image cannot be linked or copied: {error.strerror}", place=origin) from error
         return path
 
-    def _put(self, origin: Path, path: str) -> bool:
+    def _put(self, origin: str, path: str) -> bool:
         """Link or copy; False where something else has the name."""
         target = f"{self._root}/{path}"
         folder = target.rpartition("/")[0]
         if folder not in self._made:
             os.makedirs(folder, exist_ok=True)
             self._made.add(folder)
-        actual = os.path.realpath(origin) if os.path.islink(origin) else origin
         try:
-            os.link(actual, target)
+            link_or_copy(origin, target)
         except FileExistsError:
-            return os.path.samefile(actual, target) or _same_bytes(actual, target)
-        except OSError:  # another disk, or one without hard links
-            return _copy(actual, target)
+            return os.path.samefile(origin, target) or _same_bytes(origin, target)
         return True
 
 
-def _copy(origin: str | os.PathLike[str], target: str) -> bool:
-    temporary = f"{target}.{os.getpid()}.tmp"
-    shutil.copyfile(origin, temporary)
+def link_or_copy(origin: str | os.PathLike[str], target: str) -> None:
+    """Give a file a second name, or copy it where the disk does not allow that; what a link points to is meant.
+
+    Raises:
+        FileExistsError: something has the name already; it is left alone.
+        OSError: neither can be done.
+    """
+    actual = os.path.realpath(origin) if os.path.islink(origin) else origin
     try:
-        os.link(temporary, target)  # unlike a rename, refuses to replace what came in between
-    except FileExistsError:
-        return _same_bytes(origin, target)
-    except OSError:
+        os.link(actual, target)
+        return
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:  # another disk, or one without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+    temporary = f"{target}.{os.getpid()}.tmp"
+    try:
+        shutil.copyfile(actual, temporary)
         os.replace(temporary, target)
-        return True
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return True
 
 
 def _same_bytes(one: str | os.PathLike[str], other: str) -> bool:

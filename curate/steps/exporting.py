@@ -8,6 +8,7 @@ from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
 from curate.formats.coco import coco_file_name, write_coco
+from curate.media import link_or_copy
 from curate.progress import Progress, silent
 from curate.steps.results import Result
 from curate.store import Store
@@ -101,8 +102,6 @@ def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset
 
 def _link_images(part: Dataset, folder: Path, progress: Progress) -> None:
     """Link the images of a part into the export; copy where the disk does not allow links."""
-    import shutil
-
     made: set[Path] = set()
     total = len(part.images)
     for count, path in enumerate(part.images["path"]):
@@ -114,15 +113,19 @@ def _link_images(part: Dataset, folder: Path, progress: Progress) -> None:
             made.add(target.parent)
         origin = part.image_file(path)
         try:
-            os.link(origin, target)
-        except FileExistsError:
-            if not os.path.samefile(origin, target):
-                shutil.copyfile(origin, target)
+            _link(origin, target)
         except FileNotFoundError as error:
             raise StoreError("an image of the dataset is gone", place=origin, remedy="Import its source again.") from error
-        except OSError:
-            shutil.copyfile(origin, target)
     progress("linking images", total, total)
+
+
+def _link(origin: Path, target: Path) -> None:
+    try:
+        link_or_copy(origin, str(target))
+    except FileExistsError:
+        if not os.path.samefile(origin, target):
+            target.unlink()  # never written into: the old file may have other names
+            link_or_copy(origin, str(target))
 
 
 def _check(files: dict[str, Path]) -> float | None:
