@@ -12,7 +12,20 @@ from pycocotools.cocoeval import COCOeval
 from curate.boxes import area, clip, shorter_side, xyxy_to_xywh
 from curate.dataset import BOX_COLUMNS, CORNERS, PREDICTION_COLUMNS, Dataset, Predictions, conform
 
-STATS = "ap ap50 ap75 ap_small ap_medium ap_large ar_1 ar_10 ar_100 ar_small ar_medium ar_large".split()
+STATS = [
+    "ap",
+    "ap50",
+    "ap75",
+    "ap_small",
+    "ap_medium",
+    "ap_large",
+    "ar_1",
+    "ar_10",
+    "ar_100",
+    "ar_small",
+    "ar_medium",
+    "ar_large",
+]
 
 
 def build_truth(rows, images=(1,), classes=((1, "face"), (2, "mask")), side_px=1000):
@@ -124,7 +137,7 @@ def jittered(truth, seed=0, share=0.15):
 
 
 def oracle(truth, predictions, *, area_ranges=None, by_side=False, class_id=None, max_detections=None, iou=None):
-    """A pycocotools evaluation that has run; its output is kept silent."""
+    """A pycocotools evaluation that has run, silently. `predictions` are ours, or a list of COCO results."""
     measure = shorter_side if by_side else area
     coco_truth, coco_detections = COCO(), COCO()
     shared = {
@@ -132,8 +145,15 @@ def oracle(truth, predictions, *, area_ranges=None, by_side=False, class_id=None
         "categories": [{"id": entry.id, "name": entry.name} for entry in truth.classes],
     }
     coco_truth.dataset = {**shared, "annotations": _annotations(truth.boxes, truth.boxes_xyxy, measure)}
-    rows = predictions.boxes.assign(box_id=np.arange(1, len(predictions.boxes) + 1), crowd=False)
-    coco_detections.dataset = {**shared, "annotations": _annotations(rows, predictions.boxes_xyxy, measure)}
+    if isinstance(predictions, Predictions):
+        rows = predictions.boxes.assign(box_id=np.arange(1, len(predictions.boxes) + 1), crowd=False)
+        found = _annotations(rows, predictions.boxes_xyxy, measure)
+    else:
+        found = [
+            {**result, "id": number, "area": result["bbox"][2] * result["bbox"][3], "iscrowd": 0}
+            for number, result in enumerate(predictions, 1)
+        ]
+    coco_detections.dataset = {**shared, "annotations": found}
     with contextlib.redirect_stdout(io.StringIO()):
         coco_truth.createIndex()
         coco_detections.createIndex()

@@ -149,13 +149,19 @@ def self_check_ap(coco_json_path: Path) -> float | None:
         None where the file has no object that counts.
 
     Raises:
-        DataError: the file cannot be read as COCO.
+        DataError: the file cannot be read as COCO, or an annotation's image or category is not in it.
     """
     try:
         coco = COCO(coco_json_path)
+        images, classes = coco.imgs, coco.cats  # hotcoco builds these anew on each access
         annotations = [entry for entry in coco.anns.values() if not entry.get("iscrowd")]
         if not annotations:
             return None
+        for entry in annotations:
+            if entry["image_id"] not in images or entry["category_id"] not in classes:
+                raise DataError(
+                    "an annotation's image or category is missing", place=f"{coco_json_path}, annotation {entry['id']}"
+                )
         rows = [(entry["image_id"], *entry["bbox"], 1.0, entry["category_id"]) for entry in annotations]
         results = np.array(rows, dtype=np.float64)
         detections = coco.load_res(results)

@@ -1,0 +1,332 @@
+"""COCO's numbers: every one that is reported, against pycocotools."""
+
+import dataclasses
+import json
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from evaluation_oracle import (
+    STATS,
+    awkward_case,
+    build_predictions,
+    build_truth,
+    jittered,
+    oracle,
+    oracle_numbers,
+    perfect_predictions,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.errors import DataError, MissingError
+from curate.evaluation.results import read_results, write_results
+from curate.evaluation.scores import score, self_check_ap
+from curate.sizes import RangeOfInterest
+
+SEEDS = range(6)
+RANGES = [0, 24, 32, 33, 96, 1000]
+
+
+def agree(ours, theirs):
+    """Both undefined, or equal to 1e-9."""
+    return ours is theirs is None or (
+        None not in (ours, theirs) and math.isclose(ours, theirs, rel_tol=0, abs_tol=1e-9)
+    )
+
+
+def disagreements(ours, expected, names):
+    return {
+        name: (getattr(ours, name), expected[name]) for name in names if not agree(getattr(ours, name), expected[name])
+    }
+
+
+# ── against pycocotools ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_twelve_numbers(seed):
+    """All twelve numbers equal pycocotools' on data with ties, crowds, gaps in ids and sizes on the bounds."""
+    truth, predictions = awkward_case(seed)
+    assert disagreements(score(truth, predictions), oracle_numbers(oracle(truth, predictions)), STATS) == {}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_numbers_by_class(seed):
+    """Each class's numbers equal pycocotools' when it evaluates that class alone."""
+    truth, predictions = awkward_case(seed)
+    names = ["ap", "ap50", "ap_small", "ap_medium", "ap_large"]
+    for entry, ours in zip(truth.classes, score(truth, predictions).classes, strict=True):
+        assert ours.name == entry.name
+        assert disagreements(ours, oracle_numbers(oracle(truth, predictions, class_id=entry.id)), names) == {}
+
+
+@pytest.mark.parametrize("min_side_px", RANGES)
+def test_range_of_interest(min_side_px):
+    """The range's numbers equal pycocotools' with the shorter side in the place of the area."""
+    truth, predictions = awkward_case(1)
+    ours = score(truth, predictions, RangeOfInterest(min_side_px)).range_of_interest
+    expected = oracle_numbers(oracle(truth, predictions, by_side=True, area_ranges=[[min_side_px, 1e10]] * 4))
+    assert disagreements(ours, expected, ["ap", "ap50", "ap75", "ar_100"]) == {}
+
+
+@pytest.mark.parametrize("detections_per_object", [0.5, 40])
+def test_few_and_many_detections(detections_per_object):
+    """More than 100 detections a class and image are cut off as pycocotools cuts them, ties included."""
+    truth, predictions = awkward_case(3, images=3, detections_per_object=detections_per_object)
+    most = predictions.boxes.groupby(["image_id", "class_id"]).size().max()
+    assert (most > 100) == (detections_per_object == 40)
+    assert disagreements(score(truth, predictions), oracle_numbers(oracle(truth, predictions)), STATS) == {}
+
+
+def test_jittered_truth():
+    """A believable detector scores as in pycocotools, somewhere between nothing and perfect."""
+    truth, _ = awkward_case(5, images=12, crowds=False)
+    ours = score(truth, jittered(truth))
+    assert disagreements(ours, oracle_numbers(oracle(truth, jittered(truth))), STATS) == {}
+    assert 0.05 < ours.ap < 0.95
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**9),
+    images=st.integers(1, 4),
+    objects=st.integers(1, 8),
+    detections=st.sampled_from([0, 1, 9]),
+)
+def test_any_small_case(seed, images, objects, detections):
+    """No small case makes a number differ from pycocotools', nor does evaluation change its input."""
+    truth, predictions = awkward_case(seed, images, objects, detections)
+    before = truth.images.copy(), truth.boxes.copy(), predictions.boxes.copy()
+    ours = score(truth, predictions, RangeOfInterest(32))
+    assert disagreements(ours, oracle_numbers(oracle(truth, predictions)), STATS) == {}
+    for old, new in zip(before, (truth.images, truth.boxes, predictions.boxes), strict=True):
+        pd.testing.assert_frame_equal(old, new)
+
+
+# ── by hand ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_perfect_predictions():
+    """The truth given back scores 1 wherever there is truth, overlaps and the range of interest included."""
+    truth, _ = awkward_case(0, crowds=False)
+    ours = score(truth, perfect_predictions(truth), RangeOfInterest(32))
+    assert [ours.ap, ours.ap50, ours.ap_small, ours.ap_large] == pytest.approx([1] * 4, abs=1e-9)
+    assert ours.range_of_interest.ap == pytest.approx(1, abs=1e-9)
+
+
+def test_half_found():
+    """One of two objects found: 51 of the 101 recall levels have precision 1, so AP is 51/101."""
+    truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 100, 100, 150, 150)])
+    ours = score(truth, build_predictions([(1, 1, 0, 0, 50, 50, 0.9)]))
+    assert ours.ap == pytest.approx(51 / 101)
+    assert ours.ar_100 == pytest.approx(0.5)
+
+
+def test_overlap_decides_the_thresholds():
+    """At IoU 0.6 an object is found at the thresholds 0.50, 0.55 and 0.60 of ten."""
+    truth = build_truth([(1, 1, 0, 0, 100, 100)])
+    ours = score(truth, build_predictions([(1, 1, 0, 0, 100, 60, 0.9)]))
+    assert (ours.ap50, ours.ap75) == pytest.approx((1, 0))
+    assert ours.ap == pytest.approx(0.3)
+
+
+def test_exactly_32_squared_is_small_and_medium():
+    """AP by size uses COCO's inclusive bounds: 32 × 32 px is in both."""
+    truth = build_truth([(1, 1, 0, 0, 32, 32)])
+    ours = score(truth, perfect_predictions(truth))
+    assert (ours.ap_small, ours.ap_medium) == pytest.approx((1, 1))
+    assert ours.ap_large is None
+
+
+def test_range_holds_its_own_bound():
+    """A shorter side of exactly PX is in the range, as in `RangeOfInterest.contains`; one thinner is ignored."""
+    truth = build_truth([(1, 1, 0, 0, 24, 90), (1, 1, 100, 100, 123.9, 190)])
+    found_first = build_predictions([(1, 1, 0, 0, 24, 90, 0.9)])
+    ours = score(truth, found_first, RangeOfInterest(24))
+    assert ours.range_of_interest.truth == 1
+    assert ours.range_of_interest.ap == pytest.approx(1)
+    assert ours.ap < 0.6
+
+
+def test_false_positives_below_the_range_are_free():
+    """Detections smaller than the range that match nothing cost nothing in it, though they cost AP."""
+    truth = build_truth([(1, 1, 0, 0, 50, 50)])
+    noisy = build_predictions([(1, 1, 500, 500, 510, 510, 0.95), (1, 1, 0, 0, 50, 50, 0.9)])
+    ours = score(truth, noisy, RangeOfInterest(24))
+    assert ours.range_of_interest.ap == pytest.approx(1)
+    assert ours.ap == pytest.approx(0.5)
+
+
+def test_no_detections():
+    """Without detections the numbers are 0 where there is truth and None where there is none."""
+    truth = build_truth([(1, 1, 0, 0, 10, 10)])
+    ours = score(truth, build_predictions([]), RangeOfInterest(5))
+    assert (ours.ap, ours.ap50, ours.ap_small, ours.ar_1, ours.ar_small) == (0, 0, 0, 0, 0)
+    assert (ours.ap_large, ours.ar_medium) == (None, None)
+    assert (ours.range_of_interest.ap, ours.range_of_interest.ar_100) == (0, 0)
+    assert (ours.images, ours.truth, ours.detections) == (1, 1, 0)
+
+
+def test_no_truth():
+    """Without truth every number is None and counts are kept."""
+    ours = score(build_truth([]), build_predictions([(1, 1, 0, 0, 5, 5, 0.5)]), RangeOfInterest(5))
+    assert {getattr(ours, name) for name in STATS} == {None}
+    assert (ours.truth, ours.detections) == (0, 1)
+    assert ours.range_of_interest == dataclasses.replace(ours.range_of_interest, truth=0, ap=None, ar_100=None)
+
+
+def test_no_images():
+    """An empty selection, even without classes, gives None and no exception."""
+    ours = score(build_truth([], images=(), classes=()), build_predictions([]), RangeOfInterest(5))
+    assert (ours.images, ours.ap, ours.classes) == (0, None, ())
+
+
+def test_crowds_are_not_truth():
+    """A crowd is no object to find, and detections inside it cost nothing."""
+    truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 200, 200, 600, 600, True)])
+    ours = score(truth, build_predictions([(1, 1, 300, 300, 330, 330, 0.95), (1, 1, 0, 0, 50, 50, 0.9)]))
+    assert (ours.truth, ours.classes[0].truth) == (1, 1)
+    assert ours.ap == pytest.approx(1)
+
+
+def test_classes_keep_the_declared_order():
+    """Class numbers follow the declared order, not the ids, and unknown sizes are None."""
+    truth = build_truth([(1, 9, 0, 0, 10, 10)], classes=((9, "late"), (2, "early")))
+    late, early = score(truth, perfect_predictions(truth)).classes
+    assert (late.name, late.truth, late.ap_large) == ("late", 1, None)
+    assert late.ap == late.ap_small == pytest.approx(1)
+    assert (early.name, early.truth, early.ap) == ("early", 0, None)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"), [((7, 1), r"row 1.*image id \(got 7"), ((1, 5), r"row 1.*class id \(got 5; .* 2 classes")]
+)
+def test_unknown_ids_are_refused(row, message):
+    """A detection of an image or class that is not evaluated is refused by row and id."""
+    rows = [(1, 1, 0, 0, 5, 5, 0.5), (*row, 0, 0, 5, 5, 0.5)]
+    with pytest.raises(DataError, match=message):
+        score(build_truth([]), build_predictions(rows))
+
+
+def test_evaluation_is_silent(capfd):
+    """Neither Python nor the compiled evaluator prints or warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score(*awkward_case(0), RangeOfInterest(24))
+    assert capfd.readouterr() == ("", "")
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_coco(folder, boxes_xywh, **changes):
+    path = folder / "instances.json"
+    annotations = [
+        {"id": i, "image_id": 4, "category_id": 2, "bbox": box, "area": box[2] * box[3], "iscrowd": 0, **changes}
+        for i, box in enumerate(boxes_xywh, 1)
+    ]
+    images = [{"id": 4, "file_name": "a.jpg", "width": 900, "height": 900}]
+    path.write_text(json.dumps({"images": images, "categories": [{"id": 2, "name": "a"}], "annotations": annotations}))
+    return path
+
+
+def test_self_check_of_a_crowded_image(tmp_path):
+    """A file whose image has 400 overlapping objects agrees with itself, since nothing is cut off at 100."""
+    boxes = [[i % 20 * 5.5, i // 20 * 7.25, 30, 20] for i in range(400)]
+    assert self_check_ap(write_coco(tmp_path, boxes)) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize(("boxes", "changes"), [([], {}), ([[0, 0, 9, 9]], {"iscrowd": 1})])
+def test_self_check_without_objects(tmp_path, boxes, changes):
+    """A file without objects that count has no AP."""
+    assert self_check_ap(write_coco(tmp_path, boxes, **changes)) is None
+
+
+def test_self_check_of_an_empty_box(tmp_path):
+    """A box without area cannot find itself, and the AP shows it."""
+    assert self_check_ap(write_coco(tmp_path, [[0, 0, 9, 9], [50, 50, 0, 9]])) < 0.9
+
+
+@pytest.mark.parametrize("changes", [{"image_id": 5}, {"category_id": 1}, {"bbox": None}])
+def test_self_check_of_a_broken_file(tmp_path, changes):
+    """A file that refers to what is not there, or has no boxes, is refused by name."""
+    with pytest.raises(DataError, match=r"instances\.json"):
+        self_check_ap(write_coco(tmp_path, [[0, 0, 9, 9]], **changes))
+
+
+def test_results_come_back(tmp_path):
+    """Results written and read are the same detections in the same order."""
+    _, predictions = awkward_case(2)
+    write_results(predictions, tmp_path / "predictions.json")
+    again = read_results(tmp_path / "predictions.json")
+    pd.testing.assert_frame_equal(again.boxes, predictions.boxes, rtol=0, atol=1e-9)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.json"]
+
+
+def test_results_are_xywh(tmp_path):
+    """A results file holds COCO's keys, and left, top, width, height."""
+    write_results(build_predictions([(3, 2, 10, 20, 40, 60, 0.5)]), tmp_path / "p.json")
+    expected = [{"image_id": 3, "category_id": 2, "bbox": [10, 20, 30, 40], "score": 0.5}]
+    assert json.loads((tmp_path / "p.json").read_text()) == expected
+
+
+def test_empty_results(tmp_path):
+    """A results file without detections is fine."""
+    (tmp_path / "p.json").write_text("[]")
+    assert len(read_results(tmp_path / "p.json").boxes) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a JSON file"),
+        ('{"annotations": []}', r"got dict; expected a list"),
+        ("[3]", r"entry 0: not a COCO result"),
+        ('[{"image_id": "a.jpg", "category_id": 1, "bbox": [0,0,1,1], "score": 1}]', r"'image_id' .*got 'a.jpg'"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [0,0,1], "score": 1}]', r"'bbox' .*\[x, y, width, height\]"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [0,0,1,1]}]', r"'score' .*got None; expected a number"),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [0,0,0,1], "score": 1}]',
+            r"p\.json, .*row 0: the box has no area",
+        ),
+        ('[{"image_id": 1, "category_id": 5000000000, "bbox": [0,0,1,1], "score": 1}]', r"an id is too large"),
+    ],
+)
+def test_broken_results(tmp_path, text, message):
+    """A broken results file is refused with its name, the entry and the rule."""
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_results(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2])
+def test_results_with_few_decimals(tmp_path, decimals):
+    """Boxes rounded in the file, many on a size's bound, score as when pycocotools reads the file itself."""
+    random = np.random.default_rng(7)
+    xy, sides = random.integers(0, 300, (400, 2)), random.choice([16, 24, 32, 64, 96], (400, 2))
+    rows = [(1 + i % 20, 1, *xy[i], *(xy[i] + sides[i])) for i in range(400)]
+    truth = build_truth(rows, images=range(1, 21), classes=((1, "face"),))
+    left_top = (xy + random.normal(0, 2, (400, 2))).round(decimals)
+    results = [
+        {"image_id": row[0], "category_id": 1, "bbox": [*map(float, (*at, *size))], "score": float(random.random())}
+        for row, at, size in zip(rows, left_top, sides, strict=True)
+    ]
+    (tmp_path / "p.json").write_text(json.dumps(results))
+    ours = score(truth, read_results(tmp_path / "p.json"))
+    assert disagreements(ours, oracle_numbers(oracle(truth, results)), STATS) == {}
+
+
+def test_missing_results(tmp_path):
+    """A results file that is not there is named."""
+    with pytest.raises(MissingError, match=r"nowhere\.json"):
+        read_results(tmp_path / "nowhere.json")
+
+
+def test_scores_are_plain_numbers():
+    """Scores become JSON as they are: Python's int, float and None."""
+    values = dataclasses.asdict(score(*awkward_case(0), RangeOfInterest(24)))
+    assert json.loads(json.dumps(values))["ap"] == values["ap"]
+    assert not any(isinstance(value, np.generic) for value in values.values())
