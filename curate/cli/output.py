@@ -1,0 +1,107 @@
+"""Printing: results to stdout as tables or one JSON document, notes and progress to stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from curate.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from curate.steps.results import Result
+
+_PLAIN_EVERY_S = 15.0
+
+
+def show(result: "Result", render: Callable[[Any], object], *, as_json: bool) -> None:
+    """Print a result, and its notes.
+
+    Args:
+        result: what a step returned.
+        render: makes something that rich can print of the result's JSON document.
+        as_json: print the document itself.
+    """
+    document = result.to_json()
+    for note in result.notes:
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        print_rich(render(document))
+
+
+def print_rich(*renderables: object) -> None:
+    """Print tables and text; plain where stdout is no terminal, and never wrapped there."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if not sys.stdout.isatty():
+        console.width = 160
+    console.print(*renderables)
+
+
+@contextmanager
+def progress_on_stderr(*, quiet: bool = False) -> Iterator[Progress]:
+    """A progress bar a task on a terminal; elsewhere a line now and then, and none for what is done at once."""
+    if quiet and not sys.stderr.isatty():
+        yield silent
+    elif sys.stderr.isatty():
+        yield from _bars()
+    else:
+        yield _plain_lines()
+
+
+def _bars() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(task: str, done: int, total: int, note: str = "") -> None:
+            if task not in tasks:
+                tasks[task] = bars.add_task(task, total=total, note=note)
+            bars.update(tasks[task], completed=done, total=total, note=note)
+
+        yield report
+
+
+def _plain_lines() -> Progress:
+    began = time.monotonic()
+    said = began
+
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= _PLAIN_EVERY_S:
+            said = now
+            typer.echo(f"{task} {done}/{total} {note}".rstrip() + f" ({now - began:.0f} s)", err=True)
+
+    return report
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.793 → "79.3 %"; "–" for none."""
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def points(metric: float | None) -> str:
+    """0.5132 → "51.3", as detection papers print AP; "–" for none."""
+    return "–" if metric is None else f"{100 * metric:.1f}"
+
+
+def counts_line(counts: Mapping[str, int]) -> str:
+    """{"a": 3, "b": 1} → "a 3, b 1"."""
+    return ", ".join(f"{name} {number}" for name, number in counts.items()) or "none"

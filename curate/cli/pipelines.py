@@ -1,0 +1,67 @@
+"""What `run` prints: a line a step, and at the end what came out."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from curate.cli.output import counts_line, points
+from curate.cli.tables import classes_table, evaluation_tables
+from curate.pipeline import StepOutcome
+
+_PLACES = {"run": "run", "out": "export", "plot": "plot", "csv": "table"}
+
+
+def _import_line(document: Mapping[str, Any]) -> str:
+    changes = ", ".join(f"{document[key]} {key}" for key in ("added", "updated", "repaired", "quarantined") if document[key])
+    return f"{document['images']} images, {document['boxes']} boxes" + (f" ({changes})" if changes else "")
+
+
+def _evaluate_line(document: Mapping[str, Any]) -> str:
+    missed = sum(document["errors"]["missed"].values())
+    return f"AP {points(document['ap'])} on {document['split']}, {missed} of {document['truth']} objects missed"
+
+
+_BRIEF: Mapping[str, Callable[[Any], str]] = {
+    "import-voc": _import_line,
+    "stats": lambda document: counts_line({entry["name"]: entry["boxes"] for entry in document["classes"]}),
+    "merge-classes": lambda document: counts_line(document["after"]),
+    "rename-class": lambda document: counts_line(document["after"]),
+    "drop-class": lambda document: counts_line(document["after"]),
+    "split": lambda document: counts_line({name: split["images"] for name, split in document["splits"].items()}),
+    "export-coco": lambda document: f"{document['images']} images, {document['boxes']} boxes, checked",
+    "train": lambda document: f"{document['steps']} steps, val AP {points(document['ap'])}",
+    "evaluate": _evaluate_line,
+}
+
+
+def step_line(outcome: StepOutcome) -> RenderableType:
+    """One line: what a step did, and how long it took."""
+    took = "unchanged" if outcome.skipped else f"{outcome.seconds:.1f} s"
+    brief = _BRIEF.get(outcome.step, lambda _: "done")(outcome.result)
+    return Text.assemble(("✓ ", "green"), (f"{outcome.step:<14}", "bold"), f"{brief}  ", (f"[{took}]", "dim"))
+
+
+def pipeline_summary(document: Mapping[str, Any]) -> RenderableType:
+    """The merges with balance before and after, the last evaluation, and where everything lies."""
+    parts: list[RenderableType] = [Text()]
+    parts += [classes_table(step["result"]) for step in document["steps"] if step["step"] == "merge-classes"]
+    evaluations = [step["result"] for step in document["steps"] if step["step"] == "evaluate"]
+    parts += [evaluation_tables(evaluations[-1])] if evaluations else []
+    parts += [Text("results", style="bold"), *(Text(f"  {what}: {where}") for what, where in _results(document))]
+    return Group(*parts)
+
+
+def _results(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found: dict[tuple[str, str], None] = {}
+    for step in document["steps"]:
+        arguments = step["arguments"]
+        found["dataset", str(arguments["dataset"])] = None
+        for name, what in _PLACES.items():
+            if arguments.get(name) is not None:
+                place = str(arguments[name])
+                is_named = name == "run" and "/" not in place
+                found[what, (Path(arguments["dataset"]) / "runs" / place).as_posix() if is_named else place] = None
+    return list(found)

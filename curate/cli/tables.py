@@ -1,0 +1,209 @@
+"""Tables for the terminal, made from the documents of the JSON contract: what a person sees is what a script gets."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from curate.cli.output import counts_line, percent, points
+from curate.sizes import SIZES
+
+_SIZE_STYLES = {"small": "red", "medium": "yellow", "large": "green"}
+_BAR_WIDTH = 24
+
+
+def _table(title: str, *columns: str, left: int = 1) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < left else "right", no_wrap=True)
+    return table
+
+
+def import_table(document: Mapping[str, Any]) -> RenderableType:
+    """What an import brought, and its problems by kind."""
+    lines = [
+        Text(f"{document['dataset']}, version {document['version']}: ", style="bold")
+        + Text(f"{document['images']} images, {document['boxes']} boxes", style="not bold"),
+        Text(f"classes: {counts_line(document['classes'])}"),
+        Text(f"images: {document['added']} added, {document['updated']} updated, {document['unchanged']} unchanged"),
+        Text(f"boxes: {document['repaired']} repaired, {document['quarantined']} quarantined"),
+    ]
+    if not document["problems"]:
+        return Group(*lines)
+    kinds = Counter((problem["action"], problem["kind"]) for problem in document["problems"])
+    table = _table("problems", "action", "kind", "count", "for example", left=2)
+    table.columns[3].justify = "left"
+    table.columns[3].no_wrap = False
+    for (action, kind), number in sorted(kinds.items(), key=lambda item: (_ACTIONS.index(item[0][0]), -item[1])):
+        first = next(one for one in document["problems"] if one["kind"] == kind)
+        where = first["file"] + (f":{first['line']}" if first["line"] else "")
+        table.add_row(action, kind, str(number), f"{where}: {first['detail']}", style=_ACTION_STYLES[action])
+    return Group(*lines, Text(), table)
+
+
+_ACTIONS = ("quarantined", "repaired", "noted")
+_ACTION_STYLES = {"quarantined": "red", "repaired": "yellow", "noted": "dim"}
+
+
+def stats_table(document: Mapping[str, Any]) -> RenderableType:
+    """Class balance with bars, and one table a group."""
+    parts = [_balance_table(document, f"version {document['version']}")]
+    parts += [_balance_table(balance, name) for name, balance in document.get("groups", {}).items()]
+    return Group(*parts)
+
+
+def _balance_table(balance: Mapping[str, Any], title: str) -> RenderableType:
+    table = _table(title, "class", "boxes", "share", "", "images", *SIZES)
+    table.columns[3].justify = "left"
+    most = max((entry["boxes"] for entry in balance["classes"]), default=0)
+    for entry in balance["classes"]:
+        bar = Text("█" * round(_BAR_WIDTH * entry["boxes"] / most) if most else "", style="cyan")
+        sizes = (str(entry[size]) for size in SIZES)
+        table.add_row(entry["name"], str(entry["boxes"]), percent(entry["share"]), bar, str(entry["images"]), *sizes)
+    imbalance = balance["imbalance"]
+    line = f"{balance['images']} labelled images ({balance['images_without_boxes']} without boxes)"
+    line += f", {balance['unlabelled']} not labelled, {balance['boxes']} boxes"
+    line += f", imbalance {imbalance:.1f}" if imbalance is not None else ""
+    return Group(table, Text(line), Text())
+
+
+def classes_table(document: Mapping[str, Any]) -> RenderableType:
+    """Boxes of each class before and after."""
+    version = document["version"]
+    before, after = document["before"], document["after"]
+    table = _table(f"version {version}" if version is not None else "dry run: nothing was changed", "class", "before", "share", "after", "share")
+    totals = sum(before.values()), sum(after.values())
+    for name in dict.fromkeys([*before, *after]):
+        cells = []
+        for counts, total in zip((before, after), totals, strict=True):
+            number = counts.get(name)
+            cells += ["–", "–"] if number is None else [str(number), percent(number / total if total else None)]
+        table.add_row(name, *cells)
+    return table
+
+
+def split_table(document: Mapping[str, Any]) -> RenderableType:
+    """What each split holds."""
+    splits = document["splits"]
+    names = list(dict.fromkeys(name for counts in splits.values() for name in counts["classes"]))
+    table = _table(f"version {document['version']}", "split", "images", "groups", "boxes", *names)
+    totals = {name: sum(counts["classes"].get(name, 0) for counts in splits.values()) for name in names}
+    for split, counts in splits.items():
+        cells = [f"{counts['classes'].get(name, 0)} ({percent(counts['classes'].get(name, 0) / max(totals[name], 1))})" for name in names]
+        table.add_row(split, str(counts["images"]), str(counts["groups"]), str(counts["boxes"]), *cells)
+    return table
+
+
+def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
+    """History, newest first."""
+    table = _table("history", "version", "operation", "time", "images", "boxes", "arguments", left=3)
+    table.columns[5].justify = "left"
+    table.columns[5].no_wrap = False
+    for entry in document:
+        arguments = ", ".join(f"{name} {value}" for name, value in entry["arguments"].items() if value not in (None, False, []))
+        table.add_row(str(entry["version"]), entry["operation"], entry["time"], str(entry["images"]), str(entry["boxes"]), arguments)
+    return table
+
+
+def diff_table(document: Mapping[str, Any]) -> RenderableType:
+    """What changed between two versions."""
+    table = _table(f"version {document['from']} → {document['to']}", "", "before", "after")
+    for name, (before, after) in document["classes"].items():
+        table.add_row(name, str(before), str(after))
+    lines = [
+        f"images: {document['images_added']} added, {document['images_removed']} removed",
+        f"boxes: {document['boxes_added']} added, {document['boxes_removed']} removed, {document['boxes_changed']} changed",
+    ]
+    return Group(table, *(Text(line) for line in lines))
+
+
+def undo_line(document: Mapping[str, Any]) -> RenderableType:
+    """Which version is current now."""
+    return Text(f"version {document['undone']} is undone; version {document['version']} is current")
+
+
+def export_lines(document: Mapping[str, Any]) -> RenderableType:
+    """Where the files lie."""
+    ap = document["self_check_ap"]
+    lines = [f"{document['images']} images and {document['boxes']} boxes in {document['out']}"]
+    lines += [f"  {split}: {path}" for split, path in document["files"].items()]
+    lines.append("checked: the truth matches itself, AP 1" if ap is not None else "no boxes, so nothing to check")
+    return Text("\n".join(lines))
+
+
+def train_lines(document: Mapping[str, Any]) -> RenderableType:
+    """How a training ended."""
+    best = f", best at {document['best_step']}" if document["best_step"] not in (None, document["steps"]) else ""
+    text = f"run {document['run']}: {document['model']}, {document['steps']} steps{best}"
+    last = document["rounds"][-1] if document["rounds"] else None
+    if last and last["ap"] is not None:
+        sizes = " / ".join(points(last[f"ap_{size}"]) for size in SIZES)
+        text += f"; val AP {points(last['ap'])} (small / medium / large {sizes})"
+    return Text(text)
+
+
+def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
+    """AP by size and class and what was missed, beside another run's if there is one."""
+    other = document.get("against")
+    columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
+    parts: list[RenderableType] = [_metrics_table(columns), _errors_table(columns)]
+    parts += [_class_table(title, one) for title, one in columns]
+    return Group(*parts)
+
+
+def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
+    document = columns[-1][1]
+    title = f"{document['split']}: {document['images']} images, {document['truth']} objects"
+    table = _table(title, "", *(name or "all" for name, _ in columns))
+    table.add_row("classes", *(str(len(one["classes"])) for _, one in columns))
+    for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")):
+        table.add_row(label, *(points(one[key]) for _, one in columns), style="bold" if key == "ap" else "")
+    for size in SIZES:
+        table.add_row(f"AP {size}", *(points(one[f"ap_{size}"]) for _, one in columns), style=_SIZE_STYLES[size])
+    if any(one["range_of_interest"] for _, one in columns):
+        interest = document["range_of_interest"] or {}
+        sides = f"shorter side ≥ {interest.get('min_side_px', 0):g} px" if interest else "in range"
+        table.add_section()
+        for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AR 100", "ar_100")):
+            cells = (points((one["range_of_interest"] or {}).get(key)) for _, one in columns)
+            table.add_row(f"{label}, {sides}", *cells)
+    return table
+
+
+def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
+    document = columns[-1][1]
+    point = document["operating_point"]
+    title = f"mistakes at score ≥ {point['score']:g}, IoU ≥ {point['iou']:g}"
+    if document["range_of_interest"]:
+        title += f", shorter side ≥ {document['range_of_interest']['min_side_px']:g} px"
+    headers = [f"{name} {what}".strip() for name, _ in columns for what in ("missed", "false positives")]
+    table = _table(title, "size", *headers)
+    for size in SIZES:
+        cells = [str(one["errors"][what][size]) for _, one in columns for what in ("missed", "false_positives")]
+        table.add_row(size, *cells, style=_SIZE_STYLES[size])
+    sums = [sum(one["errors"][what].values()) for _, one in columns for what in ("missed", "false_positives")]
+    table.add_row("all", *map(str, sums), style="bold")
+    return table
+
+
+def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:
+    table = _table(f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *(f"AP {size}" for size in SIZES))
+    for entry in document["classes"]:
+        cells = [points(entry[key]) for key in ("ap", "ap50", *(f"ap_{size}" for size in SIZES))]
+        table.add_row(entry["name"], str(entry["truth"]), *cells)
+    return table
+
+
+def doctor_table(document: Mapping[str, Any]) -> RenderableType:
+    """What is there and what is missing."""
+    table = _table("doctor", "", "part", "found", "needed for", "how to get it", left=5)
+    table.columns[4].no_wrap = False
+    for check in document["checks"]:
+        mark = ("✓", "green") if check["ok"] else ("✗", "yellow")
+        table.add_row(Text(*mark), check["name"], check["found"] or "missing", check["needed_for"], check["remedy"] or "")
+    return table
+

@@ -1,0 +1,87 @@
+"""Commands on detectors: `train`, `evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
+from curate.cli.output import progress_on_stderr, show
+
+
+def train(
+    dataset: DatasetFolder,
+    model: Annotated[str, typer.Option(metavar="ENGINE:NAME", help="Such as torchvision:fasterrcnn_resnet50_fpn_v2.")],
+    run: Annotated[str, typer.Option(help="Name of the run in DATASET/runs, or a path with a slash.")],
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE|none", help="Start from a file, package:NAME, or at random (none).")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    image_size: Annotated[int | None, typer.Option(metavar="PX", help="Shorter side that the model sees.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that chance decides.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(metavar="STEPS", help="Steps between checkpoints.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a detector on the train split and score it on val."""
+    from curate.cli.tables import train_lines
+    from curate.steps.training import train as step
+
+    with progress_on_stderr() as progress:
+        result = step(
+            dataset,
+            model=model,
+            run=run,
+            weights=weights,
+            steps=steps,
+            batch=batch,
+            lr=lr,
+            image_size=image_size,
+            seed=seed,
+            device=device,
+            checkpoint_every=checkpoint_every,
+            workers=workers,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    show(result, train_lines, as_json=as_json)
+
+
+def evaluate(
+    dataset: DatasetFolder,
+    run: Annotated[str | None, typer.Option(help="A run, by name or path.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="COCO results instead of a run.")] = None,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "val",
+    min_side: MinSide = None,
+    score: Annotated[float, typer.Option(help="From which score on a detection counts as a find or a mistake.")] = 0.5,
+    against: Annotated[str | None, typer.Option(metavar="RUN", help="A run evaluated before, shown beside.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show AP by size and class, and how many objects of each size were missed."""
+    from curate.cli.tables import evaluation_tables
+    from curate.steps.evaluating import evaluate as step
+
+    with progress_on_stderr() as progress:
+        result = step(
+            dataset,
+            run=run,
+            predictions=predictions,
+            split=split,
+            min_side=min_side,
+            score=score,
+            against=against,
+            progress=progress,
+        )
+    show(result, evaluation_tables, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this stage's commands."""
+    app.command("train", rich_help_panel="Train and judge")(train)
+    app.command("evaluate", rich_help_panel="Train and judge")(evaluate)

@@ -1,0 +1,83 @@
+"""`doctor`: what is installed, what is missing, and how to get it."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from curate.steps.results import Result
+
+# package → (module, what it is for, how to get it); the order is that of the work
+_PACKAGES = {
+    "lxml": ("lxml", "reading LabelImg XML", "pip install curate-vision"),
+    "pandas": ("pandas", "tables", "pip install curate-vision"),
+    "opencv-python-headless": ("cv2", "images", "pip install curate-vision"),
+    "hotcoco": ("hotcoco", "evaluation", "pip install curate-vision"),
+    "torch": ("torch", "training and prediction", "pip install 'curate-vision[train]'"),
+    "torchvision": ("torchvision", "`torchvision:` models", "pip install 'curate-vision[train]'"),
+    "timm": ("timm", "`torchvision:fasterrcnn+timm/…` backbones", "pip install 'curate-vision[train]'"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked for.
+
+    Attributes:
+        name: of the package or part.
+        ok: whether it is there and usable.
+        found: version or state; None where it is missing.
+        needed_for: what works only with it.
+        remedy: how to get it; None where it is there.
+    """
+
+    name: str
+    ok: bool
+    found: str | None
+    needed_for: str
+    remedy: str | None
+
+
+@dataclass(frozen=True)
+class DoctorResult(Result):
+    """Everything that was looked for, in the order of the work."""
+
+    checks: tuple[Check, ...]
+
+
+def doctor() -> DoctorResult:
+    """Look for the packages and devices that commands need; imports nothing heavy unless it is there."""
+    python = Check("python", sys.version_info >= (3, 11), sys.version.split()[0], "everything", None)
+    packages = [_package(name, *facts) for name, facts in _PACKAGES.items()]
+    return DoctorResult(checks=(python, *packages, _device(), _disk()))
+
+
+def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:
+    if find_spec(module) is None:
+        return Check(name, False, None, needed_for, remedy)
+    try:
+        found = version(name)
+    except PackageNotFoundError:  # another distribution brings the module
+        found = "installed"
+    return Check(name, True, found, needed_for, None)
+
+
+def _device() -> Check:
+    needed_for = "training in minutes instead of hours"
+    if find_spec("torch") is None:
+        return Check("GPU", False, None, needed_for, "pip install 'curate-vision[train]'")
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("GPU", True, torch.cuda.get_device_name(0), needed_for, None)
+    return Check("GPU", False, None, needed_for, "None was found; everything runs on the CPU, slower.")
+
+
+def _disk() -> Check:
+    free_gb = shutil.disk_usage(os.getcwd()).free / 1e9
+    enough = free_gb >= 5
+    return Check(
+        "disk", enough, f"{free_gb:.0f} GB free here", "videos, runs, exports", None if enough else "Free some space."
+    )
