@@ -68,11 +68,11 @@ def _device() -> Check:
     needed_for = "training in minutes instead of hours"
     if find_spec("torch") is None:
         return Check("GPU", False, None, needed_for, "pip install 'curate-vision[train]'")
-    import torch
+    from curate.engines.devices import gpu_name
 
-    if torch.cuda.is_available():
-        return Check("GPU", True, torch.cuda.get_device_name(0), needed_for, None)
-    return Check("GPU", False, None, needed_for, "None was found; everything runs on the CPU, slower.")
+    found = gpu_name()
+    remedy = None if found else "None was found; everything runs on the CPU, slower."
+    return Check("GPU", found is not None, found, needed_for, remedy)
 
 
 def _disk() -> Check:

@@ -1,0 +1,51 @@
+# Needs python3 (3.11 or newer) with pip, and make. The first target that needs it creates .venv; all others reuse it.
+PYTHON ?= python3
+UV := .uv/bin/uv
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test test-long check format bench pins clean help
+
+help: ## show what can be made
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(READY) ## draw a small data set, train on it, show what is missed
+	$(BIN)/python datasets/demo/draw_scenes.py datasets/demo/source
+	$(BIN)/curate run pipelines/demo.yaml
+
+test: $(READY) ## run the tests
+	$(BIN)/pytest -n 2 --dist worksteal
+
+test-long: $(READY) ## run the tests that take long: kills by the hundred, fuzzing
+	$(BIN)/pytest -m long
+
+check: $(READY) ## lint, format, types, and which module may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: $(READY) ## put the code in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure against the fastest peers
+	$(UV) pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python benchmarks/import_voc.py
+
+pins: $(UV) ## choose versions anew
+	$(UV) pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 --upgrade \
+		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.txt
+
+clean: ## remove what make and the demo wrote
+	rm -rf .venv .uv build dist datasets/demo/source datasets/demo/data datasets/demo/export
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit("curate needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m pip install --quiet --target .uv uv
+
+$(READY): pyproject.toml requirements.txt | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(BIN)/python --requirements requirements.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $(READY)
