@@ -87,8 +87,8 @@ def read_card(path: Path) -> Card:
     """
     try:
         return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"the card cannot be read: {' '.join(str(error).split())}", place=path) from error
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"the card is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}", place=path) from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"the card cannot be read: {' '.join(str(error).split())}", place=path) from error

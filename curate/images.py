@@ -8,23 +8,28 @@ import hashlib
 import io
 import os
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 
+_LARGEST_SIDE = 2**31 - 1
 _TRANSPOSING = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 _ORIENTATION_TAG = 0x0112
 # Start-of-frame markers: C0-CF without DHT (C4), JPG (C8) and DAC (CC). ITU-T T.81, table B.1
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(NamedTuple):
     """What one reading of an image file tells without decoding it.
 
     Attributes:
@@ -67,8 +72,8 @@ def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
             width, height, orientation = _scan_other(data)
     except (ValueError, struct.error, IndexError) as error:
         raise DataError(f"not a whole image: {error}", place=place) from error
-    if width <= 0 or height <= 0:
-        raise DataError("the image has no area", place=place, got=f"{width}×{height}")
+    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
+        raise DataError("the image has no possible size", place=place, got=f"{width}×{height}")
     return (height, width) if orientation in _TRANSPOSING else (width, height)
 
 
@@ -82,26 +87,41 @@ def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
         if _is_jpeg(data) or _is_png(data):
             return _upright(_decode_with_opencv(data), _orientation(data))
-        return _decode_with_pillow(data)
-    except (ValueError, OSError) as error:
+        with _opened(data) as image:
+            return _decode_with_pillow(image)
+    except ValueError as error:
         raise DataError(f"the image cannot be decoded: {error}", place=path) from error
 
 
 def _decode_with_opencv(data: bytes) -> NDArray[np.uint8]:
     import cv2
 
-    stored = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        stored = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ValueError(str(error).strip()) from error
     if stored is None:
         raise ValueError("it is damaged")
     return np.asarray(stored, dtype=np.uint8)
 
 
-def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
+def _decode_with_pillow(image: "Image.Image") -> NDArray[np.uint8]:
     """For formats whose orientation OpenCV treats differently from file type to file type."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+
+
+@contextmanager
+def _opened(data: bytes) -> "Iterator[Image.Image]":
+    """A Pillow image; whatever Pillow finds wrong with it, here or inside the block, is a ValueError."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            yield image
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError("it has an unknown format, or is damaged" if data else "the file is empty") from error
 
 
 def _is_jpeg(data: bytes) -> bool:
@@ -195,14 +215,10 @@ def _scan_png(data: bytes) -> tuple[int, int, int]:
 
 
 def _scan_other(data: bytes) -> tuple[int, int, int]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            turned_already = image.format == "TIFF"  # Pillow reports a TIFF's size upright, others' as stored
-            return *image.size, 1 if turned_already else int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, SyntaxError) as error:
-        raise ValueError("unknown or broken format" if data else "the file is empty") from error
+    with _opened(data) as image:
+        image.load()  # only so does a file that is cut off show; these formats are rare
+        turned_already = image.format == "TIFF"  # Pillow reports a TIFF's size upright, others' as stored
+        return *image.size, 1 if turned_already else int(image.getexif().get(_ORIENTATION_TAG, 1))
 
 
 def _exif_orientation(tiff: bytes) -> int:

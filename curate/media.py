@@ -1,14 +1,16 @@
 """Image files inside a dataset folder: where they go, and how they get there without a second copy on disk."""
 
-import errno
 import os
 import re
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from curate.errors import DataError
 
 IMAGES = "media/images"
+_LONGEST_STEM = 200  # bytes: file systems take 255 for a name
 _CONTAINER_NAMES = frozenset({"images", "jpegimages", "imgs", "img", "annotations", "labels"})
 
 
@@ -23,49 +25,44 @@ class ImagePlacer:
 
     Args:
         root: the dataset folder.
-        folder: where the source lies. Images that are inside the dataset already stay where they are.
+        folder: what was imported; it names the source.
+        image_folder: where its images lie. Images that are inside the dataset already stay where they are.
     """
 
-    def __init__(self, root: Path, folder: Path) -> None:
+    def __init__(self, root: Path, folder: Path, image_folder: Path) -> None:
         self._root = root
-        self._folder = folder
-        self._inside = _relative(folder.resolve(), root.resolve() / IMAGES)
+        self._image_folder = image_folder
+        self._inside = _relative(image_folder.resolve(), root.resolve() / IMAGES)
         self.source = (self._inside.split("/")[0] if self._inside else "") or source_name(folder)
         self._made: set[str] = set()
+        self._given: set[str] = set()
 
     def wanted_path(self, file: str) -> str:
         """Where an image of the source belongs in the dataset folder, if nothing else is there. POSIX, relative."""
         if self._inside is not None:
             return "/".join(part for part in (IMAGES, self._inside, file) if part)
-        if file.startswith("/"):  # from a separate image folder
-            file = file.rpartition("/")[2]
         parts = file.split("/")
         while len(parts) > 1 and parts[0].lower() in _CONTAINER_NAMES:
             parts = parts[1:]
         return "/".join([IMAGES, self.source, *parts])
 
     def place(self, file: str, sha256: str) -> str:
-        """Put one image into the dataset folder and return its path there.
+        """Put one image into the dataset folder and return its path there; no two images get the same.
 
         A file of the same name but another content is left alone; the new one gets a part of its hash into its name.
 
         Raises:
             DataError: the image cannot be linked or copied.
         """
-        path = self.wanted_path(file)
-        if self._inside is not None:
-            return path
-        origin = file if file.startswith("/") else f"{self._folder}/{file}"
+        origin = f"{self._image_folder}/{file}"
         try:
-            if self._put(origin, path):
-                return path
-            stem, suffix = os.path.splitext(path)
-            path = f"{stem}-{sha256[:12]}{suffix}"
-            if not self._put(origin, path):
-                raise DataError("another image has this name", place=self._root / path)
+            for path in _names(self.wanted_path(file), sha256):
+                if path not in self._given and (self._inside is not None or self._put(origin, path)):
+                    self._given.add(path)
+                    return path
         except OSError as error:
             raise DataError(f"the image cannot be linked or copied: {error.strerror}", place=origin) from error
-        return path
+        raise DataError("every name for the image is taken", place=origin)
 
     def _put(self, origin: str, path: str) -> bool:
         """Link or copy; False where something else has the name."""
@@ -81,6 +78,16 @@ class ImagePlacer:
         return True
 
 
+def _names(path: str, sha256: str) -> Iterator[str]:
+    """A path, and others like it for when it is taken."""
+    yield path
+    folder, _, name = path.rpartition("/")
+    stem, suffix = os.path.splitext(name)
+    stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    yield f"{folder}/{stem}-{sha256[:12]}{suffix}"
+    yield from (f"{folder}/{stem}-{sha256[:12]}-{number}{suffix}" for number in range(2, 100_000))
+
+
 def link_or_copy(origin: str | os.PathLike[str], target: str) -> None:
     """Give a file a second name, or copy it where the disk does not allow that; what a link points to is meant.
 
@@ -91,18 +98,23 @@ def link_or_copy(origin: str | os.PathLike[str], target: str) -> None:
     actual = os.path.realpath(origin) if os.path.islink(origin) else origin
     try:
         os.link(actual, target)
-        return
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError:  # another disk, or one without hard links
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
-    temporary = f"{target}.{os.getpid()}.tmp"
+        _copy(actual, target)
+
+
+def _copy(origin: str | os.PathLike[str], target: str) -> None:
+    """Copy to a name that nobody has: the name is taken first, and the whole file is moved onto it."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    temporary = f"{os.path.dirname(target)}/.{os.getpid()}-{threading.get_ident()}.tmp"
     try:
-        shutil.copyfile(actual, temporary)
+        shutil.copyfile(origin, temporary)
         os.replace(temporary, target)
-    finally:
+    except BaseException:
         Path(temporary).unlink(missing_ok=True)
+        Path(target).unlink(missing_ok=True)
+        raise
 
 
 def _same_bytes(one: str | os.PathLike[str], other: str) -> bool:

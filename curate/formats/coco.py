@@ -55,7 +55,7 @@ def coco_file_name(path: str) -> str:
 
 def _image_rows(images: pd.DataFrame) -> list[dict[str, Any]]:
     ids, widths, heights = (images[name].tolist() for name in ("image_id", "width", "height"))
-    names = [coco_file_name(path) for path in images["path"]]
+    names = [coco_file_name(path) for path in images["path"].tolist()]
     rows = [
         {"id": id_, "file_name": name, "width": width, "height": height}
         for id_, name, width, height in zip(ids, names, widths, heights, strict=True)

@@ -56,37 +56,39 @@ class Incoming:
     """Images and boxes as a source describes them.
 
     Attributes:
-        folder: where the files lie.
-        images: one row an image: `file` (POSIX, relative to `folder`, or absolute when the images lie elsewhere),
-            `width`, `height`, `sha256`, `split`, `video_id`, `label_state`, `verified`.
+        folder: where the annotation files lie, as the caller named it.
+        image_folder: where the images lie; the same, unless they lie apart.
+        images: one row an image: `file` (POSIX, relative to `image_folder`), `width`, `height`, `sha256`, `split`,
+            `video_id`, `label_state`, `verified`, and `annotated`: whether an annotation file of it could be read.
         boxes: one row a box: `image` (row in `images`), `name` (the class as written, trimmed), corners in pixels,
             `difficult`, `truncated`, `occluded`, `crowd`, `pose`, `file`, `line`, `object` (place in the source).
-        problems: every fault met, in file order.
+        problems: every fault met, in file order; files are relative to `folder`, images apart whole.
         files: the annotation files that were read, for forgetting older problems of theirs.
         class_order: class names in the order that the source itself declares, if it does.
     """
 
     folder: Path
+    image_folder: Path
     images: pd.DataFrame
     boxes: pd.DataFrame
     problems: Sequence[Problem]
     files: Sequence[str]
     class_order: Sequence[str] = field(default=())
 
-    def image_file(self, file: str) -> Path:
-        return self.folder / file
-
 
 def problem_table(problems: Iterable[Problem], source: str) -> pd.DataFrame:
     """Problems as rows of a dataset's problems table."""
     rows = list(problems)
-    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in Problem._fields}
+    values = list(zip(*rows, strict=True)) or [()] * len(Problem._fields)
+    columns: dict[str, Any] = dict(zip(Problem._fields, values, strict=True))
     columns["line"], columns["object"] = (pd.array(columns[name], dtype="Int64") for name in ("line", "object"))
     columns |= {"source": source, "action": [row.action for row in rows]}
     return conform(pd.DataFrame(columns, index=range(len(rows))), PROBLEM_COLUMNS)
 
 
-def mend_boxes(boxes: pd.DataFrame, width: NDArray[Any], height: NDArray[Any]) -> tuple[pd.DataFrame, list[Problem]]:
+def mend_boxes(
+    boxes: pd.DataFrame, width: NDArray[Any], height: NDArray[Any], *, shift: float = 0.0
+) -> tuple[pd.DataFrame, list[Problem]]:
     """Turn boxes as written into boxes that a dataset accepts.
 
     Reversed corners are exchanged and boxes are clipped at the image (both repaired); what is not finite, or has no
@@ -96,6 +98,7 @@ def mend_boxes(boxes: pd.DataFrame, width: NDArray[Any], height: NDArray[Any]) -
         boxes: as in `Incoming.boxes`, corners as written.
         width: of each box's image, in pixels.
         height: likewise.
+        shift: pixels to take off the minima, once corners are in order; 1 where a format counts from 1.
 
     Returns:
         The boxes that remain, with a fresh index, and the problems.
@@ -103,12 +106,14 @@ def mend_boxes(boxes: pd.DataFrame, width: NDArray[Any], height: NDArray[Any]) -
     written: Boxes = boxes[CORNERS].to_numpy(dtype=np.float64)
     finite = np.isfinite(written).all(axis=1)
     ordered = np.concatenate([np.minimum(written[:, :2], written[:, 2:]), np.maximum(written[:, :2], written[:, 2:])], 1)
-    mended = clip(np.where(finite[:, None], ordered, 0.0), width, height)
+    shifted = ordered - np.array([shift, shift, 0.0, 0.0])
+    mended = clip(np.where(finite[:, None], shifted, 0.0), width, height)
     usable = finite & (mended[:, 2] > mended[:, 0]) & (mended[:, 3] > mended[:, 1])
     reversed_ = usable & (ordered != written).any(axis=1)
-    outside = usable & (mended != ordered).any(axis=1)
+    outside = usable & (mended != shifted).any(axis=1)
 
     problems = []
+    files, lines, numbers = (boxes[name].to_numpy() for name in ("file", "line", "object"))
     for kind, rows in (
         ("not_finite", ~finite),
         ("no_area", finite & ~usable),
@@ -116,9 +121,8 @@ def mend_boxes(boxes: pd.DataFrame, width: NDArray[Any], height: NDArray[Any]) -
         ("outside_image", outside),
     ):
         for row in np.flatnonzero(rows):
-            place = boxes.iloc[row]
             detail = f"{_numbers(written[row])} in an image of {width[row]}×{height[row]}"
-            problems.append(Problem(place["file"], int(place["line"]), int(place["object"]), kind, detail))
+            problems.append(Problem(files[row], int(lines[row]), int(numbers[row]), kind, detail))
     kept = boxes.assign(**dict(zip(CORNERS, mended.T, strict=True)))
     return (kept if usable.all() else kept[usable].reset_index(drop=True)), problems
 

@@ -77,16 +77,17 @@ def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.i
         Row in `existing` for each incoming image, -1 for a new one. (n,)
     """
     rows = np.full(len(incoming), -1, dtype=np.int64)
-    by_path = {path: row for row, path in enumerate(existing["path"])}
+    # lists, not columns, in the loops: a text column makes a Python string anew for each step
+    by_path = {path: row for row, path in enumerate(existing["path"].tolist())}
     by_content: dict[str, list[int]] = defaultdict(list)
-    for row, digest in enumerate(existing["sha256"]):
+    for row, digest in enumerate(existing["sha256"].tolist()):
         by_content[digest].append(row)
     taken = set()
-    for index, path in enumerate(incoming["path"]):
+    for index, path in enumerate(incoming["path"].tolist()):
         if path in by_path:
             rows[index] = by_path[path]
             taken.add(by_path[path])
-    for index, digest in enumerate(incoming["sha256"]):
+    for index, digest in enumerate(incoming["sha256"].tolist()):
         if rows[index] < 0 and digest in by_content:
             free = [row for row in by_content[digest] if row not in taken]
             if free:
@@ -95,7 +96,7 @@ def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.i
     return rows
 
 
-def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], source: str) -> Joined:
+def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: str, origin: str) -> Joined:
     """Join what a source says to a dataset.
 
     Args:
@@ -103,6 +104,7 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], source: str
         incoming: what the source says.
         paths: where each incoming image lies in the dataset folder. (n,)
         source: the name that new images carry as theirs.
+        origin: the folder that was imported, relative to the dataset folder: what its problems are kept under.
     """
     images = incoming.images.assign(path=pd.array(list(paths), dtype="str"))
     rows = match_images(dataset.images, images)
@@ -113,16 +115,14 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], source: str
 
     boxes = _incoming_boxes(dataset, incoming, ids)
     # an image that came without readable annotations says nothing about the boxes that are there
-    says = images["label_state"].isin(["labelled", "incomplete"]).to_numpy()
-    unreadable = (images["label_state"] == "incomplete").to_numpy() & ~np.isin(ids, boxes["image_id"].to_numpy())
-    tells = says & ~(unreadable & ~is_new)
+    tells = images["annotated"].to_numpy(dtype=bool)
     boxes, changed_boxes = _carry_ids(dataset, boxes, ids[tells & ~is_new])
     merged_images, changed_images = _merge_images(dataset.images, images, rows, tells, source, ids)
     changed = np.isin(ids, list(changed_boxes | changed_images)) & ~is_new
     told = set(ids[tells].tolist())
     untouched = dataset.boxes[~dataset.boxes["image_id"].isin(told).to_numpy()]
     fresh = boxes[boxes["image_id"].isin(told).to_numpy()]
-    problems = _merge_problems(dataset.problems, incoming, source)
+    problems = _merge_problems(dataset.problems, incoming, origin)
     result = dataset.replace(
         images=merged_images if is_new.any() or changed_images else dataset.images,
         boxes=_stack(untouched, fresh) if is_new.any() or changed_boxes else dataset.boxes,
@@ -153,6 +153,8 @@ def _carry_ids(dataset: Dataset, boxes: pd.DataFrame, known_ids: NDArray[np.int6
     Returns:
         The boxes, and the ids of known images whose boxes are not what they were.
     """
+    if not len(known_ids):
+        return boxes.assign(box_id=dataset.next_ids.box + np.arange(len(boxes))), set()
     place = ["image_id", "class_id", *CORNERS]
     rest = [*_FLAGS, "pose", "original_class"]
     old = dataset.boxes[dataset.boxes["image_id"].isin(known_ids).to_numpy()]
@@ -201,17 +203,21 @@ def _merge_images(
         differs = (before != after) & ~keeps
         if differs.any():
             where = rows[chosen][differs]
-            table.iloc[where, target] = after[differs]  # pyright: ignore[reportCallIssue, reportArgumentType]
+            values = pd.array(after[differs], dtype=table[column].dtype)
+            table.iloc[where, target] = values  # pyright: ignore[reportCallIssue, reportArgumentType]
             changed |= set(existing["image_id"].to_numpy()[where].tolist())
-    fresh = images[is_new].assign(image_id=ids[is_new], source=source).drop(columns="file")
+    fresh = images[is_new].assign(image_id=ids[is_new], source=source).drop(columns=["file", "annotated"])
     return _stack(table, conform(fresh, IMAGE_COLUMNS, place="incoming images")), changed
 
 
-def _merge_problems(existing: pd.DataFrame, incoming: Incoming, source: str) -> pd.DataFrame:
-    """Problems of files that were read again are replaced by what those files say now."""
-    fresh = problem_table(incoming.problems, source)
-    read_again = set(incoming.files) | set(fresh["file"]) | set(incoming.images["file"])
-    stale = (existing["source"] == source).to_numpy(bool) & existing["file"].isin(read_again).to_numpy(bool)
+def _merge_problems(existing: pd.DataFrame, incoming: Incoming, origin: str) -> pd.DataFrame:
+    """Problems of a folder that was read again are replaced by what it says now; of XML gone from it, they stay."""
+    fresh = problem_table(incoming.problems, origin)
+    stale = (existing["source"] == origin).to_numpy(bool)
+    if stale.any():
+        read_again = set(incoming.files)
+        is_gone = [file.endswith(".xml") and file not in read_again for file in existing["file"].tolist()]
+        stale = stale & ~np.array(is_gone, dtype=bool)
     if fresh.reset_index(drop=True).equals(existing[stale].reset_index(drop=True)):
         return existing
     return _stack(existing[~stale], fresh)

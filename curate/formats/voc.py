@@ -5,30 +5,29 @@ VOC counts pixels from 1 and includes the last one; LabelImg writes the canvas's
 Nothing aborts: a fault takes out one box or one file, and is listed.
 """
 
-import gc
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from curate.errors import DataError, UsageError
 from curate.formats.incoming import Incoming, Problem, mend_boxes
-from curate.formats.voc_file import UnreadableError, VocFile, VocParser
-from curate.formats.voc_layout import ImageFinder, VocLayout, find_layout
+from curate.formats.voc_file import UnreadableError, VocParser
+from curate.formats.voc_layout import SPLIT_LISTS, ImageFinder, VocLayout, find_layout
+from curate.formats.voc_object import VocFile, VocObject
+from curate.garbage import no_garbage_collection
 from curate.images import ImageFacts, read_bytes, read_image_facts
 from curate.progress import Progress, silent
 
 Origin = Literal["labelimg", "voc"]
 
 _IMAGE_COLUMNS = ("file", "width", "height", "sha256", "label_state", "verified")
-_BOX_COLUMNS = {
-    "image": "int64",
-    "file": "object",
+_OBJECT_COLUMNS = {  # the fields of `VocObject`
     "name": "object",
     **dict.fromkeys(("x0", "y0", "x1", "y1"), "float64"),
     **dict.fromkeys(("difficult", "truncated", "occluded"), "bool"),
@@ -36,9 +35,10 @@ _BOX_COLUMNS = {
     "line": "int64",
     "object": "int64",
 }
-_REPORT_EVERY = 100
+_BATCH = 100  # files parsed in a row: parsing and hashing in turns costs a fifth more, by the processor's cache
 
 
+@no_garbage_collection()
 def read_voc(
     folder: str | os.PathLike[str],
     *,
@@ -46,6 +46,7 @@ def read_voc(
     origin: Origin = "labelimg",
     video_from: str | None = None,
     with_unlabelled: bool = False,
+    leave_out: Path | None = None,
     progress: Progress = silent,
 ) -> Incoming:
     """Read a folder of LabelImg XML or a VOC devkit.
@@ -58,14 +59,15 @@ def read_voc(
         origin: "labelimg" takes coordinates as they are; "voc" subtracts 1 from the minima (1-based, inclusive).
         video_from: a regular expression; its first group in an image's path is the video that the frame is of.
         with_unlabelled: whether images without XML come in too; else they are only listed.
-        progress: told after every hundred files.
+        leave_out: a folder inside that is not looked at, such as the dataset itself.
+        progress: told now and then.
 
     Raises:
         DataError: the folder is not there, or holds neither XML nor (with `with_unlabelled`) images.
         UsageError: `video_from` is no regular expression.
     """
     video_of = _compile(video_from)
-    layout = find_layout(Path(folder), Path(images) if images is not None else None)
+    layout = find_layout(Path(folder), Path(images) if images is not None else None, leave_out)
     if not layout.xml_files and not (with_unlabelled and layout.image_files):
         raise DataError(
             "there is no XML in the folder",
@@ -74,22 +76,9 @@ def read_voc(
             remedy=None if with_unlabelled else "Images alone come in with --with-unlabelled.",
         )
     reading = _Reading(layout, shift=1.0 if origin == "voc" else 0.0)
-    with _no_garbage_collection():
-        reading.read_annotations(progress)
-        reading.read_rest(with_unlabelled)
-        return reading.result(video_of)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Building many small tuples makes the collector scan them again and again for nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    reading.read_annotations(progress)
+    reading.read_rest(with_unlabelled)
+    return reading.result(video_of)
 
 
 class _Reading:
@@ -98,12 +87,16 @@ class _Reading:
     def __init__(self, layout: VocLayout, *, shift: float) -> None:
         self._layout = layout
         self._folder = f"{layout.folder}/"  # strings, not Path: this runs for every file
+        self._image_folder = f"{layout.image_folder}/"
+        self._apart = layout.image_folder != layout.folder
         self._shift = shift
         self._finder = ImageFinder(layout)
         self._parser = VocParser()
-        self._boxes: list[tuple[Any, ...]] = []
+        self._objects: list[VocObject] = []
+        self._owners: list[tuple[str, int]] = []  # of each image: its XML, and how many of the objects are on it
         self._images: list[tuple[Any, ...]] = []
         self._problems: list[Problem] = list(layout.problems)
+        self._unread: set[str] = set()  # XML files that cannot be read, whose images are there
         self._taken: dict[str, str] = {}  # image → the XML that describes it
 
     def read_annotations(self, progress: Progress) -> None:
@@ -111,24 +104,30 @@ class _Reading:
         files, total = self._layout.xml_files, len(self._layout.xml_files)
         own_images = {file: self._finder.by_stem(file) for file in files}
         owners = {image: file for file, image in own_images.items() if image is not None}
-        for count, file in enumerate(files):
-            if count % _REPORT_EVERY == 0:
-                progress("reading XML", count, total)
-            self._read_annotation(file, own_images[file], owners)
+        for start in range(0, total, _BATCH):
+            progress("reading XML", start, total)
+            batch = files[start : start + _BATCH]
+            for file, annotation in [(file, self._parse(file)) for file in batch]:
+                self._read_image_of(file, annotation, own_images[file], owners)
         progress("reading XML", total, total)
 
-    def _read_annotation(self, file: str, own_image: str | None, owners: Mapping[str, str]) -> None:
-        annotation = self._parse(file)
+    def _read_image_of(
+        self, file: str, annotation: VocFile | None, own_image: str | None, owners: Mapping[str, str]
+    ) -> None:
+        """Find and read the image of an XML file, and keep what both say."""
         name = annotation.filename if annotation else ""
         image = self._find_image(file, name, own_image, owners)
-        facts = self._read_image(file, image) if image is not None else None
-        if image is None or facts is None:
+        if image is None:
             return
         self._taken[image] = file
-        if annotation is None:  # the picture is there, what was drawn on it cannot be read
-            self._add_image(image, facts, "incomplete", False)
+        facts = self._read_image(file, image)
+        if facts is None:
             return
-        if name and not image.endswith(_base(name.replace("\\", "/"))):
+        if annotation is None:  # the picture is there, what was drawn on it cannot be read
+            self._unread.add(file)
+            self._add_image(image, facts, "incomplete", False, file)
+            return
+        if name and _base(image) != _base(name.replace("\\", "/")):
             self._note(file, annotation.filename_line, None, "filename_mismatch", f"{name!r}, found {_base(image)!r}")
         if annotation.width != str(facts.width) or annotation.height != str(facts.height):
             said = f"{annotation.width}×{annotation.height}" if annotation.size_line else "no <size>"
@@ -140,9 +139,8 @@ class _Reading:
             self._problems.append(problem)
             if problem.action == "quarantined":
                 state = "incomplete"
-        row = len(self._images)
-        self._add_image(image, facts, state, annotation.verified)
-        self._boxes += [(row, file, *one) for one in annotation.objects]
+        self._add_image(image, facts, state, annotation.verified, file, len(annotation.objects))
+        self._objects += annotation.objects
 
     def _parse(self, file: str) -> VocFile | None:
         """What a file says, or None after listing why it cannot be read."""
@@ -175,12 +173,15 @@ class _Reading:
 
     def _read_image(self, file: str, image: str) -> ImageFacts | None:
         try:
-            return read_image_facts(image if image[0] == "/" else self._folder + image)
+            return read_image_facts(self._image_folder + image)
         except DataError as error:
             self._note(file, None, None, "image_broken", f"{image}: {error.fact}")
             return None
 
-    def _add_image(self, image: str, facts: ImageFacts, label_state: str, verified: bool) -> None:
+    def _add_image(
+        self, image: str, facts: ImageFacts, label_state: str, verified: bool, file: str = "", objects: int = 0
+    ) -> None:
+        self._owners.append((file, objects))
         self._images.append((image, facts.width, facts.height, facts.sha256, label_state, verified))
 
     def read_rest(self, with_unlabelled: bool) -> None:
@@ -188,10 +189,11 @@ class _Reading:
         for image in self._layout.image_files:
             if image in self._taken:
                 continue
+            name = f"{self._image_folder}{image}" if self._apart else image
             if not with_unlabelled:
-                self._note(image, None, None, "image_without_xml", "left out; --with-unlabelled takes it in")
+                self._note(name, None, None, "image_without_xml", "left out; --with-unlabelled takes it in")
                 continue
-            facts = self._read_image(image, image)
+            facts = self._read_image(name, image)
             if facts is not None:
                 self._add_image(image, facts, "unlabelled", False)
 
@@ -203,12 +205,14 @@ class _Reading:
         images = self._image_table(video_of)
         written = self._box_table()
         rows = written["image"].to_numpy()
-        boxes, problems = mend_boxes(written, images["width"].to_numpy()[rows], images["height"].to_numpy()[rows])
+        width, height = images["width"].to_numpy()[rows], images["height"].to_numpy()[rows]
+        boxes, problems = mend_boxes(written, width, height, shift=self._shift)
         quarantined = {problem.file for problem in problems if problem.action == "quarantined"}
         if quarantined:
             images.loc[written.loc[written["file"].isin(quarantined), "image"].unique(), "label_state"] = "incomplete"
         return Incoming(
             folder=self._layout.folder,
+            image_folder=self._layout.image_folder,
             images=images,
             boxes=boxes,
             problems=_in_file_order([*self._problems, *problems]),
@@ -224,21 +228,26 @@ class _Reading:
             stems = [os.path.splitext(_base(file))[0] for file in files]
             splits = [self._layout.splits.get(stem) for stem in stems]
             for stem in sorted(self._layout.splits.keys() - set(stems)):
-                self._note("ImageSets/Main", None, None, "split_without_image", stem)
+                self._note(SPLIT_LISTS, None, None, "split_without_image", stem)
         matches = [video_of.search(file) if video_of else None for file in files]
         videos = [match and match.group(1 if match.re.groups else 0) for match in matches]
         table = pd.DataFrame(dict(zip(_IMAGE_COLUMNS, columns, strict=True)))
-        return table.assign(split=pd.array(splits, dtype="str"), video_id=pd.array(videos, dtype="str"))
+        annotated = np.array([file != "" and file not in self._unread for file, _ in self._owners], dtype=bool)
+        return table.assign(
+            split=pd.array(splits, dtype="str"), video_id=pd.array(videos, dtype="str"), annotated=annotated
+        )
 
     def _box_table(self) -> pd.DataFrame:
-        columns = list(zip(*self._boxes, strict=True)) or [()] * len(_BOX_COLUMNS)
-        table = pd.DataFrame(
-            {
-                name: pd.Series(values, dtype=dtype)
-                for (name, dtype), values in zip(_BOX_COLUMNS.items(), columns, strict=True)
-            }
-        )
-        return table.assign(crowd=False, x0=table["x0"] - self._shift, y0=table["y0"] - self._shift)
+        columns = list(zip(*self._objects, strict=True)) or [()] * len(_OBJECT_COLUMNS)
+        objects = {
+            name: pd.Series(np.array(values, dtype=dtype), dtype=dtype)
+            for (name, dtype), values in zip(_OBJECT_COLUMNS.items(), columns, strict=True)
+        }
+        counts = [count for _, count in self._owners]
+        images = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        files = np.array([file for file, _ in self._owners], dtype=object)[images]
+        table = pd.DataFrame({"image": images, "file": pd.Series(files, dtype="object"), **objects})
+        return table.assign(crowd=False)
 
 
 def _base(file: str) -> str:

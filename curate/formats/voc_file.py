@@ -4,26 +4,12 @@ Formats: the VOC2012 development kit, section 8, and LabelImg's `libs/pascal_voc
 are never read, nothing is fetched.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from lxml import etree
 
-_PARTS = ("name", "pose", "truncated", "difficult", "occluded", "xmin", "ymin", "xmax", "ymax")
-_CORNERS = _PARTS[5:]
-_OPTIONAL = frozenset({"pose", "occluded"})
-_FLAGS: Mapping[str | None, bool] = {"0": False, "1": True}
-_ABSENT = -1
-
-
-class Fault(NamedTuple):
-    """Something wrong inside a file; see `curate.formats.incoming.Problem` for the kinds."""
-
-    line: int | None
-    object: int | None
-    kind: str
-    detail: str
+from curate.formats.voc_object import CORNERS, FLAGS, PARTS, Fault, VocFile, VocObject
+from curate.formats.voc_plain import PlainReader
 
 
 class UnreadableError(Exception):
@@ -34,43 +20,8 @@ class UnreadableError(Exception):
         self.fault = Fault(line, None, kind, detail)
 
 
-class VocObject(NamedTuple):
-    """One box as written, corners in pixels; `number` counts the file's objects from 1."""
-
-    name: str
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    difficult: bool
-    truncated: bool
-    occluded: bool
-    pose: str | None
-    line: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class VocFile:
-    """What an annotation file says; sizes are the text found, None where there is none."""
-
-    filename: str
-    filename_line: int | None
-    width: str | None
-    height: str | None
-    size_line: int | None
-    verified: bool
-    objects: list[VocObject]
-    faults: list[Fault]
-
-
 class VocParser:
-    """Parses annotation files.
-
-    Nearly all files of a folder have one shape: the same elements in the same order in every object. The parser walks
-    a file once, compares each object's element names with the shapes it knows, and then takes the texts by position;
-    anything else is read element by element. That halves the time of an import.
-    """
+    """Parses annotation files: plain ones by expressions, all others element by element."""
 
     def __init__(self) -> None:
         self._xml = etree.XMLParser(
@@ -82,7 +33,7 @@ class VocParser:
             remove_blank_text=True,
             collect_ids=False,
         )
-        self._shapes: dict[tuple[str, ...], tuple[int, ...] | None] = {}
+        self._plain = PlainReader()
 
     def parse(self, data: bytes) -> VocFile:
         """Parse one file.
@@ -90,20 +41,17 @@ class VocParser:
         Raises:
             UnreadableError: empty, not XML, cut off, another root element, or a document type is declared.
         """
+        return self._plain.read(data) or self._parse_elements(data)
+
+    def _parse_elements(self, data: bytes) -> VocFile:
         root = self._parse_root(data)
-        elements = list(root.iter())
-        tags = [element.tag for element in elements]
-        starts = [place for place, tag in enumerate(tags) if tag == "object"]
         faults: list[Fault] = []
         size, name = root.find("size"), root.find("filename")
-        objects = self._objects_by_shape(elements, tags, starts, faults)
-        if objects is None:
-            faults.clear()
-            objects = [
-                found
-                for number, element in enumerate(root.iterchildren("object"), start=1)
-                if (found := _read_object(element, number, faults)) is not None
-            ]
+        objects = [
+            found
+            for number, element in enumerate(root.iterchildren("object"), start=1)
+            if (found := _read_object(element, number, faults)) is not None
+        ]
         return VocFile(
             filename=(name.text or "").strip() if name is not None else "",
             filename_line=name.sourceline if name is not None else None,
@@ -121,60 +69,38 @@ class VocParser:
         except (etree.XMLSyntaxError, ValueError) as error:
             if not data.strip():
                 raise UnreadableError("empty_file", "the file is empty") from error
+            _refuse_document_type(data, certain=False)  # told as such, also where the parser stopped at its entities
             line = error.lineno if isinstance(error, etree.XMLSyntaxError) else None
             raise UnreadableError("unreadable_file", " ".join(str(error).split()), line) from error
         if root.getroottree().docinfo.doctype:
-            raise UnreadableError("declares_dtd", "a document type is declared; it is never read", 1)
+            _refuse_document_type(data, certain=True)
         if root.tag != "annotation":
             raise UnreadableError("wrong_root", f"<{root.tag}>, expected <annotation>", root.sourceline)
         return root
 
-    def _objects_by_shape(
-        self, elements: list[Any], tags: list[str], starts: list[int], faults: list[Fault]
-    ) -> list[VocObject] | None:
-        """Objects taken by position; None if one has a shape that must be read element by element."""
-        objects = []
-        for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(tags)], strict=True), start=1):
-            names = tuple(tags[start:end])
-            try:
-                shape = self._shapes[names]
-            except KeyError:
-                shape = self._shapes[names] = _shape(names)
-            if shape is None:
-                return None
-            texts = [elements[start + place].text if place != _ABSENT else None for place in shape]
-            found = _make_object(texts, elements[start].sourceline, number, faults)
-            if found is not None:
-                objects.append(found)
-        return objects
 
-
-def _shape(names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Positions of an object's parts among its element names; None unless each is there once and nothing else is."""
-    body = names[1:]
-    known = {*_PARTS, "bndbox"}
-    if len(set(body)) != len(body) or not set(body) <= known or not known - _OPTIONAL <= set(body):
-        return None
-    if body.index("bndbox") + 1 != min(body.index(corner) for corner in _CORNERS):
-        return None
-    return tuple(names.index(part) if part in body else _ABSENT for part in _PARTS)
+def _refuse_document_type(data: bytes, *, certain: bool) -> None:
+    start = data.find(b"<!DOCTYPE")
+    if certain or start >= 0:
+        line = data.count(b"\n", 0, start) + 1 if start >= 0 else None
+        raise UnreadableError("declares_dtd", "a document type is declared; it is never read", line)
 
 
 def _read_object(element: Any, number: int, faults: list[Fault]) -> VocObject | None:
     """An object of unusual shape, element by element; what cannot be kept is listed."""
     texts: dict[str, str | None] = {}
     for part in element:
-        if part.tag == "bndbox" and not texts.keys() & set(_CORNERS):
-            texts |= {side.tag: side.text for side in part if side.tag in _CORNERS}
-        elif part.tag in _PARTS and part.tag not in _CORNERS and part.tag not in texts:
-            texts[part.tag] = part.text or ""
+        if part.tag == "bndbox" and not texts.keys() & set(CORNERS):
+            texts |= {side.tag: side.text for side in part if side.tag in CORNERS}
+        elif part.tag in PARTS and part.tag not in CORNERS and part.tag not in texts:
+            texts[part.tag] = part.text
         else:
             faults.append(Fault(part.sourceline, number, "element_not_kept", f"<{part.tag}>"))
-    return _make_object([texts.get(part) for part in _PARTS], element.sourceline, number, faults)
+    return _make_object([texts.get(part) for part in PARTS], element.sourceline, number, faults)
 
 
 def _make_object(texts: list[str | None], line: int, number: int, faults: list[Fault]) -> VocObject | None:
-    """An object from the texts of its `_PARTS`; None, and a fault, where it has no name or no corners."""
+    """An object from the texts of its `PARTS`; None, and a fault, where it has no name or no corners."""
     written, pose, truncated, difficult, occluded, *corners = texts
     name = (written or "").strip()
     if not name:
@@ -185,13 +111,13 @@ def _make_object(texts: list[str | None], line: int, number: int, faults: list[F
     try:
         x0, y0, x1, y1 = map(_number, corners)
     except TypeError:
-        missing = [side for side, text in zip(_CORNERS, corners, strict=True) if not text]
+        missing = [side for side, text in zip(CORNERS, corners, strict=True) if not (text or "").strip()]
         faults.append(Fault(line, number, "missing_coordinate", ", ".join(missing)))
         return None
     except ValueError as error:
         faults.append(Fault(line, number, "not_finite", str(error)))
         return None
-    flags = _FLAGS.get(difficult), _FLAGS.get(truncated), _FLAGS.get(occluded)
+    flags = FLAGS.get(difficult), FLAGS.get(truncated), FLAGS.get(occluded)
     if None in flags:
         flags = (
             _odd_flag("difficult", difficult, line, number, faults),
@@ -209,7 +135,7 @@ def _number(text: str | None) -> float:
         TypeError: there is none.
         ValueError: it is no number.
     """
-    if not text:
+    if not text or text.isspace():
         raise TypeError
     if "_" in text:  # Python would read 1_0 as ten
         raise ValueError(f"{text!r} is not a number")
@@ -219,7 +145,7 @@ def _number(text: str | None) -> float:
 def _odd_flag(flag: str, text: str | None, line: int, number: int, faults: list[Fault]) -> bool:
     """A flag that may be missing or neither 0 nor 1: listed, and taken for what it seems to mean."""
     word = (text or "").strip().lower()
-    if word not in _FLAGS:
+    if word not in FLAGS:
         faults.append(Fault(line, number, "odd_flag", f"<{flag}> is {'missing' if text is None else repr(text)}"))
     return word in ("1", "true", "yes")
 

@@ -6,8 +6,9 @@ out of it. Links that someone put into the folder are followed.
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from curate.errors import DataError
@@ -16,6 +17,8 @@ from curate.images import IMAGE_SUFFIXES
 
 _ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "xml", "xmls"})
 _IMAGE_FOLDERS = ("images", "JPEGImages", "imgs", "img")
+_IMAGE_SUFFIXES = tuple(IMAGE_SUFFIXES)
+SPLIT_LISTS = "ImageSets/Main"
 _SPLIT_NAMES = ("train", "val", "test")
 
 
@@ -26,7 +29,8 @@ class VocLayout:
     Attributes:
         folder: what was walked.
         xml_files: annotation files, relative to `folder`, sorted.
-        image_files: images, relative to `folder` (absolute under a separate image folder), sorted.
+        image_folder: where the images lie; `folder`, unless they lie apart.
+        image_files: images, relative to `image_folder`, sorted.
         splits: image stem → (split, list file that says so).
         class_order: the names in `predefined_classes.txt`, where there is one.
         problems: names that cannot be used, contradicting split lists.
@@ -34,18 +38,20 @@ class VocLayout:
 
     folder: Path
     xml_files: tuple[str, ...]
+    image_folder: Path
     image_files: tuple[str, ...]
     splits: Mapping[str, str]
     class_order: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
-def find_layout(folder: Path, images: Path | None = None) -> VocLayout:
+def find_layout(folder: Path, images: Path | None = None, leave_out: Path | None = None) -> VocLayout:
     """Walk a source folder.
 
     Args:
         folder: XML beside images, `annotations/` and `images/`, or a devkit (`Annotations/`, `JPEGImages/`).
         images: a folder that holds the images, where they lie apart.
+        leave_out: a folder inside that is not looked at, such as the dataset itself.
 
     Raises:
         DataError: a folder is not there.
@@ -58,16 +64,20 @@ def find_layout(folder: Path, images: Path | None = None) -> VocLayout:
     found = [
         name
         for start in (("Annotations", "JPEGImages") if is_devkit else ("",))
-        for name in _walk(folder, start, problems)
+        for name in _walk(folder, start, leave_out, problems)
     ]
     xml_files = sorted(name for name in found if name.lower().endswith(".xml"))
-    if images is None:
-        image_files = sorted(name for name in found if _is_image(name))
-    else:
-        place = images.resolve()
-        image_files = sorted((place / name).as_posix() for name in _walk(place, "", problems) if _is_image(name))
-    splits = _read_splits(folder / "ImageSets" / "Main", problems)
-    return VocLayout(folder, tuple(xml_files), tuple(image_files), splits, _read_class_order(folder), tuple(problems))
+    pictures = found if images is None else _walk(images, "", leave_out, problems)
+    image_files = sorted(name for name in pictures if _is_image(name))
+    return VocLayout(
+        folder=folder,
+        xml_files=tuple(xml_files),
+        image_folder=images or folder,
+        image_files=tuple(image_files),
+        splits=_read_splits(folder / SPLIT_LISTS, {_without_suffix(_base(file)) for file in image_files}, problems),
+        class_order=_read_class_order(folder),
+        problems=tuple(problems),
+    )
 
 
 class ImageFinder:
@@ -75,17 +85,18 @@ class ImageFinder:
 
     def __init__(self, layout: VocLayout) -> None:
         self._files = frozenset(layout.image_files)
-        self._by_folder_and_stem: dict[tuple[str, str], list[str]] = defaultdict(list)
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for file in layout.image_files:
-            folder, _, name = file.rpartition("/")
-            stem = os.path.splitext(name)[0]
-            self._by_folder_and_stem[folder, stem].append(file)
-            self._by_name[name].append(file)
-            self._by_stem[stem].append(file)
+        self._by_folder_and_stem = _group(layout.image_files, _without_suffix)
         self._folders_of: dict[str, tuple[str, ...]] = {}
-        self._image_roots = tuple(sorted({file.rpartition("/")[0] for file in layout.image_files}))
+        self._apart = layout.image_folder != layout.folder
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[str]]:
+        """For images in unusual places only, as `_by_stem`; most sources need neither."""
+        return _group(self._files, _base)
+
+    @cached_property
+    def _by_stem(self) -> Mapping[str, Sequence[str]]:
+        return _group(self._files, lambda file: _without_suffix(_base(file)))
 
     def by_name(self, xml_file: str, name: str) -> str | None:
         """The image that `<filename>` names, in the folders that go with the XML's."""
@@ -96,19 +107,20 @@ class ImageFinder:
                 return file
         return _only(self._by_name.get(name, ()))
 
-    def by_stem(self, xml_file: str, preferred_suffix: str = "") -> str | None:
-        """The image with the XML's own stem and any image suffix."""
+    def by_stem(self, xml_file: str) -> str | None:
+        """The image with the XML's own stem and any image suffix, the first by name."""
         folder, _, name = xml_file.rpartition("/")
-        stem = os.path.splitext(name)[0]
+        stem = _without_suffix(name)
         for place in self._folders(folder):
-            if files := self._by_folder_and_stem.get((place, stem)):
-                return min(files, key=lambda file: (not file.lower().endswith(preferred_suffix), file))
+            if files := self._by_folder_and_stem.get(f"{place}/{stem}" if place else stem):
+                return files[0]
         return _only(self._by_stem.get(stem, ()))
 
     def _folders(self, xml_folder: str) -> tuple[str, ...]:
-        """Where images of an XML folder may lie: beside, in the sibling image folder, in a separate one."""
+        """Where images of an XML folder may lie: beside, in the sibling image folder, at the top of a separate one."""
         if xml_folder not in self._folders_of:
-            self._folders_of[xml_folder] = (xml_folder, *_siblings(xml_folder), *_matching(xml_folder, self._image_roots))
+            top = ("",) if self._apart else ()
+            self._folders_of[xml_folder] = (xml_folder, *_siblings(xml_folder), *top)
         return self._folders_of[xml_folder]
 
 
@@ -121,51 +133,85 @@ def _siblings(xml_folder: str) -> Iterator[str]:
                 yield "/".join([*parts[:depth], *([replacement] if replacement else []), *parts[depth + 1 :]])
 
 
-def _matching(xml_folder: str, image_roots: tuple[str, ...]) -> Iterator[str]:
-    """Separate (absolute) image folders that end like the XML's folder, then the separate folder itself."""
-    separate = [root for root in image_roots if root.startswith("/")]
-    tail = "/".join(part for part in PurePosixPath(xml_folder).parts if part.lower() not in _ANNOTATION_FOLDERS)
-    yield from (root for root in separate if tail and root.endswith("/" + tail))
-    yield from separate[:1]
+def _group(files: Iterable[str], key: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        groups[key(file)].append(file)
+    return groups
 
 
-def _only(files: list[str] | tuple[str, ...]) -> str | None:
+def _only(files: Sequence[str]) -> str | None:
     return files[0] if len(files) == 1 else None
 
 
+def _base(file: str) -> str:
+    return file.rpartition("/")[2]
+
+
+def _without_suffix(file: str) -> str:
+    """The files here all have a suffix, and none begins with a dot: quicker than `os.path.splitext`."""
+    return file.rpartition(".")[0]
+
+
 def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return name.lower().endswith(_IMAGE_SUFFIXES)
 
 
-def _walk(folder: Path, start: str, problems: list[Problem]) -> Iterator[str]:
+def _walk(folder: Path, start: str, leave_out: Path | None, problems: list[Problem]) -> Iterator[str]:
     """Regular files below `folder/start`, relative to `folder`; hidden ones are not looked at."""
-    seen: set[tuple[int, int]] = set()
+    seen = {_identity(leave_out)} - {_identity(folder)} if leave_out is not None and leave_out.exists() else set()
     waiting = [start]
     while waiting:
         inner = waiting.pop()
-        place = folder / inner
-        status = place.stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link that leads back up
+        try:
+            entries = sorted(os.scandir(folder / inner), key=lambda entry: entry.name)
+            identity = _identity(folder / inner)
+        except OSError as error:
+            problems.append(Problem(inner, None, None, "unreadable_file", f"the folder: {error.strerror}"))
             continue
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                name = f"{inner}/{entry.name}" if inner else entry.name
-                try:
-                    name.encode()
-                except UnicodeEncodeError:
-                    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-                    problems.append(Problem(shown, None, None, "file_name", "the name is not UTF-8"))
-                    continue
-                if entry.is_dir():
-                    waiting.append(name)
-                elif entry.is_file():
-                    yield name
+        if identity in seen:  # a link that leads back up
+            continue
+        seen.add(identity)
+        for entry in entries:
+            name = f"{inner}/{entry.name}" if inner else entry.name
+            if entry.name.startswith("."):
+                continue
+            if fault := _fault_of_name(name):
+                shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+                problems.append(Problem(shown, None, None, "file_name", fault))
+            elif _is(entry.is_dir):
+                waiting.append(name)
+            elif _is(entry.is_file):
+                yield name
+            elif name.lower().endswith((".xml", *_IMAGE_SUFFIXES)):
+                kind = "image_broken" if _is_image(name) else "unreadable_file"
+                problems.append(Problem(name, None, None, kind, "not a file, or a link to nothing"))
 
 
-def _read_splits(folder: Path, problems: list[Problem]) -> dict[str, str]:
+def _is(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _fault_of_name(name: str) -> str | None:
+    """Why a file of this name cannot be in a dataset, whose paths are portable text."""
+    if "\\" in name:
+        return "a backslash in the name"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    return None
+
+
+def _read_splits(folder: Path, stems: Collection[str], problems: list[Problem]) -> dict[str, str]:
     """`ImageSets/Main/{train,val,test}.txt`: stem → split. `trainval.txt` counts as train where neither part is there."""
     lists = {split: folder / f"{split}.txt" for split in _SPLIT_NAMES}
     if not lists["train"].is_file() and not lists["val"].is_file():
@@ -174,12 +220,13 @@ def _read_splits(folder: Path, problems: list[Problem]) -> dict[str, str]:
     for split, file in lists.items():
         if not file.is_file():
             continue
-        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-            stem = line.split()[0] if line.split() else ""
-            if not stem:
+        lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        for number, line in enumerate(map(str.strip, lines), start=1):
+            if not line:
                 continue
+            stem = line if line in stems else line.split()[0]  # a class's own lists add 1 or -1 behind the stem
             if splits.setdefault(stem, split) != split:
-                where = f"ImageSets/Main/{file.name}"
+                where = f"{SPLIT_LISTS}/{file.name}"
                 problems.append(Problem(where, number, None, "split_conflict", f"{stem} is in {splits[stem]} already"))
     return splits
 

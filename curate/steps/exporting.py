@@ -8,6 +8,7 @@ from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
 from curate.formats.coco import coco_file_name, write_coco
+from curate.garbage import no_garbage_collection
 from curate.media import link_or_copy
 from curate.progress import Progress, silent
 from curate.steps.results import Result
@@ -36,6 +37,7 @@ class ExportResult(Result):
     self_check_ap: float | None
 
 
+@no_garbage_collection()
 def export_coco(
     dataset: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -102,30 +104,32 @@ def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset
 
 def _link_images(part: Dataset, folder: Path, progress: Progress) -> None:
     """Link the images of a part into the export; copy where the disk does not allow links."""
-    made: set[Path] = set()
-    total = len(part.images)
-    for count, path in enumerate(part.images["path"]):
+    made: set[str] = set()
+    root, out, paths = os.fspath(part.root), os.fspath(folder), part.images["path"].tolist()  # strings: a loop over files
+    for count, path in enumerate(paths):
         if count % _REPORT_EVERY == 0:
-            progress("linking images", count, total)
-        target = folder / coco_file_name(path)
-        if target.parent not in made:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            made.add(target.parent)
-        origin = part.image_file(path)
+            progress("linking images", count, len(paths))
+        origin, target = f"{root}/{path}", f"{out}/{coco_file_name(path)}"
+        place = target.rpartition("/")[0]
+        if place not in made:
+            os.makedirs(place, exist_ok=True)
+            made.add(place)
         try:
             _link(origin, target)
         except FileNotFoundError as error:
-            raise StoreError("an image of the dataset is gone", place=origin, remedy="Import its source again.") from error
-    progress("linking images", total, total)
+            raise StoreError(
+                "an image of the dataset is gone", place=origin, remedy="Import its source again."
+            ) from error
+    progress("linking images", len(paths), len(paths))
 
 
-def _link(origin: Path, target: Path) -> None:
+def _link(origin: str, target: str) -> None:
     try:
-        link_or_copy(origin, str(target))
+        link_or_copy(origin, target)
     except FileExistsError:
         if not os.path.samefile(origin, target):
-            target.unlink()  # never written into: the old file may have other names
-            link_or_copy(origin, str(target))
+            os.unlink(target)  # never written into: the old file may have other names
+            link_or_copy(origin, target)
 
 
 def _check(files: dict[str, Path]) -> float | None:

@@ -13,6 +13,7 @@ from curate.errors import DataError, StrictImportError, UsageError
 from curate.formats.incoming import Incoming, Problem
 from curate.formats.joining import Joined, join, match_images, resolve_names
 from curate.formats.voc import Origin, read_voc
+from curate.garbage import no_garbage_collection
 from curate.media import ImagePlacer
 from curate.progress import Progress, silent
 from curate.steps.results import Result
@@ -46,6 +47,7 @@ class ImportResult(Result):
     problems: tuple[dict[str, Any], ...]
 
 
+@no_garbage_collection()
 def import_voc(
     dataset: str | os.PathLike[str],
     source: str | os.PathLike[str],
@@ -89,12 +91,19 @@ def import_voc(
     the_card = read_card(card_file) if card_file else None
     declared = tuple(classes) if classes is not None else (the_card.classes or None if the_card else None)
     incoming = read_voc(
-        folder, images=images, origin=origin, video_from=video_from, with_unlabelled=with_unlabelled, progress=progress
+        folder,
+        images=images,
+        origin=origin,
+        video_from=video_from,
+        with_unlabelled=with_unlabelled,
+        leave_out=store.root,
+        progress=progress,
     )
-    outcome = _Outcome(str(dataset), folder, incoming, the_card)
+    outcome = _Outcome(store, str(dataset), incoming, card_file, the_card)
     if strict:
         outcome.refuse_mended(incoming.problems)
-    placer = ImagePlacer(store.root, folder)
+    placer = ImagePlacer(store.root, folder, incoming.image_folder)
+    here = os.fsencode(os.path.relpath(folder.resolve(), store.root.resolve())).decode(errors="backslashreplace")
     placed = _place_new_images(store, incoming, placer, progress)
 
     def change(before: Dataset) -> Dataset:
@@ -103,7 +112,7 @@ def import_voc(
             outcome.refuse_mended(named.problems)
         places = _complete_paths(before, named, placed, placer)
         named = replace(named, problems=outcome.checked_against_card(named))
-        outcome.joined = join(settled, named, places, placer.source)
+        outcome.joined = join(settled, named, places, source=placer.source, origin=here)
         return outcome.joined.dataset
 
     arguments = {
@@ -121,12 +130,21 @@ def import_voc(
 class _Outcome:
     """Gathers what an import tells, across the commit."""
 
-    def __init__(self, dataset: str, folder: Path, incoming: Incoming, card: Card | None) -> None:
+    def __init__(
+        self, store: Store, dataset: str, incoming: Incoming, card_file: Path | None, card: Card | None
+    ) -> None:
+        self._store = store
         self._dataset = dataset
-        self._folder = folder
-        self._read = incoming
+        self._folder = incoming.folder
+        # files that are named whole, not relative to the folder
+        self._whole = (f"{incoming.image_folder}/",) if incoming.image_folder != incoming.folder else ()
+        self._card_file = str(card_file)
         self._card = card
         self.joined: Joined | None = None
+
+    def _as_given(self, file: str) -> str:
+        """A problem's file as the caller can open it."""
+        return file if file.startswith(self._whole) or file == self._card_file else f"{self._folder}/{file}"
 
     def refuse_mended(self, problems: Sequence[Problem]) -> None:
         """Raise for the first import fault that is more than a note."""
@@ -135,10 +153,12 @@ class _Outcome:
             first = mended[0]
             raise StrictImportError(
                 f"{len(mended)} {'fault' if len(mended) == 1 else 'faults'} in the annotations, the first: {first.kind}",
-                place=f"{self._folder}/{first.file}" + (f", object {first.object}" if first.object else ""),
+                place=self._as_given(first.file) + (f", object {first.object}" if first.object else ""),
                 got=first.detail,
                 remedy="Nothing was imported. Mend the files, or import without --strict.",
-                result=self._describe(Dataset(Path(self._dataset)), problems, None),
+                result=self._describe(
+                    self._store.load() if self._store.exists() else Dataset(self._store.root), problems, None
+                ),
             )
 
     def checked_against_card(self, incoming: Incoming) -> tuple[Problem, ...]:
@@ -153,7 +173,7 @@ class _Outcome:
             "repaired": repaired,
             "quarantined": quarantined,
         }
-        notes = [Problem("card.yaml", None, None, "card_count", text) for text in self._card.differences(found)]
+        notes = [Problem(self._card_file, None, None, "card_count", text) for text in self._card.differences(found)]
         return (*incoming.problems, *notes)
 
     def result(self, version: int) -> ImportResult:
@@ -179,7 +199,7 @@ class _Outcome:
             repaired=repaired,
             quarantined=quarantined,
             problems=tuple(
-                problem._asdict() | {"file": f"{self._folder}/{problem.file}", "action": problem.action}
+                problem._asdict() | {"file": self._as_given(problem.file), "action": problem.action}
                 for problem in problems
             ),
             notes=tuple(notes),
@@ -194,10 +214,10 @@ def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
 
 def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, progress: Progress) -> list[str | None]:
     """Link what the dataset does not hold into its folder, before the lock is taken. None: it is there already."""
-    held = set(store.load().images["sha256"]) if store.exists() else set()
+    held = set(store.load().images["sha256"].tolist()) if store.exists() else set()
     paths: list[str | None] = []
     total = len(incoming.images)
-    for file, digest in zip(incoming.images["file"], incoming.images["sha256"], strict=True):
+    for file, digest in zip(incoming.images["file"].tolist(), incoming.images["sha256"].tolist(), strict=True):
         if len(paths) % _REPORT_EVERY == 0:
             progress("linking images", len(paths), total)
         paths.append(None if digest in held else placer.place(file, digest))
@@ -209,8 +229,10 @@ def _complete_paths(
     dataset: Dataset, incoming: Incoming, placed: Sequence[str | None], placer: ImagePlacer
 ) -> list[str]:
     """The place of every incoming image in the dataset as it is now, under the lock."""
-    files, digests = incoming.images["file"], incoming.images["sha256"]
-    held = dict(zip(dataset.images["path"], dataset.images["sha256"], strict=True))
+    if all(placed):
+        return [path for path in placed if path]
+    files, digests = incoming.images["file"].tolist(), incoming.images["sha256"].tolist()
+    held = dict(zip(dataset.images["path"].tolist(), dataset.images["sha256"].tolist(), strict=True))
     hints = []
     for path, file, digest in zip(placed, files, digests, strict=True):
         wanted = path or placer.wanted_path(file)

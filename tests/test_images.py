@@ -1,0 +1,244 @@
+"""One image file: its upright size, its pixels, its hash."""
+
+import contextlib
+import hashlib
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from builders import write_image
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from curate.errors import DataError
+from curate.images import decode_rgb, read_image_facts, upright_size
+
+FORMATS = [".jpg", ".png", ".bmp", ".webp", ".tif", ".gif"]
+TURNED = {5, 6, 7, 8}
+
+
+def size_of(path):
+    facts = read_image_facts(path)
+    return facts.width, facts.height
+
+
+def png_claiming(width, height):
+    """A PNG whose header claims a size that its data do not have."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_size(tmp_path, suffix):
+    """Width and height come from the header of every format."""
+    assert size_of(write_image(tmp_path / f"a{suffix}", 31, 17)) == (31, 17)
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"quality": 95, "subsampling": 0}, {"mode": "L"}])
+def test_size_of_jpeg_kinds(tmp_path, options):
+    """Progressive, full-colour and grey JPEGs have their size too."""
+    assert size_of(write_image(tmp_path / "a.jpg", 31, 17, **options)) == (31, 17)
+
+
+def test_suffix_is_not_believed(tmp_path):
+    """A PNG that is called .jpg is read as the PNG it is."""
+    path = write_image(tmp_path / "a.png", 31, 17).rename(tmp_path / "a.jpg")
+    assert size_of(path) == (31, 17)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_is_upright(tmp_path, suffix, orientation):
+    """EXIF orientations 5 to 8 exchange width and height, 1 to 4 do not, in every format that has EXIF."""
+    path = write_image(tmp_path / f"a{suffix}", 31, 17, orientation=orientation)
+    assert size_of(path) == ((17, 31) if orientation in TURNED else (31, 17))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_fit_size(tmp_path, suffix, orientation):
+    """The decoded pixels have the size that the header gave."""
+    path = write_image(tmp_path / f"a{suffix}", 31, 17, orientation=orientation)
+    assert decode_rgb(path).shape[1::-1] == size_of(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_red_corner_is_upright(tmp_path, orientation):
+    """The stored top-left pixel lands in the corner that EXIF's table says."""
+    stored = np.zeros((17, 31, 3), dtype=np.uint8)
+    stored[0, 0] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    pixels = decode_rgb(tmp_path / "a.png")
+    last_row, last_column = pixels.shape[0] - 1, pixels.shape[1] - 1
+    corner = {
+        1: (0, 0),
+        2: (0, last_column),
+        3: (last_row, last_column),
+        4: (last_row, 0),
+        5: (0, 0),
+        6: (0, last_column),
+        7: (last_row, last_column),
+        8: (last_row, 0),
+    }[orientation]
+    assert np.argwhere(pixels[..., 0] == 255).tolist() == [list(corner)]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "I;16"])
+def test_pixels_are_rgb_bytes(tmp_path, mode):
+    """Grey, transparent, palette, black-and-white and 16-bit pictures all become H×W×3 bytes."""
+    image = Image.new(mode, (31, 17))
+    image.save(tmp_path / "a.png")
+    pixels = decode_rgb(tmp_path / "a.png")
+    assert (pixels.shape, pixels.dtype) == ((17, 31, 3), np.uint8)
+
+
+def test_colours_are_in_rgb_order(tmp_path):
+    """Red is the first of the three numbers."""
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "a.png")
+    assert decode_rgb(tmp_path / "a.png")[0, 0].tolist() == [255, 0, 0]
+
+
+def test_hash_is_of_the_bytes(tmp_path):
+    """The hash is SHA-256 of the file as it lies on disk."""
+    path = write_image(tmp_path / "a.jpg")
+    assert read_image_facts(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.9])
+def test_cut_off_is_refused(tmp_path, suffix, kept):
+    """A file that stops before its end is refused, whatever its format."""
+    path = write_image(tmp_path / f"a{suffix}", 200, 150)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(DataError, match="a\\."):
+        read_image_facts(path)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"<html></html>", b"GIF89a", b"BM", b"\0" * 99]
+)
+def test_no_image_is_refused(tmp_path, data):
+    """Bytes that are no image are refused."""
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(DataError):
+        read_image_facts(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (2**32 - 1, 5), (2**31, 2**31)])
+def test_absurd_size_is_refused(width, height):
+    """A header that claims no area, or more pixels than a table can hold, is damage."""
+    with pytest.raises(DataError):
+        upright_size(png_claiming(width, height))
+
+
+def test_absurd_size_is_not_decoded(tmp_path):
+    """Decoding a picture of a claimed two million pixels' width ends in our error, not in the decoder's."""
+    (tmp_path / "a.png").write_bytes(png_claiming(2**21, 4))
+    with pytest.raises(DataError):
+        decode_rgb(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".gif"])
+def test_bomb_is_not_decoded(tmp_path, suffix):
+    """Decoding a small file that claims a thousand million pixels ends in our error, not in the decoder's."""
+    path = write_image(tmp_path / f"a{suffix}", 8, 8)
+    data = bytearray(path.read_bytes())
+    if suffix == ".bmp":
+        data[18:26] = struct.pack("<ii", 2**15, 2**15)
+    else:
+        data[6:10] = struct.pack("<HH", 2**15, 2**15)
+    path.write_bytes(data)
+    with pytest.raises(DataError):
+        decode_rgb(path)
+
+
+def test_missing_file_is_refused(tmp_path):
+    """A file that is not there is a DataError that names it."""
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        read_image_facts(tmp_path / "a.jpg")
+
+
+def test_folder_is_refused(tmp_path):
+    """A folder with an image's name is a DataError."""
+    (tmp_path / "a.jpg").mkdir()
+    with pytest.raises(DataError):
+        read_image_facts(tmp_path / "a.jpg")
+
+
+def test_thumbnail_does_not_count(tmp_path):
+    """The end marker of an EXIF thumbnail does not stand for the end of the picture."""
+    thumbnail = write_image(tmp_path / "t.jpg", 8, 8).read_bytes()
+    whole = write_image(tmp_path / "a.jpg", 200, 150).read_bytes()
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    cut = whole[:2] + segment + whole[2 : len(whole) // 2]
+    with pytest.raises(DataError):
+        upright_size(cut)
+
+
+def test_damaged_exif_is_passed_over(tmp_path):
+    """A damaged EXIF block leaves the picture as it is stored."""
+    whole = write_image(tmp_path / "a.jpg", 31, 17).read_bytes()
+    body = b"Exif\0\0II*\0\xff\xff\xff\xff"
+    damaged = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + whole[2:]
+    assert upright_size(damaged) == (31, 17)
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+    """One small file of each format, as bytes."""
+    folder = tmp_path_factory.mktemp("encoded")
+    return {suffix: write_image(folder / f"a{suffix}", 12, 9, orientation=6).read_bytes() for suffix in FORMATS}
+
+
+def damage(data, edits):
+    damaged = bytearray(data)
+    for place, value in edits:
+        damaged[int(place * len(damaged)) % len(damaged)] = value
+    return bytes(damaged)
+
+
+EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(suffix=st.sampled_from(FORMATS), edits=EDITS)
+def test_damage_is_a_size_or_an_error(encoded, suffix, edits):
+    """Damaged bytes give a size with an area or a DataError, nothing else."""
+    check_size(damage(encoded[suffix], edits))
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(suffix=st.sampled_from(FORMATS), edits=EDITS, kept=st.floats(0, 1))
+def test_much_damage_is_a_size_or_an_error(encoded, suffix, edits, kept):
+    """The same with many more files, also cut off."""
+    damaged = damage(encoded[suffix], edits)
+    check_size(damaged[: int(len(damaged) * kept)])
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(suffix=st.sampled_from(FORMATS), edits=EDITS)
+def test_damage_decodes_or_is_an_error(encoded, tmp_path, suffix, edits):
+    """Decoding damaged bytes gives pixels or a DataError, nothing else."""
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(damage(encoded[suffix], edits))
+    with contextlib.suppress(DataError):
+        assert decode_rgb(path).ndim == 3
+
+
+def check_size(data):
+    try:
+        width, height = upright_size(data)
+    except DataError:
+        return
+    assert width > 0
+    assert height > 0

@@ -1,0 +1,313 @@
+"""Coming back: further images, corrected XML, XML for frames that had none."""
+
+import shutil
+from pathlib import Path
+
+from builders import (
+    BARE,
+    MASK,
+    box_rows,
+    image_row,
+    kinds,
+    labelimg_folder,
+    load,
+    object_xml,
+    read_versions,
+    write_image,
+    write_xml,
+)
+
+from curate.steps.history import undo
+from curate.steps.importing import import_voc
+from curate.steps.splitting import split
+from curate.store import Store
+
+
+def state_of(dataset, name="a.jpg"):
+    return image_row(dataset, name)["label_state"]
+
+
+# ── images without XML ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_without_xml_is_named(tmp_path, dataset):
+    """Images without XML are left out, counted and named."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": None, "c": None})
+    result = import_voc(dataset, folder)
+    left = [Path(one["file"]).name for one in result.problems if one["kind"] == "image_without_xml"]
+    assert (result.images, left) == (1, ["b.jpg", "c.jpg"])
+    assert any("2 images have no XML" in note for note in result.notes)
+
+
+def test_with_unlabelled(tmp_path, dataset):
+    """With `--with-unlabelled` they come in as unlabelled, and nothing is listed."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": None})
+    result = import_voc(dataset, folder, with_unlabelled=True)
+    assert (result.images, kinds(result), state_of(dataset, "b.jpg")) == (2, [], "unlabelled")
+
+
+def test_only_unlabelled(tmp_path, dataset):
+    """A folder of images alone comes in with `--with-unlabelled`."""
+    assert import_voc(dataset, labelimg_folder(tmp_path / "clips", {"a": None}), with_unlabelled=True).images == 1
+
+
+def test_unlabelled_gets_its_xml(tmp_path, dataset):
+    """A frame that gets its XML later is labelled, and keeps id, path, source, video and split."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": None})
+    import_voc(dataset, folder, with_unlabelled=True, video_from="^([ab])")
+    Store(dataset).commit(
+        "edit", {}, lambda before: before.replace(images=before.images.assign(split="val", timestamp_s=1.5))
+    )
+    before = image_row(dataset, "b.jpg")
+    write_xml(folder / "b.xml", objects=[BARE])
+    result = import_voc(dataset, folder)
+    assert (result.added, result.updated, result.unchanged) == (0, 1, 1)
+    after = image_row(dataset, "b.jpg")
+    assert after == {**before, "label_state": "labelled"} | {key: after[key] for key in ("frame_index",)}
+    assert box_rows(dataset)[1] == ("b.jpg", *BARE)
+
+
+def test_note_goes_when_the_xml_comes(tmp_path, dataset):
+    """The note about a missing XML is gone once the XML is there."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": None})
+    import_voc(dataset, folder)
+    write_xml(folder / "b.xml", objects=[BARE])
+    import_voc(dataset, folder)
+    assert load(dataset).problems["kind"].tolist() == []
+
+
+# ── coming back ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_identical_import(dataset, source):
+    """The same files again: all unchanged, and no new version."""
+    import_voc(dataset, source)
+    again = import_voc(dataset, source)
+    assert (again.version, again.added, again.updated, again.unchanged) == (1, 0, 0, 2)
+    assert read_versions(dataset) == [1]
+
+
+def test_identical_import_with_problems(tmp_path, dataset):
+    """That holds for a source full of faults as well."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [("mask", 60, 40, 10, 99), ("", 1, 2, 3, 4)], "b": None})
+    (folder / "c.xml").write_bytes(b"")
+    write_image(folder / "c.jpg")
+    first = import_voc(dataset, folder)
+    again = import_voc(dataset, folder)
+    assert (again.version, again.problems) == (1, first.problems)
+
+
+def test_identical_import_without_boxes(tmp_path, dataset):
+    """And for one whose only box was quarantined, so that the table of boxes is empty."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [("mask", 0, 0, 0, 0)]})
+    import_voc(dataset, folder)
+    assert import_voc(dataset, folder).version == 1
+
+
+def test_identical_import_of_nothing(tmp_path, dataset):
+    """And for one that has labelled images without boxes alone."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": []})
+    import_voc(dataset, folder)
+    assert import_voc(dataset, folder).version == 1
+
+
+def test_corrected_xml(dataset, source):
+    """A corrected XML updates its image's boxes and leaves the other image alone."""
+    import_voc(dataset, source)
+    write_xml(source / "a.xml", objects=[("bare", 1, 2, 30, 40)])
+    result = import_voc(dataset, source)
+    assert (result.version, result.added, result.updated, result.unchanged) == (2, 0, 1, 1)
+    assert box_rows(dataset)[0] == ("a.jpg", "bare", 1, 2, 30, 40)
+    assert result.boxes == 3
+
+
+def test_corrected_xml_keeps_the_image(dataset, source):
+    """An updated image keeps id, path, source, video and split."""
+    import_voc(dataset, source, video_from="^([ab])")
+    split(dataset, val=0.5, group_by="none")
+    before = image_row(dataset, "a.jpg")
+    write_xml(source / "a.xml", objects=[BARE])
+    import_voc(dataset, source)
+    assert str(image_row(dataset, "a.jpg")) == str(before)
+
+
+def test_unchanged_boxes_keep_their_ids(dataset, source):
+    """Where an XML gains a box, the boxes that stay keep their ids, and the new one gets one never used."""
+    import_voc(dataset, source)
+    before = load(dataset).boxes
+    write_xml(source / "b.xml", objects=[("mask", 0, 0, 9, 9), BARE, MASK])
+    import_voc(dataset, source)
+    after = load(dataset).boxes
+    assert set(before["box_id"]) < set(after["box_id"])
+    assert set(after["box_id"]) - set(before["box_id"]) == {before["box_id"].max() + 1}
+
+
+def test_removed_box_goes(dataset, source):
+    """A box that is no longer in the XML is no longer in the dataset, and its id is not given again."""
+    import_voc(dataset, source)
+    gone = set(load(dataset).boxes["box_id"])
+    write_xml(source / "b.xml", objects=[MASK])
+    import_voc(dataset, source)
+    write_xml(source / "b.xml", objects=[MASK, BARE])
+    import_voc(dataset, source)
+    boxes = load(dataset).boxes
+    (new,) = set(boxes["box_id"]) - gone
+    assert new > max(gone)
+
+
+def test_changed_flag_is_an_update(dataset, source):
+    """A flag that changed is an update of the same box."""
+    import_voc(dataset, source)
+    before = set(load(dataset).boxes["box_id"])
+    write_xml(source / "a.xml", objects=[object_xml(*MASK, difficult="1")])
+    assert import_voc(dataset, source).updated == 1
+    boxes = load(dataset).boxes
+    assert (set(boxes["box_id"]), boxes["difficult"].sum()) == (before, 1)
+
+
+def test_two_equal_boxes(tmp_path, dataset):
+    """The same box twice in one XML stays twice, now and when it comes again."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [MASK, MASK]})
+    import_voc(dataset, folder)
+    assert (import_voc(dataset, folder).version, load(dataset).boxes["box_id"].tolist()) == (1, [1, 2])
+
+
+def test_verified_later(dataset, source):
+    """An image that was verified since is updated, and labelled as before."""
+    import_voc(dataset, source)
+    write_xml(source / "a.xml", objects=[MASK], verified=True)
+    assert import_voc(dataset, source).updated == 1
+    assert (image_row(dataset, "a.jpg")["verified"], state_of(dataset)) == (True, "labelled")
+
+
+def test_further_images(dataset, source):
+    """Images that are new are added after those that are there, whose ids stay."""
+    import_voc(dataset, source)
+    before = load(dataset).images["image_id"].tolist()
+    labelimg_folder(source, {"0": [MASK]})
+    result = import_voc(dataset, source)
+    assert (result.added, result.unchanged) == (1, 2)
+    assert load(dataset).images["image_id"].tolist() == [*before, 3]
+
+
+def test_images_that_do_not_come_stay(tmp_path, dataset, source):
+    """An import that brings only some images takes nothing away."""
+    import_voc(dataset, source)
+    (source / "b.xml").unlink()
+    (source / "b.jpg").unlink()
+    assert import_voc(dataset, source).images == 2
+
+
+def test_xml_that_does_not_come_takes_no_label(dataset, source):
+    """An image that comes without its XML keeps its boxes and stays labelled."""
+    import_voc(dataset, source)
+    (source / "b.xml").unlink()
+    result = import_voc(dataset, source, with_unlabelled=True)
+    assert (result.version, result.boxes, state_of(dataset, "b.jpg")) == (1, 3, "labelled")
+
+
+def test_split_of_a_list_does_not_move(tmp_path, dataset):
+    """An image that is in a split stays there, whatever a list says later."""
+    folder = labelimg_folder(tmp_path / "kit", {"a": [MASK]}, xml_in="Annotations", images_in="JPEGImages")
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("a\n")
+    import_voc(dataset, folder)
+    (lists / "val.txt").rename(lists / "train.txt")
+    import_voc(dataset, folder)
+    assert image_row(dataset, "a.jpg")["split"] == "val"
+
+
+def test_moved_source(tmp_path, dataset, source):
+    """The same images from another folder are the same images, and keep their source."""
+    import_voc(dataset, source)
+    moved = source.rename(tmp_path / "elsewhere")
+    result = import_voc(dataset, moved)
+    assert (result.added, result.unchanged) == (0, 2)
+    assert set(load(dataset).images["source"]) == {"clips"}
+
+
+def test_renamed_image(dataset, source):
+    """An image that was renamed in its source is known by its content."""
+    import_voc(dataset, source)
+    (source / "a.jpg").rename(source / "z.jpg")
+    (source / "a.xml").rename(source / "z.xml")
+    assert import_voc(dataset, source).added == 0
+
+
+def test_labelled_in_place(tmp_path, dataset):
+    """XML beside the dataset's own images joins them where they lie."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": None, "b": None})
+    import_voc(dataset, folder, with_unlabelled=True)
+    inside = dataset / "media" / "images" / "clips"
+    write_xml(inside / "b.xml", objects=[MASK])
+    result = import_voc(dataset, inside)
+    assert (result.added, result.updated, result.images) == (0, 1, 2)
+    assert (state_of(dataset, "b.jpg"), state_of(dataset, "a.jpg")) == ("labelled", "unlabelled")
+
+
+def test_double_content_stays_two_images(tmp_path, dataset):
+    """Two files of one content in a source are two images with their own boxes."""
+    folder = tmp_path / "clips"
+    for name, row in (("a", MASK), ("b", BARE)):
+        write_image(folder / f"{name}.jpg", seed=1)
+        write_xml(folder / f"{name}.xml", objects=[row])
+    assert import_voc(dataset, folder).images == 2
+    assert box_rows(dataset) == [("a.jpg", *MASK), ("b.jpg", *BARE)]
+    assert import_voc(dataset, folder).version == 1
+
+
+def test_double_content_finds_its_own(tmp_path, dataset):
+    """XML that comes for the second of two equal images goes to the second."""
+    folder = tmp_path / "clips"
+    for name in "ab":
+        write_image(folder / f"{name}.jpg", seed=1)
+    import_voc(dataset, folder, with_unlabelled=True)
+    write_xml(folder / "b.xml", objects=[MASK])
+    import_voc(dataset, folder)
+    assert box_rows(dataset) == [("b.jpg", *MASK)]
+
+
+def test_double_content_in_the_dataset_finds_its_own(tmp_path, dataset):
+    """The same with XML that lies apart and `--images` that names the dataset's own folder."""
+    folder = tmp_path / "clips"
+    for name in "ab":
+        write_image(folder / f"{name}.jpg", seed=1)
+    import_voc(dataset, folder, with_unlabelled=True)
+    write_xml(tmp_path / "xml" / "b.xml", objects=[MASK])
+    import_voc(dataset, tmp_path / "xml", images=dataset / "media" / "images" / "clips")
+    assert box_rows(dataset) == [("b.jpg", *MASK)]
+
+
+def test_double_that_comes_later(dataset, source):
+    """A second file with the content of an image that is there is a new image."""
+    import_voc(dataset, source)
+    shutil.copy(source / "a.jpg", source / "c.jpg")
+    write_xml(source / "c.xml", objects=[BARE])
+    result = import_voc(dataset, source)
+    assert (result.added, result.unchanged) == (1, 2)
+    assert box_rows(dataset)[0] == ("a.jpg", *MASK)
+
+
+def test_image_edited_in_place(dataset, source):
+    """An image that was changed in place (the same file) stays the same image, with its new size."""
+    import_voc(dataset, source)
+    other = write_image(source.parent / "other.jpg", 100, 80)
+    (source / "a.jpg").write_bytes(other.read_bytes())
+    write_xml(source / "a.xml", objects=[("mask", 70, 60, 100, 80)], size=(100, 80))
+    result = import_voc(dataset, source)
+    assert (result.added, result.updated) == (0, 1)
+    assert (image_row(dataset, "a.jpg")["width"], image_row(dataset, "a.jpg")["height"]) == (100, 80)
+
+
+def test_after_undo(dataset, source):
+    """An import after `undo` gives no id again that was given before."""
+    import_voc(dataset, source)
+    labelimg_folder(source, {"c": [MASK]})
+    import_voc(dataset, source)
+    undo(dataset)
+    (source / "c.jpg").unlink()
+    (source / "c.xml").unlink()
+    labelimg_folder(source, {"d": [MASK]})
+    import_voc(dataset, source)
+    assert image_row(dataset, "d.jpg")["image_id"] == 4

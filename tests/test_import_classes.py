@@ -1,0 +1,199 @@
+"""Classes at import: their order, names that are not declared, merges before; the card's counts."""
+
+from pathlib import Path
+
+import pytest
+from builders import (
+    BARE,
+    MASK,
+    image_row,
+    kinds,
+    labelimg_folder,
+    load,
+    problem_of,
+)
+
+from curate.errors import DataError
+from curate.steps.classes import drop_class, merge_classes, rename_class
+from curate.steps.history import undo
+from curate.steps.importing import import_voc
+
+
+def import_one(tmp_path, *objects, **options):
+    """Import one image of 64×48 with the given objects."""
+    folder = labelimg_folder(tmp_path / "one", {"a": list(objects)})
+    return import_voc(tmp_path / "dataset", folder, **options)
+
+
+def state_of(dataset, name="a.jpg"):
+    return image_row(dataset, name)["label_state"]
+
+
+# ── classes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def class_names(dataset):
+    return list(load(dataset).class_names.values())
+
+
+def test_classes_alphabetical(dataset, source):
+    """Nothing said, classes come in the order of the alphabet, with ids from 1."""
+    import_voc(dataset, source)
+    assert load(dataset).class_names == {1: "bare", 2: "mask"}
+
+
+def test_classes_declared(dataset, source):
+    """Declared classes come in their order, also one that no box has."""
+    import_voc(dataset, source, classes=["mask", "bad", "bare"])
+    assert load(dataset).class_names == {1: "mask", 2: "bad", 3: "bare"}
+
+
+def test_classes_from_predefined(dataset, source):
+    """LabelImg's `predefined_classes.txt` gives the order; names beyond it follow."""
+    (source / "predefined_classes.txt").write_text("mask\n\nbad\n")
+    import_voc(dataset, source)
+    assert class_names(dataset) == ["mask", "bad", "bare"]
+
+
+def test_classes_from_the_card(dataset, source):
+    """A card's order comes before `predefined_classes.txt`."""
+    (source / "predefined_classes.txt").write_text("bare\nmask\n")
+    dataset.mkdir()
+    (dataset / "card.yaml").write_text("name: x\nclasses: [mask, bare]\n")
+    import_voc(dataset, source)
+    assert class_names(dataset) == ["mask", "bare"]
+
+
+def test_classes_declared_before_the_card(dataset, source):
+    """Declared classes come before the card's."""
+    dataset.mkdir()
+    (dataset / "card.yaml").write_text("name: x\nclasses: [mask, bare]\n")
+    import_voc(dataset, source, classes=["bare", "mask"])
+    assert class_names(dataset) == ["bare", "mask"]
+
+
+def test_later_classes_are_appended(dataset, source):
+    """Names that come later are appended; ids that are given stay."""
+    import_voc(dataset, source)
+    labelimg_folder(source, {"c": [("apple", 1, 2, 30, 40)]})
+    import_voc(dataset, source)
+    assert load(dataset).class_names == {1: "bare", 2: "mask", 3: "apple"}
+
+
+def test_undeclared_name_is_quarantined(dataset, source):
+    """A name that is not declared is quarantined, its image incomplete; the rest comes in."""
+    result = import_voc(dataset, source, classes=["mask"])
+    problem = problem_of(result, "unknown_class")
+    assert (result.boxes, result.quarantined, state_of(dataset, "b.jpg")) == (2, 1, "incomplete")
+    assert (Path(problem["file"]).name, problem["object"], problem["action"]) == ("b.xml", 2, "quarantined")
+    assert "'bare'" in problem["detail"]
+
+
+def test_capitals_make_another_class(tmp_path):
+    """Names that differ in capitals are different classes."""
+    assert import_one(tmp_path, MASK, ("Mask", 1, 2, 30, 40)).classes == {"Mask": 1, "mask": 1}
+
+
+def test_white_space_makes_no_class(tmp_path):
+    """White space around a name does not make another class."""
+    result = import_one(tmp_path, MASK, (" mask\n", 1, 2, 30, 40))
+    assert (result.classes, kinds(result)) == ({"mask": 2}, ["white_space"])
+
+
+def test_import_after_merge(dataset, source):
+    """XML with a class that was merged joins the class that took it, and changes nothing."""
+    import_voc(dataset, source)
+    merge_classes(dataset, ["bare"], "mask")
+    result = import_voc(dataset, source)
+    assert (result.version, result.classes, result.unchanged) == (2, {"mask": 3}, 2)
+
+
+def test_new_image_after_merge(dataset, source):
+    """A new image with a merged class joins too, and keeps what the annotator wrote."""
+    import_voc(dataset, source)
+    merge_classes(dataset, ["bare"], "mask")
+    labelimg_folder(source, {"c": [BARE]})
+    assert import_voc(dataset, source).classes == {"mask": 4}
+    assert (load(dataset).boxes["original_class"] == "bare").sum() == 2
+
+
+def test_merge_outlives_predefined(dataset, source):
+    """A merged class in `predefined_classes.txt` does not come back."""
+    (source / "predefined_classes.txt").write_text("bare\nmask\n")
+    import_voc(dataset, source)
+    merge_classes(dataset, ["bare"], "mask")
+    assert import_voc(dataset, source).classes == {"mask": 3}
+
+
+def test_import_after_rename(dataset, source):
+    """XML with a class's old name joins the class of the new name."""
+    import_voc(dataset, source)
+    rename_class(dataset, "bare", "no mask")
+    assert import_voc(dataset, source).classes == {"no mask": 1, "mask": 2}
+
+
+def test_import_after_drop(dataset, source):
+    """Boxes of a class that was dropped stay out, and are noted; their image stays labelled."""
+    import_voc(dataset, source)
+    drop_class(dataset, ["bare"])
+    result = import_voc(dataset, source)
+    assert (result.classes, problem_of(result, "dropped_class")["action"]) == ({"mask": 2}, "noted")
+    assert state_of(dataset, "b.jpg") == "labelled"
+
+
+def test_import_after_undone_merge(dataset, source):
+    """After `undo` of a merge, the classes are as they were."""
+    import_voc(dataset, source)
+    merge_classes(dataset, ["bare"], "mask")
+    undo(dataset)
+    assert import_voc(dataset, source).classes == {"bare": 1, "mask": 2}
+
+
+# ── card ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_card_counts_that_fit(tmp_path, dataset, source):
+    """Nothing is noted where the import counts what the card says."""
+    card = tmp_path / "card.yaml"
+    card.write_text(
+        "name: x\nexpected: {images: 2, boxes: 3, repaired: 0, quarantined: 0, classes: {mask: 2, bare: 1}}\n"
+    )
+    assert import_voc(dataset, source, card=card).problems == ()
+
+
+def test_card_counts_that_differ(tmp_path, dataset, source):
+    """Every count that differs is noted and told, with both numbers."""
+    card = tmp_path / "card.yaml"
+    card.write_text("name: x\nexpected: {images: 3, boxes: 3, classes: {mask: 4, bad: 1}}\n")
+    result = import_voc(dataset, source, card=card)
+    details = [one["detail"] for one in result.problems if one["kind"] == "card_count"]
+    assert details == [
+        "images: 2, the card says 3",
+        "mask boxes: 2, the card says 4",
+        "bad boxes: 0, the card says 1",
+        "bare boxes: 1, the card says 0",
+    ]
+    assert len(result.notes) == 4
+
+
+def test_card_is_named_where_it_is(tmp_path, dataset, source):
+    """A count that differs names the card's own file."""
+    card = tmp_path / "my-card.yaml"
+    card.write_text("name: x\nexpected: {images: 3}\n")
+    assert Path(problem_of(import_voc(dataset, source, card=card), "card_count")["file"]) == card
+
+
+def test_mended_card_forgets_its_note(tmp_path, dataset, source):
+    """A card that was mended leaves no note behind."""
+    card = tmp_path / "card.yaml"
+    card.write_text("name: x\nexpected: {images: 3}\n")
+    import_voc(dataset, source, card=card)
+    card.write_text("name: x\nexpected: {images: 2}\n")
+    import_voc(dataset, source, card=card)
+    assert load(dataset).problems["kind"].tolist() == []
+
+
+def test_card_that_is_not_there(tmp_path, dataset, source):
+    """A card that is asked for and not there is an error."""
+    with pytest.raises(DataError, match="no-card"):
+        import_voc(dataset, source, card=tmp_path / "no-card.yaml")

@@ -1,0 +1,373 @@
+"""Nothing aborts an import and nothing vanishes: each fault is mended, noted or quarantined, and listed."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import (
+    HEIGHT,
+    MASK,
+    WIDTH,
+    annotation_xml,
+    image_row,
+    kinds,
+    labelimg_folder,
+    load,
+    object_xml,
+    read_versions,
+    write_image,
+    write_xml,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from curate.dataset import CORNERS
+from curate.errors import CurateError, StrictImportError
+from curate.steps.importing import import_voc
+from curate.store import Store
+
+
+def import_one(tmp_path, *objects, **options):
+    """Import one image of 64×48 with the given objects."""
+    folder = labelimg_folder(tmp_path / "one", {"a": list(objects)})
+    return import_voc(tmp_path / "dataset", folder, **options)
+
+
+def corners_of(tmp_path, *objects, **options):
+    """The corners in the dataset after importing one image with the given objects."""
+    import_one(tmp_path, *objects, **options)
+    return load(tmp_path / "dataset").boxes[CORNERS].to_numpy().tolist()
+
+
+def state_of(dataset, name="a.jpg"):
+    return image_row(dataset, name)["label_state"]
+
+
+# ── faults ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+FAULTS = {  # kind: (object, action, corners that remain)
+    "reversed_corners": (("mask", 25, 36, 5, 6), "repaired", [5, 6, 25, 36]),
+    "outside_image": (("mask", -3, 6, 25, 99), "repaired", [0, 6, 25, HEIGHT]),
+    "odd_flag": (object_xml(*MASK, difficult="maybe"), "noted", [5, 6, 25, 36]),
+    "white_space": (("mask ", 5, 6, 25, 36), "noted", [5, 6, 25, 36]),
+    "element_not_kept": (object_xml(*MASK, inner="<polygon/>"), "noted", [5, 6, 25, 36]),
+    "missing_coordinate": (("mask", 5, 6, None, 36), "quarantined", None),
+    "not_finite": (("mask", 5, "nan", 25, 36), "quarantined", None),
+    "no_area": (("mask", 5, 6, 5, 36), "quarantined", None),
+    "empty_name": (("", 5, 6, 25, 36), "quarantined", None),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_fault(tmp_path, kind):
+    """Each fault of a box has its kind and action, and is listed once with its file, line and object."""
+    written, action, _ = FAULTS[kind]
+    result = import_one(tmp_path, MASK, written)
+    (problem,) = result.problems
+    lines = annotation_xml("a.jpg", [MASK, written]).splitlines()
+    line = lines.index("\t<object>", 20) + 1 + (5 if kind == "element_not_kept" else 0)
+    assert (problem["kind"], problem["action"]) == (kind, action)
+    assert (Path(problem["file"]).name, problem["line"], problem["object"]) == ("a.xml", line, 2)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_box_after_fault(tmp_path, kind):
+    """A repaired box has its mended corners, a noted one its own, a quarantined one is not there."""
+    written, _, remaining = FAULTS[kind]
+    assert corners_of(tmp_path, written) == ([remaining] if remaining else [])
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_state_after_fault(tmp_path, kind):
+    """An image is incomplete where something was quarantined, else labelled."""
+    written, action, _ = FAULTS[kind]
+    import_one(tmp_path, MASK, written)
+    assert state_of(tmp_path / "dataset") == ("incomplete" if action == "quarantined" else "labelled")
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_counts_of_fault(tmp_path, kind):
+    """Repaired and quarantined boxes are counted, noted ones are not."""
+    written, action, _ = FAULTS[kind]
+    result = import_one(tmp_path, MASK, written)
+    assert (result.repaired, result.quarantined) == (int(action == "repaired"), int(action == "quarantined"))
+
+
+def test_reversed_and_outside(tmp_path):
+    """A box with two faults is listed twice and counted once."""
+    result = import_one(tmp_path, ("mask", 99, 36, 5, 6))
+    assert (kinds(result), result.repaired) == (["outside_image", "reversed_corners"], 1)
+
+
+@pytest.mark.parametrize("corners", [(70, 6, 99, 36), (-9, 6, 0, 36), (5, 48, 25, 60), (64, 0, 64, 48)])
+def test_wholly_outside(tmp_path, corners):
+    """A box without area inside the image is quarantined."""
+    result = import_one(tmp_path, ("mask", *corners))
+    assert (result.boxes, kinds(result)) == (0, ["no_area"])
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999"])
+def test_not_finite(tmp_path, text):
+    """Numbers that are not finite are quarantined."""
+    result = import_one(tmp_path, ("mask", 5, 6, text, 36))
+    assert (result.boxes, kinds(result)) == (0, ["not_finite"])
+
+
+def test_one_pixel_too_far(tmp_path):
+    """A box that ends one pixel outside, as published sets have them, is clipped and its image stays labelled."""
+    assert corners_of(tmp_path, ("mask", 5, 6, WIDTH + 1, 36)) == [[5, 6, WIDTH, 36]]
+    assert state_of(tmp_path / "dataset") == "labelled"
+
+
+WHOLE_FILES = {
+    b"": "empty_file",
+    b"<annotation><object>": "unreadable_file",
+    b"hello": "unreadable_file",
+    b"<html/>": "wrong_root",
+    b"<!DOCTYPE annotation [<!ENTITY x 'y'>]><annotation><filename>a.jpg</filename></annotation>": "declares_dtd",
+}
+
+
+@pytest.mark.parametrize("data", WHOLE_FILES)
+def test_whole_file(tmp_path, dataset, data):
+    """A file that cannot be read is quarantined by its kind, its image is incomplete, and the rest comes in."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": [MASK]})
+    (folder / "a.xml").write_bytes(data)
+    result = import_voc(dataset, folder)
+    assert (kinds(result), result.problems[0]["action"]) == ([WHOLE_FILES[data]], "quarantined")
+    assert (result.boxes, result.quarantined, state_of(dataset, "a.jpg")) == (1, 0, "incomplete")
+
+
+def test_missing_image(tmp_path, dataset, source):
+    """An XML without its image is quarantined, and the rest comes in."""
+    (source / "a.jpg").unlink()
+    result = import_voc(dataset, source)
+    assert (result.images, kinds(result), result.problems[0]["action"]) == (1, ["image_missing"], "quarantined")
+
+
+@pytest.mark.parametrize("kept", [0, 10, 500])
+def test_broken_image(dataset, source, kept):
+    """An image that is empty, cut off or no image is quarantined; it is not called one without XML."""
+    (source / "a.jpg").write_bytes((source / "a.jpg").read_bytes()[:kept])
+    result = import_voc(dataset, source)
+    assert (result.images, kinds(result), result.problems[0]["action"]) == (1, ["image_broken"], "quarantined")
+
+
+def test_broken_image_with_unlabelled(dataset, source):
+    """It is listed once also where images without XML come in."""
+    (source / "a.jpg").write_bytes(b"no image")
+    assert kinds(import_voc(dataset, source, with_unlabelled=True)) == ["image_broken"]
+
+
+def test_absurd_image_size(tmp_path, dataset, source):
+    """A PNG that claims four thousand million columns is quarantined like any broken image."""
+    data = bytearray(write_image(tmp_path / "c.png").read_bytes())
+    data[16:20] = b"\xff\xff\xff\xff"
+    (source / "c.png").write_bytes(data)
+    write_xml(source / "c.xml", "c.png", [MASK])
+    assert "image_broken" in kinds(import_voc(dataset, source))
+
+
+def test_nothing_usable(tmp_path, dataset):
+    """A folder of which nothing can be used makes a version that lists why."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "a.xml").write_bytes(b"")
+    result = import_voc(dataset, folder)
+    assert (result.images, kinds(result)) == (0, ["empty_file", "image_missing"])
+
+
+def test_problems_are_kept(tmp_path):
+    """The dataset's problems table holds what the answer listed."""
+    result = import_one(tmp_path, ("mask", 99, 36, 5, 6), ("", 1, 2, 3, 4))
+    table = load(tmp_path / "dataset").problems
+    columns = ["line", "object", "kind", "detail", "action"]
+    assert table[columns].to_dict("records") == [{key: one[key] for key in columns} for one in result.problems]
+    assert set(table["file"]) == {"a.xml"}
+
+
+def test_problems_can_be_opened(tmp_path, dataset):
+    """Every file that the answer names is there as it is named, also below `--images`."""
+    write_xml(tmp_path / "xml" / "a.xml", objects=[("mask", 99, 36, 5, 6)])
+    write_image(tmp_path / "pictures" / "a.jpg")
+    write_image(tmp_path / "pictures" / "b.jpg")
+    result = import_voc(dataset, tmp_path / "xml", images=tmp_path / "pictures")
+    assert [one["file"] for one in result.problems if not Path(one["file"]).exists()] == []
+
+
+def test_mended_file_forgets_its_problems(tmp_path, dataset):
+    """A file that was mended loses its problems, and its image is labelled."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [("", 1, 2, 3, 4)], "b": [("mask", 99, 36, 5, 6)]})
+    import_voc(dataset, folder)
+    write_xml(folder / "a.xml", objects=[MASK])
+    import_voc(dataset, folder)
+    assert load(dataset).problems["kind"].tolist() == ["reversed_corners", "outside_image"]
+    assert state_of(dataset, "a.jpg") == "labelled"
+
+
+def test_mended_unreadable_file(tmp_path, dataset, source):
+    """An unreadable file that was mended brings its boxes."""
+    (source / "a.xml").write_bytes(b"<annotation>")
+    import_voc(dataset, source)
+    write_xml(source / "a.xml", objects=[MASK])
+    result = import_voc(dataset, source)
+    assert (result.updated, result.boxes, state_of(dataset, "a.jpg")) == (1, 3, "labelled")
+    assert len(load(dataset).problems) == 0
+
+
+def test_file_that_breaks_later(dataset, source):
+    """An XML that cannot be read says nothing about the boxes that are there: they stay."""
+    import_voc(dataset, source)
+    (source / "b.xml").write_bytes(b"<annotation>")
+    result = import_voc(dataset, source)
+    assert (result.boxes, kinds(result)) == (3, ["unreadable_file"])
+
+
+def test_quarantined_later_is_incomplete(dataset, source):
+    """An image whose corrected XML has its only box quarantined is labelled no more."""
+    import_voc(dataset, source)
+    write_xml(source / "a.xml", objects=[("mask", 5, "nan", 25, 36)])
+    import_voc(dataset, source)
+    assert state_of(dataset, "a.jpg") == "incomplete"
+
+
+def test_mended_split_list_forgets_its_problems(tmp_path, dataset):
+    """A split list that was mended loses its problems too."""
+    folder = labelimg_folder(tmp_path / "kit", {"a": [MASK]}, xml_in="Annotations", images_in="JPEGImages")
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("a\nghost\n")
+    import_voc(dataset, folder)
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("a\n")
+    import_voc(dataset, folder)
+    assert load(dataset).problems["kind"].tolist() == []
+
+
+def test_problems_of_equal_sources(tmp_path, dataset):
+    """Two sources whose folders have one name keep their problems apart."""
+    for number, parent in enumerate("xy"):
+        folder = labelimg_folder(tmp_path / parent / "clips", {"a": [("mask", 99, 36, 5, 6 + number)]}, seed=number)
+        import_voc(dataset, folder)
+    assert (load(dataset).problems["kind"] == "outside_image").sum() == 2
+
+
+# ── strict ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_strict(tmp_path, kind):
+    """Strict refuses what was repaired or quarantined, and passes what was noted."""
+    written, action, _ = FAULTS[kind]
+    if action == "noted":
+        assert import_one(tmp_path, written, strict=True).version == 1
+    else:
+        with pytest.raises(StrictImportError, match=f"a.xml, object 1: .*{kind}"):
+            import_one(tmp_path, written, strict=True)
+        assert read_versions(tmp_path / "dataset") == []
+
+
+def test_strict_with_undeclared_name(dataset, source):
+    """Strict refuses an undeclared name as well."""
+    with pytest.raises(StrictImportError, match="unknown_class"):
+        import_voc(dataset, source, classes=["mask"], strict=True)
+    assert read_versions(dataset) == []
+
+
+def test_strict_with_unreadable_file(dataset, source):
+    """Strict refuses a file that cannot be read."""
+    (source / "a.xml").write_bytes(b"")
+    with pytest.raises(StrictImportError, match="empty_file"):
+        import_voc(dataset, source, strict=True)
+
+
+def test_strict_leaves_the_dataset(dataset, source):
+    """A refused import leaves the version that was there, and its result tells what that holds."""
+    import_voc(dataset, source)
+    labelimg_folder(source, {"c": [("mask", 99, 36, 5, 6)]})
+    with pytest.raises(StrictImportError) as caught:
+        import_voc(dataset, source, strict=True)
+    result = caught.value.result
+    assert (result.version, result.repaired, kinds(result)) == (None, 1, ["outside_image", "reversed_corners"])
+    assert (result.images, result.boxes, result.classes) == (2, 3, {"bare": 1, "mask": 2})
+    assert Store(dataset).head() == 1
+
+
+def test_strict_brings_no_image(dataset, source):
+    """A refused import links no image into the dataset."""
+    (source / "a.xml").write_bytes(b"")
+    with pytest.raises(StrictImportError):
+        import_voc(dataset, source, strict=True)
+    assert not list(dataset.rglob("*.jpg"))
+
+
+# ── properties ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+NUMBER = st.one_of(
+    st.integers(-20, 90).map(str), st.floats().map(repr), st.sampled_from(["", "nan", "-inf", "1e999", "x", None])
+)
+OBJECT = st.builds(
+    object_xml,
+    st.sampled_from(["mask", "bare", " mask", "", "&", "口罩"]),
+    NUMBER,
+    NUMBER,
+    NUMBER,
+    NUMBER,
+    difficult=st.sampled_from(["0", "1", None, "x"]),
+    inner=st.sampled_from(["", "", "<extra/>"]),
+)
+FILE = st.one_of(
+    st.lists(OBJECT, max_size=4).map(lambda rows: (annotation_xml(None, rows).encode(), len(rows))),
+    st.binary(max_size=60).map(lambda data: (data, 0)),
+    st.just((None, 0)),
+)
+
+
+def check_import(folder, dataset, files, **options):
+    """Import some files, and check that every object and file is accounted for."""
+    for place in (folder, dataset):
+        shutil.rmtree(place, ignore_errors=True)
+    for number, (data, _) in enumerate(files):
+        write_image(folder / f"{number}.png", seed=0)
+        if data is not None:
+            (folder / f"{number}.xml").write_bytes(data)
+    result = import_voc(dataset, folder, with_unlabelled=True, **options)
+    assert result.images == len(files)
+    assert result.boxes + result.quarantined == sum(count for _, count in files)
+    current = load(dataset)
+    corners = current.boxes_xyxy
+    assert np.isfinite(corners).all()
+    assert ((corners[:, :2] >= 0) & (corners[:, :2] < corners[:, 2:])).all()
+    assert (corners[:, 2:] <= (WIDTH, HEIGHT)).all()
+    quarantined = {Path(one["file"]).stem for one in result.problems if one["action"] == "quarantined"}
+    incomplete = current.images[current.images["label_state"] == "incomplete"]["path"]
+    assert {Path(path).stem for path in incomplete} == quarantined
+    again = import_voc(dataset, folder, with_unlabelled=True, **options)
+    assert (again.version, again.unchanged) == (result.version, len(files))
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=st.lists(FILE, min_size=1, max_size=4))
+def test_nothing_vanishes(tmp_path, files):
+    """Whatever the XML says: each image comes in, each object is a box or listed, each box is inside its image."""
+    check_import(tmp_path / "clips", tmp_path / "dataset", files)
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    files=st.lists(FILE, min_size=1, max_size=6),
+    origin=st.sampled_from(["labelimg", "voc"]),
+    classes=st.sampled_from([None, ["mask"], ["bare", "mask", "&"]]),
+)
+def test_nothing_vanishes_at_length(tmp_path, files, origin, classes):
+    """The same with many more, either origin, and declared classes."""
+    check_import(tmp_path / "clips", tmp_path / "dataset", files, origin=origin, classes=classes)
+
+
+def test_any_error_is_ours(tmp_path, dataset):
+    """A dataset folder that is a file is told in our words."""
+    dataset.write_text("taken")
+    with pytest.raises(CurateError):
+        import_voc(dataset, labelimg_folder(tmp_path / "clips", {"a": [MASK]}))

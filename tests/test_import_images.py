@@ -1,0 +1,193 @@
+"""The images of an import: their sizes, how they get into the dataset, equal names, equal content."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from builders import (
+    BARE,
+    HEIGHT,
+    MASK,
+    WIDTH,
+    box_rows,
+    image_row,
+    kinds,
+    labelimg_folder,
+    load,
+    problem_of,
+    write_image,
+    write_xml,
+)
+
+from curate.steps.importing import import_voc
+
+
+def import_one(tmp_path, *objects, **options):
+    """Import one image of 64×48 with the given objects."""
+    folder = labelimg_folder(tmp_path / "one", {"a": list(objects)})
+    return import_voc(tmp_path / "dataset", folder, **options)
+
+
+def test_size_from_the_header(tmp_path, dataset):
+    """Width and height are the image's own; a `<size>` that disagrees is noted, and both are told."""
+    folder = labelimg_folder(tmp_path / "one", {"a": []})
+    write_xml(folder / "a.xml", objects=[MASK], size=(640, 480))
+    result = import_voc(dataset, folder)
+    assert (image_row(dataset, "a.jpg")["width"], image_row(dataset, "a.jpg")["height"]) == (WIDTH, HEIGHT)
+    assert problem_of(result, "size_mismatch")["detail"] == f"640×480, the image has {WIDTH}×{HEIGHT}"
+
+
+def test_boxes_are_not_rescaled(tmp_path, dataset):
+    """A wrong `<size>` does not move the boxes."""
+    folder = labelimg_folder(tmp_path / "one", {"a": []})
+    write_xml(folder / "a.xml", objects=[MASK], size=(640, 480))
+    import_voc(dataset, folder)
+    assert box_rows(dataset) == [("a.jpg", *MASK)]
+
+
+@pytest.mark.parametrize("size", [None, (0, 0), ("", ""), ("wide", "high")])
+def test_odd_size_is_noted(tmp_path, dataset, size):
+    """A missing, zero or unreadable `<size>` is noted and changes nothing else."""
+    folder = labelimg_folder(tmp_path / "one", {"a": []})
+    write_xml(folder / "a.xml", objects=[MASK], size=size)
+    result = import_voc(dataset, folder)
+    assert (result.boxes, kinds(result), problem_of(result, "size_mismatch")["action"]) == (
+        1,
+        ["size_mismatch"],
+        "noted",
+    )
+
+
+def test_size_is_upright(tmp_path, dataset):
+    """An image that EXIF turns has the size that a person sees, and boxes are checked against that."""
+    write_image(tmp_path / "one" / "a.jpg", 48, 64, orientation=6)
+    write_xml(tmp_path / "one" / "a.xml", objects=[("mask", 0, 0, 64, 48)], size=(64, 48))
+    result = import_voc(dataset, tmp_path / "one")
+    assert (image_row(dataset, "a.jpg")["width"], image_row(dataset, "a.jpg")["height"]) == (64, 48)
+    assert kinds(result) == []
+
+
+def test_images_are_linked(dataset, source):
+    """An image in the dataset is the same file as in the source, not a second copy."""
+    import_voc(dataset, source)
+    assert (dataset / image_row(dataset, "a.jpg")["path"]).samefile(source / "a.jpg")
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+def test_images_are_copied_where_links_fail(dataset, source, monkeypatch, code):
+    """Where the disk allows no link, the image is copied."""
+
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    import_voc(dataset, source)
+    target = dataset / image_row(dataset, "a.jpg")["path"]
+    assert not target.samefile(source / "a.jpg")
+    assert target.read_bytes() == (source / "a.jpg").read_bytes()
+
+
+def test_copies_come_back_unchanged(tmp_path, dataset, source, monkeypatch):
+    """Copied images are recognised when they come again, and equal names from elsewhere do not overwrite them."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse)
+    import_voc(dataset, source)
+    other = labelimg_folder(tmp_path / "more" / "clips", {"a": [BARE]}, seed=7)
+    assert import_voc(dataset, other).added == 1
+    assert import_voc(dataset, source).unchanged == 2
+
+
+def test_a_copy_never_overwrites(dataset, source, monkeypatch):
+    """An image that another process puts in place meanwhile keeps its content, and ours gets another name."""
+    target = dataset / "media" / "images" / "clips" / "a.jpg"
+
+    def refuse_late(*_, **__):
+        if not target.exists():
+            target.write_bytes(b"another process's image")
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse_late)
+    import_voc(dataset, source)
+    assert target.read_bytes() == b"another process's image"
+
+
+def test_linked_image_is_linked_itself(tmp_path, dataset):
+    """Of an image that is a symbolic link, the file behind it comes in."""
+    write_image(tmp_path / "real.jpg")
+    write_xml(tmp_path / "one" / "a.xml", objects=[MASK])
+    (tmp_path / "one" / "a.jpg").symlink_to(tmp_path / "real.jpg")
+    import_voc(dataset, tmp_path / "one")
+    placed = dataset / image_row(dataset, "a.jpg")["path"]
+    assert not placed.is_symlink()
+    assert placed.samefile(tmp_path / "real.jpg")
+
+
+@pytest.mark.parametrize("same_source_name", [True, False])
+def test_equal_names_from_two_sources(tmp_path, dataset, same_source_name):
+    """Images of equal name from two sources are two images with their own content."""
+    one = labelimg_folder(tmp_path / "x" / "clips", {"a": [MASK]}, seed=1)
+    two = labelimg_folder(tmp_path / "y" / ("clips" if same_source_name else "other"), {"a": [BARE]}, seed=2)
+    import_voc(dataset, one)
+    result = import_voc(dataset, two)
+    assert (result.images, result.boxes, result.added) == (2, 2, 1)
+    placed = {(dataset / path).read_bytes() for path in load(dataset).images["path"]}
+    assert placed == {(one / "a.jpg").read_bytes(), (two / "a.jpg").read_bytes()}
+
+
+def test_equal_names_in_two_image_folders(tmp_path, dataset):
+    """Below `--images`, files of equal name and different content stay apart."""
+    for number, day in enumerate(("day1", "day2")):
+        write_image(tmp_path / "pictures" / day / "a.jpg", seed=number)
+        write_xml(tmp_path / "xml" / day / "a.xml", objects=[MASK])
+    assert import_voc(dataset, tmp_path / "xml", images=tmp_path / "pictures").images == 2
+
+
+def test_equal_files_in_two_image_folders(tmp_path, dataset):
+    """Below `--images`, files of equal name and equal content are still two images."""
+    for day in ("day1", "day2"):
+        write_image(tmp_path / "pictures" / day / "a.jpg")
+        write_xml(tmp_path / "xml" / day / "a.xml", objects=[MASK])
+    assert import_voc(dataset, tmp_path / "xml", images=tmp_path / "pictures").images == 2
+
+
+def test_equal_files_beside_an_image_folder(tmp_path, dataset):
+    """An image and its double in `images/`, each with XML, are two images."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [MASK]})
+    labelimg_folder(folder, {"a": [BARE]}, xml_in="annotations", images_in="images")
+    assert import_voc(dataset, folder).images == 2
+
+
+@pytest.mark.parametrize("name", ["a\\b", "with space", "маска 口罩", "-a", "a.b.c", "50%25"])
+def test_any_file_name(tmp_path, dataset, name):
+    """No file name that the system allows aborts an import; the image comes in, or it is listed."""
+    folder = labelimg_folder(tmp_path / "clips", {"plain": [MASK], name: [MASK]})
+    result = import_voc(dataset, folder)
+    listed = sum(problem["action"] == "quarantined" for problem in result.problems)
+    assert result.images == 2 or (result.images == 1 and listed)
+
+
+def test_long_names_that_collide(tmp_path, dataset):
+    """Two images of one name, as long as a name may be, come in both."""
+    name = "a" * 251
+    import_voc(dataset, labelimg_folder(tmp_path / "x" / "clips", {name: [MASK]}, seed=1))
+    assert import_voc(dataset, labelimg_folder(tmp_path / "y" / "clips", {name: [MASK]}, seed=2)).images == 2
+
+
+def test_source_whose_name_is_not_utf8(tmp_path, dataset):
+    """A source folder whose name is not UTF-8 imports like any other."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    labelimg_folder(folder, {"a": [MASK]})
+    assert import_voc(dataset, folder).images == 1
+
+
+def test_dataset_inside_its_source(tmp_path):
+    """A dataset that lies in its own source folder is not imported into itself."""
+    labelimg_folder(tmp_path, {"a": [MASK]})
+    import_voc(tmp_path / "dataset", tmp_path, with_unlabelled=True)
+    again = import_voc(tmp_path / "dataset", tmp_path, with_unlabelled=True)
+    assert (again.images, again.unchanged, kinds(again), again.version) == (1, 1, [], 1)

@@ -1,0 +1,314 @@
+"""`import-voc`: XML into a dataset, at the command line and by many at once."""
+
+import json
+import multiprocessing
+import shutil
+import sys
+
+import pytest
+from builders import (
+    HEIGHT,
+    MASK,
+    WIDTH,
+    box_rows,
+    image_row,
+    kinds,
+    labelimg_folder,
+    load,
+    object_xml,
+    snapshot,
+    write_image,
+    write_xml,
+)
+
+from curate.dataset import CORNERS
+from curate.errors import DataError, UsageError
+from curate.steps.importing import import_voc
+from curate.store import Store
+
+
+def import_one(tmp_path, *objects, **options):
+    """Import one image of 64×48 with the given objects."""
+    folder = labelimg_folder(tmp_path / "one", {"a": list(objects)})
+    return import_voc(tmp_path / "dataset", folder, **options)
+
+
+def corners_of(tmp_path, *objects, **options):
+    """The corners in the dataset after importing one image with the given objects."""
+    import_one(tmp_path, *objects, **options)
+    return load(tmp_path / "dataset").boxes[CORNERS].to_numpy().tolist()
+
+
+def state_of(dataset, name="a.jpg"):
+    return image_row(dataset, name)["label_state"]
+
+
+# ── what an import does ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_counts(dataset, source):
+    """The answer counts images, boxes and classes, and what was added."""
+    result = import_voc(dataset, source)
+    assert (result.images, result.boxes, result.classes) == (2, 3, {"bare": 1, "mask": 2})
+    assert (result.version, result.added, result.updated, result.unchanged) == (1, 2, 0, 0)
+    assert (result.repaired, result.quarantined, result.problems) == (0, 0, ())
+
+
+def test_boxes_are_as_written(dataset, source):
+    """LabelImg's coordinates are taken as they are: the canvas's own edges."""
+    import_voc(dataset, source)
+    assert box_rows(dataset) == [
+        ("a.jpg", "mask", 5, 6, 25, 36),
+        ("b.jpg", "bare", 30, 10, 60, 40),
+        ("b.jpg", "mask", 5, 6, 25, 36),
+    ]
+
+
+def test_edges_of_the_image(tmp_path):
+    """A box from edge to edge is no problem in LabelImg's coordinates."""
+    assert corners_of(tmp_path, ("mask", 0, 0, WIDTH, HEIGHT)) == [[0, 0, WIDTH, HEIGHT]]
+
+
+def test_origin_voc(tmp_path):
+    """With `--origin voc`, 1-based and inclusive, the minima lose 1: a whole image is 1…width there."""
+    assert corners_of(tmp_path, ("mask", 1, 1, WIDTH, HEIGHT), origin="voc") == [[0, 0, WIDTH, HEIGHT]]
+
+
+def test_origin_voc_with_reversed_corners(tmp_path):
+    """The smaller number is the minimum that loses 1, also where the corners were exchanged."""
+    assert corners_of(tmp_path, ("mask", 20, 40, 11, 31), origin="voc") == [[10, 30, 20, 40]]
+
+
+def test_origin_is_recorded(dataset, source):
+    """The version tells which origin was used."""
+    import_voc(dataset, source, origin="voc")
+    assert Store(dataset).read_version(1).arguments["origin"] == "voc"
+
+
+def test_unknown_origin(dataset, source):
+    """Another origin is misuse."""
+    with pytest.raises(UsageError, match="labelimg or voc"):
+        import_voc(dataset, source, origin="coco")  # pyright: ignore[reportArgumentType]
+
+
+def test_labelled_without_objects(tmp_path):
+    """An XML without objects says that there is nothing: the image is labelled."""
+    import_one(tmp_path)
+    assert state_of(tmp_path / "dataset") == "labelled"
+
+
+def test_verified(tmp_path, dataset):
+    """LabelImg's `verified="yes"` is kept, image by image."""
+    folder = labelimg_folder(tmp_path / "one", {"a": [MASK], "b": [MASK]})
+    write_xml(folder / "a.xml", objects=[MASK], verified=True)
+    import_voc(dataset, folder)
+    assert (image_row(dataset, "a.jpg")["verified"], image_row(dataset, "b.jpg")["verified"]) == (True, False)
+
+
+def test_flags_and_pose(tmp_path):
+    """`difficult`, `truncated`, `occluded` and `pose` are kept."""
+    import_one(tmp_path, object_xml(*MASK, difficult="1", truncated="1", occluded="1", pose="Left"))
+    (row,) = load(tmp_path / "dataset").boxes.to_dict("records")
+    assert (row["difficult"], row["truncated"], row["occluded"], row["pose"]) == (True, True, True, "Left")
+
+
+def test_original_class(dataset, source):
+    """Each box keeps what the annotator wrote."""
+    import_voc(dataset, source)
+    assert sorted(load(dataset).boxes["original_class"]) == ["bare", "mask", "mask"]
+
+
+def test_source_name(dataset, source):
+    """An image's source is the folder that it came from."""
+    import_voc(dataset, source)
+    assert set(load(dataset).images["source"]) == {"clips"}
+
+
+def test_video_from(tmp_path, dataset):
+    """`--video-from` reads each frame's video from its path; one that does not match is of none."""
+    folder = labelimg_folder(tmp_path / "clips", {"street_0001": [MASK], "street_0002": [MASK], "other": [MASK]})
+    import_voc(dataset, folder, video_from=r"^(.*)_\d+")
+    assert image_row(dataset, "street_0002.jpg")["video_id"] == "street"
+    assert load(dataset).images["video_id"].isna().sum() == 1
+
+
+def test_video_from_separate_images(tmp_path, dataset):
+    """Below `--images`, the path that it reads begins at that folder, wherever that lies."""
+    write_xml(tmp_path / "xml" / "a.xml", objects=[MASK])
+    write_image(tmp_path / "pictures" / "street" / "a.jpg")
+    import_voc(dataset, tmp_path / "xml", images=tmp_path / "pictures", video_from="^([^/]+)/")
+    assert image_row(dataset, "a.jpg")["video_id"] == "street"
+
+
+def test_video_from_that_is_no_expression(dataset, source):
+    """A broken expression is misuse, and says so."""
+    with pytest.raises(UsageError, match="--video-from"):
+        import_voc(dataset, source, video_from="(")
+
+
+def test_splits_of_a_devkit(tmp_path, dataset):
+    """ImageSets/Main becomes the split of the images."""
+    folder = labelimg_folder(tmp_path / "kit", {"a": [MASK], "b": [MASK]}, xml_in="Annotations", images_in="JPEGImages")
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("b\n")
+    import_voc(dataset, folder)
+    assert image_row(dataset, "b.jpg")["split"] == "val"
+
+
+def test_separate_images(tmp_path, dataset):
+    """`--images` names the folder of the images."""
+    write_xml(tmp_path / "xml" / "a.xml", objects=[MASK])
+    write_image(tmp_path / "pictures" / "a.jpg")
+    result = import_voc(dataset, tmp_path / "xml", images=tmp_path / "pictures")
+    assert (result.images, result.boxes, kinds(result)) == (1, 1, [])
+
+
+def test_relative_folders(tmp_path, dataset, source, monkeypatch):
+    """Folders may be given relative to the working folder."""
+    shutil.move(source / "a.jpg", tmp_path / "a.jpg")
+    shutil.move(source / "b.jpg", tmp_path / "b.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert import_voc("dataset", "clips", images=".").boxes == 3
+
+
+def test_source_is_not_there(tmp_path, dataset):
+    """A source that is not there is an error, and no dataset is made."""
+    with pytest.raises(DataError, match="nowhere"):
+        import_voc(dataset, tmp_path / "nowhere")
+    assert not dataset.exists()
+
+
+def test_input_is_unchanged(tmp_path, dataset):
+    """Nothing in the source folder changes, whatever is wrong with it."""
+    folder = labelimg_folder(
+        tmp_path / "clips", {"a": [MASK, ("mask", 50, 40, 10, 99)], "b": None, "c": [("", 1, 2, 3, 4)]}
+    )
+    (folder / "d.xml").write_bytes(b"<annotation>")
+    before = snapshot(folder)
+    import_voc(dataset, folder, with_unlabelled=True)
+    assert snapshot(folder) == before
+
+
+def test_same_input_same_tables(tmp_path, source):
+    """The same files give the same tables, byte for byte."""
+    import_voc(tmp_path / "one", source)
+    import_voc(tmp_path / "two", source)
+    assert Store(tmp_path / "one").read_version(1).tables == Store(tmp_path / "two").read_version(1).tables
+
+
+# ── command line ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def curate(monkeypatch, capsys):
+    """Run a command line; returns exit code, stdout and stderr."""
+
+    def run(*words):
+        from curate.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["curate", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        return caught.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+JSON_KEYS = [
+    "dataset",
+    "version",
+    "images",
+    "boxes",
+    "classes",
+    "added",
+    "updated",
+    "unchanged",
+    "repaired",
+    "quarantined",
+    "problems",
+]
+
+
+def test_json(curate, dataset, source):
+    """`--json` prints one document with exactly the keys of the contract."""
+    code, out, _ = curate("import-voc", dataset, source, "--json")
+    assert (code, list(json.loads(out))) == (0, JSON_KEYS)
+
+
+def test_quarantined_alone_is_fine(curate, tmp_path, dataset):
+    """Quarantined boxes alone exit with 0 and are in the document."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [("", 1, 2, 3, 4)]})
+    code, out, _ = curate("import-voc", dataset, folder, "--json")
+    assert (code, json.loads(out)["quarantined"]) == (0, 1)
+    assert set(json.loads(out)["problems"][0]) == {"file", "line", "object", "kind", "detail", "action"}
+
+
+def test_strict_exit(curate, tmp_path, dataset):
+    """`--strict` exits with 1, one line on stderr, and with `--json` still one document."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [("mask", 99, 36, 5, 6)]})
+    code, out, err = curate("import-voc", dataset, folder, "--strict", "--json")
+    assert (code, json.loads(out)["version"], list(json.loads(out))) == (1, None, JSON_KEYS)
+    assert (len(err.strip().splitlines()), "Traceback" in err) == (1, False)
+
+
+def test_missing_source_exit(curate, tmp_path, dataset):
+    """A source that is not there exits with 1 and one line."""
+    code, _, err = curate("import-voc", dataset, tmp_path / "nowhere")
+    assert (code, len(err.strip().splitlines())) == (1, 1)
+
+
+@pytest.mark.parametrize("words", [["--origin", "coco"], ["--video-from", "("], ["--no-such-option"]])
+def test_misuse_exit(curate, dataset, source, words):
+    """Misuse exits with 2."""
+    assert curate("import-voc", dataset, source, *words)[0] == 2
+
+
+def test_declared_on_the_command_line(curate, dataset, source):
+    """`--classes a,b` declares names in order; white space around them does not matter."""
+    _, out, _ = curate("import-voc", dataset, source, "--classes", "mask, bare", "--json")
+    assert list(json.loads(out)["classes"]) == ["mask", "bare"]
+
+
+def test_table_names_the_faults(curate, tmp_path, dataset):
+    """Without `--json` the counts and the faults are told in words."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [MASK, ("", 1, 2, 3, 4)]})
+    code, out, _ = curate("import-voc", dataset, folder)
+    assert code == 0
+    assert "mask" in out
+    assert "empty_name" in out
+
+
+# ── many at once ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def import_in_process(dataset, source):
+    import_voc(dataset, source)
+
+
+def import_at_once(dataset, sources):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=import_in_process, args=(dataset, source)) for source in sources]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * len(workers)
+
+
+def test_two_sources_at_once(tmp_path, dataset):
+    """Two sources of equal folder and file names, imported by two processes at once, come in both."""
+    names = {f"{number:03}": [MASK] for number in range(40)}
+    folders = [labelimg_folder(tmp_path / parent / "clips", names, seed=ord(parent)) for parent in "xy"]
+    import_at_once(dataset, folders)
+    current = load(dataset)
+    assert (len(current.images), len(current.boxes), current.images["path"].nunique()) == (80, 80, 80)
+    placed = {(dataset / path).read_bytes() for path in current.images["path"]}
+    assert placed == {file.read_bytes() for folder in folders for file in folder.glob("*.jpg")}
+
+
+def test_one_source_twice_at_once(tmp_path, dataset):
+    """One source, imported by two processes at once, comes in once."""
+    folder = labelimg_folder(tmp_path / "clips", {f"{number:03}": [MASK] for number in range(40)})
+    import_at_once(dataset, [folder, folder])
+    assert (len(load(dataset).images), len(load(dataset).boxes)) == (40, 40)

@@ -1,0 +1,502 @@
+"""One annotation file: bytes in, what it says out."""
+
+import http.server
+import math
+import threading
+import time
+
+import pytest
+from builders import annotation_xml, object_xml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.formats.voc_file import UnreadableError, VocParser
+
+LABELIMG = b"""<annotation verified="yes">
+	<folder>images</folder>
+	<filename>first day.jpg</filename>
+	<path>/home/someone/images/first day.jpg</path>
+	<source>
+		<database>Unknown</database>
+	</source>
+	<size>
+		<width>640</width>
+		<height>480</height>
+		<depth>3</depth>
+	</size>
+	<segmented>0</segmented>
+	<object>
+		<name>mask</name>
+		<pose>Unspecified</pose>
+		<truncated>1</truncated>
+		<difficult>0</difficult>
+		<bndbox>
+			<xmin>10</xmin>
+			<ymin>20.5</ymin>
+			<xmax>110</xmax>
+			<ymax>220</ymax>
+		</bndbox>
+	</object>
+	<object>
+		<name>face &amp; chin</name>
+		<pose>Left</pose>
+		<truncated>0</truncated>
+		<difficult>1</difficult>
+		<bndbox>
+			<xmin>1</xmin>
+			<ymin>2</ymin>
+			<xmax>3</xmax>
+			<ymax>4</ymax>
+		</bndbox>
+	</object>
+</annotation>
+"""
+
+
+def parse(data):
+    return VocParser().parse(data.encode() if isinstance(data, str) else data)
+
+
+def only_object(text):
+    (found,) = parse(annotation_xml(objects=[text])).objects
+    return found
+
+
+def only_fault(text):
+    (fault,) = parse(annotation_xml(objects=[text])).faults
+    return fault
+
+
+def refused_as(data):
+    with pytest.raises(UnreadableError) as caught:
+        parse(data)
+    return caught.value.fault.kind
+
+
+# ── what a sound file says ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_head():
+    """File name, size and LabelImg's mark are taken from the head, with their lines."""
+    found = parse(LABELIMG)
+    assert (found.filename, found.filename_line) == ("first day.jpg", 3)
+    assert (found.width, found.height, found.size_line, found.verified) == ("640", "480", 8, True)
+
+
+def test_first_object():
+    """An object's name, corners, flags, pose, line and number are as written."""
+    first = parse(LABELIMG).objects[0]
+    assert first == ("mask", 10.0, 20.5, 110.0, 220.0, False, True, False, "Unspecified", 14, 1)
+
+
+def test_escaped_name():
+    """An escaped character in a name is the character."""
+    second = parse(LABELIMG).objects[1]
+    assert second == ("face & chin", 1.0, 2.0, 3.0, 4.0, True, False, False, "Left", 26, 2)
+
+
+def test_sound_file_has_no_faults():
+    """Nothing is listed for a file as LabelImg writes it."""
+    assert parse(LABELIMG).faults == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        LABELIMG.replace(b"\n", b"\r\n"),
+        LABELIMG.replace(b"\n", b"").replace(b"\t", b""),
+        b'<?xml version="1.0" encoding="utf-8"?>\n' + LABELIMG,
+        b"\xef\xbb\xbf" + LABELIMG,
+        '<?xml version="1.0" encoding="utf-16"?>'.encode("utf-16") + LABELIMG.decode().encode("utf-16")[2:],
+        b"<?xml-stylesheet href='http://example.invalid/x.xsl'?><!-- by hand -->" + LABELIMG,
+        LABELIMG.replace(b"<name>mask</name>", b"<name><![CDATA[mask]]></name>"),
+        LABELIMG.replace(b"<name>mask</name>", b"<name>ma<!-- really -->sk</name>"),
+        LABELIMG.replace(b"<name>mask</name>", b"<name>m&#97;sk</name>"),
+    ],
+    ids=[
+        "crlf",
+        "one line",
+        "declared",
+        "bom",
+        "utf-16",
+        "comments",
+        "cdata",
+        "comment in name",
+        "character reference",
+    ],
+)
+def test_spelling_does_not_matter(data):
+    """However a file is spelt, it says the same objects."""
+    expected = [one._replace(line=0) for one in parse(LABELIMG).objects]
+    assert [one._replace(line=0) for one in parse(data).objects] == expected
+
+
+def test_order_of_elements_does_not_matter():
+    """Elements and corners may come in any order."""
+    found = only_object(
+        "<object><bndbox><ymax>4</ymax><xmin>1</xmin><xmax>3</xmax><ymin>2</ymin></bndbox>"
+        "<difficult>1</difficult><name>mask</name><truncated>0</truncated></object>"
+    )
+    assert (found.name, found.x0, found.y0, found.x1, found.y1, found.difficult) == ("mask", 1, 2, 3, 4, True)
+
+
+def test_names_beyond_ascii():
+    """Names in any script are kept to the letter."""
+    assert only_object(object_xml("маска 口罩 🐈", 1, 2, 3, 4)).name == "маска 口罩 🐈"
+
+
+def test_latin_1_is_decoded():
+    """A file that declares another encoding is decoded by it."""
+    data = '<?xml version="1.0" encoding="iso-8859-1"?>' + annotation_xml(objects=[("é", 1, 2, 3, 4)])
+    assert parse(data.encode("latin-1")).objects[0].name == "é"
+
+
+def test_occluded_is_read():
+    """`<occluded>`, of the later VOC years, is a flag like the others."""
+    assert only_object(object_xml("mask", 1, 2, 3, 4, occluded="1")).occluded
+
+
+def test_later_shapes_in_one_file():
+    """Objects of different shape in one file are all read, and numbered through."""
+    rows = [object_xml("a", 1, 2, 3, 4), object_xml("b", 1, 2, 3, 4, pose=None), object_xml("c", 1, 2, 3, 4)]
+    assert [(one.name, one.number) for one in parse(annotation_xml(objects=rows)).objects] == [
+        ("a", 1),
+        ("b", 2),
+        ("c", 3),
+    ]
+
+
+def test_parts_are_not_objects():
+    """The `<part>` of a VOC person is listed, and is neither a box nor the person's own."""
+    part = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>10</xmax><ymax>10</ymax></bndbox></part>"
+    found = parse(annotation_xml(objects=[object_xml("person", 1, 2, 30, 40, inner=part)]))
+    assert [(one.name, one.x0, one.x1) for one in found.objects] == [("person", 1, 30)]
+    assert [(fault.kind, fault.object) for fault in found.faults] == [("element_not_kept", 1)]
+
+
+def test_object_that_is_no_child_of_the_root():
+    """An `<object>` inside another element is none of the file's objects."""
+    inner = f"<owner>{object_xml('inner', 1, 2, 3, 4)}</owner>"
+    assert parse(annotation_xml(objects=[inner])).objects == []
+
+
+def test_one_parser_for_many_files():
+    """What a parser has seen before does not change what it reads next."""
+    parser = VocParser()
+    texts = [LABELIMG, annotation_xml(objects=[object_xml("a", 1, 2, 3, 4, pose=None)]).encode()] * 2
+    assert [parser.parse(text) for text in texts] == [parse(text) for text in texts]
+
+
+# ── faults of single objects ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("written", [" mask", "mask\n\t\t", "\u00a0mask "])
+def test_white_space_around_names(written):
+    """White space around a name is taken off, and noted."""
+    assert only_object(object_xml(written, 1, 2, 3, 4)).name == "mask"
+    assert only_fault(object_xml(written, 1, 2, 3, 4)).kind == "white_space"
+
+
+def test_white_space_inside_names():
+    """White space inside a name belongs to it."""
+    assert only_object(object_xml("bare face", 1, 2, 3, 4)).name == "bare face"
+
+
+@pytest.mark.parametrize("name", ["", "   ", None])
+def test_empty_name(name):
+    """A box without a name is taken out and listed."""
+    found = parse(annotation_xml(objects=[object_xml(name, 1, 2, 3, 4)]))
+    assert (found.objects, [fault.kind for fault in found.faults]) == ([], ["empty_name"])
+
+
+@pytest.mark.parametrize("missing", range(4))
+@pytest.mark.parametrize("text", [None, ""])
+def test_missing_coordinate(missing, text):
+    """A corner that is not there or empty takes the box out, and the listing names the side."""
+    corners = [1, 2, 3, 4]
+    corners[missing] = text
+    fault = only_fault(object_xml("mask", *corners))
+    assert (fault.kind, fault.detail) == ("missing_coordinate", ("xmin", "ymin", "xmax", "ymax")[missing])
+
+
+def test_missing_bndbox():
+    """An object without `<bndbox>` is taken out and listed."""
+    assert only_fault("<object><name>mask</name></object>").kind == "missing_coordinate"
+
+
+@pytest.mark.parametrize("text", ["ten", "1,5", "1_0", "0x10", "--3"])
+def test_text_for_a_number(text):
+    """A corner that is no number takes the box out, and the listing shows it."""
+    fault = only_fault(object_xml("mask", text, 2, 3, 4))
+    assert fault.kind == "not_finite"
+    assert text in fault.detail
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"difficult": None}, (False, False)),
+        ({"truncated": None}, (False, False)),
+        ({"difficult": "yes"}, (True, False)),
+        ({"truncated": "2"}, (False, False)),
+        ({"truncated": "TRUE"}, (False, True)),
+        ({"truncated": "Unspecified"}, (False, False)),
+        ({"difficult": ""}, (False, False)),
+    ],
+)
+def test_odd_flags(flags, expected):
+    """A missing or odd `difficult` or `truncated` is noted once, and the box stays."""
+    text = object_xml("mask", 1, 2, 3, 4, **flags)
+    found = only_object(text)
+    assert (found.difficult, found.truncated) == expected
+    assert only_fault(text).kind == "odd_flag"
+
+
+def test_fault_place():
+    """A fault tells the line where its object begins, and the object's number from 1."""
+    data = LABELIMG.replace(b"<xmin>1</xmin>", b"<xmin>nan?</xmin>")
+    (fault,) = parse(data).faults
+    assert (fault.line, fault.object) == (26, 2)
+
+
+def test_fault_leaves_the_others():
+    """A box that is taken out does not change the numbers of the others."""
+    rows = [("a", 1, 2, 3, 4), ("", 1, 2, 3, 4), ("c", 1, 2, 3, 4)]
+    assert [(one.name, one.number) for one in parse(annotation_xml(objects=rows)).objects] == [("a", 1), ("c", 3)]
+
+
+# ── files of which nothing can be taken ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("data", [b"", b"  \n\t "])
+def test_empty_file(data):
+    """An empty file is called empty."""
+    assert refused_as(data) == "empty_file"
+
+
+@pytest.mark.parametrize("kept", [5, 60, 300, len(LABELIMG) - 4])
+def test_cut_off_file(kept):
+    """A file that stops before its end is refused whole."""
+    assert refused_as(LABELIMG[:kept]) == "unreadable_file"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"not xml",
+        b'{"name": "mask"}',
+        b"\x00\x01\x02",
+        b"\xff\xd8\xff\xe0",
+        b"<annotation><name>\xff</name></annotation>",
+        b"<annotation>&nothing;</annotation>",
+        b'<?xml version="1.0" encoding="no-such"?><annotation/>',
+        b"<annotation/><annotation/>",
+        LABELIMG + b"more",
+        b"<a>" * 5000,
+    ],
+)
+def test_unreadable_file(data):
+    """What is not well-formed XML is refused whole, with the parser's reason."""
+    assert refused_as(data) == "unreadable_file"
+
+
+def test_unreadable_line():
+    """A syntax error tells its line."""
+    with pytest.raises(UnreadableError) as caught:
+        parse(LABELIMG.replace(b"<ymin>20.5</ymin>", b"<ymin>20.5</ymax>"))
+    assert caught.value.fault.line == 21
+
+
+@pytest.mark.parametrize("root", ["html", "annotations", "Annotation", "object"])
+def test_wrong_root(root):
+    """Another root element is refused by its name."""
+    assert refused_as(f"<{root}><object/></{root}>") == "wrong_root"
+
+
+def test_namespace_is_another_root():
+    """`<annotation>` of a namespace is another element."""
+    assert refused_as('<annotation xmlns="urn:x"/>') == "wrong_root"
+
+
+# ── document types and entities ──────────────────────────────────────────────────────────────────────────────────
+
+BOMB = (
+    '<!DOCTYPE annotation [<!ENTITY a0 "ha">'
+    + "".join(f'<!ENTITY a{level} "{f"&a{level - 1};" * 10}">' for level in range(1, 12))
+    + "]>"
+)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "<!DOCTYPE annotation>",
+        '<!DOCTYPE annotation SYSTEM "annotation.dtd">',
+        '<!DOCTYPE annotation PUBLIC "-//X//Y" "annotation.dtd">',
+        "<!DOCTYPE annotation [<!ELEMENT annotation ANY>]>",
+        '<!DOCTYPE annotation [<!ENTITY mask "m">]>',
+    ],
+)
+def test_document_type_is_refused(head):
+    """A file that declares a document type or entities is refused, even when it uses none."""
+    assert refused_as(head + annotation_xml()) == "declares_dtd"
+
+
+@pytest.mark.parametrize("place", ["<name>&a11;</name>", '<name x="&a11;"/>'])
+def test_entity_bomb(place):
+    """A thousand million laughs are refused for their declaration within a second."""
+    began = time.perf_counter()
+    assert refused_as(f"{BOMB}<annotation>{place}</annotation>") == "declares_dtd"
+    assert time.perf_counter() - began < 1
+
+
+def test_external_entity_is_not_read(tmp_path):
+    """A file that an entity points to is not read."""
+    secret = tmp_path / "secret"
+    secret.write_text("<name>hush</name>")
+    with pytest.raises(UnreadableError) as caught:
+        parse(f'<!DOCTYPE a [<!ENTITY x SYSTEM "{secret.as_uri()}">]>' + annotation_xml(objects=["&x;"]))
+    assert caught.value.fault.kind == "declares_dtd"
+    assert "hush" not in caught.value.fault.detail
+
+
+def test_nothing_is_fetched():
+    """Document types, entities and schemas on a server are never asked for."""
+    asked = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        for head in (
+            f'<!DOCTYPE annotation SYSTEM "{place}/dtd">',
+            f'<!DOCTYPE annotation [<!ENTITY % p SYSTEM "{place}/parameter"> %p;]>',
+            f'<!DOCTYPE annotation [<!ENTITY e SYSTEM "{place}/entity">]>',
+        ):
+            with pytest.raises(UnreadableError):
+                parse(f"{head}<annotation/>")
+        parse(f'<annotation xmlns:i="http://www.w3.org/2001/XInclude"><i:include href="{place}/include"/></annotation>')
+        server.shutdown()
+    assert asked == []
+
+
+# ── properties ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
+NUMBER = st.one_of(
+    st.integers(-50, 200),
+    st.floats(),
+    st.sampled_from(["", " ", "nan", "-inf", "1e999", "1_0", "12px", "٣", None]),
+    TEXT,
+)
+FLAG = st.sampled_from(["0", "1", None, "", "yes", "2", " 1"])
+OBJECT = st.builds(
+    object_xml,
+    st.one_of(st.sampled_from(["mask", " mask ", "a & b", "<x>", ""]), TEXT),
+    NUMBER,
+    NUMBER,
+    NUMBER,
+    NUMBER,
+    difficult=FLAG,
+    truncated=FLAG,
+    occluded=FLAG,
+    pose=st.sampled_from(["Left", None, ""]),
+    inner=st.sampled_from(["", "", "", "<extra/>", "<attributes><a>1</a></attributes>"]),
+)
+TAKEN_OUT = {"empty_name", "missing_coordinate", "not_finite"}
+
+
+def count_lost(found):
+    return len([fault for fault in found.faults if fault.kind in TAKEN_OUT])
+
+
+@settings(deadline=None, max_examples=100)
+@given(rows=st.lists(OBJECT, max_size=5))
+def test_every_object_is_kept_or_listed(rows):
+    """Boxes kept and boxes listed as taken out add up to the objects written."""
+    found = parse(annotation_xml(objects=rows))
+    assert len(found.objects) + count_lost(found) == len(rows)
+
+
+def same(one, other):
+    """Equal, not-a-number included."""
+    return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))
+
+
+@settings(deadline=None, max_examples=100)
+@given(rows=st.lists(OBJECT, min_size=1, max_size=5))
+def test_both_ways_of_reading_agree(rows):
+    """An element that is not kept changes nothing about the objects, although it changes how they are read."""
+    plain = parse(annotation_xml(objects=rows).encode())
+    longer = parse(annotation_xml(objects=[row.replace("</object>", "<zzz/></object>") for row in rows]).encode())
+    assert len(plain.objects) == len(longer.objects)
+    assert all(map(same, plain.objects, longer.objects))
+
+
+@settings(deadline=None, max_examples=100)
+@given(corners=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=4, max_size=4))
+def test_corners_are_read_to_the_last_bit(corners):
+    """Any finite number that is written is the number that is read."""
+    found = only_object(object_xml("mask", *map(repr, corners)))
+    assert [found.x0, found.y0, found.x1, found.y1] == corners
+    assert all(map(math.isfinite, found[1:5]))
+
+
+def check_garbage(data):
+    refusal, found = "", None
+    try:
+        found = parse(data)
+    except UnreadableError as error:
+        refusal = error.fault.kind
+    assert refusal in ({"empty_file", "unreadable_file", "wrong_root", "declares_dtd"} if found is None else {""})
+    assert all(one.name == one.name.strip() != "" for one in (found.objects if found else ()))
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.binary(max_size=200))
+def test_garbage(data):
+    """Any bytes are read or refused with a kind."""
+    check_garbage(data)
+
+
+@st.composite
+def damaged_files(draw):
+    """LabelImg's own file with pieces taken out, doubled or overwritten."""
+    data = LABELIMG
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = draw(st.integers(start, min(len(data), start + 40)))
+        piece = draw(st.sampled_from([b"", data[start:end] * 2, b"<object>", b"</bndbox>", b"&amp;", b"]]>", b"\xe9"]))
+        data = data[:start] + piece + data[end:]
+    return data
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=damaged_files())
+def test_damaged_file(data):
+    """A damaged file is read or refused with a kind."""
+    check_garbage(data)
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=10_000)
+@given(data=damaged_files())
+def test_many_damaged_files(data):
+    """The same with many more."""
+    check_garbage(data)
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=3_000)
+@given(rows=st.lists(OBJECT, max_size=6))
+def test_many_odd_objects(rows):
+    """Kept and listed add up, over many more."""
+    found = parse(annotation_xml(objects=rows))
+    assert len(found.objects) + count_lost(found) == len(rows)
