@@ -54,8 +54,8 @@ BOX_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
 )
 PROBLEM_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
     {
-        "source": ("str", ""),
-        "file": ("str", ""),  # POSIX, relative to the folder that was imported
+        "source": ("str", ""),  # the folder that was imported, relative to the dataset folder
+        "file": ("str", ""),  # POSIX, relative to that folder
         "line": ("Int64", pd.NA),
         "object": ("Int64", pd.NA),  # counted from 1 in the file
         "kind": ("str", ""),
@@ -70,7 +70,7 @@ PREDICTION_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
     {
         "image_id": ("int64", None),
         "class_id": ("int32", None),
-        **{corner: ("float64", None) for corner in CORNERS},
+        **dict.fromkeys(CORNERS, ("float64", None)),
         "score": ("float64", None),
     }
 )
@@ -100,9 +100,11 @@ def conform(rows: Any, columns: Mapping[str, tuple[str, Any]], *, place: str = "
     """Return `rows` (a table or a mapping of columns) with exactly the declared columns first, typed, others behind.
 
     Raises:
-        DataError: a column without a default is missing, or a value does not fit its type.
+        DataError: a column without a default is missing, or a value does not fit its type; the message names the row.
     """
     table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
+    if _conforms(table, columns):  # as nearly always: operations start from a dataset's own tables
+        return table.copy(deep=False)
     result: dict[str, Any] = {}
     for name, (dtype, default) in columns.items():
         if name in table:
@@ -111,20 +113,60 @@ def conform(rows: Any, columns: Mapping[str, tuple[str, Any]], *, place: str = "
             raise DataError(f"column {name!r} is missing", place=place, expected=", ".join(columns))
         else:
             values = pd.Series([default] * len(table), dtype=dtype, index=table.index)
-        try:
-            result[name] = _as_type(values, dtype)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"column {name!r} does not fit its type: {error}", place=place, expected=dtype) from error
+        result[name] = _as_type(values, dtype, place)
     result.update({name: table[name] for name in table.columns if name not in columns})
     return pd.DataFrame(result).reset_index(drop=True)
 
 
-def _as_type(values: pd.Series, dtype: str) -> pd.Series:
+def _conforms(table: pd.DataFrame, columns: Mapping[str, tuple[str, Any]]) -> bool:
+    index = table.index
+    return (
+        isinstance(index, pd.RangeIndex)
+        and (index.start, index.step, index.name) == (0, 1, None)
+        and list(table.columns[: len(columns)]) == list(columns)
+        and all(str(found) == dtype for found, (dtype, _) in zip(table.dtypes, columns.values(), strict=False))
+        and all(_has_text_categories(table[name]) for name, (dtype, _) in columns.items() if dtype == "category")
+    )
+
+
+def _as_type(values: pd.Series, dtype: str, place: str) -> pd.Series:
     if str(values.dtype) != dtype:
+        fact = f"column {values.name!r} does not fit its type"
+        _refuse(_misfits(values, dtype), values.to_numpy(), place, fact, _TYPE_WORDS.get(dtype, dtype))
         values = values.astype(dtype)
-    if dtype == "category" and values.cat.categories.dtype != "str":  # an all-null column has no text to tell it
+    if dtype == "category" and not _has_text_categories(values):  # an all-null column has no text to tell it
         values = values.cat.set_categories(values.cat.categories.astype("str"))
     return values
+
+
+def _has_text_categories(values: pd.Series) -> bool:
+    return values.cat.categories.dtype == "str"
+
+
+_TYPE_WORDS = {
+    "int32": "a whole number of 32 bits",
+    "int64": "a whole number",
+    "Int64": "a whole number, or none",
+    "float64": "a number",
+    "bool": "true or false",
+}
+
+
+def _misfits(values: pd.Series, dtype: str) -> np.ndarray:
+    """Where a value would be changed by the type, which pandas' own conversion does without a word."""
+    if dtype == "bool":
+        return ~values.isin([True, False]).to_numpy(dtype=bool)
+    if dtype in ("str", "category"):
+        return np.zeros(len(values), dtype=bool)
+    numbers: Any = pd.to_numeric(values, errors="coerce")
+    missing = numbers.isna().to_numpy()
+    allowed = values.isna().to_numpy() if dtype in ("Int64", "float64") else np.zeros(len(values), dtype=bool)
+    if dtype == "float64":
+        return missing & ~allowed
+    bounds = np.iinfo(dtype.lower())
+    known = numbers.fillna(0)
+    whole = (known % 1 == 0) & (bounds.min <= known) & (known <= bounds.max)
+    return (missing & ~allowed) | ~whole.to_numpy(dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +200,8 @@ class Dataset:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some attributes replaced; only what depends on them is checked again."""
+        if unknown := changes.keys() - {attribute.name for attribute in fields(self)}:
+            raise TypeError(f"a dataset has no {', '.join(sorted(unknown))}")
         copy = object.__new__(type(self))
         for attribute in fields(self):
             object.__setattr__(copy, attribute.name, changes.get(attribute.name, getattr(self, attribute.name)))
@@ -169,8 +213,7 @@ class Dataset:
         for name in TABLES.keys() & changed:
             object.__setattr__(self, name, conform(getattr(self, name), TABLES[name], place=name))
         if "classes" in changed:
-            object.__setattr__(self, "classes", tuple(ClassEntry(*entry) for entry in self.classes))
-            _check_classes(self.classes)
+            object.__setattr__(self, "classes", _check_classes(self.classes))
         if "images" in changed:
             _check_images(self.images)
         if changed & {"boxes", "images", "classes"}:
@@ -264,22 +307,25 @@ def _refuse(wrong: np.ndarray, values: Any, place: str, fact: str, expected: str
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         value = values[row]
-        shown = ", ".join(f"{number:g}" for number in value) if np.ndim(value) else repr(value)
+        plain: Any = value.item() if isinstance(value, np.generic) else value
+        shown = ", ".join(f"{number:g}" for number in plain) if np.ndim(plain) else repr(plain)
         more = int(wrong.sum()) - 1
         raise DataError(fact + (f", and so in {more} more rows" if more else ""), place=f"{place}, row {row}", got=shown, expected=expected)
 
 
-def _check_classes(classes: tuple[ClassEntry, ...]) -> None:
+def _check_classes(classes: Iterable[tuple[int, str]]) -> tuple[ClassEntry, ...]:
+    classes = tuple(ClassEntry(*entry) for entry in classes)
     for position, entry in enumerate(classes):
         place = f"classes, entry {position}"
         if not isinstance(entry.name, str) or not entry.name.strip() or entry.name != entry.name.strip():
             raise DataError("not a class name", place=place, got=repr(entry.name), expected="text without outer white space")
-        if entry.id < 1:
-            raise DataError("not a class id", place=place, got=entry.id, expected="1 or more")
+        if not isinstance(entry.id, int | np.integer) or not 1 <= entry.id < 2**31:
+            raise DataError("not a class id", place=place, got=repr(entry.id), expected="a whole number, 1 or more")
     for what, seen in (("id", [entry.id for entry in classes]), ("name", [entry.name for entry in classes])):
         twice = [value for index, value in enumerate(seen) if value in seen[:index]]
         if twice:
             raise DataError(f"a class {what} is there twice", place="classes", got=repr(twice[0]))
+    return tuple(ClassEntry(int(entry.id), entry.name) for entry in classes)
 
 
 def _check_images(images: pd.DataFrame) -> None:
@@ -317,5 +363,5 @@ def _check_boxes(dataset: Dataset) -> None:
     width, height = images["width"].to_numpy()[rows], images["height"].to_numpy()[rows]
     _refuse(~np.isfinite(corners).all(axis=1), corners, "boxes", "a corner is not finite", "finite pixels")
     x0, y0, x1, y1 = corners.T
-    inside = (0 <= x0) & (x0 < x1) & (x1 <= width) & (0 <= y0) & (y0 < y1) & (y1 <= height)
+    inside = (x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)
     _refuse(~inside, corners, "boxes", "the box is not inside its image", "0 ≤ x0 < x1 ≤ width, 0 ≤ y0 < y1 ≤ height")

@@ -20,10 +20,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from curate.card import find_card
 from curate.engines.runs import RunFolder, write_atomically
@@ -35,6 +35,7 @@ from curate.store import Store
 
 _INPUTS = ("source", "images", "card", "map", "predictions", "weights")  # arguments that name files to read
 _OUTPUTS = ("out", "plot", "csv")  # arguments that name what is written
+_DONE = frozenset({"result", "output_version"})  # what an entry has when its step is done
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -43,7 +44,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w .-]*$")  # it names a file
     about: str = ""
     vars: Mapping[str, Any] = {}
     steps: Sequence[Mapping[str, Mapping[str, Any]]]
@@ -82,15 +83,17 @@ class PipelineResult(Result):
 
 @dataclass
 class _Memory:
-    """The record of a pipeline's last run: one entry a step."""
+    """The record of a pipeline's last run: one entry a step, and all that its steps ever made."""
 
     file: Path
     entries: list[dict[str, Any]] = field(default_factory=list)
+    made: list[list[str]] = field(default_factory=list)
 
     @classmethod
     def read(cls, file: Path) -> "_Memory":
         try:
-            return cls(file, list(json.loads(file.read_text(encoding="utf-8"))["steps"]))
+            document = json.loads(file.read_text(encoding="utf-8"))
+            return cls(file, [dict(entry) for entry in document["steps"]], list(document["made"]))
         except (OSError, ValueError, KeyError, TypeError):
             return cls(file)  # without it, everything runs once more
 
@@ -98,10 +101,20 @@ class _Memory:
         return self.entries[index] if index < len(self.entries) else {}
 
     def keep(self, index: int, entry: dict[str, Any]) -> None:
-        """Set the entry of a step and forget those after it."""
-        self.entries = [*self.entries[:index], entry]
-        text = json.dumps({"steps": self.entries}, indent=1, ensure_ascii=False, default=str)
+        """Set the entry of a step; those after it are not done any more."""
+        undone = [{key: one[key] for key in one.keys() - _DONE} for one in self.entries[index + 1 :]]
+        self.entries = [*self.entries[:index], entry, *undone]
+        text = json.dumps({"steps": self.entries, "made": self.made}, indent=1, ensure_ascii=False, default=str)
         write_atomically(self.file, lambda file: file.write(text.encode()))
+
+    def has_made(self, step: Step) -> bool:
+        """Whether what lies where the step writes is of the same step, in this recipe or an earlier state of it."""
+        return _marks(step) in self.made
+
+    def remember(self, step: Step) -> None:
+        """Note that what lies where the step writes is its own; `keep` brings it to disk."""
+        if _places(step) and not self.has_made(step):
+            self.made.append(_marks(step))
 
 
 def run(
@@ -135,7 +148,8 @@ def run(
     changed = False
     for index, step in enumerate(steps):
         entry = memory.entry(index)
-        start = current.get(step.dataset, entry.get("input_version", _head(step.dataset)))
+        head = _head(step.dataset)
+        start = current[step.dataset] if step.dataset in current else int(entry.get("input_version", head))
         inputs = {
             "command": step.command,
             "arguments": dict(step.arguments),
@@ -143,15 +157,18 @@ def run(
             "files": _fingerprints(step),
         }
         same = {key: entry.get(key) for key in inputs} == json.loads(json.dumps(inputs, default=str))
-        if same and not changed and "result" in entry and _outputs_exist(step):
+        if same and not changed and "result" in entry and _outputs_exist(step, entry["result"]):
             outcomes.append(StepOutcome(step.command, step.arguments, True, 0.0, entry["result"]))
         else:
             changed = True
             notes += _go_back_to(step.dataset, start)
-            again = _ways_to_run_again(step, entry, same=same)
+            again = _ways_to_run_again(step, made_before=memory.has_made(step), same=same)
+            if _places_are_free(step):
+                memory.remember(step)
             memory.keep(index, inputs)  # without a result: begun
             began = time.monotonic()
             result = _call(step, again, progress).to_json()
+            memory.remember(step)
             entry = inputs | {"result": result, "output_version": _head(step.dataset)}
             memory.keep(index, entry)
             outcomes.append(StepOutcome(step.command, step.arguments, False, time.monotonic() - began, result))
@@ -159,7 +176,7 @@ def run(
         if on_step is not None:
             on_step(outcomes[-1])
     for dataset, version in current.items():
-        _stay_after(dataset, version)
+        notes += _stay_after(dataset, version)
     return PipelineResult(pipeline=recipe.name, steps=tuple(outcomes), notes=tuple(notes))
 
 
@@ -207,8 +224,7 @@ def fill_in(recipe: Recipe, variables: Mapping[str, Any], *, place: object = "pi
         if command not in STEPS:
             raise unknown_name("command", command, STEPS, place=where)
         arguments = {key.replace("-", "_"): _replace(value, values, where) for key, value in written.items()}
-        _check_arguments(command, arguments, f"{where}, {command}")
-        steps.append(Step(command, arguments))
+        steps.append(Step(command, _check_arguments(command, arguments, f"{where}, {command}")))
     return steps
 
 
@@ -228,8 +244,10 @@ def _replace(value: Any, values: Mapping[str, Any], where: str) -> Any:
     return look_up(whole) if whole else _VARIABLE.sub(lambda match: str(look_up(match)), value)
 
 
-def _check_arguments(command: str, arguments: Mapping[str, Any], where: str) -> None:
-    parameters = inspect.signature(step_function(command)).parameters
+def _check_arguments(command: str, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The arguments in the types that the step's function declares."""
+    function = step_function(command)
+    parameters = inspect.signature(function).parameters
     known = [name for name in parameters if name != "progress"]
     for name in arguments:
         if name not in known:
@@ -238,36 +256,59 @@ def _check_arguments(command: str, arguments: Mapping[str, Any], where: str) -> 
     missing = [name for name in needed if name not in arguments]
     if missing:
         raise UsageError("an argument is missing", place=where, expected=", ".join(missing))
+    types = get_type_hints(function)
+    return {name: _as_type(value, types[name], f"{where}, {name}") for name, value in arguments.items()}
+
+
+def _as_type(value: Any, declared: Any, where: str) -> Any:
+    try:
+        return TypeAdapter(declared, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value)
+    except ValidationError as error:
+        raise UsageError("the argument does not fit", place=where, got=repr(value), expected=_rule(error)) from error
+
+
+def _rule(error: ValidationError) -> str:
+    return " or ".join(dict.fromkeys(one["msg"].removeprefix("Input should be ") for one in error.errors()))
 
 
 def _call(step: Step, again: Mapping[str, Any], progress: Progress) -> Result:
     function = step_function(step.command)
     wants_progress = "progress" in inspect.signature(function).parameters
-    return function(**step.arguments, **again, **({"progress": progress} if wants_progress else {}))
+    return function(**{**step.arguments, **again, **({"progress": progress} if wants_progress else {})})
 
 
-def _ways_to_run_again(step: Step, entry: Mapping[str, Any], *, same: bool) -> dict[str, Any]:
-    """How to treat what an earlier run of this same step has left: go on with it where possible, else replace it.
+def _ways_to_run_again(step: Step, *, made_before: bool, same: bool) -> dict[str, Any]:
+    """How to treat what an earlier run of such a step has left: go on with it where possible, else replace it.
 
     What the pipeline did not make itself is never replaced.
     """
     parameters = inspect.signature(step_function(step.command)).parameters
-    made_by_us = entry.get("command") == step.command and _places(step) == _places(
-        Step(step.command, entry.get("arguments", {}))
-    )
-    if not made_by_us:
+    if not made_before:
         return {}
     if "resume" in parameters and same and RunFolder.named(step.dataset, step.arguments["run"]).exists():
         return {"resume": True}
-    return {"overwrite": True} if "overwrite" in parameters and _places(step) else {}
+    return {"overwrite": True} if "overwrite" in parameters else {}
 
 
-def _places(step: Step) -> list[Any]:
-    return [step.arguments.get(name) for name in (*_OUTPUTS, "run") if step.arguments.get(name) is not None]
+def _places(step: Step) -> list[Path]:
+    """The files and folders that a step writes to, apart from the dataset itself."""
+    places = [Path(step.arguments[name]) for name in _OUTPUTS if step.arguments.get(name) is not None]
+    run = step.arguments.get("run")
+    return places if run is None else [*places, RunFolder.named(step.dataset, run).path]
 
 
-def _outputs_exist(step: Step) -> bool:
-    files = [Path(step.arguments[name]) for name in _OUTPUTS if step.arguments.get(name) is not None]
+def _marks(step: Step) -> list[str]:
+    return [step.command, *map(str, _places(step))]
+
+
+def _places_are_free(step: Step) -> bool:
+    return not any(place.is_file() or (place.is_dir() and any(place.iterdir())) for place in _places(step))
+
+
+def _outputs_exist(step: Step, result: Any) -> bool:
+    files = _places(step)
+    if isinstance(result, dict):
+        files += [Path(file) for file in result.get("files", {}).values()]
     if step.arguments.get("run") is not None:
         files.append(RunFolder.named(step.dataset, step.arguments["run"]).best)
     return all(file.exists() for file in files)
@@ -286,8 +327,8 @@ def _fingerprint(path: Path) -> str:
     digest = hashlib.sha256()
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     for file in files:
-        status = file.stat()
         if file.is_file():
+            status = file.stat()
             name = file.relative_to(path).as_posix()
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
@@ -307,8 +348,11 @@ def _go_back_to(dataset: Path, version: int) -> list[str]:
     return [f"{dataset}: a step changed, so work went on from version {version}; version {now} is kept."]
 
 
-def _stay_after(dataset: Path, version: int) -> None:
-    """Make the pipeline's last version current, unless what is current was made from it."""
+def _stay_after(dataset: Path, version: int) -> list[str]:
+    """Make the pipeline's last version current, unless what is current was made from it; tell if it was not."""
     store = Store(dataset)
-    if store.exists() and version not in (0, *(entry.version for entry in store.history())):
-        store.check_out(version)
+    if not store.exists() or version in (0, *(entry.version for entry in store.history())):
+        return []
+    now = store.head()
+    store.check_out(version)
+    return [f"{dataset}: version {version}, the pipeline's last, is current again; version {now} is kept."]

@@ -103,9 +103,10 @@ class Store:
         """Read a version (default: the current one).
 
         Raises:
-            StoreError: no such version, or a table of it is damaged.
+            StoreError: no dataset, no such version, or a table of it is damaged.
         """
-        number = self.head() if version is None else version
+        head = self.head()
+        number = head if version is None else version
         return Dataset(self.root) if number == 0 else self._load(self.read_version(number))
 
     def read_version(self, number: int) -> Version:
@@ -153,6 +154,8 @@ class Store:
             if newest := self._newest_readable():
                 before = before.replace(next_ids=before.next_ids.merged(newest.next_ids))
             after = change(before)
+            if not parent and _is_empty(after):
+                return number, after
             tables = self._write_tables(after, before, parent)
             if parent and (tables, after.classes, dict(after.aliases)) == (
                 parent.tables,
@@ -174,7 +177,8 @@ class Store:
                 tables=tables,
             )
             text = json.dumps(entry.to_json(), indent=1, ensure_ascii=False)
-            _write_durably(self._version_file(entry.version), text.encode())
+            # a file name that is not UTF-8 stays readable as JSON's own escape
+            _write_durably(self._version_file(entry.version), text.encode("utf-8", "backslashreplace"))
             self._set_head(entry.version)
             return entry.version, after
 
@@ -234,7 +238,8 @@ class Store:
         for name in TABLES:
             path = self.root / entry.tables[name]
             try:
-                tables[name] = parquet.read_table(path).to_pandas()
+                with path.open("rb") as file:  # a path would first be tried as a URI
+                    tables[name] = parquet.ParquetFile(file).read().to_pandas()
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(
                     f"a table of version {entry.version} cannot be read: {str(error).splitlines()[0]}",
@@ -258,10 +263,12 @@ class Store:
 
         self._tables.mkdir(parents=True, exist_ok=True)
         temporary = self._tables / f"{name}{_TEMPORARY}"
-        parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary, compression="zstd")
-        with temporary.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:20]
+        with temporary.open("w+b") as file:
+            parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), file, compression="zstd")
+            file.flush()
             os.fsync(file.fileno())
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:20]
         final = self._tables / f"{name}-{digest}.parquet"
         os.replace(temporary, final)
         _sync_folder(self._tables)
@@ -274,8 +281,8 @@ class Store:
     def _locked(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
-        self.root.mkdir(parents=True, exist_ok=True)
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / ".lock", timeout=_LOCK_TIMEOUT_S):
                 for folder in (self.root, self._versions, self._tables):
                     for leftover in folder.glob(f"*{_TEMPORARY}"):
@@ -287,8 +294,15 @@ class Store:
                 place=self.root,
                 remedy="Wait for it, or end it.",
             ) from error
-        except PermissionError as error:
-            raise StoreError("the dataset cannot be written", place=error.filename or self.root) from error
+        except OSError as error:
+            raise StoreError(
+                f"the dataset cannot be written: {error.strerror or error}", place=error.filename or self.root
+            ) from error
+
+
+def _is_empty(dataset: Dataset) -> bool:
+    tables = (dataset.images, dataset.boxes, dataset.problems)
+    return not (dataset.classes or dataset.aliases or any(len(table) for table in tables))
 
 
 def _counts(dataset: Dataset) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -43,16 +44,18 @@ def save_plot(figure: Figure, path: str | os.PathLike[str]) -> None:
         raise UsageError("not a picture's name", place=path, got=repr(target.suffix), expected=", ".join(_SUFFIXES))
     target.parent.mkdir(parents=True, exist_ok=True)
     no_dates = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    figure.savefig(target, dpi=150, metadata=no_dates[target.suffix.lower()])
+    with rc_context({"svg.hashsalt": "curate"}):  # else SVG takes its ids from a random number
+        figure.savefig(target, dpi=150, metadata=no_dates[target.suffix.lower()])
 
 
-def _draw_classes(axes, balance: Balance) -> None:  # noqa: ANN001 - matplotlib's axes are typed loosely
-    names = [entry.name for entry in balance.classes]
-    left = np.zeros(len(names))
+def _draw_classes(axes, balance: Balance) -> None:
+    rows = np.arange(len(balance.classes))
+    left = np.zeros(len(rows))
     for size in SIZES:
         counts = np.array([getattr(entry, size) for entry in balance.classes])
-        axes.barh(names, counts, left=left, color=SIZE_COLOURS[size], label=size)
+        axes.barh(rows, counts, left=left, color=SIZE_COLOURS[size], label=size)
         left += counts
+    axes.set_yticks(rows, [entry.name for entry in balance.classes], parse_math=False)  # a name may hold dollar signs
     for row, entry in enumerate(balance.classes):
         share = "" if entry.share is None else f"  {entry.share:.1%}"
         axes.annotate(f" {entry.boxes}{share}", (left[row], row), va="center", color=_INK)
@@ -64,7 +67,7 @@ def _draw_classes(axes, balance: Balance) -> None:  # noqa: ANN001 - matplotlib'
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_sizes(axes, boxes_xyxy: NDArray[np.float64]) -> None:  # noqa: ANN001
+def _draw_sizes(axes, boxes_xyxy: NDArray[np.float64]) -> None:
     sides = np.sqrt(area(boxes_xyxy))
     low, high = (sides.min(), sides.max()) if len(sides) else (1.0, 100.0)
     edges = np.geomspace(max(low, 1.0), max(high, 2.0) * 1.001, 41)

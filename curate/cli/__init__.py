@@ -1,23 +1,45 @@
 """The command line: parse, call one step, print. What commands do is in `curate.steps`."""
 
-import json
+import io
 import os
 import sys
+from typing import NoReturn
 
 
 def main() -> None:
-    """Run `curate`; a `CurateError` becomes one line on stderr, its exit code, and with `--json` a document."""
+    """Run `curate`; what goes wrong becomes one line on stderr, an exit code, and with `--json` a document."""
     from curate.cli.app import app
     from curate.errors import CurateError, StrictImportError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
+    except StrictImportError as error:
+        _fail(str(error), error.exit_code, error.result.to_json())  # pyright: ignore[reportAttributeAccessIssue]
     except CurateError as error:
-        print(f"curate: {error}", file=sys.stderr)  # noqa: T201 - the one place that prints errors
-        if "--json" in sys.argv:
-            found = error.result.to_json() if isinstance(error, StrictImportError) else {"error": str(error)}  # pyright: ignore[reportAttributeAccessIssue]
-            print(json.dumps(found, indent=2, ensure_ascii=False))  # noqa: T201
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None) + ".", 1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what Typer's own errors have; their class moved between versions
+            raise
+        error.show()  # pyright: ignore[reportAttributeAccessIssue]
+        _fail(error.format_message(), error.exit_code, told=True)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _fail(message: str, exit_code: int, document: object = None, *, told: bool = False) -> NoReturn:
+    """Tell what went wrong, unless it was told already, and leave."""
+    from curate.cli.output import print_json
+
+    if not told:
+        print(f"curate: {message}", file=sys.stderr)  # noqa: T201 - the one place that prints errors
+    if "--json" in sys.argv:
+        print_json({"error": message} if document is None else document)
+    sys.exit(exit_code)

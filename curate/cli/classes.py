@@ -31,13 +31,14 @@ def stats(
     min_side: MinSide = None,
     plot: Annotated[Path | None, typer.Option(help="Write balance and sizes as .png, .svg or .pdf.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the class balance and box sizes."""
     from curate.cli.tables import stats_table
     from curate.steps.stats import stats as step
 
-    result = step(dataset, by=by.value if by else None, min_side=min_side, plot=plot, csv=csv)
+    result = step(dataset, by=by.value if by else None, min_side=min_side, plot=plot, csv=csv, overwrite=overwrite)
     show(result, stats_table, as_json=as_json)
 
 

@@ -29,16 +29,23 @@ def show(result: "Result", render: Callable[[Any], object], *, as_json: bool) ->
     for note in result.notes:
         typer.echo(f"note: {note}", err=True)
     if as_json:
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(document)
     else:
         print_rich(render(document))
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document, readable by every reader of the stream's encoding."""
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=not is_unicode))
 
 
 def print_rich(*renderables: object) -> None:
     """Print tables and text; plain where stdout is no terminal, and never wrapped there."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # names come from files: `[a]` and `:b:` in them are no markup
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
     if not sys.stdout.isatty():
         console.width = 160
     console.print(*renderables)

@@ -35,13 +35,17 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _assignment(text: str) -> tuple[str, object]:
-    """`steps=300` → ("steps", 300): values are read as YAML."""
+    """`steps=300` → ("steps", 300): numbers, switches and lists are read as YAML; all else is text."""
     import yaml
 
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError("not an assignment", place="--set", got=repr(text), expected="NAME=VALUE")
-    return name, yaml.safe_load(value)
+    try:
+        found = yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError):
+        return name, value
+    return name, found if found is None or isinstance(found, str | bool | int | float | list) else value
 
 
 def add_to(app: typer.Typer) -> None:

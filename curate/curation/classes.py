@@ -13,14 +13,17 @@ def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
 
     Args:
         dataset: is not changed.
-        sources: names of classes. The target among them is passed over.
+        sources: names of classes. The target among them is passed over, and so is what was merged into it before.
         into: name of the class that takes the boxes.
 
     Raises:
         UsageError: a class is not there; nothing to merge.
     """
     target = dataset.class_id(into)
-    gone = {dataset.class_id(name): name for name in sources if name != into}
+    others = [name for name in sources if name != into]
+    gone = {dataset.class_id(name): name for name in others if dataset.aliases.get(name) != target}
+    if others and not gone:
+        return dataset
     if not gone:
         raise UsageError("nothing to merge", place=into, expected="at least one other class")
     boxes = dataset.boxes
@@ -40,10 +43,12 @@ def rename(dataset: Dataset, old: str, new: str) -> Dataset:
     """Change a class's name; its id and boxes stay.
 
     Raises:
-        UsageError: there is no class `old`, or there is one called `new`.
+        UsageError: there is no class `old`, there is one called `new`, or `new` is empty.
     """
     id_ = dataset.class_id(old)
     new = new.strip()
+    if not new:
+        raise UsageError("not a class name", place=dataset.root, got=repr(new), expected="some text")
     if new == old:
         return dataset
     if any(entry.name == new for entry in dataset.classes):

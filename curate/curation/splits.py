@@ -2,12 +2,12 @@
 
 Each group (the frames of a video, or one image) goes as a whole. Groups are taken largest first; each goes to the
 split whose classes lack it most, after Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-label Data"
-(2011), with the rarest class deciding. Ties are broken by a hash of seed and group, so that the same input gives the
+(2011), with the rarest class deciding; then each is looked at again as long as that helps. Ties are broken by a hash of seed and group, so that the same input gives the
 same split on every machine.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from curate.errors import UsageError
 
 GroupBy = Literal["video", "source", "none"]
 TRAIN, VAL, TEST = "train", "val", "test"
+_REVISIONS = 8  # two or three are enough as a rule
 _TOLERANCE = 0.02  # a share this far from the wished one is told
 
 
@@ -75,7 +76,7 @@ def assign(
     keys = _group_keys(images, group_by)
     groups, codes = np.unique(keys[labelled], return_inverse=True)
     amounts = _amounts(dataset, images["image_id"].to_numpy()[labelled], codes, len(groups))
-    fixed = _fixed_splits(images, keys, list(wishes))
+    fixed = _fixed_splits(images, keys)
     placed = _place_groups(groups, amounts, wishes, {group: fixed[group] for group in groups if group in fixed}, seed)
 
     free = labelled & images["split"].isna().to_numpy()
@@ -117,13 +118,53 @@ def _amounts(dataset: Dataset, image_ids: NDArray[np.int64], codes: NDArray[np.i
     return amounts
 
 
-def _fixed_splits(images: pd.DataFrame, keys: NDArray[np.object_], names: list[str]) -> dict[str, str]:
-    """Groups with a member in a split already: the split that most of them are in."""
-    there = images["split"].isin(names).to_numpy(dtype=bool)
+def _fixed_splits(images: pd.DataFrame, keys: NDArray[np.object_]) -> dict[str, str]:
+    """Groups with a member in a split already, be it one that is not asked for now: where most of them are."""
+    there = images["split"].notna().to_numpy(dtype=bool)
     table = pd.DataFrame({"group": keys[there], "split": images["split"].to_numpy(dtype=object)[there]})
     counts = table.groupby(["group", "split"]).size().reset_index(name="n")
     counts = counts.sort_values(["group", "n", "split"], ascending=[True, False, True])
     return dict(counts.drop_duplicates("group")[["group", "split"]].itertuples(index=False, name=None))
+
+
+class _Placement:
+    """Which split each group is in, and what the splits still want.
+
+    Args:
+        amounts: see `_amounts`. (groups, columns)
+        shares: wished, one a split. (splits,)
+        counted: groups that the shares are of. (groups,)
+    """
+
+    def __init__(self, amounts: NDArray[np.int64], shares: NDArray[np.float64], counted: NDArray[np.bool_]) -> None:
+        total = amounts[counted].sum(axis=0)
+        weights = 1.0 / np.maximum(total, 1)  # a box of a rare class counts for more
+        self._amounts = amounts * weights
+        self._shares = shares
+        self._missing = shares[:, None] * (total * weights)[None, :]  # (splits, columns)
+        self.members = np.zeros(len(shares), dtype=int)
+        self.places = np.full(len(amounts), -1)
+
+    def put(self, row: int, place: int) -> None:
+        """Give a group to a split."""
+        self.places[row] = place
+        self._missing[place] -= self._amounts[row]
+        self.members[place] += 1
+
+    def take(self, row: int) -> None:
+        """Take a group out of its split."""
+        place = self.places[row]
+        self._missing[place] += self._amounts[row]
+        self.members[place] -= 1
+
+    def importance(self) -> NDArray[np.float64]:
+        """How much each group holds. (groups,)"""
+        return self._amounts.sum(axis=1).round(12)
+
+    def gain(self, row: int, place: int) -> float:
+        """How much closer a split comes to its share by taking a group: the drop of Σ missing² / share."""
+        before, after = self._missing[place], self._missing[place] - self._amounts[row]
+        return round(float((before**2 - after**2).sum()) / float(self._shares[place]), 12)
 
 
 def _place_groups(
@@ -134,37 +175,41 @@ def _place_groups(
     seed: int,
 ) -> dict[str, str]:
     """The split of every group."""
-    names = list(wishes)
-    shares = np.array([wishes[name] for name in names])
-    total = amounts.sum(axis=0)
-    weight = 1.0 / np.maximum(total, 1)  # a box of a rare class counts for more
-    missing = shares[:, None] * total[None, :]  # (splits, columns): what each split still wants
-    placed: dict[str, str] = dict(fixed)
-    members = np.zeros(len(names), dtype=int)
-    for row, group in enumerate(groups):
-        if group in fixed:
-            place = names.index(fixed[group])
-            missing[place] -= amounts[row]
-            members[place] += 1
+    names, shares = list(wishes), np.array(list(wishes.values()))
+    ours = np.array([fixed.get(group, names[0]) in names for group in groups], dtype=bool)
+    placement = _Placement(amounts, shares, ours)
+    for row in np.flatnonzero(ours):
+        if groups[row] in fixed:
+            placement.put(row, names.index(fixed[groups[row]]))
 
+    importance = placement.importance()
     ties = [hashlib.sha256(f"{seed}:{group}".encode()).digest() for group in groups]
-    importance = (amounts * weight).sum(axis=1).round(12)
-    order = sorted((row for row in range(len(groups)) if groups[row] not in fixed), key=lambda row: (-importance[row], ties[row]))
+    free = [row for row in range(len(groups)) if groups[row] not in fixed]
+    order = sorted(free, key=lambda row: (-importance[row], ties[row]))
+    everywhere = range(len(names))
     for turn, row in enumerate(order):
-        left = len(order) - turn
-        hungry = [place for place in range(len(names)) if members[place] == 0]
-        choices = hungry if hungry and left <= len(hungry) else range(len(names))
-        place = max(choices, key=lambda one: (_gain(missing[one], amounts[row], weight, shares[one]), shares[one], -one))
-        placed[groups[row]] = names[place]
-        missing[place] -= amounts[row]
-        members[place] += 1
-    return placed
+        hungry = [place for place in everywhere if placement.members[place] == 0]
+        choices = hungry if hungry and len(order) - turn <= len(hungry) else everywhere
+        gains = {place: placement.gain(row, place) for place in choices}
+        placement.put(row, max(gains, key=lambda place: (gains[place], shares[place], -place)))
+    for _ in range(_REVISIONS):
+        if not _revise(placement, order, everywhere):
+            break
+    return {**fixed, **{groups[row]: names[placement.places[row]] for row in order}}
 
 
-def _gain(missing: NDArray[np.float64], amounts: NDArray[np.int64], weight: NDArray[np.float64], share: float) -> float:
-    """How much closer a split comes to its share by taking a group: the drop of Σ (missing · weight)² / share."""
-    before, after = missing * weight, (missing - amounts) * weight
-    return round(float((before**2 - after**2).sum()) / share, 12)
+def _revise(placement: _Placement, order: Sequence[int], everywhere: Sequence[int]) -> int:
+    """Look at each group again, now that all are placed; count those that moved. No split is emptied."""
+    moves = 0
+    for row in order:
+        here = placement.places[row]
+        if placement.members[here] == 1:
+            continue
+        placement.take(row)
+        gains = [placement.gain(row, place) for place in everywhere]
+        placement.put(row, max(everywhere, key=lambda place: (gains[place], place == here, -place)))
+        moves += placement.places[row] != here
+    return moves
 
 
 def _count(dataset: Dataset, keys: NDArray[np.object_]) -> dict[str, SplitCounts]:
@@ -196,6 +241,7 @@ def _explain(
             if total and abs(found.classes[cls] / total - wish) > max(_TOLERANCE, 0.5 / total)
         ]
         if off:
-            why = f"; {groups} groups of images of one {group_by} must stay together" if group_by != "none" else ""
+            together = group_by != "none" and groups < len(dataset.select().images)
+            why = f"; {groups} groups of images of one {group_by} must stay together" if together else ""
             notes.append(f"{name} could not get {wish:.1%} of every class: {', '.join(off)}{why}.")
     return notes

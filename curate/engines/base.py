@@ -72,7 +72,9 @@ class TrainingConfig(BaseModel):
             faults = "; ".join(
                 f"{'.'.join(map(str, fault['loc']))} = {fault['input']!r}: {fault['msg']}" for fault in error.errors()
             )
-            raise UsageError(f"the training settings do not fit: {faults}", expected=", ".join(cls.model_fields)) from error
+            raise UsageError(
+                f"the training settings do not fit: {faults}", expected=", ".join(cls.model_fields)
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +136,15 @@ def engine_for(model: str) -> Engine:
     """
     name, colon, model_name = model.partition(":")
     if name == "detectron2":
-        raise MissingError("the Detectron2 engine is not part of this version", place=model, remedy="Use a `torchvision:` model.")
+        raise MissingError(
+            "the Detectron2 engine is not part of this version", place=model, remedy="Use a `torchvision:` model."
+        )
     if not colon or not model_name:
         raise UsageError(
-            "the model does not name its engine", place="--model", got=repr(model), expected=f"ENGINE:NAME with {', '.join(ENGINES)}"
+            "the model does not name its engine",
+            place="--model",
+            got=repr(model),
+            expected=f"ENGINE:NAME with {', '.join(ENGINES)}",
         )
     if name not in ENGINES:
         raise unknown_name("engine", name, ENGINES, place="--model")
@@ -153,7 +160,9 @@ def engine_for(model: str) -> Engine:
     return factory()
 
 
-def predict_dataset(detector: Detector, dataset: Dataset, *, batch: int = 8, progress: Progress = silent) -> Predictions:
+def predict_dataset(
+    detector: Detector, dataset: Dataset, *, batch: int = 8, progress: Progress = silent
+) -> Predictions:
     """Run a detector over every image of a dataset, in the order of image ids.
 
     Boxes without area are left out; classes are the *ids* of the detector's classes.

@@ -14,92 +14,25 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from curate import __version__
+from curate.engines.records import RunClass, RunRecord, installed_versions
 from curate.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from curate.dataset import Dataset
     from curate.engines.base import TrainingConfig
 
 _TEMPORARY = ".tmp"
-_LIBRARIES = ("torch", "torchvision", "timm")
+_LOCK = ".lock"
 # what may differ between the beginning of a run and going on with it, because it does not change what a step learns
 _FREE_ON_RESUME = frozenset({"device", "workers", "checkpoint_every", "steps"})
-
-
-class RunClass(BaseModel):
-    """A class as the run knows it; its place in the list is the model's index."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: int
-    name: str
-
-
-class WeightsReport(BaseModel):
-    """Which tensors the model took from its initial weights.
-
-    Attributes:
-        source: the setting `weights`.
-        how: "random", "by name" or "in order".
-        loaded: tensors taken.
-        total: tensors the model has.
-        not_loaded: the model's tensors that keep their random start, such as the head for other classes.
-        not_used: the file's tensors that fit nowhere.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str
-    how: str
-    loaded: int
-    total: int
-    not_loaded: tuple[str, ...] = ()
-    not_used: tuple[str, ...] = ()
-
-
-class RunRecord(BaseModel):
-    """`run.json`: what a run is and how far it has come.
-
-    Attributes:
-        run: its name.
-        model: ENGINE:NAME.
-        classes: in the order of the model's indices.
-        dataset_version: the version trained on.
-        images, boxes: how many were trained on.
-        seed: of the training.
-        steps: to do.
-        steps_done: done and in the last checkpoint.
-        best_step: step of the best checkpoint; None before the first.
-        ap: COCO's AP of the best checkpoint on the validation split; None before it was evaluated.
-        seconds: spent training, over all starts.
-        weights: what the initial weights filled.
-        versions: of curate and the libraries that trained.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
-    model: str
-    classes: tuple[RunClass, ...]
-    dataset_version: int | None
-    images: int
-    boxes: int
-    seed: int
-    steps: int
-    steps_done: int = 0
-    best_step: int | None = None
-    ap: float | None = None
-    seconds: float = 0.0
-    weights: WeightsReport | None = None
-    versions: Mapping[str, str]
 
 
 class RunFolder:
@@ -114,6 +47,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
+        self._lock: FileLock | None = None
 
     @classmethod
     def named(cls, dataset_root: str | os.PathLike[str], run: str) -> "RunFolder":
@@ -125,7 +59,12 @@ class RunFolder:
         if "/" in run or os.sep in run:
             return cls(run)
         if run.strip() in ("", ".", "..") or run.startswith("-"):
-            raise UsageError("not a name for a run", place="--run", got=repr(run), expected="a name such as first, or a path with a slash")
+            raise UsageError(
+                "not a name for a run",
+                place="--run",
+                got=repr(run),
+                expected="a name such as first, or a path with a slash",
+            )
         return cls(Path(dataset_root) / "runs" / run)
 
     @property
@@ -139,7 +78,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether a training was started here."""
-        return self.record_file.is_file() and self.config_file.is_file()
+        return self.record_file.is_file()
 
     @property
     def finished(self) -> bool:
@@ -168,10 +107,12 @@ class RunFolder:
         """
         if resume:
             return self._start_again(config)
-        if self.path.exists() and any(self.path.iterdir()):
+        if self.path.exists() and any(file.name != _LOCK for file in self.path.iterdir()):
             if not overwrite:
                 raise UsageError(
-                    "the run exists already", place=self.path, remedy="Go on with --resume, or begin anew with --overwrite."
+                    "the run exists already",
+                    place=self.path,
+                    remedy="Go on with --resume, or begin anew with --overwrite.",
                 )
             self._remove_files()
         record = RunRecord(
@@ -183,7 +124,7 @@ class RunFolder:
             boxes=len(dataset.boxes),
             seed=config.seed,
             steps=config.steps,
-            versions=_versions(),
+            versions=installed_versions(),
         )
         self.write_config(config)
         self.write_record(record)
@@ -204,7 +145,12 @@ class RunFolder:
             )
         done = self.read_record().steps_done
         if config.steps < done:
-            raise UsageError("the run has already gone further", place=self.path, got=f"{config.steps} steps", expected=f"{done} or more")
+            raise UsageError(
+                "the run has already gone further",
+                place=self.path,
+                got=f"{config.steps} steps",
+                expected=f"{done} or more",
+            )
         self.write_config(config)
         return self.update(steps=config.steps)
 
@@ -270,7 +216,7 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from training in the same folder.
+        """Keep other processes from training in the same folder; this object may hold it more than once.
 
         Raises:
             UsageError: one already does.
@@ -278,20 +224,33 @@ class RunFolder:
         from filelock import FileLock, Timeout
 
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock or FileLock(self.path / _LOCK, timeout=0)
         try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
+            self._lock.acquire()
         except Timeout as error:
-            raise UsageError("another process is training this run", place=self.path, remedy="Wait for it, or end it.") from error
+            raise UsageError(
+                "another process is training this run", place=self.path, remedy="Wait for it, or end it."
+            ) from error
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _remove_files(self) -> None:
-        if not self.exists():
+        if not (self.config_file.is_file() or self.exists()):
             raise UsageError(
-                "the folder is not empty and holds no run", place=self.path, remedy="Choose another name; it is not overwritten."
+                "the folder is not empty and holds no run",
+                place=self.path,
+                remedy="Choose another name; it is not overwritten.",
             )
-        written = [self.metrics_file, self.report_file, *self.path.glob("predictions_*.json"), *self.checkpoints.glob("*.pt")]
-        # the record goes last, so that a kill in between leaves something that can still be overwritten
-        for file in [*written, self.config_file, self.record_file]:
+        written = [
+            self.metrics_file,
+            self.report_file,
+            *self.path.glob("predictions_*.json"),
+            *self.checkpoints.glob("*.pt"),
+        ]
+        # settings come first and go last, so that a kill at any time leaves a folder that is known as ours
+        for file in [*written, self.record_file, self.config_file]:
             file.unlink(missing_ok=True)
 
 
@@ -309,13 +268,3 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"curate": __version__}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return versions

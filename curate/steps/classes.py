@@ -118,10 +118,10 @@ def _apply(
         counts.update(before=before.class_counts(), after=after.class_counts())
         return after
 
-    current = store.load()
+    store.head()  # refuses a folder without a dataset before a commit would make one
     version = None
     if dry_run:
-        counted(current)
+        counted(store.load())
     else:
         version, _ = store.commit(operation, arguments, counted)
     return ClassesResult(version=version, before=counts["before"], after=counts["after"])

@@ -70,7 +70,10 @@ def _device() -> Check:
         return Check("GPU", False, None, needed_for, "pip install 'curate-vision[train]'")
     from curate.engines.devices import gpu_name
 
-    found = gpu_name()
+    try:
+        found = gpu_name()
+    except (ImportError, OSError) as error:  # torch is there, but not a library that it needs
+        return Check("GPU", False, f"torch does not load: {error}", needed_for, "Install torch again.")
     remedy = None if found else "None was found; everything runs on the CPU, slower."
     return Check("GPU", found is not None, found, needed_for, remedy)
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from curate.curation.splits import TEST, TRAIN, VAL
 from curate.dataset import Dataset, Predictions
 from curate.engines.base import engine_for, predict_dataset
 from curate.engines.runs import RunFolder, write_atomically
 from curate.errors import DataError, UsageError, unknown_name
 from curate.evaluation.mistakes import MistakeCounts, find_mistakes
 from curate.evaluation.results import read_results, write_results
-from curate.evaluation.scores import ClassScores, RangeScores, score as score_predictions
+from curate.evaluation.scores import ClassScores, RangeScores
+from curate.evaluation.scores import score as score_predictions
 from curate.progress import Progress, silent
 from curate.sizes import RangeOfInterest
 from curate.steps.results import Result
@@ -144,7 +146,7 @@ def _choose_split(dataset: Dataset, split: str) -> tuple[str, Dataset, list[str]
     labelled = dataset.select()
     names = sorted(labelled.images["split"].dropna().unique())
     notes = []
-    if not names and split != ALL:
+    if not names and split in (TRAIN, VAL, TEST):
         notes.append("There are no splits: all labelled images are evaluated, also those that were trained on.")
         split = ALL
     if split != ALL and split not in names:
@@ -215,8 +217,15 @@ def _evaluation_file(folder: RunFolder, split: str) -> Path:
 
 
 def _read_evaluation(folder: RunFolder, split: str) -> dict[str, Any]:
+    file = _evaluation_file(folder, split)
     try:
-        return json.loads(_evaluation_file(folder, split).read_text(encoding="utf-8"))
+        if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:
+            raise UsageError(
+                f"the run was trained since it was evaluated on {split}",
+                place=folder.path,
+                remedy="Evaluate it again: `curate evaluate`.",
+            )
+        return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(
             f"the run was not evaluated on {split} yet", place=folder.path, remedy="Do that first: `curate evaluate`."

