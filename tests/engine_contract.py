@@ -50,6 +50,8 @@ def shapes_dataset(root, images=12, empty=2, seed=0, width=WIDTH, height=HEIGHT)
 def train_shapes(dataset, folder, *, resume=False, progress=None, **settings):
     """Train a small run in `folder` and return it."""
     values = {"model": LITE, "weights": "none", "steps": 3, "batch": 2, "image_size": 64, "workers": 0, "device": "cpu"}
+    if settings.get("model") == "torchvision:ssd300_vgg16":
+        values["image_size"] = 300  # the smallest that it takes
     config = TrainingConfig.checked(**(values | settings))
     run = RunFolder(folder)
     run.start(config, dataset, resume=resume)

@@ -137,7 +137,7 @@ def test_images_without_boxes_are_trained_on(model, tmp_path):
     dataset = shapes_dataset(tmp_path, images=2, empty=2)
     run = train_shapes(dataset, tmp_path / "run", model=model, steps=1)
     torch.manual_seed(0)
-    fresh = build_model(model.partition(":")[2], 2, 64).network.state_dict()
+    fresh = build_model(model.partition(":")[2], 2).network.state_dict()
     assert np.isfinite(run.read_metrics()[-1]["loss"])
     assert not _equal(_weights_of(run), fresh)
 
@@ -479,6 +479,12 @@ def test_a_backbone_without_a_pyramid_is_refused():
     """A plain transformer has maps of one stride only."""
     with pytest.raises(UsageError, match="no pyramid"):
         build_model("fasterrcnn+timm/vit_tiny_patch16_224", 2)
+
+
+def test_a_size_that_a_model_cannot_work_at():
+    """It is refused before the first step, with the smallest that works."""
+    with pytest.raises(UsageError, match="300 px or more"):
+        build_model("ssd300_vgg16", 2, 64)
 
 
 @pytest.mark.parametrize("model", ["fasterrcnn_resnet50_fpn", "yolo:v8", "torchvision:"])

@@ -2,8 +2,8 @@
 
 Each group (the frames of a video, or one image) goes as a whole. Groups are taken largest first; each goes to the
 split whose classes lack it most, after Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-label Data"
-(2011), with the rarest class deciding; then each is looked at again as long as that helps. Ties are broken by a hash of seed and group, so that the same input gives the
-same split on every machine.
+(2011), with the rarest class deciding; then each is looked at again as long as that helps. Ties are broken by a hash
+of seed and group, so that the same input gives the same split on every machine.
 """
 
 import hashlib

@@ -25,6 +25,7 @@ from curate.errors import UsageError, unknown_name
 TIMM_PREFIX = "fasterrcnn+timm/"
 _NOT_BOX_DETECTORS = ("mask", "keypoint")  # they need more than boxes to train
 _BODY = "backbone.body."
+_SMALLEST_PX = {"ssd300_vgg16": 300}  # below that its last feature maps would have no pixel
 _PYRAMID_STRIDES = (4, 8, 16, 32)
 
 
@@ -110,11 +111,18 @@ def build_model(name: str, class_count: int, image_size: int | None = None) -> B
         image_size: shorter side in pixels; None takes the model's own.
 
     Raises:
-        UsageError: unknown name, or a backbone without a pyramid of feature maps.
+        UsageError: unknown name, a size that the model cannot work at, or a backbone without a pyramid of feature maps.
     """
     check_model(name)
     if name.startswith(TIMM_PREFIX):
         return _build_on_timm(name.removeprefix(TIMM_PREFIX), class_count, image_size)
+    if image_size is not None and image_size < _SMALLEST_PX.get(name, 0):
+        raise UsageError(
+            f"{name} cannot see images this small",
+            place="--image-size",
+            got=image_size,
+            expected=f"{_SMALLEST_PX[name]} px or more",
+        )
     network: Any = get_model(name, weights=None, weights_backbone=None, num_classes=class_count + 1)
     own = network.transform  # a GeneralizedRCNNTransform
     if own.fixed_size is not None:

@@ -7,10 +7,10 @@ The range of interest uses the mechanism that COCO has for area ranges, with the
 area: objects outside it are ignored, and so are detections outside it that match nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -24,6 +24,7 @@ from curate.evaluation.results import check_known_ids
 from curate.sizes import COCO_AREA_RANGES, SIZES, RangeOfInterest
 
 MAX_DETECTIONS = (1, 10, 100)  # an image and class; AP and AR by size take the last
+_BATCH_BYTES = 1 << 20
 NO_UPPER_BOUND = 1e10  # cocoeval.py's infinity
 AP50, AP75 = 0, 5  # positions in the IoU thresholds 0.50, 0.55, … 0.95
 
@@ -154,15 +155,12 @@ def self_check_ap(coco_json_path: Path) -> float | None:
     """
     try:
         # arrays instead of hotcoco's own reader: it takes twice as long to hand the objects back one by one
-        document = orjson.loads(coco_json_path.read_bytes())
-        images, classes, annotations = (document[key] for key in ("images", "categories", "annotations"))
-        is_crowd = np.array([bool(entry.get("iscrowd")) for entry in annotations], dtype=bool)
+        document, batches = _read_in_batches(coco_json_path.read_bytes())
+        images, classes = document["images"], document["categories"]
+        columns = [_annotation_columns(annotations) for annotations in batches]
+        ids, image_ids, class_ids, is_crowd, boxes = (np.concatenate(parts) for parts in zip(*columns, strict=True))
         if is_crowd.all():
             return None
-        ids, image_ids, class_ids = (
-            np.array([entry[key] for entry in annotations], dtype=np.int64) for key in ("id", "image_id", "category_id")
-        )
-        boxes = np.array([entry["bbox"] for entry in annotations], dtype=np.float64)
         known = np.isin(image_ids, [entry["id"] for entry in images])
         known &= np.isin(class_ids, [entry["id"] for entry in classes])
         if lost := ids[~known & ~is_crowd].tolist():
@@ -170,7 +168,6 @@ def self_check_ap(coco_json_path: Path) -> float | None:
                 "an annotation's image or category is missing", place=f"{coco_json_path}, annotation {lost[0]}"
             )
         coco = COCO.from_arrays(images, classes, image_ids, class_ids, boxes, ids=ids, iscrowd=is_crowd)
-        del document, annotations  # much larger than the arrays
         results = np.column_stack([image_ids, boxes, np.ones(len(ids)), class_ids])[~is_crowd]
         detections = coco.load_res(results)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -178,6 +175,38 @@ def self_check_ap(coco_json_path: Path) -> float | None:
     most = int(np.unique(results[:, 0], return_counts=True)[1].max())
     curves = _evaluate(coco, detections, [COCO_AREA_RANGES["all"]], (1, 10, max(most, 100)))
     return _mean(curves.precision[..., 0, -1])
+
+
+def _read_in_batches(data: bytes) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:
+    """A COCO document without its annotations, and these in batches: as Python objects, each takes a kilobyte.
+
+    The marks can only be what they seem: within a string of JSON, a quotation mark has a backslash before it. A file
+    without them, which others wrote, is one batch.
+    """
+    opening, closing, between = b'"annotations":[', b'],"categories":', b'},{"id":'
+    start, end = data.find(opening) + len(opening), data.find(closing)
+    if not len(opening) <= start < end:
+        document = orjson.loads(data)
+        return document, iter([document["annotations"]])
+
+    def batches() -> Iterator[list[dict[str, Any]]]:
+        position = start
+        while position < end:
+            cut = data.find(between, position + _BATCH_BYTES, end)
+            cut = cut + 1 if cut > 0 else end
+            yield orjson.loads(b"[%b]" % data[position:cut])
+            position = cut + 1
+
+    return orjson.loads(data[:start] + data[end:]), batches()
+
+
+def _annotation_columns(annotations: list[dict[str, Any]]) -> tuple[NDArray[Any], ...]:
+    """Ids, image ids, class ids, whether each is a crowd, boxes as (n, 4) left, top, width, height."""
+    return (
+        *(np.array([entry[key] for entry in annotations], np.int64) for key in ("id", "image_id", "category_id")),
+        np.array([bool(entry.get("iscrowd")) for entry in annotations], bool),
+        np.array([entry["bbox"] for entry in annotations], np.float64).reshape(len(annotations), 4),
+    )
 
 
 def _score_range(

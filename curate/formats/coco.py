@@ -6,6 +6,7 @@ on annotations are extra keys, which other tools pass over.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import orjson
 import pandas as pd
 
 from curate.boxes import area, xyxy_to_xywh
-from curate.dataset import Dataset
+from curate.dataset import CORNERS, Dataset
 from curate.media import IMAGES
 
+_INFO = {"description": "exported by curate"}
+_BATCH = 5000
 _IMAGE_EXTRAS = ("source", "video_id", "frame_index", "timestamp_s")
 _BOX_EXTRAS = ("difficult", "truncated", "occluded")
 
@@ -27,15 +30,13 @@ def coco_document(dataset: Dataset) -> dict[str, Any]:
     Args:
         dataset: all of its images and boxes go in, sorted by id; select before.
     """
-    images = dataset.images.sort_values("image_id", kind="stable")
-    boxes = dataset.boxes.sort_values("box_id", kind="stable")
-    corners = dataset.boxes_xyxy[boxes.index.to_numpy()]
+    images, boxes = _sorted_tables(dataset)
     return {
-        "info": {"description": "exported by curate"},
+        "info": _INFO,
         "licenses": [],
         "images": _image_rows(images),
-        "annotations": _annotation_rows(boxes, corners),
-        "categories": [{"id": entry.id, "name": entry.name} for entry in dataset.classes],
+        "annotations": _annotation_rows(boxes),
+        "categories": _category_rows(dataset),
     }
 
 
@@ -44,13 +45,38 @@ def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(target.name + ".tmp")
-    temporary.write_bytes(orjson.dumps(coco_document(dataset)))
+    with temporary.open("wb") as file:
+        file.writelines(_encode(dataset))
     os.replace(temporary, target)
 
 
 def coco_file_name(path: str) -> str:
     """An image's path relative to the folder of exported images."""
     return path.removeprefix(f"{IMAGES}/")
+
+
+def _encode(dataset: Dataset) -> Iterator[bytes]:
+    """`coco_document` in JSON, so many rows at a time: a row takes a kilobyte while it is a Python object."""
+    images, boxes = _sorted_tables(dataset)
+    yield b'{"info":%b,"licenses":[],"images":[' % orjson.dumps(_INFO)
+    yield from _encode_rows(images, _image_rows)
+    yield b'],"annotations":['
+    yield from _encode_rows(boxes, _annotation_rows)
+    yield b'],"categories":%b}' % orjson.dumps(_category_rows(dataset))
+
+
+def _encode_rows(table: pd.DataFrame, as_rows: Callable[[pd.DataFrame], list[dict[str, Any]]]) -> Iterator[bytes]:
+    for start in range(0, len(table), _BATCH):
+        yield (b"," if start else b"") + orjson.dumps(as_rows(table.iloc[start : start + _BATCH]))[1:-1]
+
+
+def _sorted_tables(dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
+    images, boxes = dataset.images, dataset.boxes
+    return images.sort_values("image_id", kind="stable"), boxes.sort_values("box_id", kind="stable")
+
+
+def _category_rows(dataset: Dataset) -> list[dict[str, Any]]:
+    return [{"id": entry.id, "name": entry.name} for entry in dataset.classes]
 
 
 def _image_rows(images: pd.DataFrame) -> list[dict[str, Any]]:
@@ -65,7 +91,8 @@ def _image_rows(images: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _annotation_rows(boxes: pd.DataFrame, corners: np.ndarray) -> list[dict[str, Any]]:
+def _annotation_rows(boxes: pd.DataFrame) -> list[dict[str, Any]]:
+    corners = boxes[CORNERS].to_numpy(dtype=np.float64)
     columns = (
         boxes["box_id"].tolist(),
         boxes["image_id"].tolist(),

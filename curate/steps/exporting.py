@@ -105,7 +105,8 @@ def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset
 def _link_images(part: Dataset, folder: Path, progress: Progress) -> None:
     """Link the images of a part into the export; copy where the disk does not allow links."""
     made: set[str] = set()
-    root, out, paths = os.fspath(part.root), os.fspath(folder), part.images["path"].tolist()  # strings: a loop over files
+    root, out = os.fspath(part.root), os.fspath(folder)  # strings: making paths costs more than the links themselves
+    paths = part.images["path"].tolist()
     for count, path in enumerate(paths):
         if count % _REPORT_EVERY == 0:
             progress("linking images", count, len(paths))

@@ -58,7 +58,8 @@ def stats(
     """
     for file in (plot, csv):
         if file is not None and not overwrite and Path(file).exists():
-            raise UsageError("the file is there already", place=file, remedy="Choose another name, or give --overwrite.")
+            remedy = "Choose another name, or give --overwrite."
+            raise UsageError("the file is there already", place=file, remedy=remedy)
     store = Store(dataset)
     version = store.head()
     current = store.load(version)

@@ -95,7 +95,8 @@ def train(
     config = TrainingConfig.checked(**chosen | {"model": model})
     engine = engine_for(config.model)
     store = Store(dataset)
-    version = store.head()
+    # a run that goes on needs the very images it began with
+    version = (folder.read_record().dataset_version if resume and folder.exists() else None) or store.head()
     chosen_images, notes = _training_images(store.load(version))
     with folder.held():
         record = folder.start(config, chosen_images, dataset_version=version, resume=resume, overwrite=overwrite)
