@@ -35,7 +35,7 @@ _HOME_OF = {
     "run": "curate.pipeline",
 }
 
-__all__ = ["__version__", *_HOME_OF]
+__all__ = ["__version__", *_HOME_OF]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -67,7 +67,9 @@ class Card(_Strict):
         pairs = [(name, number, found[name]) for name, number in wanted.items()]
         if self.expected.classes:
             names = dict.fromkeys([*self.expected.classes, *found["classes"]])
-            pairs += [(f"{name} boxes", self.expected.classes.get(name, 0), found["classes"].get(name, 0)) for name in names]
+            pairs += [
+                (f"{name} boxes", self.expected.classes.get(name, 0), found["classes"].get(name, 0)) for name in names
+            ]
         return [f"{name}: {got}, the card says {number}" for name, number, got in pairs if got != number]
 
 
@@ -89,6 +91,8 @@ def read_card(path: Path) -> Card:
         return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"the card is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}", place=path) from error
+        raise DataError(
+            f"the card is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}", place=path
+        ) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"the card cannot be read: {' '.join(str(error).split())}", place=path) from error

@@ -133,7 +133,7 @@ def _as_type(values: pd.Series, dtype: str, place: str) -> pd.Series:
     if str(values.dtype) != dtype:
         fact = f"column {values.name!r} does not fit its type"
         _refuse(_misfits(values, dtype), values.to_numpy(), place, fact, _TYPE_WORDS.get(dtype, dtype))
-        values = values.astype(dtype)
+        values = values.astype(dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
     if dtype == "category" and not _has_text_categories(values):  # an all-null column has no text to tell it
         values = values.cat.set_categories(values.cat.categories.astype("str"))
     return values
@@ -303,14 +303,19 @@ def _last(ids: pd.Series) -> int:
     return int(ids.max()) if len(ids) else 0
 
 
-def _refuse(wrong: np.ndarray, values: Any, place: str, fact: str, expected: str) -> None:
+def _refuse(wrong: Any, values: Any, place: str, fact: str, expected: str) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         value = values[row]
         plain: Any = value.item() if isinstance(value, np.generic) else value
         shown = ", ".join(f"{number:g}" for number in plain) if np.ndim(plain) else repr(plain)
         more = int(wrong.sum()) - 1
-        raise DataError(fact + (f", and so in {more} more rows" if more else ""), place=f"{place}, row {row}", got=shown, expected=expected)
+        raise DataError(
+            fact + (f", and so in {more} more rows" if more else ""),
+            place=f"{place}, row {row}",
+            got=shown,
+            expected=expected,
+        )
 
 
 def _check_classes(classes: Iterable[tuple[int, str]]) -> tuple[ClassEntry, ...]:
@@ -318,7 +323,9 @@ def _check_classes(classes: Iterable[tuple[int, str]]) -> tuple[ClassEntry, ...]
     for position, entry in enumerate(classes):
         place = f"classes, entry {position}"
         if not isinstance(entry.name, str) or not entry.name.strip() or entry.name != entry.name.strip():
-            raise DataError("not a class name", place=place, got=repr(entry.name), expected="text without outer white space")
+            raise DataError(
+                "not a class name", place=place, got=repr(entry.name), expected="text without outer white space"
+            )
         if not isinstance(entry.id, int | np.integer) or not 1 <= entry.id < 2**31:
             raise DataError("not a class id", place=place, got=repr(entry.id), expected="a whole number, 1 or more")
     for what, seen in (("id", [entry.id for entry in classes]), ("name", [entry.name for entry in classes])):
@@ -340,7 +347,13 @@ def _check_images(images: pd.DataFrame) -> None:
     sizes = images[["width", "height"]].to_numpy()
     _refuse((sizes <= 0).any(axis=1), sizes, "images", "an image has no area", "width and height of 1 or more")
     states = images["label_state"]
-    _refuse(~states.isin(LABEL_STATES).to_numpy(), states.to_numpy(), "images", "unknown label state", ", ".join(LABEL_STATES))
+    _refuse(
+        ~states.isin(LABEL_STATES).to_numpy(),
+        states.to_numpy(),
+        "images",
+        "unknown label state",
+        ", ".join(LABEL_STATES),
+    )
 
 
 def _is_relative(path: str) -> bool:
@@ -357,7 +370,7 @@ def _check_boxes(dataset: Dataset) -> None:
     _refuse(boxes["box_id"].duplicated().to_numpy(), ids, "boxes", "a box id is there twice", "unique ids")
     known = np.isin(boxes["class_id"].to_numpy(), [entry.id for entry in dataset.classes])
     _refuse(~known, boxes["class_id"].to_numpy(), "boxes", "unknown class id", "an id of the classes")
-    rows = pd.Index(images["image_id"]).get_indexer(boxes["image_id"])
+    rows = pd.Index(images["image_id"]).get_indexer(pd.Index(boxes["image_id"]))
     _refuse(rows < 0, boxes["image_id"].to_numpy(), "boxes", "unknown image id", "an id of the images table")
     corners = as_boxes(dataset.boxes_xyxy)
     width, height = images["width"].to_numpy()[rows], images["height"].to_numpy()[rows]

@@ -47,11 +47,13 @@ class CurateError(Exception):
 
 
 class UsageError(CurateError):
+    """The arguments do not fit one another, or this dataset."""
+
     exit_code = 2
 
 
 class DataError(CurateError):
-    pass
+    """A file or a row breaks a rule of its format."""
 
 
 class StrictImportError(DataError):
@@ -63,15 +65,15 @@ class StrictImportError(DataError):
 
 
 class StoreError(CurateError):
-    pass
+    """A dataset folder is missing, damaged or locked."""
 
 
 class MissingError(CurateError):
-    pass
+    """Something that is needed is not there: a package, a program, a file, the network."""
 
 
 class TrainingError(CurateError):
-    pass
+    """Training cannot start or go on."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, place: object = None) -> UsageError:

@@ -59,6 +59,7 @@ class Step:
 
     @property
     def dataset(self) -> Path:
+        """The folder that it works on."""
         return Path(self.arguments["dataset"])
 
 

@@ -50,7 +50,10 @@ class RangeOfInterest:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.min_side_px) and self.min_side_px >= 0):
             raise UsageError(
-                "the smallest side is not a length", place="--min-side", got=self.min_side_px, expected="pixels, 0 or more"
+                "the smallest side is not a length",
+                place="--min-side",
+                got=self.min_side_px,
+                expected="pixels, 0 or more",
             )
 
     def contains(self, boxes_xyxy: ArrayLike) -> NDArray[np.bool_]:

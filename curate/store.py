@@ -56,10 +56,12 @@ class Version:
     tables: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
+        """As the version file holds it."""
         return asdict(self) | {"classes": [{"id": entry.id, "name": entry.name} for entry in self.classes]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Version":
+        """From a version file."""
         classes = tuple(ClassEntry(entry["id"], entry["name"]) for entry in document["classes"])
         return cls(**{**document, "classes": classes, "next_ids": NextIds(**document["next_ids"])})
 
@@ -121,7 +123,9 @@ class Store:
         except FileNotFoundError:
             known = sorted(int(file.stem) for file in self._versions.glob("[0-9]*.json"))
             raise StoreError(
-                f"there is no version {number}", place=self.root, expected=f"one of {', '.join(map(str, known)) or 'none yet'}"
+                f"there is no version {number}",
+                place=self.root,
+                expected=f"one of {', '.join(map(str, known)) or 'none yet'}",
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"the version file cannot be read: {error}", place=path) from error

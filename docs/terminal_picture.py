@@ -1,6 +1,6 @@
 """Run a command in a terminal of 100 columns and write what it showed as an SVG.
 
-    python docs/terminal_picture.py docs/images/demo.svg -- curate run pipelines/demo.yaml
+python docs/terminal_picture.py docs/images/demo.svg -- curate run pipelines/demo.yaml
 """
 
 import io

@@ -99,7 +99,7 @@ def test_classes_of_an_empty_dataset():
     """Classes without boxes can be merged, renamed and dropped."""
     empty = build_dataset(images=[])
     assert merge(empty, ["badly_masked"], "with_mask").class_counts() == {"with_mask": 0, "without_mask": 0}
-    assert list(rename(empty, "with_mask", "masked").class_counts()) == ["masked", "without_mask", "badly_masked"]
+    assert list(rename(empty, {"with_mask": "masked"}).class_counts()) == ["masked", "without_mask", "badly_masked"]
     assert drop(empty, CLASSES).classes == ()
 
 
@@ -108,7 +108,7 @@ def test_classes_of_an_empty_dataset():
 
 def test_rename_keeps_id_place_and_boxes():
     """A renamed class keeps its id, its place in the order and its boxes; its old name becomes an alias."""
-    after = rename(face_dataset(), "without_mask", "bare")
+    after = rename(face_dataset(), {"without_mask": "bare"})
     assert after.classes == ((1, "with_mask"), (2, "bare"), (3, "badly_masked"))
     assert (after.class_counts()["bare"], dict(after.aliases)) == (3, {"without_mask": 2})
     assert "without_mask" in set(after.boxes["original_class"])
@@ -116,15 +116,15 @@ def test_rename_keeps_id_place_and_boxes():
 
 def test_rename_there_and_back():
     """A name that is a class again is no alias any more."""
-    after = rename(rename(face_dataset(), "without_mask", "bare"), "bare", "without_mask")
+    after = rename(rename(face_dataset(), {"without_mask": "bare"}), {"bare": "without_mask"})
     assert (after.classes, dict(after.aliases)) == (face_dataset().classes, {"bare": 2})
 
 
-@pytest.mark.parametrize(("new", "fact"), [("with_mask", "there is a class of that name"), (" ", "not a class name")])
+@pytest.mark.parametrize(("new", "fact"), [("with_mask", "two classes would have one name"), (" ", "not a class name")])
 def test_refused_rename(new, fact):
     """A name that another class has, or none at all, is misuse."""
     with pytest.raises(UsageError, match=fact):
-        rename(face_dataset(), "without_mask", new)
+        rename(face_dataset(), {"without_mask": new})
 
 
 def test_drop_takes_the_boxes_and_leaves_the_images():
@@ -262,3 +262,13 @@ def test_merge_of_a_crowd_of_classes():
     after = merge(dataset, names[1:], "c0")
     assert (after.class_counts(), len(after.aliases)) == ({"c0": 30}, 29)
     assert isinstance(after, Dataset)
+
+
+def test_two_classes_swap_their_names():
+    """Renames in one map happen at once, so that two classes can swap names."""
+    before = face_dataset()
+    after = rename(before, {"with_mask": "without_mask", "without_mask": "with_mask"})
+    ids = {name: id_ for id_, name in before.class_names.items()}
+    assert after.class_names[ids["with_mask"]] == "without_mask"
+    assert after.class_names[ids["without_mask"]] == "with_mask"
+    assert dict(after.aliases) == dict(before.aliases)

@@ -318,7 +318,7 @@ def test_trained_again_is_evaluated_anew(root):
     curate.evaluate(root, run="new", split="train")
     start_run(root, "other")
     curate.evaluate(root, run="other", split="train")
-    curate.train(root, model="corner:only", run="new", steps=3, overwrite=True)
+    curate.train(root, model="corner:only", run="new", steps=5, resume=True)
     with pytest.raises(UsageError, match="the run was trained since it was evaluated on train"):
         curate.evaluate(root, run="other", split="train", against="new")
 

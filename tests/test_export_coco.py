@@ -324,3 +324,12 @@ def test_sizes_survive():
     """Areas are those that sizes are counted by, of all three sizes."""
     dataset = build_dataset(images=[[("with_mask", SMALL), ("with_mask", MEDIUM), ("with_mask", LARGE)]])
     assert [one["area"] for one in coco_document(dataset)["annotations"]] == [400, 2500, 25600]
+
+
+def test_overwriting_what_is_no_export(root, tmp_path):
+    """A folder that holds something else is not overwritten, whatever is asked."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds no export"):
+        curate.export_coco(root, tmp_path / "photos", overwrite=True)
+    assert [file.name for file in (tmp_path / "photos").iterdir()] == ["mine.txt"]

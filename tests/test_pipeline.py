@@ -286,7 +286,7 @@ def test_undo_is_taken_back_and_told(kitchen):
 def test_recipe_on_a_dataset_that_is_there(kitchen):
     """A recipe starts from the version that it finds."""
     curate.import_voc("data", "source")
-    Store("data").commit("rename", {}, lambda now: rename(now, "mask", "masked"))
+    Store("data").commit("rename", {}, lambda now: rename(now, {"mask": "masked"}))
     assert cook(MERGE) == ["merge-classes"]
     assert Store("data").load().class_counts() == {"bare": 4, "masked": 2}
 

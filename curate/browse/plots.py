@@ -77,7 +77,9 @@ def _draw_sizes(axes, boxes_xyxy: NDArray[np.float64]) -> None:
     for bound in bounds[1:3]:
         axes.axvline(bound, color=_INK, linestyle=":", linewidth=1)
     axes.set_xscale("log")
-    ticks = [tick for tick in (1, 2, 4, 8, 16, 32, 96, 192, 384, 768, 1536) if edges[0] / 1.5 <= tick <= edges[-1] * 1.5]
+    ticks = [
+        tick for tick in (1, 2, 4, 8, 16, 32, 96, 192, 384, 768, 1536) if edges[0] / 1.5 <= tick <= edges[-1] * 1.5
+    ]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("√area in pixels")

@@ -15,7 +15,9 @@ _PLACES = {"run": "run", "out": "export", "plot": "plot", "csv": "table"}
 
 
 def _import_line(document: Mapping[str, Any]) -> str:
-    changes = ", ".join(f"{document[key]} {key}" for key in ("added", "updated", "repaired", "quarantined") if document[key])
+    changes = ", ".join(
+        f"{document[key]} {key}" for key in ("added", "updated", "repaired", "quarantined") if document[key]
+    )
     return f"{document['images']} images, {document['boxes']} boxes" + (f" ({changes})" if changes else "")
 
 

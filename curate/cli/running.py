@@ -12,7 +12,9 @@ from curate.errors import UsageError
 
 def run(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.yaml", help="A recipe.", show_default=False)],
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A variable; repeatable.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A variable; repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a whole recipe; a second run redoes only what changed."""

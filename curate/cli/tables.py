@@ -75,7 +75,14 @@ def classes_table(document: Mapping[str, Any]) -> RenderableType:
     """Boxes of each class before and after."""
     version = document["version"]
     before, after = document["before"], document["after"]
-    table = _table(f"version {version}" if version is not None else "dry run: nothing was changed", "class", "before", "share", "after", "share")
+    table = _table(
+        f"version {version}" if version is not None else "dry run: nothing was changed",
+        "class",
+        "before",
+        "share",
+        "after",
+        "share",
+    )
     totals = sum(before.values()), sum(after.values())
     for name in dict.fromkeys([*before, *after]):
         cells = []
@@ -93,7 +100,10 @@ def split_table(document: Mapping[str, Any]) -> RenderableType:
     table = _table(f"version {document['version']}", "split", "images", "groups", "boxes", *names)
     totals = {name: sum(counts["classes"].get(name, 0) for counts in splits.values()) for name in names}
     for split, counts in splits.items():
-        cells = [f"{counts['classes'].get(name, 0)} ({percent(counts['classes'].get(name, 0) / max(totals[name], 1))})" for name in names]
+        cells = [
+            f"{counts['classes'].get(name, 0)} ({percent(counts['classes'].get(name, 0) / max(totals[name], 1))})"
+            for name in names
+        ]
         table.add_row(split, str(counts["images"]), str(counts["groups"]), str(counts["boxes"]), *cells)
     return table
 
@@ -104,8 +114,17 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
     table.columns[5].justify = "left"
     table.columns[5].no_wrap = False
     for entry in document:
-        arguments = ", ".join(f"{name} {value}" for name, value in entry["arguments"].items() if value not in (None, False, []))
-        table.add_row(str(entry["version"]), entry["operation"], entry["time"], str(entry["images"]), str(entry["boxes"]), arguments)
+        arguments = ", ".join(
+            f"{name} {value}" for name, value in entry["arguments"].items() if value not in (None, False, [])
+        )
+        table.add_row(
+            str(entry["version"]),
+            entry["operation"],
+            entry["time"],
+            str(entry["images"]),
+            str(entry["boxes"]),
+            arguments,
+        )
     return table
 
 
@@ -116,7 +135,8 @@ def diff_table(document: Mapping[str, Any]) -> RenderableType:
         table.add_row(name, str(before), str(after))
     lines = [
         f"images: {document['images_added']} added, {document['images_removed']} removed",
-        f"boxes: {document['boxes_added']} added, {document['boxes_removed']} removed, {document['boxes_changed']} changed",
+        f"boxes: {document['boxes_added']} added, {document['boxes_removed']} removed, "
+        f"{document['boxes_changed']} changed",
     ]
     return Group(table, *(Text(line) for line in lines))
 
@@ -191,7 +211,9 @@ def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTyp
 
 
 def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:
-    table = _table(f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *(f"AP {size}" for size in SIZES))
+    table = _table(
+        f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *(f"AP {size}" for size in SIZES)
+    )
     for entry in document["classes"]:
         cells = [points(entry[key]) for key in ("ap", "ap50", *(f"ap_{size}" for size in SIZES))]
         table.add_row(entry["name"], str(entry["truth"]), *cells)
@@ -204,6 +226,7 @@ def doctor_table(document: Mapping[str, Any]) -> RenderableType:
     table.columns[4].no_wrap = False
     for check in document["checks"]:
         mark = ("✓", "green") if check["ok"] else ("✗", "yellow")
-        table.add_row(Text(*mark), check["name"], check["found"] or "missing", check["needed_for"], check["remedy"] or "")
+        table.add_row(
+            Text(*mark), check["name"], check["found"] or "missing", check["needed_for"], check["remedy"] or ""
+        )
     return table
-

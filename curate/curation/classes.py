@@ -39,24 +39,32 @@ def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
     )
 
 
-def rename(dataset: Dataset, old: str, new: str) -> Dataset:
-    """Change a class's name; its id and boxes stay.
+def rename(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
+    """Change names of classes, all at once, so that two can swap theirs; ids and boxes stay.
+
+    Args:
+        dataset: is not changed.
+        names: old name → new name.
 
     Raises:
-        UsageError: there is no class `old`, there is one called `new`, or `new` is empty.
+        UsageError: an old name is no class; a new one is empty, or another class has it.
     """
-    id_ = dataset.class_id(old)
-    new = new.strip()
-    if not new:
-        raise UsageError("not a class name", place=dataset.root, got=repr(new), expected="some text")
-    if new == old:
-        return dataset
-    if any(entry.name == new for entry in dataset.classes):
-        raise UsageError(
-            "there is a class of that name", place=dataset.root, got=repr(new), remedy="merge-classes joins two classes."
-        )
-    classes = tuple(ClassEntry(id_, new) if entry.id == id_ else entry for entry in dataset.classes)
-    aliases = {name: target for name, target in dataset.aliases.items() if name != new} | {old: id_}
+    new_of = {dataset.class_id(old): new.strip() for old, new in names.items()}
+    classes = tuple(ClassEntry(entry.id, new_of.get(entry.id, entry.name)) for entry in dataset.classes)
+    taken: set[str] = set()
+    for entry in classes:
+        if not entry.name:
+            raise UsageError("not a class name", place=dataset.root, got="''", expected="some text")
+        if entry.name in taken:
+            raise UsageError(
+                "two classes would have one name",
+                place=dataset.root,
+                got=repr(entry.name),
+                remedy="merge-classes joins two classes.",
+            )
+        taken.add(entry.name)
+    gone = {old: dataset.class_id(old) for old in names if old not in taken}
+    aliases = {name: target for name, target in dataset.aliases.items() if name not in taken} | gone
     return dataset.replace(classes=classes, aliases=aliases)
 
 
@@ -96,7 +104,9 @@ def parse_merges(document: object, *, place: object = "map") -> dict[str, tuple[
         elif isinstance(value, str):
             merges[value] = (*merges.get(value, ()), key)
         else:
-            raise UsageError("not a merge", place=f"{place}, {key}", got=value, expected="a target, or a list of sources")
+            raise UsageError(
+                "not a merge", place=f"{place}, {key}", got=value, expected="a target, or a list of sources"
+            )
     return merges
 
 
@@ -118,5 +128,7 @@ def parse_drops(document: object, *, place: object = "map") -> tuple[str, ...]:
 
 def _mapping(document: object, place: object) -> dict[str, object]:
     if not isinstance(document, dict) or not document or not all(isinstance(key, str) for key in document):
-        raise UsageError("not a mapping of class names", place=place, got=type(document).__name__, expected="name: name")
+        raise UsageError(
+            "not a mapping of class names", place=place, got=type(document).__name__, expected="name: name"
+        )
     return document

@@ -71,7 +71,9 @@ def assign(
     wishes = _wished_shares(val, test)
     if group_by not in ("video", "source", "none"):
         raise UsageError("unknown grouping", place="--group-by", got=repr(group_by), expected="video, source or none")
-    images = dataset.images.assign(split=pd.array([pd.NA] * len(dataset.images), dtype="str")) if anew else dataset.images
+    images = (
+        dataset.images.assign(split=pd.array([pd.NA] * len(dataset.images), dtype="str")) if anew else dataset.images
+    )
     labelled = (images["label_state"] == "labelled").to_numpy(dtype=bool)
     keys = _group_keys(images, group_by)
     groups, codes = np.unique(keys[labelled], return_inverse=True)
@@ -92,7 +94,9 @@ def _wished_shares(val: float, test: float) -> dict[str, float]:
         if not 0 <= share < 1:
             raise UsageError("not a share", place=option, got=share, expected="0 or more, less than 1")
     if not 0 < val + test < 1:
-        raise UsageError("the shares leave nothing", place="--val, --test", got=val + test, expected="more than 0, less than 1")
+        raise UsageError(
+            "the shares leave nothing", place="--val, --test", got=val + test, expected="more than 0, less than 1"
+        )
     return {name: share for name, share in ((TRAIN, 1 - val - test), (VAL, val), (TEST, test)) if share > 0}
 
 
@@ -107,14 +111,14 @@ def _group_keys(images: pd.DataFrame, group_by: GroupBy) -> NDArray[np.object_]:
 def _amounts(dataset: Dataset, image_ids: NDArray[np.int64], codes: NDArray[np.intp], groups: int) -> NDArray[np.int64]:
     """What each group holds: boxes of every class, images without boxes, images. (groups, classes + 2)"""
     amounts = np.zeros((groups, len(dataset.classes) + 2), dtype=np.int64)
-    rows = pd.Index(image_ids).get_indexer(dataset.boxes["image_id"])
+    rows = pd.Index(image_ids).get_indexer(pd.Index(dataset.boxes["image_id"]))
     class_index = {entry.id: place for place, entry in enumerate(dataset.classes)}
     counted = rows >= 0
     columns = dataset.boxes["class_id"].map(class_index).to_numpy()[counted]
     np.add.at(amounts, (codes[rows[counted]], columns.astype(int)), 1)
     empty = ~np.isin(image_ids, dataset.boxes["image_id"].to_numpy())
-    np.add.at(amounts, (codes[empty], -2), 1)
-    np.add.at(amounts, (codes, -1), 1)
+    amounts[:, -2] = np.bincount(codes[empty], minlength=groups)
+    amounts[:, -1] = np.bincount(codes, minlength=groups)
     return amounts
 
 
@@ -178,7 +182,7 @@ def _place_groups(
     names, shares = list(wishes), np.array(list(wishes.values()))
     ours = np.array([fixed.get(group, names[0]) in names for group in groups], dtype=bool)
     placement = _Placement(amounts, shares, ours)
-    for row in np.flatnonzero(ours):
+    for row in np.flatnonzero(ours).tolist():
         if groups[row] in fixed:
             placement.put(row, names.index(fixed[groups[row]]))
 

@@ -66,7 +66,9 @@ def count(dataset: Dataset, range_of_interest: RangeOfInterest | None = None) ->
     boxes = labelled.boxes[["image_id", "class_id"]].assign(size=size_index(area(labelled.boxes_xyxy)))
     if range_of_interest is not None:
         boxes = boxes[range_of_interest.contains(labelled.boxes_xyxy)]
-    classes = tuple(_count_class(boxes[boxes["class_id"] == entry.id], entry.name, len(boxes)) for entry in dataset.classes)
+    classes = tuple(
+        _count_class(boxes[boxes["class_id"] == entry.id], entry.name, len(boxes)) for entry in dataset.classes
+    )
     per_class = [entry.boxes for entry in classes]
     return Balance(
         images=len(labelled.images),
@@ -78,9 +80,7 @@ def count(dataset: Dataset, range_of_interest: RangeOfInterest | None = None) ->
     )
 
 
-def count_by(
-    dataset: Dataset, column: str, range_of_interest: RangeOfInterest | None = None
-) -> dict[str, Balance]:
+def count_by(dataset: Dataset, column: str, range_of_interest: RangeOfInterest | None = None) -> dict[str, Balance]:
     """Count each group of images that share a value of `column` ("split" or "source"), by name.
 
     Raises:
@@ -98,6 +98,4 @@ _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 
 def _count_class(boxes: pd.DataFrame, name: str, total: int) -> ClassBalance:
     sizes = np.bincount(boxes["size"].to_numpy(dtype=int), minlength=len(SIZES)).tolist()
-    return ClassBalance(
-        name, len(boxes), len(boxes) / total if total else None, boxes["image_id"].nunique(), *sizes
-    )
+    return ClassBalance(name, len(boxes), len(boxes) / total if total else None, boxes["image_id"].nunique(), *sizes)

@@ -246,7 +246,8 @@ class RunFolder:
         written = [
             self.metrics_file,
             self.report_file,
-            *self.path.glob("predictions_*.json"),
+            *self.path.glob("predictions_*"),
+            *self.path.glob("evaluation_*.json"),
             *self.checkpoints.glob("*.pt"),
         ]
         # settings come first and go last, so that a kill at any time leaves a folder that is known as ours

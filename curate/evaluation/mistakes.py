@@ -215,7 +215,7 @@ def _tidy(parts: list[pd.DataFrame]) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for name, dtype in MISTAKE_COLUMNS.items():
         values = [
-            part[name].astype(dtype)
+            part[name].astype(dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
             if name in part
             else pd.Series([pd.NA if dtype == "Int64" else np.nan] * len(part), dtype=dtype)
             for part in parts

@@ -46,6 +46,7 @@ class Problem(NamedTuple):
 
     @property
     def action(self) -> str:
+        """What becomes of it: repaired, quarantined or noted."""
         if self.kind in REPAIRED_KINDS:
             return "repaired"
         return "quarantined" if self.kind in QUARANTINED_KINDS else "noted"
@@ -104,8 +105,10 @@ def mend_boxes(
         The boxes that remain, with a fresh index, and the problems.
     """
     written: Boxes = boxes[CORNERS].to_numpy(dtype=np.float64)
-    finite = np.isfinite(written).all(axis=1)
-    ordered = np.concatenate([np.minimum(written[:, :2], written[:, 2:]), np.maximum(written[:, :2], written[:, 2:])], 1)
+    finite: NDArray[np.bool_] = np.isfinite(written).all(axis=1)  # pyright: ignore[reportAssignmentType]
+    ordered = np.concatenate(
+        [np.minimum(written[:, :2], written[:, 2:]), np.maximum(written[:, :2], written[:, 2:])], 1
+    )
     shifted = ordered - np.array([shift, shift, 0.0, 0.0])
     mended = clip(np.where(finite[:, None], shifted, 0.0), width, height)
     usable = finite & (mended[:, 2] > mended[:, 0]) & (mended[:, 3] > mended[:, 1])

@@ -61,7 +61,8 @@ def resolve_names(
         problems.append(Problem(str(row.file), int(row.line), int(row.object), "unknown_class", detail))  # pyright: ignore[reportArgumentType]
         images.loc[row.image, "label_state"] = "incomplete"
     for row in boxes[boxes["name"].isin(dropped)].itertuples():
-        problems.append(Problem(str(row.file), int(row.line), int(row.object), "dropped_class", f"{row.name!r}"))  # pyright: ignore[reportArgumentType]
+        place = str(row.file), int(row.line), int(row.object)  # pyright: ignore[reportArgumentType]
+        problems.append(Problem(*place, "dropped_class", f"{row.name!r}"))
     kept = boxes[~boxes["name"].isin(refused | dropped)].reset_index(drop=True)
     return dataset, replace(incoming, images=images, boxes=kept, problems=tuple(problems))
 
@@ -128,7 +129,9 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: 
         boxes=_stack(untouched, fresh) if is_new.any() or changed_boxes else dataset.boxes,
         problems=problems,
     )
-    return Joined(result, int(is_new.sum()), int(changed.sum()), int((~changed & ~is_new).sum()), tuple(incoming.problems))
+    return Joined(
+        result, int(is_new.sum()), int(changed.sum()), int((~changed & ~is_new).sum()), tuple(incoming.problems)
+    )
 
 
 def _incoming_boxes(dataset: Dataset, incoming: Incoming, ids: NDArray[np.int64]) -> pd.DataFrame:

@@ -72,7 +72,7 @@ class VocParser:
             _refuse_document_type(data, certain=False)  # told as such, also where the parser stopped at its entities
             line = error.lineno if isinstance(error, etree.XMLSyntaxError) else None
             raise UnreadableError("unreadable_file", " ".join(str(error).split()), line) from error
-        if root.getroottree().docinfo.doctype:
+        if root.getroottree().docinfo.doctype:  # pyright: ignore[reportAttributeAccessIssue] - missing in the stubs
             _refuse_document_type(data, certain=True)
         if root.tag != "annotation":
             raise UnreadableError("wrong_root", f"<{root.tag}>, expected <annotation>", root.sourceline)

@@ -212,7 +212,7 @@ def _fault_of_name(name: str) -> str | None:
 
 
 def _read_splits(folder: Path, stems: Collection[str], problems: list[Problem]) -> dict[str, str]:
-    """`ImageSets/Main/{train,val,test}.txt`: stem → split. `trainval.txt` counts as train where neither part is there."""
+    """Stem → split, from `{train,val,test}.txt`. `trainval.txt` counts as train where neither part is there."""
     lists = {split: folder / f"{split}.txt" for split in _SPLIT_NAMES}
     if not lists["train"].is_file() and not lists["val"].is_file():
         lists["train"] = folder / "trainval.txt"

@@ -47,7 +47,9 @@ def merge_classes(
     if map is not None and (sources or into):
         raise UsageError("both a map and names are given", place="--map", remedy="Give one of them.")
     if map is None and (not sources or into is None):
-        raise UsageError("it is not said what to merge", place="merge-classes", expected="SOURCE… --into TARGET, or --map FILE")
+        raise UsageError(
+            "it is not said what to merge", place="merge-classes", expected="SOURCE… --into TARGET, or --map FILE"
+        )
     merges = parse_merges(_read_yaml(map), place=map) if map is not None else {str(into): tuple(sources)}
 
     def change(before: Dataset) -> Dataset:
@@ -67,7 +69,7 @@ def rename_class(
     map: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
 ) -> ClassesResult:
-    """Rename a class, or with `map`, a YAML file of `old: new` lines, many.
+    """Rename a class, or with `map`, a YAML file of `old: new` lines, many at once.
 
     Raises:
         UsageError: an unknown class, or a new name that another class has.
@@ -75,13 +77,7 @@ def rename_class(
     if (map is None) == (old is None or new is None):
         raise UsageError("it is not said what to rename", place="rename-class", expected="OLD NEW, or --map FILE")
     names = parse_renames(_read_yaml(map), place=map) if map is not None else {str(old): str(new)}
-
-    def change(before: Dataset) -> Dataset:
-        for one, other in names.items():
-            before = rename(before, one, other)
-        return before
-
-    return _apply("rename-class", dataset, {"renames": names}, change, dry_run=dry_run)
+    return _apply("rename-class", dataset, {"renames": names}, lambda before: rename(before, names), dry_run=dry_run)
 
 
 def drop_class(

@@ -70,6 +70,7 @@ class EvaluateResult(Result):
     against: dict[str, Any] | None = None
 
     def to_json(self) -> Any:
+        """The document, without what was not asked for."""
         document = super().to_json()
         del document["name"]
         if self.against is None:
@@ -109,7 +110,9 @@ def evaluate(
         DataError: nothing is labelled in the split, or predictions that do not fit the dataset.
     """
     if (run is None) == (predictions is None):
-        raise UsageError("it is not said what to evaluate", place="evaluate", expected="--run RUN or --predictions FILE")
+        raise UsageError(
+            "it is not said what to evaluate", place="evaluate", expected="--run RUN or --predictions FILE"
+        )
     if not 0 <= score <= 1:
         raise UsageError("not a score", place="--score", got=score, expected="0 to 1")
     interest = RangeOfInterest(min_side) if min_side is not None else None
@@ -119,7 +122,9 @@ def evaluate(
         folder = RunFolder.named(dataset, run)
         found = _predict(folder, split, truth, progress)
         found, dropped = _follow_merges(found, folder, current)
-        notes += [f"{dropped} detections are of classes that were dropped since; they were left out."] if dropped else []
+        notes += (
+            [f"{dropped} detections are of classes that were dropped since; they were left out."] if dropped else []
+        )
     else:
         folder = None
         found = _of_images(read_results(Path(str(predictions))), current, truth)
@@ -153,7 +158,9 @@ def _choose_split(dataset: Dataset, split: str) -> tuple[str, Dataset, list[str]
         raise unknown_name("split", split, [*names, ALL], place=dataset.root)
     truth = labelled if split == ALL else dataset.select(split)
     if not len(truth.images):
-        raise DataError("no image is labelled", place=dataset.root, remedy="Label some and bring them in with import-voc.")
+        raise DataError(
+            "no image is labelled", place=dataset.root, remedy="Label some and bring them in with import-voc."
+        )
     return split, truth, notes
 
 

@@ -64,7 +64,7 @@ def export_coco(
     labelled = current.select()
     if not len(labelled.images):
         raise DataError("no image is labelled", place=dataset, remedy="Label some and bring them in with import-voc.")
-    _make_room(target, overwrite)
+    _check_place(target, overwrite)
 
     names = [name for name in ("train", "val", "test") if (labelled.images["split"] == name).any()]
     parts = {name: labelled.select(name) for name in names} or {ALL: labelled}
@@ -74,6 +74,7 @@ def export_coco(
         _link_images(part, target / "images", progress)
         write_coco(part, files[name])
     worst = _check(files)
+    _remove_leftovers(target, parts, files)
     return ExportResult(
         out=str(out),
         files={name: str(file) for name, file in files.items()},
@@ -84,13 +85,30 @@ def export_coco(
     )
 
 
-def _make_room(target: Path, overwrite: bool) -> None:
+def _check_place(target: Path, overwrite: bool) -> None:
+    """Refuse what is not ours to write into."""
     if target.exists() and not target.is_dir():
         raise UsageError("the place is taken by a file", place=target)
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not overwrite:
         raise UsageError("the folder is not empty", place=target, remedy="Choose another, or give --overwrite.")
+    if not any((target / "annotations").glob("instances_*.json")):
+        raise UsageError("the folder holds no export to replace", place=target, remedy="Choose another.")
+
+
+def _remove_leftovers(target: Path, parts: dict[str, Dataset], files: dict[str, Path]) -> None:
+    """Take away what an export that was there before has and this one has not."""
     for old in (target / "annotations").glob("instances_*.json"):
-        old.unlink()
+        if old not in files.values():
+            old.unlink()
+    kept = {coco_file_name(path) for part in parts.values() for path in part.images["path"].tolist()}
+    images = target / "images"
+    for folder, _, names in os.walk(images):
+        inner = os.path.relpath(folder, images)
+        for name in names:
+            if (name if inner == "." else f"{inner}/{name}") not in kept:
+                os.unlink(os.path.join(folder, name))
 
 
 def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset]) -> list[str]:

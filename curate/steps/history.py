@@ -33,6 +33,7 @@ class LogResult(Result):
     entries: tuple[LogEntry, ...]
 
     def to_json(self) -> Any:
+        """A list of entries."""
         return as_json(self.entries)
 
 
@@ -68,6 +69,7 @@ class DiffResult(Result):
     boxes_changed: int
 
     def to_json(self) -> Any:
+        """The document; `from` is a word of Python."""
         document = super().to_json()
         return {"from": document.pop("from_"), **document}
 

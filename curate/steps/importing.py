@@ -152,7 +152,7 @@ class _Outcome:
         if mended:
             first = mended[0]
             raise StrictImportError(
-                f"{len(mended)} {'fault' if len(mended) == 1 else 'faults'} in the annotations, the first: {first.kind}",
+                f"{len(mended)} fault{'s' if len(mended) > 1 else ''} in the annotations, the first: {first.kind}",
                 place=self._as_given(first.file) + (f", object {first.object}" if first.object else ""),
                 got=first.detail,
                 remedy="Nothing was imported. Mend the files, or import without --strict.",
@@ -208,7 +208,10 @@ class _Outcome:
 
 def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
     """How many boxes were repaired, and how many quarantined; a box with two faults counts once."""
-    boxes = {action: {(one.file, one.object) for one in problems if one.object and one.action == action} for action in ("repaired", "quarantined")}
+    boxes = {
+        action: {(one.file, one.object) for one in problems if one.object and one.action == action}
+        for action in ("repaired", "quarantined")
+    }
     return len(boxes["repaired"] - boxes["quarantined"]), len(boxes["quarantined"])
 
 

@@ -27,6 +27,7 @@ class StatsResult(Result):
     groups: dict[str, Balance] | None = None
 
     def to_json(self) -> Any:
+        """The document, without what was not asked for."""
         document = super().to_json()
         if self.groups is None:
             del document["groups"]

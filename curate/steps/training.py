@@ -125,11 +125,15 @@ def _training_images(dataset: Dataset) -> tuple[Dataset, list[str]]:
             "there is nothing to train on",
             place=dataset.root,
             got=f"{len(chosen.images)} labelled images{' in train' if has_splits else ''} without a box",
-            remedy="Label images and bring them in with import-voc." if not len(labelled.boxes) else "See `curate split`.",
+            remedy="Label images and bring them in with import-voc."
+            if not len(labelled.boxes)
+            else "See `curate split`.",
         )
     notes = [] if has_splits else ["There are no splits: all labelled images were trained on, none are held out."]
     if waiting := int((labelled.images["split"].isna()).sum()) if has_splits else 0:
-        notes.append(f"{waiting} labelled images are in no split and were not trained on; `curate split` puts them into one.")
+        notes.append(
+            f"{waiting} labelled images are in no split and were not trained on; `curate split` puts them into one."
+        )
     return chosen, notes
 
 
