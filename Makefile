@@ -10,8 +10,8 @@ help: ## show what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: $(READY) ## draw a small data set, train on it, show what is missed
-	$(BIN)/python datasets/demo/draw_scenes.py datasets/demo/source
-	$(BIN)/curate run pipelines/demo.yaml
+	@$(BIN)/python datasets/demo/draw_scenes.py datasets/demo/source
+	@$(BIN)/curate run pipelines/demo.yaml
 
 test: $(READY) ## run the tests
 	$(BIN)/pytest -n 2 --dist worksteal
@@ -42,10 +42,12 @@ clean: ## remove what make and the demo wrote
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit("curate needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m pip install --quiet --target .uv uv
+	@echo "setting up: uv into .uv"
+	@$(PYTHON) -m pip install --quiet --target .uv uv
 
 $(READY): pyproject.toml requirements.txt | $(UV)
-	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python $(BIN)/python --requirements requirements.txt
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
-	touch $(READY)
+	@echo "setting up: packages into .venv (some gigabytes, most of them torch)"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) pip install --quiet --python $(BIN)/python --requirements requirements.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(READY)

@@ -27,13 +27,14 @@ def main() -> None:
     console.print(Text.from_ansi(shown))
     svg = console.export_svg(title="curate", theme=MONOKAI)
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # the fonts would come from the network
+    svg = svg.replace("<svg ", '<svg xml:space="preserve" ', 1)  # else some viewers drop leading spaces
     svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace")
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     Path(target).write_text(svg, encoding="utf-8")
 
 
 def run_in_terminal(command: list[str]) -> str:
-    """Run a command on a pseudo-terminal; its output with colours, as it stood at the end."""
+    """Run a command with its output on a pseudo-terminal; what it printed, with colours. Progress is left out."""
     os.environ |= {"COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
     pieces: list[bytes] = []
 
@@ -41,13 +42,10 @@ def run_in_terminal(command: list[str]) -> str:
         pieces.append(os.read(descriptor, 1 << 16))
         return pieces[-1]
 
-    status = pty.spawn(command, read)
+    status = pty.spawn(["sh", "-c", f"{shlex.join(command)} 2>/dev/null"], read)
     if status:
         sys.exit(f"{command[0]} ended with {os.waitstatus_to_exitcode(status)}")
-    text = b"".join(pieces).decode().replace("\r\n", "\n")
-    # a progress bar that is gone at the end is no part of the picture: keep what stands after the last erasure
-    lines = [re.split(r"\r|\x1b\[2K", line)[-1] for line in text.split("\n")]
-    return re.sub(r"\x1b\[\?25[lh]|\x1b\[\d*[AK]", "", "\n".join(lines))
+    return b"".join(pieces).decode().replace("\r\n", "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Commands on detectors: `train`, `evaluate`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +34,7 @@ def train(
     from curate.cli.tables import train_lines
     from curate.steps.training import train as step
 
-    with progress_on_stderr() as progress:
+    with progress_on_stderr() as progress, _told_how_to_go_on():
         result = step(
             dataset,
             model=model,
@@ -51,6 +53,15 @@ def train(
             progress=progress,
         )
     show(result, train_lines, as_json=as_json)
+
+
+@contextmanager
+def _told_how_to_go_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was learnt up to the last checkpoint is kept. Go on with --resume.", err=True)
+        raise
 
 
 def evaluate(
