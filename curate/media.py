@@ -72,7 +72,8 @@ class ImagePlacer:
             os.makedirs(folder, exist_ok=True)
             self._made.add(folder)
         try:
-            link_or_copy(origin, target)
+            # of a link, the file behind it is meant
+            link_or_copy(os.path.realpath(origin) if os.path.islink(origin) else origin, target)
         except FileExistsError:
             return os.path.samefile(origin, target) or _same_bytes(origin, target)
         return True
@@ -89,19 +90,18 @@ def _names(path: str, sha256: str) -> Iterator[str]:
 
 
 def link_or_copy(origin: str | os.PathLike[str], target: str) -> None:
-    """Give a file a second name, or copy it where the disk does not allow that; what a link points to is meant.
+    """Give a file, which is no symbolic link, a second name, or copy it where the disk does not allow that.
 
     Raises:
         FileExistsError: something has the name already; it is left alone.
         OSError: neither can be done.
     """
-    actual = os.path.realpath(origin) if os.path.islink(origin) else origin
     try:
-        os.link(actual, target)
+        os.link(origin, target)
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError:  # another disk, or one without hard links
-        _copy(actual, target)
+        _copy(origin, target)
 
 
 def _copy(origin: str | os.PathLike[str], target: str) -> None:

@@ -67,9 +67,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
         raise DataError(f"not a file of tensors: {str(error).splitlines()[0]}", place=path) from error
-    except (
-        Exception
-    ) as error:  # safetensors raises its own type, which the package does not export alike in all versions
+    except Exception as error:
+        # safetensors raises its own type, which the package does not export alike in all versions
         if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "builtins"):
             raise
         raise DataError(f"not a file of tensors: {error}", place=path) from error
