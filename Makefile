@@ -38,7 +38,7 @@ pins: $(UV) ## choose versions anew
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.txt
 
 clean: ## remove what make and the demo wrote
-	rm -rf .venv .uv build dist datasets/demo/source datasets/demo/data datasets/demo/export
+	rm -rf .venv .uv build dist datasets/demo/source datasets/demo/data
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit("curate needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'

@@ -33,6 +33,7 @@ _HOME_OF = {
     "train": "curate.steps.training",
     "evaluate": "curate.steps.evaluating",
     "run": "curate.pipeline",
+    "doctor": "curate.steps.doctor",
 }
 
 __all__ = ["__version__", *_HOME_OF]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -71,14 +71,6 @@ def iou_matrix(a_xyxy: ArrayLike, b_xyxy: ArrayLike) -> NDArray[np.float64]:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def covered_share(a_xyxy: ArrayLike, b_xyxy: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over the area of `a`: COCO's overlap with a crowd `b`. (n, 4), (m, 4) → (n, m)."""
-    a, b = as_boxes(a_xyxy), as_boxes(b_xyxy)
-    shared = _intersection(a, b)
-    own = area(a)[:, None]
-    return np.divide(shared, own, out=np.zeros_like(shared), where=own > 0)
-
-
 def _intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     low = np.maximum(a[:, None, :2], b[None, :, :2])  # (n, m, 2)
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # (n, m, 2)

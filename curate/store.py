@@ -5,8 +5,8 @@
     DATASET/tables/boxes-1f3a….parquet
 
 A commit writes tables first, then the version file, and moves HEAD last, each by rename after fsync. Whenever a
-process dies, HEAD names a version that is whole; what the dead one left behind is never read, and swept up by the
-next commit. Version 0 is the empty dataset.
+process dies, HEAD names a version that is whole; half-written files have another name and go with the next commit.
+Version 0 is the empty dataset.
 """
 
 import hashlib
@@ -121,7 +121,7 @@ class Store:
         try:
             return Version.from_json(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            known = sorted(int(file.stem) for file in self._versions.glob("[0-9]*.json"))
+            known = self._numbers()
             raise StoreError(
                 f"there is no version {number}",
                 place=self.root,
@@ -222,12 +222,16 @@ class Store:
         return self._versions / f"{number:06d}.json"
 
     def _last_number(self) -> int:
-        return max((int(file.stem) for file in self._versions.glob("[0-9]*.json")), default=0)
+        return max(self._numbers(), default=0)
+
+    def _numbers(self) -> list[int]:
+        """The numbers of the version files; what a file manager calls `000001 (copy).json` is none."""
+        return sorted(int(file.stem) for file in self._versions.glob("[0-9]*.json") if file.stem.isdecimal())
 
     def _newest_readable(self) -> Version | None:
-        for file in sorted(self._versions.glob("[0-9]*.json"), reverse=True):
+        for number in reversed(self._numbers()):
             try:
-                entry = self.read_version(int(file.stem))
+                entry = self.read_version(number)
             except StoreError:
                 continue
             if all((self.root / table).is_file() for table in entry.tables.values()):

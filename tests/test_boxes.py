@@ -10,7 +10,6 @@ from curate.boxes import (
     area,
     as_boxes,
     clip,
-    covered_share,
     iou_matrix,
     shorter_side,
     sides,
@@ -73,15 +72,9 @@ def test_iou_by_hand():
     assert found.tolist() == [[pytest.approx(1 / 3), 1, 0]]
 
 
-def test_covered_share_by_hand():
-    """The share is of the first box: half of it lies in the crowd, however large the crowd is."""
-    assert covered_share([[0, 0, 2, 2]], [[1, 0, 100, 100]]).tolist() == [[0.5]]
-
-
 def test_boxes_without_area_divide_nothing():
     """An empty box overlaps nothing, not even itself."""
     assert iou_matrix([[1, 1, 1, 1]], [[1, 1, 1, 1]]).tolist() == [[0]]
-    assert covered_share([[1, 1, 1, 1]], [[0, 0, 5, 5]]).tolist() == [[0]]
 
 
 @given(boxes(), boxes())

@@ -330,6 +330,28 @@ def test_overwriting_what_is_no_export(root, tmp_path):
     """A folder that holds something else is not overwritten, whatever is asked."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="holds no export"):
+    with pytest.raises(UsageError, match="holds no export of curate"):
         curate.export_coco(root, tmp_path / "photos", overwrite=True)
     assert [file.name for file in (tmp_path / "photos").iterdir()] == ["mine.txt"]
+
+
+def test_another_tools_coco_folder_is_never_replaced(root, tmp_path):
+    """COCO files that curate did not write, and the images beside them, stay."""
+    theirs = tmp_path / "coco"
+    (theirs / "annotations").mkdir(parents=True)
+    (theirs / "images").mkdir()
+    (theirs / "annotations" / "instances_val2017.json").write_text('{"info": {}, "images": [], "annotations": []}')
+    (theirs / "images" / "precious.jpg").write_bytes(b"theirs")
+    before = tree(theirs)
+    with pytest.raises(UsageError, match="no export of curate"):
+        curate.export_coco(root, theirs, overwrite=True)
+    assert tree(theirs) == before
+
+
+def test_what_others_put_into_an_export_stays(root, tmp_path):
+    """Overwriting an export takes away what it held before, and nothing else."""
+    out = tmp_path / "out"
+    curate.export_coco(root, out)
+    (out / "images" / "mine.txt").write_text("mine")
+    curate.export_coco(root, out, overwrite=True)
+    assert (out / "images" / "mine.txt").read_text() == "mine"

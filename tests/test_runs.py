@@ -46,9 +46,24 @@ def test_a_new_run_writes_settings_and_record(run, dataset):
     assert not run.finished
 
 
+def start_and_learn(run, dataset, config):
+    """Start a run and leave a checkpoint, as training does."""
+    run.start(config, dataset)
+    run.checkpoints.mkdir()
+    run.last.write_bytes(b"learnt")
+
+
+def test_a_run_without_a_checkpoint_begins_anew(run, dataset):
+    """A start that failed, for want of weights say, does not take the name."""
+    run.start(_config(batch=2), dataset)
+    assert run.start(_config(batch=4), dataset).steps_done == 0
+    assert run.start(_config(batch=2), dataset, resume=True).steps_done == 0
+    assert run.read_config()["batch"] == 2
+
+
 def test_an_existing_run_is_not_overwritten(run, dataset):
     """The error names both ways to go."""
-    run.start(_config(), dataset)
+    start_and_learn(run, dataset, _config())
     with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
         run.start(_config(), dataset)
 
@@ -82,7 +97,7 @@ def test_resume_needs_a_run(run, dataset):
 
 def test_resume_refuses_other_settings(run, dataset):
     """What would make it another training is named with both values."""
-    run.start(_config(batch=2), dataset)
+    start_and_learn(run, dataset, _config(batch=2))
     with pytest.raises(UsageError, match=r"batch.*got batch 4.*expected batch 2"):
         run.start(_config(batch=4), dataset, resume=True)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import curate
 from curate.curation.splits import assign
-from curate.errors import StoreError, UsageError
+from curate.errors import DataError, StoreError, UsageError
 from curate.store import Store
 from datasets import LARGE, SMALL, build_dataset, face_dataset, many_images, save
 
@@ -97,6 +97,7 @@ def test_video_is_never_on_both_sides(images, val, test, seed):
         video_id=pd.array([video for video, _, _ in images], dtype="str"),
         label_state=pd.array([state for _, _, state in images], dtype="str"),
     )
+    assume((dataset.images["label_state"] == "labelled").any())
     before = dataset.images.copy(deep=True)
     after = assign(dataset, val, test, seed=seed).dataset
     assert (sides_of_videos(after).map(len) == 1).all()
@@ -299,10 +300,11 @@ def test_refused_shares(tmp_path, shares, place):
 
 
 def test_empty_dataset(tmp_path):
-    """Nothing can be split into nothing; no dataset is an error."""
+    """Nothing to split is an error, and so is no dataset."""
     root = save(face_dataset(tmp_path / "d"))
     curate.undo(root)
-    assert (curate.split(root).version, curate.split(root).splits) == (0, {})
+    with pytest.raises(DataError, match="no image is labelled"):
+        curate.split(root)
     with pytest.raises(StoreError, match="there is no dataset here"):
         curate.split(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

@@ -5,6 +5,8 @@ import os
 import sys
 from typing import NoReturn
 
+_INTERRUPTED = 130  # what shells expect after Ctrl-C
+
 
 def main() -> None:
     """Run `curate`; what goes wrong becomes one line on stderr, an exit code, and with `--json` a document."""
@@ -17,6 +19,8 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        if code == _INTERRUPTED:
+            _fail("interrupted", _INTERRUPTED)
         sys.exit(code)
     except StrictImportError as error:
         _fail(str(error), error.exit_code, error.result.to_json())  # pyright: ignore[reportAttributeAccessIssue]

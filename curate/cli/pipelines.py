@@ -23,7 +23,9 @@ def _import_line(document: Mapping[str, Any]) -> str:
 
 def _evaluate_line(document: Mapping[str, Any]) -> str:
     missed = sum(document["errors"]["missed"].values())
-    return f"AP {points(document['ap'])} on {document['split']}, {missed} of {document['truth']} objects missed"
+    interest = document["range_of_interest"]
+    objects = f"{interest['truth']} objects in range" if interest else f"{document['truth']} objects"
+    return f"AP {points(document['ap'])} on {document['split']}, {missed} of {objects} missed"
 
 
 _BRIEF: Mapping[str, Callable[[Any], str]] = {

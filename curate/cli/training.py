@@ -16,7 +16,8 @@ def train(
     model: Annotated[str, typer.Option(metavar="ENGINE:NAME", help="Such as torchvision:fasterrcnn_resnet50_fpn_v2.")],
     run: Annotated[str, typer.Option(help="Name of the run in DATASET/runs, or a path with a slash.")],
     weights: Annotated[
-        str | None, typer.Option(metavar="FILE|none", help="Start from a file, package:NAME, or at random (none).")
+        str | None,
+        typer.Option(metavar="FILE|package:NAME|none", help="Where to start from; default: the library's own."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images a step.")] = None,

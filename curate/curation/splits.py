@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curate.dataset import Dataset
-from curate.errors import UsageError
+from curate.errors import DataError, UsageError
 
 GroupBy = Literal["video", "source", "none"]
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -67,6 +67,7 @@ def assign(
 
     Raises:
         UsageError: shares that do not fit.
+        DataError: no image is labelled.
     """
     wishes = _wished_shares(val, test)
     if group_by not in ("video", "source", "none"):
@@ -75,6 +76,8 @@ def assign(
         dataset.images.assign(split=pd.array([pd.NA] * len(dataset.images), dtype="str")) if anew else dataset.images
     )
     labelled = (images["label_state"] == "labelled").to_numpy(dtype=bool)
+    if not labelled.any():
+        raise DataError("no image is labelled", place=dataset.root, remedy="Bring labels in with import-voc.")
     keys = _group_keys(images, group_by)
     groups, codes = np.unique(keys[labelled], return_inverse=True)
     amounts = _amounts(dataset, images["image_id"].to_numpy()[labelled], codes, len(groups))
@@ -86,7 +89,8 @@ def assign(
     splits[free] = np.array([placed[group] for group in keys[free]], dtype=object)
     result = dataset.replace(images=images.assign(split=pd.array(splits, dtype="str")))
     counts = _count(result, keys)
-    return SplitOutcome(result, counts, tuple(_explain(dataset, wishes, counts, len(groups), group_by)))
+    notes = _explain(dataset, wishes, counts, free=int(free.sum()), groups=len(groups), group_by=group_by)
+    return SplitOutcome(result, counts, tuple(notes))
 
 
 def _wished_shares(val: float, test: float) -> dict[str, float]:
@@ -229,10 +233,18 @@ def _count(dataset: Dataset, keys: NDArray[np.object_]) -> dict[str, SplitCounts
 
 
 def _explain(
-    dataset: Dataset, wishes: Mapping[str, float], counts: Mapping[str, SplitCounts], groups: int, group_by: GroupBy
+    dataset: Dataset,
+    wishes: Mapping[str, float],
+    counts: Mapping[str, SplitCounts],
+    *,
+    free: int,
+    groups: int,
+    group_by: GroupBy,
 ) -> list[str]:
-    """Where the shares are not as wished, in sentences."""
+    """Where the shares are not as wished, in sentences; `free` counts the images that were in no split before."""
     totals = dataset.select().class_counts()
+    if not free:
+        return [f"All {len(dataset.select().images)} labelled images are in a split already; --overwrite splits anew."]
     notes = []
     for name, wish in wishes.items():
         found = counts.get(name)

@@ -72,7 +72,7 @@ def count(dataset: Dataset, range_of_interest: RangeOfInterest | None = None) ->
     per_class = [entry.boxes for entry in classes]
     return Balance(
         images=len(labelled.images),
-        images_without_boxes=len(labelled.images) - boxes["image_id"].nunique(),
+        images_without_boxes=len(labelled.images) - labelled.boxes["image_id"].nunique(),
         unlabelled=len(dataset.images) - len(labelled.images),
         boxes=len(boxes),
         imbalance=max(per_class) / min(per_class) if per_class and min(per_class) else None,

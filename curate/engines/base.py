@@ -48,7 +48,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(pattern=r"^[^:]+:.+$")
+    model: str = Field(min_length=1)  # `engine_for` tells what is wrong with it
     weights: str = Field(default="default", min_length=1)
     steps: int = Field(default=1000, ge=1)
     batch: int = Field(default=4, ge=1)

@@ -100,11 +100,15 @@ class RunFolder:
         """Write settings and record of a new run, or check that an old one can go on with these settings.
 
         On resume, `steps` may grow and `device`, `workers`, `checkpoint_every` may change; nothing else.
-        `overwrite` removes the files of an earlier run, and only those that a run writes.
+        `overwrite` removes the files of an earlier run, and only those that a run writes. A run that has no checkpoint
+        has learnt nothing: it begins anew, whatever is asked.
 
         Raises:
             UsageError: the run exists already; there is none to go on with; its settings were others.
         """
+        if self.exists() and not (self.last.is_file() or self.best.is_file()):
+            self._remove_files()
+            resume = False
         if resume:
             return self._start_again(config)
         if self.path.exists() and any(file.name != _LOCK for file in self.path.iterdir()):

@@ -111,7 +111,7 @@ def _download(name: str) -> dict[str, Tensor]:
         raise
     except (URLError, OSError, RuntimeError, ValueError) as error:
         raise MissingError(
-            f"the pretrained weights of {name} cannot be downloaded: {_first_line(error)}",
+            f"the pretrained weights of {name} cannot be downloaded: {_first_line(error).rstrip('.')}",
             place="--weights default",
             remedy="Give a local file with --weights FILE, or start from random weights with --weights none.",
         ) from error

@@ -18,7 +18,8 @@ from curate.boxes import area, xyxy_to_xywh
 from curate.dataset import CORNERS, Dataset
 from curate.media import IMAGES
 
-_INFO = {"description": "exported by curate"}
+_EXPORTED_BY_US = "exported by curate"
+_INFO = {"description": _EXPORTED_BY_US}
 _BATCH = 5000
 _IMAGE_EXTRAS = ("source", "video_id", "frame_index", "timestamp_s")
 _BOX_EXTRAS = ("difficult", "truncated", "occluded")
@@ -48,6 +49,19 @@ def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     with temporary.open("wb") as file:
         file.writelines(_encode(dataset))
     os.replace(temporary, target)
+
+
+def listed_images(path: Path) -> list[str] | None:
+    """The file names in a COCO file that `write_coco` wrote; None for any other file."""
+    try:
+        document = orjson.loads(path.read_bytes())
+        return (
+            [row["file_name"] for row in document["images"]]
+            if document["info"]["description"] == _EXPORTED_BY_US
+            else None
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def coco_file_name(path: str) -> str:

@@ -219,7 +219,7 @@ def _merge_problems(existing: pd.DataFrame, incoming: Incoming, origin: str) -> 
     stale = (existing["source"] == origin).to_numpy(bool)
     if stale.any():
         read_again = set(incoming.files)
-        is_gone = [file.endswith(".xml") and file not in read_again for file in existing["file"].tolist()]
+        is_gone = [file.lower().endswith(".xml") and file not in read_again for file in existing["file"].tolist()]
         stale = stale & ~np.array(is_gone, dtype=bool)
     if fresh.reset_index(drop=True).equals(existing[stale].reset_index(drop=True)):
         return existing

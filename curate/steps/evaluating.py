@@ -13,7 +13,7 @@ from curate.curation.splits import TEST, TRAIN, VAL
 from curate.dataset import Dataset, Predictions
 from curate.engines.base import engine_for, predict_dataset
 from curate.engines.runs import RunFolder, write_atomically
-from curate.errors import DataError, UsageError, unknown_name
+from curate.errors import DataError, StoreError, UsageError, unknown_name
 from curate.evaluation.mistakes import MistakeCounts, find_mistakes
 from curate.evaluation.results import read_results, write_results
 from curate.evaluation.scores import ClassScores, RangeScores
@@ -122,6 +122,7 @@ def evaluate(
         folder = RunFolder.named(dataset, run)
         found = _predict(folder, split, truth, progress)
         found, dropped = _follow_merges(found, folder, current)
+        notes += _note_seen(Store(dataset), folder, truth)
         notes += (
             [f"{dropped} detections are of classes that were dropped since; they were left out."] if dropped else []
         )
@@ -135,12 +136,14 @@ def evaluate(
         operating_point=OperatingPoint(IOU, score),
         errors=find_mistakes(truth, found, IOU, score, interest).counts(),
         name=folder.name if folder else str(predictions),
-        against=_read_evaluation(RunFolder.named(dataset, against), split) if against is not None else None,
+        against=_read_evaluation(RunFolder.named(dataset, against), split, _terms(truth, interest, score))
+        if against is not None
+        else None,
         notes=tuple(notes),
     )
     if folder is not None:
-        document = {"run": folder.name, **result.to_json()}
-        document.pop("against", None)
+        document = {"run": folder.name, "terms": _terms(truth, interest, score), **result.to_json()}
+        document.pop("against", None)  # kept once, in its own run
         text = json.dumps(document, indent=1, ensure_ascii=False)
         write_atomically(_evaluation_file(folder, split), lambda file: file.write(text.encode()))
     return result
@@ -205,6 +208,25 @@ def _follow_merges(found: Predictions, folder: RunFolder, current: Dataset) -> t
     return Predictions(table.assign(class_id=ids)[kept]), int((~kept).sum())
 
 
+def _note_seen(store: Store, folder: RunFolder, truth: Dataset) -> list[str]:
+    """A warning where the run was trained on images that are evaluated now."""
+    version = folder.read_record().dataset_version
+    if version is None:
+        return []
+    try:
+        trained = training_images(store.load(version)).images["image_id"]
+    except StoreError:  # the version is gone, or the run is of another dataset
+        return []
+    seen = int(truth.images["image_id"].isin(trained).sum())
+    return [f"{seen} of the {len(truth.images)} evaluated images were trained on."] if seen else []
+
+
+def training_images(dataset: Dataset) -> Dataset:
+    """What `train` trains on: the labelled images of the train split; all of them where there are no splits."""
+    labelled = dataset.select()
+    return labelled.select(TRAIN) if labelled.images["split"].notna().any() else labelled
+
+
 def _of_images(found: Predictions, dataset: Dataset, truth: Dataset) -> Predictions:
     """Only the detections in the evaluated images; those of images that the dataset does not have are refused."""
     ids = found.boxes["image_id"]
@@ -223,7 +245,17 @@ def _evaluation_file(folder: RunFolder, split: str) -> Path:
     return folder.path / f"evaluation_{split}.json"
 
 
-def _read_evaluation(folder: RunFolder, split: str) -> dict[str, Any]:
+def _terms(truth: Dataset, interest: RangeOfInterest | None, score: float) -> dict[str, Any]:
+    """What two evaluations must share to stand side by side; classes may differ, for that is often the question."""
+    images = sorted(zip(truth.images["image_id"].tolist(), truth.images["sha256"].tolist(), strict=True))
+    return {
+        "min_side_px": interest.min_side_px if interest else None,
+        "score": score,
+        "images": hashlib.sha256(repr(images).encode()).hexdigest(),
+    }
+
+
+def _read_evaluation(folder: RunFolder, split: str, terms: dict[str, Any]) -> dict[str, Any]:
     file = _evaluation_file(folder, split)
     try:
         if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:
@@ -232,10 +264,19 @@ def _read_evaluation(folder: RunFolder, split: str) -> dict[str, Any]:
                 place=folder.path,
                 remedy="Evaluate it again: `curate evaluate`.",
             )
-        return json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"))
+        kept = document.pop("terms")
+        different = [name.removesuffix("_px") for name, value in terms.items() if kept[name] != value]
+        if different:
+            raise UsageError(
+                f"the run was evaluated with other {' and '.join(different)}",
+                place=folder.path,
+                remedy="Evaluate it again in the same way.",
+            )
+        return document
     except FileNotFoundError:
         raise UsageError(
             f"the run was not evaluated on {split} yet", place=folder.path, remedy="Do that first: `curate evaluate`."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the evaluation cannot be read: {error}", place=_evaluation_file(folder, split)) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
-from curate.formats.coco import coco_file_name, write_coco
+from curate.formats.coco import coco_file_name, listed_images, write_coco
 from curate.garbage import no_garbage_collection
 from curate.media import link_or_copy
 from curate.progress import Progress, silent
@@ -64,7 +64,7 @@ def export_coco(
     labelled = current.select()
     if not len(labelled.images):
         raise DataError("no image is labelled", place=dataset, remedy="Label some and bring them in with import-voc.")
-    _check_place(target, overwrite)
+    earlier = _check_place(target, overwrite)
 
     names = [name for name in ("train", "val", "test") if (labelled.images["split"] == name).any()]
     parts = {name: labelled.select(name) for name in names} or {ALL: labelled}
@@ -74,7 +74,7 @@ def export_coco(
         _link_images(part, target / "images", progress)
         write_coco(part, files[name])
     worst = _check(files)
-    _remove_leftovers(target, parts, files)
+    _remove_leftovers(target, earlier, parts, files)
     return ExportResult(
         out=str(out),
         files={name: str(file) for name, file in files.items()},
@@ -85,30 +85,33 @@ def export_coco(
     )
 
 
-def _check_place(target: Path, overwrite: bool) -> None:
-    """Refuse what is not ours to write into."""
+def _check_place(target: Path, overwrite: bool) -> set[str]:
+    """Refuse to write into what is not ours.
+
+    Returns:
+        The images, relative to `OUT/images`, of the export that is there.
+    """
     if target.exists() and not target.is_dir():
         raise UsageError("the place is taken by a file", place=target)
     if not target.is_dir() or not any(target.iterdir()):
-        return
+        return set()
     if not overwrite:
         raise UsageError("the folder is not empty", place=target, remedy="Choose another, or give --overwrite.")
-    if not any((target / "annotations").glob("instances_*.json")):
-        raise UsageError("the folder holds no export to replace", place=target, remedy="Choose another.")
+    files = list((target / "annotations").glob("instances_*.json"))
+    listed = [listed_images(file) for file in files]
+    if not files or None in listed or (target / "images").is_symlink():
+        raise UsageError("the folder holds no export of curate to replace", place=target, remedy="Choose another.")
+    return {name for names in listed for name in names or ()}
 
 
-def _remove_leftovers(target: Path, parts: dict[str, Dataset], files: dict[str, Path]) -> None:
-    """Take away what an export that was there before has and this one has not."""
+def _remove_leftovers(target: Path, earlier: set[str], parts: dict[str, Dataset], files: dict[str, Path]) -> None:
+    """Take away what the export that was there before had and this one has not."""
     for old in (target / "annotations").glob("instances_*.json"):
         if old not in files.values():
             old.unlink()
     kept = {coco_file_name(path) for part in parts.values() for path in part.images["path"].tolist()}
-    images = target / "images"
-    for folder, _, names in os.walk(images):
-        inner = os.path.relpath(folder, images)
-        for name in names:
-            if (name if inner == "." else f"{inner}/{name}") not in kept:
-                os.unlink(os.path.join(folder, name))
+    for name in earlier - kept:
+        (target / "images" / name).unlink(missing_ok=True)
 
 
 def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset]) -> list[str]:

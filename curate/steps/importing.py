@@ -101,7 +101,8 @@ def import_voc(
     )
     outcome = _Outcome(store, str(dataset), incoming, card_file, the_card)
     if strict:
-        outcome.refuse_mended(incoming.problems)
+        known = store.load() if store.exists() else Dataset(store.root)
+        outcome.refuse_mended(resolve_names(known, incoming, declared=declared)[1].problems)
     placer = ImagePlacer(store.root, folder, incoming.image_folder)
     here = os.fsencode(os.path.relpath(folder.resolve(), store.root.resolve())).decode(errors="backslashreplace")
     placed = _place_new_images(store, incoming, placer, progress)

@@ -8,7 +8,7 @@ from curate.engines.base import TrainingConfig, engine_for
 from curate.engines.runs import RunFolder
 from curate.errors import DataError
 from curate.progress import Progress, silent
-from curate.steps.evaluating import evaluate
+from curate.steps.evaluating import evaluate, training_images
 from curate.steps.results import Result
 from curate.store import Store
 
@@ -28,7 +28,7 @@ class Round:
 
 @dataclass(frozen=True)
 class TrainResult(Result):
-    """What a training did; `ap` is that of the best checkpoint on the val split."""
+    """What a training did; `ap` is that of the best checkpoint, which is still the last one, on the val split."""
 
     run: str
     model: str
@@ -119,7 +119,7 @@ def train(
 def _training_images(dataset: Dataset) -> tuple[Dataset, list[str]]:
     labelled = dataset.select()
     has_splits = labelled.images["split"].notna().any()
-    chosen = dataset.select("train") if has_splits else labelled
+    chosen = training_images(dataset)
     if not len(chosen.boxes):
         raise DataError(
             "there is nothing to train on",
