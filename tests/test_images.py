@@ -242,3 +242,14 @@ def check_size(data):
         return
     assert width > 0
     assert height > 0
+
+
+def test_damaged_tiff_header(tmp_path):
+    """A TIFF whose tags make no sense is damaged, whatever the reader trips over."""
+    file = tmp_path / "a.tif"
+    write_image(file, 12, 9)
+    data = bytearray(file.read_bytes())
+    for place in range(8, len(data)):
+        hurt = bytes([*data[:place], 2, *data[place + 1 :]])
+        with contextlib.suppress(DataError):
+            assert min(upright_size(hurt)) > 0
