@@ -1,18 +1,35 @@
 """The Typer application: its commands, by stage."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from curate import __version__
 from curate.cli import classes, history, running, sharing, sources, training
 
+
+class StagedGroup(TyperGroup):
+    """Lists the commands by stage, in plain text: Typer's pages with frames take longer to load than all of curate."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a stage, in the order of the work."""
+        stages: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            stages.setdefault(command.rich_help_panel, []).append((name, command.get_short_help_str(limit=100)))
+        for stage, rows in stages.items():
+            with formatter.section(stage):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="curate",
+    cls=StagedGroup,
     help="From videos and hand-drawn boxes to a detector that you can trust.",
     no_args_is_help=True,
     add_completion=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
