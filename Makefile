@@ -17,7 +17,7 @@ test: $(READY) ## run the tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-long: $(READY) ## run the tests that take long: kills by the hundred, fuzzing
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long -n 2 --dist worksteal
 
 check: $(READY) ## lint, format, types, and which module may import which
 	$(BIN)/ruff check .

@@ -27,6 +27,10 @@ class ImagePlacer:
         root: the dataset folder.
         folder: what was imported; it names the source.
         image_folder: where its images lie. Images that are inside the dataset already stay where they are.
+
+    Attributes:
+        source: the name of the source.
+        given: the paths that were given to images so far.
     """
 
     def __init__(self, root: Path, folder: Path, image_folder: Path) -> None:
@@ -35,7 +39,7 @@ class ImagePlacer:
         self._inside = _relative(image_folder.resolve(), root.resolve() / IMAGES)
         self.source = (self._inside.split("/")[0] if self._inside else "") or source_name(folder)
         self._made: set[str] = set()
-        self._given: set[str] = set()
+        self.given: set[str] = set()
 
     def wanted_path(self, file: str) -> str:
         """Where an image of the source belongs in the dataset folder, if nothing else is there. POSIX, relative."""
@@ -57,8 +61,8 @@ class ImagePlacer:
         origin = f"{self._image_folder}/{file}"
         try:
             for path in _names(self.wanted_path(file), sha256):
-                if path not in self._given and (self._inside is not None or self._put(origin, path)):
-                    self._given.add(path)
+                if path not in self.given and (self._inside is not None or self._put(origin, path)):
+                    self.given.add(path)
                     return path
         except OSError as error:
             raise DataError(f"the image cannot be linked or copied: {error.strerror}", place=origin) from error

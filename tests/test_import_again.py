@@ -311,3 +311,22 @@ def test_after_undo(dataset, source):
     labelimg_folder(source, {"d": [MASK]})
     import_voc(dataset, source)
     assert image_row(dataset, "d.jpg")["image_id"] == 4
+
+
+def test_edited_image_is_told(dataset, source):
+    """An image that was edited and saved anew is another image; the answer says that the old one is there still."""
+    import_voc(dataset, source)
+    write_image(source / "fresh.jpg", seed=99)
+    (source / "fresh.jpg").replace(source / "a.jpg")
+    result = import_voc(dataset, source)
+    assert (result.images, result.added) == (3, 1)
+    assert [one["file"] for one in result.problems if one["kind"] == "same_name"] == [f"{source}/a.jpg"]
+
+
+def test_card_is_about_its_own_source(tmp_path, dataset, source):
+    """Counts of the card are checked while the dataset holds its source alone, not when frames of one's own join."""
+    card = tmp_path / "card.yaml"
+    card.write_text("name: x\nexpected: {images: 2}\n")
+    assert "card_count" not in kinds(import_voc(dataset, source, card=card))
+    more = labelimg_folder(tmp_path / "mine", {"new": [MASK]}, seed=7)
+    assert "card_count" not in kinds(import_voc(dataset, more, card=card))

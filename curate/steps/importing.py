@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,12 @@ def import_voc(
         if strict:
             outcome.refuse_mended(named.problems)
         places = _complete_paths(before, named, placed, placer)
-        named = replace(named, problems=outcome.checked_against_card(named))
+        notes = [*_note_other_names(named, places, placer)]
+        if (
+            before.images["source"] == placer.source
+        ).all():  # the card speaks of its own source, not of what came since
+            notes += outcome.differences_from_card(named)
+        named = replace(named, problems=(*named.problems, *notes))
         outcome.joined = join(settled, named, places, source=placer.source, origin=here)
         return outcome.joined.dataset
 
@@ -162,10 +167,10 @@ class _Outcome:
                 ),
             )
 
-    def checked_against_card(self, incoming: Incoming) -> tuple[Problem, ...]:
-        """The problems, and a note for every count that the card has otherwise."""
+    def differences_from_card(self, incoming: Incoming) -> list[Problem]:
+        """A note for every count that the card has otherwise."""
         if self._card is None:
-            return tuple(incoming.problems)
+            return []
         repaired, quarantined = _count_boxes(incoming.problems)
         found = {
             "images": len(incoming.images),
@@ -174,8 +179,7 @@ class _Outcome:
             "repaired": repaired,
             "quarantined": quarantined,
         }
-        notes = [Problem(self._card_file, None, None, "card_count", text) for text in self._card.differences(found)]
-        return (*incoming.problems, *notes)
+        return [Problem(self._card_file, None, None, "card_count", text) for text in self._card.differences(found)]
 
     def result(self, version: int) -> ImportResult:
         if self.joined is None:
@@ -227,6 +231,14 @@ def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, pro
         paths.append(None if digest in held else placer.place(file, digest))
     progress("linking images", total, total)
     return paths
+
+
+def _note_other_names(incoming: Incoming, paths: Sequence[str], placer: ImagePlacer) -> Iterator[Problem]:
+    """A note for every new image whose name another one has: an image that was edited is another image."""
+    apart = f"{incoming.image_folder}/" if incoming.image_folder != incoming.folder else ""
+    for file, path in zip(incoming.images["file"].tolist(), paths, strict=True):
+        if path in placer.given and path != (wanted := placer.wanted_path(file)):
+            yield Problem(f"{apart}{file}", None, None, "same_name", f"{wanted} is another image; this one is {path}")
 
 
 def _complete_paths(
