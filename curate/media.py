@@ -30,7 +30,7 @@ class ImagePlacer:
 
     Attributes:
         source: the name of the source.
-        given: the paths that were given to images so far.
+        renamed: images that got another path than the wanted one, which another image has: file → path.
     """
 
     def __init__(self, root: Path, folder: Path, image_folder: Path) -> None:
@@ -39,7 +39,8 @@ class ImagePlacer:
         self._inside = _relative(image_folder.resolve(), root.resolve() / IMAGES)
         self.source = (self._inside.split("/")[0] if self._inside else "") or source_name(folder)
         self._made: set[str] = set()
-        self.given: set[str] = set()
+        self._given: set[str] = set()
+        self.renamed: dict[str, str] = {}
 
     def wanted_path(self, file: str) -> str:
         """Where an image of the source belongs in the dataset folder, if nothing else is there. POSIX, relative."""
@@ -59,10 +60,13 @@ class ImagePlacer:
             DataError: the image cannot be linked or copied.
         """
         origin = f"{self._image_folder}/{file}"
+        wanted = self.wanted_path(file)
         try:
-            for path in _names(self.wanted_path(file), sha256):
-                if path not in self.given and (self._inside is not None or self._put(origin, path)):
-                    self.given.add(path)
+            for path in _names(wanted, sha256):
+                if path not in self._given and (self._inside is not None or self._put(origin, path)):
+                    self._given.add(path)
+                    if path != wanted:
+                        self.renamed[file] = path
                     return path
         except OSError as error:
             raise DataError(f"the image cannot be linked or copied: {error.strerror}", place=origin) from error

@@ -66,13 +66,11 @@ class EvaluateResult(Result):
     range_of_interest: RangeScores | None
     operating_point: OperatingPoint
     errors: MistakeCounts
-    name: str = ""
     against: dict[str, Any] | None = None
 
     def to_json(self) -> Any:
         """The document, without what was not asked for."""
         document = super().to_json()
-        del document["name"]
         if self.against is None:
             del document["against"]
         return document
@@ -123,9 +121,8 @@ def evaluate(
         found = _predict(folder, split, truth, progress)
         found, dropped = _follow_merges(found, folder, current)
         notes += _note_seen(Store(dataset), folder, truth)
-        notes += (
-            [f"{dropped} detections are of classes that were dropped since; they were left out."] if dropped else []
-        )
+        if dropped:
+            notes.append(f"{dropped} detections are of classes that were dropped since; they were left out.")
     else:
         folder = None
         found = _of_images(read_results(Path(str(predictions))), current, truth)
@@ -135,7 +132,6 @@ def evaluate(
         **vars(scores),
         operating_point=OperatingPoint(IOU, score),
         errors=find_mistakes(truth, found, IOU, score, interest).counts(),
-        name=folder.name if folder else str(predictions),
         against=_read_evaluation(RunFolder.named(dataset, against), split, _terms(truth, interest, score))
         if against is not None
         else None,

@@ -112,10 +112,9 @@ def import_voc(
         if strict:
             outcome.refuse_mended(named.problems)
         places = _complete_paths(before, named, placed, placer)
-        notes = [*_note_other_names(named, places, placer)]
-        if (
-            before.images["source"] == placer.source
-        ).all():  # the card speaks of its own source, not of what came since
+        notes = [*_note_other_names(named, placer)]
+        # the card speaks of its own source, not of what came since
+        if (before.images["source"] == placer.source).all():
             notes += outcome.differences_from_card(named)
         named = replace(named, problems=(*named.problems, *notes))
         outcome.joined = join(settled, named, places, source=placer.source, origin=here)
@@ -233,12 +232,12 @@ def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, pro
     return paths
 
 
-def _note_other_names(incoming: Incoming, paths: Sequence[str], placer: ImagePlacer) -> Iterator[Problem]:
-    """A note for every new image whose name another one has: an image that was edited is another image."""
+def _note_other_names(incoming: Incoming, placer: ImagePlacer) -> Iterator[Problem]:
+    """A note for every image whose name another one has: an image that was edited is another image."""
     apart = f"{incoming.image_folder}/" if incoming.image_folder != incoming.folder else ""
-    for file, path in zip(incoming.images["file"].tolist(), paths, strict=True):
-        if path in placer.given and path != (wanted := placer.wanted_path(file)):
-            yield Problem(f"{apart}{file}", None, None, "same_name", f"{wanted} is another image; this one is {path}")
+    for file, path in placer.renamed.items():
+        detail = f"{placer.wanted_path(file)} is another image; this one is {path}"
+        yield Problem(f"{apart}{file}", None, None, "same_name", detail)
 
 
 def _complete_paths(
