@@ -7,73 +7,24 @@ never changes. The rules below are checked at construction, and only for the tab
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
 from curate.boxes import Boxes, as_boxes
+from curate.columns import (
+    BOX_COLUMNS,
+    CORNERS,
+    IMAGE_COLUMNS,
+    LABEL_STATES,
+    PREDICTION_COLUMNS,
+    PROBLEM_COLUMNS,
+    TABLES,
+    conform,
+    refuse,
+)
 from curate.errors import DataError, unknown_name
-
-CORNERS = ["x0", "y0", "x1", "y1"]
-LABEL_STATES = ("unlabelled", "proposed", "labelled", "incomplete")
-
-IMAGE_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
-    {  # column: (dtype, value where a producer gives none)
-        "image_id": ("int64", None),
-        "path": ("str", None),  # POSIX, relative to the dataset folder, unique
-        "width": ("int32", None),  # upright pixels
-        "height": ("int32", None),
-        "split": ("str", pd.NA),  # null: in no split yet
-        "source": ("str", ""),  # the import or video that it came from
-        "video_id": ("str", pd.NA),  # null unless it is a frame of a known video
-        "frame_index": ("Int64", pd.NA),
-        "timestamp_s": ("float64", np.nan),  # seconds from the video's first frame
-        "label_state": ("str", "unlabelled"),  # one of LABEL_STATES
-        "verified": ("bool", False),  # LabelImg's own mark
-        "sha256": ("str", ""),  # of the file's bytes
-    }
-)
-BOX_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
-    {
-        "box_id": ("int64", None),
-        "image_id": ("int64", None),
-        "class_id": ("int32", None),
-        "x0": ("float64", None),  # pixel edges: 0 ≤ x0 < x1 ≤ width, 0 ≤ y0 < y1 ≤ height
-        "y0": ("float64", None),
-        "x1": ("float64", None),
-        "y1": ("float64", None),
-        "difficult": ("bool", False),
-        "truncated": ("bool", False),
-        "occluded": ("bool", False),
-        "crowd": ("bool", False),
-        "pose": ("category", pd.NA),  # VOC's view point, kept for export
-        "original_class": ("category", pd.NA),  # what the annotator wrote
-    }
-)
-PROBLEM_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
-    {
-        "source": ("str", ""),  # the folder that was imported, relative to the dataset folder
-        "file": ("str", ""),  # POSIX, relative to that folder
-        "line": ("Int64", pd.NA),
-        "object": ("Int64", pd.NA),  # counted from 1 in the file
-        "kind": ("str", ""),
-        "detail": ("str", ""),
-        "action": ("str", "noted"),  # repaired | quarantined | noted
-    }
-)
-TABLES: Mapping[str, Mapping[str, tuple[str, Any]]] = MappingProxyType(
-    {"images": IMAGE_COLUMNS, "boxes": BOX_COLUMNS, "problems": PROBLEM_COLUMNS}
-)
-PREDICTION_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
-    {
-        "image_id": ("int64", None),
-        "class_id": ("int32", None),
-        **dict.fromkeys(CORNERS, ("float64", None)),
-        "score": ("float64", None),
-    }
-)
 
 
 class ClassEntry(NamedTuple):
@@ -94,79 +45,6 @@ class NextIds:
     def merged(self, other: "NextIds") -> "NextIds":
         """The larger of each."""
         return NextIds(max(self.image, other.image), max(self.box, other.box), max(self.class_, other.class_))
-
-
-def conform(rows: Any, columns: Mapping[str, tuple[str, Any]], *, place: str = "table") -> pd.DataFrame:
-    """Return `rows` (a table or a mapping of columns) with exactly the declared columns first, typed, others behind.
-
-    Raises:
-        DataError: a column without a default is missing, or a value does not fit its type; the message names the row.
-    """
-    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
-    if _conforms(table, columns):  # as nearly always: operations start from a dataset's own tables
-        return table.copy(deep=False)
-    result: dict[str, Any] = {}
-    for name, (dtype, default) in columns.items():
-        if name in table:
-            values = table[name]
-        elif default is None and len(table):
-            raise DataError(f"column {name!r} is missing", place=place, expected=", ".join(columns))
-        else:
-            values = pd.Series([default] * len(table), dtype=dtype, index=table.index)
-        result[name] = _as_type(values, dtype, place)
-    result.update({name: table[name] for name in table.columns if name not in columns})
-    return pd.DataFrame(result).reset_index(drop=True)
-
-
-def _conforms(table: pd.DataFrame, columns: Mapping[str, tuple[str, Any]]) -> bool:
-    index = table.index
-    return (
-        isinstance(index, pd.RangeIndex)
-        and (index.start, index.step, index.name) == (0, 1, None)
-        and list(table.columns[: len(columns)]) == list(columns)
-        and all(str(found) == dtype for found, (dtype, _) in zip(table.dtypes, columns.values(), strict=False))
-        and all(_has_text_categories(table[name]) for name, (dtype, _) in columns.items() if dtype == "category")
-    )
-
-
-def _as_type(values: pd.Series, dtype: str, place: str) -> pd.Series:
-    if str(values.dtype) != dtype:
-        fact = f"column {values.name!r} does not fit its type"
-        _refuse(_misfits(values, dtype), values.to_numpy(), place, fact, _TYPE_WORDS.get(dtype, dtype))
-        values = values.astype(dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    if dtype == "category" and not _has_text_categories(values):  # an all-null column has no text to tell it
-        values = values.cat.set_categories(values.cat.categories.astype("str"))
-    return values
-
-
-def _has_text_categories(values: pd.Series) -> bool:
-    return values.cat.categories.dtype == "str"
-
-
-_TYPE_WORDS = {
-    "int32": "a whole number of 32 bits",
-    "int64": "a whole number",
-    "Int64": "a whole number, or none",
-    "float64": "a number",
-    "bool": "true or false",
-}
-
-
-def _misfits(values: pd.Series, dtype: str) -> np.ndarray:
-    """Where a value would be changed by the type, which pandas' own conversion does without a word."""
-    if dtype == "bool":
-        return ~values.isin([True, False]).to_numpy(dtype=bool)
-    if dtype in ("str", "category"):
-        return np.zeros(len(values), dtype=bool)
-    numbers: Any = pd.to_numeric(values, errors="coerce")
-    missing = numbers.isna().to_numpy()
-    allowed = values.isna().to_numpy() if dtype in ("Int64", "float64") else np.zeros(len(values), dtype=bool)
-    if dtype == "float64":
-        return missing & ~allowed
-    bounds = np.iinfo(dtype.lower())
-    known = numbers.fillna(0)
-    whole = (known % 1 == 0) & (bounds.min <= known) & (known <= bounds.max)
-    return (missing & ~allowed) | ~whole.to_numpy(dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,9 +167,9 @@ class Predictions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", conform(self.boxes, PREDICTION_COLUMNS, place="predictions"))
         values = self.boxes[[*CORNERS, "score"]].to_numpy(dtype=np.float64)
-        _refuse(~np.isfinite(values).all(axis=1), values, "predictions", "a number is not finite", "finite numbers")
+        refuse(~np.isfinite(values).all(axis=1), values, "predictions", "a number is not finite", "finite numbers")
         empty = (values[:, 2] <= values[:, 0]) | (values[:, 3] <= values[:, 1])
-        _refuse(empty, values, "predictions", "the box has no area", "x0 < x1 and y0 < y1")
+        refuse(empty, values, "predictions", "the box has no area", "x0 < x1 and y0 < y1")
 
     @property
     def boxes_xyxy(self) -> Boxes:
@@ -301,21 +179,6 @@ class Predictions:
 
 def _last(ids: pd.Series) -> int:
     return int(ids.max()) if len(ids) else 0
-
-
-def _refuse(wrong: Any, values: Any, place: str, fact: str, expected: str) -> None:
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        value = values[row]
-        plain: Any = value.item() if isinstance(value, np.generic) else value
-        shown = ", ".join(f"{number:g}" for number in plain) if np.ndim(plain) else repr(plain)
-        more = int(wrong.sum()) - 1
-        raise DataError(
-            fact + (f", and so in {more} more rows" if more else ""),
-            place=f"{place}, row {row}",
-            got=shown,
-            expected=expected,
-        )
 
 
 def _check_classes(classes: Iterable[tuple[int, str]]) -> tuple[ClassEntry, ...]:
@@ -337,17 +200,17 @@ def _check_classes(classes: Iterable[tuple[int, str]]) -> tuple[ClassEntry, ...]
 
 def _check_images(images: pd.DataFrame) -> None:
     ids, paths = images["image_id"].to_numpy(), images["path"]
-    _refuse(ids < 1, ids, "images", "not an image id", "1 or more")
-    _refuse(images["image_id"].duplicated().to_numpy(), ids, "images", "an image id is there twice", "unique ids")
+    refuse(ids < 1, ids, "images", "not an image id", "1 or more")
+    refuse(images["image_id"].duplicated().to_numpy(), ids, "images", "an image id is there twice", "unique ids")
     names = paths.to_numpy(dtype=object)
-    _refuse(paths.isna().to_numpy(), names, "images", "an image has no path", "a path")
-    _refuse(paths.duplicated().to_numpy(), names, "images", "a path is there twice", "unique paths")
+    refuse(paths.isna().to_numpy(), names, "images", "an image has no path", "a path")
+    refuse(paths.duplicated().to_numpy(), names, "images", "a path is there twice", "unique paths")
     unsafe = np.fromiter((not _is_relative(name) for name in names), dtype=bool, count=len(names))
-    _refuse(unsafe, names, "images", "a path leaves the dataset folder", "a POSIX path relative to it")
+    refuse(unsafe, names, "images", "a path leaves the dataset folder", "a POSIX path relative to it")
     sizes = images[["width", "height"]].to_numpy()
-    _refuse((sizes <= 0).any(axis=1), sizes, "images", "an image has no area", "width and height of 1 or more")
+    refuse((sizes <= 0).any(axis=1), sizes, "images", "an image has no area", "width and height of 1 or more")
     states = images["label_state"]
-    _refuse(
+    refuse(
         ~states.isin(LABEL_STATES).to_numpy(),
         states.to_numpy(),
         "images",
@@ -366,15 +229,15 @@ def _is_relative(path: str) -> bool:
 def _check_boxes(dataset: Dataset) -> None:
     boxes, images = dataset.boxes, dataset.images
     ids = boxes["box_id"].to_numpy()
-    _refuse(ids < 1, ids, "boxes", "not a box id", "1 or more")
-    _refuse(boxes["box_id"].duplicated().to_numpy(), ids, "boxes", "a box id is there twice", "unique ids")
+    refuse(ids < 1, ids, "boxes", "not a box id", "1 or more")
+    refuse(boxes["box_id"].duplicated().to_numpy(), ids, "boxes", "a box id is there twice", "unique ids")
     known = np.isin(boxes["class_id"].to_numpy(), [entry.id for entry in dataset.classes])
-    _refuse(~known, boxes["class_id"].to_numpy(), "boxes", "unknown class id", "an id of the classes")
+    refuse(~known, boxes["class_id"].to_numpy(), "boxes", "unknown class id", "an id of the classes")
     rows = pd.Index(images["image_id"]).get_indexer(pd.Index(boxes["image_id"]))
-    _refuse(rows < 0, boxes["image_id"].to_numpy(), "boxes", "unknown image id", "an id of the images table")
+    refuse(rows < 0, boxes["image_id"].to_numpy(), "boxes", "unknown image id", "an id of the images table")
     corners = as_boxes(dataset.boxes_xyxy)
     width, height = images["width"].to_numpy()[rows], images["height"].to_numpy()[rows]
-    _refuse(~np.isfinite(corners).all(axis=1), corners, "boxes", "a corner is not finite", "finite pixels")
+    refuse(~np.isfinite(corners).all(axis=1), corners, "boxes", "a corner is not finite", "finite pixels")
     x0, y0, x1, y1 = corners.T
     inside = (x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)
-    _refuse(~inside, corners, "boxes", "the box is not inside its image", "0 ≤ x0 < x1 ≤ width, 0 ≤ y0 < y1 ≤ height")
+    refuse(~inside, corners, "boxes", "the box is not inside its image", "0 ≤ x0 < x1 ≤ width, 0 ≤ y0 < y1 ≤ height")

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from curate import __version__
-from curate.dataset import TABLES, ClassEntry, Dataset, NextIds
+from curate.columns import TABLES
+from curate.dataset import ClassEntry, Dataset, NextIds
 from curate.errors import StoreError
 
 _LOCK_TIMEOUT_S = 300

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
-from curate.dataset import CORNERS
+from curate.columns import CORNERS
 from curate.store import Store
 
 WIDTH, HEIGHT = 64, 48

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from curate.boxes import xyxy_to_xywh
-from curate.dataset import CORNERS, Dataset
+from curate.columns import CORNERS
+from curate.dataset import Dataset
 from curate.store import Store
 
 CLASSES = ("with_mask", "without_mask", "badly_masked")

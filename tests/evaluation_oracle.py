@@ -10,7 +10,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from curate.boxes import area, clip, shorter_side, xyxy_to_xywh
-from curate.dataset import BOX_COLUMNS, CORNERS, PREDICTION_COLUMNS, Dataset, Predictions, conform
+from curate.columns import BOX_COLUMNS, CORNERS, PREDICTION_COLUMNS, conform
+from curate.dataset import Dataset, Predictions
 
 STATS = [
     "ap",

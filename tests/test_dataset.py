@@ -6,15 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curate.dataset import (
-    BOX_COLUMNS,
-    IMAGE_COLUMNS,
-    ClassEntry,
-    Dataset,
-    NextIds,
-    Predictions,
-    conform,
-)
+from curate.columns import BOX_COLUMNS, IMAGE_COLUMNS, conform
+from curate.dataset import ClassEntry, Dataset, NextIds, Predictions
 from curate.errors import DataError, UsageError
 from datasets import MEDIUM, build_dataset, face_dataset
 

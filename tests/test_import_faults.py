@@ -22,7 +22,7 @@ from builders import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.dataset import CORNERS
+from curate.columns import CORNERS
 from curate.errors import CurateError, StrictImportError
 from curate.steps.importing import import_voc
 from curate.store import Store

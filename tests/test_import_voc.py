@@ -21,7 +21,7 @@ from builders import (
     write_xml,
 )
 
-from curate.dataset import CORNERS
+from curate.columns import CORNERS
 from curate.errors import DataError, UsageError
 from curate.steps.importing import import_voc
 from curate.store import Store

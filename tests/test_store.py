@@ -15,7 +15,8 @@ import pytest
 from committing import add_an_image, new_class
 
 from curate import __version__
-from curate.dataset import TABLES, Dataset
+from curate.columns import TABLES
+from curate.dataset import Dataset
 from curate.errors import StoreError
 from curate.store import Store
 from datasets import build_dataset, face_dataset, save, set_column

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.boxes import Boxes
-from curate.dataset import CORNERS, ClassEntry, Dataset, Predictions
+from curate.columns import CORNERS
+from curate.dataset import ClassEntry, Dataset, Predictions
 from curate.engines.runs import RunFolder
 from curate.errors import MissingError, UsageError, unknown_name
 from curate.images import decode_rgb

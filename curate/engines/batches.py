@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from curate.boxes import Boxes, as_boxes
-from curate.dataset import CORNERS, Dataset
+from curate.columns import CORNERS
+from curate.dataset import Dataset
 from curate.engines.augment import Augmentation, Sample, Sizing
 from curate.errors import TrainingError
 from curate.images import decode_rgb

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.dataset import CORNERS, ClassEntry, Dataset
+from curate.columns import CORNERS
+from curate.dataset import ClassEntry, Dataset
 from curate.engines.runs import write_atomically
 from curate.errors import DataError, UsageError
 

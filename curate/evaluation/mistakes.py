@@ -29,7 +29,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curate.boxes import area
-from curate.dataset import CORNERS, Dataset, Predictions
+from curate.columns import CORNERS
+from curate.dataset import Dataset, Predictions
 from curate.evaluation.matching import Matches, Pairs, Rows, match, overlapping_pairs
 from curate.sizes import SIZES, RangeOfInterest, count_by_size, size_index
 

@@ -14,7 +14,8 @@ import orjson
 import pandas as pd
 
 from curate.boxes import xywh_to_xyxy, xyxy_to_xywh
-from curate.dataset import CORNERS, Dataset, Predictions
+from curate.columns import CORNERS
+from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, MissingError
 
 

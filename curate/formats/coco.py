@@ -15,7 +15,8 @@ import orjson
 import pandas as pd
 
 from curate.boxes import area, xyxy_to_xywh
-from curate.dataset import CORNERS, Dataset
+from curate.columns import CORNERS
+from curate.dataset import Dataset
 from curate.media import IMAGES
 
 _EXPORTED_BY_US = "exported by curate"

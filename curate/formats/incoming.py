@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curate.boxes import Boxes, clip
-from curate.dataset import CORNERS, PROBLEM_COLUMNS, conform
+from curate.columns import CORNERS, PROBLEM_COLUMNS, conform
 
 # action, by kind of problem; what a reader meets is one of these
 REPAIRED_KINDS = frozenset({"reversed_corners", "outside_image"})

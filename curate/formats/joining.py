@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from curate.dataset import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, ClassEntry, Dataset, conform
+from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, conform
+from curate.dataset import ClassEntry, Dataset
 from curate.formats.incoming import Incoming, Problem, problem_table
 
 _FLAGS = ["difficult", "truncated", "occluded", "crowd"]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from curate.dataset import CORNERS, Dataset
+from curate.columns import CORNERS
+from curate.dataset import Dataset
 from curate.steps.results import Result, as_json
 from curate.store import Store
 
