@@ -45,6 +45,28 @@ BOX_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
         "original_class": ("category", pd.NA),  # what the annotator wrote
     }
 )
+VIDEO_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
+    {
+        "video_id": ("str", None),  # unique; what `video_id` of the images names
+        "path": ("str", None),  # POSIX, relative to the dataset folder, unique
+        "origin": ("str", pd.NA),  # what was filmed: clips of one video have it in common; null: this file alone
+        "link": ("str", pd.NA),  # null for a local file
+        "title": ("str", pd.NA),
+        "uploader": ("str", pd.NA),
+        "licence": ("str", pd.NA),
+        "upload_date": ("str", pd.NA),  # ISO 8601
+        "clip_start_s": ("float64", np.nan),  # of the whole video; null where it is whole
+        "clip_end_s": ("float64", np.nan),
+        "fetched_at": ("str", pd.NA),  # UTC, ISO 8601
+        "width": ("int32", None),  # upright pixels
+        "height": ("int32", None),
+        "fps": ("float64", np.nan),  # frames by duration
+        "frames": ("Int64", pd.NA),
+        "duration_s": ("float64", np.nan),  # measured
+        "codec": ("str", pd.NA),
+        "sha256": ("str", ""),  # of the file's bytes
+    }
+)
 PROBLEM_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
     {
         "source": ("str", ""),  # the folder that was imported, relative to the dataset folder
@@ -57,7 +79,7 @@ PROBLEM_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
     }
 )
 TABLES: Mapping[str, Mapping[str, tuple[str, Any]]] = MappingProxyType(
-    {"images": IMAGE_COLUMNS, "boxes": BOX_COLUMNS, "problems": PROBLEM_COLUMNS}
+    {"images": IMAGE_COLUMNS, "boxes": BOX_COLUMNS, "videos": VIDEO_COLUMNS, "problems": PROBLEM_COLUMNS}
 )
 PREDICTION_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
     {

@@ -1,6 +1,6 @@
 """`Dataset` and `Predictions`: the two frozen values that every part of curate takes and returns.
 
-A dataset is its folder, its classes and three pandas tables. Operations return a new dataset; what a caller holds
+A dataset is its folder, its classes and four pandas tables. Operations return a new dataset; what a caller holds
 never changes. The rules below are checked at construction, and only for the tables that an operation replaced.
 """
 
@@ -21,6 +21,7 @@ from curate.columns import (
     PREDICTION_COLUMNS,
     PROBLEM_COLUMNS,
     TABLES,
+    VIDEO_COLUMNS,
     conform,
     refuse,
 )
@@ -56,6 +57,7 @@ class Dataset:
         classes: in declared order.
         images: columns `IMAGE_COLUMNS`, one row an image.
         boxes: columns `BOX_COLUMNS`, one row a box, in pixels.
+        videos: columns `VIDEO_COLUMNS`, one row a video file; images may name others, of which nothing is known.
         problems: columns `PROBLEM_COLUMNS`, one row a fault that an import met.
         aliases: names that were merged, renamed or dropped → the class that holds them now (None: dropped), so that
             older XML joins the right class when it comes back.
@@ -69,6 +71,7 @@ class Dataset:
     classes: tuple[ClassEntry, ...] = ()
     images: pd.DataFrame = field(default_factory=lambda: conform({}, IMAGE_COLUMNS))
     boxes: pd.DataFrame = field(default_factory=lambda: conform({}, BOX_COLUMNS))
+    videos: pd.DataFrame = field(default_factory=lambda: conform({}, VIDEO_COLUMNS))
     problems: pd.DataFrame = field(default_factory=lambda: conform({}, PROBLEM_COLUMNS))
     aliases: Mapping[str, int | None] = field(default_factory=dict)
     next_ids: NextIds = field(default_factory=NextIds)
@@ -94,6 +97,8 @@ class Dataset:
             object.__setattr__(self, "classes", _check_classes(self.classes))
         if "images" in changed:
             _check_images(self.images)
+        if "videos" in changed:
+            _check_videos(self.videos)
         if changed & {"boxes", "images", "classes"}:
             _check_boxes(self)
         used = NextIds(
@@ -202,11 +207,7 @@ def _check_images(images: pd.DataFrame) -> None:
     ids, paths = images["image_id"].to_numpy(), images["path"]
     refuse(ids < 1, ids, "images", "not an image id", "1 or more")
     refuse(images["image_id"].duplicated().to_numpy(), ids, "images", "an image id is there twice", "unique ids")
-    names = paths.to_numpy(dtype=object)
-    refuse(paths.isna().to_numpy(), names, "images", "an image has no path", "a path")
-    refuse(paths.duplicated().to_numpy(), names, "images", "a path is there twice", "unique paths")
-    unsafe = np.fromiter((not _is_relative(name) for name in names), dtype=bool, count=len(names))
-    refuse(unsafe, names, "images", "a path leaves the dataset folder", "a POSIX path relative to it")
+    _check_paths(paths, "images")
     sizes = images[["width", "height"]].to_numpy()
     refuse((sizes <= 0).any(axis=1), sizes, "images", "an image has no area", "width and height of 1 or more")
     states = images["label_state"]
@@ -217,6 +218,21 @@ def _check_images(images: pd.DataFrame) -> None:
         "unknown label state",
         ", ".join(LABEL_STATES),
     )
+
+
+def _check_videos(videos: pd.DataFrame) -> None:
+    names = videos["video_id"]
+    refuse(names.isna().to_numpy(), names.to_numpy(dtype=object), "videos", "a video has no id", "a text")
+    refuse(names.duplicated().to_numpy(), names.to_numpy(dtype=object), "videos", "an id is there twice", "unique ids")
+    _check_paths(videos["path"], "videos")
+
+
+def _check_paths(paths: pd.Series, place: str) -> None:
+    names = paths.to_numpy(dtype=object)
+    refuse(paths.isna().to_numpy(), names, place, "a path is missing", "a path")
+    refuse(paths.duplicated().to_numpy(), names, place, "a path is there twice", "unique paths")
+    unsafe = np.fromiter((not _is_relative(name) for name in names), dtype=bool, count=len(names))
+    refuse(unsafe, names, place, "a path leaves the dataset folder", "a POSIX path relative to it")
 
 
 def _is_relative(path: str) -> bool:

@@ -41,7 +41,7 @@ class Version:
         tool_version: of curate.
         classes, aliases, next_ids: as in `Dataset`.
         counts: {"before": …, "after": …}, each {"images": n, "boxes": n, "classes": {name: n}}.
-        tables: table name → file, relative to the dataset folder.
+        tables: table name → file, relative to the dataset folder; of videos, only where there are any.
     """
 
     version: int
@@ -140,7 +140,12 @@ class Store:
         return entries
 
     def commit(
-        self, operation: str, arguments: Mapping[str, Any], change: Callable[[Dataset], Dataset]
+        self,
+        operation: str,
+        arguments: Mapping[str, Any],
+        change: Callable[[Dataset], Dataset],
+        *,
+        amends: int | None = None,
     ) -> tuple[int, Dataset]:
         """Apply `change` to the current version and make the result the new one, as a single step.
 
@@ -148,12 +153,20 @@ class Store:
         it must be quick and may run on another version than the caller saw. A change that changes nothing makes no
         version. The folder is created where it is missing.
 
+        Args:
+            operation: the command.
+            arguments: what it was given.
+            change: makes the new dataset from the current one.
+            amends: the version that an earlier part of the same work made. While that is the current one, the new
+                version takes its place in the history, so that long work can be kept bit by bit and undone at once.
+
         Returns:
             The number of the version that is current now, and its dataset.
         """
         with self._locked():
             number = self.head() if self.exists() else 0
             parent = self.read_version(number) if number else None
+            amended = parent if number == amends else None
             before = self._load(parent) if parent else Dataset(self.root)
             # ids of versions that were undone stay taken
             if newest := self._newest_readable():
@@ -172,13 +185,13 @@ class Store:
                 version=self._last_number() + 1,
                 operation=operation,
                 arguments=json.loads(json.dumps(arguments, default=str)),
-                parent=number,
+                parent=amended.parent if amended else number,
                 time=datetime.now(UTC).isoformat(timespec="seconds"),
                 tool_version=__version__,
                 classes=after.classes,
                 aliases=dict(after.aliases),
                 next_ids=after.next_ids,
-                counts={"before": _counts(before), "after": _counts(after)},
+                counts={"before": amended.counts["before"] if amended else _counts(before), "after": _counts(after)},
                 tables=tables,
             )
             text = json.dumps(entry.to_json(), indent=1, ensure_ascii=False)
@@ -244,8 +257,8 @@ class Store:
         from pyarrow import parquet
 
         tables = {}
-        for name in TABLES:
-            path = self.root / entry.tables[name]
+        for name, file in entry.tables.items():
+            path = self.root / file
             try:
                 with path.open("rb") as file:  # a path would first be tried as a URI
                     tables[name] = parquet.ParquetFile(file).read().to_pandas()
@@ -260,6 +273,8 @@ class Store:
     def _write_tables(self, after: Dataset, before: Dataset, parent: Version | None) -> dict[str, str]:
         files = {}
         for name in TABLES:
+            if name == "videos" and not len(after.videos):
+                continue
             if parent and getattr(after, name) is getattr(before, name):
                 files[name] = parent.tables[name]
             else:
@@ -310,8 +325,7 @@ class Store:
 
 
 def _is_empty(dataset: Dataset) -> bool:
-    tables = (dataset.images, dataset.boxes, dataset.problems)
-    return not (dataset.classes or dataset.aliases or any(len(table) for table in tables))
+    return not (dataset.classes or dataset.aliases or any(len(getattr(dataset, name)) for name in TABLES))
 
 
 def _counts(dataset: Dataset) -> dict[str, Any]:

@@ -85,6 +85,12 @@ def many_images(count=400, videos=None, seed=0, **columns):
     return build_dataset(images=images, **columns)
 
 
+def video_rows(ids, **columns):
+    """Rows of a videos table: one a video id, with files of that name."""
+    paths = pd.array([f"media/videos/{name}.mp4" for name in ids], dtype="str")
+    return pd.DataFrame({"video_id": pd.array(ids, dtype="str"), "path": paths, "width": 64, "height": 48} | columns)
+
+
 def save(dataset, *, pictures=False):
     """Commit a dataset as the first version of its folder; `pictures` draws its image files too."""
     for number, path in enumerate(dataset.images["path"] if pictures else ()):

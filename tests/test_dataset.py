@@ -9,7 +9,7 @@ import pytest
 from curate.columns import BOX_COLUMNS, IMAGE_COLUMNS, conform
 from curate.dataset import ClassEntry, Dataset, NextIds, Predictions
 from curate.errors import DataError, UsageError
-from datasets import MEDIUM, build_dataset, face_dataset
+from datasets import MEDIUM, build_dataset, face_dataset, video_rows
 
 
 def two_images():
@@ -32,7 +32,7 @@ IMAGE_FAULTS = [
     ("image_id", None, "column 'image_id' does not fit its type"),
     ("image_id", 1.5, "column 'image_id' does not fit its type"),
     ("path", "media/images/faces/001.png", "a path is there twice"),
-    ("path", None, "an image has no path"),
+    ("path", None, "a path is missing"),
     ("path", "../outside.png", "a path leaves the dataset folder"),
     ("path", "/etc/passwd", "a path leaves the dataset folder"),
     ("path", "a\\b.png", "a path leaves the dataset folder"),
@@ -316,3 +316,17 @@ def test_refused_predictions(changes, fact):
 def test_no_predictions():
     """No detections at all is an answer."""
     assert Predictions().boxes_xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (video_rows(["a", "a"]), "videos, row 1: an id is there twice"),
+        (video_rows(["a", "b"], path=["v.mp4", "v.mp4"]), "videos, row 1: a path is there twice"),
+        (video_rows(["a"], path=["/v.mp4"]), "videos, row 0: a path leaves the dataset folder"),
+    ],
+)
+def test_refused_video(rows, message):
+    """A video has an id and a file of its own, inside the dataset folder."""
+    with pytest.raises(DataError, match=f"^{message}"):
+        face_dataset().replace(videos=rows)

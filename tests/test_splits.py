@@ -13,7 +13,7 @@ import curate
 from curate.curation.splits import assign
 from curate.errors import DataError, StoreError, UsageError
 from curate.store import Store
-from datasets import LARGE, SMALL, build_dataset, face_dataset, many_images, save
+from datasets import LARGE, SMALL, build_dataset, face_dataset, many_images, save, video_rows
 
 
 def splits_of(dataset):
@@ -126,6 +126,19 @@ def test_video_is_never_on_both_sides_later(first, later, shares, later_shares):
     assert (sides_of_videos(late).map(len) == 1).all()
     before = {image_id: split for image_id, split in splits_of(early).items() if image_id <= len(first)}
     assert splits_of(late).items() >= before.items()
+
+
+def test_clips_of_one_video_stay_together():
+    """Two clips that were cut from one video are on one side, as if they were the video."""
+    clips = [f"talk{video}_{start}-{start + 5}" for video in range(6) for start in (0, 60)]
+    dataset = build_dataset(
+        images=[[("with_mask", SMALL)]] * len(clips), classes=("with_mask",), video_id=pd.array(clips, dtype="str")
+    )
+    videos = video_rows(clips, origin=[f"youtube:{clip.split('_')[0]}" for clip in clips])
+    outcome = assign(dataset.replace(videos=videos), 0.5)
+    sides = outcome.dataset.images.groupby(dataset.images["video_id"].str.split("_").str[0])["split"].agg(set)
+    assert (sides.map(len) == 1).all()
+    assert sum(split.groups for split in outcome.splits.values()) == 6
 
 
 def test_video_in_a_split_that_is_not_asked_for():

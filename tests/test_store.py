@@ -19,7 +19,7 @@ from curate.columns import TABLES
 from curate.dataset import Dataset
 from curate.errors import StoreError
 from curate.store import Store
-from datasets import build_dataset, face_dataset, save, set_column
+from datasets import build_dataset, face_dataset, save, set_column, video_rows
 
 COMMITTING = Path(__file__).with_name("committing.py")
 
@@ -429,3 +429,49 @@ def test_reading_while_another_commits(root):
     finally:
         process.kill()
         process.communicate()
+
+
+# ── work that is kept bit by bit ─────────────────────────────────────────────────────────────────────────────────
+
+
+def add_video(name):
+    """A change that adds a video."""
+    return lambda now: now.replace(videos=pd.concat([now.videos, video_rows([name])]))
+
+
+def test_amended_work_is_one_step(root):
+    """Commits that amend one another are one entry of the history and one undo."""
+    store = Store(root)
+    first, _ = store.commit("fetch", {}, add_video("a"))
+    second, dataset = store.commit("fetch", {}, add_video("b"), amends=first)
+    assert dataset.videos["video_id"].tolist() == ["a", "b"]
+    assert [entry.version for entry in store.history()] == [second, 3, 2, 1]
+    assert store.undo() == (3, second)
+
+
+def test_amended_version_counts_from_the_start(root):
+    """What an amended version says of before is what was there before the whole work."""
+    store = Store(root)
+    first, _ = store.commit("classes", {}, add_class)
+    second, _ = store.commit("classes", {}, add_class, amends=first)
+    counts = store.read_version(second).counts
+    assert len(counts["after"]["classes"]) == len(counts["before"]["classes"]) + 2
+
+
+def test_nothing_of_others_is_amended(root):
+    """When somebody else committed in between, the later part is a version of its own."""
+    store = Store(root)
+    first, _ = store.commit("fetch", {}, add_video("a"))
+    other, _ = store.commit("classes", {}, add_class)
+    second, _ = store.commit("fetch", {}, add_video("b"), amends=first)
+    assert [entry.version for entry in store.history()][:3] == [second, other, first]
+
+
+def test_a_dataset_without_videos_has_no_table_of_them(root):
+    """Versions from before there were videos are read; a table of videos is written once there is one."""
+    store = Store(root)
+    assert "videos" not in store.read_version(3).tables
+    assert len(store.load().videos) == 0
+    number, _ = store.commit("fetch", {}, add_video("a"))
+    assert "videos" in store.read_version(number).tables
+    assert store.load().videos["path"].tolist() == ["media/videos/a.mp4"]

@@ -60,8 +60,8 @@ def assign(
         dataset: is not changed.
         val: wished share of the val split, 0 to 1.
         test: wished share of the test split; val and test together leave something for train.
-        group_by: what must stay together: the frames of a "video" (an image of no video is its own group), all images
-            of a "source", or nothing ("none").
+        group_by: what must stay together: the frames of a "video" (all clips of one are one; an image of no video is
+            its own group), all images of a "source", or nothing ("none").
         seed: another seed, another of the equally good splits.
         anew: forget the splits that are there.
 
@@ -78,7 +78,7 @@ def assign(
     labelled = (images["label_state"] == "labelled").to_numpy(dtype=bool)
     if not labelled.any():
         raise DataError("no image is labelled", place=dataset.root, remedy="Bring labels in with import-voc.")
-    keys = _group_keys(images, group_by)
+    keys = _group_keys(images, dataset.videos, group_by)
     groups, codes = np.unique(keys[labelled], return_inverse=True)
     amounts = _amounts(dataset, images["image_id"].to_numpy()[labelled], codes, len(groups))
     fixed = _fixed_splits(images, keys)
@@ -104,11 +104,15 @@ def _wished_shares(val: float, test: float) -> dict[str, float]:
     return {name: share for name, share in ((TRAIN, 1 - val - test), (VAL, val), (TEST, test)) if share > 0}
 
 
-def _group_keys(images: pd.DataFrame, group_by: GroupBy) -> NDArray[np.object_]:
+def _group_keys(images: pd.DataFrame, videos: pd.DataFrame, group_by: GroupBy) -> NDArray[np.object_]:
+    """The group of each image: what was filmed, so that two clips of one video are one group."""
     own = ("image:" + images["path"]).to_numpy(dtype=object)
     if group_by == "none":
         return own
-    column = images["video_id"] if group_by == "video" else images["source"]
+    column = images["source"]
+    if group_by == "video":
+        cut_from = videos[videos["origin"].notna()].set_index("video_id")["origin"]
+        column = images["video_id"].map(cut_from).astype("str").fillna(images["video_id"])
     return np.where(column.notna(), (group_by + ":" + column.fillna("")).to_numpy(dtype=object), own)
 
 
