@@ -16,7 +16,7 @@ from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
 from curate.formats.coco import coco_document
 from curate.store import Store
-from datasets import LARGE, MEDIUM, SMALL, build_dataset, face_dataset, results_of, save, set_column
+from datasets import LARGE, MEDIUM, SMALL, build_dataset, face_dataset, results_of, save, set_column, video_rows
 
 SPLITS = pd.array(["train"] * 4 + ["val"] * 2 + ["test", "test"], dtype="str")
 
@@ -129,6 +129,23 @@ def test_document():
 def test_what_is_unknown_is_left_out():
     """An image of no video has no video keys."""
     assert coco_document(face_dataset())["images"][0].keys() == {"id", "file_name", "width", "height", "source"}
+
+
+def test_where_frames_come_from():
+    """A frame names its video, the document tells the video's link and licence; videos without frames stay out."""
+    videos = video_rows(
+        ["talk_10-40", "other"],
+        link=["https://example.org/talk", None],
+        licence=["CC BY", None],
+        clip_start_s=[10.0, float("nan")],
+    )
+    dataset = build_dataset(images=[[], []], video_id=pd.array(["talk_10-40", None], dtype="str"))
+    document = coco_document(dataset.replace(videos=videos))
+    assert document["licenses"] == [{"id": 1, "name": "CC BY"}]
+    assert [image.get("license") for image in document["images"]] == [1, None]
+    (video,) = document["videos"]
+    assert (video["id"], video["link"], video["clip_start_s"]) == ("talk_10-40", "https://example.org/talk", 10.0)
+    assert "title" not in video
 
 
 def test_what_the_annotator_wrote_survives_a_merge():

@@ -2,11 +2,11 @@
 
 Format: cocodataset.org, "Data format". Boxes are (left, top, width, height) in pixels; ids are the dataset's own,
 stable and unique over all splits. `source`, `video_id`, `timestamp_s` on images and `original_class`, `difficult`, …
-on annotations are extra keys, which other tools pass over.
+on annotations are extra keys, which other tools pass over; so is `videos`, which tells where frames come from.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,19 @@ _INFO = {"description": _EXPORTED_BY_US}
 _BATCH = 5000
 _IMAGE_EXTRAS = ("source", "video_id", "frame_index", "timestamp_s")
 _BOX_EXTRAS = ("difficult", "truncated", "occluded")
+_VIDEO_KEYS = (
+    "link",
+    "title",
+    "uploader",
+    "licence",
+    "upload_date",
+    "clip_start_s",
+    "clip_end_s",
+    "fetched_at",
+    "duration_s",
+    "fps",
+    "sha256",
+)
 
 
 def coco_document(dataset: Dataset) -> dict[str, Any]:
@@ -33,10 +46,10 @@ def coco_document(dataset: Dataset) -> dict[str, Any]:
         dataset: all of its images and boxes go in, sorted by id; select before.
     """
     images, boxes = _sorted_tables(dataset)
+    licences = _licence_of_videos(dataset)
     return {
-        "info": _INFO,
-        "licenses": [],
-        "images": _image_rows(images),
+        **_head(dataset, licences),
+        "images": _image_rows(images, licences),
         "annotations": _annotation_rows(boxes),
         "categories": _category_rows(dataset),
     }
@@ -73,8 +86,9 @@ def coco_file_name(path: str) -> str:
 def _encode(dataset: Dataset) -> Iterator[bytes]:
     """`coco_document` in JSON, so many rows at a time: a row takes a kilobyte while it is a Python object."""
     images, boxes = _sorted_tables(dataset)
-    yield b'{"info":%b,"licenses":[],"images":[' % orjson.dumps(_INFO)
-    yield from _encode_rows(images, _image_rows)
+    licences = _licence_of_videos(dataset)
+    yield b'%b,"images":[' % orjson.dumps(_head(dataset, licences))[:-1]
+    yield from _encode_rows(images, lambda rows: _image_rows(rows, licences))
     yield b'],"annotations":['
     yield from _encode_rows(boxes, _annotation_rows)
     yield b'],"categories":%b}' % orjson.dumps(_category_rows(dataset))
@@ -90,11 +104,33 @@ def _sorted_tables(dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     return images.sort_values("image_id", kind="stable"), boxes.sort_values("box_id", kind="stable")
 
 
+def _head(dataset: Dataset, licences: Mapping[str, str]) -> dict[str, Any]:
+    """What stands before the images: licences by id from 1, and the videos that frames are of, if there are any."""
+    names = _licence_ids(licences)
+    head = {"info": _INFO, "licenses": [{"id": id_, "name": name} for name, id_ in names.items()]}
+    used = dataset.videos[dataset.videos["video_id"].isin(dataset.images["video_id"].dropna())]
+    videos = [{"id": video_id} for video_id in used["video_id"].tolist()]
+    for key in _VIDEO_KEYS:
+        _add_known(videos, key, used[key])
+    return head | ({"videos": videos} if videos else {})
+
+
+def _licence_of_videos(dataset: Dataset) -> dict[str, str]:
+    """Video id → licence, of the videos that have one and frames here."""
+    known = dataset.videos[dataset.videos["licence"].notna()]
+    used = known[known["video_id"].isin(dataset.images["video_id"].dropna())]
+    return dict(zip(used["video_id"].tolist(), used["licence"].tolist(), strict=True))
+
+
+def _licence_ids(licences: Mapping[str, str]) -> dict[str, int]:
+    return {name: id_ for id_, name in enumerate(sorted(set(licences.values())), 1)}
+
+
 def _category_rows(dataset: Dataset) -> list[dict[str, Any]]:
     return [{"id": entry.id, "name": entry.name} for entry in dataset.classes]
 
 
-def _image_rows(images: pd.DataFrame) -> list[dict[str, Any]]:
+def _image_rows(images: pd.DataFrame, licences: Mapping[str, str]) -> list[dict[str, Any]]:
     ids, widths, heights = (images[name].tolist() for name in ("image_id", "width", "height"))
     names = [coco_file_name(path) for path in images["path"].tolist()]
     rows = [
@@ -103,6 +139,10 @@ def _image_rows(images: pd.DataFrame) -> list[dict[str, Any]]:
     ]
     for key in _IMAGE_EXTRAS:
         _add_known(rows, key, images[key])
+    if licences:
+        ids = _licence_ids(licences)
+        of_videos = {video_id: ids[name] for video_id, name in licences.items()}
+        _add_known(rows, "license", images["video_id"].map(of_videos).astype("Int64"))
     return rows
 
 
