@@ -26,8 +26,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from curate.card import find_card
-from curate.engines.runs import RunFolder, write_atomically
+from curate.engines.runs import RunFolder
 from curate.errors import UsageError, unknown_name
+from curate.files import write_atomically
 from curate.progress import Progress, silent
 from curate.steps import STEPS, step_function
 from curate.steps.results import Result

@@ -23,9 +23,9 @@ from curate import __version__
 from curate.columns import TABLES
 from curate.dataset import ClassEntry, Dataset, NextIds
 from curate.errors import StoreError
+from curate.files import TEMPORARY, sync_folder, write_atomically
 
 _LOCK_TIMEOUT_S = 300
-_TEMPORARY = ".tmp"
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,8 @@ class Store:
             )
             text = json.dumps(entry.to_json(), indent=1, ensure_ascii=False)
             # a file name that is not UTF-8 stays readable as JSON's own escape
-            _write_durably(self._version_file(entry.version), text.encode("utf-8", "backslashreplace"))
+            data = text.encode("utf-8", "backslashreplace")
+            write_atomically(self._version_file(entry.version), lambda file: file.write(data))
             self._set_head(entry.version)
             return entry.version, after
 
@@ -286,7 +287,7 @@ class Store:
         from pyarrow import parquet
 
         self._tables.mkdir(parents=True, exist_ok=True)
-        temporary = self._tables / f"{name}{_TEMPORARY}"
+        temporary = self._tables / f"{name}{TEMPORARY}"
         with temporary.open("w+b") as file:
             parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), file, compression="zstd")
             file.flush()
@@ -295,11 +296,11 @@ class Store:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:20]
         final = self._tables / f"{name}-{digest}.parquet"
         os.replace(temporary, final)
-        _sync_folder(self._tables)
+        sync_folder(self._tables)
         return final.relative_to(self.root).as_posix()
 
     def _set_head(self, number: int) -> None:
-        _write_durably(self.root / "HEAD", f"{number:06d}\n".encode())
+        write_atomically(self.root / "HEAD", lambda file: file.write(f"{number:06d}\n".encode()))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -309,7 +310,7 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / ".lock", timeout=_LOCK_TIMEOUT_S):
                 for folder in (self.root, self._versions, self._tables):
-                    for leftover in folder.glob(f"*{_TEMPORARY}"):
+                    for leftover in folder.glob(f"*{TEMPORARY}"):
                         leftover.unlink()
                 yield
         except Timeout as error:
@@ -330,23 +331,3 @@ def _is_empty(dataset: Dataset) -> bool:
 
 def _counts(dataset: Dataset) -> dict[str, Any]:
     return {"images": len(dataset.images), "boxes": len(dataset.boxes), "classes": dataset.class_counts()}
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: temporary name, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + _TEMPORARY)
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from curate.columns import CORNERS
 from curate.dataset import ClassEntry, Dataset
-from curate.engines.runs import write_atomically
 from curate.errors import DataError, UsageError
+from curate.files import write_atomically
 
 _FORMAT = "curate torchvision checkpoint 1"
 

@@ -12,16 +12,17 @@ Every file is written under a temporary name, synced and renamed, so that a kill
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
 from curate.engines.records import RunClass, RunRecord, installed_versions
 from curate.errors import DataError, UsageError
+from curate.files import write_atomically
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from curate.dataset import Dataset
     from curate.engines.base import TrainingConfig
 
-_TEMPORARY = ".tmp"
 _LOCK = ".lock"
 # what may differ between the beginning of a run and going on with it, because it does not change what a step learns
 _FREE_ON_RESUME = frozenset({"device", "workers", "checkpoint_every", "steps"})
@@ -257,19 +257,3 @@ class RunFolder:
         # settings come first and go last, so that a kill at any time leaves a folder that is known as ours
         for file in [*written, self.record_file, self.config_file]:
             file.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a file that appears whole or not at all: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + _TEMPORARY)
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

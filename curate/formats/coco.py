@@ -17,6 +17,7 @@ import pandas as pd
 from curate.boxes import area, xyxy_to_xywh
 from curate.columns import CORNERS
 from curate.dataset import Dataset
+from curate.files import write_atomically
 from curate.media import IMAGES
 
 _EXPORTED_BY_US = "exported by curate"
@@ -57,12 +58,7 @@ def coco_document(dataset: Dataset) -> dict[str, Any]:
 
 def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     """Write a dataset as one COCO file, whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.writelines(_encode(dataset))
-    os.replace(temporary, target)
+    write_atomically(Path(path), lambda file: file.writelines(_encode(dataset)))
 
 
 def listed_images(path: Path) -> list[str] | None:

@@ -12,12 +12,13 @@ import numpy as np
 from curate.curation.splits import TEST, TRAIN, VAL
 from curate.dataset import Dataset, Predictions
 from curate.engines.base import engine_for, predict_dataset
-from curate.engines.runs import RunFolder, write_atomically
+from curate.engines.runs import RunFolder
 from curate.errors import DataError, StoreError, UsageError, unknown_name
 from curate.evaluation.mistakes import MistakeCounts, find_mistakes
 from curate.evaluation.results import read_results, write_results
 from curate.evaluation.scores import ClassScores, RangeScores
 from curate.evaluation.scores import score as score_predictions
+from curate.files import write_atomically
 from curate.progress import Progress, silent
 from curate.sizes import RangeOfInterest
 from curate.steps.results import Result
