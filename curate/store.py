@@ -140,12 +140,7 @@ class Store:
         return entries
 
     def commit(
-        self,
-        operation: str,
-        arguments: Mapping[str, Any],
-        change: Callable[[Dataset], Dataset],
-        *,
-        amends: int | None = None,
+        self, operation: str, arguments: Mapping[str, Any], change: Callable[[Dataset], Dataset]
     ) -> tuple[int, Dataset]:
         """Apply `change` to the current version and make the result the new one, as a single step.
 
@@ -153,16 +148,23 @@ class Store:
         it must be quick and may run on another version than the caller saw. A change that changes nothing makes no
         version. The folder is created where it is missing.
 
-        Args:
-            operation: the command.
-            arguments: what it was given.
-            change: makes the new dataset from the current one.
-            amends: the version that an earlier part of the same work made. While that is the current one, the new
-                version takes its place in the history, so that long work can be kept bit by bit and undone at once.
-
         Returns:
             The number of the version that is current now, and its dataset.
         """
+        return self.begin(operation, arguments).commit(change)
+
+    def begin(self, operation: str, arguments: Mapping[str, Any]) -> "Work":
+        """Begin work that is kept bit by bit, and is one entry of the history in the end."""
+        return Work(self, operation, arguments)
+
+    def _commit(
+        self,
+        operation: str,
+        arguments: Mapping[str, Any],
+        change: Callable[[Dataset], Dataset],
+        amends: int | None,
+    ) -> tuple[int, Dataset, bool]:
+        """As `commit`; a version `amends` that is current is replaced. Also: whether a version was made."""
         with self._locked():
             number = self.head() if self.exists() else 0
             parent = self.read_version(number) if number else None
@@ -173,14 +175,14 @@ class Store:
                 before = before.replace(next_ids=before.next_ids.merged(newest.next_ids))
             after = change(before)
             if not parent and _is_empty(after):
-                return number, after
+                return number, after, False
             tables = self._write_tables(after, before, parent)
             if parent and (tables, after.classes, dict(after.aliases)) == (
                 parent.tables,
                 parent.classes,
                 parent.aliases,
             ):
-                return number, after
+                return number, after, False
             entry = Version(
                 version=self._last_number() + 1,
                 operation=operation,
@@ -199,7 +201,7 @@ class Store:
             data = text.encode("utf-8", "backslashreplace")
             write_atomically(self._version_file(entry.version), lambda file: file.write(data))
             self._set_head(entry.version)
-            return entry.version, after
+            return entry.version, after, True
 
     def undo(self) -> tuple[int, int]:
         """Move HEAD to the parent of the current version; deletes nothing.
@@ -323,6 +325,22 @@ class Store:
             raise StoreError(
                 f"the dataset cannot be written: {error.strerror or error}", place=error.filename or self.root
             ) from error
+
+
+class Work:
+    """Long work on a dataset, kept as it goes on. Each commit takes the place of the one before, so that the history
+    has one entry for the whole and one `undo` takes it back. What others commit in between is never replaced.
+    """
+
+    def __init__(self, store: Store, operation: str, arguments: Mapping[str, Any]) -> None:
+        self._store, self._operation, self._arguments = store, operation, arguments
+        self._made: int | None = None
+
+    def commit(self, change: Callable[[Dataset], Dataset]) -> tuple[int, Dataset]:
+        """Apply `change` to the current version; see `Store.commit`."""
+        number, dataset, is_new = self._store._commit(self._operation, self._arguments, change, self._made)
+        self._made = number if is_new else self._made  # else it may be somebody else's
+        return number, dataset
 
 
 def _is_empty(dataset: Dataset) -> bool:

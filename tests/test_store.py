@@ -439,32 +439,44 @@ def add_video(name):
     return lambda now: now.replace(videos=pd.concat([now.videos, video_rows([name])]))
 
 
-def test_amended_work_is_one_step(root):
-    """Commits that amend one another are one entry of the history and one undo."""
+def test_work_kept_bit_by_bit_is_one_step(root):
+    """Commits of one piece of work are one entry of the history and one undo."""
     store = Store(root)
-    first, _ = store.commit("fetch", {}, add_video("a"))
-    second, dataset = store.commit("fetch", {}, add_video("b"), amends=first)
+    work = store.begin("fetch", {})
+    work.commit(add_video("a"))
+    second, dataset = work.commit(add_video("b"))
     assert dataset.videos["video_id"].tolist() == ["a", "b"]
     assert [entry.version for entry in store.history()] == [second, 3, 2, 1]
     assert store.undo() == (3, second)
 
 
-def test_amended_version_counts_from_the_start(root):
-    """What an amended version says of before is what was there before the whole work."""
+def test_work_counts_from_its_beginning(root):
+    """What the entry says of before is what was there before the whole work."""
     store = Store(root)
-    first, _ = store.commit("classes", {}, add_class)
-    second, _ = store.commit("classes", {}, add_class, amends=first)
+    work = store.begin("classes", {})
+    work.commit(add_class)
+    second, _ = work.commit(add_class)
     counts = store.read_version(second).counts
     assert len(counts["after"]["classes"]) == len(counts["before"]["classes"]) + 2
 
 
-def test_nothing_of_others_is_amended(root):
+def test_nothing_of_others_is_replaced(root):
     """When somebody else committed in between, the later part is a version of its own."""
     store = Store(root)
-    first, _ = store.commit("fetch", {}, add_video("a"))
+    work = store.begin("fetch", {})
+    first, _ = work.commit(add_video("a"))
     other, _ = store.commit("classes", {}, add_class)
-    second, _ = store.commit("fetch", {}, add_video("b"), amends=first)
+    second, _ = work.commit(add_video("b"))
     assert [entry.version for entry in store.history()][:3] == [second, other, first]
+
+
+def test_work_that_began_with_nothing_replaces_nothing(root):
+    """A first part that changes nothing leaves the version of somebody else current, which is not replaced later."""
+    store = Store(root)
+    work = store.begin("fetch", {})
+    assert work.commit(unchanged)[0] == 3
+    second, _ = work.commit(add_video("a"))
+    assert [entry.version for entry in store.history()][:2] == [second, 3]
 
 
 def test_a_dataset_without_videos_has_no_table_of_them(root):
