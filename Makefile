@@ -32,6 +32,7 @@ format: $(READY) ## put the code in the house style
 bench: $(READY) ## measure against the fastest peers
 	$(UV) pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python benchmarks/import_voc.py
+	$(BIN)/python benchmarks/sample_frames.py
 
 pins: $(UV) ## choose versions anew
 	$(UV) pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 --upgrade \

@@ -93,6 +93,51 @@ def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise DataError(f"the image cannot be decoded: {error}", place=path) from error
 
 
+def encode_rgb(pixels: NDArray[np.uint8], suffix: str, *, quality: int = 90) -> bytes:
+    """Encode H×W×3 uint8 RGB as the bytes of an image file.
+
+    Args:
+        suffix: ".jpg" or ".png".
+        quality: of JPEG, 1 to 100.
+    """
+    import cv2
+
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
+    return cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def shrink(pixels: NDArray[np.uint8], max_side_px: int) -> NDArray[np.uint8]:
+    """Scale an image down so that its longer side is at most so long; a smaller one is returned as it is."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    scale = max_side_px / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def difference_hash(pixels: NDArray[np.uint8]) -> int:
+    """A hash of 64 bits that is alike for images that look alike: the fewer bits differ, the more alike.
+
+    Each bit tells whether a cell of an 8×8 grid is brighter than its left neighbour (N. Krawetz, "Kind of Like That",
+    2013). Cells are means over their whole area; in two steps, because that costs less.
+    """
+    import cv2
+
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(cv2.resize(grey, (72, 64), interpolation=cv2.INTER_AREA), (9, 8), interpolation=cv2.INTER_AREA)
+    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
+
+
+def sharpness(pixels: NDArray[np.uint8]) -> float:
+    """How much fine detail an image has: the variance of its Laplacian; only of use between frames of one video."""
+    import cv2
+
+    return float(cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
 def _decode_with_opencv(data: bytes) -> NDArray[np.uint8]:
     import cv2
 

@@ -1,15 +1,18 @@
-"""Image files inside a dataset folder: where they go, and how they get there without a second copy on disk."""
+"""Media files inside a dataset folder: where they go, and how they get there without a second copy on disk."""
 
 import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from curate.errors import DataError
 
 IMAGES = "media/images"
+VIDEOS = "media/videos"
+_LEFTOVER_S = 3600
 _LONGEST_STEM = 200  # bytes: file systems take 255 for a name
 _CONTAINER_NAMES = frozenset({"images", "jpegimages", "imgs", "img", "annotations", "labels"})
 
@@ -95,6 +98,37 @@ def _names(path: str, sha256: str) -> Iterator[str]:
     stem = stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
     yield f"{folder}/{stem}-{sha256[:12]}{suffix}"
     yield from (f"{folder}/{stem}-{sha256[:12]}-{number}{suffix}" for number in range(2, 100_000))
+
+
+def write_image(root: Path, wanted: str, data: bytes, sha256: str) -> str:
+    """Write a new image into the dataset folder, whole or not at all, and return its path there. POSIX, relative.
+
+    A file of the same name but another content is left alone; the new one gets a part of its hash into its name.
+    """
+    folder = root / wanted.rpartition("/")[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{os.getpid()}-{threading.get_ident()}.tmp"
+    temporary.write_bytes(data)
+    try:
+        return next(path for path in _names(wanted, sha256) if _take_name(temporary, root / path, data))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written here; of living ones nothing is so old."""
+    for file in folder.glob(".*.tmp"):
+        if time.time() - file.stat().st_mtime > _LEFTOVER_S:
+            file.unlink(missing_ok=True)
+
+
+def _take_name(temporary: Path, target: Path, data: bytes) -> bool:
+    """Give a finished file its name; False where another content has it."""
+    try:
+        link_or_copy(temporary, str(target))
+    except FileExistsError:
+        return target.read_bytes() == data
+    return True
 
 
 def link_or_copy(origin: str | os.PathLike[str], target: str) -> None:

@@ -1,5 +1,6 @@
 """How library code tells that long work moves on, without printing: it calls a function that the caller gave it."""
 
+import threading
 from typing import Protocol
 
 
@@ -12,3 +13,14 @@ class Progress(Protocol):
 
 def silent(task: str, done: int, total: int, note: str = "") -> None:
     """Report nothing."""
+
+
+def one_at_a_time(progress: Progress) -> Progress:
+    """The same, for several threads to call."""
+    lock = threading.Lock()
+
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        with lock:
+            progress(task, done, total, note)
+
+    return report

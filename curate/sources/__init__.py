@@ -1,0 +1,1 @@
+"""What comes from outside: links, videos, and which of their frames to take."""

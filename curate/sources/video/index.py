@@ -1,0 +1,217 @@
+"""Which frames a video shows and when, found by reading its packets, mostly without decoding them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from curate.errors import DataError
+from curate.sources.video.containers import open_video, prepare_decoder
+from curate.sources.video.packets import Findings, Packets, read_packets, tabulate_packets
+
+
+@dataclass(frozen=True, eq=False)
+class VideoIndex:
+    """The frames that a full decode of a video shows.
+
+    Attributes:
+        path: the file.
+        stream: number of the stream in its container.
+        codec: FFmpeg's name: `h264`, `av1`.
+        width: upright width in pixels, as stored: pixels that are not square stay so.
+        height: upright height in pixels.
+        rotation: 0, 90, 180 or 270, degrees clockwise that turn a stored frame upright.
+        mirrored: whether a stored frame has to be mirrored left to right before it is turned.
+        time_base: seconds a unit of `pts`.
+        pts: (n,) int64, presentation time stamps, ascending.
+        is_keyframe: (n,) bool.
+        last_duration: of the last frame, in units of `pts`.
+        fault: why the index ends before the file's end; None where it does not.
+        packets: how the frames can be reached; None where only decoding all of them from the first on tells them apart.
+    """
+
+    path: Path
+    stream: int
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    mirrored: bool
+    time_base: Fraction
+    pts: NDArray[np.int64]
+    is_keyframe: NDArray[np.bool_]
+    last_duration: int
+    fault: str | None
+    packets: Packets | None
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return len(self.pts)
+
+    @cached_property
+    def duration_s(self) -> float:
+        """From the first frame's time to the end of the last."""
+        return float((int(self.pts[-1] - self.pts[0]) + self.last_duration) * self.time_base)
+
+    @cached_property
+    def fps(self) -> float | None:
+        """Frames a second on average; None for a single frame."""
+        span_s = self.time(self.frames - 1)
+        return float((self.frames - 1) / span_s) if span_s else None
+
+    def time(self, frame: int) -> Fraction:
+        """Seconds from the first frame to this one, exactly."""
+        return int(self.pts[frame] - self.pts[0]) * self.time_base
+
+    def frame_at(self, time_s: Fraction) -> int:
+        """The last frame at or before a time; -1 for times below 0."""
+        stamp = int(self.pts[0]) + time_s / self.time_base // 1
+        return int(np.searchsorted(self.pts, stamp, side="right")) - 1
+
+
+def index_video(path: str | os.PathLike[str]) -> VideoIndex:
+    """Find the frames of a video by reading it once, without decoding.
+
+    Of several streams the container's best is taken; pictures attached to music are none. Where packets alone do not
+    tell which frames show (time stamps missing, fields coded apart, a start within a scene, a codec whose packets are
+    not read here), the whole video is decoded instead.
+
+    Raises:
+        DataError: the file cannot be read, is no video, or shows no frame.
+    """
+    path = Path(path)
+    with open_video(path) as (container, stream):
+        found = read_packets(container, stream)
+    if not found.rows:
+        raise DataError(_add_reason("the video has no frames", found.fault), place=path)
+    table = tabulate_packets(found.rows) if found.predictable else None
+    if table is None or found.sample is None or not len(table.frames):
+        return _index_by_decoding(path, found)
+    return _index_by_packets(path, found, found.sample, table)
+
+
+def _add_reason(fact: str, reason: str | None) -> str:
+    return f"{fact}: {reason}" if reason else fact
+
+
+def _index_by_packets(path: Path, found: Findings, sample: VideoFrame, table: Packets) -> VideoIndex:
+    pts = table.pts[table.frames]
+    is_keyframe = np.array([row.is_keyframe for row in found.rows])[table.frames]
+    last_duration = found.rows[int(table.frames[-1])].duration or _typical_gap(pts, found.rate, found.time_base)
+    return _describe(path, found, sample, found.time_base, pts, is_keyframe, last_duration, table)
+
+
+def _index_by_decoding(path: Path, found: Findings) -> VideoIndex:
+    """Packets serve all the same where decoding shows that every frame has the time stamp of just one of them."""
+    shown: list[_Shown] = []
+    sample = None
+    with open_video(path, found.stream) as (container, stream):
+        prepare_decoder(stream.codec_context, threads=0)
+        for frame in _decode_all(container, stream, len(found.rows)):
+            sample = sample or frame
+            shown.append(_Shown(frame.pts, frame.dts, frame.key_frame))
+    if sample is None:
+        raise DataError(_add_reason("no frame of the video can be decoded", found.fault), place=path)
+    stamps = [frame.pts for frame in shown]
+    if _ascend(stamps):
+        table = tabulate_packets(found.rows, {stamp for stamp in stamps if stamp is not None})
+        if table is not None:
+            return _index_by_packets(path, found, sample, table)
+    time_base, pts = _number(shown, found)
+    is_keyframe = np.array([frame.is_keyframe for frame in shown])
+    gap = _typical_gap(pts, found.rate, time_base)
+    return _describe(path, found, sample, time_base, pts, is_keyframe, gap, None)
+
+
+class _Shown(NamedTuple):
+    pts: int | None
+    dts: int | None
+    is_keyframe: bool
+
+
+def _decode_all(container: InputContainer, stream: VideoStream, packets: int) -> Iterator[VideoFrame]:
+    """Every frame that so many packets give; damaged ones give none."""
+    count = 0
+    with suppress(FFmpegError):
+        for packet in container.demux(stream):
+            if packet.size:
+                count += 1
+                with suppress(FFmpegError):
+                    yield from stream.codec_context.decode(packet)
+            if count == packets:
+                break
+    with suppress(FFmpegError):
+        yield from stream.codec_context.decode(None)
+
+
+def _number(shown: list[_Shown], found: Findings) -> tuple[Fraction, NDArray[np.int64]]:
+    """Time base and stamps of frames whose own are missing or contradictory: decode times, else the nominal rate."""
+    for stamps in ([frame.pts for frame in shown], [frame.dts for frame in shown]):
+        if _ascend(stamps):
+            return found.time_base, np.array(stamps, dtype=np.int64)
+    return 1 / found.rate, np.arange(len(shown), dtype=np.int64)
+
+
+def _ascend(stamps: list[int | None]) -> bool:
+    return None not in stamps and all(a is not None and b is not None and a < b for a, b in pairwise(stamps))
+
+
+def _typical_gap(pts: NDArray[np.int64], rate: Fraction, time_base: Fraction) -> int:
+    return int(np.median(np.diff(pts))) if len(pts) > 1 else round(1 / rate / time_base)
+
+
+def _describe(
+    path: Path,
+    found: Findings,
+    sample: VideoFrame,
+    time_base: Fraction,
+    pts: NDArray[np.int64],
+    is_keyframe: NDArray[np.bool_],
+    last_duration: int,
+    packets: Packets | None,
+) -> VideoIndex:
+    rotation, mirrored = _read_orientation(sample)
+    sideways = rotation in (90, 270)
+    return VideoIndex(
+        path=path,
+        stream=found.stream,
+        codec=found.codec,
+        width=sample.height if sideways else sample.width,
+        height=sample.width if sideways else sample.height,
+        rotation=rotation,
+        mirrored=mirrored,
+        time_base=time_base,
+        pts=pts,
+        is_keyframe=is_keyframe,
+        last_duration=last_duration,
+        fault=found.fault,
+        packets=packets,
+    )
+
+
+def _read_orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """(degrees clockwise, mirrored before) from a frame's display matrix, to the nearest quarter turn."""
+    side_data: Any = frame.side_data  # its stub says that it maps names
+    data = next((bytes(one) for one in side_data if one.type.name == "DISPLAYMATRIX"), None)
+    if data is None:
+        return 0, False
+    a, b, _, c, d = np.frombuffer(data, dtype=np.int32)[:5].tolist()
+    mirrored = a * d - b * c < 0
+    if mirrored:
+        a, b = -a, -b
+    if abs(a) >= abs(b):
+        return (0 if a >= 0 else 180), mirrored
+    return (90 if b > 0 else 270), mirrored

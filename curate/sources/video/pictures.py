@@ -1,0 +1,56 @@
+"""Decoded frames to upright RGB arrays, in the colours that `ffmpeg` gives."""
+
+from fractions import Fraction
+
+import numpy as np
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+_ANY_TIME_BASE = Fraction(1, 1000)  # filters ask for one; nothing here depends on it
+
+
+class RgbConverter:
+    """Converts decoded frames of one video, keeping the set-up from frame to frame.
+
+    It runs FFmpeg's own `scale` filter with the settings of its command line, since only the filter minds where chroma
+    samples lie. Frames of another size than the first are scaled to it.
+
+    Args:
+        width: as stored, in pixels.
+        height: as stored, in pixels.
+        rotation: degrees clockwise that turn a frame upright.
+        mirrored: whether to mirror left to right before.
+    """
+
+    def __init__(self, width: int, height: int, rotation: int, mirrored: bool) -> None:
+        self._width, self._height = width, height
+        self._rotation, self._mirrored = rotation, mirrored
+        self._graph: Graph | None = None
+        self._kind: tuple[object, ...] = ()
+
+    def convert(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return H×W×3 uint8 RGB, upright.
+
+        Raises:
+            FFmpegError: the frame has a format that cannot be converted.
+        """
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
+        if self._graph is None or kind != self._kind:
+            self._graph, self._kind = self._build(frame), kind
+        graph = self._graph
+        graph.push(frame)
+        pixels = graph.vpull().to_ndarray().astype(np.uint8, copy=False)
+        if self._mirrored:
+            pixels = pixels[:, ::-1]
+        if self._rotation:
+            pixels = np.rot90(pixels, -self._rotation // 90)
+        return np.ascontiguousarray(pixels)
+
+    def _build(self, frame: VideoFrame) -> Graph:
+        graph = Graph()
+        graph.threads = 1
+        source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_ANY_TIME_BASE)
+        scale = graph.add("scale", f"{self._width}:{self._height}:flags=bicubic")
+        graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
+        return graph

@@ -1,0 +1,182 @@
+"""Builders of small videos whose frames carry their number in the picture, as black and white blocks."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+os.environ.setdefault("SVT_LOG", "0")  # libsvtav1 talks otherwise
+
+WIDTH, HEIGHT = 160, 96
+_COLUMNS, _ROWS = 8, 4  # blocks; the two middle rows hold the number
+_BITS = 2 * (_COLUMNS - 2)
+_FAST = {
+    "libx264": {"preset": "veryfast"},
+    "libx265": {"preset": "ultrafast"},
+    "libvpx-vp9": {"deadline": "good", "cpu-used": "6", "auto-alt-ref": "1", "lag-in-frames": "12"},
+    "libaom-av1": {"cpu-used": "8", "usage": "realtime"},
+    "libsvtav1": {"preset": "12"},
+}
+
+
+def draw_number(number, width=WIDTH, height=HEIGHT):
+    """A picture that says its number: H×W×3 uint8 RGB, top left a red corner, bottom right a blue one."""
+    block_height, block_width = height // _ROWS, width // _COLUMNS
+    noise = np.random.default_rng(number).integers(96, 160, (_ROWS * 2, _COLUMNS * 2), dtype=np.uint8)
+    picture = np.zeros((height, width, 3), dtype=np.uint8)
+    tiles = np.kron(noise, np.ones((-(-height // (_ROWS * 2)), -(-width // (_COLUMNS * 2))), dtype=np.uint8))
+    picture[:] = tiles[:height, :width, None]
+    picture[:block_height, : 2 * block_width] = (200, 30, 30)
+    picture[-block_height:, -2 * block_width :] = (30, 30, 200)
+    for bit in range(_BITS):
+        row, column = 1 + bit // (_COLUMNS - 2), 1 + bit % (_COLUMNS - 2)
+        top, left = row * block_height, column * block_width
+        picture[top : top + block_height, left : left + block_width] = 235 if number >> bit & 1 else 20
+    return picture
+
+
+def read_number(pixels):
+    """The number that an upright picture says; every block has to be clearly black or white."""
+    height, width = pixels.shape[:2]
+    block_height, block_width = height // _ROWS, width // _COLUMNS
+    number = 0
+    for bit in range(_BITS):
+        row, column = 1 + bit // (_COLUMNS - 2), 1 + bit % (_COLUMNS - 2)
+        top, left = row * block_height + block_height // 4, column * block_width + block_width // 4
+        light = pixels[top : top + block_height // 2, left : left + block_width // 2].mean()
+        if 80 < light < 175:
+            raise ValueError(f"block {bit} is neither black nor white but {light:.0f}")
+        number |= int(light > 128) << bit
+    return number
+
+
+def read_corners(pixels):
+    """(top left is red, bottom right is blue): whether a picture is upright and not mirrored."""
+    height, width = pixels.shape[:2]
+    near = pixels[height // 16 : height // 8, width // 16 : width // 8].mean(axis=(0, 1))
+    far = pixels[-height // 8 : -height // 16, -width // 8 : -width // 16].mean(axis=(0, 1))
+    return bool(near[0] > near[2] + 60), bool(far[2] > far[0] + 60)
+
+
+def write_clip(
+    path,
+    frames=24,
+    *,
+    codec="libx264",
+    gop=12,
+    bframes=2,
+    open_gop=False,
+    fps=30,
+    pts=None,
+    time_base=None,
+    first_pts=0,
+    width=WIDTH,
+    height=HEIGHT,
+    pixel_format="yuv420p",
+    rotation=0,
+    mirrored=False,
+    colours=None,
+    options=(),
+    container_options=(),
+    audio=False,
+):
+    """Write a video whose frame k shows k; its suffix chooses the container.
+
+    Args:
+        path: the file to write.
+        frames: how many.
+        codec: FFmpeg's name of the encoder.
+        gop: frames between keyframes.
+        bframes: at most so many B-frames in a row.
+        open_gop: whether frames may refer to those before a keyframe that comes in between.
+        fps: frames a second, where `pts` is not given.
+        pts: a time stamp each, in units of `time_base` (milliseconds).
+        time_base: seconds a unit.
+        first_pts: is added to every time stamp.
+        width: upright width.
+        height: upright height.
+        pixel_format: FFmpeg's name.
+        rotation: degrees clockwise that a player has to turn the stored frames.
+        mirrored: whether a player has to mirror them before.
+        colours: (colour space, colour range) for the frames: `(Colorspace.ITU709, ColorRange.JPEG)`.
+        options: more for the encoder.
+        container_options: for the container.
+        audio: whether silence goes with it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unit = Fraction(time_base) if time_base else Fraction(1, 1000) if pts is not None else 1 / Fraction(fps)
+    with av.open(str(path), "w", options=dict(container_options)) as container:
+        stream = container.add_stream(codec, rate=Fraction(fps))
+        sideways = rotation in (90, 270)
+        stream.width, stream.height = (height, width) if sideways else (width, height)
+        stream.pix_fmt = pixel_format
+        context = stream.codec_context
+        context.time_base = unit
+        context.gop_size = gop
+        context.thread_count = 1
+        if colours:
+            context.colorspace, context.color_range = (int(part) for part in colours)
+        context.options = _encoder_options(codec, gop, bframes, open_gop) | dict(options)
+        if codec in ("mpeg4", "mpeg2video"):
+            context.max_b_frames = bframes
+        if rotation or mirrored:
+            # FFmpeg's own order is to turn, then to mirror
+            stream.set_display_rotation(rotation if mirrored else -rotation, hflip=mirrored)
+        sound = container.add_stream("aac", rate=48000) if audio else None
+        stamps = pts if pts is not None else range(frames)
+        look = rotation, mirrored, colours
+        for number, stamp in enumerate(stamps):
+            picture = draw_number(number, width, height)
+            container.mux(stream.encode(_make_frame(picture, int(stamp) + first_pts, unit, stream.pix_fmt, *look)))
+        container.mux(stream.encode(None))
+        if sound:
+            _mux_silence(container, sound, float(len(stamps) * unit))
+    return path
+
+
+def _encoder_options(codec, gop, bframes, open_gop):
+    chosen = dict(_FAST.get(codec, {}))
+    if codec == "libx264":
+        chosen["x264-params"] = (
+            f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0:open-gop={int(open_gop)}"
+        )
+    elif codec == "libx265":
+        chosen["x265-params"] = (
+            f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0:open-gop={int(open_gop)}"
+            ":log-level=none:pools=1:frame-threads=1"
+        )
+    elif codec == "libsvtav1":
+        chosen["svtav1-params"] = f"keyint={gop}:lp=1"
+    elif codec == "libaom-av1":
+        chosen |= {"aom-params": f"kf-min-dist={gop}:kf-max-dist={gop}"}
+    return chosen
+
+
+def _make_frame(picture, stamp, unit, pixel_format, rotation, mirrored, colours):
+    """The frame that a player turns into the picture."""
+    picture = np.rot90(picture, rotation // 90)
+    if mirrored:
+        picture = picture[:, ::-1]
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    if colours:
+        frame = frame.reformat(format=pixel_format, dst_colorspace=int(colours[0]), dst_color_range=int(colours[1]))
+    frame.pts, frame.time_base = stamp, unit
+    return frame
+
+
+def _mux_silence(container, stream, duration_s):
+    for start in range(0, int(duration_s * 48000), 1024):
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), dtype=np.float32), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def write_sound(path):
+    """Write a file with sound and no picture."""
+    with av.open(str(path), "w") as container:
+        _mux_silence(container, container.add_stream("aac", rate=48000), 0.5)
+    return path
