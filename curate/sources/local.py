@@ -1,0 +1,132 @@
+"""Video files of one's own: found in folders, linked into the dataset, and described."""
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.dataset import Dataset
+from curate.errors import DataError, UsageError, unknown_name
+from curate.media import VIDEOS, link_or_copy
+from curate.progress import Progress
+from curate.sources.video import VideoIndex
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
+    | {".webm", ".wmv"}
+)
+_LONGEST_ID = 100  # characters; the names of frames begin with it
+
+
+@dataclass(frozen=True)
+class LocalVideo:
+    """A video file in the dataset folder: its id, its path there (POSIX, relative), and the hash of its bytes."""
+
+    video_id: str
+    path: str
+    sha256: str
+
+
+class VideoLibrary:
+    """The videos of a dataset, and files that join them.
+
+    Args:
+        root: the dataset folder.
+        dataset: as it is now.
+
+    Attributes:
+        by_id: the videos by their ids.
+    """
+
+    def __init__(self, root: Path, dataset: Dataset) -> None:
+        self._root = root
+        table = dataset.videos
+        rows = zip(table["video_id"].tolist(), table["path"].tolist(), table["sha256"].tolist(), strict=True)
+        self.by_id = {row[0]: LocalVideo(*row) for row in rows}
+        self._by_content = {video.sha256: video for video in self.by_id.values()}
+
+    def find(self, names: Sequence[str], progress: Progress) -> list[LocalVideo]:
+        """The videos that are named by id, file or folder, in that order and each once; none named: all.
+
+        Files are linked into `media/videos`; one that is there already, by content, is that one.
+
+        Raises:
+            UsageError: something is not there, a folder holds no video, or there are none at all.
+            DataError: a file cannot be read, linked or copied.
+        """
+        if not names and not self.by_id:
+            raise UsageError(
+                "the dataset has no videos",
+                place=self._root,
+                remedy="Name a file or a folder, or fetch some with `curate fetch-youtube`.",
+            )
+        places = [place for name in names for place in self._places(name)] if names else list(self.by_id.values())
+        found: dict[str, LocalVideo] = {}
+        for number, place in enumerate(places):
+            progress("reading videos", number, len(places))
+            video = place if isinstance(place, LocalVideo) else self._take_in(place)
+            found[video.video_id] = video
+        progress("reading videos", len(places), len(places))
+        return list(found.values())
+
+    def _places(self, name: str) -> Sequence[LocalVideo | Path]:
+        """A video, or files: the one that is named, or those in a folder, by their suffixes and sorted."""
+        place = Path(name)
+        if name in self.by_id:
+            return [self.by_id[name]]
+        if place.is_file():
+            return [place]
+        if not place.is_dir():
+            if "/" not in name:
+                raise unknown_name("video", name, self.by_id, place=self._root)
+            raise UsageError("there is no such file or folder", place=place)
+        inside = sorted(file for file in place.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+        if not inside:
+            raise UsageError("the folder holds no video", place=place, expected=", ".join(sorted(VIDEO_SUFFIXES)))
+        return inside
+
+    def _take_in(self, file: Path) -> LocalVideo:
+        try:
+            digest = _hash(file)
+            if digest in self._by_content:
+                return self._by_content[digest]
+            stem = re.sub(r"[^\w.-]+", "_", file.stem).strip("._")[:_LONGEST_ID] or "video"
+            for video_id in (stem, f"{stem}-{digest[:8]}"):
+                path = f"{VIDEOS}/{video_id}{file.suffix.lower()}"
+                if video_id not in self.by_id and _put(file, self._root / path, digest):
+                    video = LocalVideo(video_id, path, digest)
+                    self.by_id[video_id] = self._by_content[digest] = video
+                    return video
+        except OSError as error:
+            raise DataError(f"the video cannot be read, linked or copied: {error.strerror}", place=file) from error
+        raise DataError("every name for the video is taken", place=file)
+
+
+def describe(index: VideoIndex) -> dict[str, Any]:
+    """What a file itself tells, as columns of the videos table."""
+    return {
+        "width": index.width,
+        "height": index.height,
+        "fps": index.fps,
+        "frames": index.frames,
+        "duration_s": index.duration_s,
+        "codec": index.codec,
+    }
+
+
+def _put(file: Path, target: Path, digest: str) -> bool:
+    """Link or copy; False where another content has the name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        link_or_copy(os.path.realpath(file), str(target))
+    except FileExistsError:
+        return os.path.samefile(file, target) or _hash(target) == digest
+    return True
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,45 @@
+"""Times as people write them, exactly: `2s`, `0.5`, `1/3s`, `500ms`, `1:02:03.5` become fractions of seconds."""
+
+import re
+from fractions import Fraction
+
+from curate.errors import UsageError
+
+_UNITS = {"": Fraction(1), "s": Fraction(1), "ms": Fraction(1, 1000), "min": Fraction(60), "m": Fraction(60)}
+_NUMBER = re.compile(r"(\d+/[1-9]\d*|\d+(?:\.\d*)?|\.\d+)\s*(ms|min|m|s|)")
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d*)?)")
+_FORMS = "seconds such as 2s, 0.5 or 1/3s, or a clock such as 1:02:03.5"
+
+
+def parse_seconds(text: str | float | Fraction, *, place: object) -> Fraction:
+    """Read a time, 0 or more; `h:m:s`, or a number with the unit s (default), ms or min.
+
+    Raises:
+        UsageError: it is none; `place` says where it stands.
+
+    Examples:
+        >>> parse_seconds("1/3s", place="--every"), parse_seconds("1:02:03.5", place="--start")
+        (Fraction(1, 3), Fraction(7447, 2))
+    """
+    written = str(text).strip().lower()
+    if match := _NUMBER.fullmatch(written):
+        return Fraction(match[1]) * _UNITS[match[2]]
+    if match := _CLOCK.fullmatch(written):
+        hours, minutes, seconds = match.groups()
+        if hours is None or int(minutes) < 60:
+            return int(hours or 0) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    raise UsageError("not a time", place=place, got=repr(text), expected=_FORMS)
+
+
+def format_seconds(time_s: Fraction) -> str:
+    """A time as text that `parse_seconds` reads back exactly; decimal where that is exact.
+
+    Examples:
+        >>> format_seconds(Fraction(5, 2)), format_seconds(Fraction(1, 3)), format_seconds(Fraction(40))
+        ('2.5', '1/3', '40')
+    """
+    for digits in range(10):
+        if (time_s * 10**digits).denominator == 1:
+            whole, rest = divmod(int(time_s * 10**digits), 10**digits)
+            return f"{whole}.{rest:0{digits}d}" if digits else str(whole)
+    return str(time_s)

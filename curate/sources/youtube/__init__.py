@@ -1,0 +1,15 @@
+"""Links to video files, with where they come from: YouTube first, and whatever else yt-dlp reads. The only network.
+
+links         what is asked for: links, ranges, files of links
+addresses     which hosts may be contacted
+session       the site: what is behind a link, and its bytes; the only module that knows yt-dlp
+found         what a site tells
+failures      why something did not come, and what to do about it
+relay         how ffmpeg reads from the network: only through us
+cutting       ffmpeg, and clips to the frame
+one_file      one video or clip: fetched, measured, named, noted
+archive       what was fetched before
+outcomes      what is wanted of a link, and what became of it
+fetching      many links: several at once, none twice, politely
+environment   what a machine needs for it
+"""

@@ -1,0 +1,351 @@
+"""`fetch-youtube`: videos and clips behind links into a dataset, with where they come from."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from curate.columns import VIDEO_COLUMNS, conform
+from curate.dataset import Dataset
+from curate.errors import MissingError, StoreError, UsageError
+from curate.media import VIDEOS
+from curate.progress import Progress, one_at_a_time, silent
+from curate.sources.times import parse_seconds
+from curate.sources.youtube.archive import Archive, Record
+from curate.sources.youtube.cutting import require_ffmpeg
+from curate.sources.youtube.failures import GET_RUNTIME
+from curate.sources.youtube.fetching import Fetcher
+from curate.sources.youtube.links import Wish, collect_wishes, write_link_file
+from curate.sources.youtube.one_file import FREE_MARGIN
+from curate.sources.youtube.outcomes import Failed, Got, Outcome, Skipped, Wanted, unwanted
+from curate.sources.youtube.session import find_runtimes, youtube_id
+from curate.steps.results import Result
+from curate.store import Store
+
+REMAINING = f"{VIDEOS}/not-fetched.txt"
+Licence = Literal["creative-commons"]
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+@dataclass(frozen=True)
+class FetchedVideo:
+    """A video that came into the dataset; start and end are None where it is whole, duration and height measured."""
+
+    id: str
+    url: str
+    path: str
+    start_s: float | None
+    end_s: float | None
+    duration_s: float
+    height: int
+    licence: str | None
+    title: str | None
+    uploader: str | None
+
+
+@dataclass(frozen=True)
+class SkippedLink:
+    """A link that was left out: it is there already, a filter says no, or the batch stopped before it."""
+
+    url: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FailedLink:
+    """A link that gave no video: one word for why, and what can be done."""
+
+    url: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class FetchResult(Result):
+    """What became of every link.
+
+    Attributes:
+        fetched: videos that are new in the dataset.
+        skipped: what was left out on purpose.
+        failed: what did not come.
+    """
+
+    fetched: tuple[FetchedVideo, ...]
+    skipped: tuple[SkippedLink, ...]
+    failed: tuple[FailedLink, ...]
+
+
+def fetch_youtube(
+    dataset: str | os.PathLike[str],
+    urls: Sequence[str] = (),
+    *,
+    clip: Sequence[str] = (),
+    from_file: str | os.PathLike[str] | None = None,
+    max_height: int = 720,
+    licence: Licence | None = None,
+    max_duration: str | float | None = None,
+    cookies: str | os.PathLike[str] | None = None,
+    rate_limit: str | float | None = None,
+    sleep: str | float | None = None,
+    workers: int = 2,
+    allow_private: bool = False,
+    progress: Progress = silent,
+) -> FetchResult:
+    """Fetch what links lead to, whole or as clips; what was fetched before is not fetched again.
+
+    Pictures only: where a site has them without sound, that is taken. A clip is cut to the frame, from the first at or
+    after its start to the last before its end. Each finished video is kept at once; all of them are one version.
+
+    Args:
+        dataset: the dataset folder; created where it is not there.
+        urls: videos, playlists, or pages with videos.
+        clip: "START-END" each, of every link without a range of its own in the file.
+        from_file: a file with one link a line, each with ranges of its own behind it if any; `#` starts a comment.
+        max_height: in pixels; the best format up to it is taken.
+        licence: "creative-commons" skips all that do not say they are.
+        max_duration: skip videos that are longer as a whole ("10min", "1:30:00"); one of unknown length is fetched.
+        cookies: a file of cookies as browsers export it; it is only read.
+        rate_limit: bytes a second in all ("500K", "2M").
+        sleep: seconds between the starts of two videos.
+        workers: how many at once.
+        allow_private: also contact hosts that are not public.
+        progress: told bytes of each file (milliseconds of each clip), and videos in all.
+
+    Returns:
+        What became of every link; one that fails does not stop the others.
+
+    Raises:
+        UsageError: an argument, or a line of the file, is not what it must be.
+        MissingError: ffmpeg is needed and not there, or the disk is full.
+        StoreError: another fetch is at work in this dataset.
+    """
+    wanted = Wanted(
+        max_height=_positive(max_height, "--max-height"),
+        licence=_licence(licence),
+        max_duration_s=None if max_duration is None else float(parse_seconds(max_duration, place="--max-duration")),
+        cookies=None if cookies is None else _read_cookies(Path(cookies)),
+        rate_limit=None if rate_limit is None else parse_rate(rate_limit),
+        sleep_s=0.0 if sleep is None else float(parse_seconds(sleep, place="--sleep")),
+        workers=_positive(workers, "--workers"),
+        allow_private=allow_private,
+    )
+    wishes = collect_wishes(urls, clip, None if from_file is None else Path(from_file))
+    store = Store(dataset)
+    _check_before(store.root, wishes)
+    arguments = {
+        "urls": list(urls),
+        "clip": list(clip),
+        "from_file": None if from_file is None else str(from_file),
+        "max_height": max_height,
+        "licence": licence,
+        "max_duration": max_duration,
+    }
+    with _alone(store.root):
+        current = store.load() if store.exists() else Dataset(store.root)
+        archive = Archive(store.root, current.videos["video_id"].tolist())
+        book = _Book(store, str(dataset), arguments, wanted, current)
+        fetcher = Fetcher(store.root, archive, wanted, one_at_a_time(progress))
+        is_complete = False
+        try:
+            with closing(fetcher.run(wishes)) as outcomes:
+                for outcome in outcomes:
+                    book.add(outcome)
+            is_complete = True
+        finally:  # after Ctrl-C too: what is finished stays, what is not is written down
+            for outcome in fetcher.left_over():
+                book.add(outcome)
+            book.write_remaining(wishes, is_complete=is_complete)
+    return book.result(_notes_before(wishes))
+
+
+def parse_rate(text: str | float) -> float:
+    """Bytes a second, from "500K", "2M" or a number.
+
+    Raises:
+        UsageError: it is no rate.
+
+    Examples:
+        >>> parse_rate("1.5M")
+        1572864.0
+    """
+    match = _RATE.fullmatch(str(text).strip())
+    rate = float(match[1]) * _UNITS[match[2].lower()] if match else 0.0
+    if not rate:
+        raise UsageError(
+            "not a rate", place="--rate-limit", got=repr(text), expected="bytes a second such as 500K or 2M"
+        )
+    return rate
+
+
+class _Book:
+    """Keeps account of the outcomes, and commits each finished video."""
+
+    def __init__(self, store: Store, dataset: str, arguments: dict[str, Any], wanted: Wanted, current: Dataset) -> None:
+        self._root = store.root
+        self._work = store.begin("fetch-youtube", arguments)
+        self._dataset = Path(dataset)
+        self._wanted = wanted
+        self._paths = set(current.videos["path"].tolist())
+        self._fetched: list[FetchedVideo] = []
+        self._skipped: list[SkippedLink] = []
+        self._failed: list[FailedLink] = []
+        self._notes: list[str] = []
+        self._left: list[Wish] = []
+        self._answered: set[str | tuple[str, str | None]] = set()
+
+    def add(self, outcome: Outcome) -> None:
+        """Take note of what became of a link."""
+        self._answered.add((outcome.link, outcome.record.key.clip) if isinstance(outcome, Got) else outcome.link)
+        match outcome:
+            case Got():
+                self._add_video(outcome)
+            case Skipped(link, reason, wish):
+                self._skipped.append(SkippedLink(link, reason))
+                self._left += [wish] if wish else []
+            case Failed(link, failure, wish):
+                self._failed.append(FailedLink(link, failure.reason, str(failure)))
+                self._left += [wish] if wish else []
+
+    def _add_video(self, got: Got) -> None:
+        record = got.record
+        if record.path in self._paths and not got.is_new:
+            self._skipped.append(SkippedLink(got.link, f"already there: {self._dataset / record.path}"))
+            return
+        if not got.is_new and (why := unwanted(self._wanted, record.row.get("licence"), record.whole_s)):
+            self._skipped.append(SkippedLink(got.link, why))
+            return
+        _, after = self._work.commit(lambda before: _with_video(before, record))
+        self._paths = set(after.videos["path"].tolist())
+        row = record.row
+        self._fetched.append(
+            FetchedVideo(
+                id=record.site_id,
+                url=got.link,
+                path=(self._dataset / record.path).as_posix(),
+                start_s=row["clip_start_s"],
+                end_s=row["clip_end_s"],
+                duration_s=row["duration_s"],
+                height=row["height"],
+                licence=row["licence"],
+                title=row["title"],
+                uploader=row["uploader"],
+            )
+        )
+        self._notes += [got.note] if got.note else []
+        self._notes += [] if got.is_new else [f"{row['video_id']} was on disk already and was taken in again."]
+
+    def write_remaining(self, asked: Sequence[Wish], *, is_complete: bool) -> None:
+        """Write what is for the next run into a link file, with what an earlier run left there and this one did not do.
+
+        Args:
+            asked: what was asked for in this run.
+            is_complete: whether all of it was worked off; else what has no outcome is for the next run too.
+        """
+        file = self._root / REMAINING
+        left: list[Wish] = []
+        with suppress(UsageError):  # somebody else's words in it
+            left += [wish for wish in collect_wishes((), (), file) if wish not in asked] if file.exists() else []
+        left += self._left
+        left += [] if is_complete else [wish for wish in asked if not self._is_answered(wish)]
+        if left:
+            write_link_file(file, dict.fromkeys(left))
+            again = f"--from-file {self._dataset / REMAINING}"
+            self._notes.append(f"{len(left)} are for later; the same command, or {again}, goes on.")
+        else:
+            file.unlink(missing_ok=True)
+
+    def _is_answered(self, wish: Wish) -> bool:
+        return wish.link in self._answered or (wish.link, str(wish.clip) if wish.clip else None) in self._answered
+
+    def result(self, notes: Sequence[str]) -> FetchResult:
+        """Everything that was noted."""
+        return FetchResult(
+            fetched=tuple(self._fetched),
+            skipped=tuple(self._skipped),
+            failed=tuple(self._failed),
+            notes=(*notes, *self._notes),
+        )
+
+
+def _with_video(before: Dataset, record: Record) -> Dataset:
+    """The dataset with a video, in place of what it held under the same id."""
+    row, videos = record.row, before.videos
+    same = (videos["video_id"] == row["video_id"]) | (videos["path"] == row["path"])
+    if (videos.loc[same, "sha256"] == row["sha256"]).any() and (videos.loc[same, "path"] == row["path"]).any():
+        return before
+    rows = conform({name: [value] for name, value in row.items()}, VIDEO_COLUMNS, place="videos")
+    kept = videos[~same.to_numpy()]
+    return before.replace(videos=pd.concat([kept, rows], ignore_index=True) if len(kept) else rows)
+
+
+def _check_before(root: Path, wishes: Sequence[Wish]) -> None:
+    """What is known to be needed before anything is asked of any site."""
+    if any(wish.clip for wish in wishes):
+        require_ffmpeg("a clip")
+    folder = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if free < FREE_MARGIN:
+        raise MissingError(
+            "the disk is nearly full",
+            place=root,
+            got=f"{free / 1e9:.2f} GB free",
+            expected=f"{FREE_MARGIN / 1e9:.0f} GB or more",
+            remedy="Free some space.",
+        )
+
+
+def _notes_before(wishes: Sequence[Wish]) -> list[str]:
+    if not any(youtube_id(wish.link) for wish in wishes) or any(good for _, good in find_runtimes().values()):
+        return []
+    return [f"No JavaScript runtime was found; YouTube may hide formats or answer 403 without. {GET_RUNTIME}."]
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Keep a second fetch out: two would write into the same unfinished files."""
+    from filelock import FileLock, Timeout
+
+    folder = root / VIDEOS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0.5):
+            yield
+    except Timeout as error:
+        raise StoreError("another fetch is at work here", place=root, remedy="Wait for it, or end it.") from error
+
+
+def _positive(number: int, place: str) -> int:
+    if number < 1:
+        raise UsageError("too small", place=place, got=number, expected="1 or more")
+    return number
+
+
+def _licence(licence: str | None) -> str | None:
+    if licence not in (None, "creative-commons"):
+        raise UsageError("unknown licence", place="--licence", got=repr(licence), expected="creative-commons")
+    return licence
+
+
+def _read_cookies(path: Path) -> str:
+    """The text of a cookie file, so that yt-dlp, which writes cookies back, leaves the file alone."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fact = getattr(error, "strerror", None) or "it is not text"
+        raise UsageError(f"the cookies cannot be read: {fact}", place=path) from error
+    lines = [line for line in text.splitlines() if line.strip() and not re.match(r"#(?!HttpOnly_)", line)]
+    if any(line.count("\t") < 6 for line in lines):
+        raise UsageError(
+            "not a file of cookies",
+            place=path,
+            expected="the Netscape form: seven columns with tabs in between",
+            remedy="Export the cookies with a browser extension that writes cookies.txt.",
+        )
+    return text

@@ -1,0 +1,120 @@
+"""Which addresses are refused, however they are written."""
+
+import socket
+
+import pytest
+
+from curate.sources.youtube import addresses
+from curate.sources.youtube.addresses import find_refusal
+
+NAMES = {
+    "example.org": ["93.184.215.14"],
+    "inside.example.org": ["93.184.215.14", "10.1.2.3"],
+    "six.example.org": ["::1"],
+}
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch):
+    """A name service of three names."""
+
+    def look_up(host, port, **_):
+        if host not in NAMES:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in NAMES[host]]
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.0.0.1",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "①②⑦.⓪.⓪.①",
+        "0.0.0.0",
+        "10.0.0.1",
+        "172.16.5.4",
+        "192.168.1.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::10.0.0.1]",
+        "[2002:7f00:1::]",
+        "[fe80::1%25eth0]",
+        "[fc00::1]",
+        "[ff02::1]",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "printer.local",
+        "wiki.internal",
+        "inside.example.org",
+        "six.example.org",
+    ],
+)
+def test_refused_hosts(host):
+    """Loopback, private, link-local, unspecified, multicast and reserved hosts are refused in every spelling."""
+    assert find_refusal(f"http://{host}/clip.mp4")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "file:///etc/passwd",
+        "ftp://example.org/clip.mp4",
+        "data:video/mp4;base64,AAAA",
+        "rtmp://example.org/live",
+        "javascript:alert(1)",
+        "//example.org/clip.mp4",
+        "http:///clip.mp4",
+        "http://[::1/clip.mp4",
+        "http://example.org:99999/clip.mp4",
+        "http://example.org\\@127.0.0.1/clip.mp4",
+        "http://user:secret@example.org/clip.mp4",
+        "http://127.0.0.1@example.org/clip.mp4",
+    ],
+)
+def test_refused_links(link):
+    """Only well-formed http and https links without credentials are followed."""
+    assert find_refusal(link)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://example.org/clip.mp4",
+        "HTTP://EXAMPLE.ORG:8080/clip.mp4?x=127.0.0.1#10.0.0.1",
+        "https://1.1.1.1/",
+        "https://[2606:4700:4700::1111]/",
+        "https://nowhere.example.org/",
+        "https://local.example.org/",
+    ],
+)
+def test_public(link):
+    """Public hosts are fine, and a name that nobody knows is not refused: nothing will be contacted."""
+    assert find_refusal(link) is None
+
+
+@pytest.mark.parametrize("link", ["http://127.0.0.1:8000/", "http://localhost/", "http://inside.example.org/"])
+def test_allowed_private(link):
+    """--allow-private takes every host."""
+    assert find_refusal(link, allow_private=True) is None
+
+
+@pytest.mark.parametrize("link", ["file:///etc/passwd", "http://u:p@localhost/"])
+def test_never_allowed(link):
+    """--allow-private is about hosts: files and credentials stay refused."""
+    assert find_refusal(link, allow_private=True)

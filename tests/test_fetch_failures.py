@@ -1,0 +1,500 @@
+"""Why links fail: told apart, each with advice, none in the way of the others; and where nothing may be asked."""
+
+# ruff: noqa: F401, F811 - fixtures are imported, and named again as arguments
+
+import json
+import socket
+
+import pytest
+from builders import load
+from fetching import (
+    YOUTUBE,
+    digest,
+    elsewhere,
+    needs_ffmpeg,
+    only_loopback,
+    said,
+    site,
+    tube,
+    tube_video,
+    video,
+    waits,
+    write_hls,
+)
+from typer.testing import CliRunner
+
+from curate.sources.youtube import addresses, environment, one_file, session
+from curate.sources.youtube.failures import explain
+from curate.steps.fetching import REMAINING, fetch_youtube
+
+LATER = {"Retry-After": "7"}
+
+
+def fetch(dataset, *urls, **options):
+    """Fetch from this machine."""
+    return fetch_youtube(dataset, urls, **{"allow_private": True, **options})
+
+
+def reasons(result):
+    """The reasons of all failures."""
+    return [one.reason for one in result.failed]
+
+
+# ---------------------------------------------------------------------- what sites say
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Sign in to confirm you’re not a bot. Use --cookies-from-browser or --cookies for …", "bot_check"),
+        ("Sign in to confirm you're not a bot", "bot_check"),
+        ("Please wait. YouTube is requiring a captcha challenge before playback", "bot_check"),
+        ("This content isn't available, try again later. The current session has been rate-limited", "rate_limited"),
+        ("Sign in to confirm your age. This video may be inappropriate for some users.", "age"),
+        ("This video is age-restricted and only available on YouTube", "age"),
+        ("Private video. Sign in if you've been granted access to this video", "private"),
+        ("This video is private", "private"),
+        ("Join this channel to get access to members-only content like this video", "private"),
+        ("This video is available to this channel's members on level: Gold", "private"),
+        ("The playlist is private", "private"),
+        ("This video requires payment to watch", "private"),
+        ("This video is only available for registered users", "private"),
+        ("The uploader has not made this video available in your country", "geo"),
+        ("This video is not available from your location due to geo restriction", "geo"),
+        ("This video is DRM protected", "drm"),
+        ("This live event will begin in 3 hours.", "live"),
+        ("Premieres in 20 minutes", "live"),
+        ("This live stream recording is not available.", "live"),
+        ("The channel is not currently live", "live"),
+        ("Video unavailable. This video has been removed by the uploader", "not_found"),
+        ("Video unavailable", "not_found"),
+        ("This video is not available", "not_found"),
+        ("This video isn't available anymore", "not_found"),
+        ("This video has been removed for violating YouTube's Terms of Service", "not_found"),
+        ("This video is no longer available because the account has been terminated", "not_found"),
+        ("Incomplete YouTube ID abc. URL https://… looks truncated.", "not_found"),
+        ("The playlist does not exist", "not_found"),
+        ("Requested format is not available. Use --list-formats for a list of available formats", "no_format"),
+        ("No video formats found!", "no_format"),
+        ("Unsupported URL: https://example.org/", "unsupported"),
+        ("Something new", "other"),
+    ],
+)
+def test_messages(text, reason):
+    """What the site says through yt-dlp tells the reason."""
+    assert explain(text).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "private"), (403, "forbidden"), (404, "not_found"), (410, "gone"), (429, "rate_limited"), (451, "geo"),
+     (500, "other"), (503, "other")],
+)  # fmt: skip
+def test_statuses(status, reason):
+    """An HTTP status tells the reason where the message says no more."""
+    assert explain(f"Unable to download webpage: HTTP Error {status}: Nope", status=status).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "advice"),
+    [
+        (said("Sign in to confirm you’re not a bot"), "bot_check", "--cookies"),
+        (said("Sign in to confirm your age"), "age", "--cookies"),
+        (said("Private video"), "private", "take the link out"),
+        (said("Join this channel to get access to members-only content"), "private", "take the link out"),
+        (said("This video is DRM protected"), "drm", "cannot be fetched"),
+        (said("This live event will begin in 3 hours."), "live", "run again"),
+        (said("Video unavailable. This video has been removed by the uploader"), "not_found", "take the link out"),
+        (elsewhere("DE", "AT"), "geo", "only in DE, AT"),
+        (elsewhere(), "geo", "country"),
+        (ValueError("a fault of the extractor"), "other", "yt-dlp"),
+    ],
+)
+def test_answers_of_youtube(dataset, tube, answer, reason, advice):
+    """Each answer of YouTube becomes its reason, with advice."""
+    tube["abc"] = answer
+    (failed,) = fetch(dataset, YOUTUBE + "abc").failed
+    assert (failed.url, failed.reason) == (YOUTUBE + "abc", reason)
+    assert advice in failed.advice
+
+
+@pytest.mark.parametrize("told", [{"is_live": True}, {"live_status": "is_live"}, {"live_status": "is_upcoming"}])
+def test_live(dataset, site, tube, told):
+    """What is live is not fetched, nor asked for."""
+    tube["abc"] = tube_video(site, **told)
+    assert reasons(fetch(dataset, YOUTUBE + "abc")) == ["live"]
+    assert site.requests == []
+
+
+def test_encrypted_formats(dataset, site, tube):
+    """A video whose formats are all encrypted is told as such."""
+    tube["abc"] = tube_video(site)
+    tube["abc"]["formats"][0]["has_drm"] = True
+    assert reasons(fetch(dataset, YOUTUBE + "abc")) == ["drm"]
+
+
+def test_heights_that_there_are(dataset, site, tube):
+    """Where every format is too high, the advice names the heights."""
+    tube["abc"] = tube_video(site, heights=(480, 1080))
+    (failed,) = fetch(dataset, YOUTUBE + "abc", max_height=240).failed
+    assert (failed.reason, "480, 1080" in failed.advice) == ("no_format", True)
+
+
+# ---------------------------------------------------------------------- what servers answer
+
+
+@pytest.mark.parametrize(("status", "reason"), [(404, "not_found"), (403, "forbidden"), (410, "gone")])
+def test_pages_that_refuse(dataset, site, status, reason):
+    """A page that refuses is told by its status."""
+    site.always["/street.mp4"] = (status, {})
+    assert reasons(fetch(dataset, site.url("/street.mp4"))) == [reason]
+
+
+@pytest.mark.parametrize("status", [403, 410])
+def test_expired_address(dataset, site, tube, video, status):
+    """A media address that has expired is asked for once more, and then works."""
+    site.files["/street.mp4"] = video
+    site.answers["/old.mp4"] = [(status, {})]
+    tube["abc"] = [tube_video(site, "/old.mp4"), tube_video(site)]
+    assert len(fetch(dataset, YOUTUBE + "abc").fetched) == 1
+
+
+@needs_ffmpeg
+def test_expired_address_of_a_clip(dataset, site, tube, video):
+    """The same where ffmpeg reads."""
+    site.files["/street.mp4"] = video
+    site.always["/old.mp4"] = (403, {})
+    tube["abc"] = [tube_video(site, "/old.mp4"), tube_video(site)]
+    assert len(fetch(dataset, YOUTUBE + "abc", clip=["1-2"]).fetched) == 1
+
+
+@pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
+@pytest.mark.parametrize(("status", "reason"), [(403, "forbidden"), (410, "gone"), (404, "not_found")])
+def test_media_that_refuse(dataset, site, tube, clip, status, reason):
+    """Media that refuse again are told by their status; 403 and 410 after exactly one more question."""
+    site.always["/street.mp4"] = (status, {})
+    tube["abc"] = tube_video(site)
+    (failed,) = fetch(dataset, YOUTUBE + "abc", clip=clip).failed
+    assert (failed.reason, len(tube["asked"])) == (reason, 1 if status == 404 else 2)
+
+
+def test_wait_as_asked(dataset, site, tube, video, waits):
+    """429 with Retry-After is waited out, as long as the site asks."""
+    site.files["/street.mp4"] = video
+    site.answers["/street.mp4"] = [(429, LATER)]
+    tube["abc"] = tube_video(site)
+    assert len(fetch(dataset, YOUTUBE + "abc").fetched) == 1
+    assert waits == [7.0]
+
+
+def test_wait_longer_each_time(dataset, site, tube, video, waits):
+    """429 without Retry-After is waited out, twice as long each time."""
+    site.files["/street.mp4"] = video
+    site.answers["/street.mp4"] = [(429, {})] * 3
+    tube["abc"] = tube_video(site)
+    assert len(fetch(dataset, YOUTUBE + "abc").fetched) == 1
+    assert waits == [5.0, 10.0, 20.0]
+
+
+def test_no_endless_waiting(dataset, site, waits):
+    """A site that asks for an hour is not waited for."""
+    site.always["/street.mp4"] = (429, {"Retry-After": "3600"})
+    assert reasons(fetch(dataset, site.url("/street.mp4"))) == ["rate_limited"]
+    assert waits == []
+
+
+@pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
+def test_server_fault_passes(dataset, site, tube, video, waits, clip):
+    """503 is tried again."""
+    site.files["/street.mp4"] = video
+    site.answers["/street.mp4"] = [(503, {})] * 2
+    tube["abc"] = tube_video(site)
+    assert len(fetch(dataset, YOUTUBE + "abc", clip=clip).fetched) == 1
+
+
+def test_lasting_server_fault(dataset, site, tube, waits):
+    """503 for ever is the site's fault, and the advice says so."""
+    site.always["/street.mp4"] = (503, {})
+    tube["abc"] = tube_video(site)
+    (failed,) = fetch(dataset, YOUTUBE + "abc").failed
+    assert (failed.reason, "fault" in failed.advice) == ("other", True)
+
+
+@pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
+def test_connection_that_always_breaks(dataset, site, tube, video, waits, clip):
+    """A file that never comes whole is no video; what came of it is kept for the next run."""
+    site.files["/street.mp4"] = video
+    site.cut_after["/street.mp4"] = [100] * 99
+    tube["abc"] = tube_video(site)
+    assert reasons(fetch(dataset, YOUTUBE + "abc", clip=clip)) == ["no_network"]
+    assert not (dataset / "HEAD").exists()
+
+
+def test_no_network(dataset, waits):
+    """A server that is not there is told as no network."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        link = f"http://127.0.0.1:{free.getsockname()[1]}/street.mp4"
+    assert reasons(fetch(dataset, link)) == ["no_network"]
+
+
+@pytest.mark.parametrize(
+    ("path", "data"), [("/page.html", b"<html><p>nothing here</p></html>"), ("/no.mp4", b"this is no video" * 99)]
+)
+def test_no_video(dataset, site, path, data):
+    """A page without a video, and a file that is none, are told as unsupported."""
+    site.files[path] = data
+    assert reasons(fetch(dataset, site.url(path))) == ["unsupported"]
+
+
+@pytest.mark.parametrize("link", ["ytsearch:cats", "dQw4w9WgXcQ", "example.org/video", "cats"])
+def test_no_link(dataset, link):
+    """Searches, bare ids and words are no links."""
+    assert reasons(fetch(dataset, link)) == ["unsupported"]
+
+
+def test_stream_without_ffmpeg(dataset, tmp_path, site, video, monkeypatch):
+    """An HLS stream without ffmpeg fails with how to get it; the next link is fetched."""
+    (tmp_path / "street.mp4").write_bytes(video)
+    for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
+        site.files[f"/hls/{file.name}"] = file.read_bytes()
+    site.files["/street.mp4"] = video
+    monkeypatch.setattr(one_file, "find_ffmpeg", lambda: None)
+    result = fetch(dataset, site.url("/hls/list.m3u8"), site.url("/street.mp4"))
+    assert (reasons(result), len(result.fetched)) == (["no_ffmpeg"], 1)
+    assert "apt install ffmpeg" in result.failed[0].advice
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("clip", [(), ("1-7",)])
+def test_missing_piece(dataset, tmp_path, site, video, waits, clip):
+    """A stream with a missing piece is not whole, whatever can be made of the rest."""
+    (tmp_path / "street.mp4").write_bytes(video)
+    for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
+        site.files[f"/hls/{file.name}"] = file.read_bytes()
+    del site.files["/hls/list2.ts"]
+    assert reasons(fetch(dataset, site.url("/hls/list.m3u8"), clip=clip)) == ["not_found"]
+
+
+# ---------------------------------------------------------------------- one bad link, and the batch
+
+
+def test_others_go_on(dataset, site, tube, video):
+    """One bad link does not stop the others."""
+    site.files["/street.mp4"] = video
+    tube |= {"bad": said("Private video"), "good": tube_video(site)}
+    result = fetch(dataset, YOUTUBE + "bad", site.url("/none.mp4"), YOUTUBE + "good", workers=1)
+    assert (reasons(result), [one.id for one in result.fetched]) == (["private", "not_found"], ["good"])
+
+
+@pytest.mark.parametrize(
+    "answer", [said("Sign in to confirm you’re not a bot"), said("This content isn't available, try again later")]
+)
+def test_batch_stops(dataset, site, tube, video, answer):
+    """A bot check and a rate limit stop the batch: what remains is not asked for, and is written down."""
+    site.files["/street.mp4"] = video
+    tube |= {"one": tube_video(site), "two": answer, "three": tube_video(site), "four": tube_video(site)}
+    links = [YOUTUBE + name for name in ("one", "two", "three", "four")]
+    result = fetch(dataset, *links, workers=1)
+    assert (tube["asked"], len(result.fetched)) == (["one", "two"], 1)
+    assert [(one.url, one.reason[:9]) for one in result.skipped] == [(link, "not tried") for link in links[2:]]
+    assert (dataset / REMAINING).read_text().splitlines()[1:] == links[1:]
+
+
+def test_next_run_continues(dataset, site, tube, video):
+    """The next run, given what remains, fetches just that, and the list goes away."""
+    site.files["/street.mp4"] = video
+    tube |= {"one": tube_video(site), "two": [said("not a bot"), tube_video(site)], "three": tube_video(site)}
+    fetch(dataset, *(YOUTUBE + name for name in ("one", "two", "three")), workers=1)
+    result = fetch(dataset, from_file=dataset / REMAINING)
+    assert sorted(one.id for one in result.fetched) == ["three", "two"]
+    assert not (dataset / REMAINING).exists()
+
+
+def test_what_remains_outlives_other_runs(dataset, site, tube, video):
+    """What remains of one run is not forgotten by another that was about something else."""
+    site.files["/street.mp4"] = video
+    tube |= {"one": said("not a bot"), "two": tube_video(site)}
+    fetch(dataset, YOUTUBE + "one", workers=1)
+    fetch(dataset, YOUTUBE + "two")
+    assert (dataset / REMAINING).read_text().splitlines()[1:] == [YOUTUBE + "one"]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("clip", [(), ("1-2",)])
+def test_stream_without_end(dataset, tmp_path, site, video, clip):
+    """An HLS stream that goes on is live."""
+    (tmp_path / "street.mp4").write_bytes(video)
+    for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
+        site.files[f"/hls/{file.name}"] = file.read_bytes()
+    site.files["/hls/list.m3u8"] = site.files["/hls/list.m3u8"].replace(b"#EXT-X-ENDLIST", b"")
+    assert reasons(fetch(dataset, site.url("/hls/list.m3u8"), clip=clip)) == ["live"]
+
+
+def test_interrupted_fault_keeps_what_is_done(dataset, site, tube, video):
+    """What was fetched before the batch stopped is in the dataset."""
+    site.files["/street.mp4"] = video
+    tube |= {"one": tube_video(site), "two": said("not a bot")}
+    fetch(dataset, YOUTUBE + "one", YOUTUBE + "two", workers=1)
+    assert load(dataset).videos["video_id"].tolist() == ["one"]
+
+
+def test_command_exits_with_1(dataset, site, video):
+    """The command prints its document and exits with 1 where a link failed."""
+    import typer
+
+    from curate.cli.fetching import add_to
+
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    add_to(app)
+    site.files["/street.mp4"] = video
+    arguments = ["fetch-youtube", str(dataset), "--allow-private", "--json"]
+    failing = CliRunner().invoke(app, [*arguments, site.url("/none.mp4"), site.url("/street.mp4")])
+    assert (failing.exit_code, json.loads(failing.stdout)["failed"][0]["reason"]) == (1, "not_found")
+    assert CliRunner().invoke(app, [*arguments, site.url("/street.mp4")]).exit_code == 0
+
+
+def test_table_names_everything(dataset, site, video):
+    """The table for people names every file, and every link that gave none."""
+    from rich.console import Console
+
+    from curate.cli.tables import fetch_table
+
+    site.files["/street.mp4"] = video
+    result = fetch(dataset, site.url("/none.mp4"), site.url("/street.mp4"))
+    console = Console(width=400, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(fetch_table(result.to_json()))
+    text = console.export_text()
+    assert all(word in text for word in (result.fetched[0].path, site.url("/none.mp4"), "not_found"))
+
+
+# ---------------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["file:///etc/passwd", "http://127.0.0.1/a.mp4", "http://localhost/a.mp4", "http://10.0.0.1/", "http://[::1]/",
+     "http://2130706433/", "http://u:p@example.org/a.mp4", "ftp://example.org/a.mp4"],
+)  # fmt: skip
+def test_refused_links(dataset, link):
+    """Links to files and private hosts are refused without a request."""
+    assert reasons(fetch(dataset, link, allow_private=False)) == ["refused_address"]
+
+
+@pytest.fixture
+def no_names(monkeypatch):
+    """No name resolves: those of public sites must not be looked up in a test."""
+    monkeypatch.setattr(addresses, "_resolve", lambda host, port: [])
+
+
+def test_media_on_private_hosts(dataset, site, tube, video, no_names):
+    """A public page whose media lie on a private host is refused."""
+    site.files["/street.mp4"] = video
+    tube["abc"] = tube_video(site)
+    assert reasons(fetch(dataset, YOUTUBE + "abc", allow_private=False)) == ["refused_address"]
+    assert site.requests == []
+
+
+def test_entries_on_private_hosts(dataset, site, tube, video, no_names):
+    """So is a playlist whose entries lie there."""
+    site.files["/street.mp4"] = video
+    tube["PL1"] = ["../../x"]
+    result = fetch(dataset, "https://www.youtube.com/playlist?list=PL1", site.url("/street.mp4"), allow_private=False)
+    assert "refused_address" in reasons(result)
+    assert site.requests == []
+
+
+@pytest.fixture
+def only_numbers(monkeypatch):
+    """The number 127.0.0.1 stands for the public internet, the name localhost for a private host."""
+
+    def find_refusal(link, *, allow_private=False):
+        return "localhost names a private host" if "localhost" in link else None
+
+    monkeypatch.setattr(session, "find_refusal", find_refusal)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects(dataset, site, only_numbers, status):
+    """A redirect to a private host is refused before it is followed."""
+    site.always["/street.mp4"] = (status, {"Location": site.url("/secret.mp4", "localhost")})
+    assert reasons(fetch(dataset, site.url("/street.mp4"))) == ["refused_address"]
+    assert set(site.counts()) == {"/street.mp4"}
+
+
+@pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
+def test_media_redirects(dataset, site, tube, only_numbers, clip):
+    """So is one of the media, also where ffmpeg reads."""
+    site.always["/street.mp4"] = (302, {"Location": site.url("/secret.mp4", "localhost")})
+    tube["abc"] = tube_video(site)
+    assert reasons(fetch(dataset, YOUTUBE + "abc", clip=clip)) == ["refused_address"]
+    assert set(site.counts()) == {"/street.mp4"}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("clip", [(), ("1-2",)])
+@pytest.mark.parametrize("target", ["http://localhost:{port}/secret.ts", "file:///etc/secret.ts"])
+def test_playlist_that_names_private_hosts(dataset, site, only_numbers, monkeypatch, clip, target):
+    """A playlist whose pieces lie on a private host, or in a file, is refused."""
+    real = addresses.find_refusal
+    narrow = session.find_refusal
+    monkeypatch.setattr(
+        session,
+        "find_refusal",
+        lambda link, **options: real(link, allow_private=True) or narrow(link),
+    )
+    piece = target.format(port=site.port)
+    site.files["/list.m3u8"] = (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{piece}\n#EXTINF:2,\n{piece}\n#EXT-X-ENDLIST\n".encode()
+    )
+    assert reasons(fetch(dataset, site.url("/list.m3u8"), clip=clip)) == ["refused_address"]
+    assert "/secret.ts" not in site.counts()
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("clip", [(), ("1-2",)])
+def test_key_on_a_private_host(dataset, tmp_path, site, video, only_numbers, clip):
+    """Nor is the key of an encrypted stream fetched from there, also where yt-dlp would leave that to ffmpeg."""
+    (tmp_path / "street.mp4").write_bytes(video)
+    for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
+        site.files[f"/hls/{file.name}"] = file.read_bytes()
+    key = f'#EXT-X-KEY:METHOD=SAMPLE-AES,URI="{site.url("/key", "localhost")}"\n#EXTINF'
+    site.files["/hls/list.m3u8"] = site.files["/hls/list.m3u8"].replace(b"#EXTINF", key.encode(), 1)
+    result = fetch(dataset, site.url("/hls/list.m3u8"), clip=clip)
+    assert set(reasons(result)) <= {"unsupported", "refused_address"}
+    assert result.fetched == ()
+    assert "/key" not in site.counts()
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "is_ok"),
+    [({}, False), ({"node": ("20.1.0", False)}, False), ({"node": ("20.1.0", False), "deno": ("2.9.8", True)}, True)],
+)
+def test_what_doctor_tells(monkeypatch, runtimes, is_ok):
+    """A missing or old JavaScript runtime is found, with how to get one."""
+    monkeypatch.setattr(environment, "find_runtimes", lambda: runtimes)
+    _, runtime = environment.check_environment()
+    assert (runtime.ok, bool(runtime.remedy)) == (is_ok, not is_ok)
+
+
+def test_guard(only_loopback):
+    """The tests' own guard catches a connection and a look-up, and lets this machine be reached."""
+    for contact in (
+        lambda: socket.create_connection(("192.0.2.1", 80)),
+        lambda: socket.getaddrinfo("www.youtube.com", 443),
+        lambda: socket.socket().connect(("2001:db8::1", 80)),
+    ):
+        with pytest.raises(OSError, match="a test contacts"):
+            contact()
+    assert [name for name, _ in only_loopback] == ["create_connection", "getaddrinfo", "connect"]
+    only_loopback.clear()
+    assert socket.getaddrinfo("localhost", 80)
+
+
+def test_whole_is_the_servers(dataset, site, video):
+    """With --allow-private this machine's own server is read."""
+    site.files["/street.mp4"] = video
+    (one,) = fetch(dataset, site.url("/street.mp4")).fetched
+    with open(one.path, "rb") as file:
+        assert digest(file.read()) == digest(video)

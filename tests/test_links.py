@@ -1,0 +1,111 @@
+"""What is asked for: ranges of time, arguments, link files."""
+
+from fractions import Fraction
+
+import pytest
+
+from curate.errors import UsageError
+from curate.sources.youtube.links import Clip, Wish, collect_wishes, parse_clip, write_link_file
+
+A, B = "https://example.org/a", "https://example.org/b"
+
+
+@pytest.mark.parametrize(
+    ("text", "start_s", "end_s"),
+    [
+        ("10-40", 10, 40),
+        ("0:10-0:40", 10, 40),
+        ("10.25-1:02:03.5", Fraction(41, 4), Fraction(7447, 2)),
+        (" 0 - 1.500 ", 0, Fraction(3, 2)),
+        ("10s-1min", 10, 60),
+    ],
+)
+def test_forms(text, start_s, end_s):
+    """Seconds, clocks and units are read exactly."""
+    assert parse_clip(text, place="--clip") == Clip(Fraction(start_s), Fraction(end_s))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("40-10", "ends before it starts"),
+        ("10-10", "ends before it starts"),
+        ("10", "not a range"),
+        ("-10", "not a range"),
+        ("10-", "not a range"),
+        ("10-20-30", "not a time"),
+        ("a-b", "not a time"),
+        ("1/3-1", "too fine"),
+        ("0-1.0001", "too fine"),
+    ],
+)
+def test_no_range(text, what):
+    """What is no range is refused, and the option is named."""
+    with pytest.raises(UsageError, match=f"^--clip: .*{what}"):
+        parse_clip(text, place="--clip")
+
+
+@pytest.mark.parametrize(("text", "name"), [("0:10.0-0:40", "10-40"), ("10.50-40", "10.5-40"), ("0-1:00:00", "0-3600")])
+def test_name(text, name):
+    """A clip is written in seconds, without needless zeros."""
+    assert str(parse_clip(text, place="--clip")) == name
+
+
+def test_every_clip_of_every_link():
+    """All clips hold for all links; equal ones count once, however they are written."""
+    wishes = collect_wishes([A, B, A], ["0-1", "2-3", "0:00-0:01"], None)
+    assert [(wish.link, str(wish.clip)) for wish in wishes] == [(A, "0-1"), (A, "2-3"), (B, "0-1"), (B, "2-3")]
+
+
+def test_link_file(tmp_path):
+    """One link a line, ranges behind it, comments at the beginning or after white space."""
+    file = tmp_path / "links.txt"
+    file.write_text(f"\ufeff# mine\n\n{A}   # whole\n{B}#part\t0:10-0:40 50-60 # two\n  {A} 1-2\n", encoding="utf-8")
+    wishes = collect_wishes([], [], file)
+    assert [(wish.link, wish.clip and str(wish.clip)) for wish in wishes] == [
+        (A, None),
+        (f"{B}#part", "10-40"),
+        (f"{B}#part", "50-60"),
+        (A, "1-2"),
+    ]
+
+
+def test_clips_for_links_without_range(tmp_path):
+    """--clip holds for the links of a file that have no range of their own."""
+    file = tmp_path / "links.txt"
+    file.write_text(f"{A}\n{B} 5-6\n")
+    assert [str(wish.clip) for wish in collect_wishes([], ["0-1"], file)] == ["0-1", "5-6"]
+
+
+@pytest.mark.parametrize("line", [f"{A} soon", f"{A} 9-3", f"{A} {B}", "htt\u200bps://x"])
+def test_faults_name_file_and_line(tmp_path, line):
+    """A fault in a link file is told with the file and the line."""
+    file = tmp_path / "links.txt"
+    file.write_text(f"# one\n{B}\n{line}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"links\.txt, line 3: "):
+        collect_wishes([], [], file)
+
+
+def test_missing_file(tmp_path):
+    """A link file that is not there is misuse."""
+    with pytest.raises(UsageError, match=r"links\.txt: the link file cannot be read: No such file"):
+        collect_wishes([], [], tmp_path / "links.txt")
+
+
+def test_nothing():
+    """Neither a link nor a file is misuse; a file with comments only is not."""
+    with pytest.raises(UsageError, match="nothing to fetch"):
+        collect_wishes([], ["0-1"], None)
+
+
+def test_empty_file(tmp_path):
+    """A file with comments only asks for nothing."""
+    (tmp_path / "links.txt").write_text("# nothing yet\n")
+    assert collect_wishes([], [], tmp_path / "links.txt") == []
+
+
+def test_written_file_reads_back(tmp_path):
+    """What is written for the next run is what the next run reads."""
+    wishes = [Wish(A), Wish(B, parse_clip("0.5-2", place="x"))]
+    write_link_file(tmp_path / "rest.txt", wishes)
+    assert collect_wishes([], [], tmp_path / "rest.txt") == wishes
