@@ -34,7 +34,8 @@ from curate.steps import STEPS, step_function
 from curate.steps.results import Result
 from curate.store import Store
 
-_INPUTS = ("source", "images", "card", "map", "predictions", "weights")  # arguments that name files to read
+# arguments that name files to read
+_INPUTS = ("source", "images", "from_file", "cookies", "videos", "at", "card", "map", "predictions", "weights")
 _OUTPUTS = ("out", "plot", "csv")  # arguments that name what is written
 _DONE = frozenset({"result", "output_version"})  # what an entry has when its step is done
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -318,7 +319,12 @@ def _outputs_exist(step: Step, result: Any) -> bool:
 
 def _fingerprints(step: Step) -> dict[str, str]:
     """A hash for every argument that names files to read, and for the dataset's card."""
-    files = {name: Path(str(step.arguments[name])) for name in _INPUTS if step.arguments.get(name) is not None}
+    named = {name: step.arguments[name] for name in _INPUTS if step.arguments.get(name) is not None}
+    files = {
+        name + (f" {number}" if number else ""): Path(str(one))
+        for name, value in named.items()
+        for number, one in enumerate(value if isinstance(value, list | tuple) else [value])
+    }
     if step.command.startswith("import-") and (card := find_card(step.dataset)):
         files.setdefault("card", card)
     return {name: _fingerprint(path) for name, path in files.items() if path.exists()}

@@ -328,5 +328,5 @@ def test_failing_recipe(root, tmp_path, monkeypatch, capsys):
 def test_doctor_tells_what_is_missing(monkeypatch, capsys):
     """Every part is there, or it says how to get it."""
     checks = json.loads(in_process(monkeypatch, capsys, "doctor", "--json")[1])["checks"]
-    assert [check["name"] for check in checks][:2] == ["python", "lxml"]
+    assert [check["name"] for check in checks][:4] == ["python", "yt-dlp", "av", "scenedetect-headless"]
     assert all(check["ok"] or check["remedy"] for check in checks)

@@ -80,7 +80,8 @@ def _bars() -> Iterator[Progress]:
         def report(task: str, done: int, total: int, note: str = "") -> None:
             if task not in tasks:
                 tasks[task] = bars.add_task(task, total=total, note=note)
-            bars.update(tasks[task], completed=done, total=total, note=note)
+            # what is done makes room: of a thousand videos those at work are shown
+            bars.update(tasks[task], completed=done, total=total, note=note, visible=done < total)
 
         yield report
 
@@ -97,6 +98,16 @@ def _plain_lines() -> Progress:
             typer.echo(f"{task} {done}/{total} {note}".rstrip() + f" ({now - began:.0f} s)", err=True)
 
     return report
+
+
+@contextmanager
+def interruption_told(words: str) -> Iterator[None]:
+    """On Ctrl-C, tell what is kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; {words}", err=True)
+        raise
 
 
 def percent(share: float | None, digits: int = 1) -> str:

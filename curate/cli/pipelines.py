@@ -30,6 +30,11 @@ def _evaluate_line(document: Mapping[str, Any]) -> str:
 
 _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "import-voc": _import_line,
+    "fetch-youtube": lambda document: (
+        ", ".join(f"{len(rows)} {what}" for what, rows in document.items() if rows) or "nothing"
+    ),
+    "sample-frames": lambda document: f"{document['frames']} new frames of {len(document['videos'])} videos",
+    "label": lambda document: f"{document['images']} images in {document['folder']}",
     "stats": lambda document: counts_line({entry["name"]: entry["boxes"] for entry in document["classes"]}),
     "merge-classes": lambda document: counts_line(document["after"]),
     "rename-class": lambda document: counts_line(document["after"]),

@@ -52,6 +52,39 @@ _ACTIONS = ("quarantined", "repaired", "noted")
 _ACTION_STYLES = {"quarantined": "red", "repaired": "yellow", "noted": "dim"}
 
 
+def fetch_table(document: Mapping[str, Any]) -> RenderableType:
+    """What came, and what did not and why."""
+    title = ", ".join(f"{len(document[key])} {key}" for key in ("fetched", "skipped", "failed"))
+    table = _table(title, "file", "seconds", "height", "licence", "title")
+    for place in (3, 4):
+        table.columns[place].justify = "left"
+    for one in document["fetched"]:
+        cells = (f"{one['duration_s']:.2f}", str(one["height"]), one["licence"] or "–", one["title"] or "–")
+        table.add_row(one["path"], *cells)
+    parts: list[RenderableType] = [table if document["fetched"] else Text(title, style="bold")]
+    parts += [Text(f"skipped  {one['url']}: {one['reason']}", style="dim") for one in document["skipped"]]
+    parts += [
+        Text.assemble((f"{one['reason']}  ", "red"), f"{one['url']}: {one['advice']}") for one in document["failed"]
+    ]
+    return Group(*parts)
+
+
+def sample_table(document: Mapping[str, Any]) -> RenderableType:
+    """How many frames each video gave."""
+    table = _table(f"version {document['version']}: {document['frames']} new frames", "video", "frames", "from", "to")
+    for video in document["videos"]:
+        times = ("–" if video[key] is None else f"{video[key]:.3f} s" for key in ("first_s", "last_s"))
+        table.add_row(video["video_id"], str(video["frames"]), *times)
+    dropped = {kind: document[f"dropped_{kind}"] for kind in ("duplicates", "blurred") if document[f"dropped_{kind}"]}
+    return Group(table, *([Text(f"left out: {counts_line(dropped)}")] if dropped else []))
+
+
+def label_line(document: Mapping[str, Any]) -> RenderableType:
+    """Where the images lie, and how many more there are."""
+    count = f"{document['images']} images in {document['folder']}, {document['added']} of them new"
+    return Text(f"{count}; {document['waiting']} more wait\nclasses: {', '.join(document['classes']) or 'none yet'}")
+
+
 def stats_table(document: Mapping[str, Any]) -> RenderableType:
     """Class balance with bars, and one table a group."""
     parts = [_balance_table(document, f"version {document['version']}")]

@@ -1,14 +1,14 @@
 """Commands on detectors: `train`, `evaluate`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
-from curate.cli.output import progress_on_stderr, show
+from curate.cli.output import interruption_told, progress_on_stderr, show
+
+_KEPT = "what was learnt up to the last checkpoint is kept. Go on with --resume."
 
 
 def train(
@@ -35,7 +35,7 @@ def train(
     from curate.cli.tables import train_lines
     from curate.steps.training import train as step
 
-    with progress_on_stderr() as progress, _told_how_to_go_on():
+    with progress_on_stderr() as progress, interruption_told(_KEPT):
         result = step(
             dataset,
             model=model,
@@ -54,15 +54,6 @@ def train(
             progress=progress,
         )
     show(result, train_lines, as_json=as_json)
-
-
-@contextmanager
-def _told_how_to_go_on() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was learnt up to the last checkpoint is kept. Go on with --resume.", err=True)
-        raise
 
 
 def evaluate(

@@ -21,13 +21,33 @@ _FLAGS = ["difficult", "truncated", "occluded", "crowd"]
 
 @dataclass(frozen=True)
 class Joined:
-    """A dataset after joining, and the counts of images that were added, updated and unchanged."""
+    """A dataset after joining.
+
+    Attributes:
+        dataset: the result.
+        is_new, is_changed: of each incoming image: whether it was not there, or there with other boxes. (n,)
+        problems: of the incoming.
+    """
 
     dataset: Dataset
-    added: int
-    updated: int
-    unchanged: int
+    is_new: NDArray[np.bool_]
+    is_changed: NDArray[np.bool_]
     problems: tuple[Problem, ...]
+
+    @property
+    def added(self) -> int:
+        """How many images are new."""
+        return int(self.is_new.sum())
+
+    @property
+    def updated(self) -> int:
+        """How many images were there and are not what they were."""
+        return int(self.is_changed.sum())
+
+    @property
+    def unchanged(self) -> int:
+        """How many images were there just so."""
+        return int((~self.is_new & ~self.is_changed).sum())
 
 
 def resolve_names(
@@ -71,16 +91,19 @@ def resolve_names(
 def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.int64]:
     """Find the images that are there already: the same path, else the same content. Each is found once.
 
+    Of several with the same content (a still picture in a video), the one of the same file name comes first.
+
     Args:
         existing: a dataset's images.
-        incoming: rows with `path` (in the dataset folder; null where not placed yet) and `sha256`.
+        incoming: rows with `path` (in the dataset folder; null where not placed yet), `file` and `sha256`.
 
     Returns:
         Row in `existing` for each incoming image, -1 for a new one. (n,)
     """
     rows = np.full(len(incoming), -1, dtype=np.int64)
     # lists, not columns, in the loops: a text column makes a Python string anew for each step
-    by_path = {path: row for row, path in enumerate(existing["path"].tolist())}
+    paths = existing["path"].tolist()
+    by_path = {path: row for row, path in enumerate(paths)}
     by_content: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(existing["sha256"].tolist()):
         by_content[digest].append(row)
@@ -89,13 +112,22 @@ def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.i
         if path in by_path:
             rows[index] = by_path[path]
             taken.add(by_path[path])
-    for index, digest in enumerate(incoming["sha256"].tolist()):
-        if rows[index] < 0 and digest in by_content:
-            free = [row for row in by_content[digest] if row not in taken]
-            if free:
-                rows[index] = free[0]
-                taken.add(free[0])
+    searched = [index for index, digest in enumerate(incoming["sha256"].tolist()) if digest in by_content]
+    digests, files = incoming["sha256"].tolist(), incoming["file"].tolist()
+    for same_name in (True, False):
+        for index in searched:
+            if rows[index] >= 0:
+                continue
+            for row in by_content[digests[index]]:
+                if row not in taken and (not same_name or _base(paths[row]) == _base(files[index])):
+                    rows[index] = row
+                    taken.add(row)
+                    break
     return rows
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: str, origin: str) -> Joined:
@@ -130,9 +162,7 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: 
         boxes=_stack(untouched, fresh) if is_new.any() or changed_boxes else dataset.boxes,
         problems=problems,
     )
-    return Joined(
-        result, int(is_new.sum()), int(changed.sum()), int((~changed & ~is_new).sum()), tuple(incoming.problems)
-    )
+    return Joined(result, is_new, changed, tuple(incoming.problems))
 
 
 def _incoming_boxes(dataset: Dataset, incoming: Incoming, ids: NDArray[np.int64]) -> pd.DataFrame:

@@ -6,6 +6,9 @@ from typing import Any
 
 # command → where its function lives; the names that pipelines use
 STEPS = {
+    "fetch-youtube": "fetching",
+    "sample-frames": "sampling",
+    "label": "labelling",
     "import-voc": "importing",
     "stats": "stats",
     "merge-classes": "classes",

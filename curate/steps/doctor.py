@@ -11,6 +11,9 @@ from curate.steps.results import Result
 
 # package → (module, what it is for, how to get it); the order is that of the work
 _PACKAGES = {
+    "yt-dlp": ("yt_dlp", "`fetch-youtube`", "pip install curate-vision"),
+    "av": ("av", "frames of videos", "pip install curate-vision"),
+    "scenedetect-headless": ("scenedetect", "`sample-frames --scenes`", "pip install 'curate-vision[scenes]'"),
     "lxml": ("lxml", "reading LabelImg XML", "pip install curate-vision"),
     "pandas": ("pandas", "tables", "pip install curate-vision"),
     "opencv-python-headless": ("cv2", "images", "pip install curate-vision"),
@@ -51,7 +54,19 @@ def doctor() -> DoctorResult:
     """Look for the packages and devices that commands need; imports nothing heavy unless it is there."""
     python = Check("python", sys.version_info >= (3, 11), sys.version.split()[0], "everything", None)
     packages = [_package(name, *facts) for name, facts in _PACKAGES.items()]
-    return DoctorResult(checks=(python, *packages, _device(), _disk()))
+    return DoctorResult(checks=(python, *packages, *_programs(), _device(), _disk()))
+
+
+def _programs() -> list[Check]:
+    """Programs outside of Python, in the order of the work."""
+    found = shutil.which("labelImg")
+    remedy = None if found else "pip install labelImg, where there is a screen"
+    labelling = Check("labelImg", found is not None, found and "installed", "drawing boxes; `label` opens it", remedy)
+    if find_spec("yt_dlp") is None or find_spec("av") is None:
+        return [labelling]
+    from curate.sources.youtube.environment import check_environment
+
+    return [*(Check(**vars(finding)) for finding in check_environment()), labelling]
 
 
 def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:

@@ -99,6 +99,7 @@ def import_voc(
         leave_out=store.root,
         progress=progress,
     )
+    incoming = _without_waiting(incoming, store.root)
     outcome = _Outcome(store, str(dataset), incoming, card_file, the_card)
     if strict:
         known = store.load() if store.exists() else Dataset(store.root)
@@ -208,6 +209,14 @@ class _Outcome:
             ),
             notes=tuple(notes),
         )
+
+
+def _without_waiting(incoming: Incoming, root: Path) -> Incoming:
+    """Of images inside the dataset that have no XML nothing is said: they are its own and wait for a label."""
+    if not incoming.image_folder.resolve().is_relative_to(root.resolve()):
+        return incoming
+    problems = tuple(problem for problem in incoming.problems if problem.kind != "image_without_xml")
+    return replace(incoming, problems=problems)
 
 
 def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:

@@ -1,0 +1,236 @@
+"""Frames of one video as image files of a dataset: decode, scale, judge, encode, write."""
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import CurateError, UsageError
+from curate.images import difference_hash, encode_rgb, sharpness, shrink
+from curate.media import IMAGES, remove_leftovers, write_image
+from curate.progress import Progress, silent
+from curate.sources.frames import At, Choice, choose_frames
+from curate.sources.local import LocalVideo, describe
+from curate.sources.video import Frame, FrameReader, VideoIndex, index_video
+
+_SPOOL_BYTES = 64 * 2**20  # encoded frames that wait for a judgement; beyond it they wait on disk
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which frames, and as what kind of image files.
+
+    Attributes:
+        choice: the rule that picks them.
+        start_s, end_s, max_frames: see `choose_frames`.
+        drop_duplicates: leave out frames that look like an earlier one, up to so many of 64 bits (None: none).
+        drop_blurred: leave out the least sharp so many percent.
+        suffix: ".jpg" or ".png".
+        quality: of JPEG, 1 to 100.
+        max_side_px: scale larger frames down to so many pixels on the longer side.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    choice: Choice
+    start_s: Fraction = Fraction(0)
+    end_s: Fraction | None = None
+    max_frames: int | None = None
+    drop_duplicates: int | None = None
+    drop_blurred: float | None = None
+    suffix: str = ".jpg"
+    quality: int = 90
+    max_side_px: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value, lowest, highest in (
+            ("--max-frames", self.max_frames, 1, None),
+            ("--drop-duplicates", self.drop_duplicates, 0, 64),
+            ("--drop-blurred", self.drop_blurred, 0, 100),
+            ("--quality", self.quality, 1, 100),
+            ("--max-side", self.max_side_px, 1, None),
+        ):
+            if value is not None and not (lowest <= value and (highest is None or value <= highest)):
+                expected = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
+                raise UsageError("the value is out of range", place=option, got=value, expected=expected)
+        if self.suffix not in (".jpg", ".png"):
+            raise UsageError("unknown format", place="--format", got=repr(self.suffix[1:]), expected="jpg or png")
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise UsageError("the end is not after the start", place="--start, --end")
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything that was picked may be left out again."""
+        return self.drop_duplicates is not None or self.drop_blurred is not None
+
+    def choose(self, index: VideoIndex, video_id: str) -> list[int]:
+        """Positions of the frames to take from a video, ascending."""
+        choice = self.choice.of(video_id) if isinstance(self.choice, At) else self.choice
+        return choose_frames(index, choice, start_s=self.start_s, end_s=self.end_s, max_frames=self.max_frames)
+
+
+@dataclass
+class Sampled:
+    """What one video gave.
+
+    Attributes:
+        video: which.
+        facts: what its file tells, as columns of the videos table; empty where it cannot be read.
+        rows: the new images, as rows of the images table without ids.
+        duplicates, blurred: times of frames that were left out again, in seconds.
+        fault: why not all frames came, if so.
+    """
+
+    video: LocalVideo
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    duplicates: list[Fraction] = field(default_factory=list)
+    blurred: list[Fraction] = field(default_factory=list)
+    fault: str | None = None
+
+
+class VideoSampler:
+    """Samples videos of one dataset; may be used from several threads.
+
+    Args:
+        root: the dataset folder.
+        recipe: which frames.
+        threads: of each decoder; 0 leaves it to the decoder.
+        stop: once set, work in progress ends with KeyboardInterrupt.
+        progress: told, in the thread that samples, how many frames of a video are read.
+    """
+
+    def __init__(
+        self, root: Path, recipe: Recipe, *, threads: int, stop: threading.Event, progress: Progress = silent
+    ) -> None:
+        self._root, self._recipe, self._threads, self._stop = root, recipe, threads, stop
+        self._progress = progress
+
+    def sample(self, video: LocalVideo, taken: frozenset[int]) -> Sampled:
+        """Write the chosen frames of a video, but not those that are `taken` already; faults are told, not raised."""
+        result = Sampled(video)
+        remove_leftovers(self._root / IMAGES / video.video_id)
+        try:
+            index = index_video(self._root / video.path)
+            result.facts = describe(index)
+            wanted = self._recipe.choose(index, video.video_id)
+            reader = FrameReader(index, threads=self._threads)
+            if self._recipe.drops:  # judged with those that are taken, so that asking again gives the same answer
+                self._write_the_best(reader, wanted, taken, result)
+            else:
+                for frame in self._read(reader, video, [frame for frame in wanted if frame not in taken]):
+                    pixels = self._scaled(frame)
+                    data = encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality)
+                    result.rows.append(self._write(video, frame.index, frame.time_s, pixels.shape, data))
+            result.fault = index.fault or reader.fault
+        except CurateError as error:
+            result.fault = error.fact
+        return result
+
+    def _read(self, reader: FrameReader, video: LocalVideo, wanted: Sequence[int]) -> Iterator[Frame]:
+        for count, frame in enumerate(reader.read(wanted)):
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            self._progress(video.video_id, count, len(wanted))
+            yield frame
+        self._progress(video.video_id, len(wanted), len(wanted))
+
+    def _scaled(self, frame: Frame) -> NDArray[np.uint8]:
+        longest = self._recipe.max_side_px
+        return frame.pixels if longest is None else shrink(frame.pixels, longest)
+
+    def _write_the_best(
+        self, reader: FrameReader, wanted: Sequence[int], taken: frozenset[int], result: Sampled
+    ) -> None:
+        """Encode all, keep them aside, and write those that are neither blurred nor like an earlier one."""
+        frames: list[tuple[int, Fraction, tuple[int, ...]]] = []
+        looks: list[tuple[int, float]] = []
+        with SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+            for frame in self._read(reader, result.video, wanted):
+                pixels = self._scaled(frame)
+                frames.append((frame.index, frame.time_s, pixels.shape))
+                looks.append((difference_hash(frame.pixels), sharpness(frame.pixels)))
+                _put_aside(spool, encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality))
+            spool.seek(0)
+            blurred, alike = self._judge(looks)
+            for (index, time_s, shape), is_blurred, is_alike in zip(frames, blurred, alike, strict=True):
+                data = _take_up(spool)
+                if index in taken:
+                    continue
+                if is_blurred:
+                    result.blurred.append(time_s)
+                elif is_alike:
+                    result.duplicates.append(time_s)
+                else:
+                    result.rows.append(self._write(result.video, index, time_s, shape, data))
+
+    def _judge(self, looks: Sequence[tuple[int, float]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Mark the blurred frames, then those like an earlier sharp one."""
+        blurred = find_blurred([look[1] for look in looks], self._recipe.drop_blurred or 0)
+        alike = np.zeros(len(looks), dtype=bool)
+        if self._recipe.drop_duplicates is not None:
+            sharp = np.flatnonzero(~blurred).tolist()
+            alike[sharp] = find_duplicates([looks[place][0] for place in sharp], self._recipe.drop_duplicates)
+        return blurred, alike
+
+    def _write(
+        self, video: LocalVideo, frame: int, time_s: Fraction, shape: tuple[int, ...], data: bytes
+    ) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{video.video_id}_{int(time_s * 1000):08d}ms{self._recipe.suffix}"
+        return {
+            "path": write_image(self._root, f"{IMAGES}/{video.video_id}/{name}", data, digest),
+            "width": shape[1],
+            "height": shape[0],
+            "source": video.video_id,
+            "video_id": video.video_id,
+            "frame_index": frame,
+            "timestamp_s": float(time_s),
+            "sha256": digest,
+        }
+
+
+def find_blurred(sharpnesses: Sequence[float], percent: float) -> NDArray[np.bool_]:
+    """Mark the least sharp frames of a video: so many percent of them, rounded down. (n,)"""
+    marked = np.zeros(len(sharpnesses), dtype=bool)
+    marked[np.argsort(sharpnesses, kind="stable")[: int(len(sharpnesses) * percent / 100)]] = True
+    return marked
+
+
+def find_duplicates(hashes: Sequence[int], bits: int) -> NDArray[np.bool_]:
+    """Mark the frames that look like an earlier one that stays: at most `bits` of the 64 bits of their hashes differ.
+
+    Args:
+        hashes: of a video's frames, in order (`curate.images.difference_hash`).
+        bits: 0 to 64.
+
+    Returns:
+        True for each frame to drop. (n,)
+    """
+    marked = np.zeros(len(hashes), dtype=bool)
+    kept = np.empty(len(hashes), dtype=np.uint64)
+    count = 0
+    for place, value in enumerate(hashes):
+        differing = np.bitwise_count(kept[:count] ^ np.uint64(value))
+        if (differing <= bits).any():
+            marked[place] = True
+        else:
+            kept[count] = value
+            count += 1
+    return marked
+
+
+def _put_aside(spool: IO[bytes], data: bytes) -> None:
+    spool.write(len(data).to_bytes(8, "big") + data)
+
+
+def _take_up(spool: IO[bytes]) -> bytes:
+    return spool.read(int.from_bytes(spool.read(8), "big"))

@@ -1,0 +1,320 @@
+"""`sample-frames`: frames of videos into the dataset, each with its source and exact time."""
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from curate.columns import IMAGE_COLUMNS, PROBLEM_COLUMNS, VIDEO_COLUMNS, conform
+from curate.dataset import Dataset
+from curate.errors import DataError, UsageError, unknown_name
+from curate.files import write_atomically
+from curate.media import VIDEOS
+from curate.progress import Progress, one_at_a_time, silent
+from curate.sources.frames import At, Choice, Every, Keyframes, Scenes, format_times, read_times
+from curate.sources.local import LocalVideo, VideoLibrary
+from curate.sources.sampling import Recipe, Sampled, VideoSampler
+from curate.sources.times import parse_seconds
+from curate.steps.results import Result
+from curate.store import Store
+
+DROPPED_LIST = "media/dropped-frames.txt"
+_COMMIT_EVERY_S = 30.0  # what is finished is kept so often
+_Time = str | float | Fraction
+
+
+@dataclass(frozen=True)
+class SampledVideo:
+    """What came out of one video: how many new frames, and the times of the first and the last of them."""
+
+    video_id: str
+    frames: int
+    first_s: float | None
+    last_s: float | None
+
+
+@dataclass(frozen=True)
+class SampleResult(Result):
+    """What a sampling did.
+
+    Attributes:
+        version: the current one now.
+        frames: new images.
+        videos: one entry a video, in the order asked for.
+        dropped_duplicates, dropped_blurred: frames that were chosen and left out again.
+        problems: videos that broke off or could not be read, as in an import.
+    """
+
+    version: int
+    frames: int
+    videos: tuple[SampledVideo, ...]
+    dropped_duplicates: int
+    dropped_blurred: int
+    problems: tuple[dict[str, Any], ...]
+
+
+def sample_frames(
+    dataset: str | os.PathLike[str],
+    videos: Sequence[str] = (),
+    *,
+    every: _Time | None = None,
+    fps: _Time | None = None,
+    at: str | os.PathLike[str] | None = None,
+    keyframes: bool = False,
+    scenes: bool = False,
+    start: _Time = 0,
+    end: _Time | None = None,
+    max_frames: int | None = None,
+    drop_duplicates: int | None = None,
+    drop_blurred: float | None = None,
+    format: Literal["jpg", "png"] = "jpg",
+    quality: int = 90,
+    max_side: int | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> SampleResult:
+    """Take frames out of videos; they come in as unlabelled images. What was taken before is not taken again.
+
+    Files with the same content are one video. A video that breaks off gives what comes before.
+
+    Args:
+        dataset: the dataset folder; created where it is not there.
+        videos: ids of the dataset's videos, or files and folders, which then become videos of it. Default: all.
+        every: seconds from one frame to the next ("2s", "1/3s"); 2 s unless another way is chosen.
+        fps: frames a second, instead.
+        at: a file of times, instead; one a line, after a video's id where it is meant for that video only.
+        keyframes: the frames that the encoder stored whole, instead.
+        scenes: the middle frame of every scene, instead; needs PySceneDetect.
+        start: nothing before this time, from each video's first frame.
+        end: nothing from this time on.
+        max_frames: of each video at most so many, evenly spread.
+        drop_duplicates: leave out frames of which at most so many of 64 bits of the difference hash differ from those
+            of an earlier frame of the video.
+        drop_blurred: leave out the least sharp so many percent of each video.
+        format: of the images.
+        quality: of JPEG.
+        max_side: scale larger frames down to this many pixels on the longer side.
+        workers: videos at work at once; default: one for each core.
+        progress: told how many videos are done, and how many frames of each at work.
+
+    Raises:
+        UsageError: the ways to choose do not fit one another, or a video is unknown.
+        DataError: no video can be read.
+    """
+    recipe = Recipe(
+        choice=_one_choice(every=every, fps=fps, at=at, keyframes=keyframes, scenes=scenes, start=start),
+        start_s=parse_seconds(start, place="--start"),
+        end_s=None if end is None else parse_seconds(end, place="--end"),
+        max_frames=max_frames,
+        drop_duplicates=drop_duplicates,
+        drop_blurred=drop_blurred,
+        suffix=f".{format}",
+        quality=quality,
+        max_side_px=max_side,
+    )
+    store = Store(dataset)
+    current = store.load() if store.exists() else Dataset(store.root)
+    arguments = _arguments(locals())
+    library = VideoLibrary(store.root, current)
+    if isinstance(recipe.choice, At):
+        videos = _with_times(videos, recipe.choice, library)
+    work = _Work(store, arguments, library.find(videos, progress))
+    work.run(recipe, current, workers or os.cpu_count() or 1, progress)
+    return work.result()
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the version file keeps: the arguments that say which frames."""
+    names = (
+        *("videos", "every", "fps", "at", "keyframes", "scenes", "start", "end", "max_frames"),
+        *("drop_duplicates", "drop_blurred", "format", "quality", "max_side"),
+    )
+    return {name: list(given[name]) if name == "videos" else given[name] for name in names}
+
+
+def _one_choice(
+    *, every: _Time | None, fps: _Time | None, at: object, keyframes: bool, scenes: bool, start: _Time
+) -> Choice:
+    ways = {"--every": every, "--fps": fps, "--at": at, "--keyframes": keyframes, "--scenes": scenes}
+    chosen = [option for option, value in ways.items() if value is not None and value is not False]
+    if len(chosen) > 1:
+        raise UsageError("frames are chosen in one way at a time", got=", ".join(chosen), expected="one of them")
+    if at is not None:
+        return read_times(Path(str(at)))
+    if keyframes or scenes:
+        return Keyframes() if keyframes else Scenes()
+    period_s = parse_seconds("2s" if every is None else every, place="--every")
+    if fps is not None:
+        rate = parse_seconds(fps, place="--fps")
+        period_s = 1 / rate if rate else Fraction(0)
+    if not period_s:
+        raise UsageError("not a step", place=chosen[0] if chosen else "--every", got=0, expected="more than 0")
+    return Every(period_s, parse_seconds(start, place="--start"))
+
+
+def _with_times(videos: Sequence[str], choice: At, library: VideoLibrary) -> Sequence[str]:
+    """The videos to look at: without any named, those that the times name, if each names one."""
+    named = [video_id for video_id in dict.fromkeys(video_id for video_id, _ in choice.times) if video_id]
+    for video_id in named:
+        if video_id not in library.by_id:
+            raise unknown_name("video", video_id, library.by_id, place="--at")
+    return named if not videos and all(video_id for video_id, _ in choice.times) else videos
+
+
+class _Work:
+    """All videos of one sampling: several at once, kept in the dataset as they finish."""
+
+    def __init__(self, store: Store, arguments: Mapping[str, Any], videos: Sequence[LocalVideo]) -> None:
+        self._store, self._videos = store, videos
+        self._kept = store.begin("sample-frames", arguments)
+        self._done: dict[str, Sampled] = {}
+        self._waiting = list(videos)  # not yet in the dataset
+        self._version = 0
+
+    def run(self, recipe: Recipe, current: Dataset, workers: int, progress: Progress) -> None:
+        """Sample every video; after Ctrl-C, those that were finished are kept."""
+        stop, taken, total = threading.Event(), _taken_frames(current), len(self._videos)
+        # of many videos each gets a core; a few share them through their decoders' own threads
+        threads, progress = 1 if total >= workers else 0, one_at_a_time(progress)
+        sampler = VideoSampler(self._store.root, recipe, threads=threads, stop=stop, progress=progress)
+        with ThreadPoolExecutor(min(workers, total)) as pool:
+            waiting: set[Future[Sampled]] = {
+                pool.submit(sampler.sample, video, taken.get(video.video_id, frozenset())) for video in self._videos
+            }
+            committed = time.monotonic()
+            try:
+                while waiting:
+                    progress("sampling videos", total - len(waiting), total)
+                    finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for sampled in (future.result() for future in finished):
+                        self._done[sampled.video.video_id] = sampled
+                    if time.monotonic() - committed > _COMMIT_EVERY_S:
+                        self._commit(self._finished_in_order())
+                        committed = time.monotonic()
+            except BaseException:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+                self._commit([video for video in self._waiting if video.video_id in self._done])
+                raise
+        progress("sampling videos", total, total)
+        self._commit(self._finished_in_order())
+
+    def _finished_in_order(self) -> list[LocalVideo]:
+        """Up to the first that is not finished: so images get the same ids whichever video is done first."""
+        return list(takewhile(lambda video: video.video_id in self._done, self._waiting))
+
+    def _commit(self, videos: Sequence[LocalVideo]) -> None:
+        """Bring finished videos into the dataset; all parts of one sampling are one version."""
+        finished = [self._done[video.video_id] for video in videos]
+        self._waiting = [video for video in self._waiting if video not in videos]
+        self._version, now = self._kept.commit(lambda now: _join(now, finished))
+        _list_dropped(self._store.root / DROPPED_LIST, now, finished)
+
+    def result(self) -> SampleResult:
+        """What came out.
+
+        Raises:
+            DataError: nothing could be read.
+        """
+        sampled = [self._done[video.video_id] for video in self._videos]
+        if all(not one.facts for one in sampled):
+            raise DataError(sampled[0].fault or "it cannot be read", place=self._store.root / sampled[0].video.path)
+        duplicates, blurred = (sum(len(getattr(one, kind)) for one in sampled) for kind in ("duplicates", "blurred"))
+        problems = tuple(
+            _problem(one) | {"file": f"{self._store.root}/{one.video.path}"} for one in sampled if one.fault
+        )
+        return SampleResult(
+            version=self._version,
+            frames=sum(len(one.rows) for one in sampled),
+            videos=tuple(_summary(one) for one in sampled),
+            dropped_duplicates=duplicates,
+            dropped_blurred=blurred,
+            problems=problems,
+            notes=(
+                *(f"{one['file']}: {one['detail']}." for one in problems),
+                *self._note_dropped(duplicates + blurred),
+            ),
+        )
+
+    def _note_dropped(self, dropped: int) -> list[str]:
+        file = self._store.root / DROPPED_LIST
+        way_back = f"`curate sample-frames {self._store.root} --at {file}` brings them back"
+        return [f"{dropped} frames were left out again; {way_back}."] if dropped else []
+
+
+def _taken_frames(dataset: Dataset) -> dict[str, frozenset[int]]:
+    """Video id → positions of its frames that are images already."""
+    frames = dataset.images[dataset.images["frame_index"].notna() & dataset.images["video_id"].notna()]
+    return {str(name): frozenset(group.astype(int)) for name, group in frames.groupby("video_id")["frame_index"]}
+
+
+def _join(now: Dataset, finished: Sequence[Sampled]) -> Dataset:
+    """Add new frames, videos and problems; what somebody else has added since is not added twice."""
+    taken = _taken_frames(now)
+    rows = [
+        row
+        for one in finished
+        for row in one.rows
+        if row["frame_index"] not in taken.get(one.video.video_id, frozenset())
+    ]
+    held = set(now.videos["video_id"])
+    videos = [
+        {"video_id": one.video.video_id, "path": one.video.path, "sha256": one.video.sha256, **one.facts}
+        for one in finished
+        if one.facts and one.video.video_id not in held
+    ]
+    changes: dict[str, pd.DataFrame] = {}
+    if rows:
+        images = conform(
+            pd.DataFrame(rows).assign(image_id=now.next_ids.image + np.arange(len(rows))), IMAGE_COLUMNS, place="frames"
+        )
+        changes["images"] = pd.concat([now.images, images], ignore_index=True)
+    if videos:
+        changes["videos"] = pd.concat([now.videos, conform(videos, VIDEO_COLUMNS, place="videos")], ignore_index=True)
+    problems = _merge_problems(now.problems, finished)
+    if not problems.equals(now.problems):
+        changes["problems"] = problems
+    return now.replace(**changes)
+
+
+def _merge_problems(known: pd.DataFrame, finished: Sequence[Sampled]) -> pd.DataFrame:
+    """What a video's last sampling said takes the place of what was said before."""
+    again = {Path(one.video.path).name for one in finished}
+    kept = known[~((known["source"] == VIDEOS) & known["file"].isin(again))]
+    fresh = [_problem(one) for one in finished if one.fault]
+    return (
+        pd.concat([kept, conform(fresh, PROBLEM_COLUMNS)], ignore_index=True) if fresh else kept.reset_index(drop=True)
+    )
+
+
+def _problem(one: Sampled) -> dict[str, Any]:
+    kind = "video_breaks_off" if one.facts else "unreadable_video"
+    action = "noted" if one.facts else "quarantined"
+    where = {"source": VIDEOS, "file": Path(one.video.path).name, "line": None, "object": None}
+    return {**where, "kind": kind, "detail": one.fault, "action": action}
+
+
+def _summary(one: Sampled) -> SampledVideo:
+    times = [row["timestamp_s"] for row in one.rows]
+    return SampledVideo(one.video.video_id, len(times), min(times, default=None), max(times, default=None))
+
+
+def _list_dropped(file: Path, now: Dataset, finished: Sequence[Sampled]) -> None:
+    """Write the times of dropped frames where `--at` can read them; what is an image by now is not dropped any more."""
+    dropped = {time for time in read_times(file).times if time[0]} if file.exists() else set()
+    for one in finished:
+        dropped |= {(one.video.video_id, time_s) for time_s in (*one.duplicates, *one.blurred)}
+    frames = now.images[now.images["video_id"].notna()]
+    there = set(zip(frames["video_id"].tolist(), frames["timestamp_s"].tolist(), strict=True))
+    lines = [(name or "", time_s) for name, time_s in dropped if (name, float(time_s)) not in there]
+    if lines or file.exists():
+        write_atomically(file, lambda out: out.write(format_times(sorted(lines)).encode()))

@@ -1,0 +1,209 @@
+"""`label`: from frames to LabelImg and back, without losing a box, a time or a video."""
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from builders import write_xml
+from clips import write_clip
+
+import curate
+from curate.errors import DataError, UsageError
+from curate.store import Store
+from datasets import run_curate, write_text
+
+CLASSES = ["with_mask", "without_mask"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A dataset of eight unlabelled frames of two videos."""
+    for number, name in enumerate("ab"):
+        write_clip(tmp_path / "in" / f"{name}.mp4", 8 + number, fps=2)
+    root = tmp_path / "faces"
+    curate.sample_frames(root, [str(tmp_path / "in")], every="1s", max_frames=4)
+    return root
+
+
+def images_in(folder):
+    return sorted(file.name for file in Path(folder).glob("*.jpg"))
+
+
+def draw(folder, name, objects):
+    """What LabelImg saves beside an image: (class, x0, y0, x1, y1) an object."""
+    write_xml(Path(folder) / f"{Path(name).stem}.xml", name, objects, size=(160, 96))
+
+
+def test_the_daily_loop(root):
+    """Frames go out, boxes come back to the frames they were drawn on, with video, time and id; then the next ones."""
+    before = Store(root).load().images.set_index("path")
+    first = curate.label(root, limit=3, classes=CLASSES)
+    names = images_in(first.folder)
+    assert names == ["a_00000000ms.jpg", "a_00001000ms.jpg", "a_00002000ms.jpg"]
+    assert (Path(first.folder) / "predefined_classes.txt").read_text() == "with_mask\nwithout_mask\n"
+    draw(first.folder, names[0], [("without_mask", 10, 10, 40, 40)])
+    draw(first.folder, names[1], [])
+    done = curate.import_voc(root, first.folder)
+    assert (done.added, done.updated, done.boxes, done.problems) == (0, 2, 1, ())
+    assert list(done.classes) == CLASSES
+    after = Store(root).load().images.set_index("path")
+    same = ["image_id", "video_id", "frame_index", "timestamp_s", "source", "sha256"]
+    assert after[same].equals(before[same])
+    assert after["label_state"].tolist()[:3] == ["labelled", "labelled", "unlabelled"]
+
+    second = curate.label(root, limit=3)
+    assert (second.images, second.added, second.waiting) == (3, 2, 3)
+    assert images_in(second.folder) == ["a_00002000ms.jpg", "a_00003000ms.jpg", "b_00000000ms.jpg"]
+    assert sorted(file.name for file in (root / "labelled").iterdir()) == ["a_00000000ms.xml", "a_00001000ms.xml"]
+
+
+def test_json_document(root):
+    """The document says where the images lie, how many, and how to open them."""
+    folder = root / "label"
+    assert curate.label(root, limit=3, classes=CLASSES).to_json() == {
+        "folder": str(folder),
+        "images": 3,
+        "added": 3,
+        "waiting": 5,
+        "classes": CLASSES,
+        "command": ["labelImg", str(folder), str(folder / "predefined_classes.txt"), str(folder)],
+    }
+
+
+def test_images_take_no_room(root):
+    """The folder holds links, not copies."""
+    folder = curate.label(root, limit=1).folder
+    assert os.path.samefile(f"{folder}/a_00000000ms.jpg", root / "media/images/a/a_00000000ms.jpg")
+
+
+def test_one_source(root):
+    """Only the frames of one video."""
+    assert images_in(curate.label(root, source="b").folder) == [f"b_0000{second}000ms.jpg" for second in (0, 1, 3, 4)]
+    with pytest.raises(UsageError, match=r"unknown source \(got 'c'; expected one of a, b\)"):
+        curate.label(root, source="c")
+
+
+def test_again_before_anything_is_drawn(root):
+    """Asking again leaves the folder as it is; a higher limit fills it up."""
+    curate.label(root, limit=2)
+    again = curate.label(root, limit=2)
+    assert (again.images, again.added, again.waiting) == (2, 0, 6)
+    assert (curate.label(root, limit=20).images, len(images_in(again.folder))) == (8, 8)
+
+
+def test_what_is_drawn_but_not_imported_stays(root):
+    """XML that the dataset does not know is neither moved nor forgotten, and the person is told."""
+    folder = curate.label(root, limit=2).folder
+    draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
+    result = curate.label(root, limit=2)
+    assert result.added == 0
+    assert "XML of 1 image in the folder is not in the dataset yet." in result.notes
+    curate.import_voc(root, folder)
+    draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 30, 30)])  # corrected after the import
+    result = curate.label(root, limit=2)
+    assert (Path(folder) / "a_00000000ms.xml").exists()
+    assert "XML of 1 image in the folder is not in the dataset yet." in result.notes
+
+
+def test_quarantined_boxes_keep_their_image_in_the_folder(root):
+    """An image with a box that could not be taken in stays, to be corrected."""
+    folder = curate.label(root, limit=2, classes=CLASSES).folder
+    draw(folder, "a_00000000ms.jpg", [("with_msk", 1, 1, 9, 9)])
+    curate.import_voc(root, folder, classes=CLASSES)
+    curate.label(root, limit=2)
+    assert (Path(folder) / "a_00000000ms.xml").exists()
+
+
+def test_frames_of_one_content(tmp_path):
+    """Boxes drawn on the second of two equal pictures belong to the second."""
+    import av
+    from clips import draw_number
+
+    with av.open(str(tmp_path / "still.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=1, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_number(1), format="rgb24")))
+        container.mux(stream.encode(None))
+    root = tmp_path / "faces"
+    curate.sample_frames(root, [str(tmp_path / "still.mp4")], every="1s")
+    folder = curate.label(root).folder
+    draw(folder, "still_00001000ms.jpg", [("with_mask", 1, 1, 9, 9)])
+    curate.import_voc(root, folder)
+    dataset = Store(root).load()
+    assert dataset.images.loc[dataset.images["label_state"] == "labelled", "timestamp_s"].tolist() == [1.0]
+
+
+def test_images_of_one_name(root, tmp_path):
+    """Images of the same name from two sources lie side by side, each with its source in the name."""
+    for source in ("x", "y"):
+        folder = tmp_path / source
+        folder.mkdir()
+        picture = (root / f"media/images/{'a' if source == 'x' else 'b'}").glob("*3000ms.jpg")
+        (folder / "1.jpg").write_bytes(next(picture).read_bytes() + source.encode())
+        curate.import_voc(root, folder, with_unlabelled=True)
+    curate.label(root, source="y")
+    assert images_in(root / "label") == ["y__1.jpg"]
+    draw(root / "label", "y__1.jpg", [("with_mask", 1, 1, 9, 9)])
+    curate.import_voc(root, root / "label")
+    images = Store(root).load().images
+    assert images.loc[images["label_state"] == "labelled", "path"].tolist() == ["media/images/y/1.jpg"]
+
+
+def test_classes_of_the_dataset_and_its_card(root):
+    """The list has the card's classes, later the dataset's; without any the person is told."""
+    assert any("No classes are known yet" in note for note in curate.label(root, limit=1).notes)
+    assert not (root / "label/predefined_classes.txt").exists()
+    write_text(root / "card.yaml", "name: faces\nclasses: [mask, bare]\n")
+    assert curate.label(root, limit=1).classes == ("mask", "bare")
+    draw(root / "label", "a_00000000ms.jpg", [("bare", 1, 1, 9, 9)])
+    curate.import_voc(root, root / "label")
+    assert curate.label(root, limit=1, classes=["hat"]).classes == ("mask", "bare", "hat")
+
+
+def test_a_list_that_somebody_wrote_stays(root):
+    """Where curate knows no classes, the person's own list is left alone."""
+    folder = root / "label"
+    folder.mkdir()
+    write_text(folder / "predefined_classes.txt", "cat\ndog\n")
+    assert curate.label(root, limit=1).classes == ("cat", "dog")
+    assert (folder / "predefined_classes.txt").read_text() == "cat\ndog\n"
+
+
+def test_nothing_left(root):
+    """When everything is labelled, that is said."""
+    folder = curate.label(root).folder
+    for name in images_in(folder):
+        draw(folder, name, [])
+    curate.import_voc(root, folder)
+    with pytest.raises(DataError, match=r"no image waits for a label\. Sample more"):
+        curate.label(root)
+    assert images_in(folder) == []
+
+
+def test_limit(root):
+    """A limit below one is refused."""
+    with pytest.raises(UsageError, match=r"--limit: "):
+        curate.label(root, limit=0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays are told by variables on Linux only")
+def test_labelimg_is_opened_where_there_is_a_display(root, tmp_path):
+    """LabelImg gets the folder, the class list and the place to save; without a display, or if told, it stays shut."""
+    program = tmp_path / "programs" / "labelImg"
+    program.parent.mkdir()
+    write_text(program, f'#!/bin/sh\necho "$@" > {tmp_path}/opened\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    quiet = run_curate("label", root, "--no-open", PATH=path, DISPLAY=":9")
+    blind = run_curate("label", root, PATH=path, DISPLAY="", WAYLAND_DISPLAY="")
+    assert quiet.returncode == 0
+    assert "there is no display here" in blind.stderr
+    assert not (tmp_path / "opened").exists()
+    shown = run_curate("label", root, "--json", PATH=path, DISPLAY=":9")
+    folder = root / "label"
+    assert (tmp_path / "opened").read_text().split() == [str(folder), f"{folder}/predefined_classes.txt", str(folder)]
+    assert json.loads(shown.stdout)["images"] == 8
