@@ -1,4 +1,4 @@
-"""The pages here are doctests: each runs in a folder that holds a few drawn scenes under `scenes/`."""
+"""The pages here are doctests: each runs in a folder that holds a few drawn videos under `scenes/`."""
 
 import subprocess
 import sys
@@ -14,6 +14,6 @@ def _in_a_folder_with_scenes(request, tmp_path, monkeypatch):
     if not request.node.nodeid.split("::")[0].endswith(".md"):
         return
     pytest.importorskip("torchvision", reason="the page trains a detector: pip install 'curate-vision[train]'")
-    command = [sys.executable, str(DRAW_SCENES), str(tmp_path / "scenes"), "--clips", "4", "--frames", "3"]
+    command = [sys.executable, str(DRAW_SCENES), str(tmp_path / "scenes"), "--clips", "4", "--frames", "4"]
     subprocess.run(command, check=True, capture_output=True)
     monkeypatch.chdir(tmp_path)

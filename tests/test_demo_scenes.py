@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from lxml import etree
 
+import curate
+from curate.images import decode_rgb
+
 SCRIPT = Path(__file__).parents[1] / "datasets/demo/draw_scenes.py"
 CLASSES = {"with_mask", "without_mask", "mask_weared_incorrect"}
 
@@ -26,7 +29,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def drawn(scenes, tmp_path_factory):
-    """Four clips of two frames."""
+    """Four clips with XML of two frames each."""
     out = tmp_path_factory.mktemp("demo")
     scenes.write_scenes(out, clips=4, frames=2, seed=7)
     return out
@@ -91,12 +94,12 @@ def test_half_finished_output_is_completed(scenes, drawn, tmp_path):
     scenes.write_scenes(tmp_path, clips=1, frames=2, seed=7)
     whole = contents(tmp_path)
     (tmp_path / "scenes.json").unlink()
-    (tmp_path / "images/clip00_0001.jpg").unlink()
-    (tmp_path / "images/clip00_0001.jpg.part").write_bytes(b"half")
-    kept = (tmp_path / "images/clip00_0000.jpg").stat().st_mtime_ns
+    (tmp_path / "clips/clip00.mp4").unlink()
+    (tmp_path / "clips/clip00.mp4.part").write_bytes(b"half")
+    kept = (tmp_path / "annotations/clip00_00000000ms.xml").stat().st_mtime_ns
     scenes.write_scenes(tmp_path, clips=1, frames=2, seed=7)
     assert contents(tmp_path) == whole
-    assert (tmp_path / "images/clip00_0000.jpg").stat().st_mtime_ns == kept
+    assert (tmp_path / "annotations/clip00_00000000ms.xml").stat().st_mtime_ns == kept
 
 
 def test_other_arguments_do_not_mix_into_a_folder(scenes, drawn):
@@ -107,10 +110,11 @@ def test_other_arguments_do_not_mix_into_a_folder(scenes, drawn):
 
 def test_xml_reads_as_labelimg_writes_it(drawn):
     """Tags, their order and their texts are LabelImg's."""
-    path = drawn / "annotations/clip03_0001.xml"
+    path = drawn / "annotations/clip03_00004000ms.xml"
     text = path.read_text()
     root = etree.fromstring(text)
-    assert text.startswith("<annotation>\n\t<folder>images</folder>\n\t<filename>clip03_0001.jpg</filename>\n\t<path>/")
+    start = "<annotation>\n\t<folder>label</folder>\n\t<filename>clip03_00004000ms.jpg</filename>\n\t<path>/"
+    assert text.startswith(start)
     assert [item.tag for item in root][:6] == ["folder", "filename", "path", "source", "size", "segmented"]
     assert [(item.tag, item.text) for item in root.find("size")] == [
         ("width", "320"),
@@ -125,12 +129,17 @@ def test_xml_reads_as_labelimg_writes_it(drawn):
     assert pretty.decode().replace("  ", "\t") == text  # what LabelImg's own writer does
 
 
-def test_every_image_has_its_xml_and_size(drawn):
-    """Images and XML come in pairs, all of 320 × 240."""
-    images = sorted((drawn / "images").iterdir())
-    assert [path.stem for path in images] == sorted(path.stem for path in (drawn / "annotations").iterdir())
-    assert len(images) == 8
-    assert {cv2.imread(str(path)).shape for path in images} == {(240, 320, 3)}
+def test_xml_belongs_to_sampled_frames(scenes, drawn, tmp_path):
+    """Sampled every four seconds, the clips give the frames that the XML describes, drawn at just these times."""
+    curate.sample_frames(tmp_path / "demo", [str(drawn / "clips")], every="4s")
+    frames = sorted((tmp_path / "demo/media/images").rglob("*.jpg"))
+    assert [path.stem for path in frames] == sorted(path.stem for path in (drawn / "annotations").iterdir())
+    assert {cv2.imread(str(path)).shape for path in frames} == {(240, 320, 3)}
+    for path, time_s in zip(frames, [0.0, 4.0] * 4, strict=True):
+        expected, _ = scenes.draw_frame(scenes.make_clip(7, int(path.stem[4:6])), time_s)
+        assert np.abs(decode_rgb(path).astype(int) - expected).mean() < 4
+    result = curate.import_voc(tmp_path / "demo", drawn / "annotations", images=tmp_path / "demo/media/images")
+    assert (result.added, result.updated, result.problems) == (0, 8, ())
 
 
 def test_boxes_are_inside_the_image(drawn):

@@ -1,10 +1,10 @@
-"""Draw the demo's data: clips of people with and without face masks, with the LabelImg XML that belongs to them.
+"""Draw the demo's data: videos of people with and without face masks, and LabelImg XML of some of their frames.
 
     python datasets/demo/draw_scenes.py OUT [--clips 12] [--frames 16] [--seed 7]
 
-A clip is a scene of CLIP_S seconds with its own place, light and people (see `places.py`, `people.py`). Its frames are
-spread evenly over that time: 16 frames are one every half second. `draw_frame(make_clip(seed, number), time_s)` depends
-on nothing else, so the same scene can be sampled as images or rendered as video.
+A clip is a scene of CLIP_S seconds with its own place, light and people (see `places.py`, `people.py`), rendered as
+OUT/clips/clip00.mp4. FRAMES of its frames are labelled, evenly spread: 16 are one every half second. Their XML lies in
+OUT/annotations, under the names that `curate sample-frames` gives to these frames, as if a person had drawn it there.
 
 OUT/scenes.json holds what was asked for; it is completed last, so that a second run knows that nothing is left to do.
 """
@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 from pen import HEIGHT, WIDTH, ZOOM
@@ -27,6 +33,7 @@ from people import WITHOUT, Person, class_at, draw_person, face_box, hidden_shar
 from places import paint_place
 
 CLIP_S = 8.0
+STEPS = 3  # video frames from one labelled frame to the next
 SMALLEST_PX, LARGEST_PX = 8.0, 150.0  # face height
 
 
@@ -124,9 +131,9 @@ def format_xml(file_name: str, faces: list[Face]) -> str:
     """Write what LabelImg's PascalVocWriter writes: whole pixels, minima at least 1, tabs, somebody's own path."""
     objects = "".join(format_object(face) for face in faces)
     return f"""<annotation>
-\t<folder>images</folder>
+\t<folder>label</folder>
 \t<filename>{file_name}</filename>
-\t<path>/home/labeller/demo/images/{file_name}</path>
+\t<path>/home/labeller/demo/label/{file_name}</path>
 \t<source>
 \t\t<database>Unknown</database>
 \t</source>
@@ -174,24 +181,42 @@ def write_marker(marker: Path, content: dict) -> None:
     write_if_changed(marker, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def write_clip(out: Path, seed: int, number: int, frames: int) -> Counter[str]:
-    """Write one clip's images and XML; return how often each class is drawn."""
+def write_clip(number: int, out: Path, seed: int, frames: int) -> Counter[str]:
+    """Write one clip's video and XML; return how often each class is in the labelled frames."""
     clip, counts = make_clip(seed, number), Counter()
+    images = (draw_frame(clip, float(step * CLIP_S / frames / STEPS))[0] for step in range(frames * STEPS))
+    write_if_changed(
+        out / f"clips/{name_clip(number)}.mp4", encode_video(images, Fraction(frames * STEPS) / int(CLIP_S))
+    )
     for frame in range(frames):
-        image, faces = draw_frame(clip, frame * CLIP_S / frames)
-        jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-        name = name_frame(number, frame)
-        write_if_changed(out / f"images/{name}.jpg", jpeg.tobytes())
+        faces = list_faces(clip, frame * CLIP_S / frames)
+        name = name_frame(number, frame, frames)
         write_if_changed(out / f"annotations/{name}.xml", format_xml(f"{name}.jpg", faces).encode())
         counts.update(face.name for face in faces)
     return counts
 
 
-def write_scenes(out: Path, clips: int, frames: int, seed: int) -> dict:
+def encode_video(images: Iterable[np.ndarray], fps: Fraction) -> bytes:
+    """Encode images (HEIGHT, WIDTH, 3), uint8 RGB, as H.264 in MP4; the same images give the same bytes."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "fast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.thread_count = 1
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def write_scenes(out: Path, clips: int, frames: int, seed: int, map_clips: Callable = map) -> dict:
     """Draw all clips into OUT, unless they are there already.
 
+    Args:
+        map_clips: `map`, or that of a pool.
+
     Returns:
-        What the marker says: `asked`, `drawn_by` (hash of the drawing code), `images`, `classes` (name to count).
+        What the marker says: `asked`, `drawn_by` (hash of the drawing code), `labelled`, `classes` (name to count).
 
     Raises:
         SystemExit: OUT holds scenes that were asked for differently.
@@ -200,21 +225,27 @@ def write_scenes(out: Path, clips: int, frames: int, seed: int) -> dict:
     found = json.loads(marker.read_text()) if marker.exists() else {"asked": asked}
     if found["asked"] != asked:
         raise SystemExit(f"{out}: holds other scenes (got {found['asked']}; expected {asked}). Choose another folder.")
-    names = [name_frame(number, frame) for number in range(clips) for frame in range(frames)]
-    files = [out / path for name in names for path in (f"images/{name}.jpg", f"annotations/{name}.xml")]
+    names = [name_frame(number, frame, frames) for number in range(clips) for frame in range(frames)]
+    files = [out / f"annotations/{name}.xml" for name in names]
+    files += [out / f"clips/{name_clip(number)}.mp4" for number in range(clips)]
     drawn_by = hash_code()
     if found.get("drawn_by") == drawn_by and all(path.exists() for path in files):
         return found
     write_marker(marker, {"asked": asked})
-    counts = sum((write_clip(out, seed, number, frames) for number in range(clips)), Counter())
-    done = {"asked": asked, "drawn_by": drawn_by, "images": len(names), "classes": dict(counts.most_common())}
+    counts = sum(map_clips(partial(write_clip, out=out, seed=seed, frames=frames), range(clips)), Counter())
+    done = {"asked": asked, "drawn_by": drawn_by, "labelled": len(names), "classes": dict(counts.most_common())}
     write_marker(marker, done)
     return done
 
 
-def name_frame(number: int, frame: int) -> str:
-    """Name a frame's files, without suffix."""
-    return f"clip{number:02}_{frame:04}"
+def name_clip(number: int) -> str:
+    """Name a clip's file, without suffix."""
+    return f"clip{number:02}"
+
+
+def name_frame(number: int, frame: int, frames: int) -> str:
+    """Name a labelled frame's files, without suffix, as `curate sample-frames` does: video and milliseconds."""
+    return f"{name_clip(number)}_{int(frame * Fraction(CLIP_S) / frames * 1000):08}ms"
 
 
 def hash_code() -> str:
@@ -225,14 +256,15 @@ def hash_code() -> str:
 
 def main() -> None:
     """Read the command line, write the scenes, say what is there."""
-    parser = argparse.ArgumentParser(description="Draw the demo's images and their LabelImg XML.")
-    parser.add_argument("out", type=Path, help="folder that gets images/ and annotations/")
+    parser = argparse.ArgumentParser(description="Draw the demo's videos and LabelImg XML of their frames.")
+    parser.add_argument("out", type=Path, help="folder that gets clips/ and annotations/")
     for name, default in (("clips", 12), ("frames", 16), ("seed", 7)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
     asked = parser.parse_args()
-    done = write_scenes(asked.out, asked.clips, asked.frames, asked.seed)
+    with ProcessPoolExecutor() as pool:
+        done = write_scenes(asked.out, asked.clips, asked.frames, asked.seed, pool.map)
     classes = ", ".join(f"{count} {name}" for name, count in done["classes"].items())
-    print(f"{asked.out}: {done['images']} images of {asked.clips} clips with {classes}")  # noqa: T201
+    print(f"{asked.out}: {asked.clips} clips, XML of {done['labelled']} frames with {classes}")  # noqa: T201
 
 
 if __name__ == "__main__":
