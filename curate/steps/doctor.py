@@ -64,9 +64,30 @@ def _programs() -> list[Check]:
     labelling = Check("labelImg", found is not None, found and "installed", "drawing boxes; `label` opens it", remedy)
     if find_spec("yt_dlp") is None or find_spec("av") is None:
         return [labelling]
-    from curate.sources.youtube.environment import check_environment
+    return [_ffmpeg(), _runtime(), labelling]
 
-    return [*(Check(**vars(finding)) for finding in check_environment()), labelling]
+
+def _ffmpeg() -> Check:
+    from curate.sources.youtube.cutting import find_ffmpeg
+    from curate.sources.youtube.failures import GET_FFMPEG
+
+    found = find_ffmpeg()
+    needed_for = "clips and HLS streams in `fetch-youtube`"
+    return Check("ffmpeg", found is not None, found, needed_for, None if found else GET_FFMPEG)
+
+
+def _runtime() -> Check:
+    from curate.sources.youtube.failures import GET_RUNTIME
+    from curate.sources.youtube.session import find_runtimes
+
+    needed_for = "YouTube's formats in `fetch-youtube`"
+    found = find_runtimes()
+    told = ", ".join(f"{name} {version}" + ("" if good else " (too old)") for name, (version, good) in found.items())
+    if not any(good for _, good in found.values()):
+        return Check("JavaScript", False, told or None, needed_for, f"{GET_RUNTIME}.")
+    if find_spec("yt_dlp_ejs") is None:
+        return Check("JavaScript", False, f"{told}, without yt-dlp-ejs", needed_for, "pip install 'yt-dlp[default]'")
+    return Check("JavaScript", True, told, needed_for, None)
 
 
 def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:
