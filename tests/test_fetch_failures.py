@@ -23,8 +23,9 @@ from fetching import (
 )
 from typer.testing import CliRunner
 
-from curate.sources.youtube import addresses, environment, one_file, session
+from curate.sources.youtube import addresses, one_file, session
 from curate.sources.youtube.failures import explain
+from curate.steps.doctor import doctor
 from curate.steps.fetching import REMAINING, fetch_youtube
 
 LATER = {"Retry-After": "7"}
@@ -473,8 +474,8 @@ def test_key_on_a_private_host(dataset, tmp_path, site, video, only_numbers, cli
 )
 def test_what_doctor_tells(monkeypatch, runtimes, is_ok):
     """A missing or old JavaScript runtime is found, with how to get one."""
-    monkeypatch.setattr(environment, "find_runtimes", lambda: runtimes)
-    _, runtime = environment.check_environment()
+    monkeypatch.setattr(session, "find_runtimes", lambda: runtimes)
+    (runtime,) = (check for check in doctor().checks if check.name == "JavaScript")
     assert (runtime.ok, bool(runtime.remedy)) == (is_ok, not is_ok)
 
 

@@ -11,5 +11,4 @@ one_file      one video or clip: fetched, measured, named, noted
 archive       what was fetched before
 outcomes      what is wanted of a link, and what became of it
 fetching      many links: several at once, none twice, politely
-environment   what a machine needs for it
 """
