@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.errors import DataError
+from curate.errors import DataError, StoreError
 
 IMAGES = "media/images"
 VIDEOS = "media/videos"
@@ -104,13 +104,18 @@ def write_image(root: Path, wanted: str, data: bytes, sha256: str) -> str:
     """Write a new image into the dataset folder, whole or not at all, and return its path there. POSIX, relative.
 
     A file of the same name but another content is left alone; the new one gets a part of its hash into its name.
+
+    Raises:
+        StoreError: it cannot be written.
     """
     folder = root / wanted.rpartition("/")[0]
-    folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{os.getpid()}-{threading.get_ident()}.tmp"
-    temporary.write_bytes(data)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
         return next(path for path in _names(wanted, sha256) if _take_name(temporary, root / path, data))
+    except OSError as error:
+        raise StoreError(f"an image cannot be written: {error.strerror}", place=root / wanted) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -114,6 +114,11 @@ def test_start_and_end(even):
     assert choose_frames(even, Every(Fraction(1), Fraction(9)), start_s=Fraction(9)) == []
 
 
+def test_a_tiny_step_costs_no_more_than_all_frames(even):
+    """A billionth of a second gives every frame, at once."""
+    assert choose_frames(even, Every(Fraction(1, 10**9))) == list(range(60))
+
+
 def test_keyframes(even):
     """The frames that the encoder stored whole."""
     assert choose_frames(even, Keyframes()) == [0, 12, 24, 36, 48]
@@ -127,7 +132,7 @@ def test_most_frames_are_spread_evenly(even):
 
 def test_given_times(even, tmp_path):
     """A file of times: for every video or for one, with comments; times after the end give nothing."""
-    file = write_text(tmp_path / "times.txt", "# times\n0.5\nv 0:01.2  # here\nother 0.1\n\n1/3s\n99\n")
+    file = write_text(tmp_path / "times.txt", "# times\n0.5 s\nv\t0:01.2  # here\nother 0.1\n\n1/3s\n99\n")
     assert choose_frames(even, read_times(file).of("v")) == [10, 15, 36]
 
 
@@ -160,7 +165,9 @@ def test_scenes(tmp_path):
             picture = np.full((96, 128, 3), colour, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
-    assert choose_frames(index_video(file), Scenes()) == [10, 35, 60]
+    index = index_video(file)
+    assert choose_frames(index, Scenes()) == [10, 35, 60]
+    assert choose_frames(index, Scenes(), end_s=Fraction(4)) == [10, 30]
 
 
 # ── dropping ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,6 +179,7 @@ def test_duplicates_are_compared_with_what_stays():
     assert find_duplicates(hashes, 2).tolist() == [False, True, True, False, True, True]
     assert find_duplicates(hashes, 0).tolist() == [False, False, False, False, False, True]
     assert find_duplicates([], 4).tolist() == []
+    assert find_duplicates([0b1, 0b111], 1, known=[0b0]).tolist() == [True, False]
 
 
 def test_all_64_bits_count():

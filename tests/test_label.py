@@ -16,6 +16,7 @@ from curate.store import Store
 from datasets import run_curate, write_text
 
 CLASSES = ["with_mask", "without_mask"]
+UNKNOWN_XML = "XML of 1 image in the folder is not in the dataset yet, or not as it is."
 
 
 @pytest.fixture
@@ -100,21 +101,54 @@ def test_what_is_drawn_but_not_imported_stays(root):
     draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
     result = curate.label(root, limit=2)
     assert result.added == 0
-    assert "XML of 1 image in the folder is not in the dataset yet." in result.notes
+    assert UNKNOWN_XML in result.notes
     curate.import_voc(root, folder)
     draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 30, 30)])  # corrected after the import
     result = curate.label(root, limit=2)
     assert (Path(folder) / "a_00000000ms.xml").exists()
-    assert "XML of 1 image in the folder is not in the dataset yet." in result.notes
+    assert UNKNOWN_XML in result.notes
 
 
-def test_quarantined_boxes_keep_their_image_in_the_folder(root):
-    """An image with a box that could not be taken in stays, to be corrected."""
-    folder = curate.label(root, limit=2, classes=CLASSES).folder
-    draw(folder, "a_00000000ms.jpg", [("with_msk", 1, 1, 9, 9)])
+@pytest.mark.parametrize("box", [("with_msk", 1, 1, 9, 9), ("with_mask", "nan", 1, 9, 9)])
+def test_quarantined_boxes_keep_their_image_in_the_folder(root, box):
+    """An image with a box that could not be taken in stays, to be corrected, and the person is told."""
+    folder = curate.label(root, limit=1, classes=CLASSES).folder
+    draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9), box])
     curate.import_voc(root, folder, classes=CLASSES)
-    curate.label(root, limit=2)
+    again = curate.label(root, limit=1)
     assert (Path(folder) / "a_00000000ms.xml").exists()
+    assert (again.images, UNKNOWN_XML in again.notes) == (1, True)
+
+
+def test_after_an_undo_what_was_drawn_comes_back(root):
+    """When an import is undone, its XML returns to the folder with the images, ready to be imported again."""
+    folder = curate.label(root, limit=1, classes=CLASSES).folder
+    draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
+    curate.import_voc(root, folder)
+    curate.label(root, limit=1)
+    curate.undo(root)
+    again = curate.label(root, limit=2)
+    assert UNKNOWN_XML in again.notes
+    assert again.classes == tuple(CLASSES)
+    assert curate.import_voc(root, folder).boxes == 1
+
+
+def test_xml_that_was_put_away_is_never_overwritten(root):
+    """Drawn twice with an undo in between, both are kept."""
+    folder = Path(curate.label(root, limit=1).folder)
+    draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
+    curate.import_voc(root, folder)
+    curate.label(root, limit=1)
+    curate.undo(root)
+    (root / "labelled/a_00000000ms.xml").rename(root / "labelled/a_00000000ms.1.xml")
+    draw(root / "labelled", "a_00000000ms.jpg", [("with_mask", 2, 2, 9, 9)])
+    curate.label(root, limit=2)
+    draw(folder, "a_00000000ms.jpg", [("with_mask", 3, 3, 9, 9)])
+    curate.import_voc(root, folder)
+    curate.label(root, limit=2)
+    kept = "".join(file.read_text() for file in (root / "labelled").glob("a_00000000ms*.xml"))
+    assert "<xmin>1</xmin>" in kept
+    assert "<xmin>3</xmin>" in kept
 
 
 def test_frames_of_one_content(tmp_path):
@@ -162,6 +196,7 @@ def test_classes_of_the_dataset_and_its_card(root):
     draw(root / "label", "a_00000000ms.jpg", [("bare", 1, 1, 9, 9)])
     curate.import_voc(root, root / "label")
     assert curate.label(root, limit=1, classes=["hat"]).classes == ("mask", "bare", "hat")
+    assert curate.label(root, limit=1).classes == ("mask", "bare", "hat")
 
 
 def test_a_list_that_somebody_wrote_stays(root):
@@ -182,6 +217,23 @@ def test_nothing_left(root):
     with pytest.raises(DataError, match=r"no image waits for a label\. Sample more"):
         curate.label(root)
     assert images_in(folder) == []
+
+
+def test_names_do_not_change_while_images_wait(root, tmp_path):
+    """What a later import brings does not change the name of what lies in the folder already."""
+    for source in ("x", "y"):
+        folder = tmp_path / source
+        folder.mkdir()
+        (folder / "1.jpg").write_bytes((root / "media/images/a/a_00000000ms.jpg").read_bytes() + source.encode())
+        curate.import_voc(root, folder, with_unlabelled=True)
+        curate.label(root, source=source)
+    assert images_in(root / "label") == ["x__1.jpg", "y__1.jpg"]
+
+
+def test_another_source_than_what_lies_there(root):
+    """The limit counts images of the source that is asked for."""
+    curate.label(root, source="a", limit=3)
+    assert curate.label(root, source="b", limit=3).added == 3
 
 
 def test_limit(root):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from clips import draw_number, read_number, write_clip
 
 import curate
-from curate.errors import DataError, UsageError
+from curate.errors import DataError, MissingError, UsageError
 from curate.images import decode_rgb, difference_hash, read_image_facts, sharpness, shrink
 from curate.steps.sampling import DROPPED_LIST
 from curate.store import Store
@@ -233,7 +234,8 @@ def test_duplicates_can_be_dropped_and_come_back(root, tmp_path):
     assert (again.frames, again.version) == (0, result.version)
     assert curate.sample_frames(root, at=root / DROPPED_LIST).frames == 7
     assert len(frames_of(root)) == 10
-    assert (root / DROPPED_LIST).read_text() == ""
+    curate.undo(root)
+    assert curate.sample_frames(root, at=root / DROPPED_LIST).frames == 7
 
 
 def test_lists_of_what_was_dropped_add_up(root, tmp_path):
@@ -312,6 +314,8 @@ def test_nothing_that_can_be_read(root, tmp_path):
         ({"drop_duplicates": 65}, r"--drop-duplicates: .* expected 0 to 64"),
         ({"drop_blurred": 101}, r"--drop-blurred: "),
         ({"quality": 0}, r"--quality: "),
+        ({"workers": 0}, r"--workers: .* expected 1 or more"),
+        ({"fps": "500ms"}, r"--fps: not a rate"),
         ({"format": "bmp"}, r"--format: unknown format \(got 'bmp'; expected jpg or png\)"),
     ],
 )
@@ -333,6 +337,95 @@ def test_unknown_videos(root, clip, tmp_path):
         curate.sample_frames(root, at=write_text(tmp_path / "times.txt", "talk 0.1\n"))
     with pytest.raises(UsageError, match=r"the dataset has no videos"):
         curate.sample_frames(tmp_path / "empty")
+
+
+def test_a_video_that_somebody_changed(root, tmp_path, clip):
+    """Written into after it came in, a file is not taken for the video that it was."""
+    file = tmp_path / "walk.mp4"
+    file.write_bytes(clip.read_bytes())
+    curate.sample_frames(root, [str(file)], every="1s")
+    file.write_bytes(write_clip(tmp_path / "other.mp4", 30).read_bytes())
+    with pytest.raises(DataError, match=r"media/videos/walk.mp4: the file has been changed since it came into"):
+        curate.sample_frames(root, ["walk"], every="0.5s")
+    assert len(frames_of(root)) == 2
+
+
+def test_a_deleted_video_comes_back(root, clip):
+    """The same file, given again, takes the place of one that is gone."""
+    curate.sample_frames(root, [str(clip)], every="1s")
+    (root / "media/videos/walk.mp4").unlink()
+    assert curate.sample_frames(root, [str(clip)], every="0.5s").frames == 2
+
+
+def test_a_second_look_at_a_broken_video(root, tmp_path):
+    """A shorter look at a broken video, or the same again, changes nothing in the dataset."""
+    whole = write_clip(tmp_path / "whole.mkv", 120, width=320, height=192)
+    (tmp_path / "broken.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    first = curate.sample_frames(root, [str(tmp_path / "broken.mkv")], every="0.1s")
+    assert curate.sample_frames(root, every="0.1s").version == first.version
+    assert curate.sample_frames(root, every="0.1s", end="0.5s").version == first.version
+    assert len(Store(root).load().problems) == 1
+
+
+def test_what_is_no_video_stays_outside(root, tmp_path, clip):
+    """Files that are no videos are not linked and take no name: companions that macOS writes are not even looked at."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "walk.mp4").write_bytes(clip.read_bytes())
+    write_text(folder / "._walk.mp4", "a fork")
+    write_text(folder / "a.mp4", "no video")
+    result = curate.sample_frames(root, [str(folder)], every="1s")
+    assert sorted(file.name for file in (root / "media/videos").iterdir()) == ["walk.mp4"]
+    assert [Path(one["file"]).name for one in result.problems] == ["a.mp4"]
+    with pytest.raises(DataError):
+        curate.sample_frames(tmp_path / "new", [str(folder / "a.mp4")])
+    assert not (tmp_path / "new").exists()
+
+
+def test_scenes_need_pyscenedetect(root, clip, monkeypatch):
+    """Without PySceneDetect the command ends at once and says how to get it."""
+    monkeypatch.setattr("curate.sources.frames.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match=r"--scenes: PySceneDetect is not installed\. pip install"):
+        curate.sample_frames(root, [str(clip)], scenes=True)
+    assert not root.exists()
+
+
+def test_duplicates_of_frames_that_are_images_already(root, tmp_path):
+    """Frames that were sampled before count as those that stay."""
+    write_still(tmp_path / "v.mp4", 10, moving={5})
+    curate.sample_frames(root, [str(tmp_path / "v.mp4")], every="1s")
+    result = curate.sample_frames(root, every="0.1s", start="0.4s", drop_duplicates=4)
+    assert (result.frames, result.dropped_duplicates) == (1, 5)
+
+
+def test_long_and_foreign_names(root, tmp_path):
+    """Names are shortened by bytes, so that frames still fit behind them."""
+    file = tmp_path / ("視" * 80 + ".mp4")
+    write_clip(tmp_path / "v.mp4", 4, fps=2).rename(file)
+    assert curate.sample_frames(root, [file], every="1s").frames == 2
+
+
+def test_nothing_where_it_was_asked_for(root, clip):
+    """When no time is within the videos, that is said."""
+    result = curate.sample_frames(root, str(clip), start="1:00:00")
+    assert result.frames == 0
+    assert "No frame of the videos is where it was asked for." in result.notes
+
+
+def test_two_at_once_count_what_they_added(root, clip, monkeypatch):
+    """Frames that another process added meanwhile are not counted as one's own."""
+    from curate.sources.sampling import VideoSampler
+
+    sample = VideoSampler.sample
+
+    def overtaken(self, video, taken):
+        monkeypatch.setattr(VideoSampler, "sample", sample)
+        curate.sample_frames(root, [str(clip)], every="1s")
+        return sample(self, video, taken)
+
+    monkeypatch.setattr(VideoSampler, "sample", overtaken)
+    result = curate.sample_frames(root, [str(clip)], every="0.5s")
+    assert (result.frames, len(Store(root).load().images)) == (2, 4)
 
 
 def test_a_kill_leaves_no_half_image(root, tmp_path):

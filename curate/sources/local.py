@@ -3,31 +3,48 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate.dataset import Dataset
-from curate.errors import DataError, UsageError, unknown_name
+from curate.errors import DataError, StoreError, UsageError, unknown_name
 from curate.media import VIDEOS, link_or_copy
 from curate.progress import Progress
-from curate.sources.video import VideoIndex
+from curate.sources.video import VideoIndex, check_video
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
     | {".webm", ".wmv"}
 )
-_LONGEST_ID = 100  # characters; the names of frames begin with it
+_LONGEST_ID = 150  # bytes; the names of frames begin with it
 
 
 @dataclass(frozen=True)
 class LocalVideo:
-    """A video file in the dataset folder: its id, its path there (POSIX, relative), and the hash of its bytes."""
+    """A video file in the dataset folder.
+
+    Attributes:
+        video_id: its id.
+        path: POSIX, relative to the dataset folder.
+        sha256: of its bytes, when it came in.
+        title: the name that it came with; None for one that was there before.
+    """
 
     video_id: str
     path: str
     sha256: str
+    title: str | None = None
+
+    def check(self, root: Path) -> None:
+        """Make sure that the file is what came in: it is a link, and somebody may have written into it.
+
+        Raises:
+            DataError: it is another.
+        """
+        if _hash(root / self.path) != self.sha256:
+            raise DataError("the file has been changed since it came into the dataset", place=root / self.path)
 
 
 class VideoLibrary:
@@ -39,6 +56,7 @@ class VideoLibrary:
 
     Attributes:
         by_id: the videos by their ids.
+        unreadable: files that were named and are no videos, with why.
     """
 
     def __init__(self, root: Path, dataset: Dataset) -> None:
@@ -47,15 +65,18 @@ class VideoLibrary:
         rows = zip(table["video_id"].tolist(), table["path"].tolist(), table["sha256"].tolist(), strict=True)
         self.by_id = {row[0]: LocalVideo(*row) for row in rows}
         self._by_content = {video.sha256: video for video in self.by_id.values()}
+        self.unreadable: dict[Path, str] = {}
 
     def find(self, names: Sequence[str], progress: Progress) -> list[LocalVideo]:
         """The videos that are named by id, file or folder, in that order and each once; none named: all.
 
-        Files are linked into `media/videos`; one that is there already, by content, is that one.
+        Files are linked into `media/videos`; one that is there already, by content, is that one. What is no video is
+        noted and left where it is.
 
         Raises:
             UsageError: something is not there, a folder holds no video, or there are none at all.
-            DataError: a file cannot be read, linked or copied.
+            DataError: none of the files is a video.
+            StoreError: a file cannot be linked or copied.
         """
         if not names and not self.by_id:
             raise UsageError(
@@ -67,8 +88,13 @@ class VideoLibrary:
         found: dict[str, LocalVideo] = {}
         for number, place in enumerate(places):
             progress("reading videos", number, len(places))
-            video = place if isinstance(place, LocalVideo) else self._take_in(place)
-            found[video.video_id] = video
+            try:
+                video = place if isinstance(place, LocalVideo) else self._take_in(place)
+                found[video.video_id] = video
+            except DataError as error:
+                self.unreadable[Path(str(error.place))] = error.fact
+                if len(self.unreadable) == len(places):
+                    raise
         progress("reading videos", len(places), len(places))
         return list(found.values())
 
@@ -83,26 +109,39 @@ class VideoLibrary:
             if "/" not in name:
                 raise unknown_name("video", name, self.by_id, place=self._root)
             raise UsageError("there is no such file or folder", place=place)
-        inside = sorted(file for file in place.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+        inside = sorted(
+            file for file in place.rglob("[!.]*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
+        )
         if not inside:
             raise UsageError("the folder holds no video", place=place, expected=", ".join(sorted(VIDEO_SUFFIXES)))
         return inside
 
     def _take_in(self, file: Path) -> LocalVideo:
+        check_video(file)
         try:
             digest = _hash(file)
-            if digest in self._by_content:
-                return self._by_content[digest]
-            stem = re.sub(r"[^\w.-]+", "_", file.stem).strip("._")[:_LONGEST_ID] or "video"
-            for video_id in (stem, f"{stem}-{digest[:8]}"):
-                path = f"{VIDEOS}/{video_id}{file.suffix.lower()}"
-                if video_id not in self.by_id and _put(file, self._root / path, digest):
-                    video = LocalVideo(video_id, path, digest)
+        except OSError as error:
+            raise DataError(f"the video cannot be read: {error.strerror}", place=file) from error
+        try:
+            if known := self._by_content.get(digest):
+                _put(file, self._root / known.path, digest)  # in case that somebody has deleted it
+                return known
+            for video_id, path in self._free_names(file, digest):
+                if _put(file, self._root / path, digest):
+                    video = LocalVideo(video_id, path, digest, file.name)
                     self.by_id[video_id] = self._by_content[digest] = video
                     return video
         except OSError as error:
-            raise DataError(f"the video cannot be read, linked or copied: {error.strerror}", place=file) from error
-        raise DataError("every name for the video is taken", place=file)
+            place = error.filename2 or error.filename or file
+            raise StoreError(f"the video cannot be linked or copied: {error.strerror}", place=place) from error
+        raise StoreError("every name for the video is taken", place=file)
+
+    def _free_names(self, file: Path, digest: str) -> Iterator[tuple[str, str]]:
+        stem = re.sub(r"[^\w.-]+", "_", file.stem).strip("._").encode()[:_LONGEST_ID].decode(errors="ignore") or "video"
+        suffix = file.suffix if file.parent.resolve() == (self._root / VIDEOS).resolve() else file.suffix.lower()
+        for video_id in (stem, f"{stem}-{digest[:8]}"):
+            if video_id not in self.by_id:
+                yield video_id, f"{VIDEOS}/{video_id}{suffix}"
 
 
 def describe(index: VideoIndex) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import CurateError, UsageError
+from curate.errors import CurateError, StoreError, UsageError
 from curate.images import difference_hash, encode_rgb, sharpness, shrink
 from curate.media import IMAGES, remove_leftovers, write_image
 from curate.progress import Progress, silent
-from curate.sources.frames import At, Choice, choose_frames
+from curate.sources.frames import At, Choice, Read, choose_frames
 from curate.sources.local import LocalVideo, describe
 from curate.sources.video import Frame, FrameReader, VideoIndex, index_video
 
@@ -71,10 +71,11 @@ class Recipe:
         """Whether anything that was picked may be left out again."""
         return self.drop_duplicates is not None or self.drop_blurred is not None
 
-    def choose(self, index: VideoIndex, video_id: str) -> list[int]:
+    def choose(self, index: VideoIndex, video_id: str, read: Read) -> list[int]:
         """Positions of the frames to take from a video, ascending."""
         choice = self.choice.of(video_id) if isinstance(self.choice, At) else self.choice
-        return choose_frames(index, choice, start_s=self.start_s, end_s=self.end_s, max_frames=self.max_frames)
+        span = {"start_s": self.start_s, "end_s": self.end_s, "max_frames": self.max_frames}
+        return choose_frames(index, choice, **span, read=read)
 
 
 @dataclass
@@ -84,6 +85,7 @@ class Sampled:
     Attributes:
         video: which.
         facts: what its file tells, as columns of the videos table; empty where it cannot be read.
+        chosen: how many frames the recipe picks, those that are taken already included.
         rows: the new images, as rows of the images table without ids.
         duplicates, blurred: times of frames that were left out again, in seconds.
         fault: why not all frames came, if so.
@@ -91,6 +93,7 @@ class Sampled:
 
     video: LocalVideo
     facts: Mapping[str, Any] = field(default_factory=dict)
+    chosen: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     duplicates: list[Fraction] = field(default_factory=list)
     blurred: list[Fraction] = field(default_factory=list)
@@ -119,21 +122,33 @@ class VideoSampler:
         result = Sampled(video)
         remove_leftovers(self._root / IMAGES / video.video_id)
         try:
-            index = index_video(self._root / video.path)
-            result.facts = describe(index)
-            wanted = self._recipe.choose(index, video.video_id)
-            reader = FrameReader(index, threads=self._threads)
-            if self._recipe.drops:  # judged with those that are taken, so that asking again gives the same answer
-                self._write_the_best(reader, wanted, taken, result)
-            else:
-                for frame in self._read(reader, video, [frame for frame in wanted if frame not in taken]):
-                    pixels = self._scaled(frame)
-                    data = encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality)
-                    result.rows.append(self._write(video, frame.index, frame.time_s, pixels.shape, data))
-            result.fault = index.fault or reader.fault
+            self._sample(result, taken)
+        except StoreError:  # the dataset cannot be written: no other video can come in either
+            raise
         except CurateError as error:
             result.fault = error.fact
+        except Exception as error:  # whatever a library trips over in a damaged file; the other videos go on
+            result.fault = f"it cannot be read: {type(error).__name__}: {error}"
         return result
+
+    def _sample(self, result: Sampled, taken: frozenset[int]) -> None:
+        video = result.video
+        index = index_video(self._root / video.path)
+        reader = FrameReader(index, threads=self._threads)
+        wanted = self._recipe.choose(index, video.video_id, lambda frames: self._read(reader, video, frames))
+        new = [frame for frame in wanted if frame not in taken]
+        if new:
+            video.check(self._root)
+        result.facts, result.chosen = describe(index), len(wanted)
+        if self._recipe.drops:
+            self._write_the_best(reader, wanted, taken, result)
+        else:
+            for frame in self._read(reader, video, new):
+                pixels = self._scaled(frame)
+                data = encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality)
+                result.rows.append(self._write(video, frame.index, frame.time_s, pixels.shape, data))
+        faults = [fault for fault in (index.fault, reader.fault) if fault]
+        result.fault = "; ".join(faults) or None
 
     def _read(self, reader: FrameReader, video: LocalVideo, wanted: Sequence[int]) -> Iterator[Frame]:
         for count, frame in enumerate(reader.read(wanted)):
@@ -150,36 +165,53 @@ class VideoSampler:
     def _write_the_best(
         self, reader: FrameReader, wanted: Sequence[int], taken: frozenset[int], result: Sampled
     ) -> None:
-        """Encode all, keep them aside, and write those that are neither blurred nor like an earlier one."""
+        """Encode all, keep them aside, and write those that are neither blurred nor like one that stays.
+
+        All that are taken are looked at too: so asking again gives the same answer.
+        """
+        asked = set(wanted)
         frames: list[tuple[int, Fraction, tuple[int, ...]]] = []
-        looks: list[tuple[int, float]] = []
+        hashes: list[int] = []
+        sharpnesses: dict[int, float] = {}
         with SpooledTemporaryFile(_SPOOL_BYTES) as spool:
-            for frame in self._read(reader, result.video, wanted):
+            for frame in self._read(reader, result.video, sorted(asked | taken)):
                 pixels = self._scaled(frame)
                 frames.append((frame.index, frame.time_s, pixels.shape))
-                looks.append((difference_hash(frame.pixels), sharpness(frame.pixels)))
-                _put_aside(spool, encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality))
+                hashes.append(difference_hash(frame.pixels))
+                if frame.index in asked:
+                    sharpnesses[frame.index] = sharpness(frame.pixels)
+                is_new = frame.index not in taken
+                _put_aside(
+                    spool, encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality) if is_new else b""
+                )
             spool.seek(0)
-            blurred, alike = self._judge(looks)
-            for (index, time_s, shape), is_blurred, is_alike in zip(frames, blurred, alike, strict=True):
+            blurred = self._find_blurred(sharpnesses)
+            alike = self._find_alike([one[0] for one in frames], hashes, taken, blurred)
+            for index, time_s, shape in frames:
                 data = _take_up(spool)
                 if index in taken:
                     continue
-                if is_blurred:
+                if index in blurred:
                     result.blurred.append(time_s)
-                elif is_alike:
+                elif index in alike:
                     result.duplicates.append(time_s)
                 else:
                     result.rows.append(self._write(result.video, index, time_s, shape, data))
 
-    def _judge(self, looks: Sequence[tuple[int, float]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Mark the blurred frames, then those like an earlier sharp one."""
-        blurred = find_blurred([look[1] for look in looks], self._recipe.drop_blurred or 0)
-        alike = np.zeros(len(looks), dtype=bool)
-        if self._recipe.drop_duplicates is not None:
-            sharp = np.flatnonzero(~blurred).tolist()
-            alike[sharp] = find_duplicates([looks[place][0] for place in sharp], self._recipe.drop_duplicates)
-        return blurred, alike
+    def _find_blurred(self, sharpnesses: Mapping[int, float]) -> set[int]:
+        marked = find_blurred(list(sharpnesses.values()), self._recipe.drop_blurred or 0)
+        return {frame for frame, is_blurred in zip(sharpnesses, marked, strict=True) if is_blurred}
+
+    def _find_alike(
+        self, frames: Sequence[int], hashes: Sequence[int], taken: frozenset[int], blurred: set[int]
+    ) -> set[int]:
+        """Frames like one that is taken, or like an earlier one that stays; blurred ones stand for nothing."""
+        if self._recipe.drop_duplicates is None:
+            return set()
+        known = [value for frame, value in zip(frames, hashes, strict=True) if frame in taken]
+        new = [(frame, value) for frame, value in zip(frames, hashes, strict=True) if frame not in taken | blurred]
+        marked = find_duplicates([value for _, value in new], self._recipe.drop_duplicates, known)
+        return {frame for (frame, _), is_alike in zip(new, marked, strict=True) if is_alike}
 
     def _write(
         self, video: LocalVideo, frame: int, time_s: Fraction, shape: tuple[int, ...], data: bytes
@@ -205,19 +237,21 @@ def find_blurred(sharpnesses: Sequence[float], percent: float) -> NDArray[np.boo
     return marked
 
 
-def find_duplicates(hashes: Sequence[int], bits: int) -> NDArray[np.bool_]:
+def find_duplicates(hashes: Sequence[int], bits: int, known: Sequence[int] = ()) -> NDArray[np.bool_]:
     """Mark the frames that look like an earlier one that stays: at most `bits` of the 64 bits of their hashes differ.
 
     Args:
         hashes: of a video's frames, in order (`curate.images.difference_hash`).
         bits: 0 to 64.
+        known: hashes of frames that are there in any case.
 
     Returns:
         True for each frame to drop. (n,)
     """
     marked = np.zeros(len(hashes), dtype=bool)
-    kept = np.empty(len(hashes), dtype=np.uint64)
-    count = 0
+    kept = np.empty(len(known) + len(hashes), dtype=np.uint64)
+    kept[: len(known)] = np.array(known, dtype=np.uint64)
+    count = len(known)
     for place, value in enumerate(hashes):
         differing = np.bitwise_count(kept[:count] ^ np.uint64(value))
         if (differing <= bits).any():

@@ -1,8 +1,11 @@
 """`label`: the next unlabelled images in one folder, ready for LabelImg; `import-voc` brings back what was drawn."""
 
+import glob
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +16,7 @@ from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
 from curate.formats.joining import join, resolve_names
 from curate.formats.voc import read_voc
-from curate.media import link_or_copy
+from curate.media import IMAGES, link_or_copy
 from curate.steps.results import Result
 from curate.store import Store
 
@@ -52,8 +55,8 @@ def label(
 ) -> LabelResult:
     """Put the next unlabelled images into `DATASET/label`, with `predefined_classes.txt`.
 
-    Images that the dataset holds as labelled by now leave the folder; their XML moves to `DATASET/labelled`. An image
-    whose XML says something that the dataset does not know stays.
+    Images that the dataset holds as labelled by now leave the folder; their XML moves to `DATASET/labelled`, and back
+    when the image is unlabelled again, as after an undo. An image whose XML is not fully in the dataset stays.
 
     Args:
         dataset: the dataset folder.
@@ -74,19 +77,19 @@ def label(
         raise unknown_name("source", source, sorted(set(current.images["source"])), place=dataset)
     unimported = _unimported(current, folder)
     images = current.images.assign(name=_folder_names(current.images))
-    unlabelled, names = images[images["label_state"] == "unlabelled"], set(images["name"])
-    _put_away(folder, names - set(unlabelled["name"]) - unimported)
+    unlabelled = images[images["label_state"] == "unlabelled"]
+    _put_away(folder, set(images.loc[images["label_state"] == "labelled", "name"]) - unimported)
     chosen = unlabelled if source is None else unlabelled[unlabelled["source"] == source]
     there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    new = chosen[~chosen["name"].isin(there)].sort_values("path")
-    already = len(there & names)
-    added = new.head(max(0, limit - already))
+    already = len(there & set(chosen["name"])) if source is not None else len(there & set(images["name"]))
+    added = chosen[~chosen["name"].isin(there)].sort_values("path").head(max(0, limit - already))
     if not already and not len(added):
         raise DataError("no image waits for a label", place=dataset, remedy="Sample more with `curate sample-frames`.")
     folder.mkdir(exist_ok=True)
     for path, name in zip(added["path"].tolist(), added["name"].tolist(), strict=True):
         _link(current.image_file(path), folder / name)
-    listed = _write_classes(folder / CLASS_FILE, _class_names(current, classes))
+    brought_back = _bring_back(folder, added["name"].tolist())
+    listed = _write_classes(folder / CLASS_FILE, current, classes)
     return LabelResult(
         folder=str(folder),
         images=already + len(added),
@@ -94,36 +97,60 @@ def label(
         waiting=len(unlabelled) - len(there & set(unlabelled["name"])) - len(added),
         classes=listed,
         command=("labelImg", str(folder), str(folder / CLASS_FILE), str(folder)),
-        notes=_notes(dataset, folder, listed, unimported),
+        notes=_notes(dataset, folder, listed, unimported | brought_back),
     )
 
 
 def _unimported(current: Dataset, folder: Path) -> set[str]:
-    """Images in the folder whose XML would change the dataset: it must not get lost between two rounds."""
+    """Images in the folder whose XML would change the dataset, or cannot be taken in as it is: they stay there."""
     if not folder.is_dir() or not any(folder.glob("*.xml")):
         return set()
     settled, incoming = resolve_names(current, read_voc(folder))
     files = incoming.images["file"].to_numpy(dtype=object)
     joined = join(settled, incoming, [f"{FOLDER}/{file}" for file in files], source=FOLDER, origin=FOLDER)
-    return set(files[(joined.is_new | joined.is_changed) & incoming.images["annotated"].to_numpy(dtype=bool)])
+    incomplete = (incoming.images["label_state"] == "incomplete").to_numpy(dtype=bool)
+    return set(files[joined.is_new | joined.is_changed | incomplete])
 
 
 def _folder_names(images: pd.DataFrame) -> pd.Series:
-    """File names for images side by side in one folder: their own, with the source before it where two are the same."""
+    """File names for images of all sources side by side, the same whatever else there is: SOURCE__NAME.
+
+    A frame's name begins with its source already.
+    """
+    inner = images["path"].str.removeprefix(f"{IMAGES}/").str.replace("/", "__")
     own = images["path"].str.rpartition("/")[2]
-    return own.where(~own.duplicated(keep=False), images["path"].str.split("/", n=2).str[2].str.replace("/", "__"))
+    return own.where((images["source"] + "__" + own == inner) & _begins_with_source(images, own), inner)
+
+
+def _begins_with_source(images: pd.DataFrame, names: pd.Series) -> pd.Series:
+    pairs = zip(names.tolist(), images["source"].tolist(), strict=True)
+    return pd.Series([name.startswith(f"{source}_") for name, source in pairs], index=images.index, dtype=bool)
 
 
 def _put_away(folder: Path, names: set[str]) -> None:
-    """Take out links to images that are labelled by now; their XML is kept elsewhere."""
+    """Take out links to images that are labelled by now; their XML is kept elsewhere, and nothing is overwritten."""
     finished = folder.parent / FINISHED
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
         if file.name in names:
             xml = file.with_suffix(".xml")
             if xml.exists():
                 finished.mkdir(exist_ok=True)
-                os.replace(xml, finished / xml.name)
+                others = (finished / f"{xml.stem}.{number}.xml" for number in count(1))
+                os.replace(xml, next(one for one in chain([finished / xml.name], others) if not one.exists()))
             file.unlink()
+
+
+def _bring_back(folder: Path, names: Sequence[str]) -> set[str]:
+    """XML that was put away, the newest of each image, for images that wait again. Their names."""
+    found = set()
+    for name in names:
+        stem = Path(name).stem
+        finished = folder.parent / FINISHED
+        away = [xml for pattern in ("xml", "*.xml") for xml in finished.glob(f"{glob.escape(stem)}.{pattern}")]
+        if away and not (folder / f"{stem}.xml").exists():
+            os.replace(max(away, key=lambda xml: xml.stat().st_mtime), folder / f"{stem}.xml")
+            found.add(name)
+    return found
 
 
 def _link(origin: Path, target: Path) -> None:
@@ -132,32 +159,29 @@ def _link(origin: Path, target: Path) -> None:
     except FileExistsError:
         pass
     except FileNotFoundError as error:
-        raise DataError("an image of the dataset is gone", place=origin) from error
+        remedy = "Bring the file back, or `curate undo` to before it came."
+        raise DataError("an image of the dataset is gone", place=origin, remedy=remedy) from error
 
 
-def _class_names(current: Dataset, classes: Sequence[str] | None) -> tuple[str, ...]:
-    if classes is not None:
-        return tuple(dict.fromkeys([*current.class_names.values(), *classes]))
-    if current.classes:
-        return tuple(current.class_names.values())
-    card = find_card(current.root)
-    return tuple(read_card(card).classes) if card else ()
-
-
-def _write_classes(file: Path, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Write the class list; without names, what is there stays."""
+def _write_classes(file: Path, current: Dataset, classes: Sequence[str] | None) -> tuple[str, ...]:
+    """Write the class list: the dataset's classes, else its card's, then those given and those that a person wrote."""
+    card = None if current.classes else find_card(current.root)
+    known = [*current.class_names.values(), *(read_card(card).classes if card else ())]
+    text = file.read_text(encoding="utf-8-sig", errors="replace") if file.exists() else ""
+    written = [name.strip() for name in text.splitlines() if name.strip() and name.strip() not in current.aliases]
+    names = tuple(dict.fromkeys([*known, *(classes or ()), *written]))
     if names:
         write_atomically(file, lambda out: out.write("".join(f"{name}\n" for name in names).encode()))
-        return names
-    return tuple(file.read_text(encoding="utf-8-sig").split("\n")[:-1]) if file.exists() else ()
+    return names
 
 
 def _notes(dataset: object, folder: Path, classes: tuple[str, ...], unimported: set[str]) -> tuple[str, ...]:
     notes = []
     if unimported:
-        count = len(unimported)
-        notes.append(f"XML of {count} image{'s' if count > 1 else ''} in the folder is not in the dataset yet.")
+        images = f"{len(unimported)} image{'s' if len(unimported) > 1 else ''}"
+        notes.append(f"XML of {images} in the folder is not in the dataset yet, or not as it is.")
     if not classes:
         notes.append("No classes are known yet: name them with --classes a,b, or type them in LabelImg.")
-    notes.append(f"When boxes are drawn and saved: curate import-voc {dataset} {folder}")
+    command = shlex.join(["curate", "import-voc", str(dataset), str(folder)])
+    notes.append(f"When boxes are drawn and saved: {command}")
     return tuple(notes)

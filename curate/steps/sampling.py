@@ -1,12 +1,12 @@
 """`sample-frames`: frames of videos into the dataset, each with its source and exact time."""
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
 from curate.media import VIDEOS
 from curate.progress import Progress, one_at_a_time, silent
-from curate.sources.frames import At, Choice, Every, Keyframes, Scenes, format_times, read_times
+from curate.sources.frames import At, Choice, Time, format_times, parse_choice, read_times
 from curate.sources.local import LocalVideo, VideoLibrary
 from curate.sources.sampling import Recipe, Sampled, VideoSampler
 from curate.sources.times import parse_seconds
@@ -29,7 +29,6 @@ from curate.store import Store
 
 DROPPED_LIST = "media/dropped-frames.txt"
 _COMMIT_EVERY_S = 30.0  # what is finished is kept so often
-_Time = str | float | Fraction
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,13 @@ def sample_frames(
     dataset: str | os.PathLike[str],
     videos: Sequence[str] = (),
     *,
-    every: _Time | None = None,
-    fps: _Time | None = None,
+    every: Time | None = None,
+    fps: Time | None = None,
     at: str | os.PathLike[str] | None = None,
     keyframes: bool = False,
     scenes: bool = False,
-    start: _Time = 0,
-    end: _Time | None = None,
+    start: Time = 0,
+    end: Time | None = None,
     max_frames: int | None = None,
     drop_duplicates: int | None = None,
     drop_blurred: float | None = None,
@@ -111,7 +110,7 @@ def sample_frames(
         DataError: no video can be read.
     """
     recipe = Recipe(
-        choice=_one_choice(every=every, fps=fps, at=at, keyframes=keyframes, scenes=scenes, start=start),
+        choice=parse_choice(every=every, fps=fps, at=at, keyframes=keyframes, scenes=scenes, start=start),
         start_s=parse_seconds(start, place="--start"),
         end_s=None if end is None else parse_seconds(end, place="--end"),
         max_frames=max_frames,
@@ -121,15 +120,20 @@ def sample_frames(
         quality=quality,
         max_side_px=max_side,
     )
+    if workers is not None and workers < 1:
+        raise UsageError("the value is out of range", place="--workers", got=workers, expected="1 or more")
     store = Store(dataset)
+    if store.root.exists() and not store.root.is_dir():
+        raise UsageError("the dataset folder is a file", place=dataset)
     current = store.load() if store.exists() else Dataset(store.root)
+    videos = [str(videos)] if isinstance(videos, str | os.PathLike) else [str(video) for video in videos]
     arguments = _arguments(locals())
     library = VideoLibrary(store.root, current)
-    if isinstance(recipe.choice, At):
-        videos = _with_times(videos, recipe.choice, library)
-    work = _Work(store, arguments, library.find(videos, progress))
+    own_list = at is not None and Path(at).resolve() == (store.root / DROPPED_LIST).resolve()
+    found = _find_videos(videos, recipe.choice, library, progress, own_list=own_list)
+    work = _Work(store, arguments, found)
     work.run(recipe, current, workers or os.cpu_count() or 1, progress)
-    return work.result()
+    return work.result(library.unreadable)
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,33 +145,21 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(given[name]) if name == "videos" else given[name] for name in names}
 
 
-def _one_choice(
-    *, every: _Time | None, fps: _Time | None, at: object, keyframes: bool, scenes: bool, start: _Time
-) -> Choice:
-    ways = {"--every": every, "--fps": fps, "--at": at, "--keyframes": keyframes, "--scenes": scenes}
-    chosen = [option for option, value in ways.items() if value is not None and value is not False]
-    if len(chosen) > 1:
-        raise UsageError("frames are chosen in one way at a time", got=", ".join(chosen), expected="one of them")
-    if at is not None:
-        return read_times(Path(str(at)))
-    if keyframes or scenes:
-        return Keyframes() if keyframes else Scenes()
-    period_s = parse_seconds("2s" if every is None else every, place="--every")
-    if fps is not None:
-        rate = parse_seconds(fps, place="--fps")
-        period_s = 1 / rate if rate else Fraction(0)
-    if not period_s:
-        raise UsageError("not a step", place=chosen[0] if chosen else "--every", got=0, expected="more than 0")
-    return Every(period_s, parse_seconds(start, place="--start"))
+def _find_videos(
+    videos: Sequence[str], choice: Choice, library: VideoLibrary, progress: Progress, *, own_list: bool
+) -> list[LocalVideo]:
+    """The videos to look at; without any named, those that times name, if each names one.
 
-
-def _with_times(videos: Sequence[str], choice: At, library: VideoLibrary) -> Sequence[str]:
-    """The videos to look at: without any named, those that the times name, if each names one."""
-    named = [video_id for video_id in dict.fromkeys(video_id for video_id, _ in choice.times) if video_id]
-    for video_id in named:
-        if video_id not in library.by_id:
-            raise unknown_name("video", video_id, library.by_id, place="--at")
-    return named if not videos and all(video_id for video_id, _ in choice.times) else videos
+    Times of frames that were dropped (`own_list`) may be of videos that an undo took away; others may not.
+    """
+    named = {video_id for video_id, _ in choice.times} if isinstance(choice, At) else {None}
+    there = library.by_id.keys() | {Path(video).stem for video in videos}
+    unknown = sorted(name for name in named if name is not None and name not in there)
+    if unknown and not own_list:
+        raise unknown_name("video", unknown[0], library.by_id, place="--at")
+    if not videos and None not in named:
+        videos = sorted(name for name in named if name is not None and name not in unknown)
+    return library.find(videos, progress)
 
 
 class _Work:
@@ -216,38 +208,41 @@ class _Work:
         """Bring finished videos into the dataset; all parts of one sampling are one version."""
         finished = [self._done[video.video_id] for video in videos]
         self._waiting = [video for video in self._waiting if video not in videos]
-        self._version, now = self._kept.commit(lambda now: _join(now, finished))
-        _list_dropped(self._store.root / DROPPED_LIST, now, finished)
+        if len(finished) == len(self._videos) and not any(one.facts for one in finished):
+            raise DataError(finished[0].fault or "it cannot be read", place=self._store.root / finished[0].video.path)
 
-    def result(self) -> SampleResult:
-        """What came out.
+        def change(now: Dataset) -> Dataset:
+            _list_dropped(self._store.root / DROPPED_LIST, finished)  # here, where nobody else writes it
+            return _join(now, finished)
 
-        Raises:
-            DataError: nothing could be read.
-        """
+        self._version, _ = self._kept.commit(change)
+
+    def result(self, unreadable: Mapping[Path, str]) -> SampleResult:
+        """What came out, with files that did not come in at all."""
         sampled = [self._done[video.video_id] for video in self._videos]
-        if all(not one.facts for one in sampled):
-            raise DataError(sampled[0].fault or "it cannot be read", place=self._store.root / sampled[0].video.path)
         duplicates, blurred = (sum(len(getattr(one, kind)) for one in sampled) for kind in ("duplicates", "blurred"))
-        problems = tuple(
-            _problem(one) | {"file": f"{self._store.root}/{one.video.path}"} for one in sampled if one.fault
-        )
+        root = self._store.root
+        problems = [_problem(one) | {"file": f"{root}/{one.video.path}"} for one in sampled if one.fault]
+        problems += [_unreadable(str(file), fact) for file, fact in unreadable.items()]
         return SampleResult(
             version=self._version,
             frames=sum(len(one.rows) for one in sampled),
             videos=tuple(_summary(one) for one in sampled),
             dropped_duplicates=duplicates,
             dropped_blurred=blurred,
-            problems=problems,
+            problems=tuple(problems),
             notes=(
                 *(f"{one['file']}: {one['detail']}." for one in problems),
                 *self._note_dropped(duplicates + blurred),
+                *(() if any(one.chosen for one in sampled) else ("No frame of the videos is where it was asked for.",)),
             ),
         )
 
     def _note_dropped(self, dropped: int) -> list[str]:
         file = self._store.root / DROPPED_LIST
-        way_back = f"`curate sample-frames {self._store.root} --at {file}` brings them back"
+        way_back = (
+            f"`{shlex.join(['curate', 'sample-frames', str(self._store.root), '--at', str(file)])}` brings them back"
+        )
         return [f"{dropped} frames were left out again; {way_back}."] if dropped else []
 
 
@@ -260,18 +255,12 @@ def _taken_frames(dataset: Dataset) -> dict[str, frozenset[int]]:
 def _join(now: Dataset, finished: Sequence[Sampled]) -> Dataset:
     """Add new frames, videos and problems; what somebody else has added since is not added twice."""
     taken = _taken_frames(now)
-    rows = [
-        row
-        for one in finished
-        for row in one.rows
-        if row["frame_index"] not in taken.get(one.video.video_id, frozenset())
-    ]
+    for one in finished:
+        others = taken.get(one.video.video_id, frozenset())
+        one.rows = [row for row in one.rows if row["frame_index"] not in others]
+    rows = [row for one in finished for row in one.rows]
     held = set(now.videos["video_id"])
-    videos = [
-        {"video_id": one.video.video_id, "path": one.video.path, "sha256": one.video.sha256, **one.facts}
-        for one in finished
-        if one.facts and one.video.video_id not in held
-    ]
+    videos = [{**vars(one.video), **one.facts} for one in finished if one.facts and one.video.video_id not in held]
     changes: dict[str, pd.DataFrame] = {}
     if rows:
         images = conform(
@@ -281,26 +270,28 @@ def _join(now: Dataset, finished: Sequence[Sampled]) -> Dataset:
     if videos:
         changes["videos"] = pd.concat([now.videos, conform(videos, VIDEO_COLUMNS, place="videos")], ignore_index=True)
     problems = _merge_problems(now.problems, finished)
-    if not problems.equals(now.problems):
+    if problems is not now.problems:
         changes["problems"] = problems
     return now.replace(**changes)
 
 
 def _merge_problems(known: pd.DataFrame, finished: Sequence[Sampled]) -> pd.DataFrame:
-    """What a video's last sampling said takes the place of what was said before."""
-    again = {Path(one.video.path).name for one in finished}
-    kept = known[~((known["source"] == VIDEOS) & known["file"].isin(again))]
-    fresh = [_problem(one) for one in finished if one.fault]
-    return (
-        pd.concat([kept, conform(fresh, PROBLEM_COLUMNS)], ignore_index=True) if fresh else kept.reset_index(drop=True)
-    )
+    """What is told of a file once stays told, in the words of that time: its bytes do not change."""
+    told = set(known.loc[known["source"] == VIDEOS, "file"])
+    fresh = [problem for problem in map(_problem, finished) if problem["detail"] and problem["file"] not in told]
+    return pd.concat([known, conform(fresh, PROBLEM_COLUMNS)], ignore_index=True) if fresh else known
 
 
 def _problem(one: Sampled) -> dict[str, Any]:
-    kind = "video_breaks_off" if one.facts else "unreadable_video"
-    action = "noted" if one.facts else "quarantined"
+    if not one.facts:
+        return _unreadable(Path(one.video.path).name, one.fault or "")
     where = {"source": VIDEOS, "file": Path(one.video.path).name, "line": None, "object": None}
-    return {**where, "kind": kind, "detail": one.fault, "action": action}
+    return {**where, "kind": "video_breaks_off", "detail": one.fault, "action": "noted"}
+
+
+def _unreadable(file: str, fact: str) -> dict[str, Any]:
+    where = {"source": VIDEOS, "file": file, "line": None, "object": None}
+    return {**where, "kind": "unreadable_video", "detail": fact, "action": "quarantined"}
 
 
 def _summary(one: Sampled) -> SampledVideo:
@@ -308,13 +299,9 @@ def _summary(one: Sampled) -> SampledVideo:
     return SampledVideo(one.video.video_id, len(times), min(times, default=None), max(times, default=None))
 
 
-def _list_dropped(file: Path, now: Dataset, finished: Sequence[Sampled]) -> None:
-    """Write the times of dropped frames where `--at` can read them; what is an image by now is not dropped any more."""
-    dropped = {time for time in read_times(file).times if time[0]} if file.exists() else set()
-    for one in finished:
-        dropped |= {(one.video.video_id, time_s) for time_s in (*one.duplicates, *one.blurred)}
-    frames = now.images[now.images["video_id"].notna()]
-    there = set(zip(frames["video_id"].tolist(), frames["timestamp_s"].tolist(), strict=True))
-    lines = [(name or "", time_s) for name, time_s in dropped if (name, float(time_s)) not in there]
-    if lines or file.exists():
-        write_atomically(file, lambda out: out.write(format_times(sorted(lines)).encode()))
+def _list_dropped(file: Path, finished: Sequence[Sampled]) -> None:
+    """Add the times of dropped frames to a list that `--at` reads. Nothing is taken from it: an undo may need it."""
+    known = {(name or "", time_s) for name, time_s in read_times(file).times} if file.exists() else set()
+    dropped = {(one.video.video_id, time_s) for one in finished for time_s in (*one.duplicates, *one.blurred)}
+    if not dropped <= known:
+        write_atomically(file, lambda out: out.write(format_times(sorted(known | dropped)).encode()))

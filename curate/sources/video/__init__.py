@@ -9,7 +9,8 @@ pictures     decoded frames to upright RGB
 reader       `FrameReader`: frames by number
 """
 
+from curate.sources.video.containers import check_video
 from curate.sources.video.index import VideoIndex, index_video
 from curate.sources.video.reader import Frame, FrameReader
 
-__all__ = ["Frame", "FrameReader", "VideoIndex", "index_video"]
+__all__ = ["Frame", "FrameReader", "VideoIndex", "check_video", "index_video"]

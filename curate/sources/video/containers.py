@@ -49,6 +49,16 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
         yield container, stream
 
 
+def check_video(path: Path) -> None:
+    """Make sure, from its header, that a file is a video.
+
+    Raises:
+        DataError: it is none, or cannot be read.
+    """
+    with open_video(path):
+        pass
+
+
 def _choose_stream(container: InputContainer, number: int | None) -> VideoStream | None:
     """The one of a number, or that FFmpeg holds for the best, unless it is the picture on a record's sleeve."""
     moving = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]

@@ -64,7 +64,7 @@ class VideoIndex:
     @cached_property
     def duration_s(self) -> float:
         """From the first frame's time to the end of the last."""
-        return float((int(self.pts[-1] - self.pts[0]) + self.last_duration) * self.time_base)
+        return float(self.time(self.frames))
 
     @cached_property
     def fps(self) -> float | None:
@@ -73,8 +73,9 @@ class VideoIndex:
         return float((self.frames - 1) / span_s) if span_s else None
 
     def time(self, frame: int) -> Fraction:
-        """Seconds from the first frame to this one, exactly."""
-        return int(self.pts[frame] - self.pts[0]) * self.time_base
+        """Seconds from the first frame to this one, exactly; `time(frames)` is the end of the last."""
+        stamp = self.pts[frame] if frame < self.frames else self.pts[-1] + self.last_duration
+        return int(stamp - self.pts[0]) * self.time_base
 
     def frame_at(self, time_s: Fraction) -> int:
         """The last frame at or before a time; -1 for times below 0."""
