@@ -496,3 +496,44 @@ def test_roles_of_packets(reader, data, role):
     sequence header, and an inter frame.
     """
     assert reader(bytes.fromhex(data)) == role
+
+
+# ---- Holes ----
+
+
+def leave_out(source, target, first, last):
+    """Copy a video without the packets of a stretch, as when a part of a Matroska file is overwritten."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(old.streams.video[0])):
+            if packet.size and not first <= number <= last:
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
+def test_a_hole_in_an_even_video_is_told(tmp_path):
+    """Where packets are gone, the frames after them that may depend on them are left out, and the rest is right."""
+    whole = write_clip(tmp_path / "whole.mkv", 120, gop=40, bframes=0)
+    index = index_video(leave_out(whole, tmp_path / "hole.mkv", 50, 69))
+    assert index.fault == "0.70 s are missing, the first after 1.63 s"
+    reader = FrameReader(index)
+    numbers = [read_number(frame.pixels) for frame in reader.read(range(index.frames))]
+    assert numbers == [*range(50), *range(80, 120)]
+    assert reader.fault == "10 frames are missing, the first at 2.33 s: packets are missing that they may depend on"
+
+
+def test_a_hole_that_ends_at_a_keyframe_costs_nothing_more(tmp_path):
+    """Frames that stand on their own are whole, whatever is missing before."""
+    whole = write_clip(tmp_path / "whole.mkv", 120, gop=40, bframes=0)
+    index = index_video(leave_out(whole, tmp_path / "hole.mkv", 60, 79))
+    reader = FrameReader(index)
+    assert [read_number(frame.pixels) for frame in reader.read(range(index.frames))] == [*range(60), *range(80, 120)]
+    assert (index.fault is None, reader.fault) == (False, None)
+
+
+def test_an_uneven_pace_has_no_holes(tmp_path):
+    """In a recording of a screen, a long time without a frame means that nothing moved."""
+    stamps = np.cumsum(np.random.default_rng(0).choice([20, 40, 90, 1500], 60)).tolist()
+    index = index_video(write_clip(tmp_path / "screen.mkv", pts=stamps, bframes=0))
+    assert (index.frames, index.fault) == (60, None)

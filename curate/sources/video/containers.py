@@ -14,6 +14,8 @@ from av.video.stream import VideoStream
 
 from curate.errors import DataError
 
+# what reading on in a damaged file may raise: PyAV itself trips over packets that name streams which are not there
+READ_ERRORS = (FFmpegError, IndexError, ValueError)
 _PICTURE_FORMATS = frozenset({"gif", "image2", "tty"})  # tty: FFmpeg makes a picture of any .txt
 _SHARING = frozenset({"av1", "hevc", "vp9"})  # damage shows as well with many threads as with one
 _TELLING = {

@@ -15,12 +15,13 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from curate.sources.video.containers import describe_error, open_video, prepare_decoder
+from curate.sources.video.containers import READ_ERRORS, describe_error, open_video, prepare_decoder
 from curate.sources.video.index import VideoIndex
 from curate.sources.video.packets import Packets
 
 _LONG_GAP = 100  # packets; passing over one costs microseconds, a seek some hundred
 _CUT_UP, _MARKED = "a packet is incomplete", "the decoder marks a frame as damaged"
+_TORN = "packets are missing that they may depend on"
 
 
 class Decoding(Protocol):
@@ -101,7 +102,7 @@ class PlannedDecoding:
     def _decode_run(self, run: Run, source: "_Source") -> Iterator[tuple[int, VideoFrame]]:
         source.approach(run.start)
         table, context = self._packets, source.context
-        queue = _Queue(run.wanted, table.heals)
+        queue = _Queue(run.wanted, table)
         try:
             for place, packet in source.between(run.start, run.last):
                 stamp = int(table.pts[place])
@@ -124,9 +125,10 @@ class PlannedDecoding:
             else:
                 yield from queue.sift(context.decode(None))
                 yield from queue.empty()
-        except FFmpegError as error:
+        except READ_ERRORS as error:
             self.trouble = self.trouble or describe_error(error)
-        self.trouble = self.trouble or (_MARKED if queue.broken else None)
+        if queue.broken and self.trouble is None:
+            self.trouble = _MARKED if len(queue.broken) > len(table.torn) else _TORN
         context.flush_buffers()
 
 
@@ -155,7 +157,7 @@ class DecodingInOrder:
                     if packet is not None and packet.is_corrupt:
                         whole, self.trouble = False, self.trouble or _CUT_UP
                     frames = stream.codec_context.decode(None if ended else packet)
-                except (FFmpegError, ValueError) as error:
+                except READ_ERRORS as error:
                     whole = not number  # a recording may begin within a scene, with packets that show nothing
                     self.trouble = self.trouble or (describe_error(error) if number else None)
                     continue
@@ -177,17 +179,17 @@ class _Queue:
 
     Args:
         wanted: frame numbers by time stamp.
-        heals: of each packet, the one from which on damage matters to it.
+        packets: of the stream.
 
     Attributes:
         awaited: packet of each frame to come, by time stamp.
-        broken: damaged packets, in decode order.
+        broken: damaged packets, and those before which some are missing, in decode order.
     """
 
-    def __init__(self, wanted: dict[int, int], heals: NDArray[np.int64]) -> None:
+    def __init__(self, wanted: dict[int, int], packets: Packets) -> None:
         self.awaited: dict[int, int] = {}
-        self.broken: list[int] = []
-        self._wanted, self._heals = dict(wanted), heals
+        self.broken: list[int] = packets.torn.tolist()
+        self._wanted, self._heals = dict(wanted), packets.heals
         self._late: dict[int, int] = {}
         self._held: deque[tuple[int, int, VideoFrame]] = deque()
 
@@ -281,7 +283,7 @@ class _Source:
             self._container.seek(int(self._packets.pts[place]), stream=self._stream)
             packet = next(self._stored, None)
             found = np.flatnonzero(self._packets.pts == packet.pts) if packet is not None else ()
-        except (FFmpegError, TypeError):
+        except (*READ_ERRORS, TypeError):
             packet, found = None, ()
         if packet is not None and len(found) == 1 and self._next <= found[0] <= place:
             self._next, self._stored = int(found[0]), chain([packet], self._stored)

@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from curate.errors import DataError
-from curate.sources.video.containers import open_video, prepare_decoder
-from curate.sources.video.packets import Findings, Packets, read_packets, tabulate_packets
+from curate.sources.video.containers import READ_ERRORS, open_video, prepare_decoder
+from curate.sources.video.packets import Findings, Packets, find_holes, read_packets, tabulate_packets
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def index_video(path: str | os.PathLike[str]) -> VideoIndex:
         found = read_packets(container, stream)
     if not found.rows:
         raise DataError(_add_reason("the video has no frames", found.fault), place=path)
-    table = tabulate_packets(found.rows) if found.predictable else None
+    table = tabulate_packets(found.rows, found.time_base) if found.predictable else None
     if table is None or found.sample is None or not len(table.frames):
         return _index_by_decoding(path, found)
     return _index_by_packets(path, found, found.sample, table)
@@ -128,7 +128,7 @@ def _index_by_decoding(path: Path, found: Findings) -> VideoIndex:
         raise DataError(_add_reason("no frame of the video can be decoded", found.fault), place=path)
     stamps = [frame.pts for frame in shown]
     if _ascend(stamps):
-        table = tabulate_packets(found.rows, {stamp for stamp in stamps if stamp is not None})
+        table = tabulate_packets(found.rows, found.time_base, {stamp for stamp in stamps if stamp is not None})
         if table is not None:
             return _index_by_packets(path, found, sample, table)
     time_base, pts = _number(shown, found)
@@ -146,7 +146,7 @@ class _Shown(NamedTuple):
 def _decode_all(container: InputContainer, stream: VideoStream, packets: int) -> Iterator[VideoFrame]:
     """Every frame that so many packets give; damaged ones give none."""
     count = 0
-    with suppress(FFmpegError):
+    with suppress(*READ_ERRORS):
         for packet in container.demux(stream):
             if packet.size:
                 count += 1
@@ -198,9 +198,22 @@ def _describe(
         pts=pts,
         is_keyframe=is_keyframe,
         last_duration=last_duration,
-        fault=found.fault,
+        fault=_join(_tell_holes(pts, time_base), found.fault),
         packets=packets,
     )
+
+
+def _tell_holes(pts: NDArray[np.int64], time_base: Fraction) -> str | None:
+    holes = find_holes(pts, time_base)
+    if not len(holes):
+        return None
+    missing_s = float(int((pts[holes] - pts[holes - 1]).sum()) * time_base)
+    at_s = float(int(pts[holes[0] - 1] - pts[0]) * time_base)
+    return f"{missing_s:.2f} s are missing, the first after {at_s:.2f} s"
+
+
+def _join(*faults: str | None) -> str | None:
+    return "; ".join(fault for fault in faults if fault) or None
 
 
 def _read_orientation(frame: VideoFrame) -> tuple[int, bool]:

@@ -14,9 +14,13 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from curate.sources.video.bitstreams import INTRA_ONLY, UNKNOWN, Role, RoleReader, is_field_coded, role_reader
-from curate.sources.video.containers import describe_error
+from curate.sources.video.containers import READ_ERRORS, describe_error
 
 _UNKNOWN_RATE = Fraction(25)  # what FFmpeg takes for raw streams that tell nothing
+_ENOUGH_GAPS = 20
+_UNEVEN = 0.1  # of the usual gap
+_MOSTLY = 0.9
+_LONG_GAP, _LONG_GAP_S = 8, 0.3  # times the usual one, and seconds
 _GRACE_S = 0.5  # by so much may a header exceed the last frame
 
 
@@ -29,6 +33,7 @@ class Packets:
         starts: (m,) int64, the packet at which decoding has to begin for this one to come out whole.
         heals: (m,) int64, the packet from which on damage matters to this one; `starts` or later.
         shown: (m,) bool, whether a frame with this time stamp comes out.
+        torn: (k,) int64, packets before which some are missing, ascending: what depends on more than them is damaged.
         droppable: (m,) bool, whether no other packet needs it.
         frames: (n,) int64, the packet of each frame, in order of time.
     """
@@ -39,6 +44,7 @@ class Packets:
     shown: NDArray[np.bool_]
     droppable: NDArray[np.bool_]
     frames: NDArray[np.int64]
+    torn: NDArray[np.int64]
 
 
 class Row(NamedTuple):
@@ -102,7 +108,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> Findings:
                 found.sample = _decode_alone(stream, packet)
             found.rows.append(Row(packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard, role))
             cut_off = packet.is_corrupt
-    except FFmpegError as error:
+    except READ_ERRORS as error:
         found.fault = f"the file cannot be read on: {describe_error(error)}"
     if cut_off:
         found.rows.pop()
@@ -148,11 +154,12 @@ def _find_missing_end(container: InputContainer, stream: VideoStream, rows: list
     return f"the file breaks off at {end_s:.2f} of {promised_s:.2f} s" if promised_s > end_s + _GRACE_S else None
 
 
-def tabulate_packets(rows: list[Row], shown_pts: set[int] | None = None) -> Packets | None:
+def tabulate_packets(rows: list[Row], time_base: Fraction, shown_pts: set[int] | None = None) -> Packets | None:
     """Find for each packet where decoding starts; None where the packets do not tell which frames show.
 
     Args:
         rows: the packets in decode order.
+        time_base: seconds a unit of their time stamps.
         shown_pts: time stamps of the frames that a full decode gave, where there was one.
     """
     stamps = [row.pts for row in rows]
@@ -176,14 +183,44 @@ def tabulate_packets(rows: list[Row], shown_pts: set[int] | None = None) -> Pack
         shown = np.array([role.shown == 1 and not row.is_discard for row, role in zip(rows, roles, strict=True)])
     intra = np.array([role.intra and row.is_keyframe for row, role in zip(rows, roles, strict=True)])
     places = np.flatnonzero(shown)
+    frames = places[np.argsort(pts[places])]
+    heals = _find_last(starts | intra, leads | (intra & ~starts).any(), pts)
     return Packets(
         pts,
         _find_last(starts, leads, pts),
-        _find_last(starts | intra, leads | (intra & ~starts).any(), pts),
+        heals,
         shown,
         np.array([role.droppable for role in roles]),
-        places[np.argsort(pts[places])],
+        frames,
+        _find_torn(pts, frames, heals, time_base),
     )
+
+
+def find_holes(pts: NDArray[np.int64], time_base: Fraction) -> NDArray[np.int64]:
+    """Frames before which others are missing: long gaps in a video whose frames else come at an even pace.
+
+    Where the pace varies (screens, phones), a gap tells nothing.
+
+    Args:
+        pts: of all frames, ascending.
+        time_base: seconds a unit.
+    """
+    gaps = np.diff(pts)
+    if len(gaps) < _ENOUGH_GAPS:
+        return np.empty(0, dtype=np.int64)
+    usual = float(np.median(gaps))
+    ticks_apart = max(1.0, _UNEVEN * usual)  # Matroska counts whole milliseconds
+    is_even = (np.abs(gaps - usual) <= ticks_apart).mean() >= _MOSTLY
+    holes = (gaps > _LONG_GAP * usual) & (gaps * float(time_base) > _LONG_GAP_S)
+    return np.flatnonzero(holes) + 1 if is_even else np.empty(0, dtype=np.int64)
+
+
+def _find_torn(
+    pts: NDArray[np.int64], frames: NDArray[np.int64], heals: NDArray[np.int64], time_base: Fraction
+) -> NDArray[np.int64]:
+    """The first packet after each hole, unless damage ends there."""
+    firsts = sorted({int(frames[hole:].min()) for hole in find_holes(pts[frames], time_base)})
+    return np.array([place for place in firsts if heals[place] != place], dtype=np.int64)
 
 
 def _find_last(marks: NDArray[np.bool_], leads: NDArray[np.bool_], pts: NDArray[np.int64]) -> NDArray[np.int64]:
