@@ -58,7 +58,8 @@ def test_the_daily_loop(root):
     second = curate.label(root, limit=3)
     assert (second.images, second.added, second.waiting) == (3, 2, 3)
     assert images_in(second.folder) == ["a_00002000ms.jpg", "a_00003000ms.jpg", "b_00000000ms.jpg"]
-    assert sorted(file.name for file in (root / "labelled").iterdir()) == ["a_00000000ms.xml", "a_00001000ms.xml"]
+    done = ["a_00000000ms.jpg", "a_00000000ms.xml", "a_00001000ms.jpg", "a_00001000ms.xml"]
+    assert sorted(file.name for file in (root / "labelled").iterdir()) == done
 
 
 def test_json_document(root):
@@ -133,22 +134,27 @@ def test_after_an_undo_what_was_drawn_comes_back(root):
     assert curate.import_voc(root, folder).boxes == 1
 
 
-def test_xml_that_was_put_away_is_never_overwritten(root):
-    """Drawn twice with an undo in between, both are kept."""
-    folder = Path(curate.label(root, limit=1).folder)
+def test_corrected_afterwards(root):
+    """What is labelled can be corrected where it was put, and imported again."""
+    folder = curate.label(root, limit=1).folder
     draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
     curate.import_voc(root, folder)
     curate.label(root, limit=1)
-    curate.undo(root)
-    (root / "labelled/a_00000000ms.xml").rename(root / "labelled/a_00000000ms.1.xml")
-    draw(root / "labelled", "a_00000000ms.jpg", [("with_mask", 2, 2, 9, 9)])
-    curate.label(root, limit=2)
-    draw(folder, "a_00000000ms.jpg", [("with_mask", 3, 3, 9, 9)])
+    draw(root / "labelled", "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9), ("with_mask", 20, 20, 40, 40)])
+    done = curate.import_voc(root, root / "labelled")
+    assert (done.added, done.updated, done.boxes) == (0, 1, 2)
+
+
+def test_xml_that_was_put_away_is_never_overwritten(root):
+    """A newer XML of the same name leaves the older one where it is, under another name."""
+    folder = Path(curate.label(root, limit=1).folder)
+    draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
+    (root / "labelled").mkdir()
+    draw(root / "labelled", "a_00000000ms.jpg", [("with_mask", 3, 3, 9, 9)])
     curate.import_voc(root, folder)
-    curate.label(root, limit=2)
-    kept = "".join(file.read_text() for file in (root / "labelled").glob("a_00000000ms*.xml"))
-    assert "<xmin>1</xmin>" in kept
-    assert "<xmin>3</xmin>" in kept
+    curate.label(root, limit=1)
+    assert "<xmin>1</xmin>" in (root / "labelled/a_00000000ms.xml").read_text()
+    assert "<xmin>3</xmin>" in (root / "labelled/a_00000000ms.xml.1").read_text()
 
 
 def test_frames_of_one_content(tmp_path):

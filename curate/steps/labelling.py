@@ -1,11 +1,10 @@
 """`label`: the next unlabelled images in one folder, ready for LabelImg; `import-voc` brings back what was drawn."""
 
-import glob
 import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +20,7 @@ from curate.steps.results import Result
 from curate.store import Store
 
 FOLDER = "label"  # what waits for a person
-FINISHED = "labelled"  # XML that the dataset has taken in
+FINISHED = "labelled"  # what the dataset has taken in
 CLASS_FILE = "predefined_classes.txt"
 
 
@@ -55,8 +54,8 @@ def label(
 ) -> LabelResult:
     """Put the next unlabelled images into `DATASET/label`, with `predefined_classes.txt`.
 
-    Images that the dataset holds as labelled by now leave the folder; their XML moves to `DATASET/labelled`, and back
-    when the image is unlabelled again, as after an undo. An image whose XML is not fully in the dataset stays.
+    Images that the dataset holds as labelled by now move to `DATASET/labelled` with their XML, and back when they are
+    unlabelled again, as after an undo. An image whose XML is not fully in the dataset stays.
 
     Args:
         dataset: the dataset folder.
@@ -128,27 +127,28 @@ def _begins_with_source(images: pd.DataFrame, names: pd.Series) -> pd.Series:
 
 
 def _put_away(folder: Path, names: set[str]) -> None:
-    """Take out links to images that are labelled by now; their XML is kept elsewhere, and nothing is overwritten."""
+    """Move what is labelled by now elsewhere, image and XML; an older XML of the name is kept as `NAME.xml.1`."""
     finished = folder.parent / FINISHED
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
         if file.name in names:
-            xml = file.with_suffix(".xml")
-            if xml.exists():
-                finished.mkdir(exist_ok=True)
-                others = (finished / f"{xml.stem}.{number}.xml" for number in count(1))
-                os.replace(xml, next(one for one in chain([finished / xml.name], others) if not one.exists()))
-            file.unlink()
+            finished.mkdir(exist_ok=True)
+            xml = finished / f"{file.stem}.xml"
+            if file.with_suffix(".xml").exists():
+                if xml.exists():
+                    os.replace(xml, next(one for one in map(f"{xml}.{{}}".format, count(1)) if not os.path.exists(one)))
+                os.replace(file.with_suffix(".xml"), xml)
+            os.replace(file, finished / file.name)
+            file.unlink(missing_ok=True)  # two names of one file are left both by a rename
 
 
 def _bring_back(folder: Path, names: Sequence[str]) -> set[str]:
-    """XML that was put away, the newest of each image, for images that wait again. Their names."""
+    """Move XML that was put away to images that wait again. Their names."""
     found = set()
     for name in names:
-        stem = Path(name).stem
-        finished = folder.parent / FINISHED
-        away = [xml for pattern in ("xml", "*.xml") for xml in finished.glob(f"{glob.escape(stem)}.{pattern}")]
-        if away and not (folder / f"{stem}.xml").exists():
-            os.replace(max(away, key=lambda xml: xml.stat().st_mtime), folder / f"{stem}.xml")
+        away, xml = folder.parent / FINISHED / name, folder / f"{Path(name).stem}.xml"
+        away.unlink(missing_ok=True)
+        if away.with_suffix(".xml").exists() and not xml.exists():
+            os.replace(away.with_suffix(".xml"), xml)
             found.add(name)
     return found
 
