@@ -10,6 +10,7 @@ from lxml import etree
 
 import curate
 from curate.images import decode_rgb
+from datasets import write_text
 
 SCRIPT = Path(__file__).parents[1] / "datasets/demo/draw_scenes.py"
 CLASSES = {"with_mask", "without_mask", "mask_weared_incorrect"}
@@ -138,8 +139,12 @@ def test_xml_belongs_to_sampled_frames(scenes, drawn, tmp_path):
     for path, time_s in zip(frames, [0.0, 4.0] * 4, strict=True):
         expected, _ = scenes.draw_frame(scenes.make_clip(7, int(path.stem[4:6])), time_s)
         assert np.abs(decode_rgb(path).astype(int) - expected).mean() < 4
-    result = curate.import_voc(tmp_path / "demo", drawn / "annotations", images=tmp_path / "demo/media/images")
-    assert (result.added, result.updated, result.problems) == (0, 8, ())
+    write_text(tmp_path / "card.yaml", "name: demo\nexpected: {images: 8, boxes: 1}\n")
+    result = curate.import_voc(
+        tmp_path / "demo", drawn / "annotations", images=tmp_path / "demo/media/images", card=tmp_path / "card.yaml"
+    )
+    assert (result.added, result.updated) == (0, 8)
+    assert [problem["kind"] for problem in result.problems] == ["card_count"]  # of the boxes
 
 
 def test_boxes_are_inside_the_image(drawn):

@@ -114,8 +114,8 @@ def import_voc(
             outcome.refuse_mended(named.problems)
         places = _complete_paths(before, named, placed, placer)
         notes = [*_note_other_names(named, placer)]
-        # the card speaks of its own source, not of what came since
-        if (before.images["source"] == placer.source).all():
+        # the card speaks of its own source, not of what came since; or of frames, when XML comes for all of them
+        if (before.images["source"] == placer.source).all() or set(before.images["path"]) <= set(places):
             notes += outcome.differences_from_card(named)
         named = replace(named, problems=(*named.problems, *notes))
         outcome.joined = join(settled, named, places, source=placer.source, origin=here)
