@@ -13,8 +13,9 @@ from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import av
+import numpy as np
 import pytest
-from clips import read_number, write_clip
+from clips import HEIGHT, WIDTH, draw_number, read_number, write_clip
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.extractor.generic import GenericIE
 from yt_dlp.utils import ExtractorError, GeoRestrictedError
@@ -29,6 +30,30 @@ YOUTUBE = "https://www.youtube.com/watch?v="
 def numbered_video(path, seconds=8, **options):
     """A video whose frames carry their number; 25 a second, a key frame each 2 s."""
     return write_clip(path, seconds * FPS, fps=FPS, gop=2 * FPS, **options)
+
+
+def write_with_sound(path, codec, sound, late_s=0.4, seconds=16, gop=50):
+    """A numbered video, 25 frames a second, whose sound begins before its first frame."""
+    with av.open(str(path), "w") as container:
+        pictures, silence = container.add_stream(codec, rate=FPS), container.add_stream(sound, rate=48000)
+        pictures.width, pictures.height, pictures.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        pictures.codec_context.gop_size = gop
+        pictures.codec_context.max_b_frames = 2
+        if codec == "libx264":
+            pictures.codec_context.options = {"preset": "veryfast", "x264-params": f"keyint={gop}:scenecut=0"}
+        fit = av.AudioResampler(format=silence.codec_context.format.name, layout="stereo", rate=48000)
+        for number in range(seconds * FPS):
+            frame = av.VideoFrame.from_ndarray(draw_number(number), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number + round(late_s * FPS), Fraction(1, FPS)
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode(None))
+        for start in range(0, seconds * 48000, 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), dtype=np.float32), format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            for part in fit.resample(frame):
+                container.mux(silence.encode(part))
+        container.mux(silence.encode(None))
+    return path
 
 
 def write_hls(source, folder, segment_s=2):
@@ -70,11 +95,13 @@ class Site:
         slow: path → seconds to wait before each 16 KiB.
         requests: (path, Range header or None), in order.
         has_ranges: whether the server can begin in the middle of a file.
+        headers: path → more headers of its file.
     """
 
     def __init__(self, port):
         self.port = port
         self.files, self.answers, self.always, self.cut_after, self.slow = {}, {}, {}, {}, {}
+        self.headers = {}
         self.requests = []
         self.has_ranges = True
 
@@ -108,7 +135,7 @@ class Site:
             return
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "") if self.has_ranges else None
         first = int(match[1]) if match else 0
-        if first >= len(data):
+        if first and first >= len(data):
             handler.send_error(416)
             return
         last = min(int(match[2]), len(data) - 1) if match and match[2] else len(data) - 1
@@ -119,6 +146,8 @@ class Site:
         if self.has_ranges:
             handler.send_header("Accept-Ranges", "bytes")
         handler.send_header("Content-Length", str(last + 1 - first))
+        for name, value in self.headers.get(path, {}).items():
+            handler.send_header(name, value)
         handler.end_headers()
         if handler.command != "HEAD":
             self._send(handler, path, data[first : last + 1])
@@ -220,10 +249,10 @@ def _is_loopback(host):
 @pytest.fixture
 def waits(monkeypatch):
     """How long was waited, in place of waiting."""
-    from curate.sources.youtube import fetching
+    from curate.sources.youtube import patience
 
     waited = []
-    monkeypatch.setattr(fetching, "wait", lambda seconds, stop: waited.append(seconds))
+    monkeypatch.setattr(patience, "wait", lambda seconds, stop: waited.append(seconds))
     return waited
 
 
@@ -252,7 +281,8 @@ def tube(monkeypatch, site):
 
         def _real_extract(self, url):
             ids = videos[self._match_id(url)]
-            entries = [self.url_result(YOUTUBE + one, "Youtube", one, f"Title of {one}") for one in ids]
+            links = [one[1:] if one.startswith("=") else YOUTUBE + one for one in ids]
+            entries = [self.url_result(link, "Youtube", link, f"Title of {link}") for link in links]
             return self.playlist_result(entries, self._match_id(url))
 
     def open_downloader(parameters, allow_private):

@@ -61,6 +61,10 @@ def names(monkeypatch):
         "a.localhost",
         "printer.local",
         "wiki.internal",
+        "127%2e0%2e0%2e1",
+        "localhos%74",
+        "[::1%25eth0]",
+        "[2606:4700:4700::1111%25/@127.0.0.1]",
         "inside.example.org",
         "six.example.org",
     ],
@@ -85,6 +89,7 @@ def test_refused_hosts(host):
         "http://example.org\\@127.0.0.1/clip.mp4",
         "http://user:secret@example.org/clip.mp4",
         "http://127.0.0.1@example.org/clip.mp4",
+        "http://example%2eorg/clip.mp4",
     ],
 )
 def test_refused_links(link):

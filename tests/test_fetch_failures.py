@@ -2,8 +2,13 @@
 
 # ruff: noqa: F401, F811 - fixtures are imported, and named again as arguments
 
+import errno
 import json
+import os
 import socket
+import threading
+import urllib.error
+import urllib.request
 
 import pytest
 from builders import load
@@ -23,8 +28,11 @@ from fetching import (
 )
 from typer.testing import CliRunner
 
-from curate.sources.youtube import addresses, one_file, session
-from curate.sources.youtube.failures import explain
+from curate.sources.youtube import addresses, fetching, guard, one_file, session
+from curate.sources.youtube.failures import Failure, explain
+from curate.sources.youtube.links import collect_wishes
+from curate.sources.youtube.patience import StoppedError
+from curate.sources.youtube.relay import Source, open_relay
 from curate.steps.doctor import doctor
 from curate.steps.fetching import REMAINING, fetch_youtube
 
@@ -179,6 +187,115 @@ def test_media_that_refuse(dataset, site, tube, clip, status, reason):
     assert (failed.reason, len(tube["asked"])) == (reason, 1 if status == 404 else 2)
 
 
+@pytest.mark.parametrize("status", [403, 410])
+def test_refused_once(dataset, site, video, status):
+    """A page that refuses is asked once more."""
+    site.files["/street.mp4"] = video
+    site.answers["/street.mp4"] = [(status, {})]
+    assert len(fetch(dataset, site.url("/street.mp4")).fetched) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("file:///etc/passwd", "refused_address"), ("/street.mp4", "other"), ("gopher://a", "refused_address")],
+)
+def test_redirects_to_nowhere(dataset, site, target, reason):
+    """A redirect away from the web is a refused address, one in circles the site's fault; neither is yt-dlp's."""
+    site.always["/street.mp4"] = (302, {"Location": target})
+    (failed,) = fetch(dataset, site.url("/street.mp4")).failed
+    assert (failed.reason, "yt-dlp" in failed.advice) == (reason, False)
+
+
+def test_empty_file(dataset, site, tube):
+    """A file without a byte is the site's fault."""
+    site.files["/street.mp4"] = b""
+    tube["abc"] = tube_video(site)
+    (failed,) = fetch(dataset, YOUTUBE + "abc").failed
+    assert (failed.reason, "sent nothing" in failed.advice) == ("other", True)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("clip", [(), ("1-2",)])
+@pytest.mark.parametrize(
+    ("kind", "reason", "advice"), [("cut", "other", "damaged or cut off"), ("text", "unsupported", "Give the address")]
+)
+def test_broken_file(dataset, site, tube, video, clip, kind, reason, advice):
+    """What cannot be read is told alike for the whole and for a clip, without names of our own files."""
+    site.files["/street.mp4"] = video[: len(video) // 2] if kind == "cut" else b"this is no video" * 999
+    tube["abc"] = tube_video(site)
+    (failed,) = fetch(dataset, YOUTUBE + "abc", clip=clip).failed
+    assert (failed.reason, advice in failed.advice) == (reason, True)
+    assert not any(word in failed.advice for word in (".partial", "127.0.0.1", "file:"))
+
+
+@needs_ffmpeg
+def test_broken_clip_costs_no_download(dataset, site, tube, video):
+    """Where ffmpeg fails on a clip the whole is not fetched."""
+    site.files["/street.mp4"] = video[: len(video) // 2]
+    tube["abc"] = tube_video(site)
+    fetch(dataset, YOUTUBE + "abc", clip=["1-2"])
+    assert None not in site.asked("/street.mp4")  # a download has no range
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+def test_disk_that_takes_no_more(dataset, site, tube, monkeypatch, code):
+    """A full disk stops the batch with advice for that; everything is for later."""
+
+    def full(*_):
+        raise OSError(code, os.strerror(code), "somewhere/a.part")
+
+    monkeypatch.setattr(session.GuardedYoutubeDL, "dl", full)
+    tube |= {"one": tube_video(site), "two": tube_video(site)}
+    result = fetch(dataset, YOUTUBE + "one", YOUTUBE + "two", workers=1)
+    assert "Free some space" in result.failed[0].advice
+    assert [one.reason for one in result.skipped] == ["not tried: the batch stopped at a full disk"]
+    assert (dataset / REMAINING).read_text().splitlines()[1:] == [YOUTUBE + "one", YOUTUBE + "two"]
+
+
+def test_worker_that_dies(dataset, site, video, monkeypatch):
+    """Whatever ends a worker's job becomes its outcome, and the others go on."""
+    real = session.Session.look_up_entry
+
+    def look_up_entry(self, entry):
+        if "bad" in entry.link:
+            raise SystemExit(3)
+        return real(self, entry)
+
+    monkeypatch.setattr(session.Session, "look_up_entry", look_up_entry)
+    site.files["/street.mp4"] = video
+    result = fetch(dataset, site.url("/bad.mp4"), site.url("/street.mp4"), workers=1)
+    assert (reasons(result), len(result.fetched)) == (["other"], 1)
+
+
+def test_stop_in_the_relay(monkeypatch):
+    """A stop while ffmpeg reads ends the request, without a traceback."""
+    escaped = []
+    monkeypatch.setattr(threading, "excepthook", escaped.append)
+
+    def ask(*_):
+        raise StoppedError
+
+    source = Source(ask, lambda _: False, None, lambda _: None, lambda _: None)
+    with open_relay(source) as relay, pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(relay.address("https://example.org/a.mp4"))
+    assert escaped == []
+
+
+def test_file_names_are_not_capitalised():
+    """What was said is repeated as it is."""
+    assert str(Failure("other", "Do it.", "a.mp4 is there")) == "a.mp4 is there. Do it."
+
+
+def test_waiting_shows(dataset, site, tube, video, waits):
+    """Progress says why nothing happens."""
+    site.files["/street.mp4"] = video
+    site.answers["/street.mp4"] = [(429, LATER)]
+    tube["abc"] = tube_video(site)
+    notes = []
+    fetch(dataset, YOUTUBE + "abc", progress=lambda task, done, total, note="": notes.append(note))
+    assert "a site asks to wait 7 s" in notes
+
+
 def test_wait_as_asked(dataset, site, tube, video, waits):
     """429 with Retry-After is waited out, as long as the site asks."""
     site.files["/street.mp4"] = video
@@ -312,6 +429,37 @@ def test_next_run_continues(dataset, site, tube, video):
     assert not (dataset / REMAINING).exists()
 
 
+def test_playlist_that_was_halted(dataset, site, tube, video):
+    """The same command again does what remained of a playlist, and the list of that goes away."""
+    site.files["/street.mp4"] = video
+    tube |= {"PL1": ["one", "two"], "one": [said("not a bot"), tube_video(site)], "two": tube_video(site)}
+    link = "https://www.youtube.com/playlist?list=PL1"
+    fetch(dataset, link, workers=1)
+    assert (dataset / REMAINING).read_text().splitlines()[1:] == [YOUTUBE + "one", YOUTUBE + "two"]
+    assert len(fetch(dataset, link).fetched) == 2
+    assert not (dataset / REMAINING).exists()
+
+
+def test_remaining_entries_are_links(dataset, site, tube):
+    """What remains of a playlist can be read back: white space is encoded, and for a bare id the playlist stands."""
+    tube |= {"PL1": ["one", "two x", "=three"], "one": said("not a bot")}
+    link = "https://www.youtube.com/playlist?list=PL1"
+    fetch(dataset, link, workers=1)
+    left = [wish.link for wish in collect_wishes([], [], dataset / REMAINING)]
+    assert left == [YOUTUBE + "one", YOUTUBE + "two%20x", link]
+
+
+@pytest.mark.parametrize("answer", [said("Private video"), said("not a bot")])
+def test_unreadable_list_stays(dataset, tube, answer):
+    """A list of what remains that somebody else has written into is neither deleted nor overwritten."""
+    tube["abc"] = answer
+    (dataset / REMAINING).parent.mkdir(parents=True)
+    (dataset / REMAINING).write_text("https://example.org/a and my own words\n")
+    result = fetch(dataset, YOUTUBE + "abc")
+    assert (dataset / REMAINING).read_text() == "https://example.org/a and my own words\n"
+    assert "It was left as it is" in result.notes[0]
+
+
 def test_what_remains_outlives_other_runs(dataset, site, tube, video):
     """What remains of one run is not forgotten by another that was about something else."""
     site.files["/street.mp4"] = video
@@ -354,6 +502,22 @@ def test_command_exits_with_1(dataset, site, video):
     failing = CliRunner().invoke(app, [*arguments, site.url("/none.mp4"), site.url("/street.mp4")])
     assert (failing.exit_code, json.loads(failing.stdout)["failed"][0]["reason"]) == (1, "not_found")
     assert CliRunner().invoke(app, [*arguments, site.url("/street.mp4")]).exit_code == 0
+
+
+def test_missing_runtime_is_told_first(dataset, monkeypatch):
+    """The command tells of a missing JavaScript runtime before it fetches anything."""
+    import typer
+
+    from curate.cli.fetching import add_to
+    from curate.steps import fetching as step
+
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    add_to(app)
+    monkeypatch.setattr(step, "find_runtimes", dict)
+    monkeypatch.setattr(step, "fetch_youtube", lambda *_, **__: 1 / 0)
+    told = CliRunner().invoke(app, ["fetch-youtube", str(dataset), YOUTUBE + "dQw4w9WgXcQ"])
+    assert "note: No JavaScript runtime" in told.output
 
 
 def test_table_names_everything(dataset, site, video):
@@ -414,6 +578,7 @@ def only_numbers(monkeypatch):
         return "localhost names a private host" if "localhost" in link else None
 
     monkeypatch.setattr(session, "find_refusal", find_refusal)
+    monkeypatch.setattr(guard, "find_refusal", find_refusal)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -422,6 +587,36 @@ def test_redirects(dataset, site, only_numbers, status):
     site.always["/street.mp4"] = (status, {"Location": site.url("/secret.mp4", "localhost")})
     assert reasons(fetch(dataset, site.url("/street.mp4"))) == ["refused_address"]
     assert set(site.counts()) == {"/street.mp4"}
+
+
+def test_redirect_to_an_encoded_host(dataset, site, monkeypatch):
+    """Nor is one whose host is written so that only the one who opens it reads it as this machine."""
+    real = addresses.find_refusal
+    monkeypatch.setattr(guard, "is_public", lambda _: True)
+    public = {f"//127.0.0.1:{site.port}/": "//93.184.215.14/"}
+    for module in (session, guard, fetching):
+        monkeypatch.setattr(module, "find_refusal", lambda link, **_: real(link.replace(*next(iter(public.items())))))
+    site.always["/street.mp4"] = (302, {"Location": site.url("/secret.mp4", "127%2e0%2e0%2e1")})
+    assert reasons(fetch(dataset, site.url("/street.mp4"), allow_private=False)) == ["refused_address"]
+    assert set(site.counts()) == {"/street.mp4"}
+
+
+def test_name_that_changes(dataset, site, video, no_names, monkeypatch):
+    """A name that leads to this machine only when it is contacted is refused before anything is sent."""
+    site.files["/street.mp4"] = video
+    here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", site.port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: here)
+    link = site.url("/street.mp4", "rebound.example.org")
+    assert reasons(fetch(dataset, link, allow_private=False)) == ["refused_address"]
+    assert site.requests == []
+
+
+def test_host_is_looked_at_as_it_is_contacted(monkeypatch):
+    """The check sees the host that urllib made of an address, not the address alone."""
+    seen = []
+    monkeypatch.setattr(guard, "find_refusal", lambda link, **_: seen.append(link))
+    guard._CheckEachRequest(False).http_open(urllib.request.Request("http://127%2e0%2e0%2e1/x"))
+    assert seen == ["http://127%2e0%2e0%2e1/x", "http://127.0.0.1/"]
 
 
 @pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
@@ -440,11 +635,10 @@ def test_playlist_that_names_private_hosts(dataset, site, only_numbers, monkeypa
     """A playlist whose pieces lie on a private host, or in a file, is refused."""
     real = addresses.find_refusal
     narrow = session.find_refusal
-    monkeypatch.setattr(
-        session,
-        "find_refusal",
-        lambda link, **options: real(link, allow_private=True) or narrow(link),
-    )
+    for module in (session, guard):
+        monkeypatch.setattr(
+            module, "find_refusal", lambda link, **options: real(link, allow_private=True) or narrow(link)
+        )
     piece = target.format(port=site.port)
     site.files["/list.m3u8"] = (
         f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{piece}\n#EXTINF:2,\n{piece}\n#EXT-X-ENDLIST\n".encode()

@@ -271,6 +271,46 @@ def test_equal_requests_are_one(dataset, site, tube, video):
     assert (len(result.fetched), files(dataset)) == (1, ["abc.mp4"])
 
 
+def test_every_link_has_an_outcome(dataset, site, tube, video):
+    """A second link to one video is told as such, whether the video comes in this run or came before."""
+    site.files["/street.mp4"] = video
+    tube["abc"] = tube_video(site)
+    for _ in range(2):
+        (skipped,) = [
+            one
+            for one in fetch(dataset, YOUTUBE + "abc", "https://youtu.be/abc", workers=1).skipped
+            if one.reason.startswith("the same")
+        ]
+        assert (skipped.url, skipped.reason) == ("https://youtu.be/abc", f"the same video as {YOUTUBE}abc")
+
+
+def test_fragment_is_no_other_video(dataset, site, video):
+    """A link with a fragment leads to the same file as without."""
+    site.files["/street.mp4"] = video
+    result = fetch(dataset, site.url("/street.mp4"), site.url("/street.mp4#start"), workers=1)
+    assert (len(result.fetched), len(result.skipped)) == (1, 1)
+
+
+def test_pages_of_one_name(dataset, tmp_path, site, video):
+    """Videos of two pages whose addresses end alike are two videos, of two origins."""
+    site.files |= {"/one.mp4": video, "/two.mp4": numbered_video(tmp_path / "two.mp4", 2).read_bytes()}
+    site.files |= {f"/{page}/watch.html": f"<video src='/{page}.mp4'></video>".encode() for page in ("one", "two")}
+    links = [site.url(f"/{page}/watch.html") for page in ("one", "two")]
+    assert len(fetch(dataset, *links).fetched) == 2
+    assert sorted(row["origin"] for row in rows(dataset).values()) == links
+
+
+def test_page_with_two_videos_is_asked_once(dataset, tmp_path, site, video):
+    """A page that describes its videos is asked once a run, and videos that are there are not asked for."""
+    site.files |= {"/one.mp4": video, "/two.mp4": numbered_video(tmp_path / "two.mp4", 2).read_bytes()}
+    site.files["/page.html"] = b"<html><video src='/one.mp4'></video><video src='/two.mp4'></video></html>"
+    fetch(dataset, site.url("/page.html"))
+    assert site.counts()["/page.html"] == 1
+    site.requests.clear()
+    fetch(dataset, site.url("/page.html"))
+    assert site.counts() == {"/page.html": 1}
+
+
 def test_deleted_file_comes_again(dataset, site, tube, video):
     """A file that was deleted by hand is fetched again."""
     site.files["/street.mp4"] = video
@@ -337,7 +377,7 @@ def test_cut_of_other_forms(tmp_path, form):
     file = write_clip(tmp_path / ("a.webm" if form == "odd" else "a.mp4"), 75, fps=FPS, gop=25, **options)
     clip = parse_clip("1.5-2.1", place="x")
     out = tmp_path / "out.mp4"
-    assert cutting.cut(f"file:{file}", clip, out, stop=threading.Event(), tell=lambda _: None) is None
+    assert cutting.cut(f"file:{file}", clip, out, stop=threading.Event(), tell=lambda _: None) == 15
     assert [number for number, _ in read_numbers(out)] == list(range(38, 53))
 
 
@@ -347,7 +387,7 @@ def test_cut_of_a_local_file(tmp_path):
     file = numbered_video(tmp_path / "a:b %d.mp4", 4)
     clip = parse_clip("1.5-2.1", place="x")
     out = tmp_path / "out.mp4"
-    assert cutting.cut(f"file:{file}", clip, out, stop=threading.Event(), tell=lambda _: None) is None
+    assert cutting.cut(f"file:{file}", clip, out, stop=threading.Event(), tell=lambda _: None) == 15
     assert [number for number, _ in read_numbers(out)] == list(range(38, 53))
 
 
@@ -504,7 +544,7 @@ def test_nothing_unfinished_stays(dataset, site, video):
     """After a download only finished files are in the folder."""
     site.files["/street.mp4"] = video
     fetch(dataset, site.url("/street.mp4"))
-    assert list((dataset / VIDEOS / ".partial").iterdir()) == []
+    assert not (dataset / VIDEOS / ".partial").exists()
 
 
 def test_one_fetch_at_a_time(dataset, site, video):
@@ -528,6 +568,10 @@ def test_one_fetch_at_a_time(dataset, site, video):
         ("Creative Commons Attribution license (reuse allowed)", True),
         ("CC BY 4.0", True),
         ("Standard YouTube License", False),
+        ("cc:by", True),
+        ("CC0", True),
+        ("not Creative Commons", False),
+        ("all rights reserved, not under a Creative Commons licence", False),
         (None, False),
     ],
 )
@@ -564,11 +608,11 @@ def test_cookies(dataset, tmp_path, site, video):
 
 
 def test_rate_limit(dataset, site, video):
-    """--rate-limit slows the download down."""
+    """--rate-limit slows the download down to that rate, however many workers have nothing to do."""
     site.files["/street.mp4"] = video
     began = time.monotonic()
-    fetch(dataset, site.url("/street.mp4"), rate_limit=len(video), workers=1)
-    assert time.monotonic() - began > 0.7
+    fetch(dataset, site.url("/street.mp4"), rate_limit=len(video), workers=3)
+    assert 0.7 < time.monotonic() - began < 2.5
 
 
 def test_sleep(dataset, site, tube, video, waits):
@@ -580,14 +624,14 @@ def test_sleep(dataset, site, tube, video, waits):
 
 
 def test_progress(dataset, site, video):
-    """Progress tells the bytes of each file and the number of videos."""
+    """Progress tells the megabytes of each file and the number of videos."""
     site.files["/street.mp4"] = video
     told = []
     fetch(
         dataset, site.url("/street.mp4"), progress=lambda task, done, total, note="": told.append((task, done, total))
     )
     (name,) = rows(dataset)
-    assert (name, len(video), len(video)) in told
+    assert (name, 1, 1) in told
     assert told[-1] == ("videos", 1, 1)
 
 
@@ -619,6 +663,7 @@ def test_silence(dataset, site, video, capfd):
         ({"rate_limit": "fast"}, "--rate-limit"),
         ({"licence": "mit"}, "--licence"),
         ({"max_duration": "long"}, "--max-duration"),
+        ({"max_duration": "0"}, "--max-duration"),
         ({"clip": ["5-1"]}, "--clip"),
         ({"cookies": "none.txt"}, "none.txt"),
     ],
@@ -627,6 +672,20 @@ def test_misuse(dataset, options, what):
     """An option that makes no sense is misuse, before anything is asked."""
     with pytest.raises(UsageError, match=what):
         fetch(dataset, "https://example.org/a", **options)
+
+
+def test_forgotten_dataset(tmp_path, monkeypatch):
+    """A link in the place of the dataset is misuse, and no folder is named after it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="the dataset folder comes first"):
+        fetch("https:/example.org/a", "https://example.org/b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_fetched_makes_no_dataset(tmp_path, site):
+    """Where nothing came there is no new folder."""
+    assert len(fetch(tmp_path / "new" / "dataset", site.url("/none.mp4")).failed) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cookies_of_another_form(dataset, tmp_path):
@@ -665,8 +724,8 @@ def test_missing_runtime_is_noted(dataset, site, tube, video, monkeypatch):
     site.files["/street.mp4"] = video
     tube["dQw4w9WgXcQ"] = tube_video(site)
     monkeypatch.setattr(fetching, "find_runtimes", lambda: {"node": ("18.0.0", False)})
-    assert "No JavaScript runtime" in fetch(dataset, YOUTUBE + "dQw4w9WgXcQ").notes[0]
-    assert fetch(dataset, site.url("/street.mp4")).notes == ()
+    assert "No JavaScript runtime" in fetching.note_before([YOUTUBE + "dQw4w9WgXcQ"])
+    assert fetching.note_before([site.url("/street.mp4")]) is None
 
 
 def test_versions_tell_arguments(dataset, site, video):

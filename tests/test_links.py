@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from curate.errors import UsageError
-from curate.sources.youtube.links import Clip, Wish, collect_wishes, parse_clip, write_link_file
+from curate.sources.youtube.links import Clip, Wish, collect_wishes, parse_clip, tidy_link, write_link_file
 
 A, B = "https://example.org/a", "https://example.org/b"
 
@@ -18,6 +18,9 @@ A, B = "https://example.org/a", "https://example.org/b"
         ("10.25-1:02:03.5", Fraction(41, 4), Fraction(7447, 2)),
         (" 0 - 1.500 ", 0, Fraction(3, 2)),
         ("10s-1min", 10, 60),
+        ("1m30s-1h", 90, 3600),
+        ("1h2m3.5s-2h", Fraction(7447, 2), 7200),
+        ("10\u201340", 10, 40),
     ],
 )
 def test_forms(text, start_s, end_s):
@@ -109,3 +112,10 @@ def test_written_file_reads_back(tmp_path):
     wishes = [Wish(A), Wish(B, parse_clip("0.5-2", place="x"))]
     write_link_file(tmp_path / "rest.txt", wishes)
     assert collect_wishes([], [], tmp_path / "rest.txt") == wishes
+
+
+def test_white_space_in_a_link(tmp_path):
+    """A link of a playlist is one word in a link file, whatever white space its site wrote into it."""
+    link = tidy_link(f" {A}?x=one two\u2028three ")
+    write_link_file(tmp_path / "rest.txt", [Wish(link)])
+    assert [wish.link for wish in collect_wishes([], [], tmp_path / "rest.txt")] == [f"{A}?x=one%20two%E2%80%A8three"]

@@ -52,7 +52,10 @@ def fetch_youtube(
     """Fetch videos or clips with where they come from; nothing twice, and a second run goes on."""
     from curate.cli.tables import fetch_table
     from curate.steps.fetching import fetch_youtube as step
+    from curate.steps.fetching import note_before
 
+    if note := note_before(urls or (), from_file=from_file):
+        typer.echo(f"note: {note}", err=True)
     with progress_on_stderr() as progress, interruption_told(_KEPT):
         result = step(
             dataset,

@@ -1,18 +1,20 @@
-"""Times as people write them, exactly: `2s`, `0.5`, `1/3s`, `500ms`, `1:02:03.5` become fractions of seconds."""
+"""Times as people write them, exactly: `2s`, `0.5`, `1/3s`, `1m30s`, `1:02:03.5` become fractions of seconds."""
 
 import re
 from fractions import Fraction
 
 from curate.errors import UsageError
 
-_UNITS = {"": Fraction(1), "s": Fraction(1), "ms": Fraction(1, 1000), "min": Fraction(60), "m": Fraction(60)}
-_NUMBER = re.compile(r"(\d+/[1-9]\d*|\d+(?:\.\d*)?|\.\d+)\s*(ms|min|m|s|)")
+_UNITS = {"": Fraction(1), "ms": Fraction(1, 1000), "s": Fraction(1)}
+_UNITS |= {"m": Fraction(60), "min": Fraction(60), "h": Fraction(3600)}
+_NUMBER = re.compile(r"(\d+/[1-9]\d*|\d+(?:\.\d*)?|\.\d+)\s*(ms|min|m|s|h|)")
+_UNITED = re.compile(r"(?=\d)(?:(\d+)\s*h)?\s*(?:(\d+)\s*m(?:in)?)?\s*(?:(\d+(?:\.\d*)?)\s*s)?")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d*)?)")
-_FORMS = "seconds such as 2s, 0.5 or 1/3s, or a clock such as 1:02:03.5"
+_FORMS = "seconds such as 2s, 0.5 or 1/3s, or a time such as 1m30s or 1:02:03.5"
 
 
 def parse_seconds(text: str | float | Fraction, *, place: object) -> Fraction:
-    """Read a time, 0 or more; `h:m:s`, or a number with the unit s (default), ms or min.
+    """Read a time, 0 or more; `h:m:s`, `1h2m3s`, or a number with the unit s (default), ms or min.
 
     Raises:
         UsageError: it is none; `place` says where it stands.
@@ -24,6 +26,9 @@ def parse_seconds(text: str | float | Fraction, *, place: object) -> Fraction:
     written = str(text).strip().lower()
     if match := _NUMBER.fullmatch(written):
         return Fraction(match[1]) * _UNITS[match[2]]
+    if match := _UNITED.fullmatch(written):
+        hours, minutes, seconds = match.groups("0")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
     if match := _CLOCK.fullmatch(written):
         hours, minutes, seconds = match.groups()
         if hours is None or int(minutes) < 60:

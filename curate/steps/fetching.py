@@ -116,7 +116,7 @@ def fetch_youtube(
         sleep: seconds between the starts of two videos.
         workers: how many at once.
         allow_private: also contact hosts that are not public.
-        progress: told bytes of each file (milliseconds of each clip), and videos in all.
+        progress: told megabytes of each file (seconds of each clip), and videos in all.
 
     Returns:
         What became of every link; one that fails does not stop the others.
@@ -126,10 +126,12 @@ def fetch_youtube(
         MissingError: ffmpeg is needed and not there, or the disk is full.
         StoreError: another fetch is at work in this dataset.
     """
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(dataset), re.IGNORECASE):
+        raise UsageError("the dataset folder comes first", got=str(dataset), expected="DATASET URL…")
     wanted = Wanted(
         max_height=_positive(max_height, "--max-height"),
         licence=_licence(licence),
-        max_duration_s=None if max_duration is None else float(parse_seconds(max_duration, place="--max-duration")),
+        max_duration_s=None if max_duration is None else _positive_seconds(max_duration, "--max-duration"),
         cookies=None if cookies is None else _read_cookies(Path(cookies)),
         rate_limit=None if rate_limit is None else parse_rate(rate_limit),
         sleep_s=0.0 if sleep is None else float(parse_seconds(sleep, place="--sleep")),
@@ -152,17 +154,28 @@ def fetch_youtube(
         archive = Archive(store.root, current.videos["video_id"].tolist())
         book = _Book(store, str(dataset), arguments, wanted, current)
         fetcher = Fetcher(store.root, archive, wanted, one_at_a_time(progress))
-        is_complete = False
         try:
             with closing(fetcher.run(wishes)) as outcomes:
                 for outcome in outcomes:
                     book.add(outcome)
-            is_complete = True
         finally:  # after Ctrl-C too: what is finished stays, what is not is written down
             for outcome in fetcher.left_over():
                 book.add(outcome)
-            book.write_remaining(wishes, is_complete=is_complete)
-    return book.result(_notes_before(wishes))
+            book.write_remaining(wishes, fetcher.unfinished())
+    return book.result()
+
+
+def note_before(urls: Sequence[str] = (), *, from_file: str | os.PathLike[str] | None = None) -> str | None:
+    """What is worth knowing before anything is fetched: that a JavaScript runtime, which YouTube needs, is not there.
+
+    None where there is nothing to say, and where the arguments are wrong, which `fetch_youtube` tells.
+    """
+    wishes: list[Wish] = []
+    with suppress(UsageError):
+        wishes = collect_wishes(urls, (), None if from_file is None else Path(from_file))
+    if not any(youtube_id(wish.link) for wish in wishes) or any(good for _, good in find_runtimes().values()):
+        return None
+    return f"No JavaScript runtime was found; YouTube may hide formats or answer 403 without. {GET_RUNTIME}."
 
 
 def parse_rate(text: str | float) -> float:
@@ -197,29 +210,31 @@ class _Book:
         self._skipped: list[SkippedLink] = []
         self._failed: list[FailedLink] = []
         self._notes: list[str] = []
-        self._left: list[Wish] = []
-        self._answered: set[str | tuple[str, str | None]] = set()
+        self._later: list[Wish] = []
+        self._answered: set[Wish] = set()
 
     def add(self, outcome: Outcome) -> None:
         """Take note of what became of a link."""
-        self._answered.add((outcome.link, outcome.record.key.clip) if isinstance(outcome, Got) else outcome.link)
+        self._answered.add(outcome.wish)
+        url = outcome.wish.link
         match outcome:
             case Got():
                 self._add_video(outcome)
-            case Skipped(link, reason, wish):
-                self._skipped.append(SkippedLink(link, reason))
-                self._left += [wish] if wish else []
-            case Failed(link, failure, wish):
-                self._failed.append(FailedLink(link, failure.reason, str(failure)))
-                self._left += [wish] if wish else []
+            case Skipped(_, reason, later):
+                self._skipped.append(SkippedLink(url, reason))
+                self._later += [later] if later else []
+            case Failed(_, failure, later):
+                failed = FailedLink(url, failure.reason, str(failure))
+                self._failed += [failed] if failed not in self._failed else []  # the same for each clip
+                self._later += [later] if later else []
 
     def _add_video(self, got: Got) -> None:
-        record = got.record
+        record, url = got.record, got.wish.link
         if record.path in self._paths and not got.is_new:
-            self._skipped.append(SkippedLink(got.link, f"already there: {self._dataset / record.path}"))
+            self._skipped.append(SkippedLink(url, f"already there: {self._dataset / record.path}"))
             return
         if not got.is_new and (why := unwanted(self._wanted, record.row.get("licence"), record.whole_s)):
-            self._skipped.append(SkippedLink(got.link, why))
+            self._skipped.append(SkippedLink(url, why))
             return
         _, after = self._work.commit(lambda before: _with_video(before, record))
         self._paths = set(after.videos["path"].tolist())
@@ -227,7 +242,7 @@ class _Book:
         self._fetched.append(
             FetchedVideo(
                 id=record.site_id,
-                url=got.link,
+                url=url,
                 path=(self._dataset / record.path).as_posix(),
                 start_s=row["clip_start_s"],
                 end_s=row["clip_end_s"],
@@ -241,36 +256,37 @@ class _Book:
         self._notes += [got.note] if got.note else []
         self._notes += [] if got.is_new else [f"{row['video_id']} was on disk already and was taken in again."]
 
-    def write_remaining(self, asked: Sequence[Wish], *, is_complete: bool) -> None:
+    def write_remaining(self, asked: Sequence[Wish], unfinished: Sequence[Wish]) -> None:
         """Write what is for the next run into a link file, with what an earlier run left there and this one did not do.
 
         Args:
             asked: what was asked for in this run.
-            is_complete: whether all of it was worked off; else what has no outcome is for the next run too.
+            unfinished: what of it has no outcome.
         """
         file = self._root / REMAINING
-        left: list[Wish] = []
-        with suppress(UsageError):  # somebody else's words in it
-            left += [wish for wish in collect_wishes((), (), file) if wish not in asked] if file.exists() else []
-        left += self._left
-        left += [] if is_complete else [wish for wish in asked if not self._is_answered(wish)]
-        if left:
-            write_link_file(file, dict.fromkeys(left))
-            again = f"--from-file {self._dataset / REMAINING}"
-            self._notes.append(f"{len(left)} are for later; the same command, or {again}, goes on.")
+        shown = self._dataset / REMAINING
+        later = [*self._later, *unfinished]
+        try:
+            before = collect_wishes((), (), file) if file.exists() else []
+        except UsageError as error:  # somebody else's words are in it
+            self._notes.append(f"{error} It was left as it is.")
+            self._notes += [f"{len(later)} are for later; the same command goes on."] if later else []
+            return
+        done = {*asked, *self._answered}
+        later = list(dict.fromkeys([*(wish for wish in before if wish not in done), *later]))
+        if later:
+            write_link_file(file, later)
+            self._notes.append(f"{len(later)} are for later; the same command, or --from-file {shown}, goes on.")
         else:
             file.unlink(missing_ok=True)
 
-    def _is_answered(self, wish: Wish) -> bool:
-        return wish.link in self._answered or (wish.link, str(wish.clip) if wish.clip else None) in self._answered
-
-    def result(self, notes: Sequence[str]) -> FetchResult:
+    def result(self) -> FetchResult:
         """Everything that was noted."""
         return FetchResult(
             fetched=tuple(self._fetched),
             skipped=tuple(self._skipped),
             failed=tuple(self._failed),
-            notes=(*notes, *self._notes),
+            notes=tuple(self._notes),
         )
 
 
@@ -301,24 +317,41 @@ def _check_before(root: Path, wishes: Sequence[Wish]) -> None:
         )
 
 
-def _notes_before(wishes: Sequence[Wish]) -> list[str]:
-    if not any(youtube_id(wish.link) for wish in wishes) or any(good for _, good in find_runtimes().values()):
-        return []
-    return [f"No JavaScript runtime was found; YouTube may hide formats or answer 403 without. {GET_RUNTIME}."]
-
-
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """Keep a second fetch out: two would write into the same unfinished files."""
     from filelock import FileLock, Timeout
 
     folder = root / VIDEOS
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0.5):
-            yield
+            try:
+                yield
+            finally:
+                _remove_empty(folder, made)
     except Timeout as error:
         raise StoreError("another fetch is at work here", place=root, remedy="Wait for it, or end it.") from error
+
+
+def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
+    """Remove folders that hold nothing; where nothing was fetched into a new dataset, there is none then."""
+    for name in (".partial", ".archive"):
+        with suppress(OSError):
+            (folder / name).rmdir()
+    if folder in made and {path.name for path in folder.iterdir()} <= {".lock", ".cache"}:
+        shutil.rmtree(folder)
+        with suppress(OSError):
+            for empty in made[1:]:
+                empty.rmdir()
+
+
+def _positive_seconds(time: str | float, place: str) -> float:
+    seconds = float(parse_seconds(time, place=place))
+    if not seconds:
+        raise UsageError("too small", place=place, got=repr(time), expected="more than 0")
+    return seconds
 
 
 def _positive(number: int, place: str) -> int:

@@ -2,9 +2,12 @@
 
 links         what is asked for: links, ranges, files of links
 addresses     which hosts may be contacted
-session       the site: what is behind a link, and its bytes; the only module that knows yt-dlp
+guard         yt-dlp with one way to the network, where each address is looked at
+session       the site: what is behind a link, and its bytes
 found         what a site tells
 failures      why something did not come, and what to do about it
+resuming      whether a file that was begun is still the site's file
+patience      waiting: as a site asks, between two videos, below a rate
 relay         how ffmpeg reads from the network: only through us
 cutting       ffmpeg, and clips to the frame
 one_file      one video or clip: fetched, measured, named, noted

@@ -38,6 +38,8 @@ def find_refusal(link: str, *, allow_private: bool = False) -> str | None:
         return "it is not a well-formed address"
     if "@" in parts.netloc:
         return "it carries a user name or password"
+    if "%" in host and not re.fullmatch(r"[0-9a-f:.]+%(?:25)?\w+", host):  # only an IPv6 address names an interface so
+        return "its host is percent-encoded"  # what opens a link reads such a host otherwise than what checks it
     if allow_private:
         return None
     host = unicodedata.normalize("NFKC", host).rstrip(".").lower()

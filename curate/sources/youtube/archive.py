@@ -34,11 +34,6 @@ class Key:
     max_height: int
 
     @property
-    def origin(self) -> str:
-        """What was filmed; clips of one video have it in common."""
-        return self.id if self.extractor == "generic" else f"{self.extractor}:{self.id}"
-
-    @property
     def digest(self) -> str:
         """A short name for files."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:20]

@@ -12,10 +12,12 @@ Reason = Literal[
 Kind = Literal["network", "unsupported", "refused", "broken", "other"]
 
 STOPPING: frozenset[Reason] = frozenset({"bot_check", "rate_limited"})  # going on would make it worse
+PASSING: frozenset[Reason] = frozenset({*STOPPING, "forbidden", "no_network", "no_ffmpeg", "other"})  # may work later
 WORTH_ASKING_AGAIN: frozenset[Reason] = frozenset({"forbidden", "gone"})  # addresses of media expire
 
 GET_FFMPEG = "Install ffmpeg: `sudo apt install ffmpeg`, or `brew install ffmpeg`."
 GET_RUNTIME = "`pip install deno`, or install Node.js 22 or newer"
+FREE_SPACE = "Free some space and run again; it goes on where it stopped."
 _UPDATE = "Update with `pip install -U 'yt-dlp[default]'`"
 
 _ADVICE: dict[Reason, str] = {
@@ -44,6 +46,22 @@ _ADVICE: dict[Reason, str] = {
     "other": f"{_UPDATE} and run again.",
 }  # fmt: skip
 
+# "other" that no newer yt-dlp mends
+_SPECIAL: tuple[tuple[str, str], ...] = (
+    (r"redirect loop|redirect error", "The site sends requests in circles; take the link out."),
+    (r"did not get any data blocks", "The site sent nothing; run again later, or take the link out."),
+)
+_FULL_DISK = re.compile(
+    r"no space left on device|disk quota exceeded|read-only file system|errno 27\b|file too large", re.IGNORECASE
+)
+
+# how files of videos begin: MP4, Matroska, FLV, AVI, Ogg, MPEG, ASF, HLS, TS
+_BEGINNINGS = re.compile(
+    rb"....(?:ftyp|moov|mdat|free|wide|skip)|\x1aE\xdf\xa3|FLV|RIFF....AVI|OggS|\x00\x00\x01[\xb3\xba]|0&\xb2u|#EXTM3U"
+    rb"|G.{187}G",
+    re.DOTALL,
+)
+
 # in this order: the first that fits; what sites, and yt-dlp for them, say
 _TELLING: tuple[tuple[Reason, str], ...] = (
     ("bot_check", r"not a bot|not a robot|captcha|unusual traffic"),
@@ -65,7 +83,10 @@ _TELLING: tuple[tuple[Reason, str], ...] = (
         r"(?: (?:no longer|not) available| removed| deleted| terminated| unavailable)|isn't available"
         r"|does(?: not|n't) exist|been terminated|been removed|looks truncated|incomplete youtube id|unviewable",
     ),
-    ("refused_address", r"unsupported url scheme|file:// urls are disabled"),
+    (
+        "refused_address",
+        r"unsupported url scheme|file:// urls are disabled|unknown url type|redirection to url .* is not allowed",
+    ),
     ("no_network", r"bytes read, \d+ more expected|timed out|connection (?:reset|refused|aborted)|giving up after"),
     ("no_format", r"requested format is not available|no video formats found|only images are available"),
     ("no_ffmpeg", r"ffmpeg (?:could not be found|is not installed|not found)"),
@@ -92,6 +113,7 @@ class Failure:
         detail: what the site or the program said.
         status: of the HTTP answer; None where it was none.
         retry_after_s: how long the site asks to wait; None where it does not say.
+        is_disk: whether the disk takes no more.
     """
 
     reason: Reason
@@ -99,11 +121,22 @@ class Failure:
     detail: str = ""
     status: int | None = None
     retry_after_s: float | None = None
+    is_disk: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether the other links would fail as well, or make it worse."""
+        return self.is_disk or self.reason in STOPPING
+
+    @property
+    def word(self) -> str:
+        """The reason, as part of a sentence."""
+        return "a full disk" if self.is_disk else self.reason
 
     def __str__(self) -> str:
         """What was said, and what can be done."""
         said = self.detail.strip().rstrip(".")
-        return f"{said[:1].upper()}{said[1:]}. {self.advice}" if said else self.advice
+        return f"{said}. {self.advice}" if said else self.advice
 
 
 class FetchError(Exception):
@@ -117,6 +150,21 @@ class FetchError(Exception):
 def fail(reason: Reason, detail: str, *, advice: str | None = None) -> FetchError:
     """An error for a reason that is known, with its usual advice unless another is given."""
     return FetchError(Failure(reason, advice or _ADVICE[reason], detail))
+
+
+def damaged(detail: str) -> FetchError:
+    """An error for a video that is one, and cannot be read to its end."""
+    advice = "The file is damaged or cut off at its site; run again later, or take the link out."
+    return fail("other", detail, advice=advice)
+
+
+def unreadable(fact: str, head: bytes) -> FetchError:
+    """An error for what cannot be read as a video; how it begins tells a damaged one from what is none."""
+    if (told := explain(fact)).is_disk:
+        return FetchError(told)
+    if _BEGINNINGS.match(head):
+        return damaged(f"the video is damaged or cut off: {fact}")
+    return fail("unsupported", f"what came is not a video: {fact}")
 
 
 def explain(
@@ -137,6 +185,8 @@ def explain(
         retry_after_s: how long the site asks to wait.
     """
     detail = _tidy(message)
+    if full := _FULL_DISK.search(detail):
+        return Failure("other", FREE_SPACE, f"the disk takes no more: {full[0]}", is_disk=True)
     if status is None and (match := re.search(r"http error (\d{3})", detail, re.IGNORECASE)):
         status = int(match[1])  # after its last try yt-dlp keeps no more than the words
     reason = _find_reason(detail, kind, status, countries)
@@ -145,6 +195,8 @@ def explain(
         advice = f"The video is shown only in {', '.join(countries)}; take the link out, or run from there."
     if reason == "other" and status is not None and status >= 500:
         advice = "The site itself has a fault; run again later."
+    if reason == "other":
+        advice = next((told for pattern, told in _SPECIAL if re.search(pattern, detail, re.IGNORECASE)), advice)
     return Failure(reason, advice, detail, status, retry_after_s)
 
 

@@ -1,11 +1,14 @@
 """Which links and which parts of their videos are wanted, from arguments and link files."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import quote
 
 from curate.errors import UsageError
+from curate.files import write_atomically
 from curate.sources.times import format_seconds, parse_seconds
 
 _RANGE_FORM = "START-END, such as 0:10-0:40, 10-40 or 1:02:03.5-1:02:10"
@@ -44,7 +47,7 @@ def parse_clip(text: str, *, place: object) -> Clip:
         >>> str(parse_clip("0:10-0:40.50", place="--clip"))
         '10-40.5'
     """
-    start, dash, end = text.partition("-")
+    start, dash, end = re.sub("[\N{EN DASH}\N{EM DASH}]", "-", text).partition("-")
     if not dash or not start.strip() or not end.strip():
         raise UsageError("not a range of time", place=place, got=repr(text), expected=_RANGE_FORM)
     clip = Clip(parse_seconds(start, place=place), parse_seconds(end, place=place))
@@ -76,7 +79,13 @@ def collect_wishes(links: Iterable[str], clips: Iterable[str], from_file: Path |
 def write_link_file(path: Path, wishes: Iterable[Wish]) -> None:
     """Write a file that `--from-file` reads back."""
     lines = [wish.link + (f" {wish.clip}" if wish.clip else "") for wish in wishes]
-    path.write_text("# not fetched yet\n" + "".join(f"{line}\n" for line in lines), encoding="utf-8")
+    text = "# not fetched yet\n" + "".join(f"{line}\n" for line in lines)
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def tidy_link(link: str) -> str:
+    """A link as one word, as link files hold it: what a site wrote into it with white space is percent-encoded."""
+    return "".join(c if c.isprintable() and not c.isspace() else quote(c, errors="replace") for c in link.strip())
 
 
 def _read_link_file(path: Path) -> Iterator[tuple[str, list[Clip]]]:

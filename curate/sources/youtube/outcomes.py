@@ -37,7 +37,7 @@ class Wanted:
 class Got:
     """A video that is there now; `is_new` tells whether it was fetched in this run."""
 
-    link: str
+    wish: Wish
     record: Record
     is_new: bool
     note: str | None = None
@@ -45,28 +45,34 @@ class Got:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A link that was left out on purpose; `wish` is set where it is for the next run."""
+    """A link that was left out on purpose; `later` is what the next run is to ask for."""
 
-    link: str
+    wish: Wish
     reason: str
-    wish: Wish | None = None
+    later: Wish | None = None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A link that gave nothing; `wish` is set where it is for the next run."""
+    """A link that gave nothing; `later` is what the next run is to ask for."""
 
-    link: str
+    wish: Wish
     failure: Failure
-    wish: Wish | None = None
+    later: Wish | None = None
 
 
 Outcome = Got | Skipped | Failed
 
 
+_CREATIVE_COMMONS = re.compile(r"creative.?commons|\bcc[ :_-]?(?:by|0)\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"\b(?:not|non|no|without)\W+(?:(?:a|under|licensed)\W+)*(?:creative.?commons|cc)\b", re.IGNORECASE
+)
+
+
 def unwanted(wanted: Wanted, licence: str | None, whole_s: float | None) -> str | None:
     """Why a video is to be left out; None where it is wanted. A licence that is not told is none."""
-    if wanted.licence and not re.search(r"creative.?commons|\bcc[ -](?:by|0)|\bcc0\b", licence or "", re.IGNORECASE):
+    if wanted.licence and (not licence or _DENIED.search(licence) or not _CREATIVE_COMMONS.search(licence)):
         return (
             f"its licence is {licence!r}, not Creative Commons" if licence else "it tells no Creative Commons licence"
         )

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
+HEAD_SIZE = 4096  # bytes that tell what a file is
 _BLOCK = 64 * 1024
 _ATTEMPTS = 4
 _PLAYLIST_TYPES = ("mpegurl",)
@@ -59,10 +60,14 @@ class Relay:
 
     Attributes:
         trouble: the first error that ffmpeg met on the way; what it made is not whole then.
+        head: how the first file begins.
+        lacks_ranges: whether a site sent a whole file where a part was asked for.
     """
 
     def __init__(self, source: Source, port: int) -> None:
         self.trouble: BaseException | None = None
+        self.head = b""
+        self.lacks_ranges = False
         self._source = source
         self._base = f"http://127.0.0.1:{port}"
         self._token = secrets.token_urlsafe(16)  # others on this machine cannot guess it
@@ -90,7 +95,7 @@ class Relay:
             self._pass_on(handler, self._addresses[int(match[1])], first, last)
         except (BrokenPipeError, ConnectionResetError):
             pass  # ffmpeg has enough of this request, as after each jump in the file
-        except Exception as error:  # whatever it is: told to the one who waits for ffmpeg
+        except BaseException as error:  # whatever it is, a stop too: told to the one who waits for ffmpeg
             status = getattr(error, "status", 502)
             if status != 416:  # a jump beyond the end
                 self.trouble = self.trouble or error
@@ -105,6 +110,10 @@ class Relay:
         if any(word in kind.lower() for word in _PLAYLIST_TYPES) or urlsplit(link).path.endswith(".m3u8"):
             self._send(handler, 200, {"Content-Type": kind}, self._rewrite(answer))
             return
+        self.lacks_ranges |= first is not None and answer.status == 200
+        if first and answer.status == 200:
+            answer.close()
+            raise ConnectionError("the site sent the whole file where a part was asked for")
         headers = {"Content-Type": kind}
         if total is not None:
             end = min(total - 1, last) if last is not None and answer.status == 206 else total - 1
@@ -115,6 +124,8 @@ class Relay:
             end = None
         self._send(handler, 206 if "Content-Range" in headers else 200, headers, b"")
         for block in self._read(link, answer, start, end):
+            if not start and not self.head:
+                self.head = block[:HEAD_SIZE]
             handler.wfile.write(block)
 
     def _read(self, link: str, answer: Answer, position: int, end: int | None) -> Iterator[bytes]:

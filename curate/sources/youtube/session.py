@@ -1,34 +1,33 @@
-"""What a link leads to, and its bytes, by way of yt-dlp; the only module that knows it."""
+"""What a link leads to, and its bytes, by way of yt-dlp; only this module and `guard` know it."""
 
 import io
-import urllib.request
+import urllib.error
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urldefrag
 
-from yt_dlp import YoutubeDL
 from yt_dlp.downloader import get_suitable_downloader
 from yt_dlp.downloader.external import ExternalFD
 from yt_dlp.networking import Request
-from yt_dlp.networking._urllib import UrllibRH
-from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, RequestError, TransportError
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
 from yt_dlp.utils import ContentTooShortError, ExtractorError, GeoRestrictedError, UnsupportedError
 
 from curate.sources.youtube.addresses import find_refusal
+from curate.sources.youtube.archive import id_from_link
 from curate.sources.youtube.failures import FetchError, Kind, explain, fail
 from curate.sources.youtube.found import Entry, Options, Video
+from curate.sources.youtube.guard import GuardedYoutubeDL, RefusedError
+from curate.sources.youtube.links import tidy_link
+from curate.sources.youtube.resuming import Begun, ChangedError
 
 _LIVE_STATES = {"is_live": "it is live now", "is_upcoming": "it has not begun", "post_live": "it has only just ended"}
 _DEEPEST = 6  # pages that only name another page
 _PATIENCE_S = 20
-
-
-class _RefusedError(RequestError):
-    """A request that would have gone where none may go."""
+_GENERIC = frozenset({"generic", "html5mediaembed", "quotedhtml"})  # their ids are made from the page's last word
 
 
 class Session:
@@ -41,6 +40,7 @@ class Session:
         self._options = options
         self._warnings: list[str] = []
         self._hook: Callable[[int, int | None], None] = lambda *_: None
+        self._counted: int | None = 0  # bytes that the rate knows of; None until it is told how many came before
         self._ydl: Any = open_downloader(self._parameters(), options.allow_private)
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Session:
             FetchError: there is nothing that can be fetched.
         """
         found: Any = {"_type": "url", "url": link, "ie_key": extractor}
-        try:
+        with self._explaining():
             for _ in range(_DEEPEST):
                 if found.get("_type") == "url_transparent":
                     found = self._ydl.process_ie_result(dict(found), download=False)
@@ -69,30 +69,24 @@ class Session:
             if found.get("_type") in ("playlist", "multi_video"):
                 return list(self._entries(link, found))
             return self._describe(link, self._choose(found), None)
-        except FetchError:
-            raise
-        except Exception as error:
-            raise self._explained(error) from error
 
     def look_up_entry(self, entry: Entry) -> Video | list[Entry]:
-        """Ask for an entry of a playlist or page.
+        """Ask for an entry of a playlist or page; nobody is asked where the page has said everything already.
 
         Raises:
             FetchError: there is nothing that can be fetched.
         """
         if entry.number is None:
             return self.look_up(entry.link, entry.extractor)
-        try:
-            found = self._ydl.extract_info(entry.link, download=False, process=False)
-            for number, item in enumerate((found or {}).get("entries") or (), 1):
-                if number == entry.number:
-                    parent = {name: found.get(name) for name in ("extractor", "extractor_key", "webpage_url")}
-                    return self._describe(entry.link, self._choose({**parent, **item}), number)
-        except FetchError:
-            raise
-        except Exception as error:
-            raise self._explained(error) from error
-        raise fail("not_found", f"the page has no video {entry.number} any more")
+        info = entry.info
+        if info is None:
+            found = self.look_up(entry.link, entry.extractor)
+            others = found if isinstance(found, list) else []
+            info = next((one.info for one in others if one.number == entry.number), None)
+        if info is None:
+            raise fail("not_found", f"the page has no video {entry.number} any more")
+        with self._explaining():
+            return self._describe(entry.link, self._choose(info), entry.number)
 
     def download(self, video: Video, file: Path, tell: Callable[[int, int | None], None]) -> None:
         """Fetch the whole file; one that was begun before goes on where it stopped.
@@ -105,24 +99,39 @@ class Session:
         Raises:
             FetchError: it did not come.
         """
-        info = dict(video.info)
+        self._warnings.clear()
         self._hook = tell
-        try:
+        self._counted = None if any(file.parent.glob(f"{file.name}*.part")) else 0
+        for _ in range(2):
+            begun = Begun(file.with_name(f"{file.name}.part")) if video.is_direct else None
+            self._ydl.watch = begun.check if begun else None
+            try:
+                done = self._download(video, file)
+                break
+            except ChangedError:
+                if begun:
+                    begun.forget()
+            finally:
+                self._ydl.watch = None
+        else:
+            raise fail("no_network", "the site's file changes again and again")
+        if not done:
+            raise FetchError(explain(self._warnings[-1] if self._warnings else "the download failed"))
+
+    def _download(self, video: Video, file: Path) -> bool:
+        info = dict(video.info)
+        with self._explaining():
             # yt-dlp would let ffmpeg itself on the network for live and rare protocols
             downloader: Any = get_suitable_downloader(info, self._ydl.params)  # pyright: ignore[reportArgumentType]
             if issubclass(downloader, ExternalFD):
                 raise fail("unsupported", f"the video comes by {video.protocol}, which is not supported")
-            done, _ = self._ydl.dl(str(file), info)
-        except FetchError:
-            raise
-        except Exception as error:
-            if "ffmpeg could not be found" in str(error):  # it was to be let onto the network; see "ffmpeg_location"
-                raise fail(
-                    "unsupported", "the stream is encrypted, or cut up, in a way that is not supported"
-                ) from error
-            raise self._explained(error) from error
-        if not done:
-            raise fail("other", self._warnings[-1] if self._warnings else "the download failed")
+            try:
+                return self._ydl.dl(str(file), info)[0]
+            except Exception as error:
+                if "ffmpeg could not be found" not in str(error):
+                    raise
+                told = "the stream is encrypted, or cut up, in a way that is not supported"
+                raise fail("unsupported", told) from error  # it was to be let onto the network; see "ffmpeg_location"
 
     def ask(self, video: Video, address: str, first: int | None, last: int | None) -> Any:
         """Open an address that belongs to a video; raises what yt-dlp raises."""
@@ -144,11 +153,11 @@ class Session:
             self._options.check_stop()
             if not item:
                 continue
-            title = item.get("title")
             if item.get("_type") in ("url", "url_transparent") and item.get("url"):
-                yield Entry(item["url"], item.get("ie_key"), None, title)
+                yield Entry(tidy_link(item["url"]), item.get("ie_key"))
             else:
-                yield Entry(link, None, number, title)
+                page = {name: found.get(name) for name in ("extractor", "extractor_key", "webpage_url")}
+                yield Entry(link, None, number, {**page, **item})
 
     def _choose(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """Everything about one video, its best format that is not too high at the top."""
@@ -158,20 +167,23 @@ class Session:
         return self._ydl.process_ie_result(dict(found), download=False)
 
     def _describe(self, link: str, info: Mapping[str, Any], number: int | None) -> Video:
-        extractor = str(info.get("extractor_key") or info.get("extractor") or "generic").lower()
         if info.get("is_live"):
             raise fail("live", _LIVE_STATES["is_live"])
-        page = info.get("webpage_url") or link
-        video_id = str(info["id"])
-        if extractor == "generic":
-            page = link
-            video_id = link if number is None else f"{link}#{number}"
+        extractor = str(info.get("extractor_key") or info.get("extractor") or "generic").lower()
+        page, site_id = info.get("webpage_url") or link, str(info["id"])
+        video_id, origin = site_id, f"{extractor}:{site_id}"
+        if extractor in _GENERIC:
+            extractor, page = "generic", link
+            video_id = origin = Entry(urldefrag(link).url, number=number).name
+            site_id = id_from_link(video_id)
         self._refuse(str(info["url"]))
         day = str(info.get("upload_date") or "")
         duration = info.get("duration")
         return Video(
             extractor=extractor,
             id=video_id,
+            site_id=site_id,
+            origin=origin,
             link=page,
             title=info.get("title"),
             uploader=info.get("uploader") or info.get("channel"),
@@ -214,7 +226,8 @@ class Session:
             "geo_bypass": False,
             "enable_file_urls": False,
             "js_runtimes": {"deno": {}, "node": {}},
-            "ratelimit": options.rate_limit,
+            "buffersize": 65536,  # the rate is kept between two blocks
+            "noresizebuffer": True,
             "socket_timeout": _PATIENCE_S,
             "retries": 3,
             "fragment_retries": 3,
@@ -235,12 +248,25 @@ class Session:
     def _on_progress(self, status: Mapping[str, Any]) -> None:
         self._options.check_stop()
         total = status.get("total_bytes") or status.get("total_bytes_estimate")
-        self._hook(int(status.get("downloaded_bytes") or 0), int(total) if total else None)
+        done = int(status.get("downloaded_bytes") or 0)
+        if self._counted is not None:
+            self._options.take(max(0, done - self._counted))
+        self._counted = done
+        self._hook(done, int(total) if total else None)
 
     def _refuse(self, address: str) -> None:
         why = find_refusal(address, allow_private=self._options.allow_private)
         if why and not address.startswith("data:"):
             raise fail("refused_address", why)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except (FetchError, ChangedError):
+            raise
+        except Exception as error:
+            raise self._explained(error) from error
 
     def _explained(self, error: BaseException) -> FetchError:
         chain = list(_causes(error))
@@ -250,8 +276,10 @@ class Session:
         status, retry_after_s, countries = None, None, ()
         kind: Kind = "other"
         for found in chain:
-            if isinstance(found, _RefusedError):
+            if isinstance(found, RefusedError):
                 kind = "refused"
+            elif isinstance(found, urllib.error.HTTPError) and "is not allowed" in str(found.msg):
+                return fail("refused_address", "the site sends on to what is not http or https")
             elif isinstance(found, HTTPError):
                 status = status or found.status
                 retry_after_s = retry_after_s or _retry_after(found)
@@ -261,60 +289,16 @@ class Session:
                 kind = "unsupported"
             elif isinstance(found, TransportError | ContentTooShortError | ConnectionError) and kind == "other":
                 kind = "network"
-        told = next((one for one in chain if isinstance(one, _RefusedError | ExtractorError | HTTPError)), error)
+        told = next((one for one in chain if isinstance(one, RefusedError | ExtractorError | HTTPError)), error)
         message = getattr(told, "orig_msg", None) or getattr(told, "msg", None) or str(told) or type(told).__name__
         return FetchError(
             explain(str(message), kind=kind, status=status, countries=countries, retry_after_s=retry_after_s)
         )
 
 
-def open_downloader(parameters: dict[str, Any], allow_private: bool) -> YoutubeDL:
+def open_downloader(parameters: dict[str, Any], allow_private: bool) -> GuardedYoutubeDL:
     """A yt-dlp whose every request passes our check. Tests replace this to add a site of their own."""
     return GuardedYoutubeDL(parameters, allow_private=allow_private)
-
-
-class GuardedYoutubeDL(YoutubeDL):
-    """yt-dlp with one way to the network, which looks at each address and each redirect before it is followed."""
-
-    def __init__(self, parameters: dict[str, Any], *, allow_private: bool, auto_init: bool = True) -> None:
-        self._allow_private = allow_private
-        super().__init__(parameters, auto_init=auto_init)  # pyright: ignore[reportArgumentType]
-
-    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
-        """Build with our handler alone; the others would follow redirects without asking."""
-        del handlers
-        guarded: Any = partial(_GuardedRH, allow_private=self._allow_private)
-        return super().build_request_director([guarded], preferences)
-
-
-class _GuardedRH(UrllibRH):
-    _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
-
-    def __init__(self, *, allow_private: bool, **parameters: Any) -> None:
-        super().__init__(**parameters)
-        self._check = _CheckEachRequest(allow_private)
-
-    def _create_instance(self, *arguments: Any, **parameters: Any) -> Any:
-        opener = super()._create_instance(*arguments, **parameters)  # pyright: ignore[reportAttributeAccessIssue]
-        opener.add_handler(self._check)
-        return opener
-
-
-class _CheckEachRequest(urllib.request.BaseHandler):
-    handler_order = 1  # before all others; redirects come by here too
-
-    def __init__(self, allow_private: bool) -> None:
-        self._allow_private = allow_private
-
-    def http_open(self, request: urllib.request.Request) -> None:
-        """Let a request pass, or raise."""
-        if request.has_proxy():  # it was looked at before it was turned to the proxy
-            return
-        why = find_refusal(request.full_url, allow_private=self._allow_private)
-        if why:
-            raise _RefusedError(why)
-
-    https_open = ftp_open = http_open
 
 
 class _Quiet:

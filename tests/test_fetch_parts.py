@@ -1,0 +1,136 @@
+"""Parts of videos, and parts of files: clips from every kind of container, and downloads that go on."""
+
+# ruff: noqa: F401, F811 - fixtures are imported, and named again as arguments
+
+from fractions import Fraction
+
+import pytest
+from builders import load
+from fetching import (
+    FPS,
+    YOUTUBE,
+    digest,
+    needs_ffmpeg,
+    numbered_video,
+    only_loopback,
+    read_numbers,
+    site,
+    tube,
+    tube_video,
+    video,
+    waits,
+    write_with_sound,
+)
+
+from curate.steps.fetching import fetch_youtube
+
+
+def fetch(dataset, *urls, **options):
+    """Fetch from this machine."""
+    return fetch_youtube(dataset, urls, allow_private=True, **options)
+
+
+# ---------------------------------------------------------------------- clips
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("suffix", "codec", "sound"),
+    [
+        ("mp4", "libx264", "aac"),
+        ("mkv", "libx264", "libopus"),
+        ("ts", "libx264", "aac"),
+        ("mpg", "mpeg2video", "mp2"),
+        ("avi", "mpeg4", "mp2"),
+    ],
+)
+@pytest.mark.parametrize(("clip", "first", "last"), [("0-0.2", 0, 4), ("13.03-13.3", 326, 332)])
+def test_clip_counts_from_the_first_frame(dataset, tmp_path, site, tube, suffix, codec, sound, clip, first, last):
+    """Times count from the first frame where sound begins earlier, in every container."""
+    file = write_with_sound(tmp_path / f"a.{suffix}", codec, sound)
+    site.files[f"/a.{suffix}"] = file.read_bytes()
+    tube["abc"] = tube_video(site, f"/a.{suffix}", duration=None)
+    (one,) = fetch(dataset, YOUTUBE + "abc", clip=[clip]).fetched
+    start_s = Fraction(clip.split("-")[0])
+    expected = [(number, Fraction(number, FPS) - start_s) for number in range(first, last + 1)]
+    assert read_numbers(one.path) == expected
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("mpg", "mpeg2video"), ("mp4", "libx264")])
+def test_clip_far_from_a_key_frame(dataset, tmp_path, site, tube, suffix, codec):
+    """No frame is lost where the key frame before a clip is farther away than reading usually begins."""
+    file = write_with_sound(tmp_path / f"b.{suffix}", codec, "mp2", late_s=0, seconds=20, gop=450)
+    site.files[f"/a.{suffix}"] = file.read_bytes()
+    tube["abc"] = tube_video(site, f"/a.{suffix}", duration=None)
+    (one,) = fetch(dataset, YOUTUBE + "abc", clip=["16-16.2"]).fetched
+    assert [number for number, _ in read_numbers(one.path)] == list(range(400, 405))
+
+
+@needs_ffmpeg
+def test_end_of_a_clip_that_begins_late(dataset, tmp_path, site):
+    """A clip whose first frame comes after its start ends where its last frame does, not earlier."""
+    stamps = [0, 40, 3000, 3040, 3080, 3120]
+    site.files["/a.mp4"] = numbered_video(tmp_path / "a.mp4", pts=stamps).read_bytes()
+    (one,) = fetch(dataset, site.url("/a.mp4"), clip=["1-20"]).fetched
+    assert one.end_s == pytest.approx(3.16, abs=0.03)
+
+
+# ---------------------------------------------------------------------- downloads that go on
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified", None])
+def test_file_that_was_replaced(dataset, tmp_path, site, tube, video, waits, name):
+    """What was begun of a file goes on only while the site still has that file; of two none is put together."""
+    tube["abc"] = tube_video(site)
+    other = numbered_video(tmp_path / "other.mp4", 9).read_bytes()
+    if name:  # else the size tells
+        other = video.replace(b"Lavf62", b"Lavf99")
+    site.files["/street.mp4"] = video
+    site.headers["/street.mp4"] = {name: '"1"'} if name else {}
+    site.cut_after["/street.mp4"] = [30000] + [100] * 99
+    assert [one.reason for one in fetch(dataset, YOUTUBE + "abc").failed] == ["no_network"]
+    site.cut_after.clear()
+    site.files["/street.mp4"] = other
+    site.headers["/street.mp4"] = {name: '"2"'} if name else {}
+    site.requests.clear()
+    fetch(dataset, YOUTUBE + "abc")
+    assert [row["sha256"] for row in load(dataset).videos.to_dict("records")] == [digest(other)]
+    assert site.asked("/street.mp4") == ["bytes=30300-", None]
+
+
+def test_replaced_file_that_nothing_tells(dataset, site, tube, video, waits):
+    """What went on and cannot be read is fetched once from its beginning."""
+    tube["abc"] = tube_video(site)
+    site.files["/street.mp4"] = b"x" * len(video)
+    site.cut_after["/street.mp4"] = [30000] + [100] * 99
+    fetch(dataset, YOUTUBE + "abc")
+    site.cut_after.clear()
+    site.files["/street.mp4"] = video
+    fetch(dataset, YOUTUBE + "abc")
+    assert [row["sha256"] for row in load(dataset).videos.to_dict("records")] == [digest(video)]
+
+
+def test_same_file_goes_on(dataset, site, tube, video, waits):
+    """A file that is the same still goes on where it stopped."""
+    tube["abc"] = tube_video(site)
+    site.files["/street.mp4"] = video
+    site.headers["/street.mp4"] = {"ETag": '"1"'}
+    site.cut_after["/street.mp4"] = [30000] + [100] * 99
+    fetch(dataset, YOUTUBE + "abc")
+    site.cut_after.clear()
+    site.requests.clear()
+    assert len(fetch(dataset, YOUTUBE + "abc").fetched) == 1
+    assert site.asked("/street.mp4") == ["bytes=30300-"]
+
+
+@pytest.mark.parametrize(("status", "is_left"), [(404, False), (503, True)])
+def test_what_is_kept_of_a_failure(dataset, site, tube, video, waits, status, is_left):
+    """What was begun is kept where the next run may go on, and deleted where it cannot."""
+    tube["abc"] = tube_video(site)
+    site.files["/street.mp4"] = video
+    site.cut_after["/street.mp4"] = [30000] + [100] * 99
+    fetch(dataset, YOUTUBE + "abc")
+    site.always["/street.mp4"] = (status, {})
+    fetch(dataset, YOUTUBE + "abc")
+    assert any(dataset.rglob("*.part")) == is_left
