@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -16,22 +16,19 @@ from curate.dataset import Dataset
 from curate.errors import MissingError, StoreError, UsageError
 from curate.media import VIDEOS
 from curate.progress import Progress, one_at_a_time, silent
-from curate.sources.times import parse_seconds
 from curate.sources.youtube.archive import Archive, Record
 from curate.sources.youtube.cutting import require_ffmpeg
 from curate.sources.youtube.failures import GET_RUNTIME
 from curate.sources.youtube.fetching import Fetcher
 from curate.sources.youtube.links import Wish, collect_wishes, write_link_file
 from curate.sources.youtube.one_file import FREE_MARGIN
-from curate.sources.youtube.outcomes import Failed, Got, Outcome, Skipped, Wanted, unwanted
+from curate.sources.youtube.outcomes import Failed, Got, Outcome, Skipped
 from curate.sources.youtube.session import find_runtimes, youtube_id
+from curate.sources.youtube.wanted import Licence, Wanted, parse_wanted, unwanted
 from curate.steps.results import Result
 from curate.store import Store
 
 REMAINING = f"{VIDEOS}/not-fetched.txt"
-Licence = Literal["creative-commons"]
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 @dataclass(frozen=True)
@@ -128,14 +125,14 @@ def fetch_youtube(
     """
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(dataset), re.IGNORECASE):
         raise UsageError("the dataset folder comes first", got=str(dataset), expected="DATASET URL…")
-    wanted = Wanted(
-        max_height=_positive(max_height, "--max-height"),
-        licence=_licence(licence),
-        max_duration_s=None if max_duration is None else _positive_seconds(max_duration, "--max-duration"),
-        cookies=None if cookies is None else _read_cookies(Path(cookies)),
-        rate_limit=None if rate_limit is None else parse_rate(rate_limit),
-        sleep_s=0.0 if sleep is None else float(parse_seconds(sleep, place="--sleep")),
-        workers=_positive(workers, "--workers"),
+    wanted = parse_wanted(
+        max_height=max_height,
+        licence=licence,
+        max_duration=max_duration,
+        cookies=cookies,
+        rate_limit=rate_limit,
+        sleep=sleep,
+        workers=workers,
         allow_private=allow_private,
     )
     wishes = collect_wishes(urls, clip, None if from_file is None else Path(from_file))
@@ -176,25 +173,6 @@ def note_before(urls: Sequence[str] = (), *, from_file: str | os.PathLike[str] |
     if not any(youtube_id(wish.link) for wish in wishes) or any(good for _, good in find_runtimes().values()):
         return None
     return f"No JavaScript runtime was found; YouTube may hide formats or answer 403 without. {GET_RUNTIME}."
-
-
-def parse_rate(text: str | float) -> float:
-    """Bytes a second, from "500K", "2M" or a number.
-
-    Raises:
-        UsageError: it is no rate.
-
-    Examples:
-        >>> parse_rate("1.5M")
-        1572864.0
-    """
-    match = _RATE.fullmatch(str(text).strip())
-    rate = float(match[1]) * _UNITS[match[2].lower()] if match else 0.0
-    if not rate:
-        raise UsageError(
-            "not a rate", place="--rate-limit", got=repr(text), expected="bytes a second such as 500K or 2M"
-        )
-    return rate
 
 
 class _Book:
@@ -345,40 +323,3 @@ def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
         with suppress(OSError):
             for empty in made[1:]:
                 empty.rmdir()
-
-
-def _positive_seconds(time: str | float, place: str) -> float:
-    seconds = float(parse_seconds(time, place=place))
-    if not seconds:
-        raise UsageError("too small", place=place, got=repr(time), expected="more than 0")
-    return seconds
-
-
-def _positive(number: int, place: str) -> int:
-    if number < 1:
-        raise UsageError("too small", place=place, got=number, expected="1 or more")
-    return number
-
-
-def _licence(licence: str | None) -> str | None:
-    if licence not in (None, "creative-commons"):
-        raise UsageError("unknown licence", place="--licence", got=repr(licence), expected="creative-commons")
-    return licence
-
-
-def _read_cookies(path: Path) -> str:
-    """The text of a cookie file, so that yt-dlp, which writes cookies back, leaves the file alone."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fact = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"the cookies cannot be read: {fact}", place=path) from error
-    lines = [line for line in text.splitlines() if line.strip() and not re.match(r"#(?!HttpOnly_)", line)]
-    if any(line.count("\t") < 6 for line in lines):
-        raise UsageError(
-            "not a file of cookies",
-            place=path,
-            expected="the Netscape form: seven columns with tabs in between",
-            remedy="Export the cookies with a browser extension that writes cookies.txt.",
-        )
-    return text

@@ -264,7 +264,7 @@ def main() -> None:
     with ProcessPoolExecutor() as pool:
         done = write_scenes(asked.out, asked.clips, asked.frames, asked.seed, pool.map)
     classes = ", ".join(f"{count} {name}" for name, count in done["classes"].items())
-    print(f"{asked.out}: {asked.clips} clips, XML of {done['labelled']} frames with {classes}")  # noqa: T201
+    print(f"{asked.clips} clips, XML of {done['labelled']} frames: {classes}")  # noqa: T201
 
 
 if __name__ == "__main__":

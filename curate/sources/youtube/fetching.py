@@ -16,9 +16,10 @@ from curate.sources.youtube.failures import WORTH_ASKING_AGAIN, Failure, FetchEr
 from curate.sources.youtube.found import Entry, Options, Video
 from curate.sources.youtube.links import Clip, Wish
 from curate.sources.youtube.one_file import FileFetcher, Order
-from curate.sources.youtube.outcomes import Failed, Got, Outcome, Skipped, Wanted, unwanted
+from curate.sources.youtube.outcomes import Failed, Got, Outcome, Skipped
 from curate.sources.youtube.patience import Patience, StoppedError
 from curate.sources.youtube.session import Session, youtube_id
+from curate.sources.youtube.wanted import Wanted, unwanted
 
 _DEEPEST = 3  # playlists of playlists
 _LINK = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|file:")

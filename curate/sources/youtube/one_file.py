@@ -21,10 +21,11 @@ from curate.sources.youtube.cutting import CutError, cut, find_ffmpeg, remux
 from curate.sources.youtube.failures import PASSING, WORTH_ASKING_AGAIN, FetchError, damaged, explain, fail, unreadable
 from curate.sources.youtube.found import Video
 from curate.sources.youtube.links import Clip, Wish
-from curate.sources.youtube.outcomes import Got, Wanted
+from curate.sources.youtube.outcomes import Got
 from curate.sources.youtube.patience import Patience
 from curate.sources.youtube.relay import HEAD_SIZE, Source, open_relay
 from curate.sources.youtube.session import Session, is_broken_off
+from curate.sources.youtube.wanted import Wanted
 
 PARTIAL = f"{VIDEOS}/.partial"
 FREE_MARGIN = 1_000_000_000  # bytes that must stay free
