@@ -101,6 +101,8 @@ def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.i
         Row in `existing` for each incoming image, -1 for a new one. (n,)
     """
     rows = np.full(len(incoming), -1, dtype=np.int64)
+    if not len(existing):
+        return rows
     # lists, not columns, in the loops: a text column makes a Python string anew for each step
     paths = existing["path"].tolist()
     by_path = {path: row for row, path in enumerate(paths)}
