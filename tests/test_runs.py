@@ -145,8 +145,13 @@ def test_one_process_trains_a_run(run):
 
 
 def test_a_step_and_its_engine_hold_the_same_run(run):
-    """Who has it already may take it again."""
-    with run.held(), run.held():
-        pass
+    """Who has it already may take it again, and others are kept out until the first lets go."""
+    with run.held():
+        with run.held():
+            pass
+        with pytest.raises(UsageError, match="another process"), RunFolder(run.path).held():
+            pass
+    with RunFolder(run.path).held():
+        assert run.path.is_dir()
     with RunFolder(run.path).held():
         pass

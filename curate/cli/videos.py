@@ -44,7 +44,7 @@ def sample_frames(
     drop_duplicates: Annotated[
         int | None,
         typer.Option(
-            metavar="BITS", help="Leave out what looks like an earlier frame: up to BITS of 64 differ; try 4."
+            metavar="BITS", help="Leave out what looks like a frame that stays: up to BITS of 64 differ; try 4."
         ),
     ] = None,
     drop_blurred: Annotated[

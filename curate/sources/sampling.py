@@ -30,7 +30,7 @@ class Recipe:
     Attributes:
         choice: the rule that picks them.
         start_s, end_s, max_frames: see `choose_frames`.
-        drop_duplicates: leave out frames that look like an earlier one, up to so many of 64 bits (None: none).
+        drop_duplicates: leave out frames that look like one that stays, up to so many of 64 bits (None: none).
         drop_blurred: leave out the least sharp so many percent.
         suffix: ".jpg" or ".png".
         quality: of JPEG, 1 to 100.

@@ -61,7 +61,7 @@ def label(
         dataset: the dataset folder.
         source: only images of this source, such as a video's id.
         limit: fill the folder up to so many images.
-        classes: names for the class list; default: the dataset's classes, else its card's.
+        classes: names for the class list, behind the dataset's (else its card's) and before those it lists already.
 
     Raises:
         DataError: nothing is left to label.
@@ -157,7 +157,7 @@ def _link(origin: Path, target: Path) -> None:
     try:
         link_or_copy(origin, str(target))
     except FileExistsError:
-        pass
+        pass  # it lies there already
     except FileNotFoundError as error:
         remedy = "Bring the file back, or `curate undo` to before it came."
         raise DataError("an image of the dataset is gone", place=origin, remedy=remedy) from error

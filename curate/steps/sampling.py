@@ -97,7 +97,7 @@ def sample_frames(
         end: nothing from this time on.
         max_frames: of each video at most so many, evenly spread.
         drop_duplicates: leave out frames of which at most so many of 64 bits of the difference hash differ from those
-            of an earlier frame of the video.
+            of one that stays.
         drop_blurred: leave out the least sharp so many percent of each video.
         format: of the images.
         quality: of JPEG.
