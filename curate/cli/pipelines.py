@@ -7,8 +7,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from curate.cli.evaluation_tables import evaluation_tables
 from curate.cli.output import counts_line, points
-from curate.cli.tables import classes_table, evaluation_tables
+from curate.cli.tables import classes_table
 from curate.pipeline import StepOutcome
 
 _PLACES = {"run": "run", "out": "export", "plot": "plot", "csv": "table"}

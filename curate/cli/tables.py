@@ -12,11 +12,12 @@ from rich.text import Text
 from curate.cli.output import counts_line, percent, points
 from curate.sizes import SIZES
 
-_SIZE_STYLES = {"small": "red", "medium": "yellow", "large": "green"}
+SIZE_STYLES = {"small": "red", "medium": "yellow", "large": "green"}
 _BAR_WIDTH = 24
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
+def new_table(title: str, *columns: str, left: int = 1) -> Table:
+    """A table in the house style; the first `left` columns are text, the others numbers."""
     # as wide as its title, which would wrap else
     table = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, min_width=len(title)
@@ -38,7 +39,7 @@ def import_table(document: Mapping[str, Any]) -> RenderableType:
     if not document["problems"]:
         return Group(*lines)
     kinds = Counter((problem["action"], problem["kind"]) for problem in document["problems"])
-    table = _table("problems", "action", "kind", "count", "for example", left=2)
+    table = new_table("problems", "action", "kind", "count", "for example", left=2)
     table.columns[3].justify = "left"
     table.columns[3].no_wrap = False
     for (action, kind), number in sorted(kinds.items(), key=lambda item: (_ACTIONS.index(item[0][0]), -item[1])):
@@ -55,7 +56,7 @@ _ACTION_STYLES = {"quarantined": "red", "repaired": "yellow", "noted": "dim"}
 def fetch_table(document: Mapping[str, Any]) -> RenderableType:
     """What came, and what did not and why."""
     title = ", ".join(f"{len(document[key])} {key}" for key in ("fetched", "skipped", "failed"))
-    table = _table(title, "file", "seconds", "height", "licence", "title")
+    table = new_table(title, "file", "seconds", "height", "licence", "title")
     for place in (3, 4):
         table.columns[place].justify = "left"
     for one in document["fetched"]:
@@ -71,7 +72,9 @@ def fetch_table(document: Mapping[str, Any]) -> RenderableType:
 
 def sample_table(document: Mapping[str, Any]) -> RenderableType:
     """How many frames each video gave."""
-    table = _table(f"version {document['version']}: {document['frames']} new frames", "video", "frames", "from", "to")
+    table = new_table(
+        f"version {document['version']}: {document['frames']} new frames", "video", "frames", "from", "to"
+    )
     for video in document["videos"]:
         times = ("–" if video[key] is None else f"{video[key]:.3f} s" for key in ("first_s", "last_s"))
         table.add_row(video["video_id"], str(video["frames"]), *times)
@@ -93,7 +96,7 @@ def stats_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _balance_table(balance: Mapping[str, Any], title: str) -> RenderableType:
-    table = _table(title, "class", "boxes", "share", "", "images", *SIZES)
+    table = new_table(title, "class", "boxes", "share", "", "images", *SIZES)
     table.columns[3].justify = "left"
     most = max((entry["boxes"] for entry in balance["classes"]), default=0)
     for entry in balance["classes"]:
@@ -111,7 +114,7 @@ def classes_table(document: Mapping[str, Any]) -> RenderableType:
     """Boxes of each class before and after."""
     version = document["version"]
     before, after = document["before"], document["after"]
-    table = _table(
+    table = new_table(
         f"version {version}" if version is not None else "dry run: nothing was changed",
         "class",
         "before",
@@ -133,7 +136,7 @@ def split_table(document: Mapping[str, Any]) -> RenderableType:
     """What each split holds."""
     splits = document["splits"]
     names = list(dict.fromkeys(name for counts in splits.values() for name in counts["classes"]))
-    table = _table(f"version {document['version']}", "split", "images", "groups", "boxes", *names)
+    table = new_table(f"version {document['version']}", "split", "images", "groups", "boxes", *names)
     totals = {name: sum(counts["classes"].get(name, 0) for counts in splits.values()) for name in names}
     for split, counts in splits.items():
         cells = [
@@ -146,7 +149,7 @@ def split_table(document: Mapping[str, Any]) -> RenderableType:
 
 def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
     """History, newest first."""
-    table = _table("history", "version", "operation", "time", "images", "boxes", "arguments", left=3)
+    table = new_table("history", "version", "operation", "time", "images", "boxes", "arguments", left=3)
     table.columns[5].justify = "left"
     table.columns[5].no_wrap = False
     for entry in document:
@@ -166,7 +169,7 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
 
 def diff_table(document: Mapping[str, Any]) -> RenderableType:
     """What changed between two versions."""
-    table = _table(f"version {document['from']} → {document['to']}", "", "before", "after")
+    table = new_table(f"version {document['from']} → {document['to']}", "", "before", "after")
     for name, (before, after) in document["classes"].items():
         table.add_row(name, str(before), str(after))
     lines = [
@@ -202,63 +205,9 @@ def train_lines(document: Mapping[str, Any]) -> RenderableType:
     return Text(text)
 
 
-def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
-    """AP by size and class and what was missed, beside another run's if there is one."""
-    other = document.get("against")
-    columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
-    parts: list[RenderableType] = [_metrics_table(columns), _errors_table(columns)]
-    parts += [_class_table(title, one) for title, one in columns]
-    return Group(*parts)
-
-
-def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
-    document = columns[-1][1]
-    title = f"{document['split']}: {document['images']} images, {document['truth']} objects"
-    table = _table(title, "", *(name or "all" for name, _ in columns))
-    table.add_row("classes", *(str(len(one["classes"])) for _, one in columns))
-    for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")):
-        table.add_row(label, *(points(one[key]) for _, one in columns), style="bold" if key == "ap" else "")
-    for size in SIZES:
-        table.add_row(f"AP {size}", *(points(one[f"ap_{size}"]) for _, one in columns), style=_SIZE_STYLES[size])
-    if any(one["range_of_interest"] for _, one in columns):
-        interest = document["range_of_interest"] or {}
-        sides = f"shorter side ≥ {interest.get('min_side_px', 0):g} px" if interest else "in range"
-        table.add_section()
-        for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AR 100", "ar_100")):
-            cells = (points((one["range_of_interest"] or {}).get(key)) for _, one in columns)
-            table.add_row(f"{label}, {sides}", *cells)
-    return table
-
-
-def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
-    document = columns[-1][1]
-    point = document["operating_point"]
-    title = f"mistakes at score ≥ {point['score']:g}, IoU ≥ {point['iou']:g}"
-    if document["range_of_interest"]:
-        title += f", shorter side ≥ {document['range_of_interest']['min_side_px']:g} px"
-    headers = [f"{name} {what}".strip() for name, _ in columns for what in ("missed", "false positives")]
-    table = _table(title, "size", *headers)
-    for size in SIZES:
-        cells = [str(one["errors"][what][size]) for _, one in columns for what in ("missed", "false_positives")]
-        table.add_row(size, *cells, style=_SIZE_STYLES[size])
-    sums = [sum(one["errors"][what].values()) for _, one in columns for what in ("missed", "false_positives")]
-    table.add_row("all", *map(str, sums), style="bold")
-    return table
-
-
-def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:
-    table = _table(
-        f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *(f"AP {size}" for size in SIZES)
-    )
-    for entry in document["classes"]:
-        cells = [points(entry[key]) for key in ("ap", "ap50", *(f"ap_{size}" for size in SIZES))]
-        table.add_row(entry["name"], str(entry["truth"]), *cells)
-    return table
-
-
 def doctor_table(document: Mapping[str, Any]) -> RenderableType:
     """What is there and what is missing."""
-    table = _table("doctor", "", "part", "found", "needed for", "how to get it", left=5)
+    table = new_table("doctor", "", "part", "found", "needed for", "how to get it", left=5)
     table.columns[4].no_wrap = False
     for check in document["checks"]:
         mark = ("✓", "green") if check["ok"] else ("✗", "yellow")

@@ -1,11 +1,10 @@
-"""Commands on detectors: `train`, `evaluate`."""
+"""`train`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
+from curate.cli.options import AsJson, DatasetFolder, Overwrite
 from curate.cli.output import interruption_told, progress_on_stderr, show
 
 _KEPT = "what was learnt up to the last checkpoint is kept. Go on with --resume."
@@ -56,35 +55,6 @@ def train(
     show(result, train_lines, as_json=as_json)
 
 
-def evaluate(
-    dataset: DatasetFolder,
-    run: Annotated[str | None, typer.Option(help="A run, by name or path.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="COCO results instead of a run.")] = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "val",
-    min_side: MinSide = None,
-    score: Annotated[float, typer.Option(help="From which score on a detection counts as a find or a mistake.")] = 0.5,
-    against: Annotated[str | None, typer.Option(metavar="RUN", help="A run evaluated before, shown beside.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show AP by size and class, and how many objects of each size were missed."""
-    from curate.cli.tables import evaluation_tables
-    from curate.steps.evaluating import evaluate as step
-
-    with progress_on_stderr() as progress:
-        result = step(
-            dataset,
-            run=run,
-            predictions=predictions,
-            split=split,
-            min_side=min_side,
-            score=score,
-            against=against,
-            progress=progress,
-        )
-    show(result, evaluation_tables, as_json=as_json)
-
-
 def add_to(app: typer.Typer) -> None:
-    """Add this stage's commands."""
+    """Add this command."""
     app.command("train", rich_help_panel="Train and judge")(train)
-    app.command("evaluate", rich_help_panel="Train and judge")(evaluate)
