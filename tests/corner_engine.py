@@ -33,7 +33,7 @@ class CornerEngine:
     trainings = 0
     fails = False
 
-    def train(self, dataset, run, config, progress=None):
+    def train(self, dataset, run, config, progress=None, validate=None):
         """Write a checkpoint at once."""
         type(self).trainings += 1
         run.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,10 @@ import numpy as np
 import pandas as pd
 
 from curate.dataset import ClassEntry, Dataset
-from curate.engines.base import TrainingConfig, engine_for
+from curate.engines.base import engine_for
+from curate.engines.config import TrainingConfig
 from curate.engines.runs import RunFolder
+from curate.progress import silent
 
 SQUARE, DISC = ClassEntry(7, "square"), ClassEntry(3, "disc")
 LITE = "torchvision:fasterrcnn+timm/tf_efficientnet_lite0"
@@ -47,7 +49,7 @@ def shapes_dataset(root, images=12, empty=2, seed=0, width=WIDTH, height=HEIGHT)
     return Dataset(root, (SQUARE, DISC), pd.DataFrame(rows, columns=columns), table)
 
 
-def train_shapes(dataset, folder, *, resume=False, progress=None, **settings):
+def train_shapes(dataset, folder, *, resume=False, progress=silent, validate=None, **settings):
     """Train a small run in `folder` and return it."""
     values = {"model": LITE, "weights": "none", "steps": 3, "batch": 2, "image_size": 64, "workers": 0, "device": "cpu"}
     if settings.get("model") == "torchvision:ssd300_vgg16":
@@ -55,5 +57,5 @@ def train_shapes(dataset, folder, *, resume=False, progress=None, **settings):
     config = TrainingConfig.checked(**(values | settings))
     run = RunFolder(folder)
     run.start(config, dataset, resume=resume)
-    engine_for(config.model).train(dataset, run, config, *([progress] if progress else []))
+    engine_for(config.model).train(dataset, run, config, progress, validate)
     return run

@@ -3,7 +3,7 @@
 import pytest
 from engine_contract import shapes_dataset
 
-from curate.engines.base import TrainingConfig
+from curate.engines.config import TrainingConfig
 from curate.engines.runs import RunFolder
 from curate.errors import UsageError
 

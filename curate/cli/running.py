@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from curate.cli.options import AsJson
+from curate.cli.options import AsJson, assignments
 from curate.cli.output import print_rich, progress_on_stderr, show
-from curate.errors import UsageError
 
 
 def run(
@@ -21,7 +20,7 @@ def run(
     from curate.cli.pipelines import pipeline_summary, step_line
     from curate.pipeline import run as step
 
-    variables = dict(_assignment(text) for text in set_ or [])
+    variables = assignments(set_)
     with progress_on_stderr() as progress:
         tell = None if as_json else lambda outcome: print_rich(step_line(outcome))
         result = step(pipeline, variables, on_step=tell, progress=progress)
@@ -34,20 +33,6 @@ def doctor(as_json: AsJson = False) -> None:
     from curate.steps.doctor import doctor as step
 
     show(step(), doctor_table, as_json=as_json)
-
-
-def _assignment(text: str) -> tuple[str, object]:
-    """`steps=300` → ("steps", 300): numbers, switches and lists are read as YAML; all else is text."""
-    import yaml
-
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UsageError("not an assignment", place="--set", got=repr(text), expected="NAME=VALUE")
-    try:
-        found = yaml.safe_load(value)
-    except (ValueError, yaml.YAMLError):
-        return name, value
-    return name, found if found is None or isinstance(found, str | bool | int | float | list) else value
 
 
 def add_to(app: typer.Typer) -> None:

@@ -4,28 +4,35 @@ from typing import Annotated
 
 import typer
 
-from curate.cli.options import AsJson, DatasetFolder, Overwrite
+from curate.cli import train_options as of
+from curate.cli.options import AsJson, DatasetFolder, Overwrite, assignments
 from curate.cli.output import interruption_told, progress_on_stderr, show
 
-_KEPT = "what was learnt up to the last checkpoint is kept. Go on with --resume."
+_KEPT = "what was learnt is saved. Go on with the same command and --resume."
 
 
 def train(
     dataset: DatasetFolder,
-    model: Annotated[str, typer.Option(metavar="ENGINE:NAME", help="Such as torchvision:fasterrcnn_resnet50_fpn_v2.")],
-    run: Annotated[str, typer.Option(help="Name of the run in DATASET/runs, or a path with a slash.")],
-    weights: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|package:NAME|none", help="Where to start from; default: the library's own."),
+    model: of.Model,
+    run: of.Run,
+    weights: of.Weights = None,
+    steps: of.Steps = None,
+    epochs: of.Epochs = None,
+    batch: of.Batch = None,
+    lr: of.LearningRate = None,
+    image_size: of.ImageSize = None,
+    balance: of.Balance = None,
+    loss: of.Loss = None,
+    setting: of.Setting = None,
+    seed: of.Seed = None,
+    device: of.Device = None,
+    processes: of.Processes = None,
+    eval_every: of.EvalEvery = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N evaluations without a better AP.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    image_size: Annotated[int | None, typer.Option(metavar="PX", help="Shorter side that the model sees.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that chance decides.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
-    checkpoint_every: Annotated[int | None, typer.Option(metavar="STEPS", help="Steps between checkpoints.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    checkpoint_every: of.CheckpointEvery = None,
+    workers: of.Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -41,11 +48,18 @@ def train(
             run=run,
             weights=weights,
             steps=steps,
+            epochs=epochs,
             batch=batch,
             lr=lr,
             image_size=image_size,
+            balance=balance,
+            loss=loss,
+            settings=assignments(setting),
             seed=seed,
             device=device,
+            processes=processes,
+            eval_every=eval_every,
+            patience=patience,
             checkpoint_every=checkpoint_every,
             workers=workers,
             resume=resume,

@@ -7,75 +7,25 @@
 Which images, class names, evaluation and video stay outside. Importing this module imports no detector library.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.boxes import Boxes
 from curate.columns import CORNERS
 from curate.dataset import ClassEntry, Dataset, Predictions
+from curate.engines.config import TrainingConfig
 from curate.engines.runs import RunFolder
-from curate.errors import MissingError, UsageError, unknown_name
+from curate.errors import DataError, MissingError, UsageError, unknown_name
 from curate.images import decode_rgb
 from curate.progress import Progress, silent
-
-
-class TrainingConfig(BaseModel):
-    """Everything that decides what a training does, apart from its data.
-
-    Attributes:
-        model: ENGINE:NAME, such as "torchvision:fasterrcnn+timm/tf_efficientnet_lite0".
-        weights: where the weights come from before the first step: "default" (the library's own pretrained ones,
-            downloaded), "none" (random), "package:DISTRIBUTION" (the one weights file of an installed distribution)
-            or the path of a file.
-        steps: optimizer steps, each on one batch.
-        batch: images a step.
-        lr: the highest learning rate; None takes the model's own, scaled to the batch.
-        image_size: shorter side in pixels at which the model sees an image; None takes the model's own.
-        seed: of everything that chance decides.
-        device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
-        checkpoint_every: steps between two checkpoints; the last step always writes one.
-        workers: processes that read and augment images; 0 does it between the steps. Does not change the result.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(min_length=1)  # `engine_for` tells what is wrong with it
-    weights: str = Field(default="default", min_length=1)
-    steps: int = Field(default=1000, ge=1)
-    batch: int = Field(default=4, ge=1)
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    image_size: int | None = Field(default=None, ge=32, le=4096)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    checkpoint_every: int = Field(default=200, ge=1)
-    workers: int = Field(default_factory=lambda: min(8, max(1, (os.cpu_count() or 1) // 2)), ge=0)
-
-    @classmethod
-    def checked(cls, **values: Any) -> Self:
-        """Build one from values that a person wrote.
-
-        Raises:
-            UsageError: a value is out of its range, or there is no such setting; all of them are named.
-        """
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc']))} = {fault['input']!r}: {fault['msg']}" for fault in error.errors()
-            )
-            raise UsageError(
-                f"the training settings do not fit: {faults}", expected=", ".join(cls.model_fields)
-            ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,14 +56,29 @@ class Detector(Protocol):
         ...
 
 
+class Validate(Protocol):
+    """Judges a detector while it is trained; must be picklable, because trainings of several processes send it."""
+
+    def __call__(self, detector: Detector) -> Mapping[str, float | None]:
+        """AP, and AP by size: "ap", "ap_small", "ap_medium", "ap_large"; None where there is no such object."""
+        ...
+
+
 class Engine(Protocol):
     """A library that trains and runs detectors."""
 
-    def train(self, dataset: Dataset, run: RunFolder, config: TrainingConfig, progress: Progress = silent) -> Path:
+    def train(
+        self,
+        dataset: Dataset,
+        run: RunFolder,
+        config: TrainingConfig,
+        progress: Progress = silent,
+        validate: Validate | None = None,
+    ) -> Path:
         """Train on every image of `dataset`, those without boxes included, and return the best checkpoint.
 
         The caller has started `run` and selected the images. Where the run already has a checkpoint, training goes on
-        from there.
+        from there. The best checkpoint is the one that `validate` liked best, without it the last one.
         """
         ...
 
@@ -122,9 +87,17 @@ class Engine(Protocol):
         ...
 
 
+GET_DETECTRON2 = (
+    "It is on no package registry: install torch first, then follow"
+    " https://detectron2.readthedocs.io/en/latest/tutorials/install.html."
+)
+
 # engine name → module, class; a module is imported when its engine is asked for
 ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {"torchvision": ("curate.engines.torchvision_engine", "TorchvisionEngine")}
+    {
+        "torchvision": ("curate.engines.torchvision_engine", "TorchvisionEngine"),
+        "detectron2": ("curate.engines.detectron2_engine", "Detectron2Engine"),
+    }
 )
 
 
@@ -136,10 +109,6 @@ def engine_for(model: str) -> Engine:
         MissingError: the engine's library is not installed.
     """
     name, colon, model_name = model.partition(":")
-    if name == "detectron2":
-        raise MissingError(
-            "the Detectron2 engine is not part of this version", place=model, remedy="Use a `torchvision:` model."
-        )
     if not colon or not model_name:
         raise UsageError(
             "the model does not name its engine",
@@ -155,9 +124,8 @@ def engine_for(model: str) -> Engine:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("curate"):
             raise
-        raise MissingError(
-            f"the package {error.name} is not installed", place=model, remedy="pip install 'curate-vision[train]'"
-        ) from error
+        remedy = GET_DETECTRON2 if error.name == "detectron2" else "pip install 'curate-vision[train]'"
+        raise MissingError(f"the package {error.name} is not installed", place=model, remedy=remedy) from error
     return factory()
 
 
@@ -188,6 +156,22 @@ def predict_dataset(
             tables.append(_as_table(int(image_id), found, class_ids))
         progress("predict", stop, len(ids))
     return Predictions(pd.concat(tables, ignore_index=True)) if tables else Predictions()
+
+
+def check_images(images: Sequence[NDArray[np.uint8]]) -> None:
+    """Refuse what is no H×W×3 uint8 array.
+
+    Raises:
+        DataError: it names the first one's index.
+    """
+    for index, pixels in enumerate(images):
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
+            raise DataError(
+                "not an image",
+                place=f"images[{index}]",
+                got=f"{pixels.shape} {pixels.dtype}",
+                expected="H×W×3 uint8 RGB",
+            )
 
 
 def _as_table(image_id: int, found: Detections, class_ids: NDArray[np.int32]) -> pd.DataFrame:

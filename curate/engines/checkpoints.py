@@ -1,9 +1,9 @@
-"""Checkpoints of the torchvision engine: all that a model needs to be used, and all that a training needs to go on."""
+"""Checkpoints: all that a model needs to be used, and all that a training needs to go on."""
 
 import hashlib
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from curate.columns import CORNERS
 from curate.dataset import ClassEntry, Dataset
-from curate.errors import DataError, UsageError
+from curate.errors import DataError, TrainingError, UsageError
 from curate.files import write_atomically
 
-_FORMAT = "curate torchvision checkpoint 1"
+_FORMAT = "curate checkpoint 2"
+_FORMER = "curate torchvision checkpoint 1"  # has fewer fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +28,13 @@ class Checkpoint:
         model: ENGINE:NAME.
         classes: in the order of the model's indices.
         image_size: as in `TrainingConfig`.
+        settings: as in `TrainingConfig`.
         step: steps done.
         weights: the network's tensors by name.
-        optimizer: its state; None in a checkpoint that is only to be used.
+        optimizer: its state, and that of what goes with it; None in a checkpoint that is only to be used.
+        average: the running average of the weights; None like the optimizer.
         fingerprint: of the images and boxes trained on.
+        engine_config: the engine's own configuration, where it has one.
     """
 
     model: str
@@ -39,12 +43,16 @@ class Checkpoint:
     step: int
     weights: Mapping[str, Tensor]
     optimizer: Mapping[str, Any] | None = None
+    average: Mapping[str, Tensor] | None = None
     fingerprint: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    engine_config: str = ""
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a kill leaves the old file or the new one."""
     document = {"format": _FORMAT, **vars(checkpoint), "classes": [list(entry) for entry in checkpoint.classes]}
+    document["settings"] = dict(checkpoint.settings)
     write_atomically(path, lambda file: torch.save(document, file))
 
 
@@ -61,10 +69,24 @@ def read_checkpoint(path: Path) -> Checkpoint:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
         raise DataError("the checkpoint cannot be read", place=path, got=str(error).splitlines()[0]) from error
-    if not isinstance(document, dict) or document.pop("format", None) != _FORMAT:
-        raise DataError("not a checkpoint of the torchvision engine", place=path, expected=_FORMAT)
+    if not isinstance(document, dict) or document.pop("format", None) not in (_FORMAT, _FORMER):
+        raise DataError("not a checkpoint of curate", place=path, expected=_FORMAT)
     classes = tuple(ClassEntry(*entry) for entry in document.pop("classes"))
     return Checkpoint(classes=classes, **document)
+
+
+def check_fingerprint(saved: Checkpoint, own: str, place: Path) -> None:
+    """Refuse to go on with other data than a checkpoint was trained on.
+
+    Raises:
+        TrainingError: the fingerprints differ.
+    """
+    if saved.fingerprint != own:
+        raise TrainingError(
+            "the images, boxes or classes are not those that the run began with",
+            place=place,
+            remedy="Start another run, or go on with the version of the dataset that run.json names.",
+        )
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from curate import __version__
 
-_LIBRARIES = ("torch", "torchvision", "timm")
+_LIBRARIES = ("torch", "torchvision", "timm", "detectron2")
 
 
 class RunClass(BaseModel):
@@ -53,6 +53,7 @@ class RunRecord(BaseModel):
         seed: of the training.
         steps: to do.
         steps_done: done and in the last checkpoint.
+        stopped: why it ended before its last step: "patience"; None where it did not.
         best_step: step of the best checkpoint; None before the first.
         ap: COCO's AP of the best checkpoint on the validation split; None before it was evaluated.
         seconds: spent training, over all starts.
@@ -71,6 +72,7 @@ class RunRecord(BaseModel):
     seed: int
     steps: int
     steps_done: int = 0
+    stopped: str | None = None
     best_step: int | None = None
     ap: float | None = None
     seconds: float = 0.0

@@ -3,7 +3,9 @@
     DATASET/runs/NAME/config.yaml              the settings
                       run.json                 the record: classes, version, steps done, AP
                       metrics.jsonl            one JSON object a line
+                      tensorboard/             the same as event files
                       predictions_SPLIT.json   COCO results
+                      evaluation_SPLIT.json    their scores
                       checkpoints/last.pt      to go on from
                       checkpoints/best.pt      to use
 
@@ -28,11 +30,11 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from curate.dataset import Dataset
-    from curate.engines.base import TrainingConfig
+    from curate.engines.config import TrainingConfig
 
 _LOCK = ".lock"
 # what may differ between the beginning of a run and going on with it, because it does not change what a step learns
-_FREE_ON_RESUME = frozenset({"device", "workers", "checkpoint_every", "steps"})
+_FREE_ON_RESUME = frozenset({"device", "processes", "workers", "checkpoint_every", "eval_every", "patience", "steps"})
 
 
 class RunFolder:
@@ -44,6 +46,7 @@ class RunFolder:
         self.record_file = self.path / "run.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.report_file = self.path / "report.html"
+        self.event_files = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
@@ -82,11 +85,11 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether all the steps that were asked for are done."""
+        """Whether all the steps that were asked for are done, or the training ended by itself."""
         if not (self.exists() and self.best.is_file()):
             return False
         record = self.read_record()
-        return record.steps_done >= record.steps
+        return record.steps_done >= record.steps or record.stopped is not None
 
     def start(
         self,
@@ -99,7 +102,8 @@ class RunFolder:
     ) -> RunRecord:
         """Write settings and record of a new run, or check that an old one can go on with these settings.
 
-        On resume, `steps` may grow and `device`, `workers`, `checkpoint_every` may change; nothing else.
+        On resume, `steps` may grow, and what does not change what a step learns may change; nothing else. A training
+        that ended by itself goes on only where steps or patience were given anew.
         `overwrite` removes the files of an earlier run, and only those that a run writes. A run that has no checkpoint
         has learnt nothing: it begins anew, whatever is asked.
 
@@ -137,7 +141,7 @@ class RunFolder:
     def _start_again(self, config: "TrainingConfig") -> RunRecord:
         if not self.exists():
             raise UsageError("there is no run to go on with", place=self.path, remedy="Start it without --resume.")
-        old, new = self.read_config(), config.model_dump()
+        old, new = _with_defaults(self.read_config()), config.model_dump()
         changed = sorted(name for name in new if name not in _FREE_ON_RESUME and old.get(name) != new[name])
         if changed:
             raise UsageError(
@@ -156,7 +160,8 @@ class RunFolder:
                 expected=f"{done} or more",
             )
         self.write_config(config)
-        return self.update(steps=config.steps)
+        ends_otherwise = any(old.get(name) != new[name] for name in ("steps", "patience"))
+        return self.update(steps=config.steps, **({"stopped": None} if ends_otherwise else {}))
 
     def read_config(self) -> dict[str, Any]:
         """The settings, as `TrainingConfig` takes them.
@@ -252,8 +257,16 @@ class RunFolder:
             self.report_file,
             *self.path.glob("predictions_*"),
             *self.path.glob("evaluation_*.json"),
+            *self.event_files.glob("events.out.tfevents.*"),
             *self.checkpoints.glob("*.pt"),
         ]
         # settings come first and go last, so that a kill at any time leaves a folder that is known as ours
         for file in [*written, self.record_file, self.config_file]:
             file.unlink(missing_ok=True)
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run that an older version began, which knew fewer."""
+    from curate.engines.config import TrainingConfig
+
+    return TrainingConfig.checked(**settings).model_dump()

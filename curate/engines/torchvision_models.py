@@ -3,51 +3,27 @@
 `build_model` returns a network with random weights and never downloads; `weights` fills it.
 """
 
-from collections import OrderedDict
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models import detection as torchvision_detection
 from torchvision.models import get_model, get_model_weights, list_models
-from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from curate.engines.augment import Augmentation, Sizing
+from curate.engines.augment import Sizing
+from curate.engines.focal import FocalRoIHeads
+from curate.engines.recipes import Pyramid, Recipe, changed, check_names
+from curate.engines.timm_pyramid import faster_rcnn_on, names_up_to_first_map, timm_body
 from curate.errors import UsageError, unknown_name
 
 TIMM_PREFIX = "fasterrcnn+timm/"
 _NOT_BOX_DETECTORS = ("mask", "keypoint")  # they need more than boxes to train
 _BODY = "backbone.body."
 _SMALLEST_PX = {"ssd300_vgg16": 300}  # below that its last feature maps would have no pixel
-_PYRAMID_STRIDES = (4, 8, 16, 32)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is best trained.
-
-    Attributes:
-        lr: AdamW's highest learning rate for a batch of 4, for layers that start from pretrained weights.
-        new_lr: the same for layers that start at random.
-        weight_decay: of AdamW.
-        warmup: share of the steps over which the learning rate rises.
-        clip_norm: largest norm of the gradient.
-        augmentation: how far training images vary.
-    """
-
-    lr: float = 1e-4
-    new_lr: float = 3e-4
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    clip_norm: float = 10.0
-    augmentation: Augmentation = field(default_factory=Augmentation)
+_HAVE_FOCAL_LOSS = ("retinanet", "fcos")  # anyway
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,20 +78,40 @@ def check_model(name: str) -> None:
         )
 
 
-def build_model(name: str, class_count: int, image_size: int | None = None) -> BuiltModel:
+def build_model(
+    name: str,
+    class_count: int,
+    image_size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    loss: str = "default",
+) -> BuiltModel:
     """Build a network with random weights.
 
     Args:
         name: without the engine, such as "ssdlite320_mobilenet_v3_large" or "fasterrcnn+timm/resnet18".
         class_count: without the background.
         image_size: shorter side in pixels; None takes the model's own.
+        settings: fields of `Recipe`, of its `Augmentation` and, on timm backbones, of `Pyramid`.
+        loss: "default" or "focal".
 
     Raises:
-        UsageError: unknown name, a size that the model cannot work at, or a backbone without a pyramid of feature maps.
+        UsageError: unknown name or setting, a size that the model cannot work at, a backbone without a pyramid of
+            feature maps, or a model that has no place for a focal loss.
     """
     check_model(name)
+    settings = settings or {}
     if name.startswith(TIMM_PREFIX):
-        return _build_on_timm(name.removeprefix(TIMM_PREFIX), class_count, image_size)
+        model = _build_on_timm(name.removeprefix(TIMM_PREFIX), class_count, image_size, settings)
+    else:
+        model = _build_own(name, class_count, image_size, settings)
+    recipe = changed(model.recipe, settings)
+    augmentation = changed(model.recipe.augmentation, settings)
+    if loss == "focal":
+        _use_focal_loss(name, model.network)
+    return replace(model, recipe=replace(recipe, augmentation=augmentation))
+
+
+def _build_own(name: str, class_count: int, image_size: int | None, settings: Mapping[str, Any]) -> BuiltModel:
     if image_size is not None and image_size < _SMALLEST_PX.get(name, 0):
         raise UsageError(
             f"{name} cannot see images this small",
@@ -123,6 +119,8 @@ def build_model(name: str, class_count: int, image_size: int | None = None) -> B
             got=image_size,
             expected=f"{_SMALLEST_PX[name]} px or more",
         )
+    recipe = Recipe()
+    check_names(settings, recipe, recipe.augmentation)
     network: Any = get_model(name, weights=None, weights_backbone=None, num_classes=class_count + 1)
     own = network.transform  # a GeneralizedRCNNTransform
     if own.fixed_size is not None:
@@ -136,7 +134,33 @@ def build_model(name: str, class_count: int, image_size: int | None = None) -> B
     body = network.backbone.body if has_getter else network.backbone
     prefix = _BODY if has_getter else "backbone."
     early = ("conv1.", "bn1.", "layer1.") if "resnet" in name else ()
-    return BuiltModel(network, body, prefix, early, sizing, Recipe())
+    return BuiltModel(network, body, prefix, early, sizing, recipe)
+
+
+def _build_on_timm(backbone: str, class_count: int, image_size: int | None, settings: Mapping[str, Any]) -> BuiltModel:
+    shape, recipe = Pyramid(), Recipe(lr=2e-4, new_lr=5e-4)
+    check_names(settings, recipe, recipe.augmentation, shape)
+    body = timm_body(backbone, pretrained=False)
+    network = faster_rcnn_on(body, class_count, changed(shape, settings))
+    own: dict[str, Any] = getattr(body, "pretrained_cfg", None) or {}
+    mean, std = own.get("mean", (0.485, 0.456, 0.406)), own.get("std", (0.229, 0.224, 0.225))
+    network.transform = _Normalisation(list(mean), list(std), size_divisible=32)
+    short = image_size or 400
+    return BuiltModel(network, body, _BODY, names_up_to_first_map(body), Sizing(short, short * 2), recipe)
+
+
+def _use_focal_loss(name: str, network: Any) -> None:
+    if name.startswith(_HAVE_FOCAL_LOSS):
+        return
+    if not hasattr(network, "roi_heads"):
+        raise UsageError(
+            f"{name} has no place for a focal loss",
+            place="--loss",
+            got="focal",
+            expected="a Faster R-CNN, RetinaNet or FCOS",
+            remedy="Leave --loss out.",
+        )
+    network.roi_heads.__class__ = FocalRoIHeads  # the same parts, with another loss
 
 
 def pretrained_tensors(name: str) -> dict[str, Tensor]:
@@ -156,80 +180,6 @@ class _Normalisation(GeneralizedRCNNTransform):
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
-
-
-class TimmPyramid(nn.Module):
-    """A timm backbone under a feature pyramid: strides 4, 8, 16, 32, and 64 by pooling."""
-
-    def __init__(self, body: nn.Module, channels: list[int], out_channels: int) -> None:
-        super().__init__()
-        self.body = body
-        self.fpn = FeaturePyramidNetwork(channels, out_channels, extra_blocks=LastLevelMaxPool())
-        self.out_channels = out_channels
-
-    def forward(self, images: Tensor) -> "OrderedDict[str, Tensor]":
-        """(b, 3, h, w) → {"0": (b, c, h/4, w/4), "1": (b, c, h/8, w/8), …, "pool": …}."""
-        maps: list[Tensor] = self.body(images)
-        return self.fpn(OrderedDict((str(level), features) for level, features in enumerate(maps)))
-
-
-def timm_body(backbone: str, *, pretrained: bool) -> nn.Module:
-    """timm's backbone as a list of feature maps with strides 4 to 32.
-
-    Raises:
-        UsageError: the backbone has no such maps.
-    """
-    import timm
-
-    try:
-        whole: Any = timm.create_model(backbone, pretrained=False, features_only=True)
-        strides = whole.feature_info.reduction()
-        levels = tuple(strides.index(stride) for stride in _PYRAMID_STRIDES)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(
-            "the backbone has no pyramid of feature maps",
-            place="--model",
-            got=repr(backbone),
-            expected=f"maps with strides {', '.join(map(str, _PYRAMID_STRIDES))}, as in a convolutional network",
-        ) from error
-    return timm.create_model(backbone, pretrained=pretrained, features_only=True, out_indices=levels)
-
-
-def _build_on_timm(backbone: str, class_count: int, image_size: int | None) -> BuiltModel:
-    """Faster R-CNN that a CPU can train: narrow pyramid, small heads, few proposals."""
-    body = timm_body(backbone, pretrained=False)
-    info: Any = body.feature_info
-    settings: dict[str, Any] = getattr(body, "pretrained_cfg", None) or {}
-    channels, hidden = 128, 512
-    network = FasterRCNN(
-        TimmPyramid(body, info.channels(), channels),
-        rpn_anchor_generator=AnchorGenerator(tuple((size,) for size in (16, 32, 64, 128, 256)), ((0.5, 1.0, 2.0),) * 5),
-        rpn_pre_nms_top_n_train=400,
-        rpn_post_nms_top_n_train=400,
-        rpn_pre_nms_top_n_test=400,
-        rpn_post_nms_top_n_test=400,
-        rpn_batch_size_per_image=128,
-        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
-        box_head=TwoMLPHead(channels * 7 * 7, hidden),
-        box_predictor=FastRCNNPredictor(hidden, class_count + 1),
-        box_batch_size_per_image=64,
-        box_positive_fraction=0.4,
-        box_score_thresh=0.02,
-        box_detections_per_img=150,
-    )
-    mean, std = settings.get("mean", (0.485, 0.456, 0.406)), settings.get("std", (0.229, 0.224, 0.225))
-    network.transform = _Normalisation(list(mean), list(std), size_divisible=32)
-    short = image_size or 400
-    recipe = Recipe(lr=2e-4, new_lr=5e-4)
-    return BuiltModel(network, body, _BODY, _up_to(body, info.module_name()[0]), Sizing(short, short * 2), recipe)
-
-
-def _up_to(body: nn.Module, module: str) -> tuple[str, ...]:
-    """The names of the body's first parameters, up to the last one of `module`, where its first map comes from."""
-    prefixes = (f"{module}.", f"{module.replace('.', '_')}.")  # timm flattens some networks
-    names = [name for name, _ in body.named_parameters()]
-    last = max((index for index, name in enumerate(names) if name.startswith(prefixes)), default=-1)
-    return tuple(names[: last + 1])
 
 
 def freeze_pretrained(model: BuiltModel, at_random: Collection[str]) -> None:

@@ -1,23 +1,35 @@
 """One training of the torchvision engine: its state, and the step that moves it on."""
 
+import copy
 import math
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from curate.dataset import Dataset
-from curate.engines.base import TrainingConfig
-from curate.engines.batches import Batch, TrainingBatches, step_seed
-from curate.engines.checkpoints import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
-from curate.engines.devices import device_named, has_bfloat16, placed
+from curate.engines.averaging import Average
+from curate.engines.batches import Batch, TrainingBatches, loaded
+from curate.engines.checkpoints import Checkpoint, check_fingerprint, fingerprint, read_checkpoint, write_checkpoint
+from curate.engines.config import TrainingConfig
+from curate.engines.devices import has_bfloat16, placed
+from curate.engines.journal import StepReport
+from curate.engines.memory import is_out_of_memory, largest_that_fits, too_large
+from curate.engines.ordering import BatchOrder, step_seed
+from curate.engines.processes import Team
 from curate.engines.runs import RunFolder
+from curate.engines.torchvision_detector import TorchvisionDetector
 from curate.engines.torchvision_models import BuiltModel, build_model, freeze_pretrained
 from curate.engines.weights import load_weights
 from curate.errors import TrainingError
 
 _REFERENCE_BATCH = 4  # the learning rates of the recipes are for this batch
+_LAST_LR = 0.01  # of the highest
 
 
 class Training:
@@ -27,24 +39,29 @@ class Training:
 
     Attributes:
         step: steps done.
-        batches: by step.
     """
 
-    def __init__(self, dataset: Dataset, run: RunFolder, config: TrainingConfig) -> None:
-        self._dataset, self._run, self._config = dataset, run, config
-        self._device = device_named(config.device)
+    def __init__(self, dataset: Dataset, run: RunFolder, config: TrainingConfig, team: Team | None = None) -> None:
+        self._dataset, self._run, self._config, self._team = dataset, run, config, team or Team()
+        self._device = self._team.device(config.device)
         self._fingerprint = fingerprint(dataset)
-        saved = self._last_checkpoint()
+        order = BatchOrder.of(dataset, config)
+        saved = read_checkpoint(run.last) if run.last.is_file() else None
+        if saved is not None:
+            check_fingerprint(saved, self._fingerprint, run.path)
         torch.manual_seed(config.seed)
-        name = config.model.partition(":")[2]
-        self._model = build_model(name, len(dataset.classes), config.image_size)
-        self.batches = TrainingBatches(
-            dataset, self._model.sizing, self._model.recipe.augmentation, batch=config.batch, seed=config.seed
+        self._model = build_model(
+            config.model_name, len(dataset.classes), config.image_size, config.settings, config.loss
+        )
+        recipe = self._model.recipe
+        self._batches = TrainingBatches(
+            dataset, order, self._model.sizing, recipe.augmentation, seed=config.seed, share=self._team.share
         )
         report = run.read_record().weights
         if saved is None or report is None:
-            report = load_weights(self._model, name, config.weights)
-            run.update(weights=report)
+            report = load_weights(self._model, config.model_name, config.weights)
+            if self._team.leads:
+                run.update(weights=report)
         self._network = placed(self._model.network, self._device)
         self._network.train()
         at_random = set(report.not_loaded)
@@ -55,47 +72,52 @@ class Training:
             self._network.load_state_dict(saved.weights)
             self._optimizer.load_state_dict(dict(saved.optimizer or {}))
             self.step = saved.step
-        run.drop_metrics_after(self.step)
-        self._losses: dict[str, float] = {}
-        self._images = 0
-        self._waited_s = 0.0
-        self._measured_from = self._recorded_at = self._step_ended = time.perf_counter()
+        self._average = Average(self._network, recipe.average, saved and saved.average)
+        self._steps = self._loaded()
+        self._learner = self._network if self._team.processes == 1 else _shared(self._network, self._device)
 
-    def _last_checkpoint(self) -> Checkpoint | None:
-        if not self._run.last.is_file():
-            return None
-        saved = read_checkpoint(self._run.last)
-        if saved.fingerprint != self._fingerprint:
-            raise TrainingError(
-                "the images, boxes or classes are not those that the run began with",
-                place=self._run.path,
-                remedy="Start another run, or go on with the version of the dataset that run.json names.",
-            )
-        return saved
+    def _loaded(self) -> Iterator[Batch]:
+        return loaded(self._batches, self.step, self._config.steps, self._config.workers)
 
-    def take_step(self, batch: Batch) -> None:
-        """Train on one batch.
+    def take_step(self) -> StepReport:
+        """Train on the next batch.
 
         Raises:
-            TrainingError: the loss is no number; the message names the images.
+            TrainingError: the loss is no number, and the message names the images; or the memory is too small.
         """
-        self._waited_s += time.perf_counter() - self._step_ended
-        torch.manual_seed(step_seed(self._config.seed, self.step))
+        began = time.perf_counter()
+        batch = next(self._steps)
+        waited_s = time.perf_counter() - began
+        torch.manual_seed(step_seed(self._config.seed, self.step) + self._team.rank)
         self._set_lr()
+        try:
+            losses = self._learn(batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._too_large(batch) from error
+        self.step += 1
+        lr = max(group["lr"] for group in self._optimizer.param_groups)
+        return StepReport(losses, lr, self._config.batch, waited_s)
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        terms = self._forward(self._learner, batch)
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+        losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
+        if not math.isfinite(losses["loss"]):
+            raise self._no_number(losses, batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._network.parameters(), self._model.recipe.clip_norm)
+        self._optimizer.step()
+        self._average.follow(self._network, self.step)
+        return losses
+
+    def _forward(self, network: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         images = [image.to(self._device, non_blocking=True).float() / 255 for image in batch.images]  # each (3, h, w)
         targets = [{key: value.to(self._device) for key, value in target.items()} for target in batch.targets]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
-            terms: dict[str, Tensor] = self._network(images, targets)
-        loss = torch.stack([term.float() for term in terms.values()]).sum()
-        self._losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
-        self._check_loss(batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._model.recipe.clip_norm)
-        self._optimizer.step()
-        self.step += 1
-        self._images += len(batch.images)
-        self._step_ended = time.perf_counter()
+            return network(images, targets)
 
     def _set_lr(self) -> None:
         """A linear warm-up, then half a cosine down to a hundredth."""
@@ -104,51 +126,64 @@ class Training:
         if self.step < warmup:
             share = (self.step + 1) / warmup
         else:
-            share = 0.01 + 0.99 * (1 + math.cos(math.pi * (self.step - warmup) / max(1, steps - warmup))) / 2
+            cosine = (1 + math.cos(math.pi * (self.step - warmup) / max(1, steps - warmup))) / 2
+            share = _LAST_LR + (1 - _LAST_LR) * cosine
         for group in self._optimizer.param_groups:
             group["lr"] = group["highest_lr"] * share
 
-    def _check_loss(self, batch: Batch) -> None:
-        if not math.isfinite(self._losses["loss"]):
-            raise TrainingError(
-                f"the loss is no number in step {self.step}",
-                place=self._run.path,
-                got=", ".join(f"{name} {value:g}" for name, value in self._losses.items()),
-                remedy=f"Look at the batch ({', '.join(batch.paths)}), or lower the learning rate with --lr.",
-            )
-
-    def write_metrics(self) -> str:
-        """Add a line about the steps since the last one to the metrics, and tell it in words."""
-        duration_s = max(self._step_ended - self._measured_from, 1e-9)
-        images_per_s, data_wait_share = self._images / duration_s, self._waited_s / duration_s
-        self._run.append_metrics(
-            {
-                "step": self.step,
-                **self._losses,
-                "lr": max(group["lr"] for group in self._optimizer.param_groups),
-                "images_per_s": round(images_per_s, 2),
-                "data_wait_share": round(data_wait_share, 4),
-            }
+    def _no_number(self, losses: Mapping[str, float], batch: Batch) -> TrainingError:
+        return TrainingError(
+            f"the loss is no number in step {self.step}",
+            place=self._run.path,
+            got=", ".join(f"{name} {value:g}" for name, value in losses.items()),
+            remedy=f"Look at the batch ({', '.join(batch.paths)}), or lower the learning rate with --lr.",
         )
-        self._images, self._waited_s, self._measured_from = 0, 0.0, self._step_ended
-        return f"loss {self._losses['loss']:.3f}, {images_per_s:.1f} images/s, {data_wait_share:.0%} waiting for data"
 
-    def write_checkpoints(self) -> None:
-        """Write the record and both checkpoints; the best is the last one as long as nothing is evaluated."""
-        usable = Checkpoint(
+    def _too_large(self, batch: Batch) -> TrainingError:
+        def attempt(images: int) -> None:
+            part = Batch(batch.images[:images], batch.targets[:images], batch.paths[:images])
+            torch.stack([term.float() for term in self._forward(self._network, part).values()]).sum().backward()
+
+        self._optimizer.zero_grad(set_to_none=True)
+        fits = largest_that_fits(len(batch.images), attempt)
+        return too_large(self._config.batch, fits * self._team.processes, self._device)
+
+    def detector(self) -> TorchvisionDetector:
+        """The model as it would be used now."""
+        network = copy.deepcopy(self._network)
+        network.load_state_dict(self._average.weights(self._network))
+        return TorchvisionDetector(replace(self._model, network=network), self._dataset.classes, self._device)
+
+    def write_last(self, path: Path) -> None:
+        """Write the checkpoint to go on from."""
+        saved = self._checkpoint(self._network.state_dict())
+        write_checkpoint(
+            path, replace(saved, optimizer=self._optimizer.state_dict(), average=self._average.weights(self._network))
+        )
+
+    def write_best(self, path: Path) -> None:
+        """Write the checkpoint to use."""
+        write_checkpoint(path, self._checkpoint(self._average.weights(self._network)))
+
+    def _checkpoint(self, weights: Mapping[str, Tensor]) -> Checkpoint:
+        return Checkpoint(
             model=self._config.model,
             classes=self._dataset.classes,
             image_size=self._config.image_size,
+            settings=self._config.settings,
             step=self.step,
-            weights=self._network.state_dict(),
+            weights=weights,
             fingerprint=self._fingerprint,
         )
-        write_checkpoint(self._run.last, replace(usable, optimizer=self._optimizer.state_dict()))
-        write_checkpoint(self._run.best, usable)
-        now = time.perf_counter()
-        seconds = self._run.read_record().seconds + now - self._recorded_at
-        self._run.update(steps_done=self.step, best_step=self.step, seconds=round(seconds, 1))
-        self._recorded_at = self._step_ended = now
+
+
+def _shared(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with gradients averaged over the processes."""
+    on_gpu = device.type == "cuda"
+    # batch norms stay as pretrained, and a batch without objects leaves the box head out
+    return DistributedDataParallel(
+        network, device_ids=[device] if on_gpu else None, broadcast_buffers=False, find_unused_parameters=True
+    )
 
 
 def _optimizer(model: BuiltModel, at_random: set[str], config: TrainingConfig) -> torch.optim.Optimizer:
@@ -156,7 +191,7 @@ def _optimizer(model: BuiltModel, at_random: set[str], config: TrainingConfig) -
     recipe = model.recipe
     scale = math.sqrt(config.batch / _REFERENCE_BATCH)
     lr = config.lr if config.lr is not None else recipe.lr * scale
-    groups: list[dict[str, object]] = []
+    groups: list[dict[str, Any]] = []
     for new, highest_lr in ((False, lr), (True, lr * recipe.new_lr / recipe.lr)):
         for decay in (0.0, recipe.weight_decay):
             parameters = [

@@ -19,7 +19,7 @@ from curate.engines.torchvision_models import BuiltModel, pretrained_tensors
 from curate.errors import CurateError, DataError, MissingError, UsageError
 
 _SUFFIXES = (".pth", ".pt", ".safetensors")
-_PACKAGE = "package:"
+PACKAGE = "package:"
 _WRAPPERS = ("weights", "state_dict", "model_state", "model")  # where others put the tensors inside a checkpoint
 _NAME_PREFIXES = ("", "module.", "model.", "backbone.", "backbone.body.", "features.", "encoder.")
 _COUNTER = "num_batches_tracked"  # counts batches, holds nothing learnt, and is missing in older files
@@ -43,7 +43,7 @@ def load_weights(model: BuiltModel, name: str, weights: str) -> WeightsReport:
         return WeightsReport(source=weights, how="random", loaded=0, total=total, not_loaded=tuple(_slots(model)))
     if weights == "default":
         return _fill(model, _download(name), source=weights)
-    file = _file_in_package(weights.removeprefix(_PACKAGE)) if weights.startswith(_PACKAGE) else Path(weights)
+    file = file_in_package(weights.removeprefix(PACKAGE)) if weights.startswith(PACKAGE) else Path(weights)
     return _fill(model, read_tensors(file), source=weights, place=file)
 
 
@@ -85,7 +85,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _file_in_package(distribution: str) -> Path:
+def file_in_package(distribution: str) -> Path:
+    """The one weights file of an installed distribution.
+
+    Raises:
+        MissingError: it is not installed.
+        DataError: it holds no such file, or several.
+    """
     try:
         found = [file for file in files(distribution) or () if str(file).endswith(_SUFFIXES)]
     except PackageNotFoundError as error:

@@ -1,12 +1,17 @@
 """`train`: fine-tune a detector on the train split, and score it on the val split."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from curate.dataset import Dataset
-from curate.engines.base import TrainingConfig, engine_for
+from curate.engines.base import Detector, engine_for, predict_dataset
+from curate.engines.config import TrainingConfig
+from curate.engines.ordering import steps_of_epochs
 from curate.engines.runs import RunFolder
-from curate.errors import DataError
+from curate.errors import DataError, UsageError
+from curate.evaluation.scores import score
 from curate.progress import Progress, silent
 from curate.steps.evaluating import evaluate, training_images
 from curate.steps.results import Result
@@ -28,7 +33,7 @@ class Round:
 
 @dataclass(frozen=True)
 class TrainResult(Result):
-    """What a training did; `ap` is that of the best checkpoint, which is still the last one, on the val split."""
+    """What a training did; `ap` is that of the best checkpoint on the val split."""
 
     run: str
     model: str
@@ -38,6 +43,22 @@ class TrainResult(Result):
     rounds: tuple[Round, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Scores a detector on the val split while it is trained; see `Validate`.
+
+    Attributes:
+        truth: the labelled images to look at.
+    """
+
+    truth: Dataset
+
+    def __call__(self, detector: Detector) -> Mapping[str, float | None]:
+        """AP, and AP by size."""
+        scores = score(self.truth, predict_dataset(detector, self.truth))
+        return {name: getattr(scores, name) for name in ("ap", "ap_small", "ap_medium", "ap_large")}
+
+
 def train(
     dataset: str | os.PathLike[str],
     *,
@@ -45,11 +66,18 @@ def train(
     run: str,
     weights: str | os.PathLike[str] | None = None,
     steps: int | None = None,
+    epochs: float | None = None,
     batch: int | None = None,
     lr: float | None = None,
     image_size: int | None = None,
+    balance: str | None = None,
+    loss: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
     device: str | None = None,
+    processes: int | None = None,
+    eval_every: int | None = None,
+    patience: int | None = None,
     checkpoint_every: int | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -66,7 +94,9 @@ def train(
         model: ENGINE:NAME.
         run: a name in `DATASET/runs`, or a path with a slash.
         weights: a file, "package:DISTRIBUTION", or "none"; default: the library's own, downloaded.
-        steps, batch, lr, image_size, seed, device, checkpoint_every, workers: see `TrainingConfig`.
+        epochs: instead of `steps`: how often every image is shown.
+        steps, batch, lr, image_size, balance, loss, settings, seed: see `TrainingConfig`.
+        device, processes, eval_every, patience, checkpoint_every, workers: see `TrainingConfig`.
         resume: go on where the run stopped; a finished run stays as it is.
         overwrite: begin a run of that name anew.
         progress: told after every step.
@@ -74,7 +104,7 @@ def train(
     Raises:
         UsageError: the run exists already, or settings do not fit.
         DataError: nothing to train on.
-        TrainingError: the loss is not a number any more.
+        TrainingError: the loss is not a number any more, or the batch does not fit the memory.
         MissingError: a library or the weights are not there.
     """
     given = {
@@ -83,27 +113,36 @@ def train(
         "batch": batch,
         "lr": lr,
         "image_size": image_size,
+        "balance": balance,
+        "loss": loss,
+        "settings": settings or None,
         "seed": seed,
         "device": device,
+        "processes": processes,
+        "eval_every": eval_every,
+        "patience": patience,
         "checkpoint_every": checkpoint_every,
         "workers": workers,
     }
-    chosen = {name: value for name, value in given.items() if value is not None}
     folder = RunFolder.named(dataset, run)
-    if resume and folder.exists():
-        chosen = folder.read_config() | chosen | {"model": model}
-    config = TrainingConfig.checked(**chosen | {"model": model})
-    engine = engine_for(config.model)
+    goes_on = resume and folder.exists()
+    known = folder.read_config() if goes_on else {}
+    chosen = known | {name: value for name, value in given.items() if value is not None} | {"model": model}
     store = Store(dataset)
     # a run that goes on needs the very images it began with
-    version = (folder.read_record().dataset_version if resume and folder.exists() else None) or store.head()
-    chosen_images, notes = _training_images(store.load(version))
+    version = (folder.read_record().dataset_version if goes_on else None) or store.head()
+    whole = store.load(version)
+    images, notes = _training_images(whole)
+    config = _config(chosen, steps, epochs, images)
+    engine = engine_for(config.model)
     with folder.held():
-        record = folder.start(config, chosen_images, dataset_version=version, resume=resume, overwrite=overwrite)
+        record = folder.start(config, images, dataset_version=version, resume=resume, overwrite=overwrite)
         if not folder.finished:
-            engine.train(chosen_images, folder, config, progress)
+            engine.train(images, folder, config, progress, _validation(whole, config))
     scored = _score(store, folder, progress)
     record = folder.update(ap=scored["ap"]) if scored else folder.read_record()
+    if record.stopped == "patience":
+        notes.append(f"Stopped after {record.steps_done} steps: {config.patience} evaluations without a better AP.")
     size_aps = {name: scored[name] if scored else None for name in ("ap", "ap_small", "ap_medium", "ap_large")}
     return TrainResult(
         run=run,
@@ -114,6 +153,31 @@ def train(
         rounds=(Round(1, record.steps_done, record.dataset_version, **size_aps),),
         notes=tuple(notes),
     )
+
+
+def _config(chosen: Mapping[str, Any], steps: int | None, epochs: float | None, images: Dataset) -> TrainingConfig:
+    config = TrainingConfig.checked(**chosen)
+    if epochs is None:
+        return config
+    if steps is not None:
+        raise UsageError("steps and epochs say the same", place="--epochs", expected="one of --steps and --epochs")
+    if not epochs > 0:
+        raise UsageError("not a number of epochs", place="--epochs", got=epochs, expected="over 0")
+    return TrainingConfig.checked(**config.model_dump() | {"steps": steps_of_epochs(epochs, images, config)})
+
+
+def _validation(whole: Dataset, config: TrainingConfig) -> Validation | None:
+    """What judges the training while it goes on; None where it would only be judged at its end, as it is anyway."""
+    val = whole.select("val")
+    if not len(val.images):
+        if config.eval_every or config.patience:
+            raise DataError(
+                "there is no val split to evaluate on",
+                place=whole.root,
+                remedy="Make one with `curate split`, or leave out --eval-every and --patience.",
+            )
+        return None
+    return Validation(val) if config.evaluates_every < config.steps or config.patience else None
 
 
 def _training_images(dataset: Dataset) -> tuple[Dataset, list[str]]:
