@@ -130,7 +130,7 @@ def test_more_patience_goes_on(dataset, tmp_path):
 
 
 def test_a_killed_run_repeats_its_evaluation(dataset, tmp_path):
-    """Killed after the evaluation of step 6 and before its checkpoint, it goes on from 4 and ends as if it had not been."""
+    """Killed after the evaluation of step 6 and before its checkpoint, it goes on from 4 as if it had not been."""
     run, config = _start(dataset, tmp_path / "run", eval_every=3)
     aps = {3: 0.2, 6: 0.7, 9: 0.1, 10: 0.3}
 

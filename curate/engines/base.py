@@ -87,10 +87,12 @@ class Engine(Protocol):
         ...
 
 
+GET_TRAIN = "pip install 'curate-vision[train]'"
 GET_DETECTRON2 = (
     "It is on no package registry: install torch first, then follow"
     " https://detectron2.readthedocs.io/en/latest/tutorials/install.html."
 )
+_REMEDIES = {"detectron2": GET_DETECTRON2, "pkg_resources": "pip install 'setuptools<81', which Detectron2 imports."}
 
 # engine name → module, class; a module is imported when its engine is asked for
 ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -124,8 +126,9 @@ def engine_for(model: str) -> Engine:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("curate"):
             raise
-        remedy = GET_DETECTRON2 if error.name == "detectron2" else "pip install 'curate-vision[train]'"
-        raise MissingError(f"the package {error.name} is not installed", place=model, remedy=remedy) from error
+        raise MissingError(
+            f"the package {error.name} is not installed", place=model, remedy=_REMEDIES.get(error.name, GET_TRAIN)
+        ) from error
     return factory()
 
 

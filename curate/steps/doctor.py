@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from curate.engines.base import GET_DETECTRON2, GET_TRAIN
 from curate.steps.results import Result
 
 # package → (module, what it is for, how to get it); the order is that of the work
@@ -18,9 +19,11 @@ _PACKAGES = {
     "pandas": ("pandas", "tables", "pip install curate-vision"),
     "opencv-python-headless": ("cv2", "images", "pip install curate-vision"),
     "hotcoco": ("hotcoco", "evaluation", "pip install curate-vision"),
-    "torch": ("torch", "training and prediction", "pip install 'curate-vision[train]'"),
-    "torchvision": ("torchvision", "`torchvision:` models", "pip install 'curate-vision[train]'"),
-    "timm": ("timm", "`torchvision:fasterrcnn+timm/…` backbones", "pip install 'curate-vision[train]'"),
+    "torch": ("torch", "training and prediction", GET_TRAIN),
+    "torchvision": ("torchvision", "`torchvision:` models", GET_TRAIN),
+    "timm": ("timm", "`torchvision:fasterrcnn+timm/…` backbones", GET_TRAIN),
+    "tensorboard": ("tensorboard", "curves of a training: `tensorboard --logdir RUN`", GET_TRAIN),
+    "detectron2": ("detectron2", "`detectron2:` models", GET_DETECTRON2),
 }
 
 
@@ -103,7 +106,7 @@ def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:
 def _device() -> Check:
     needed_for = "training in minutes instead of hours"
     if find_spec("torch") is None:
-        return Check("GPU", False, None, needed_for, "pip install 'curate-vision[train]'")
+        return Check("GPU", False, None, needed_for, GET_TRAIN)
     from curate.engines.devices import gpu_name
 
     try:
