@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import socket
+import sys
 
 import numpy as np
 import pandas as pd
@@ -343,6 +344,15 @@ def test_a_model_names_a_known_engine(model):
     """Without an engine, or with an unknown one, the error lists those there are."""
     with pytest.raises(UsageError, match="torchvision"):
         engine_for(model)
+
+
+def test_without_detectron2_the_error_says_how_to_get_it(monkeypatch):
+    """It is on no registry, so the error points to its own guide."""
+    for name in [name for name in sys.modules if name.startswith("curate.engines.detectron2")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    with pytest.raises(MissingError, match=r"detectron2 is not installed.*detectron2\.readthedocs\.io"):
+        engine_for("detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x")
 
 
 def test_settings_out_of_range_are_all_named():

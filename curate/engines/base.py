@@ -126,8 +126,9 @@ def engine_for(model: str) -> Engine:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("curate"):
             raise
+        package = error.name.partition(".")[0]
         raise MissingError(
-            f"the package {error.name} is not installed", place=model, remedy=_REMEDIES.get(error.name, GET_TRAIN)
+            f"the package {package} is not installed", place=model, remedy=_REMEDIES.get(package, GET_TRAIN)
         ) from error
     return factory()
 

@@ -1,6 +1,7 @@
 """Detectron2's configurations, made to fit our classes and settings: the `.yaml` ones and the `.py` ones.
 
 A name is one of its model zoo, such as "COCO-Detection/faster_rcnn_R_50_FPN_3x", or the path of a configuration file.
+Configurations may hold expressions, and `.py` ones are code: take a stranger's as you would take a stranger's program.
 Masks and keypoints are switched off, because our data has boxes only. What we set is read in `fitted`; what `--set`
 names comes after it.
 """
@@ -135,7 +136,7 @@ def _plan_of_file(name: str, file: Path, config: TrainingConfig, classes: int, d
         if file.suffix == ".py":
             return LazyPlan.fitted(LazyConfig.load(str(file)), name, config, classes, device)
         cfg = get_cfg()
-        cfg.merge_from_file(str(file), allow_unsafe=False)
+        cfg.merge_from_file(str(file), allow_unsafe=True)  # the zoo's own hold expressions
         return YacsPlan.fitted(cfg, name, config, classes, device)
     except (KeyError, AssertionError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -162,7 +163,8 @@ class YacsPlan:
             raise _not_a_detector(config, cfg.MODEL.META_ARCHITECTURE)
         _refuse_ours(config)
         solver, steps = cfg.SOLVER, config.steps
-        solver.STEPS = tuple(round(step / solver.MAX_ITER * steps) for step in solver.STEPS)
+        milestones = {round(step / solver.MAX_ITER * steps) for step in solver.STEPS}
+        solver.STEPS = tuple(sorted(milestones & set(range(1, steps))))
         solver.WARMUP_ITERS = min(solver.WARMUP_ITERS, max(1, round(_WARMUP_SHARE * steps)))
         solver.BASE_LR = config.lr or solver.BASE_LR * config.batch / solver.IMS_PER_BATCH
         solver.AMP.ENABLED = device.type == "cuda"
