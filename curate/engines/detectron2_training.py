@@ -115,8 +115,7 @@ class Detectron2Training:
         losses = {name: value for name, value in latest.items() if _TERM.search(name) and name != "total_loss"}
         losses = {"loss": latest.get("total_loss", sum(losses.values())), **losses}
         self.step = now + 1
-        lr = max(group["lr"] for group in self._trainer.optimizer.param_groups)
-        return StepReport(losses, lr, self._config.batch, latest.get("data_time", 0.0))
+        return StepReport(losses, latest["lr"], self._config.batch, latest.get("data_time", 0.0))
 
     def _paths(self) -> list[str]:
         root = self._dataset.root.resolve()
