@@ -9,7 +9,7 @@ import pytest
 from corner_engine import CornerDetector, CornerEngine
 
 import curate
-from curate.engines.base import TrainingConfig
+from curate.engines.config import TrainingConfig
 from curate.engines.runs import RunFolder
 from curate.errors import CurateError, DataError, MissingError, UsageError
 from curate.store import Store
@@ -37,7 +37,14 @@ KEYS = [
     "range_of_interest",
     "operating_point",
     "errors",
+    "by_min_side",
+    "confusion",
+    "wished_precision",
+    "thresholds",
+    "precision_recall",
+    "score_histogram",
 ]
+KINDS = ["missed", "class", "localisation", "both", "duplicate", "background"]
 
 
 @pytest.fixture
@@ -61,8 +68,16 @@ def test_json_contract(root):
     assert list(document["classes"][0]) == ["name", "truth", "ap", "ap50", "ap_small", "ap_medium", "ap_large"]
     assert list(document["range_of_interest"]) == ["min_side_px", "truth", "ap", "ap50", "ap75", "ar_100"]
     assert document["operating_point"] == {"iou": 0.5, "score": 0.5}
-    assert list(document["errors"]) == ["missed", "false_positives", "kinds"]
+    assert list(document["errors"]) == ["missed", "false_positives", "kinds", "ap_cost"]
     assert list(document["errors"]["missed"]) == ["small", "medium", "large"]
+    assert list(document["errors"]["kinds"]) == KINDS
+    assert list(document["errors"]["ap_cost"]) == [*KINDS, "false_positives", "false_negatives"]
+    assert list(document["by_min_side"][0]) == ["min_side_px", "truth", "ap", "ap50", "distance_m"]
+    assert list(document["confusion"]) == ["classes", "matrix"]
+    assert list(document["thresholds"][0]) == ["class", "score", "precision", "recall", "best_f1"]
+    assert list(document["thresholds"][0]["best_f1"]) == ["score", "precision", "recall", "f1"]
+    assert list(document["precision_recall"]) == ["recall", "classes", "mean"]
+    assert list(document["score_histogram"]) == ["edges", "true_positives", "false_positives"]
     assert json.loads(json.dumps(document)) == document
 
 
@@ -130,6 +145,155 @@ def test_results_that_are_not_there(root):
     """A file that is not there is told with its name."""
     with pytest.raises(MissingError, match=r"nowhere\.json: the results cannot be read"):
         curate.evaluate(root, predictions="nowhere.json")
+
+
+# ── beyond COCO's numbers ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_by_min_side(root):
+    """AP is told from all objects to the largest, and at the range of interest it is the range's."""
+    document = curate.evaluate(root, predictions=own_results(root), min_side=40).to_json()
+    entries = {entry["min_side_px"]: entry for entry in document["by_min_side"]}
+    assert list(entries) == [0, 4, 8, 12, 16, 24, 32, 40, 48, 64, 96, 128]
+    assert [entries[side]["truth"] for side in (0, 24, 40, 128)] == [4, 2, 2, 1]
+    assert entries[40]["ap"] == document["range_of_interest"]["ap"] == pytest.approx(1, abs=1e-9)
+    assert {entry["distance_m"] for entry in document["by_min_side"]} == {None}
+
+
+def test_by_min_side_is_min_side(root):
+    """Each entry has the numbers that `--min-side` gives for its side."""
+    start_run(root)
+    for entry in curate.evaluate(root, run="first").by_min_side:
+        alone = curate.evaluate(root, run="first", min_side=entry.min_side_px).range_of_interest
+        assert (entry.truth, entry.ap, entry.ap50) == (alone.truth, alone.ap, alone.ap50)
+
+
+def test_range_by_distance(root):
+    """A range in metres is that in pixels, and every size is told with its distance."""
+    camera = {"object_height": 0.24, "focal_px": 1000}
+    metres = curate.evaluate(root, predictions=own_results(root), max_distance=10, **camera)
+    pixels = curate.evaluate(root, predictions=own_results(root), min_side=24)
+    assert metres.range_of_interest == pixels.range_of_interest
+    assert metres.errors == pixels.errors
+    assert [entry.distance_m for entry in metres.by_min_side if entry.min_side_px in (0, 24, 48)] == [None, 10, 5]
+
+
+def test_camera_alone_is_no_range(root):
+    """Object height and focal length alone only tell distances."""
+    result = curate.evaluate(root, predictions=own_results(root), object_height=1.2, focal_px=1000)
+    assert result.range_of_interest is None
+    assert result.by_min_side[-1].distance_m == pytest.approx(1200 / 128)
+
+
+def test_confusion(root):
+    """Objects are told by what they are taken for, in declared order with the background last."""
+    swapped = [one | {"category_id": 3 - one["category_id"]} for one in results_of(Store(root).load().select("val"))]
+    confusion = curate.evaluate(root, predictions=write_json(root / "swapped.json", swapped)).to_json()["confusion"]
+    assert confusion["classes"] == [*CLASSES, "background"]
+    assert confusion["matrix"] == [[0, 2, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_thresholds(root):
+    """A wished precision is told with the score that reaches it; a class without objects has none."""
+    first, _, third = curate.evaluate(root, predictions=own_results(root), precision=0.9).to_json()["thresholds"]
+    best = {"score": 0.9, "precision": 1, "recall": 1, "f1": 1}
+    assert first == {"class": "with_mask", "score": 0.9, "precision": 1, "recall": 1, "best_f1": best}
+    assert third == {"class": "badly_masked", "score": None, "precision": None, "recall": None, "best_f1": None}
+
+
+def test_no_wished_precision(root):
+    """Without a wish no score is told for it, but the best F1 is."""
+    document = curate.evaluate(root, predictions=own_results(root)).to_json()
+    assert document["wished_precision"] is None
+    assert [entry["score"] for entry in document["thresholds"]] == [None] * 3
+    assert document["thresholds"][0]["best_f1"]["f1"] == 1
+
+
+def test_curves(root):
+    """Precision at 101 recalls and the histogram of scores are told, of classes that have objects."""
+    document = curate.evaluate(root, predictions=own_results(root)).to_json()
+    assert document["precision_recall"]["mean"] == [1] * 101
+    assert document["precision_recall"]["classes"]["badly_masked"] is None
+    assert sum(document["score_histogram"]["true_positives"]) == document["truth"] == 4
+
+
+@pytest.mark.parametrize("results", [[], [{"image_id": 8, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.9}]])
+def test_no_truth(root, results):
+    """A split without an object is a report of nothing: counts are kept, numbers are null."""
+    Store(root).commit("empty", {}, lambda now: now.replace(boxes=now.boxes[now.boxes["image_id"] < 4]))
+    document = curate.evaluate(root, predictions=write_json(root / "some.json", results)).to_json()
+    assert (document["truth"], document["detections"]) == (0, len(results))
+    assert set(document["errors"]["ap_cost"].values()) == {None}
+    assert [(entry["min_side_px"], entry["ap"]) for entry in document["by_min_side"]] == [(0, None)]
+    assert document["precision_recall"]["mean"] is None
+
+
+def test_one_class(root):
+    """With one class the matrix is found, missed and false positives."""
+    curate.merge_classes(root, ["without_mask", "badly_masked"], "with_mask")
+    confusion = curate.evaluate(root, predictions=own_results(root)).confusion
+    assert confusion.matrix == ((4, 0), (0, 0))
+
+
+def test_proposed_boxes_are_no_truth(root):
+    """Images whose boxes were proposed by a model are not evaluated."""
+    states = ["labelled"] * 3 + ["proposed"] + ["labelled"] * 4
+    Store(root).commit("propose", {}, lambda now: now.replace(images=now.images.assign(label_state=states)))
+    assert curate.evaluate(root, predictions=own_results(root)).images == 3
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("suffix", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_errors_file(root, tmp_path, suffix, read):
+    """Every mistake is a row of the file that is named."""
+    file = tmp_path / f"errors.{suffix}"
+    result = curate.evaluate(root, predictions=write_json(root / "none.json", []), errors=file)
+    rows = read(file)
+    assert len(rows) == sum(result.errors.missed.values()) == 4
+    assert rows["path"].tolist()[0] == "media/images/faces/004.png"
+    assert set(rows["class"]) == {"with_mask", "without_mask"}
+    assert set(rows["split"]) == {"val"}
+
+
+def test_a_run_keeps_its_errors(root):
+    """A run's folder holds the mistakes of its last evaluation, by split."""
+    folder = start_run(root)
+    for score in (0.5, 0.95):  # nothing is found from 0.95 on
+        result = curate.evaluate(root, run="first", score=score)
+        rows = pd.read_csv(folder.path / "errors_val.csv")
+        counts = result.errors.missed, result.errors.false_positives
+        assert len(rows) == sum(sum(count.values()) for count in counts)
+    assert set(rows["mistake"]) == {"missed"}
+
+
+def test_plots(root, tmp_path):
+    """The pictures lie in the folder that is named, which is made if need be."""
+    curate.evaluate(root, predictions=own_results(root), plots=tmp_path / "new" / "plots")
+    assert sorted(file.name for file in (tmp_path / "new" / "plots").iterdir()) == [
+        *("ap_by_min_side.png", "confusion.png", "errors.png", "precision_recall.png", "scores.png")
+    ]
+
+
+@pytest.mark.parametrize("options", [{"errors": "e.csv"}, {"plots": "."}])
+def test_nothing_is_overwritten(root, tmp_path, monkeypatch, options):
+    """A file that is there stays, and that is told before anything is done; with `overwrite` it is replaced."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("e.csv", "scores.png"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match="the file is there already"):
+        curate.evaluate(root, predictions="nowhere.json", **options)
+    assert {(tmp_path / name).read_text() for name in ("e.csv", "scores.png")} == {"mine"}
+    curate.evaluate(root, predictions=own_results(root), overwrite=True, **options)
+    changed = [name for name in ("e.csv", "scores.png") if (tmp_path / name).read_bytes() != b"mine"]
+    assert changed == (["e.csv"] if "errors" in options else ["scores.png"])
+
+
+def test_unknown_kind_of_errors_file(root):
+    """A file of an unknown kind is refused before anything is done."""
+    with pytest.raises(UsageError, match="not a table's name"):
+        curate.evaluate(root, predictions="nowhere.json", errors="errors.xlsx")
 
 
 # ── splits ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,9 +7,10 @@ from evaluation_oracle import awkward_case, build_predictions, build_truth, orac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.dataset import Predictions
 from curate.errors import DataError, UsageError
 from curate.evaluation import matching
-from curate.evaluation.matching import match
+from curate.evaluation.matching import match, match_any_class
 from curate.sizes import RangeOfInterest
 
 
@@ -133,6 +134,34 @@ def test_small_detection_may_find_an_object_in_range():
     truth = build_truth([(1, 1, 0, 0, 24, 24)])
     ours = match(truth, build_predictions([(1, 1, 0, 0, 23, 23, 0.9)]), range_of_interest=RangeOfInterest(24))
     assert ours.true_positives.tolist() == [True]
+
+
+def test_any_class_takes_what_it_overlaps():
+    """Whatever its class, a detection takes the free object with the highest IoU, and the better score comes first."""
+    truth = build_truth([(1, 1, 0, 0, 100, 100), (1, 2, 0, 0, 100, 80)])
+    predictions = build_predictions([(1, 1, 0, 0, 100, 80, 0.8), (1, 1, 0, 0, 100, 80, 0.9)])
+    assert match_any_class(truth, predictions).truth_row.tolist() == [0, 1]
+
+
+def test_crowds_absorb_their_own_class_only():
+    """Also when classes do not matter, a crowd ignores no detection of another class."""
+    truth = build_truth([(1, 1, 0, 0, 500, 500, True)])
+    ours = match_any_class(truth, build_predictions([(1, 1, 0, 0, 50, 50, 0.9), (1, 2, 0, 0, 50, 50, 0.9)]))
+    assert ours.detection_ignored.tolist() == [True, False]
+    assert ours.false_positives.tolist() == [False, True]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**9), min_side_px=st.sampled_from([0, 32]))
+def test_any_class_of_one_class_is_match(seed, min_side_px):
+    """Where all is of one class, both matchers agree, crowds and the range of interest included."""
+    truth, predictions = awkward_case(seed, images=3)
+    truth = truth.replace(boxes=truth.boxes.assign(class_id=np.int32(9)))
+    predictions = Predictions(predictions.boxes.assign(class_id=np.int32(9)))
+    wanted = RangeOfInterest(min_side_px)
+    ours, theirs = (one(truth, predictions, 0.5, 0, wanted) for one in (match_any_class, match))
+    np.testing.assert_array_equal(ours.truth_row, theirs.truth_row)
+    np.testing.assert_array_equal(ours.detection_ignored, theirs.detection_ignored)
 
 
 @settings(max_examples=30, deadline=None)

@@ -72,6 +72,34 @@ def test_range_of_interest(min_side_px):
     assert disagreements(ours, expected, ["ap", "ap50", "ap75", "ar_100"]) == {}
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_by_min_side(seed):
+    """AP and AP50 of every smallest side, all from one pass, equal pycocotools' with that side alone."""
+    truth, predictions = awkward_case(seed)
+    for ours, side in zip(score(truth, predictions, min_sides_px=RANGES).by_min_side, RANGES, strict=True):
+        expected = oracle_numbers(oracle(truth, predictions, by_side=True, area_ranges=[[side, 1e10]] * 4))
+        assert (ours.min_side_px, disagreements(ours, expected, ["ap", "ap50"])) == (side, {})
+
+
+def test_by_min_side_is_the_range_of_interest():
+    """The entry of a smallest side has the numbers of that range of interest, though it is asked for as both."""
+    truth, predictions = awkward_case(2)
+    for side in RANGES:
+        alone = score(truth, predictions, RangeOfInterest(side)).range_of_interest
+        both = score(truth, predictions, RangeOfInterest(side), RANGES)
+        (entry,) = [one for one in both.by_min_side if one.min_side_px == side]
+        assert (entry.truth, entry.ap, entry.ap50) == (alone.truth, alone.ap, alone.ap50)
+        assert both.range_of_interest == alone
+
+
+def test_by_min_side_counts_objects():
+    """Each entry counts the objects in its range, without crowds; beyond the largest there is no AP."""
+    truth = build_truth([(1, 1, 0, 0, 24, 90), (1, 1, 100, 0, 200, 90), (1, 1, 300, 300, 600, 600, True)])
+    entries = score(truth, perfect_predictions(truth), min_sides_px=[0, 24, 25, 91]).by_min_side
+    assert [entry.truth for entry in entries] == [2, 2, 1, 0]
+    assert [entry.ap for entry in entries] == [pytest.approx(1), pytest.approx(1), pytest.approx(1), None]
+
+
 @pytest.mark.parametrize("detections_per_object", [0.5, 40])
 def test_few_and_many_detections(detections_per_object):
     """More than 100 detections a class and image are cut off as pycocotools cuts them, ties included."""

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from curate.errors import UsageError
-from curate.sizes import COCO_AREA_RANGES, SIZES, RangeOfInterest, count_by_size, size_index
+from curate.sizes import (
+    COCO_AREA_RANGES,
+    SIZES,
+    PinholeView,
+    RangeOfInterest,
+    choose_range,
+    choose_view,
+    count_by_size,
+    sides_to_try,
+    size_index,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +52,75 @@ def test_range_of_interest_refuses_what_is_no_length(side):
     """A bound that is no length is misuse, and the option is named."""
     with pytest.raises(UsageError, match=r"^--min-side: the smallest side is not a length"):
         RangeOfInterest(side)
+
+
+# ── bounds for a curve ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_sides_to_try_end_with_the_boxes():
+    """The bounds go on as long as a box still counts: with a longest shorter side of 48, up to 48."""
+    assert sides_to_try([[0, 0, 10, 10], [0, 0, 48, 300]]) == (0, 4, 8, 12, 16, 24, 32, 48)
+
+
+def test_sides_to_try_hold_what_is_wanted():
+    """Bounds that are wanted stand in their place, once, also beyond the boxes."""
+    assert sides_to_try([[0, 0, 9, 9]], 5, 8, 99.5) == (0, 4, 5, 8, 99.5)
+
+
+def test_sides_to_try_without_boxes():
+    """Without boxes there is one bound, 0."""
+    assert sides_to_try([]) == (0,)
+
+
+# ── distance ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_distance_becomes_pixels():
+    """A head of 0.24 m, 10 m away, seen with a focal length of 1000 px, is 24 px high."""
+    assert RangeOfInterest.within_distance(10, 0.24, 1000) == RangeOfInterest(24)
+
+
+@pytest.mark.parametrize(("side", "distance"), [(24, 10), (48, 5), (0, None)])
+def test_pixels_become_distance(side, distance):
+    """Twice the pixels is half the distance; 0 pixels is any distance."""
+    assert PinholeView(0.24, 1000).distance_m(side) == distance
+
+
+@pytest.mark.parametrize("distance", [0.7, 3, 11, 240.5])
+def test_distance_there_and_back(distance):
+    """Pixels of a distance are that distance again."""
+    view = PinholeView(1.7, 1234.5)
+    assert view.distance_m(view.side_px(distance)) == pytest.approx(distance, rel=1e-9)
+
+
+def test_choose_range():
+    """A range is said in pixels or metres; object height and focal length alone say none."""
+    assert choose_range(min_side=24) == RangeOfInterest(24)
+    assert choose_range(max_distance=10, object_height=0.24, focal_px=1000) == RangeOfInterest(24)
+    assert choose_range(object_height=0.24, focal_px=1000) is None
+    assert choose_range(min_side=30, object_height=0.24, focal_px=1000) == RangeOfInterest(30)
+    assert choose_range() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_distance": 10}, "--max-distance: a distance alone says no size .*--object-height and --focal-px"),
+        ({"max_distance": 10, "object_height": 1}, "--object-height: the camera is half described .*--focal-px too"),
+        ({"focal_px": 900}, "--focal-px: the camera is half described .*--object-height too"),
+        ({"min_side": 24, "max_distance": 10, "object_height": 1, "focal_px": 900}, "the range is said twice"),
+        ({"max_distance": 0, "object_height": 1, "focal_px": 900}, "--max-distance: not a distance .got 0;"),
+        ({"max_distance": 1, "object_height": -1, "focal_px": 900}, "--object-height: the object has no height"),
+        ({"max_distance": 1, "object_height": 1, "focal_px": np.inf}, "--focal-px: not a focal length"),
+        ({"min_side": -1}, "--min-side"),
+    ],
+)
+def test_range_that_makes_no_sense(options, message):
+    """Half a distance, both ways at once, and what is no length are misuse, with the option's name."""
+    with pytest.raises(UsageError, match=message):
+        choose_range(**options)
+
+
+def test_no_camera():
+    """Without object height and focal length there is no camera."""
+    assert choose_view(None, None) is None

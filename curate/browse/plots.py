@@ -16,7 +16,7 @@ from curate.sizes import LARGE_FROM_PX2, MEDIUM_FROM_PX2, SIZES
 
 SIZE_COLOURS = {"small": "#d1495b", "medium": "#edae49", "large": "#2e8b6f"}
 _SUFFIXES = (".png", ".svg", ".pdf")
-_INK = "#333333"
+INK = "#333333"
 
 
 def draw_balance(balance: Balance, boxes_xyxy: NDArray[np.float64]) -> Figure:
@@ -58,7 +58,7 @@ def _draw_classes(axes, balance: Balance) -> None:
     axes.set_yticks(rows, [entry.name for entry in balance.classes], parse_math=False)  # a name may hold dollar signs
     for row, entry in enumerate(balance.classes):
         share = "" if entry.share is None else f"  {entry.share:.1%}"
-        axes.annotate(f" {entry.boxes}{share}", (left[row], row), va="center", color=_INK)
+        axes.annotate(f" {entry.boxes}{share}", (left[row], row), va="center", color=INK)
     axes.set_xlim(0, max(left.max(initial=1), 1) * 1.25)
     axes.invert_yaxis()
     axes.set_xlabel("boxes")
@@ -75,7 +75,7 @@ def _draw_sizes(axes, boxes_xyxy: NDArray[np.float64]) -> None:
     parts = [sides[(sides >= start) & (sides < stop)] for start, stop in pairwise(bounds)]
     axes.hist(parts, bins=edges, stacked=True, color=[SIZE_COLOURS[size] for size in SIZES])
     for bound in bounds[1:3]:
-        axes.axvline(bound, color=_INK, linestyle=":", linewidth=1)
+        axes.axvline(bound, color=INK, linestyle=":", linewidth=1)
     axes.set_xscale("log")
     ticks = [
         tick for tick in (1, 2, 4, 8, 16, 32, 96, 192, 384, 768, 1536) if edges[0] / 1.5 <= tick <= edges[-1] * 1.5

@@ -1,21 +1,26 @@
-"""Tables of an evaluation: AP by size and class, and what was missed, beside another run's if there is one."""
+"""Tables of an evaluation: AP by size and class, what was missed and why, beside another run's if there is one."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from curate.cli.output import points
 from curate.cli.tables import SIZE_STYLES, new_table
+from curate.evaluation.mistakes import KINDS
 from curate.sizes import SIZES
+
+_MOST_CLASSES = 12  # in a confusion matrix that fits a terminal
 
 
 def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
-    """AP by size and class and what was missed, beside another run's if there is one."""
+    """AP by size and class and what was missed, beside another run's if there is one; then this run's alone."""
     other = document.get("against")
     columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
-    parts: list[RenderableType] = [_metrics_table(columns), _errors_table(columns)]
+    parts: list[RenderableType] = [_metrics_table(columns), _errors_table(columns), _kinds_table(columns)]
     parts += [_class_table(title, one) for title, one in columns]
+    parts += [_confusion_table(document), _threshold_table(document), _side_table(document)]
     return Group(*parts)
 
 
@@ -52,6 +57,66 @@ def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTyp
     sums = [sum(one["errors"][what].values()) for _, one in columns for what in ("missed", "false_positives")]
     table.add_row("all", *map(str, sums), style="bold")
     return table
+
+
+def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
+    headers = [f"{name} {what}".strip() for name, _ in columns for what in ("count", "costs AP50")]
+    table = new_table("kinds of mistakes; the cost is over all scores", "kind", *headers)
+    for kind in KINDS:
+        cells = []
+        for _, one in columns:
+            costs = one["errors"].get("ap_cost", {})  # an evaluation that was kept by an older version has none
+            cells += [str(one["errors"]["kinds"][kind]), points(costs.get(kind))]
+        table.add_row(kind, *cells)
+    return table
+
+
+def _confusion_table(document: Mapping[str, Any]) -> RenderableType:
+    names, matrix = document["confusion"]["classes"], document["confusion"]["matrix"]
+    if len(names) - 1 > _MOST_CLASSES:
+        return Text(f"confusion of {len(names) - 1} classes: see --plots or --json\n")
+    table = new_table(
+        "what objects are taken for, by the best-scored detection on them", "truth", *names[:-1], "missed"
+    )
+    for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
+        cells = [Text(str(count), style="bold" if column == place else "") for column, count in enumerate(counts)]
+        table.add_row(name, *(cells if place < len(names) - 1 else cells[:-1]))
+    return table
+
+
+def _threshold_table(document: Mapping[str, Any]) -> RenderableType:
+    wished = document["wished_precision"]
+    headers = ["best F1", "from score", "precision", "recall"]
+    if wished is not None:
+        headers += [f"precision ≥ {wished:g} from score", "recall"]
+    table = new_table("scores to cut at", "class", *headers)
+    for entry in document["thresholds"]:
+        best = entry["best_f1"] or {}
+        cells = [points(best.get("f1")), _score(best.get("score")), points(best.get("precision"))]
+        cells.append(points(best.get("recall")))
+        if wished is not None:
+            cells += [_score(entry["score"]), points(entry["recall"])]
+        table.add_row(entry["class"], *cells)
+    return table
+
+
+def _side_table(document: Mapping[str, Any]) -> RenderableType:
+    entries = document["by_min_side"]
+    has_distances = any(entry["distance_m"] is not None for entry in entries)
+    headers = ["up to", "objects", "AP", "AP50"] if has_distances else ["objects", "AP", "AP50"]
+    table = new_table("AP by the smallest side that counts", "shorter side", *headers)
+    wanted = (document["range_of_interest"] or {}).get("min_side_px")
+    for entry in entries:
+        cells = [str(entry["truth"]), points(entry["ap"]), points(entry["ap50"])]
+        if has_distances:
+            cells.insert(0, "–" if entry["distance_m"] is None else f"{entry['distance_m']:.3g} m")
+        side = f"≥ {entry['min_side_px']:g} px"
+        table.add_row(side, *cells, style="bold" if entry["min_side_px"] == wanted else "")
+    return table
+
+
+def _score(score: float | None) -> str:
+    return "–" if score is None else f"{score:.3f}"
 
 
 def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:

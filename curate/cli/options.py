@@ -20,10 +20,12 @@ MaxDistance = Annotated[
     typer.Option("--max-distance", metavar="M", help="Range of interest instead: objects up to so many metres away."),
 ]
 ObjectHeight = Annotated[
-    float | None, typer.Option("--object-height", metavar="M", help="Real height of the objects, to tell distances.")
+    float | None,
+    typer.Option("--object-height", metavar="M", help="Real height of the objects in metres, to tell distances."),
 ]
 FocalPx = Annotated[
-    float | None, typer.Option("--focal-px", metavar="F", help="Focal length of the camera in pixels, likewise.")
+    float | None,
+    typer.Option("--focal-px", metavar="F", help="Focal length of the camera in pixels, to tell distances."),
 ]
 MapFile = Annotated[Path | None, typer.Option("--map", metavar="FILE", help="A YAML file for many at once.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would come out.")]
@@ -35,7 +37,7 @@ def split_names(text: str | None) -> list[str] | None:
 
 
 def assignments(texts: list[str] | None) -> dict[str, Any]:
-    """["steps=300", "a.b=[1, 2]"] → {"steps": 300, "a.b": [1, 2]}; what is no YAML number, switch or list is text.
+    """["steps=300", "a.b=[1, 2]"] → {"steps": 300, "a.b": [1, 2]}; what YAML does not read is text.
 
     Raises:
         UsageError: a text without a name or "=".

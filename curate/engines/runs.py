@@ -6,6 +6,7 @@
                       tensorboard/             the same as event files
                       predictions_SPLIT.json   COCO results
                       evaluation_SPLIT.json    their scores
+                      errors_SPLIT.csv         the mistakes, a row each
                       checkpoints/last.pt      to go on from
                       checkpoints/best.pt      to use
 
@@ -111,7 +112,7 @@ class RunFolder:
             UsageError: the run exists already; there is none to go on with; its settings were others.
         """
         if self.exists() and not (self.last.is_file() or self.best.is_file()):
-            self._remove_files()
+            self.remove_files()
             resume = False
         if resume:
             return self._start_again(config)
@@ -122,7 +123,7 @@ class RunFolder:
                     place=self.path,
                     remedy="Go on with --resume, or begin anew with --overwrite.",
                 )
-            self._remove_files()
+            self.remove_files()
         record = RunRecord(
             run=self.name,
             model=config.model,
@@ -245,7 +246,12 @@ class RunFolder:
         finally:
             self._lock.release()
 
-    def _remove_files(self) -> None:
+    def remove_files(self) -> None:
+        """Remove what a run writes, and nothing else.
+
+        Raises:
+            UsageError: the folder holds no run.
+        """
         if not (self.config_file.is_file() or self.exists()):
             raise UsageError(
                 "the folder is not empty and holds no run",
@@ -257,6 +263,7 @@ class RunFolder:
             self.report_file,
             *self.path.glob("predictions_*"),
             *self.path.glob("evaluation_*.json"),
+            *self.path.glob("errors_*.csv"),
             *self.event_files.glob("events.out.tfevents.*"),
             *self.checkpoints.glob("*.pt"),
         ]

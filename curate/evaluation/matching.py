@@ -5,6 +5,10 @@ limit on detections an image. In each image and class, detections choose in orde
 table order). Each takes the free object with the highest IoU at or above the threshold (equal IoU: the later row).
 Objects that count come before ignored ones, whatever the IoU. Crowds are ignored and absorb any number of
 detections, by the share of the detection that they cover; other objects are taken once.
+
+`match` lets detections choose among objects of their class. `match_any_class`, for the confusion matrix, lets them
+choose among all objects of their image: the best-scored detection on an object says what the detector takes it for.
+Nothing else differs; crowds still absorb only detections of their own class.
 """
 
 from collections.abc import Iterator
@@ -100,6 +104,34 @@ def match(
         DataError: a detection's image or class is not in `truth`.
         UsageError: `iou` is not a share.
     """
+    return _match(truth, predictions, iou, score, range_of_interest, within_class=True)
+
+
+def match_any_class(
+    truth: Dataset,
+    predictions: Predictions,
+    iou: float = 0.5,
+    score: float = 0.5,
+    range_of_interest: RangeOfInterest | None = None,
+) -> Matches:
+    """Match as `match` does, but whatever the classes: what is found may be called by another name.
+
+    Raises:
+        DataError: a detection's image or class is not in `truth`.
+        UsageError: `iou` is not a share.
+    """
+    return _match(truth, predictions, iou, score, range_of_interest, within_class=False)
+
+
+def _match(
+    truth: Dataset,
+    predictions: Predictions,
+    iou: float,
+    score: float,
+    range_of_interest: RangeOfInterest | None,
+    *,
+    within_class: bool,
+) -> Matches:
     if not 0 < iou <= 1:
         raise UsageError("not an IoU threshold", place="--iou", got=iou, expected="over 0, up to 1")
     check_known_ids(truth, predictions)
@@ -111,7 +143,10 @@ def match(
         outside = ~range_of_interest.contains(predictions.boxes_xyxy)
     kept = scores >= score
 
-    pairs = overlapping_pairs(truth, predictions, kept, min(iou, IOU_BELOW_ONE), within_class=True)
+    pairs = overlapping_pairs(truth, predictions, kept, min(iou, IOU_BELOW_ONE), within_class=within_class)
+    if not within_class:
+        truth_class, detection_class = truth.boxes["class_id"].to_numpy(), predictions.boxes["class_id"].to_numpy()
+        pairs = pairs.where(~crowd[pairs.truth] | (truth_class[pairs.truth] == detection_class[pairs.detection]))
     rank = np.empty(len(scores), dtype=np.int64)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     # each detection's wishes in order, detections by rank: the first free wish is what evaluateImg's loop ends with

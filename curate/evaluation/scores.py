@@ -4,29 +4,37 @@ hotcoco computes, with the definitions of cocodataset/cocoapi, cocoeval.py; the 
 pycocotools. Objects by size use COCO's inclusive bounds (`sizes.COCO_AREA_RANGES`).
 
 The range of interest uses the mechanism that COCO has for area ranges, with the shorter side in the place of the
-area: objects outside it are ignored, and so are detections outside it that match nothing.
+area: objects outside it are ignored, and so are detections outside it that match nothing. All ranges that are asked
+for are evaluated in one pass.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
-from hotcoco import COCO, COCOeval
+from hotcoco import COCO
 from numpy.typing import NDArray
 
-from curate.boxes import shorter_side, xyxy_to_xywh
+from curate.boxes import shorter_side
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError
+from curate.evaluation.coco_run import (
+    AP50,
+    AP75,
+    MAX_DETECTIONS,
+    NO_UPPER_BOUND,
+    evaluate_ranges,
+    load_detections,
+    mean_defined,
+    to_coco,
+)
 from curate.evaluation.results import check_known_ids
 from curate.sizes import COCO_AREA_RANGES, SIZES, RangeOfInterest
 
-MAX_DETECTIONS = (1, 10, 100)  # an image and class; AP and AR by size take the last
 _BATCH_BYTES = 1 << 20
-NO_UPPER_BOUND = 1e10  # cocoeval.py's infinity
-AP50, AP75 = 0, 5  # positions in the IoU thresholds 0.50, 0.55, … 0.95
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,21 @@ class RangeScores:
 
 
 @dataclass(frozen=True)
+class SideScores:
+    """One point of AP against the smallest side that counts: the numbers of the range of interest from there on.
+
+    Attributes:
+        distance_m: how far away an object of that side is, where the camera is known; None at 0 pixels.
+    """
+
+    min_side_px: float
+    truth: int
+    ap: float | None
+    ap50: float | None
+    distance_m: float | None = None
+
+
+@dataclass(frozen=True)
 class Scores:
     """COCO's twelve numbers and their parts, 0 to 1; None where there is no object to find.
 
@@ -66,6 +89,7 @@ class Scores:
         ar_1: mean recall with the one best detection an image and class; `ar_10`, `ar_100` with so many.
         classes: in declared order.
         range_of_interest: None where no range was asked for.
+        by_min_side: one entry for each smallest side that was asked for.
     """
 
     images: int
@@ -85,61 +109,93 @@ class Scores:
     ar_large: float | None
     classes: tuple[ClassScores, ...]
     range_of_interest: RangeScores | None = None
+    by_min_side: tuple[SideScores, ...] = ()
 
 
-class Curves(NamedTuple):
-    """What COCOeval accumulates; −1 where there is no object. T IoU thresholds, R recalls, K classes by id, A, M."""
-
-    precision: NDArray[np.float64]  # (T, R, K, A, M)
-    recall: NDArray[np.float64]  # (T, K, A, M)
-
-
-def score(truth: Dataset, predictions: Predictions, range_of_interest: RangeOfInterest | None = None) -> Scores:
+def score(
+    truth: Dataset,
+    predictions: Predictions,
+    range_of_interest: RangeOfInterest | None = None,
+    min_sides_px: Sequence[float] = (),
+) -> Scores:
     """Evaluate detections against the truth of the same images.
 
     Args:
         truth: the labelled images to evaluate; images without objects count, by their false positives.
         predictions: detections on these images, of all scores; never clipped to the image.
         range_of_interest: adds the numbers in this range.
+        min_sides_px: adds AP for each of these as the smallest side that counts.
 
     Raises:
         DataError: a detection's image or class is not in `truth`.
+        UsageError: a smallest side is no length.
     """
     check_known_ids(truth, predictions)
-    coco_truth = _coco_truth(truth)
-    coco_detections = coco_truth.load_res(_results_array(predictions))
-    curves = _evaluate(coco_truth, coco_detections, list(COCO_AREA_RANGES.values()), MAX_DETECTIONS)
-    precision, recall = curves
+    asked = [range_of_interest] if range_of_interest is not None else []
+    ranges = [*asked, *map(RangeOfInterest, min_sides_px)]
+    coco_truth = to_coco(truth)
+    coco_detections = load_detections(coco_truth, predictions)
+    areas = list(COCO_AREA_RANGES.values())
+    precision, recall = evaluate_ranges(coco_truth, coco_detections, areas, MAX_DETECTIONS)
     counted = truth.boxes.loc[~truth.boxes["crowd"].to_numpy(dtype=bool), "class_id"].to_numpy()
     position = {class_id: index for index, class_id in enumerate(sorted(truth.class_names))}  # COCOeval sorts by id
     area = {name: index for index, name in enumerate(COCO_AREA_RANGES)}
     all_ = area["all"]
+    in_range = _score_ranges(truth, predictions, coco_truth, coco_detections, ranges)
     return Scores(
         images=len(truth.images),
         truth=len(counted),
         detections=len(predictions.boxes),
-        ap=_mean(precision[..., all_, -1]),
-        ap50=_mean(precision[AP50, ..., all_, -1]),
-        ap75=_mean(precision[AP75, ..., all_, -1]),
-        ar_1=_mean(recall[..., all_, 0]),
-        ar_10=_mean(recall[..., all_, 1]),
-        ar_100=_mean(recall[..., all_, 2]),
-        **{f"ap_{size}": _mean(precision[..., area[size], -1]) for size in SIZES},  # pyright: ignore[reportArgumentType]
-        **{f"ar_{size}": _mean(recall[..., area[size], -1]) for size in SIZES},  # pyright: ignore[reportArgumentType]
+        ap=mean_defined(precision[..., all_, -1]),
+        ap50=mean_defined(precision[AP50, ..., all_, -1]),
+        ap75=mean_defined(precision[AP75, ..., all_, -1]),
+        ar_1=mean_defined(recall[..., all_, 0]),
+        ar_10=mean_defined(recall[..., all_, 1]),
+        ar_100=mean_defined(recall[..., all_, 2]),
+        **{f"ap_{size}": mean_defined(precision[..., area[size], -1]) for size in SIZES},  # pyright: ignore[reportArgumentType]
+        **{f"ar_{size}": mean_defined(recall[..., area[size], -1]) for size in SIZES},  # pyright: ignore[reportArgumentType]
         classes=tuple(
             ClassScores(
                 name=entry.name,
                 truth=int((counted == entry.id).sum()),
-                ap=_mean(precision[:, :, position[entry.id], all_, -1]),
-                ap50=_mean(precision[AP50, :, position[entry.id], all_, -1]),
-                **{f"ap_{size}": _mean(precision[:, :, position[entry.id], area[size], -1]) for size in SIZES},
+                ap=mean_defined(precision[:, :, position[entry.id], all_, -1]),
+                ap50=mean_defined(precision[AP50, :, position[entry.id], all_, -1]),
+                **{f"ap_{size}": mean_defined(precision[:, :, position[entry.id], area[size], -1]) for size in SIZES},
             )
             for entry in truth.classes
         ),
-        range_of_interest=None
-        if range_of_interest is None
-        else _score_range(truth, predictions, coco_truth, coco_detections, range_of_interest),
+        range_of_interest=in_range[0] if asked else None,
+        by_min_side=tuple(SideScores(one.min_side_px, one.truth, one.ap, one.ap50) for one in in_range[len(asked) :]),
     )
+
+
+def _score_ranges(
+    truth: Dataset,
+    predictions: Predictions,
+    coco_truth: COCO,
+    coco_detections: COCO,
+    ranges: Sequence[RangeOfInterest],
+) -> list[RangeScores]:
+    """Evaluate again with sides for areas; `coco_truth` and `coco_detections` are this call's own and change."""
+    if not ranges:
+        return []
+    truth_sides, sides = shorter_side(truth.boxes_xyxy), shorter_side(predictions.boxes_xyxy)
+    coco_truth.update_anns(ids=truth.boxes["box_id"].to_numpy(), area=truth_sides)
+    coco_detections.update_anns(ids=np.arange(1, len(sides) + 1), area=sides)
+    bounds = [(float(wanted.min_side_px), NO_UPPER_BOUND) for wanted in ranges]
+    precision, recall = evaluate_ranges(coco_truth, coco_detections, bounds, MAX_DETECTIONS[-1:])
+    counted = ~truth.boxes["crowd"].to_numpy(dtype=bool)
+    return [
+        RangeScores(
+            min_side_px=wanted.min_side_px,
+            truth=int((wanted.contains(truth.boxes_xyxy) & counted).sum()),
+            ap=mean_defined(precision[..., place, -1]),
+            ap50=mean_defined(precision[AP50, ..., place, -1]),
+            ap75=mean_defined(precision[AP75, ..., place, -1]),
+            ar_100=mean_defined(recall[..., place, -1]),
+        )
+        for place, wanted in enumerate(ranges)
+    ]
 
 
 def self_check_ap(coco_json_path: Path) -> float | None:
@@ -173,8 +229,8 @@ def self_check_ap(coco_json_path: Path) -> float | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"not readable as COCO: {error}", place=coco_json_path) from error
     most = int(np.unique(results[:, 0], return_counts=True)[1].max())
-    curves = _evaluate(coco, detections, [COCO_AREA_RANGES["all"]], (1, 10, max(most, 100)))
-    return _mean(curves.precision[..., 0, -1])
+    curves = evaluate_ranges(coco, detections, [COCO_AREA_RANGES["all"]], (1, 10, max(most, 100)))
+    return mean_defined(curves.precision[..., 0, -1])
 
 
 def _read_in_batches(data: bytes) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:
@@ -207,65 +263,3 @@ def _annotation_columns(annotations: list[dict[str, Any]]) -> tuple[NDArray[Any]
         np.array([bool(entry.get("iscrowd")) for entry in annotations], bool),
         np.array([entry["bbox"] for entry in annotations], np.float64).reshape(len(annotations), 4),
     )
-
-
-def _score_range(
-    truth: Dataset, predictions: Predictions, coco_truth: COCO, coco_detections: COCO, wanted: RangeOfInterest
-) -> RangeScores:
-    """Evaluate again with sides for areas; `coco_truth` and `coco_detections` are this call's own and change."""
-    truth_sides, sides = shorter_side(truth.boxes_xyxy), shorter_side(predictions.boxes_xyxy)
-    coco_truth.update_anns(ids=truth.boxes["box_id"].to_numpy(), area=truth_sides)
-    coco_detections.update_anns(ids=np.arange(1, len(sides) + 1), area=sides)  # load_res numbers them from 1
-    curves = _evaluate(coco_truth, coco_detections, [(float(wanted.min_side_px), NO_UPPER_BOUND)], MAX_DETECTIONS)
-    counted = wanted.contains(truth.boxes_xyxy) & ~truth.boxes["crowd"].to_numpy(dtype=bool)
-    return RangeScores(
-        min_side_px=wanted.min_side_px,
-        truth=int(counted.sum()),
-        ap=_mean(curves.precision[..., 0, -1]),
-        ap50=_mean(curves.precision[AP50, ..., 0, -1]),
-        ap75=_mean(curves.precision[AP75, ..., 0, -1]),
-        ar_100=_mean(curves.recall[..., 0, -1]),
-    )
-
-
-def _coco_truth(truth: Dataset) -> COCO:
-    images, boxes = truth.images, truth.boxes
-    return COCO.from_arrays(
-        [
-            {"id": image_id, "width": width, "height": height}
-            for image_id, width, height in zip(
-                images["image_id"].tolist(), images["width"].tolist(), images["height"].tolist(), strict=True
-            )
-        ],
-        [{"id": entry.id, "name": entry.name} for entry in truth.classes],
-        boxes["image_id"].to_numpy(dtype=np.int64),
-        boxes["class_id"].to_numpy(dtype=np.int64),
-        xyxy_to_xywh(truth.boxes_xyxy),
-        ids=boxes["box_id"].to_numpy(dtype=np.int64),
-        iscrowd=boxes["crowd"].to_numpy(dtype=np.int64),
-    )
-
-
-def _results_array(predictions: Predictions) -> NDArray[np.float64]:
-    """Image id, x, y, width, height, score, class id. (n, 7)"""
-    table = predictions.boxes
-    return np.column_stack(
-        [table["image_id"], xyxy_to_xywh(predictions.boxes_xyxy), table["score"], table["class_id"]]
-    ).astype(np.float64)
-
-
-def _evaluate(truth: COCO, detections: COCO, area_ranges: Sequence[tuple[float, float]], most: Sequence[int]) -> Curves:
-    run = COCOeval(truth, detections, "bbox")
-    run.params.area_rng = [list(bounds) for bounds in area_ranges]  # hotcoco takes whole assignments only
-    run.params.area_rng_lbl = ["all", *SIZES][: len(area_ranges)]
-    run.params.max_dets = list(most)
-    run.evaluate()
-    run.accumulate()
-    accumulated = run.eval or {}
-    return Curves(np.asarray(accumulated["precision"]), np.asarray(accumulated["recall"]))
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    """The mean of what is defined, as cocoeval.py's `summarize` takes it."""
-    defined = values[values > -1]
-    return float(defined.mean()) if len(defined) else None

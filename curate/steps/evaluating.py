@@ -1,80 +1,28 @@
-"""`evaluate`: COCO's numbers, and what was missed, by size."""
+"""`evaluate`: COCO's numbers, what was missed and why, by size, and how far the range of interest could reach."""
 
-import hashlib
-import json
 import os
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from curate.curation.splits import TEST, TRAIN, VAL
 from curate.dataset import Dataset, Predictions
-from curate.engines.base import engine_for, predict_dataset
 from curate.engines.runs import RunFolder
 from curate.errors import DataError, StoreError, UsageError, unknown_name
-from curate.evaluation.mistakes import MistakeCounts, find_mistakes
-from curate.evaluation.results import read_results, write_results
-from curate.evaluation.scores import ClassScores, RangeScores
+from curate.evaluation.judging import judge
+from curate.evaluation.mistakes import Mistakes
+from curate.evaluation.results import read_results
+from curate.evaluation.scores import SideScores
 from curate.evaluation.scores import score as score_predictions
-from curate.files import write_atomically
 from curate.progress import Progress, silent
-from curate.sizes import RangeOfInterest
-from curate.steps.results import Result
+from curate.sizes import PinholeView, RangeOfInterest, choose_range, choose_view, sides_to_try
+from curate.steps.evaluation_files import check_places, write_files
+from curate.steps.evaluation_result import EvaluateResult, OperatingPoint
+from curate.steps.kept_evaluations import errors_file, evaluation_terms, keep_evaluation, read_evaluation
+from curate.steps.run_predictions import follow_merges, predict_split
 from curate.store import Store
 
 IOU = 0.5
 ALL = "all"
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """Where objects count as found: overlap and score at least so much."""
-
-    iou: float
-    score: float
-
-
-@dataclass(frozen=True)
-class EvaluateResult(Result):
-    """COCO's numbers and the mistakes at the operating point; None where there is no such object.
-
-    Attributes:
-        split: "all" where the dataset has no splits.
-        truth, detections: boxes of each, of all scores.
-        range_of_interest: the numbers within it; `errors` are then those within it too.
-        against: another run's evaluation, where one was asked for.
-    """
-
-    split: str
-    images: int
-    truth: int
-    detections: int
-    ap: float | None
-    ap50: float | None
-    ap75: float | None
-    ap_small: float | None
-    ap_medium: float | None
-    ap_large: float | None
-    ar_1: float | None
-    ar_10: float | None
-    ar_100: float | None
-    ar_small: float | None
-    ar_medium: float | None
-    ar_large: float | None
-    classes: tuple[ClassScores, ...]
-    range_of_interest: RangeScores | None
-    operating_point: OperatingPoint
-    errors: MistakeCounts
-    against: dict[str, Any] | None = None
-
-    def to_json(self) -> Any:
-        """The document, without what was not asked for."""
-        document = super().to_json()
-        if self.against is None:
-            del document["against"]
-        return document
 
 
 def evaluate(
@@ -84,15 +32,22 @@ def evaluate(
     predictions: str | os.PathLike[str] | None = None,
     split: str = "val",
     min_side: float | None = None,
+    max_distance: float | None = None,
+    object_height: float | None = None,
+    focal_px: float | None = None,
     score: float = 0.5,
+    precision: float | None = None,
     against: str | None = None,
+    errors: str | os.PathLike[str] | None = None,
+    plots: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     progress: Progress = silent,
 ) -> EvaluateResult:
     """Score a run, or a file of predictions, on the labelled images of a split.
 
     A run's predictions are kept in its folder as COCO results, and used again as long as its weights and the images
-    are the same. Its numbers are kept beside them. Classes that were merged after the training count as the class
-    that took them.
+    are the same. Its numbers and its mistakes are kept beside them. Classes that were merged after the training count
+    as the class that took them.
 
     Args:
         dataset: the dataset folder.
@@ -100,50 +55,87 @@ def evaluate(
         predictions: instead of a run, a COCO results file with our image and class ids.
         split: "train", "val", "test", or "all". A dataset without splits is evaluated whole.
         min_side: the range of interest: shorter side of at least so many pixels.
+        max_distance: instead, the range in metres; needs `object_height` in metres and `focal_px`, see
+            `sizes.PinholeView`. These two without it only tell the distance of every size.
         score: from which score on a detection counts for what was missed and what is a false positive.
+        precision: look for the lowest score of each class from which on its detections are so precise.
         against: another run, evaluated before, to be shown beside.
+        errors: write the mistakes, one row each, as .csv or .parquet; see `evaluation.error_table`.
+        plots: a folder to draw the pictures into that `browse.evaluation_plots` makes.
+        overwrite: replace such files.
         progress: told how far the predicting is.
 
     Raises:
-        UsageError: neither or both of `run` and `predictions`; no such split or run.
+        UsageError: neither or both of `run` and `predictions`; no such split or run; a file is there already.
         DataError: nothing is labelled in the split, or predictions that do not fit the dataset.
     """
     if (run is None) == (predictions is None):
         raise UsageError(
             "it is not said what to evaluate", place="evaluate", expected="--run RUN or --predictions FILE"
         )
-    if not 0 <= score <= 1:
-        raise UsageError("not a score", place="--score", got=score, expected="0 to 1")
-    interest = RangeOfInterest(min_side) if min_side is not None else None
+    _check_shares(score, precision)
+    interest = choose_range(min_side, max_distance, object_height, focal_px)
+    view = choose_view(object_height, focal_px)
+    check_places(errors, plots, overwrite=overwrite)
     current = Store(dataset).load()
     split, truth, notes = _choose_split(current, split)
-    if run is not None:
-        folder = RunFolder.named(dataset, run)
-        found = _predict(folder, split, truth, progress)
-        found, dropped = _follow_merges(found, folder, current)
-        notes += _note_seen(Store(dataset), folder, truth)
-        if dropped:
-            notes.append(f"{dropped} detections are of classes that were dropped since; they were left out.")
+    folder = RunFolder.named(dataset, run) if run is not None else None
+    if folder is not None:
+        found, more = _of_run(folder, split, truth, current, progress)
+        notes += more
     else:
-        folder = None
         found = _of_images(read_results(Path(str(predictions))), current, truth)
-    scores = score_predictions(truth, found, interest)
+    terms = evaluation_terms(truth, interest, score)
+    beside = read_evaluation(RunFolder.named(dataset, against), split, terms) if against is not None else None
+    result, mistakes = _judge(split, truth, found, interest, view, score, precision)
+    result = replace(result, against=beside, notes=tuple(notes))
+    if folder is not None:
+        keep_evaluation(folder, split, result.to_json(), terms)
+        write_files(result, truth, mistakes, errors=errors_file(folder, split))
+    write_files(result, truth, mistakes, errors=errors, plots=plots)
+    return result
+
+
+def _judge(
+    split: str,
+    truth: Dataset,
+    found: Predictions,
+    interest: RangeOfInterest | None,
+    view: PinholeView | None,
+    score: float,
+    precision: float | None,
+) -> tuple[EvaluateResult, Mistakes]:
+    """All numbers, and the mistakes that they count."""
+    objects = truth.boxes_xyxy[~truth.boxes["crowd"].to_numpy(dtype=bool)]
+    sides = sides_to_try(objects, *([interest.min_side_px] if interest else []))
+    scores = score_predictions(truth, found, interest, sides)
+    scores = replace(scores, by_min_side=_with_distances(scores.by_min_side, view))
+    judgement = judge(truth, found, IOU, score, interest, precision)
     result = EvaluateResult(
         split=split,
         **vars(scores),
         operating_point=OperatingPoint(IOU, score),
-        errors=find_mistakes(truth, found, IOU, score, interest).counts(),
-        against=_read_evaluation(RunFolder.named(dataset, against), split, _terms(truth, interest, score))
-        if against is not None
-        else None,
-        notes=tuple(notes),
+        errors=judgement.errors,
+        confusion=judgement.confusion,
+        wished_precision=precision,
+        thresholds=judgement.thresholds,
+        precision_recall=judgement.precision_recall,
+        score_histogram=judgement.score_histogram,
     )
-    if folder is not None:
-        document = {"run": folder.name, "terms": _terms(truth, interest, score), **result.to_json()}
-        document.pop("against", None)  # kept once, in its own run
-        text = json.dumps(document, indent=1, ensure_ascii=False)
-        write_atomically(_evaluation_file(folder, split), lambda file: file.write(text.encode()))
-    return result
+    return result, judgement.mistakes
+
+
+def _check_shares(score: float, precision: float | None) -> None:
+    if not 0 <= score <= 1:
+        raise UsageError("not a score", place="--score", got=score, expected="0 to 1")
+    if precision is not None and not 0 < precision <= 1:
+        raise UsageError("not a precision", place="--precision", got=precision, expected="over 0, up to 1")
+
+
+def _with_distances(entries: tuple[SideScores, ...], view: PinholeView | None) -> tuple[SideScores, ...]:
+    if view is None:
+        return entries
+    return tuple(replace(entry, distance_m=view.distance_m(entry.min_side_px)) for entry in entries)
 
 
 def _choose_split(dataset: Dataset, split: str) -> tuple[str, Dataset, list[str]]:
@@ -164,45 +156,15 @@ def _choose_split(dataset: Dataset, split: str) -> tuple[str, Dataset, list[str]
     return split, truth, notes
 
 
-def _predict(folder: RunFolder, split: str, truth: Dataset, progress: Progress) -> Predictions:
-    """The run's detections on these images: those that are kept, if nothing changed, else fresh ones."""
-    record = folder.read_record()
-    if not folder.best.is_file():
-        raise UsageError("the run has no checkpoint yet", place=folder.path, remedy="Train it, or go on with --resume.")
-    file, mark = folder.predictions_file(split), folder.path / f"predictions_{split}.sha256"
-    wanted = _fingerprint(folder.best, truth)
-    if file.is_file() and mark.is_file() and mark.read_text().strip() == wanted:
-        return read_results(file)
-    detector = engine_for(record.model).load(folder.best)
-    found = predict_dataset(detector, truth, progress=progress)
-    mark.unlink(missing_ok=True)
-    write_results(found, file)
-    write_atomically(mark, lambda out: out.write(wanted.encode()))
-    return found
-
-
-def _fingerprint(checkpoint: Path, truth: Dataset) -> str:
-    """A hash of the weights' file state and of the images: what predictions depend on."""
-    status = checkpoint.stat()
-    digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-    images = truth.images.sort_values("image_id")
-    for image_id, content in zip(images["image_id"].tolist(), images["sha256"].tolist(), strict=True):
-        digest.update(f"{image_id} {content}\n".encode())
-    return digest.hexdigest()
-
-
-def _follow_merges(found: Predictions, folder: RunFolder, current: Dataset) -> tuple[Predictions, int]:
-    """Give detections of classes that are no more the class that took them; count those of dropped ones."""
-    known = set(current.class_names)
-    moved = {
-        entry.id: current.aliases.get(entry.name) for entry in folder.read_record().classes if entry.id not in known
-    }
-    if not moved:
-        return found, 0
-    table = found.boxes
-    ids = np.array([moved.get(id_, id_) or -1 for id_ in table["class_id"].tolist()], dtype=np.int32)
-    kept = ids > 0
-    return Predictions(table.assign(class_id=ids)[kept]), int((~kept).sum())
+def _of_run(
+    folder: RunFolder, split: str, truth: Dataset, current: Dataset, progress: Progress
+) -> tuple[Predictions, list[str]]:
+    """The run's detections as of the classes of now, and what to tell about them."""
+    found, dropped = follow_merges(predict_split(folder, split, truth, progress), folder, current)
+    notes = _note_seen(Store(current.root), folder, truth)
+    if dropped:
+        notes.append(f"{dropped} detections are of classes that were dropped since; they were left out.")
+    return found, notes
 
 
 def _note_seen(store: Store, folder: RunFolder, truth: Dataset) -> list[str]:
@@ -236,44 +198,3 @@ def _of_images(found: Predictions, dataset: Dataset, truth: Dataset) -> Predicti
             expected="ids of the images table, as in an export",
         )
     return Predictions(found.boxes[ids.isin(truth.images["image_id"])])
-
-
-def _evaluation_file(folder: RunFolder, split: str) -> Path:
-    return folder.path / f"evaluation_{split}.json"
-
-
-def _terms(truth: Dataset, interest: RangeOfInterest | None, score: float) -> dict[str, Any]:
-    """What two evaluations must share to stand side by side; classes may differ, for that is often the question."""
-    images = sorted(zip(truth.images["image_id"].tolist(), truth.images["sha256"].tolist(), strict=True))
-    return {
-        "min_side_px": interest.min_side_px if interest else None,
-        "score": score,
-        "images": hashlib.sha256(repr(images).encode()).hexdigest(),
-    }
-
-
-def _read_evaluation(folder: RunFolder, split: str, terms: dict[str, Any]) -> dict[str, Any]:
-    file = _evaluation_file(folder, split)
-    try:
-        if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:
-            raise UsageError(
-                f"the run was trained since it was evaluated on {split}",
-                place=folder.path,
-                remedy="Evaluate it again: `curate evaluate`.",
-            )
-        document = json.loads(file.read_text(encoding="utf-8"))
-        kept = document.pop("terms")
-        different = [name.removesuffix("_px") for name, value in terms.items() if kept[name] != value]
-        if different:
-            raise UsageError(
-                f"the run was evaluated with other {' and '.join(different)}",
-                place=folder.path,
-                remedy="Evaluate it again in the same way.",
-            )
-        return document
-    except FileNotFoundError:
-        raise UsageError(
-            f"the run was not evaluated on {split} yet", place=folder.path, remedy="Do that first: `curate evaluate`."
-        ) from None
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"the evaluation cannot be read: {error}", place=_evaluation_file(folder, split)) from error

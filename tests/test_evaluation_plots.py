@@ -1,0 +1,106 @@
+"""Pictures of an evaluation: drawn of anything, and the same each time."""
+
+import numpy as np
+import pytest
+from evaluation_oracle import awkward_case, build_predictions, build_truth, jittered
+from PIL import Image
+
+from curate.browse.evaluation_plots import (
+    draw_ap_by_min_side,
+    draw_confusion,
+    draw_errors,
+    draw_precision_recall,
+    draw_scores,
+)
+from curate.browse.plots import save_plot
+from curate.evaluation.judging import judge
+from curate.evaluation.scores import SideScores, score
+from curate.sizes import sides_to_try
+
+
+def draw_all(truth, predictions):
+    """The five figures, by name."""
+    judgement = judge(truth, predictions)
+    entries = score(truth, predictions, min_sides_px=sides_to_try(truth.boxes_xyxy)).by_min_side
+    return {
+        "side": draw_ap_by_min_side(entries, 24),
+        "confusion": draw_confusion(judgement.confusion),
+        "curve": draw_precision_recall(judgement.precision_recall),
+        "scores": draw_scores(judgement.score_histogram, 0.5),
+        "errors": draw_errors(judgement.errors),
+    }
+
+
+def many_classes(count):
+    """A case with so many classes, of long names that other tools would take for formulas."""
+    random = np.random.default_rng(0)
+    corners = random.integers(0, 700, (150, 2))
+    far = corners + random.integers(10, 250, (150, 2))
+    rows = [(1 + i % 5, 1 + i % count, *corners[i], *far[i]) for i in range(150)]
+    classes = tuple((number, f"a rather long class name ${number}$ größe") for number in range(1, count + 1))
+    truth = build_truth(rows, images=range(1, 6), classes=classes)
+    return truth, jittered(truth)
+
+
+CASES = {
+    "usual": awkward_case(1),
+    "one class": many_classes(1),
+    "twelve classes": many_classes(12),
+    "many classes": many_classes(26),
+    "no truth": (build_truth([]), build_predictions([(1, 1, 0, 0, 50, 50, 0.9)])),
+    "no detections": (build_truth([(1, 1, 0, 0, 50, 50)]), build_predictions([])),
+    "nothing": (build_truth([], images=(), classes=()), build_predictions([])),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("error")
+def test_everything_can_be_drawn(tmp_path, case):
+    """Each picture is drawn without a warning, whatever there is to draw, and is not empty."""
+    for name, figure in draw_all(*CASES[case]).items():
+        save_plot(figure, tmp_path / f"{name}.png")
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert min(image.size) > 300
+            assert len(image.convert("L").getcolors()) > 10
+
+
+def test_same_bytes(tmp_path):
+    """The same evaluation gives the same files, byte for byte."""
+    for folder in ("a", "b"):
+        for name, figure in draw_all(*awkward_case(1)).items():
+            save_plot(figure, tmp_path / folder / f"{name}.png")
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_ap_by_min_side_tells_numbers():
+    """The curve runs through AP and AP50 in points, over the objects that are left; what is undefined is a gap."""
+    entries = [SideScores(0, 10, 0.5, 0.7), SideScores(8, 4, 0.6, 0.8), SideScores(500, 0, None, None)]
+    above, below = draw_ap_by_min_side(entries).axes
+    points = {line.get_label(): line.get_ydata().tolist() for line in above.lines}
+    np.testing.assert_array_equal(points["AP"], [50, 60, np.nan])
+    np.testing.assert_array_equal(points["AP50"], [70, 80, np.nan])
+    assert [bar.get_height() for bar in below.patches] == [10, 4, 0]
+    assert [label.get_text() for label in below.get_xticklabels()] == ["0", "8", "500"]
+
+
+def test_distances_are_above():
+    """Where the camera is known, the distances stand above their sides."""
+    entries = [SideScores(0, 10, 0.5, 0.7), SideScores(8, 4, 0.6, 0.8, 12.5)]
+    (axis,) = draw_ap_by_min_side(entries).axes[0].child_axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["∞", "12.5"]
+
+
+def test_confusion_shows_counts():
+    """Every count stands in its cell, but for nothing found on nothing."""
+    truth = build_truth([(1, 1, 0, 0, 100, 100), (1, 2, 500, 500, 600, 600)])
+    judgement = judge(truth, build_predictions([(1, 1, 0, 0, 100, 100, 0.9)]))
+    (axes,) = draw_confusion(judgement.confusion).axes
+    assert [text.get_text() for text in axes.texts] == ["1", "0", "0", "0", "0", "1", "0", "0"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["face", "mask", "missed"]
+
+
+def test_what_is_undefined_is_no_zero():
+    """A cost that is not defined is drawn as a dash."""
+    figure = draw_errors(judge(build_truth([(1, 1, 0, 0, 50, 50)]), build_predictions([])).errors)
+    assert [text.get_text() for text in figure.axes[2].texts][:2] == ["–", "0.0"]

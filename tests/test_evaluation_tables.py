@@ -1,0 +1,93 @@
+"""The tables of an evaluation in the terminal: what a person reads is what the document says."""
+
+import copy
+
+import pytest
+from evaluation_oracle import build_predictions, build_truth
+from rich.console import Console
+
+from curate.cli.evaluation_tables import evaluation_tables
+from curate.evaluation.judging import judge
+from curate.evaluation.scores import score
+from curate.sizes import RangeOfInterest
+from curate.steps.evaluation_result import EvaluateResult, OperatingPoint
+
+FACE, SMALL, MASK = (1, 1, 0, 0, 100, 100), (1, 1, 300, 0, 320, 20), (1, 2, 500, 500, 600, 600)
+
+
+def document(truth_rows, detection_rows, *, classes=((1, "face"), (2, "mask")), min_side=None, precision=None):
+    """The document of a small case."""
+    truth, found = build_truth(truth_rows, classes=classes), build_predictions(detection_rows)
+    wanted = None if min_side is None else RangeOfInterest(min_side)
+    judged = dict(vars(judge(truth, found, 0.5, 0.5, wanted, precision)))
+    del judged["mistakes"]
+    scores = vars(score(truth, found, wanted, (0, 24)))
+    point = OperatingPoint(0.5, 0.5)
+    return EvaluateResult(split="val", operating_point=point, wished_precision=precision, **scores, **judged).to_json()
+
+
+def lines(content):
+    """What is printed, line by line, with single spaces."""
+    console = Console(width=160, highlight=False)
+    with console.capture() as capture:
+        console.print(evaluation_tables(content))
+    return [" ".join(line.split()) for line in capture.get().splitlines() if line.strip()]
+
+
+@pytest.fixture
+def usual():
+    """Of two faces and a mask the large face is found, the mask is called a face."""
+    return document([FACE, SMALL, MASK], [(*FACE, 0.9), (1, 1, *MASK[2:], 0.8)], min_side=24, precision=0.9)
+
+
+def test_kinds_and_costs(usual):
+    """Each kind has its count and its cost in points."""
+    assert "class 1 50.0" in lines(usual)
+    assert "kind count costs AP50" in lines(usual)
+
+
+def test_confusion(usual):
+    """The matrix has a row a true class; the last cell of the background is empty."""
+    printed = lines(usual)
+    assert "truth face mask missed" in printed
+    assert {"face 1 0 0", "mask 1 0 0", "background 0 0"} <= set(printed)
+
+
+def test_thresholds(usual):
+    """Scores to cut at are told for the best F1 and for the wished precision, with a dash where there is none."""
+    printed = lines(usual)
+    assert "class best F1 from score precision recall precision ≥ 0.9 from score recall" in printed
+    assert {"face 100.0 0.900 100.0 100.0 0.900 100.0", "mask – – – – – –"} <= set(printed)
+
+
+def test_sides(usual):
+    """AP by the smallest side is a line each; distances are a column where they are known."""
+    assert "≥ 24 px 2 50.0 50.0" in lines(usual)
+    usual["by_min_side"][1]["distance_m"] = 12.34
+    assert {"≥ 0 px – 3 25.2 25.2", "≥ 24 px 12.3 m 2 50.0 50.0"} <= set(lines(usual))
+
+
+def test_beside_an_older_evaluation(usual):
+    """Another run's evaluation that was kept without costs is shown with a dash for them."""
+    other = {**copy.deepcopy(usual), "run": "first"}
+    del other["errors"]["ap_cost"]
+    assert "class 1 – 1 50.0" in lines({**usual, "against": other})
+
+
+def test_many_classes():
+    """A matrix that fits no terminal is left out, and where it is to be found is told."""
+    classes = tuple((number, f"class {number}") for number in range(1, 41))
+    printed = lines(document([FACE], [], classes=classes))
+    assert "confusion of 40 classes: see --plots or --json" in printed
+
+
+@pytest.mark.parametrize("found", [[], [(*FACE, 0.9)]])
+def test_nothing_to_find(found):
+    """Without objects the tables hold dashes."""
+    printed = lines(document([], found))
+    assert {"background 0 –" if not found else "background 1 –", "≥ 0 px 0 – –"} <= set(printed)
+
+
+def test_no_classes():
+    """A dataset without classes can be shown."""
+    assert lines(document([], [], classes=()))
