@@ -129,9 +129,15 @@ class Dataset:
                 return entry.id
         raise unknown_name("class", name, [entry.name for entry in self.classes], place=self.root)
 
+    @property
+    def drawn_boxes(self) -> pd.DataFrame:
+        """The boxes without those that a model proposed."""
+        proposed = self.images["image_id"][(self.images["label_state"] == "proposed").to_numpy(dtype=bool)]
+        return self.boxes[~self.boxes["image_id"].isin(proposed).to_numpy()] if len(proposed) else self.boxes
+
     def class_counts(self) -> dict[str, int]:
-        """How many boxes each class has, in declared order; classes without boxes count 0."""
-        counts = self.boxes["class_id"].value_counts()
+        """How many boxes each class has, in declared order; classes without boxes count 0, and so do proposals."""
+        counts = self.drawn_boxes["class_id"].value_counts()
         return {entry.name: int(counts.get(entry.id, 0)) for entry in self.classes}
 
     def select(self, split: str | None = None, label_states: Iterable[str] | None = ("labelled",)) -> Self:

@@ -348,4 +348,4 @@ def _is_empty(dataset: Dataset) -> bool:
 
 
 def _counts(dataset: Dataset) -> dict[str, Any]:
-    return {"images": len(dataset.images), "boxes": len(dataset.boxes), "classes": dataset.class_counts()}
+    return {"images": len(dataset.images), "boxes": len(dataset.drawn_boxes), "classes": dataset.class_counts()}

@@ -63,7 +63,7 @@ def test_every_command_has_help(monkeypatch, capsys, command):
         assert parameter.help, parameter.name
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("run", "doctor")])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("run", "predict", "doctor")])
 def test_dataset_is_the_first_argument(command):
     """The first argument is the dataset folder, in every command and step."""
     assert get_command(app).commands[command].params[0].name == "dataset"

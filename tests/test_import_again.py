@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pytest
 from builders import (
     BARE,
     MASK,
@@ -16,9 +17,12 @@ from builders import (
     write_image,
     write_xml,
 )
+from corner_engine import register
+from proposing import write_run
 
 from curate.steps.history import undo
 from curate.steps.importing import import_voc
+from curate.steps.predicting import predict
 from curate.steps.splitting import split
 from curate.store import Store
 
@@ -330,3 +334,56 @@ def test_card_is_about_its_own_source(tmp_path, dataset, source):
     assert "card_count" not in kinds(import_voc(dataset, source, card=card))
     more = labelimg_folder(tmp_path / "mine", {"new": [MASK]}, seed=7)
     assert "card_count" not in kinds(import_voc(dataset, more, card=card))
+
+
+# ── images with proposals ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def proposed(tmp_path, dataset, monkeypatch):
+    """A dataset of two images with proposed boxes; their folder, in which nobody has drawn anything."""
+    register(monkeypatch)
+    folder = labelimg_folder(tmp_path / "clips", {"a": None, "b": None})
+    import_voc(dataset, folder, with_unlabelled=True)
+    predict(write_run(tmp_path / "run", [(1, "mask"), (2, "bare")]), dataset, into_dataset=True)
+    return folder
+
+
+def test_xml_replaces_proposals(dataset, proposed):
+    """XML of a person takes the place of all that was proposed on its image, and of nothing else."""
+    write_xml(proposed / "a.xml", objects=[BARE])
+    result = import_voc(dataset, proposed)
+    assert (result.updated, result.boxes, state_of(dataset), state_of(dataset, "b.jpg")) == (
+        1,
+        1,
+        "labelled",
+        "proposed",
+    )
+    assert [row for row in box_rows(dataset) if row[0] == "a.jpg"] == [("a.jpg", *BARE)]
+
+
+def test_xml_without_objects_replaces_proposals(dataset, proposed):
+    """A person who saw nothing is right."""
+    write_xml(proposed / "a.xml", objects=[])
+    import_voc(dataset, proposed)
+    assert (state_of(dataset), {row[0] for row in box_rows(dataset)}) == ("labelled", {"b.jpg"})
+
+
+def test_faulty_xml_leaves_no_proposals(dataset, proposed):
+    """Where a box of the person's is quarantined, the image is incomplete, and its proposals are gone as well."""
+    write_xml(proposed / "a.xml", objects=[("mask", 0, 0, 0, 0)])
+    import_voc(dataset, proposed)
+    assert (state_of(dataset), {row[0] for row in box_rows(dataset)}) == ("incomplete", {"b.jpg"})
+
+
+def test_unreadable_xml_changes_no_proposal(dataset, proposed):
+    """XML that cannot be read says nothing: the image is proposed still."""
+    (proposed / "a.xml").write_bytes(b"<annotation>")
+    import_voc(dataset, proposed)
+    assert (state_of(dataset), len(box_rows(dataset))) == ("proposed", 4)
+
+
+def test_images_with_proposals_come_again_without_xml(dataset, proposed):
+    """An import that brings the images alone leaves their proposals as they are."""
+    result = import_voc(dataset, proposed, with_unlabelled=True)
+    assert (result.unchanged, state_of(dataset), len(box_rows(dataset))) == (2, "proposed", 4)

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from builders import write_xml
 from clips import write_clip
+from corner_engine import register
+from proposing import save_in_labelimg, write_run
 
 import curate
 from curate.errors import DataError, UsageError
+from curate.formats.voc_file import VocParser
 from curate.store import Store
 from datasets import run_curate, write_text
 
@@ -265,3 +268,95 @@ def test_labelimg_is_opened_where_there_is_a_display(root, tmp_path):
     folder = root / "label"
     assert (tmp_path / "opened").read_text().split() == [str(folder), f"{folder}/predefined_classes.txt", str(folder)]
     assert json.loads(shown.stdout)["images"] == 8
+
+
+# ── what a model proposed ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def proposed(root, tmp_path, monkeypatch):
+    """The dataset, with a box of each class proposed on every frame."""
+    register(monkeypatch)
+    run = write_run(tmp_path / "run", [(1, "with_mask"), (2, "without_mask")])
+    curate.predict(run, root, into_dataset=True)
+    return root
+
+
+def states(root):
+    return Store(root).load().images["label_state"].tolist()
+
+
+def test_proposals_lie_beside_their_images(proposed):
+    """What was proposed is shown by LabelImg, with the class list; the person is told to save also what is right."""
+    result = curate.label(proposed, limit=2)
+    folder = Path(result.folder)
+    assert (result.images, result.waiting, result.classes) == (2, 6, tuple(CLASSES))
+    said = VocParser().parse((folder / "a_00000000ms.xml").read_bytes())
+    assert (said.filename, said.width, said.height) == ("a_00000000ms.jpg", "160", "96")
+    assert [one[:5] for one in said.objects] == [("with_mask", 10, 10, 30, 30), ("without_mask", 10, 10, 30, 30)]
+    assert result.notes[0].startswith("2 images carry proposed boxes. Save also those that are right (Ctrl+S)")
+
+
+def test_a_person_s_boxes_replace_the_proposals(proposed):
+    """The daily loop with proposals: what was saved is labelled with the person's boxes alone, the rest is proposed."""
+    folder = Path(curate.label(proposed, limit=3).folder)
+    save_in_labelimg(folder / "a_00000000ms.xml", [("with_mask", 50, 50, 90, 90)])
+    save_in_labelimg(folder / "a_00001000ms.xml")  # right as it was
+    done = curate.import_voc(proposed, folder)
+    assert (done.updated, done.boxes, done.classes) == (2, 3, {"with_mask": 2, "without_mask": 1})
+    assert [problem["kind"] for problem in done.problems] == ["untouched_proposal"]
+    assert states(proposed) == ["labelled"] * 2 + ["proposed"] * 6
+    dataset = Store(proposed).load()
+    assert dataset.select().boxes_xyxy.tolist() == [[50, 50, 90, 90], [10, 10, 30, 30], [10, 10, 30, 30]]
+    again = curate.label(proposed, limit=3)
+    assert images_in(again.folder) == ["a_00002000ms.jpg", "a_00003000ms.jpg", "b_00000000ms.jpg"]
+    assert (proposed / "labelled" / "a_00000000ms.xml").exists()
+
+
+def test_nothing_becomes_labelled_by_itself(proposed):
+    """Importing the folder before anybody saved anything changes no image and no box."""
+    before = Store(proposed).load()
+    curate.label(proposed)
+    done = curate.import_voc(proposed, proposed / "label")
+    after = Store(proposed).load()
+    assert (done.updated, done.boxes) == (0, 0)
+    assert after.images.equals(before.images)
+    assert after.boxes.equals(before.boxes)
+
+
+def test_proposals_can_be_accepted(proposed):
+    """With `--accept-proposals` they are labelled as they are; an `undo` makes them proposals again."""
+    folder = curate.label(proposed, limit=2).folder
+    done = curate.import_voc(proposed, folder, accept_proposals=True)
+    assert (done.updated, done.boxes) == (2, 4)
+    curate.label(proposed, limit=1)
+    assert (proposed / "labelled" / "a_00000000ms.xml").exists()
+    curate.undo(proposed)
+    assert states(proposed) == ["proposed"] * 8
+    assert curate.label(proposed, limit=2).images == 2
+
+
+def test_better_proposals_take_the_place_of_older_ones(proposed, tmp_path):
+    """XML in the folder follows the dataset's proposals, unless a person has saved it."""
+    folder = Path(curate.label(proposed, limit=2).folder)
+    saved = save_in_labelimg(folder / "a_00000000ms.xml").read_bytes()
+    curate.predict(tmp_path / "run", proposed, into_dataset=True, score=0.7)
+    curate.label(proposed, limit=2)
+    assert (folder / "a_00000000ms.xml").read_bytes() == saved
+    assert len(VocParser().parse((folder / "a_00001000ms.xml").read_bytes()).objects) == 1
+
+
+def test_a_proposal_never_displaces_what_was_put_away(proposed):
+    """A proposal in the folder, of an image that was labelled elsewhere, does not take the place of a person's XML."""
+    folder = Path(curate.label(proposed, limit=1).folder)
+    draw(proposed / "labelled", "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
+    os.link(folder / "a_00000000ms.jpg", proposed / "labelled" / "a_00000000ms.jpg")
+    curate.import_voc(proposed, proposed / "labelled")
+    curate.label(proposed, limit=1)
+    assert "<xmin>1</xmin>" in (proposed / "labelled" / "a_00000000ms.xml").read_text()
+    assert not (folder / "a_00000000ms.xml").exists()
+
+
+def test_proposals_of_a_dataset_without_any_are_none(root):
+    """Without proposals, images are handed out without XML, as ever."""
+    assert not list(Path(curate.label(root, limit=2).folder).glob("*.xml"))

@@ -32,6 +32,9 @@ def import_voc(
         str | None, typer.Option(metavar="REGEX", help="Its first group, in an image's path, is the video.")
     ] = None,
     with_unlabelled: Annotated[bool, typer.Option("--with-unlabelled", help="Images without XML come in too.")] = False,
+    accept_proposals: Annotated[
+        bool, typer.Option("--accept-proposals", help="Proposals of `predict` that nobody has saved count as labelled.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Import nothing if anything needs mending.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -49,6 +52,7 @@ def import_voc(
             card=card,
             video_from=video_from,
             with_unlabelled=with_unlabelled,
+            accept_proposals=accept_proposals,
             strict=strict,
             progress=progress,
         )

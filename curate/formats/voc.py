@@ -20,6 +20,7 @@ from curate.formats.incoming import Incoming, Problem, mend_boxes
 from curate.formats.voc_file import UnreadableError, VocParser
 from curate.formats.voc_layout import SPLIT_LISTS, ImageFinder, VocLayout, find_layout
 from curate.formats.voc_object import VocFile, VocObject
+from curate.formats.voc_write import is_proposal
 from curate.garbage import no_garbage_collection
 from curate.images import ImageFacts, read_bytes, read_image_facts
 from curate.progress import Progress, silent
@@ -46,6 +47,7 @@ def read_voc(
     origin: Origin = "labelimg",
     video_from: str | None = None,
     with_unlabelled: bool = False,
+    accept_proposals: bool = False,
     leave_out: Path | None = None,
     progress: Progress = silent,
 ) -> Incoming:
@@ -59,6 +61,8 @@ def read_voc(
         origin: "labelimg" takes coordinates as they are; "voc" subtracts 1 from the minima (1-based, inclusive).
         video_from: a regular expression; its first group in an image's path is the video that the frame is of.
         with_unlabelled: whether images without XML come in too; else they are only listed.
+        accept_proposals: whether XML that `predict` or `label` wrote and nobody has saved since counts as a person's;
+            else it is listed, and its image is one without XML.
         leave_out: a folder inside that is not looked at, such as the dataset itself.
         progress: told now and then.
 
@@ -75,7 +79,7 @@ def read_voc(
             expected="LabelImg or Pascal VOC files",
             remedy=None if with_unlabelled else "Images alone come in with --with-unlabelled.",
         )
-    reading = _Reading(layout, shift=1.0 if origin == "voc" else 0.0)
+    reading = _Reading(layout, shift=1.0 if origin == "voc" else 0.0, accept_proposals=accept_proposals)
     reading.read_annotations(progress)
     reading.read_rest(with_unlabelled)
     return reading.result(video_of)
@@ -84,12 +88,13 @@ def read_voc(
 class _Reading:
     """The state of one pass over a folder: rows that grow, and the problems met."""
 
-    def __init__(self, layout: VocLayout, *, shift: float) -> None:
+    def __init__(self, layout: VocLayout, *, shift: float, accept_proposals: bool) -> None:
         self._layout = layout
         self._folder = f"{layout.folder}/"  # strings, not Path: this runs for every file
         self._image_folder = f"{layout.image_folder}/"
         self._apart = layout.image_folder != layout.folder
         self._shift = shift
+        self._accept_proposals = accept_proposals
         self._finder = ImageFinder(layout)
         self._parser = VocParser()
         self._objects: list[VocObject] = []
@@ -97,6 +102,8 @@ class _Reading:
         self._images: list[tuple[Any, ...]] = []
         self._problems: list[Problem] = list(layout.problems)
         self._unread: set[str] = set()  # XML files that cannot be read, whose images are there
+        self._proposals: set[str] = set()  # XML files that nobody has saved
+        self._proposed: set[str] = set()  # the images of these
         self._taken: dict[str, str] = {}  # image → the XML that describes it
 
     def read_annotations(self, progress: Progress) -> None:
@@ -118,6 +125,10 @@ class _Reading:
         name = annotation.filename if annotation else ""
         image = self._find_image(file, name, own_image, owners)
         if image is None:
+            return
+        if file in self._proposals:
+            self._note(file, None, None, "untouched_proposal", "left out; --accept-proposals takes it as labelled")
+            self._proposed.add(image)
             return
         self._taken[image] = file
         facts = self._read_image(file, image)
@@ -145,7 +156,10 @@ class _Reading:
     def _parse(self, file: str) -> VocFile | None:
         """What a file says, or None after listing why it cannot be read."""
         try:
-            return self._parser.parse(read_bytes(self._folder + file))
+            data = read_bytes(self._folder + file)
+            if not self._accept_proposals and is_proposal(data):
+                self._proposals.add(file)
+            return self._parser.parse(data)
         except UnreadableError as error:
             self._problems.append(Problem(file, *error.fault))
         except OSError as error:
@@ -191,6 +205,8 @@ class _Reading:
                 continue
             name = f"{self._image_folder}{image}" if self._apart else image
             if not with_unlabelled:
+                if image in self._proposed:
+                    continue
                 self._note(name, None, None, "image_without_xml", "left out; --with-unlabelled takes it in")
                 continue
             facts = self._read_image(name, image)

@@ -28,7 +28,7 @@ class ImportResult(Result):
 
     Attributes:
         dataset, version: where the result is; `version` is None when `strict` refused it.
-        images, boxes, classes: what the dataset holds now.
+        images, boxes, classes: what the dataset holds now; boxes that a model proposed do not count.
         added, updated, unchanged: images of this import.
         repaired, quarantined: boxes of this import.
         problems: every fault, with `file` as the caller can open it.
@@ -58,6 +58,7 @@ def import_voc(
     card: str | os.PathLike[str] | None = None,
     video_from: str | None = None,
     with_unlabelled: bool = False,
+    accept_proposals: bool = False,
     strict: bool = False,
     progress: Progress = silent,
 ) -> ImportResult:
@@ -74,6 +75,8 @@ def import_voc(
         card: a card to take the class order from and to check the counts against. Default: the dataset's own.
         video_from: a regular expression whose first group, in an image's path, names its video.
         with_unlabelled: whether images without XML come in as unlabelled.
+        accept_proposals: whether XML of `predict` or `label` that nobody has saved since makes its image labelled; else
+            it is left out.
         strict: make no version where anything was repaired or quarantined.
         progress: told how far the reading is.
 
@@ -96,6 +99,7 @@ def import_voc(
         origin=origin,
         video_from=video_from,
         with_unlabelled=with_unlabelled,
+        accept_proposals=accept_proposals,
         leave_out=store.root,
         progress=progress,
     )
@@ -128,6 +132,7 @@ def import_voc(
         "classes": declared,
         "video_from": video_from,
         "with_unlabelled": with_unlabelled,
+        "accept_proposals": accept_proposals,
     }
     version, _ = store.commit("import-voc", arguments, change)
     return outcome.result(version)
@@ -192,11 +197,16 @@ class _Outcome:
         notes = [f"The counts are not those of the card: {one.detail}." for one in problems if one.kind == "card_count"]
         if kinds["image_without_xml"]:
             notes.append(f"{kinds['image_without_xml']} images have no XML and were left out (--with-unlabelled).")
+        if proposals := kinds["untouched_proposal"]:
+            notes.append(
+                f"{proposals} XML file{'s are proposals' if proposals > 1 else ' is a proposal'} that nobody has saved;"
+                " left out (--accept-proposals takes them as labelled)."
+            )
         return ImportResult(
             dataset=self._dataset,
             version=version,
             images=len(dataset.images),
-            boxes=len(dataset.boxes),
+            boxes=len(dataset.drawn_boxes),
             classes=dataset.class_counts(),
             added=self.joined.added if self.joined else 0,
             updated=self.joined.updated if self.joined else 0,

@@ -1,4 +1,4 @@
-"""`label`: the next unlabelled images in one folder, ready for LabelImg; `import-voc` brings back what was drawn."""
+"""`label`: the next images to label in one folder, ready for LabelImg; `import-voc` brings back what was drawn."""
 
 import os
 import shlex
@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from curate.card import find_card, read_card
+from curate.columns import CORNERS
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
 from curate.formats.joining import join, resolve_names
+from curate.formats.proposals import WAITING
 from curate.formats.voc import read_voc
+from curate.formats.voc_write import is_proposal, proposal_xml, write_proposal
 from curate.media import IMAGES, link_or_copy
 from curate.steps.results import Result
 from curate.store import Store
@@ -32,7 +36,7 @@ class LabelResult(Result):
         folder: with the images, the class list, and the XML that a person draws.
         images: how many images are in it now.
         added: how many of them are new there.
-        waiting: unlabelled images that are not in it.
+        waiting: images that are not in it and that no person has labelled.
         classes: in the order of the class list.
         command: how to open the folder in LabelImg.
     """
@@ -52,10 +56,11 @@ def label(
     limit: int = 50,
     classes: Sequence[str] | None = None,
 ) -> LabelResult:
-    """Put the next unlabelled images into `DATASET/label`, with `predefined_classes.txt`.
+    """Put the next images that no person has labelled into `DATASET/label`, with `predefined_classes.txt`.
 
-    Images that the dataset holds as labelled by now move to `DATASET/labelled` with their XML, and back when they are
-    unlabelled again, as after an undo. An image whose XML is not fully in the dataset stays.
+    What `predict --into-dataset` proposed lies beside its image as XML, to be corrected. Images that the dataset holds
+    as labelled by now move to `DATASET/labelled` with their XML, and back when they are not any more, as after an undo.
+    An image whose XML is not fully in the dataset stays.
 
     Args:
         dataset: the dataset folder.
@@ -76,9 +81,9 @@ def label(
         raise unknown_name("source", source, sorted(set(current.images["source"])), place=dataset)
     unimported = _unimported(current, folder)
     images = current.images.assign(name=_folder_names(current.images))
-    unlabelled = images[images["label_state"] == "unlabelled"]
+    waiting = images[images["label_state"].isin(WAITING)]
     _put_away(folder, set(images.loc[images["label_state"] == "labelled", "name"]) - unimported)
-    chosen = unlabelled if source is None else unlabelled[unlabelled["source"] == source]
+    chosen = waiting if source is None else waiting[waiting["source"] == source]
     there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     already = len(there & set(chosen["name"])) if source is not None else len(there & set(images["name"]))
     added = chosen[~chosen["name"].isin(there)].sort_values("path").head(max(0, limit - already))
@@ -88,15 +93,16 @@ def label(
     for path, name in zip(added["path"].tolist(), added["name"].tolist(), strict=True):
         _link(current.image_file(path), folder / name)
     brought_back = _bring_back(folder, added["name"].tolist())
+    proposals = _lay_proposals(current, folder, waiting[waiting["name"].isin(there | set(added["name"]))])
     listed = _write_classes(folder / CLASS_FILE, current, classes)
     return LabelResult(
         folder=str(folder),
         images=already + len(added),
         added=len(added),
-        waiting=len(unlabelled) - len(there & set(unlabelled["name"])) - len(added),
+        waiting=len(waiting) - len(there & set(waiting["name"])) - len(added),
         classes=listed,
         command=("labelImg", str(folder), str(folder / CLASS_FILE), str(folder)),
-        notes=_notes(dataset, folder, listed, unimported | brought_back),
+        notes=_notes(dataset, folder, listed, unimported | brought_back, proposals),
     )
 
 
@@ -134,11 +140,18 @@ def _put_away(folder: Path, names: set[str]) -> None:
             finished.mkdir(exist_ok=True)
             xml = finished / f"{file.stem}.xml"
             if file.with_suffix(".xml").exists():
-                if xml.exists():
-                    os.replace(xml, next(one for one in map(f"{xml}.{{}}".format, count(1)) if not os.path.exists(one)))
-                os.replace(file.with_suffix(".xml"), xml)
+                _put_xml_away(file.with_suffix(".xml"), xml)
             os.replace(file, finished / file.name)
             file.unlink(missing_ok=True)  # two names of one file are left both by a rename
+
+
+def _put_xml_away(xml: Path, target: Path) -> None:
+    if target.exists() and is_proposal(xml.read_bytes()):  # labelled elsewhere; this here is nobody's
+        xml.unlink()
+        return
+    if target.exists():
+        os.replace(target, next(one for one in map(f"{target}.{{}}".format, count(1)) if not os.path.exists(one)))
+    os.replace(xml, target)
 
 
 def _bring_back(folder: Path, names: Sequence[str]) -> set[str]:
@@ -163,6 +176,25 @@ def _link(origin: Path, target: Path) -> None:
         raise DataError("an image of the dataset is gone", place=origin, remedy=remedy) from error
 
 
+def _lay_proposals(current: Dataset, folder: Path, images: pd.DataFrame) -> int:
+    """Write what was proposed beside its images; XML that a person saved stays. How many proposals are there now."""
+    proposed = images[images["label_state"] == "proposed"].sort_values("path")
+    if not len(proposed):
+        return 0
+    boxes = current.boxes[current.boxes["image_id"].isin(proposed["image_id"]).to_numpy()]
+    rows_of = boxes.groupby("image_id").indices
+    names, corners = boxes["class_id"].map(current.class_names).to_numpy(dtype=object), boxes[CORNERS].to_numpy()
+    laid: set[Path] = set()
+    columns = (proposed[column].tolist() for column in ("image_id", "name", "width", "height"))
+    for image_id, name, width, height in zip(*columns, strict=True):
+        xml_file = folder / f"{Path(name).stem}.xml"
+        rows = rows_of.get(image_id, np.empty(0, dtype=np.int64))
+        xml = proposal_xml(folder / name, width, height, names[rows].tolist(), corners[rows])
+        if xml_file not in laid and write_proposal(xml_file, xml):
+            laid.add(xml_file)
+    return len(laid)
+
+
 def _write_classes(file: Path, current: Dataset, classes: Sequence[str] | None) -> tuple[str, ...]:
     """Write the class list: the dataset's classes, else its card's, then those given and those that a person wrote."""
     card = None if current.classes else find_card(current.root)
@@ -175,8 +207,15 @@ def _write_classes(file: Path, current: Dataset, classes: Sequence[str] | None) 
     return names
 
 
-def _notes(dataset: object, folder: Path, classes: tuple[str, ...], unimported: set[str]) -> tuple[str, ...]:
+def _notes(
+    dataset: object, folder: Path, classes: tuple[str, ...], unimported: set[str], proposals: int
+) -> tuple[str, ...]:
     notes = []
+    if proposals:
+        images = f"{proposals} image{'s carry' if proposals > 1 else ' carries'}"
+        notes.append(
+            f"{images} proposed boxes. Save also those that are right (Ctrl+S): only what was saved is taken in."
+        )
     if unimported:
         images = f"{len(unimported)} image{'s' if len(unimported) > 1 else ''}"
         notes.append(f"XML of {images} in the folder is not in the dataset yet, or not as it is.")

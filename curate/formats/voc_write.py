@@ -1,0 +1,110 @@
+"""What a detector found as XML for LabelImg: a proposal, which counts for nothing until a person has saved it.
+
+Elements and their order are those of LabelImg's `libs/pascal_voc_io.py`; corners are whole pixels from 0 to the image's
+side, shifted by nothing (decision 0002). A proposal has a mark that LabelImg does not write, with a hash of all that
+follows it: whoever saves the file, with whatever program, makes it theirs (decision 0014).
+"""
+
+import hashlib
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.boxes import Boxes
+from curate.files import write_atomically
+
+_MARK = re.compile(rb"<annotation>curate proposal ([0-9a-f]{16})</annotation>")
+_NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
+_HEAD = """<annotation>
+\t<folder>{folder}</folder>
+\t<filename>{filename}</filename>
+\t<path>{path}</path>
+\t<source>
+\t\t<database>Unknown</database>
+\t\t<annotation>curate proposal {digest}</annotation>"""
+_SIZE = """
+\t</source>
+\t<size>
+\t\t<width>{width}</width>
+\t\t<height>{height}</height>
+\t\t<depth>3</depth>
+\t</size>
+\t<segmented>0</segmented>
+"""
+_OBJECT = """\t<object>
+\t\t<name>{name}</name>
+\t\t<pose>Unspecified</pose>
+\t\t<truncated>{truncated}</truncated>
+\t\t<difficult>0</difficult>
+\t\t<bndbox>
+\t\t\t<xmin>{x0}</xmin>
+\t\t\t<ymin>{y0}</ymin>
+\t\t\t<xmax>{x1}</xmax>
+\t\t\t<ymax>{y1}</ymax>
+\t\t</bndbox>
+\t</object>
+"""
+
+
+def proposal_xml(image_file: Path, width: int, height: int, names: Sequence[str], boxes_xyxy: Boxes) -> bytes:
+    """One image's proposed boxes as an XML file that LabelImg opens; without boxes, one without objects.
+
+    Corners are rounded to whole pixels, at least one apart.
+
+    Args:
+        image_file: the image that it is of.
+        width, height: of the upright image, in pixels.
+        names: class of each box. (n,)
+        boxes_xyxy: pixel edges inside the image. (n, 4)
+    """
+    objects = [
+        _OBJECT.format(
+            name=_text(name),
+            # LabelImg's own rule: what touches an edge goes on behind it
+            truncated=int(x0 <= 1 or y0 <= 1 or x1 == width or y1 == height),
+            **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
+        )
+        for name, (x0, y0, x1, y1) in zip(names, _whole_pixels(boxes_xyxy, width, height).tolist(), strict=True)
+    ]
+    rest = (_SIZE.format(width=width, height=height) + "".join(objects) + "</annotation>\n").encode()
+    whole = image_file.absolute()
+    head = _HEAD.format(
+        folder=_text(whole.parent.name), filename=_text(whole.name), path=_text(str(whole)), digest=_digest(rest)
+    )
+    return head.encode() + rest
+
+
+def write_proposal(xml_file: Path, xml: bytes) -> bool:
+    """Write a proposal, whole or not at all; an XML that somebody saved is never replaced. Whether it is there now."""
+    if xml_file.exists():
+        there = xml_file.read_bytes()
+        if there == xml or not is_proposal(there):
+            return there == xml
+    write_atomically(xml_file, lambda file: file.write(xml))
+    return True
+
+
+def is_proposal(data: bytes) -> bool:
+    """Whether an XML file is a proposal just as it was written, which nobody has saved since."""
+    mark = _MARK.search(data)
+    return mark is not None and _digest(data[mark.end() :]).encode() == mark[1]
+
+
+def _digest(rest: bytes) -> str:
+    # line ends may change on the way from one machine to another
+    return hashlib.sha256(rest.replace(b"\r\n", b"\n")).hexdigest()[:16]
+
+
+def _whole_pixels(boxes_xyxy: Boxes, width: int, height: int) -> NDArray[np.int64]:
+    """Corners as whole numbers. (n, 4)"""
+    whole = np.rint(boxes_xyxy).astype(np.int64)
+    low = np.minimum(whole[:, :2], np.array([width, height]) - 1)
+    return np.concatenate([low, np.maximum(whole[:, 2:], low + 1)], axis=1)
+
+
+def _text(text: str) -> str:
+    return html.escape(_NOT_XML.sub("?", text), quote=False)
