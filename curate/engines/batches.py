@@ -1,7 +1,7 @@
 """Training batches, read and augmented by worker processes: the batch of a step follows from (seed, step) alone."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,7 @@ class TrainingBatches(TorchDataset[Batch]):
         return Batch(images, targets, paths)
 
 
-def loaded(batches: TorchDataset[Any], start: int, stop: int, workers: int) -> Iterator[Any]:
+def loaded(batches: TorchDataset[Any], start: int, stop: int, workers: int) -> Generator[Any]:
     """The batches of the steps start … stop − 1, prepared by `workers` processes."""
     yield from DataLoader(
         batches,
@@ -88,6 +88,7 @@ def loaded(batches: TorchDataset[Any], start: int, stop: int, workers: int) -> I
         prefetch_factor=_PREFETCH if workers else None,
         collate_fn=_unchanged,
         worker_init_fn=_settle_worker,
+        generator=torch.Generator(),  # else it draws from the global one when it starts
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from numpy.typing import NDArray
 from torch import nn
 
@@ -19,7 +19,6 @@ class Detectron2Detector:
 
     def __init__(self, model: nn.Module, size: TestSize, classes: tuple[ClassEntry, ...]) -> None:
         self._model, self._size, self._classes = model, size, classes
-        self._resize = ResizeShortestEdge([size.short_px, size.short_px], size.long_px)
 
     @property
     def classes(self) -> tuple[ClassEntry, ...]:
@@ -47,9 +46,15 @@ class Detectron2Detector:
     def _as_input(self, pixels: NDArray[np.uint8]) -> dict[str, Any]:
         """H×W×3 RGB → Detectron2's input, which names the size that boxes come back in."""
         ordered = pixels[:, :, ::-1] if self._size.channels == "BGR" else pixels
-        sized = self._resize.get_transform(ordered).apply_image(np.ascontiguousarray(ordered))
+        height, width = pixels.shape[:2]
+        # Detectron2's own rounding can leave nothing of the shorter side
+        sides = [
+            max(1, side)
+            for side in ResizeShortestEdge.get_output_shape(height, width, self._size.short_px, self._size.long_px)
+        ]
+        sized = ResizeTransform(height, width, *sides).apply_image(np.ascontiguousarray(ordered))
         tensor = torch.from_numpy(np.ascontiguousarray(sized.transpose(2, 0, 1)))  # (3, h, w) uint8
-        return {"image": tensor, "height": pixels.shape[0], "width": pixels.shape[1]}
+        return {"image": tensor, "height": height, "width": width}
 
 
 def _as_detections(instances: Any) -> Detections:

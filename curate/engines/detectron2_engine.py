@@ -1,6 +1,7 @@
 """The Detectron2 engine: trains and runs the box detectors of its model zoo behind the engine protocol."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,11 @@ def _train(
 ) -> None:
     """What each process of a training does."""
     run, team = RunFolder(folder), Team.current()
-    training = Detectron2Training(dataset, run, config, team)
-    if not team.leads:
-        training.run(FollowerHook(training, team))
-        return
-    with Journal(
-        run, config, training, step=training.step, progress=progress, validate=validate, interrupted=interrupted
-    ) as journal:
-        training.run(JournalHook(training, journal, team))
+    with closing(Detectron2Training(dataset, run, config, team)) as training:
+        if not team.leads:
+            training.run(FollowerHook(training, team))
+            return
+        with Journal(
+            run, config, training, step=training.step, progress=progress, validate=validate, interrupted=interrupted
+        ) as journal:
+            training.run(JournalHook(training, journal, team))

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,10 @@ class Detectron2Training:
                 raise
             raise self._too_large() from error
 
+    def close(self) -> None:
+        """End the processes that read images."""
+        self._batches.close()
+
     def report(self) -> StepReport:
         """What the step just done tells; counts it."""
         storage, now = self._trainer.storage, self._trainer.iter
@@ -204,9 +208,12 @@ class _Seeds(HookBase):
 class _LastKept:
     """An iterable of batches that remembers the last one, for messages."""
 
-    def __init__(self, batches: Iterator[list[dict[str, Any]]]) -> None:
+    def __init__(self, batches: Generator[list[dict[str, Any]]]) -> None:
         self._batches = batches
         self.last: list[dict[str, Any]] = []
+
+    def close(self) -> None:
+        self._batches.close()
 
     def __iter__(self) -> "_LastKept":
         return self

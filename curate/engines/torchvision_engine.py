@@ -1,6 +1,7 @@
 """The torchvision engine: trains and runs torchvision's detectors behind the engine protocol."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -72,16 +73,16 @@ def _train(
 ) -> None:
     """What each process of a training does."""
     run, team = RunFolder(folder), Team.current()
-    training = Training(dataset, run, config, team)
-    if not team.leads:
-        goes_on = training.step < config.steps
-        while goes_on:
-            training.take_step()
-            goes_on = team.agree(goes_on)
-        return
-    with Journal(
-        run, config, training, step=training.step, progress=progress, validate=validate, interrupted=interrupted
-    ) as journal:
-        while journal.goes_on:
-            journal.took(training.take_step())
-            team.agree(journal.goes_on)
+    with closing(Training(dataset, run, config, team)) as training:
+        if not team.leads:
+            goes_on = training.step < config.steps
+            while goes_on:
+                training.take_step()
+                goes_on = team.agree(goes_on)
+            return
+        with Journal(
+            run, config, training, step=training.step, progress=progress, validate=validate, interrupted=interrupted
+        ) as journal:
+            while journal.goes_on:
+                journal.took(training.take_step())
+                team.agree(journal.goes_on)

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,8 @@ class Training:
             self._optimizer.load_state_dict(dict(saved.optimizer or {}))
             self.step = saved.step
         self._average = Average(self._network, recipe.average, saved and saved.average)
-        self._steps = self._loaded()
+        self._steps = loaded(self._batches, self.step, config.steps, config.workers)
         self._learner = self._network if self._team.processes == 1 else _shared(self._network, self._device)
-
-    def _loaded(self) -> Iterator[Batch]:
-        return loaded(self._batches, self.step, self._config.steps, self._config.workers)
 
     def take_step(self) -> StepReport:
         """Train on the next batch.
@@ -99,6 +96,10 @@ class Training:
         self.step += 1
         lr = max(group["lr"] for group in self._optimizer.param_groups)
         return StepReport(losses, lr, self._config.batch, waited_s)
+
+    def close(self) -> None:
+        """End the processes that read images."""
+        self._steps.close()
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         terms = self._forward(self._learner, batch)
