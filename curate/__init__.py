@@ -34,7 +34,10 @@ _HOME_OF = {
     "undo": "curate.steps.history",
     "export_coco": "curate.steps.exporting",
     "train": "curate.steps.training",
+    "loop": "curate.steps.looping",
+    "runs": "curate.steps.comparing",
     "evaluate": "curate.steps.evaluating",
+    "predict": "curate.steps.predicting",
     "run": "curate.pipeline",
     "doctor": "curate.steps.doctor",
 }

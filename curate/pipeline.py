@@ -36,7 +36,7 @@ from curate.store import Store
 
 # arguments that name files to read
 _INPUTS = ("source", "images", "from_file", "cookies", "videos", "at", "card", "map", "predictions", "weights")
-_OUTPUTS = ("out", "plot", "csv")  # arguments that name what is written
+_OUTPUTS = ("out", "plot", "csv", "errors", "plots")  # arguments that name what is written
 _DONE = frozenset({"result", "output_version"})  # what an entry has when its step is done
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
@@ -61,8 +61,12 @@ class Step:
 
     @property
     def dataset(self) -> Path:
-        """The folder that it works on."""
-        return Path(self.arguments["dataset"])
+        """The folder that it works on; of `predict`, which has a run in its place, the one that the run belongs to."""
+        if "dataset" in self.arguments:
+            return Path(self.arguments["dataset"])
+        if self.arguments.get("into_dataset"):
+            return Path(self.arguments["source"])
+        return Path(self.arguments["run"]).parent.parent  # DATASET/runs/NAME
 
 
 @dataclass(frozen=True)
@@ -297,7 +301,7 @@ def _places(step: Step) -> list[Path]:
     """The files and folders that a step writes to, apart from the dataset itself."""
     places = [Path(step.arguments[name]) for name in _OUTPUTS if step.arguments.get(name) is not None]
     run = step.arguments.get("run")
-    return places if run is None else [*places, RunFolder.named(step.dataset, run).path]
+    return places if run is None or step.command == "predict" else [*places, RunFolder.named(step.dataset, run).path]
 
 
 def _marks(step: Step) -> list[str]:
@@ -320,6 +324,8 @@ def _outputs_exist(step: Step, result: Any) -> bool:
 def _fingerprints(step: Step) -> dict[str, str]:
     """A hash for every argument that names files to read, and for the dataset's card."""
     named = {name: step.arguments[name] for name in _INPUTS if step.arguments.get(name) is not None}
+    if step.arguments.get("into_dataset"):
+        del named["source"]  # the dataset itself, whose version tells
     files = {
         name + (f" {number}" if number else ""): Path(str(one))
         for name, value in named.items()

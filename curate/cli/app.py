@@ -6,7 +6,19 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
-from curate.cli import classes, evaluating, fetching, history, running, sharing, sources, training, videos
+from curate.cli import (
+    classes,
+    evaluating,
+    fetching,
+    history,
+    looping,
+    predicting,
+    running,
+    sharing,
+    sources,
+    training,
+    videos,
+)
 
 
 class StagedGroup(TyperGroup):
@@ -50,5 +62,5 @@ def root(
     """From videos and hand-drawn boxes to a detector that you can trust."""
 
 
-for stage in (fetching, videos, sources, classes, history, sharing, training, evaluating, running):
+for stage in (fetching, videos, sources, classes, history, sharing, training, looping, evaluating, predicting, running):
     stage.add_to(app)

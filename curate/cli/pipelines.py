@@ -9,6 +9,7 @@ from rich.text import Text
 
 from curate.cli.evaluation_tables import evaluation_tables
 from curate.cli.output import counts_line, points
+from curate.cli.run_tables import runs_line
 from curate.cli.tables import classes_table
 from curate.pipeline import StepOutcome
 
@@ -43,7 +44,10 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "split": lambda document: counts_line({name: split["images"] for name, split in document["splits"].items()}),
     "export-coco": lambda document: f"{document['images']} images, {document['boxes']} boxes, checked",
     "train": lambda document: f"{document['steps']} steps, val AP {points(document['ap'])}",
+    "loop": lambda document: f"{len(document['rounds'])} rounds, val AP {points(document['ap'])}",
+    "runs": runs_line,
     "evaluate": _evaluate_line,
+    "predict": lambda document: f"{document['boxes']} boxes in {document['images']} images",
 }
 
 

@@ -205,6 +205,20 @@ def train_lines(document: Mapping[str, Any]) -> RenderableType:
     return Text(text)
 
 
+def predict_lines(document: Mapping[str, Any]) -> RenderableType:
+    """What was found, and where it lies."""
+    what = {"coco": "COCO results", "voc": "XML for LabelImg", None: f"proposals, version {document['version']}"}
+    lines = [f"{document['boxes']} boxes in {document['images']} images: {what[document['form']]} in {document['out']}"]
+    problems = document["problems"]
+    lines += [f"left out  {one['file']}: {one['detail']}" for one in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        lines.append(f"and {len(problems) - _SHOWN_PROBLEMS} more; --json lists all")
+    return Text("\n".join(lines))
+
+
+_SHOWN_PROBLEMS = 10
+
+
 def doctor_table(document: Mapping[str, Any]) -> RenderableType:
     """What is there and what is missing."""
     table = new_table("doctor", "", "part", "found", "needed for", "how to get it", left=5)

@@ -20,7 +20,10 @@ STEPS = {
     "undo": "history",
     "export-coco": "exporting",
     "train": "training",
+    "loop": "looping",
+    "runs": "comparing",
     "evaluate": "evaluating",
+    "predict": "predicting",
 }
 
 
