@@ -6,6 +6,9 @@ Masks and keypoints are switched off, because our data has boxes only. What we s
 names comes after it.
 """
 
+# Detectron2 is on no registry, so that type checks must do without it
+# pyright: reportMissingImports=false
+
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

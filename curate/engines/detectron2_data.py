@@ -1,5 +1,8 @@
 """Our tables as Detectron2's dataset dicts, and the batches of a training made of them. No catalog is touched."""
 
+# Detectron2 is on no registry, so that type checks must do without it
+# pyright: reportMissingImports=false
+
 import copy
 import random
 from collections.abc import Callable, Iterator

@@ -1,5 +1,8 @@
 """A Detectron2 model that is ready to look at images."""
 
+# Detectron2 is on no registry, so that type checks must do without it
+# pyright: reportMissingImports=false
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,8 @@
 """The Detectron2 engine: trains and runs the box detectors of its model zoo behind the engine protocol."""
 
+# Detectron2 is on no registry, so that type checks must do without it
+# pyright: reportMissingImports=false
+
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path

@@ -1,5 +1,8 @@
 """One training with Detectron2: its own trainer runs the loop, and a hook of ours keeps the journal."""
 
+# Detectron2 is on no registry, so that type checks must do without it
+# pyright: reportMissingImports=false
+
 import logging
 import re
 from collections.abc import Generator, Iterator, Mapping

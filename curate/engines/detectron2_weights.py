@@ -1,5 +1,8 @@
 """Initial weights of Detectron2's models, from its zoo's `.pkl` files or `.pth` ones; code in them is not run."""
 
+# Detectron2 is on no registry, so that type checks must do without it
+# pyright: reportMissingImports=false
+
 import pickle
 from pathlib import Path
 from typing import Any
