@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer, create_ddp_model
+from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer
 from detectron2.engine.hooks import LRScheduler
 from detectron2.utils.events import EventStorage
 
@@ -23,7 +23,6 @@ from curate.engines.detectron2_configs import plan_for
 from curate.engines.detectron2_data import Detectron2Batches, dataset_dicts
 from curate.engines.detectron2_detector import Detectron2Detector
 from curate.engines.detectron2_weights import load_initial_weights
-from curate.engines.devices import has_bfloat16
 from curate.engines.journal import Journal, StepReport
 from curate.engines.memory import is_out_of_memory, largest_that_fits, too_large
 from curate.engines.ordering import BatchOrder, step_seed
@@ -70,13 +69,11 @@ class Detectron2Training:
         self._trainer = self._build_trainer(saved)
 
     def _build_trainer(self, saved: Checkpoint | None) -> SimpleTrainer:
-        learner = create_ddp_model(self._model, broadcast_buffers=False)
+        learner = self._team.shared(self._model, self._device)
         optimizer = self._plan.build_optimizer(self._model)
         if self._plan.mixed_precision:
-            precision = torch.bfloat16 if has_bfloat16(self._device) else torch.float16
-            # bfloat16 has the range of float32, and nothing needs scaling
-            scaler = torch.amp.GradScaler(enabled=precision is torch.float16)  # pyright: ignore[reportPrivateImportUsage]
-            trainer = AMPTrainer(learner, self._batches, optimizer, grad_scaler=scaler, precision=precision)
+            # float16: Detectron2 gives RoIAlign its coordinates in this type; bfloat16 is whole pixels too coarse
+            trainer = AMPTrainer(learner, self._batches, optimizer, precision=torch.float16)
         else:
             trainer = SimpleTrainer(learner, self._batches, optimizer)
         seeds = _Seeds(self._config.seed, self._team.rank)
@@ -131,7 +128,7 @@ class Detectron2Training:
 
     def _too_large(self) -> TrainingError:
         def attempt(images: int) -> None:
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
+            with torch.autocast(self._device.type, torch.float16, enabled=self._plan.mixed_precision):
                 losses: Mapping[str, torch.Tensor] = self._model(batch[:images])
             torch.stack(list(losses.values())).sum().backward()
 

@@ -9,13 +9,15 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from curate.engines.config import TrainingConfig
 from curate.engines.devices import device_named
@@ -25,6 +27,7 @@ from curate.progress import Progress
 # others wait while the first one evaluates; that takes as long as it takes
 PATIENCE = timedelta(hours=6)
 _POLL_S = 0.2
+_GPUS = "CUDA_VISIBLE_DEVICES"
 
 Launch = Callable[[Callable[..., None], int, tuple[Any, ...]], None]
 
@@ -66,6 +69,23 @@ class Team:
         flag = torch.tensor([int(decision)], device="cuda" if on_gpu else "cpu")
         distributed.broadcast(flag, src=0)
         return bool(flag.item())
+
+    def shared(self, network: nn.Module, device: torch.device, *, leaves_parts_out: bool = False) -> nn.Module:
+        """The network with gradients averaged over the processes; buffers stay each process's own.
+
+        Args:
+            network: on its device.
+            device: of this process.
+            leaves_parts_out: whether some steps use only some of the parameters.
+        """
+        if self.processes == 1:
+            return network
+        return DistributedDataParallel(
+            network,
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,
+            find_unused_parameters=leaves_parts_out,
+        )
 
     def device(self, name: str) -> torch.device:
         """The device of this process: GPUs are given out in order."""
@@ -125,7 +145,8 @@ def train_together(launch: Launch, work: Callable[..., None], config: TrainingCo
 
     def start() -> None:
         try:
-            launch(_one_of_them, config.processes, (work, told, stop, args))
+            with _gpus_hidden(device_named(config.device).type == "cpu"):
+                launch(_one_of_them, config.processes, (work, told, stop, args))
         except Exception as error:
             failures.append(error)
 
@@ -152,6 +173,21 @@ def train_together(launch: Launch, work: Callable[..., None], config: TrainingCo
         raise TrainingError(f"a process failed: {_last_line(failures[0])}", place=config.model) from failures[0]
     if stop.is_set():
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _gpus_hidden(hidden: bool) -> Iterator[None]:
+    """Launchers take GPUs where there are any; processes that start in here see none, if asked for."""
+    before = os.environ.get(_GPUS)
+    if hidden:
+        os.environ[_GPUS] = ""
+    try:
+        yield
+    finally:
+        if hidden and before is None:
+            del os.environ[_GPUS]
+        elif hidden and before is not None:
+            os.environ[_GPUS] = before
 
 
 def _one_of_them(work: Callable[..., None], told: Any, stop: Any, args: tuple[Any, ...]) -> None:
@@ -192,7 +228,7 @@ def launch_torchrun(function: Callable[..., None], processes: int, arguments: tu
 
 
 def _in_process_group(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    on_gpu = torch.cuda.is_available() and torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
+    on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from curate.dataset import Dataset
 from curate.engines.averaging import Average
@@ -74,7 +73,8 @@ class Training:
             self.step = saved.step
         self._average = Average(self._network, recipe.average, saved and saved.average)
         self._steps = loaded(self._batches, self.step, config.steps, config.workers)
-        self._learner = self._network if self._team.processes == 1 else _shared(self._network, self._device)
+        # a batch without objects leaves the box head out
+        self._learner = self._team.shared(self._network, self._device, leaves_parts_out=True)
 
     def take_step(self) -> StepReport:
         """Train on the next batch.
@@ -176,15 +176,6 @@ class Training:
             weights=weights,
             fingerprint=self._fingerprint,
         )
-
-
-def _shared(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with gradients averaged over the processes."""
-    on_gpu = device.type == "cuda"
-    # batch norms stay as pretrained, and a batch without objects leaves the box head out
-    return DistributedDataParallel(
-        network, device_ids=[device] if on_gpu else None, broadcast_buffers=False, find_unused_parameters=True
-    )
 
 
 def _optimizer(model: BuiltModel, at_random: set[str], config: TrainingConfig) -> torch.optim.Optimizer:
