@@ -13,6 +13,7 @@ One form for all messages: **place: fact (got value; expected rule). Remedy.**
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class CurateError(Exception):
@@ -44,6 +45,16 @@ class CurateError(Exception):
         message = f"{place}: " if place is not None else ""
         message += fact + (f" ({details})" if details else "") + "."
         super().__init__(message + (f" {remedy}" if remedy else ""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes the message stays as it is, and is not made a second time."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[CurateError], args: tuple[Any, ...], parts: dict[str, Any]) -> CurateError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(parts)
+    return error
 
 
 class UsageError(CurateError):

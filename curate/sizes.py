@@ -75,8 +75,9 @@ class PinholeView:
         return round(self.focal_px * self.object_height_m / distance_m, 9)  # as `boxes.sides`
 
     def distance_m(self, side_px: float) -> float | None:
-        """From how far the object is still so many pixels high; None where that is any distance."""
-        return self.focal_px * self.object_height_m / side_px if side_px > 0 else None
+        """From how far the object is still so many pixels high; None where that is any distance, or beyond numbers."""
+        distance_m = self.focal_px * self.object_height_m / side_px if side_px > 0 else np.inf
+        return distance_m if np.isfinite(distance_m) else None
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,15 @@ class RangeOfInterest:
     def within_distance(cls, max_distance_m: float, object_height_m: float, focal_px: float) -> "RangeOfInterest":
         """The objects up to a distance, which are those of at least the pixels that `PinholeView` gives for it."""
         _refuse_unless_positive("--max-distance", "not a distance", max_distance_m, "metres")
-        return cls(PinholeView(object_height_m, focal_px).side_px(max_distance_m))
+        side_px = PinholeView(object_height_m, focal_px).side_px(max_distance_m)
+        if not np.isfinite(side_px):
+            raise UsageError(
+                "an object so near has no size that is a number",
+                place="--max-distance",
+                got=max_distance_m,
+                expected="metres that fit --object-height and --focal-px",
+            )
+        return cls(side_px)
 
     def contains(self, boxes_xyxy: ArrayLike) -> NDArray[np.bool_]:
         """Whether each box is in the range. (n, 4) → (n,)."""

@@ -102,6 +102,12 @@ class Store:
         newest = self._newest_readable()
         return newest.version if newest else 0
 
+    @property
+    def mark(self) -> str | None:
+        """What tells this dataset from others, in whatever folder and version it is; None before the first version."""
+        numbers = self._numbers()
+        return hashlib.sha256(self._version_file(numbers[0]).read_bytes()).hexdigest()[:20] if numbers else None
+
     def load(self, version: int | None = None) -> Dataset:
         """Read a version (default: the current one).
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from engine_contract import LITE, LITE_WEIGHTS, need_package, shapes_dataset, train_shapes
+from engine_contract import LITE, LITE_WEIGHTS, draw_shapes, need_package, shapes_dataset, train_shapes
 
 from curate.dataset import Dataset
 from curate.engines.base import engine_for
@@ -21,11 +21,12 @@ pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curat
 pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
 import torch
 
-from curate.engines import training
+from curate.engines import devices, training
 from curate.engines.augment import Augmentation, Sample, Sizing, crop, flip, resize
 from curate.engines.averaging import Average
 from curate.engines.batches import TrainingBatches
 from curate.engines.focal import focal_loss
+from curate.engines.torchvision_detector import TorchvisionDetector
 from curate.engines.torchvision_models import build_model, known_models
 from curate.engines.weights import load_weights
 
@@ -196,6 +197,46 @@ def test_a_model_without_a_place_for_a_focal_loss():
     with pytest.raises(UsageError, match="no place for a focal loss"):
         build_model("ssdlite320_mobilenet_v3_large", 2, loss="focal")
     build_model("retinanet_resnet50_fpn_v2", 2, loss="focal")
+
+
+def test_mixed_precision_leaves_coordinates_alone(shapes, tmp_path, monkeypatch):
+    """With the large parts in bfloat16, boxes are those of float32 within a pixel, and not whole numbers."""
+    run = train_shapes(shapes, tmp_path / "run", model=SMALL, steps=1)
+    pixels = np.kron(draw_shapes(np.random.default_rng(2))[0], np.ones((8, 8, 1), dtype=np.uint8))
+
+    def boxes():
+        model = build_model(SMALL.partition(":")[2], 2, 768)
+        model.network.load_state_dict(torch.load(run.best, weights_only=True)["weights"])
+        model.network.roi_heads.score_thresh = 0.0
+        model.network.rpn._post_nms_top_n["testing"] = 50
+        return TorchvisionDetector(model, (), torch.device("cpu")).predict([pixels])[0].boxes_xyxy
+
+    exact = boxes()
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)
+    mixed = boxes()
+    closest = np.abs(exact[:, None] - mixed[None]).max(axis=2).min(axis=1)
+    assert np.median(closest) < 1.5
+    assert (mixed % 1 != 0).mean() > 0.5
+
+
+def test_mixed_precision_trains_and_is_saved_under_the_same_names(shapes, tmp_path, monkeypatch):
+    """A checkpoint from mixed precision loads without it."""
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)
+    run = train_shapes(shapes, tmp_path / "run", model=SMALL, steps=2)
+    monkeypatch.undo()
+    assert np.isfinite(run.read_metrics()[-1]["loss"])
+    engine_for(SMALL).load(run.best, "cpu").predict([np.zeros((64, 64, 3), dtype=np.uint8)])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_one_line(tmp_path, workers):
+    """Whichever process reads it, the error names the file and nothing else."""
+    broken = shapes_dataset(tmp_path / "shapes", images=2)
+    for path in broken.images["path"]:
+        broken.image_file(path).write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"media/00\d\.png") as caught:
+        train_shapes(broken, tmp_path / "run", model=SMALL, workers=workers)
+    assert "\n" not in str(caught.value)
 
 
 def test_memory_that_ends_names_the_batch_that_fits(shapes, tmp_path, monkeypatch):

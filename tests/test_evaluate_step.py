@@ -13,7 +13,7 @@ from curate.engines.config import TrainingConfig
 from curate.engines.runs import RunFolder
 from curate.errors import CurateError, DataError, MissingError, UsageError
 from curate.store import Store
-from datasets import CLASSES, face_dataset, results_of, save, write_json
+from datasets import CLASSES, SMALL, build_dataset, face_dataset, results_of, save, write_json
 
 SPLITS = pd.array(["train"] * 3 + ["val"] * 3 + [None, "val"], dtype="str")
 KEYS = [
@@ -131,10 +131,14 @@ def test_predictions_of_other_splits_are_left_out(root):
         ({"bbox": [0, 0, -5, 5]}, "the box has no area"),
         ({"bbox": [0, 0]}, "'bbox' does not fit"),
         ({"score": None}, "'score' does not fit"),
+        ({"score": 1e308}, "'score' does not fit"),
+        ({"score": -1e308}, "'score' does not fit"),
+        ({"bbox": [1e308] * 4}, "'bbox' does not fit"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_refused_predictions(root, change, fact):
-    """Predictions that do not fit the dataset are told by entry."""
+    """Predictions that do not fit the dataset are told by entry, without a warning before."""
     results = results_of(Store(root).load().select("val"))
     file = write_json(root / "results.json", [*results, results[0] | change])
     with pytest.raises(DataError, match=rf"(row|entry) 4.*{fact}"):
@@ -438,6 +442,115 @@ def test_against_a_run_that_was_not_evaluated(root):
     start_run(root, "second")
     with pytest.raises(UsageError, match="the run was not evaluated on val yet"):
         curate.evaluate(root, run="second", against="first")
+
+
+def test_against_is_read_before_anything_is_predicted(root):
+    """What cannot be shown beside is told before the long work."""
+    start_run(root, "first")
+    start_run(root, "second")
+    with pytest.raises(UsageError, match="not evaluated on val yet"):
+        curate.evaluate(root, run="second", against="first")
+    assert CornerDetector.shown == 0
+
+
+def test_against_numbers_of_other_boxes(root):
+    """Once a box was corrected, numbers of before are not shown beside those of now."""
+    start_run(root, "first")
+    start_run(root, "second")
+    curate.evaluate(root, run="first")
+    Store(root).commit("correct", {}, lambda now: now.replace(boxes=now.boxes.assign(x1=now.boxes["x1"] + 1)))
+    with pytest.raises(UsageError, match=r"evaluated with other truth\. Evaluate it again"):
+        curate.evaluate(root, run="second", against="first")
+    curate.evaluate(root, run="first")
+    assert curate.evaluate(root, run="second", against="first").against["run"] == "first"
+
+
+def test_against_an_evaluation_of_an_older_version(root):
+    """A file that does not tell which boxes it was on is to be made anew."""
+    folder = start_run(root)
+    curate.evaluate(root, run="first")
+    file = folder.path / "evaluation_val.json"
+    document = json.loads(file.read_text())
+    del document["terms"]["truth"]
+    write_json(file, document)
+    with pytest.raises(UsageError, match="Evaluate it again"):
+        curate.evaluate(root, run="first", against="first")
+
+
+# ── runs of another dataset ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def train_elsewhere(tmp_path, classes=CLASSES):
+    """The folder of a run of another dataset, whose images 1 to 7 were trained on; 8, the only one in val, is empty."""
+    names = ([*classes] * 4)[:7]
+    splits = pd.array(["train"] * 7 + ["val"], dtype="str")
+    images = [*([(name, SMALL)] for name in names), []]
+    other = save(build_dataset(tmp_path / "other", images, classes, split=splits), pictures=True)
+    curate.train(other, model="corner:only", run="away", steps=3)
+    return other / "runs" / "away"
+
+
+def test_classes_of_another_dataset_go_by_name(root, tmp_path):
+    """A run that was trained elsewhere, where with_mask was the second class, is scored by the names of its classes."""
+    run = train_elsewhere(tmp_path, ("without_mask", "with_mask", "badly_masked"))
+    found = curate.evaluate(root, run=str(run))
+    best = {entry.class_: entry.best_f1.score for entry in found.thresholds if entry.best_f1}
+    assert best == {"with_mask": 0.75, "without_mask": 0.9}  # the first class of the run is found with 0.9
+
+
+def test_classes_that_the_dataset_does_not_have(root, tmp_path):
+    """Detections of classes that are unknown here are left out, and that is told, by name."""
+    found = curate.evaluate(root, run=str(train_elsewhere(tmp_path, ("hat", "with_mask"))))
+    assert (found.detections, found.notes) == (
+        4,
+        ("4 detections are of classes the dataset does not have (hat); they were left out.",),
+    )
+
+
+def test_images_of_another_dataset_were_not_trained_on(root, tmp_path):
+    """The number of the version that a run was trained on says nothing of another dataset's versions."""
+    assert curate.evaluate(root, run=str(train_elsewhere(tmp_path)), split="train").notes == ()
+
+
+def test_images_that_were_trained_on(root, tmp_path):
+    """Of a run of this dataset it is told how many images it has seen, wherever run and dataset are by now."""
+    curate.train(root, model="corner:only", run="new", steps=3)
+    curate.rename_class(root, "with_mask", "masked")
+    os.rename(root / "runs" / "new", tmp_path / "moved")
+    os.rename(root, tmp_path / "faces2")
+    found = curate.evaluate(tmp_path / "faces2", run=f"{tmp_path}/moved", split="train")
+    assert (found.detections, found.notes) == (9, ("3 of the 3 evaluated images were trained on.",))
+
+
+def test_older_run_in_the_folder_of_the_dataset(root):
+    """A run that does not say what it was trained on is this dataset's where it lies among its runs."""
+    start_run(root)
+    assert curate.evaluate(root, run="first", split="train").notes == ("3 of the 3 evaluated images were trained on.",)
+
+
+def test_own_evaluation_is_not_overwritten(root, tmp_path):
+    """What a run keeps of its own dataset stays as it is when it is evaluated on another one, which is kept too."""
+    run = train_elsewhere(tmp_path)
+    own = {file: file.read_bytes() for file in run.glob("*_val.*")}
+    assert {file.name for file in own} == {
+        *("evaluation_val.json", "errors_val.csv", "predictions_val.json", "predictions_val.sha256")
+    }
+    found = curate.evaluate(root, run=str(run))
+    assert {file: file.read_bytes() for file in own} == own
+    shown = CornerDetector.shown
+    assert curate.evaluate(root, run=str(run), against=str(run)).against["ap"] == found.ap
+    assert CornerDetector.shown == shown
+
+
+def test_mark_of_a_dataset(root, tmp_path):
+    """The mark of a dataset survives versions and a move, and is another one for other boxes."""
+    mark = Store(root).mark
+    curate.merge_classes(root, ["badly_masked"], "without_mask")
+    os.rename(root, tmp_path / "moved")
+    other = save(build_dataset(tmp_path / "other", [[("with_mask", SMALL)]]))
+    assert Store(tmp_path / "moved").mark == mark is not None
+    assert Store(other).mark not in (mark, None)
+    assert Store(tmp_path / "nothing").mark is None
 
 
 @pytest.mark.parametrize(

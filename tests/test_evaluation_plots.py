@@ -1,5 +1,7 @@
 """Pictures of an evaluation: drawn of anything, and the same each time."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from evaluation_oracle import awkward_case, build_predictions, build_truth, jittered
@@ -13,6 +15,8 @@ from curate.browse.evaluation_plots import (
     draw_scores,
 )
 from curate.browse.plots import save_plot
+from curate.evaluation.confusion import Confusion
+from curate.evaluation.curves import PrecisionRecall
 from curate.evaluation.judging import judge
 from curate.evaluation.scores import SideScores, score
 from curate.sizes import sides_to_try
@@ -98,6 +102,34 @@ def test_confusion_shows_counts():
     (axes,) = draw_confusion(judgement.confusion).axes
     assert [text.get_text() for text in axes.texts] == ["1", "0", "0", "0", "0", "1", "0", "0"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["face", "mask", "missed"]
+
+
+@pytest.mark.parametrize("name", ["_mask", "W" * 24])
+def test_legend_of_precision_and_recall(name):
+    """Every class is named in the legend, also one with an underscore first, and the longest fits into the picture."""
+    classes = {name: (1.0,) * 101, "W" * 23: (0.5,) * 101, "face": None}
+    figure = draw_precision_recall(PrecisionRecall(tuple(np.linspace(0, 1, 101)), classes, (0.75,) * 101))
+    figure.draw_without_rendering()
+    texts = figure.legends[0].get_texts()
+    assert [text.get_text() for text in texts] == [
+        *(f"{name}, AP50 100.0", f"{'W' * 23}, AP50 50.0", "mean, AP50 75.0")
+    ]
+    assert max(text.get_window_extent().x1 for text in texts) <= figure.bbox.x1
+    assert [line.get_color() for line in figure.legends[0].get_lines()] == [
+        line.get_color() for line in figure.axes[0].lines
+    ]
+
+
+@pytest.mark.parametrize(("classes", "least_points"), [(40, 14), (150, 9)])
+def test_names_of_many_classes_can_be_read(classes, least_points):
+    """With many classes the matrix grows, so that names are large enough and do not touch each other."""
+    names = tuple(f"class {number}" for number in range(classes))
+    figure = draw_confusion(Confusion((*names, "background"), ((0,) * (classes + 1),) * (classes + 1)))
+    figure.draw_without_rendering()
+    labels = figure.axes[0].get_yticklabels()
+    assert labels[0].get_fontsize() >= least_points
+    edges = sorted((label.get_window_extent().y0, label.get_window_extent().y1) for label in labels)
+    assert all(top <= bottom for (_, top), (bottom, _) in pairwise(edges))
 
 
 def test_what_is_undefined_is_no_zero():

@@ -119,6 +119,19 @@ def test_patience_ends_the_training(dataset, tmp_path):
     assert (run.read_record().stopped, run.finished) == ("patience", True)
 
 
+def test_a_kill_when_patience_ends_goes_on_to_the_same_end(dataset, tmp_path, monkeypatch):
+    """Killed before the last checkpoint of a training that had lost patience, it loses it again."""
+    run, config = _start(dataset, tmp_path / "run", eval_every=3, patience=1)
+    aps = {3: 0.5, 6: 0.4}
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "__exit__", lambda *_: None)  # nothing is written at the end
+        _train(run, config, Scripted(aps), interrupted=lambda: False)
+    assert (run.last.read_text(), run.finished) == ("4", False)
+    run, config = _start(dataset, tmp_path / "run", eval_every=3, patience=1, resume=True)
+    _train(run, config, Scripted(aps))
+    assert (run.last.read_text(), run.read_record().stopped) == ("6", "patience")
+
+
 def test_more_patience_goes_on(dataset, tmp_path):
     """A run that had lost patience goes on when it is given more."""
     run, config = _start(dataset, tmp_path / "run", eval_every=2, patience=1)
@@ -202,3 +215,4 @@ def test_by_default_a_tenth_of_a_long_training_passes_between_evaluations():
     assert TrainingConfig(model="a:b", steps=90_000).evaluates_every == 9000
     assert TrainingConfig(model="a:b", steps=400).evaluates_every == 500
     assert TrainingConfig(model="a:b", steps=400, eval_every=50).evaluates_every == 50
+    assert TrainingConfig(model="a:b", steps=400, patience=2).evaluates_every == 40

@@ -185,6 +185,19 @@ def test_runs_that_were_evaluated_on_other_images(root):
     assert curate.runs(root).notes == ()
 
 
+def test_runs_that_were_evaluated_on_other_boxes(root):
+    """So do numbers of before and after a box was corrected; another class of a box is no other box."""
+    train(root, "first")
+    curate.rename_class(root, "face", "head")
+    train(root, "second")
+    assert curate.runs(root).notes == ()
+    Store(root).commit("correct", {}, lambda now: now.replace(boxes=now.boxes.assign(x1=now.boxes["x1"] + 1)))
+    curate.evaluate(root, run="first")
+    found = curate.runs(root)
+    assert found.runs[0].val != found.runs[1].val
+    assert "does not compare" in found.notes[0]
+
+
 def test_nothing_heavy_is_loaded(root):
     """Listing runs needs neither torch nor matplotlib."""
     train(root, "first")

@@ -86,6 +86,12 @@ def test_pixels_become_distance(side, distance):
     assert PinholeView(0.24, 1000).distance_m(side) == distance
 
 
+@pytest.mark.parametrize(("height", "focal", "side"), [(1e200, 1e200, 24), (2, 800, 1e-320)])
+def test_distance_beyond_numbers(height, focal, side):
+    """A distance that is too large for a number is told as any distance, so that it can stand in JSON."""
+    assert PinholeView(height, focal).distance_m(side) is None
+
+
 @pytest.mark.parametrize("distance", [0.7, 3, 11, 240.5])
 def test_distance_there_and_back(distance):
     """Pixels of a distance are that distance again."""
@@ -110,6 +116,7 @@ def test_choose_range():
         ({"focal_px": 900}, "--focal-px: the camera is half described .*--object-height too"),
         ({"min_side": 24, "max_distance": 10, "object_height": 1, "focal_px": 900}, "the range is said twice"),
         ({"max_distance": 0, "object_height": 1, "focal_px": 900}, "--max-distance: not a distance .got 0;"),
+        ({"max_distance": 1e-310, "object_height": 1, "focal_px": 900}, "^--max-distance: .*got 1e-310;"),
         ({"max_distance": 1, "object_height": -1, "focal_px": 900}, "--object-height: the object has no height"),
         ({"max_distance": 1, "object_height": 1, "focal_px": np.inf}, "--focal-px: not a focal length"),
         ({"min_side": -1}, "--min-side"),

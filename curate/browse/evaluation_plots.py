@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from curate.browse.plots import INK, SIZE_COLOURS
 from curate.evaluation.confusion import Confusion
@@ -16,7 +17,9 @@ from curate.sizes import SIZES
 RIGHT, WRONG, PALE = "#2e8b6f", "#d1495b", "#c8d3d9"
 _LINES = ("#00798c", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#2e4057", "#b5651d", "#7a9e9f", "#c06c84", "#556b2f")
 _MOST_NAMED = 20  # classes with numbers in their cells
+_LARGEST_INCHES = 40.0  # of a confusion matrix
 _LONGEST_NAME = 24
+_LONGEST_BESIDE = 24  # letters of a name in the legend, where two stand side by side
 
 
 def draw_ap_by_min_side(entries: Sequence[SideScores], min_side_px: float | None = None) -> Figure:
@@ -42,7 +45,7 @@ def draw_ap_by_min_side(entries: Sequence[SideScores], min_side_px: float | None
 def draw_confusion(confusion: Confusion) -> Figure:
     """The confusion matrix; colours are shares of a row, the last row has none, for nothing is no object."""
     names, counts = confusion.classes, np.array(confusion.matrix, dtype=np.float64)
-    side = max(3.6, 1.6 + 0.7 * min(len(names), _MOST_NAMED))
+    side, name_points = _confusion_layout(len(names))
     figure = Figure(figsize=(side + 1.4, side), layout="constrained")
     axes = figure.subplots()
     totals = counts.sum(axis=1, keepdims=True)
@@ -58,6 +61,7 @@ def draw_confusion(confusion: Confusion) -> Figure:
     shown = [_short(name) for name in names]
     axes.set_xticks(ticks, [*shown[:-1], "missed"], rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(ticks, shown, parse_math=False)
+    axes.tick_params(labelsize=name_points)
     axes.set_xlabel("detected as")
     axes.set_ylabel("truth")
     axes.set_title("colour: share of the row", loc="left", fontsize=10)
@@ -67,24 +71,27 @@ def draw_confusion(confusion: Confusion) -> Figure:
 
 def draw_precision_recall(curves: PrecisionRecall) -> Figure:
     """Precision against recall for each class that has objects, and their mean."""
-    figure = Figure(figsize=(6.5, 5), layout="constrained")
-    axes = figure.subplots()
     defined = {name: values for name, values in curves.classes.items() if values is not None}
     many = len(defined) > len(_LINES)
-    for place, (name, values) in enumerate(defined.items()):
-        colour, label = (PALE, None) if many else (_LINES[place], _label(name, values))
-        axes.plot(curves.recall, values, linewidth=1.5, color=colour, label=label)
+    labels = [] if many else [_label(name, values) for name, values in defined.items()]
     if curves.mean is not None and len(defined) > 1:
-        axes.plot(curves.recall, curves.mean, color=INK, linewidth=2.5, label=_label("mean", curves.mean))
+        labels.append(_label("mean", curves.mean))
+    columns = 1 if max(map(len, labels), default=0) > _LONGEST_BESIDE else 2
+    figure = Figure(figsize=(6.5, 4.6 + 0.22 * -(-len(labels) // columns)), layout="constrained")
+    axes = figure.subplots()
+    lines = []
+    for place, values in enumerate(defined.values()):
+        lines += axes.plot(curves.recall, values, linewidth=1.5, color=PALE if many else _LINES[place])
+    if curves.mean is not None and len(defined) > 1:
+        lines += axes.plot(curves.recall, curves.mean, color=INK, linewidth=2.5)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
     axes.set_title("at IoU 0.5", loc="left")
     axes.grid(color="#eeeeee")
-    if defined:
-        for text in figure.legend(frameon=False, loc="outside lower left", ncols=2).get_texts():
-            text.set_parse_math(False)
+    if labels:
+        _draw_legend(figure, lines[-len(labels) :], labels, columns)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -186,6 +193,22 @@ def _draw_bars(axes, values: Sequence[float], labels: Sequence[str]) -> None:
     axes.set_xticks([])
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _confusion_layout(classes: int) -> tuple[float, float]:
+    """The side of the picture in inches, and the size of the names in points, which is what a cell has room for."""
+    if classes <= _MOST_NAMED + 1:
+        return max(3.6, 1.6 + 0.7 * min(classes, _MOST_NAMED)), 10.0
+    side = min(3 + 0.4 * classes, _LARGEST_INCHES)
+    return side, min(14.0, 72 * 0.7 * (side - 3) / classes)
+
+
+def _draw_legend(figure: Figure, lines: Sequence[Line2D], labels: Sequence[str], columns: int) -> None:
+    """Name the lines; matplotlib would leave out a name that begins with an underscore, and read dollar signs."""
+    legend = figure.legend(lines, ["-"] * len(lines), frameon=False, loc="outside lower left", ncols=columns)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_parse_math(False)
+        text.set_text(label)
 
 
 def _label(name: str, precision: Sequence[float]) -> str:

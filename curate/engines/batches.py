@@ -17,6 +17,7 @@ from curate.columns import CORNERS
 from curate.dataset import Dataset
 from curate.engines.augment import Augmentation, Sample, Sizing
 from curate.engines.ordering import AUGMENTATION, BatchOrder
+from curate.errors import CurateError, TrainingError
 from curate.images import decode_rgb
 
 _PREFETCH = 3  # batches a worker prepares ahead
@@ -37,7 +38,7 @@ class Batch:
     paths: list[str]
 
 
-class TrainingBatches(TorchDataset[Batch]):
+class TrainingBatches(TorchDataset[Batch | CurateError]):
     """The batches of a training, by step; of several processes, the share of one.
 
     Args:
@@ -65,7 +66,14 @@ class TrainingBatches(TorchDataset[Batch]):
         self._files = [dataset.image_file(path) for path in self._paths]
         self._boxes, self._classes = truth_by_image(dataset)
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> Batch | CurateError:
+        """The batch of a step, or why it cannot be read: an error that crosses processes by itself loses its form."""
+        try:
+            return self._batch(step)
+        except CurateError as error:
+            return error
+
+    def _batch(self, step: int) -> Batch:
         images, targets, paths = [], [], []
         for place, row in list(enumerate(self._order.rows(step)))[self._rank :: self._processes]:
             rng = np.random.default_rng([self._seed, AUGMENTATION, step, place])
@@ -79,17 +87,39 @@ class TrainingBatches(TorchDataset[Batch]):
 
 
 def loaded(batches: TorchDataset[Any], start: int, stop: int, workers: int) -> Generator[Any]:
-    """The batches of the steps start … stop − 1, prepared by `workers` processes."""
-    yield from DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(start, stop),
-        num_workers=workers,
-        prefetch_factor=_PREFETCH if workers else None,
-        collate_fn=_unchanged,
-        worker_init_fn=_settle_worker,
-        generator=torch.Generator(),  # else it draws from the global one when it starts
+    """The batches of the steps start … stop − 1, prepared by `workers` processes.
+
+    Raises:
+        DataError: an image cannot be read.
+        TrainingError: a worker died.
+    """
+    loader = iter(
+        DataLoader(
+            batches,
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=workers,
+            prefetch_factor=_PREFETCH if workers else None,
+            collate_fn=_unchanged,
+            worker_init_fn=_settle_worker,
+            generator=torch.Generator(),  # else it draws from the global one when it starts
+        )
     )
+    for _ in range(start, stop):
+        try:
+            batch = next(loader)
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):
+                raise
+            raise TrainingError(
+                "a process that reads images died",
+                place="--workers",
+                got=str(error).splitlines()[0],
+                remedy="Give the machine more shared memory, or take fewer workers.",
+            ) from error
+        if isinstance(batch, CurateError):
+            raise batch
+        yield batch
 
 
 def truth_by_image(dataset: Dataset) -> tuple[list[Boxes], list[NDArray[np.int64]]]:

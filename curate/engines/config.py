@@ -27,7 +27,8 @@ class TrainingConfig(BaseModel):
         seed: of everything that chance decides.
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
         processes: that train together, each on a GPU of its own (or, on the CPU, with a share of the cores).
-        eval_every: steps between two evaluations on the val split; None: a tenth of all steps, at least 500.
+        eval_every: steps between two evaluations on the val split; None: a tenth of all steps, and at least 500 unless
+            `patience` waits for them.
         patience: evaluations without a better AP after which the training ends; None: never.
         checkpoint_every: steps between two checkpoints; the last step always writes one.
         balance: "none", "repeat-factor" or "repeat-factor:SHARE": images of classes that fewer than this share of the
@@ -65,7 +66,8 @@ class TrainingConfig(BaseModel):
     @property
     def evaluates_every(self) -> int:
         """Steps between two evaluations."""
-        return self.eval_every or max(_EVALUATE_FROM_STEPS, -(-self.steps // _EVALUATIONS))
+        least = 1 if self.patience else _EVALUATE_FROM_STEPS
+        return self.eval_every or max(least, -(-self.steps // _EVALUATIONS))
 
     @classmethod
     def checked(cls, **values: Any) -> Self:

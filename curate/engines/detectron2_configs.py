@@ -10,7 +10,8 @@ names comes after it.
 # pyright: reportMissingImports=false
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,7 +29,28 @@ from curate.engines.config import TrainingConfig
 from curate.errors import DataError, UsageError
 
 _WARMUP_SHARE = 0.05  # of the steps, where the configuration's own warm-up is longer
-_OURS = {"SOLVER.MAX_ITER": "--steps", "SOLVER.IMS_PER_BATCH": "--batch", "MODEL.DEVICE": "--device"}
+# what curate decides: the beginning of a key, and what says it instead
+_OURS = {
+    "SOLVER.MAX_ITER": "--steps",
+    "SOLVER.IMS_PER_BATCH": "--batch",
+    "SOLVER.REFERENCE_WORLD_SIZE": "--batch",
+    "SOLVER.CHECKPOINT_PERIOD": "--checkpoint-every",
+    "MODEL.DEVICE": "--device",
+    "MODEL.WEIGHTS": "--weights",
+    "MODEL.ROI_HEADS.NUM_CLASSES": "the dataset's classes",
+    "MODEL.RETINANET.NUM_CLASSES": "the dataset's classes",
+    "DATASETS.": "the dataset",
+    "DATALOADER.": "--balance and --workers",
+    "TEST.EVAL_PERIOD": "--eval-every",
+    "TEST.AUG.": "nothing: images are seen once",
+    "SEED": "--seed",
+    "OUTPUT_DIR": "--run",
+    "train.": "the options of curate train",
+    "dataloader.train.total_batch_size": "--batch",
+    "dataloader.train.num_workers": "--workers",
+    "dataloader.train.dataset": "the dataset",
+    "dataloader.train.sampler": "--balance",
+}
 _DETECTORS = ("GeneralizedRCNN", "RetinaNet")  # the meta architectures that end in boxes with classes
 _WITH_FOCAL_LOSS = ("RetinaNet", "FCOS")
 
@@ -63,7 +85,7 @@ class Plan(Protocol):
         """The network with random weights, on its device."""
         ...
 
-    def build_mapper(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def build_mapper(self) -> DatasetMapper:
         """What reads and augments one training image."""
         ...
 
@@ -111,7 +133,12 @@ def plan_for(config: TrainingConfig, classes: int, device: torch.device) -> Plan
         UsageError: unknown model or setting, a model that does not end in boxes, or one without a focal loss.
     """
     plan = _plan_of_file(config.model_name, find_config(config.model_name), config, classes, device)
-    if config.loss == "focal" and type(plan.build_model()).__name__ not in _WITH_FOCAL_LOSS:
+    if not config.settings and config.loss == "default":
+        return plan
+    with _faults_told(config):  # some show only when the parts are made
+        model = plan.build_model()
+        plan.build_schedule(plan.build_optimizer(model))
+    if config.loss == "focal" and type(model).__name__ not in _WITH_FOCAL_LOSS:
         raise UsageError(
             f"{config.model_name} has no place for a focal loss",
             place="--loss",
@@ -135,12 +162,19 @@ def plan_from_text(text: str, config: TrainingConfig, classes: int, device: torc
 
 
 def _plan_of_file(name: str, file: Path, config: TrainingConfig, classes: int, device: torch.device) -> Plan:
-    try:
+    with _faults_told(config):
         if file.suffix == ".py":
             return LazyPlan.fitted(LazyConfig.load(str(file)), name, config, classes, device)
         cfg = get_cfg()
         cfg.merge_from_file(str(file), allow_unsafe=True)  # the zoo's own hold expressions
         return YacsPlan.fitted(cfg, name, config, classes, device)
+
+
+@contextmanager
+def _faults_told(config: TrainingConfig) -> Iterator[None]:
+    """Tell what Detectron2 finds wrong with a configuration in our form."""
+    try:
+        yield
     except (KeyError, AssertionError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"the configuration does not work: {str(error) or type(error).__name__}",
@@ -162,8 +196,6 @@ class YacsPlan:
     @classmethod
     def fitted(cls, cfg: CfgNode, name: str, config: TrainingConfig, classes: int, device: torch.device) -> "YacsPlan":
         """The configuration for these classes, steps, batch and device."""
-        if cfg.MODEL.META_ARCHITECTURE not in _DETECTORS or cfg.MODEL.LOAD_PROPOSALS:
-            raise _not_a_detector(config, cfg.MODEL.META_ARCHITECTURE)
         _refuse_ours(config)
         solver, steps = cfg.SOLVER, config.steps
         milestones = {round(step / solver.MAX_ITER * steps) for step in solver.STEPS}
@@ -174,6 +206,9 @@ class YacsPlan:
         if config.image_size is not None:
             _resize(cfg.INPUT, config.image_size)
         cfg.merge_from_list([part for pair in config.settings.items() for part in pair])
+        if cfg.MODEL.META_ARCHITECTURE not in _DETECTORS or cfg.MODEL.LOAD_PROPOSALS:
+            raise _not_a_detector(config, cfg.MODEL.META_ARCHITECTURE)
+        solver.AMP.ENABLED = solver.AMP.ENABLED and device.type == "cuda"
         solver.MAX_ITER, solver.IMS_PER_BATCH, solver.REFERENCE_WORLD_SIZE = steps, config.batch, 0
         cfg.MODEL.DEVICE = str(device)
         cfg.MODEL.MASK_ON = cfg.MODEL.KEYPOINT_ON = False
@@ -188,7 +223,7 @@ class YacsPlan:
         """See `Plan`."""
         return build_model(self._cfg)
 
-    def build_mapper(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def build_mapper(self) -> DatasetMapper:
         """See `Plan`."""
         return DatasetMapper(self._cfg, is_train=True)
 
@@ -215,6 +250,7 @@ class LazyPlan:
     @classmethod
     def fitted(cls, cfg: Any, name: str, config: TrainingConfig, classes: int, device: torch.device) -> "LazyPlan":
         """The configuration for these classes, steps, batch and device."""
+        _refuse_ours(config)
         if "num_classes" in cfg.model:
             cfg.model.num_classes = classes
         elif "roi_heads" in cfg.model:
@@ -245,7 +281,7 @@ class LazyPlan:
         """See `Plan`."""
         return instantiate(self._cfg.model).to(self._device)
 
-    def build_mapper(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def build_mapper(self) -> DatasetMapper:
         """See `Plan`."""
         return instantiate(self._cfg.dataloader.train.mapper)
 
@@ -260,9 +296,10 @@ class LazyPlan:
 
 
 def _refuse_ours(config: TrainingConfig) -> None:
-    for key, option in _OURS.items():
-        if key in config.settings:
-            raise UsageError(f"{key} has an option of its own", place="--set", got=key, expected=option)
+    for key in config.settings:
+        for ours, instead in _OURS.items():
+            if key.startswith(ours):
+                raise UsageError("curate decides this itself", place="--set", got=key, expected=instead)
 
 
 def _not_a_detector(config: TrainingConfig, architecture: str) -> UsageError:

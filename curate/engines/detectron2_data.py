@@ -3,22 +3,32 @@
 # Detectron2 is on no registry, so that type checks must do without it
 # pyright: reportMissingImports=false
 
-import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.data import DatasetMapper
+from detectron2.data.detection_utils import (
+    annotations_to_instances,
+    filter_empty_instances,
+    transform_instance_annotations,
+)
+from detectron2.data.transforms import AugInput
 from detectron2.structures import BoxMode
+from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 
 from curate.dataset import Dataset
 from curate.engines.batches import truth_by_image
 from curate.engines.ordering import AUGMENTATION, BatchOrder, step_seed
+from curate.errors import CurateError
+from curate.images import decode_rgb
 
-Mapper = Callable[[dict[str, Any]], dict[str, Any]]
+_THINNEST = 64  # times as long as wide
 
 
 def dataset_dicts(dataset: Dataset) -> list[dict[str, Any]]:
@@ -44,29 +54,63 @@ def dataset_dicts(dataset: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-class Detectron2Batches(TorchDataset[list[dict[str, Any]]]):
+class Detectron2Batches(TorchDataset[list[dict[str, Any]] | CurateError]):
     """The batches of a training, by step; of several processes, the share of one.
 
     Args:
         dicts: from `dataset_dicts`.
         order: which images a step shows.
-        mapper: Detectron2's, which reads and augments one image.
+        mapper: Detectron2's, for its augmentations.
         seed: of the augmentation.
         share: (rank, processes): every so many-eth image of a batch.
     """
 
     def __init__(
-        self, dicts: list[dict[str, Any]], order: BatchOrder, mapper: Mapper, *, seed: int, share: tuple[int, int]
+        self,
+        dicts: list[dict[str, Any]],
+        order: BatchOrder,
+        mapper: DatasetMapper,
+        *,
+        seed: int,
+        share: tuple[int, int],
     ) -> None:
         self._dicts, self._order, self._mapper, self._seed = dicts, order, mapper, seed
         self._rank, self._processes = share
 
-    def __getitem__(self, step: int) -> list[dict[str, Any]]:
+    def __getitem__(self, step: int) -> list[dict[str, Any]] | CurateError:
+        """The batch of a step, or why it cannot be read; see `TrainingBatches`."""
+        try:
+            return self._batch(step)
+        except CurateError as error:
+            return error
+
+    def _batch(self, step: int) -> list[dict[str, Any]]:
         batch = []
         for place, row in list(enumerate(self._order.rows(step)))[self._rank :: self._processes]:
             with _chance_from(step_seed(self._seed, step, AUGMENTATION, place)):
-                batch.append(self._mapper(copy.deepcopy(self._dicts[row])))
+                batch.append(_read_and_augment(self._dicts[row], self._mapper))
         return batch
+
+
+def _read_and_augment(one: dict[str, Any], mapper: DatasetMapper) -> dict[str, Any]:
+    """What `DatasetMapper` does with an image and its boxes, on pixels that are read as they are for prediction."""
+    pixels = _not_too_thin(decode_rgb(Path(one["file_name"])))
+    given = AugInput(np.ascontiguousarray(pixels[:, :, ::-1] if mapper.image_format == "BGR" else pixels))
+    transforms = mapper.augmentations(given)
+    height, width = given.image.shape[:2]
+    boxes = [transform_instance_annotations(dict(box), transforms, (height, width)) for box in one["annotations"]]
+    return {
+        **{name: value for name, value in one.items() if name != "annotations"},
+        "image": torch.from_numpy(np.ascontiguousarray(given.image.transpose(2, 0, 1))),  # (3, h, w) uint8
+        "instances": filter_empty_instances(annotations_to_instances(boxes, (height, width))),
+    }
+
+
+def _not_too_thin(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image that resizing leaves something of: black is added on the right or below."""
+    height, width = pixels.shape[:2]
+    least = -(-max(height, width) // _THINNEST)
+    return np.pad(pixels, ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0)))
 
 
 @contextmanager
@@ -75,7 +119,7 @@ def _chance_from(seed: int) -> Iterator[None]:
     kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # not those of GPUs, which are not put back
     try:
         yield
     finally:

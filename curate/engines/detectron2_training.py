@@ -46,7 +46,7 @@ class Detectron2Training:
         self._dataset, self._run, self._config, self._team = dataset, run, config, team
         self._device = team.device(config.device)
         self._fingerprint = fingerprint(dataset)
-        order = BatchOrder.of(dataset, config)
+        self._order = BatchOrder.of(dataset, config)
         saved = read_checkpoint(run.last) if run.last.is_file() else None
         if saved is not None:
             check_fingerprint(saved, self._fingerprint, run.path)
@@ -63,7 +63,7 @@ class Detectron2Training:
             self._model.load_state_dict(saved.weights)
             self.step = saved.step
         batches = Detectron2Batches(
-            dataset_dicts(dataset), order, self._plan.build_mapper(), seed=config.seed, share=team.share
+            dataset_dicts(dataset), self._order, self._plan.build_mapper(), seed=config.seed, share=team.share
         )
         self._batches = _LastKept(loaded(batches, self.step, config.steps, config.workers))
         self._trainer = self._build_trainer(saved)
@@ -79,7 +79,10 @@ class Detectron2Training:
         seeds = _Seeds(self._config.seed, self._team.rank)
         trainer.register_hooks([seeds, LRScheduler(optimizer, self._plan.build_schedule(optimizer))])
         if saved is not None:
-            trainer.load_state_dict(dict(saved.optimizer or {}))
+            state = dict(saved.optimizer or {})
+            if isinstance(trainer, AMPTrainer):  # a checkpoint from the CPU has none
+                state.setdefault("grad_scaler", trainer.grad_scaler.state_dict())
+            trainer.load_state_dict(state)
         return trainer
 
     def run(self, hook: HookBase) -> None:
@@ -106,7 +109,9 @@ class Detectron2Training:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            raise self._too_large() from error
+        else:
+            return
+        raise self._too_large()  # told here, where the error no longer holds what filled the memory
 
     def close(self) -> None:
         """End the processes that read images."""
@@ -122,15 +127,16 @@ class Detectron2Training:
         return StepReport(losses, latest["lr"], self._config.batch, latest.get("data_time", 0.0))
 
     def _paths(self) -> list[str]:
-        root = self._dataset.root.resolve()
-        files = [Path(one["file_name"]).resolve() for one in self._batches.last]
-        return [file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file) for file in files]
+        """The images of the step under way, over all processes."""
+        paths = self._dataset.images.sort_values("image_id")["path"].tolist()
+        return [paths[row] for row in self._order.rows(self.step)]
 
     def _too_large(self) -> TrainingError:
         def attempt(images: int) -> None:
             with torch.autocast(self._device.type, torch.float16, enabled=self._plan.mixed_precision):
                 losses: Mapping[str, torch.Tensor] = self._model(batch[:images])
             torch.stack(list(losses.values())).sum().backward()
+            self._trainer.optimizer.step()  # it takes memory too; nothing of this is kept
 
         batch = self._batches.last
         self._trainer.optimizer.zero_grad(set_to_none=True)

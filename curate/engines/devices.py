@@ -5,7 +5,10 @@ import re
 import torch
 from torch import nn
 
+from curate.engines.mixed_precision import compute_in_bfloat16
 from curate.errors import MissingError, UsageError
+
+_AMPERE = 8  # compute capability
 
 
 def device_named(name: str) -> torch.device:
@@ -32,14 +35,19 @@ def device_named(name: str) -> torch.device:
 
 
 def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network; channels go last on a GPU, where it is faster. On two CPU cores that cost 15 to 30 %."""
+    """Move a network. On a GPU channels go last, and it computes in mixed precision where the GPU is made for it.
+
+    On two CPU cores channels at the end cost 15 to 30 %.
+    """
     network = network.to(device)
+    if has_bfloat16(device):
+        compute_in_bfloat16(network)
     return network.to(memory_format=torch.channels_last) if device.type == "cuda" else network  # pyright: ignore[reportCallIssue]
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether to compute in mixed precision: on GPUs with bfloat16, which needs no scaling of the loss."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    """Whether the device has bfloat16, which needs no scaling of the loss: GPUs from Ampere on; others emulate it."""
+    return device.type == "cuda" and torch.cuda.get_device_properties(device).major >= _AMPERE
 
 
 def gpu_name() -> str | None:

@@ -83,6 +83,7 @@ class Journal:
         run.drop_metrics_after(step)
         self._evaluations = [line for line in run.read_metrics() if "ap" in line]
         self._note = ""
+        self._stopped: str | None = None
         self._images, self._waited_s = 0, 0.0
         self._measured_from = self._recorded_at = time.perf_counter()
         self._events = _EventFiles(run.event_files, step)
@@ -159,8 +160,8 @@ class Journal:
             self._trainee.write_best(self._run.best)
             self._run.update(best_step=self.step, ap=scores["ap"])
         elif self._config.patience and self._since_best() >= self._config.patience:
+            self._stopped = None if self.step == self._config.steps else "patience"
             self.goes_on = False
-            self._run.update(stopped="patience")
         self._measured_from += time.perf_counter() - began  # speed is that of training
 
     def _best(self) -> Mapping[str, Any] | None:
@@ -175,7 +176,7 @@ class Journal:
         """Write the checkpoint to go on from; without any evaluation so far, it is the best one too."""
         began = time.perf_counter()
         self._trainee.write_last(self._run.last)
-        changes: dict[str, Any] = {"steps_done": self.step}
+        changes: dict[str, Any] = {"steps_done": self.step, "stopped": self._stopped}
         if not self._evaluations:
             self._trainee.write_best(self._run.best)
             changes["best_step"] = self.step

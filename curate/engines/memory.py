@@ -1,12 +1,13 @@
 """Where the memory ends: telling that it did, and finding the batch that fits."""
 
+import gc
 from collections.abc import Callable
 
 import torch
 
 from curate.errors import TrainingError
 
-_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -25,6 +26,7 @@ def largest_that_fits(batch: int, attempt: Callable[[int], None]) -> int:
     """
     size = batch // 2
     while size:
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         try:

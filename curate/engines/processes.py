@@ -152,27 +152,38 @@ def train_together(launch: Launch, work: Callable[..., None], config: TrainingCo
 
     # launchers take Ctrl-C for themselves when they run in the main thread, and kill what should save first
     thread = threading.Thread(target=start, daemon=True)
-    thread.start()
     refusal: CurateError | None = None
-    while thread.is_alive() or not told.empty():
-        try:
-            kind, *content = told.get(timeout=_POLL_S)
-        except queue.Empty:
-            continue
-        except KeyboardInterrupt:
-            stop.set()
-            continue
-        if kind == "progress":
-            progress(*content)
-        elif refusal is None:
-            refusal = content[0](content[1], **content[2])
-    thread.join()
+    with _interrupt_means(stop.set):
+        thread.start()
+        while thread.is_alive() or not told.empty():
+            try:
+                kind, *content = told.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if kind == "progress":
+                progress(*content)
+            elif refusal is None:
+                refusal = content[0]
+        thread.join()
     if refusal is not None:
         raise refusal
-    if failures:
-        raise TrainingError(f"a process failed: {_last_line(failures[0])}", place=config.model) from failures[0]
     if stop.is_set():
         raise KeyboardInterrupt
+    if failures:
+        raise TrainingError(f"a process failed: {_last_line(failures[0])}", place=config.model) from failures[0]
+
+
+@contextmanager
+def _interrupt_means(act: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C do this, and nothing else, for a while."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -192,6 +203,7 @@ def _gpus_hidden(hidden: bool) -> Iterator[None]:
 
 def _one_of_them(work: Callable[..., None], told: Any, stop: Any, args: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started us says when to stop
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     team = Team.current()
     threads = max(1, (os.cpu_count() or 1) // max(team.processes, 1))
     torch.set_num_threads(threads)
@@ -203,11 +215,18 @@ def _one_of_them(work: Callable[..., None], told: Any, stop: Any, args: tuple[An
     try:
         work(*args, progress, stop.is_set)
     except CurateError as error:
-        parts = {name: value if value is None else str(value) for name, value in vars(error).items() if name != "fact"}
-        told.put(("error", type(error), error.fact, parts))
+        told.put(("error", error))
         told.close()
         told.join_thread()
         raise
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone: it held the run's lock."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def launch_torchrun(function: Callable[..., None], processes: int, arguments: tuple[Any, ...]) -> None:

@@ -49,6 +49,7 @@ class RunRecord(BaseModel):
         model: ENGINE:NAME.
         classes: in the order of the model's indices.
         dataset_version: the version trained on.
+        dataset_mark: of the dataset trained on, as its store tells it; None where that was not kept.
         images, boxes: how many were trained on.
         seed: of the training.
         steps: to do.
@@ -67,6 +68,7 @@ class RunRecord(BaseModel):
     model: str
     classes: tuple[RunClass, ...]
     dataset_version: int | None
+    dataset_mark: str | None = None
     images: int
     boxes: int
     seed: int

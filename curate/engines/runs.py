@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from curate.engines.records import RunClass, RunRecord, installed_versions
 from curate.errors import DataError, UsageError
-from curate.files import write_atomically
+from curate.files import TEMPORARY, write_atomically
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -98,6 +98,7 @@ class RunFolder:
         dataset: "Dataset",
         *,
         dataset_version: int | None = None,
+        dataset_mark: str | None = None,
         resume: bool = False,
         overwrite: bool = False,
     ) -> RunRecord:
@@ -111,12 +112,14 @@ class RunFolder:
         Raises:
             UsageError: the run exists already; there is none to go on with; its settings were others.
         """
-        if self.exists() and not (self.last.is_file() or self.best.is_file()):
+        if (self.exists() or self.config_file.is_file()) and not (self.last.is_file() or self.best.is_file()):
             self.remove_files()
             resume = False
+        if resume and overwrite:
+            raise UsageError("a run goes on or begins anew", place="--resume", got="--overwrite too")
         if resume:
             return self._start_again(config)
-        if self.path.exists() and any(file.name != _LOCK for file in self.path.iterdir()):
+        if self.path.exists() and any(not self._is_nothing(file) for file in self.path.iterdir()):
             if not overwrite:
                 raise UsageError(
                     "the run exists already",
@@ -129,6 +132,7 @@ class RunFolder:
             model=config.model,
             classes=tuple(RunClass(id=entry.id, name=entry.name) for entry in dataset.classes),
             dataset_version=dataset_version,
+            dataset_mark=dataset_mark,
             images=len(dataset.images),
             boxes=len(dataset.boxes),
             seed=config.seed,
@@ -246,6 +250,10 @@ class RunFolder:
         finally:
             self._lock.release()
 
+    def _is_nothing(self, file: Path) -> bool:
+        """What a kill may leave before there is a run."""
+        return file.name == _LOCK or file.name.endswith(TEMPORARY)
+
     def remove_files(self) -> None:
         """Remove what a run writes, and nothing else.
 
@@ -266,6 +274,8 @@ class RunFolder:
             *self.path.glob("errors_*.csv"),
             *self.event_files.glob("events.out.tfevents.*"),
             *self.checkpoints.glob("*.pt"),
+            *self.path.glob(f"*{TEMPORARY}"),
+            *self.checkpoints.glob(f"*{TEMPORARY}"),
         ]
         # settings come first and go last, so that a kill at any time leaves a folder that is known as ours
         for file in [*written, self.record_file, self.config_file]:

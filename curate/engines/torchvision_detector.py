@@ -10,7 +10,7 @@ from torch import Tensor
 from curate.dataset import ClassEntry
 from curate.engines.augment import resize_pixels
 from curate.engines.base import Detections, check_images
-from curate.engines.devices import has_bfloat16, placed
+from curate.engines.devices import placed
 from curate.engines.torchvision_models import BuiltModel
 
 
@@ -36,10 +36,7 @@ class TorchvisionDetector:
             return []
         check_images(images)
         sized = [resize_pixels(pixels, *self._sizing.fitted(pixels.shape[1], pixels.shape[0])) for pixels in images]
-        with (
-            torch.inference_mode(),
-            torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)),
-        ):
+        with torch.inference_mode():
             found = self._network([self._as_tensor(pixels) for pixels in sized])
         return [
             _in_original_pixels(answer, seen, given) for answer, seen, given in zip(found, sized, images, strict=True)

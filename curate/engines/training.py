@@ -16,7 +16,7 @@ from curate.engines.averaging import Average
 from curate.engines.batches import Batch, TrainingBatches, loaded
 from curate.engines.checkpoints import Checkpoint, check_fingerprint, fingerprint, read_checkpoint, write_checkpoint
 from curate.engines.config import TrainingConfig
-from curate.engines.devices import has_bfloat16, placed
+from curate.engines.devices import placed
 from curate.engines.journal import StepReport
 from curate.engines.memory import is_out_of_memory, largest_that_fits, too_large
 from curate.engines.ordering import BatchOrder, step_seed
@@ -87,12 +87,14 @@ class Training:
         waited_s = time.perf_counter() - began
         torch.manual_seed(step_seed(self._config.seed, self.step) + self._team.rank)
         self._set_lr()
+        losses = None
         try:
             losses = self._learn(batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            raise self._too_large(batch) from error
+        if losses is None:  # told here, where the error no longer holds what filled the memory
+            raise self._too_large(batch)
         self.step += 1
         lr = max(group["lr"] for group in self._optimizer.param_groups)
         return StepReport(losses, lr, self._config.batch, waited_s)
@@ -117,8 +119,7 @@ class Training:
     def _forward(self, network: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         images = [image.to(self._device, non_blocking=True).float() / 255 for image in batch.images]  # each (3, h, w)
         targets = [{key: value.to(self._device) for key, value in target.items()} for target in batch.targets]
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
-            return network(images, targets)
+        return network(images, targets)
 
     def _set_lr(self) -> None:
         """A linear warm-up, then half a cosine down to a hundredth."""
@@ -144,6 +145,7 @@ class Training:
         def attempt(images: int) -> None:
             part = Batch(batch.images[:images], batch.targets[:images], batch.paths[:images])
             torch.stack([term.float() for term in self._forward(self._network, part).values()]).sum().backward()
+            self._optimizer.step()  # it takes memory too; nothing of this is kept
 
         self._optimizer.zero_grad(set_to_none=True)
         fits = largest_that_fits(len(batch.images), attempt)

@@ -18,6 +18,8 @@ from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, MissingError
 
+_LARGEST = 1e100  # areas of larger sides, and the histogram of larger scores, would not be finite
+
 
 def read_results(path: Path) -> Predictions:
     """Read a COCO results file; its order is kept, since it decides between equal scores.
@@ -123,10 +125,10 @@ def _whole_number(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    """a number"""
-    return type(value) in (int, float)
+    """a number from -1e100 to 1e100"""
+    return type(value) in (int, float) and abs(value) <= _LARGEST
 
 
 def _four_numbers(value: Any) -> bool:
-    """[x, y, width, height]"""
+    """[x, y, width, height], each from -1e100 to 1e100"""
     return isinstance(value, list) and len(value) == 4 and all(map(_number, value))

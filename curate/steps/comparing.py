@@ -11,7 +11,7 @@ from curate.curation.splits import VAL
 from curate.engines.runs import RunFolder
 from curate.errors import CurateError, DataError, UsageError
 from curate.sizes import SIZES
-from curate.steps.kept_evaluations import evaluation_file
+from curate.steps.kept_evaluations import evaluation_file, kept_name, truth_mark
 from curate.steps.results import Result
 from curate.steps.rounds import LoopState, read_state, rounds_file
 from curate.steps.training import Round
@@ -42,7 +42,7 @@ class RunRow:
         version: trained on; of a loop, in its best round, and so are `images` and `boxes`.
         steps, steps_done, best_step: over all rounds.
         ap, ap_small, ap_medium, ap_large: of the best checkpoint on val; None where it was trained since.
-        val: a mark of the images it was evaluated on; AP of runs with other marks does not compare.
+        val: a mark of the images and boxes it was evaluated on; AP of runs with other marks does not compare.
         seconds: spent training.
         rounds: of a training, the one that it is.
         evaluations: while it was trained; none of a loop, whose rounds tell more.
@@ -95,9 +95,10 @@ def runs(
     """
     if plot is not None and not overwrite and Path(plot).exists():
         raise UsageError("the file is there already", place=plot, remedy="Choose another name, or give --overwrite.")
-    Store(dataset).head()
+    store = Store(dataset)
+    store.head()
     folders = [RunFolder(path) for path in sorted((Path(dataset) / "runs").glob("*")) if path.is_dir()]
-    rows = tuple(_read_row(folder) for folder in folders if _is_begun(folder))
+    rows = tuple(_read_row(folder, store) for folder in folders if _is_begun(folder))
     if plot is not None:
         _draw(rows, plot, dataset)
     return RunsResult(runs=rows, notes=_notes(rows))
@@ -109,14 +110,14 @@ def _is_begun(folder: RunFolder) -> bool:
     return any(mark.exists() for mark in marks)
 
 
-def _read_row(folder: RunFolder) -> RunRow:
+def _read_row(folder: RunFolder, store: Store) -> RunRow:
     """What a run's files tell; as much as can be read."""
     known: dict[str, Any] = {"run": folder.path.name}
     try:
         record = folder.read_record()
         names = ("model", "images", "boxes", "steps", "steps_done", "best_step", "seconds")
         known |= {name: getattr(record, name) for name in names} | {"version": record.dataset_version}
-        known |= _read_evaluation(folder) or {"ap": record.ap}
+        known |= _read_evaluation(folder, store) or {"ap": record.ap}
         state = read_state(folder)
         known["rounds"] = _rounds_of(state) if state else _only_round(known)
         known["evaluations"] = () if state else _read_evaluations(folder)
@@ -137,16 +138,16 @@ def _only_round(known: dict[str, Any]) -> tuple[Round, ...]:
     return (Round(1, known["steps_done"], known["version"], **{name: known.get(name) for name in _APS}),)
 
 
-def _read_evaluation(folder: RunFolder) -> dict[str, Any] | None:
+def _read_evaluation(folder: RunFolder, store: Store) -> dict[str, Any] | None:
     """AP on val by size; all None where the run was trained since; None where there is no evaluation."""
-    file = evaluation_file(folder, VAL)
+    file = evaluation_file(folder, kept_name(folder, store, VAL))
     if not file.is_file():
         return None
     if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:
         return dict.fromkeys(_APS)
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        return {name: document[name] for name in _APS} | {"val": document["terms"]["images"][:12]}
+        return {name: document[name] for name in _APS} | {"val": truth_mark(document["terms"])}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"the evaluation cannot be read: {error}", place=file) from error
 
@@ -165,7 +166,8 @@ def _notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
     if len(marks) < 2:
         return ()
     return (
-        "Not all runs were evaluated on the same images, so their AP does not compare; `curate evaluate` does it anew.",
+        "Not all runs were evaluated on the same images and boxes, so their AP does not compare; "
+        "`curate evaluate` does it anew.",
     )
 
 

@@ -17,12 +17,14 @@ from curate.progress import Progress, silent
 from curate.sizes import PinholeView, RangeOfInterest, choose_range, choose_view, sides_to_try
 from curate.steps.evaluation_files import check_places, write_files
 from curate.steps.evaluation_result import EvaluateResult, OperatingPoint
-from curate.steps.kept_evaluations import errors_file, evaluation_terms, keep_evaluation, read_evaluation
-from curate.steps.run_predictions import follow_merges, predict_split
+from curate.steps.kept_evaluations import errors_file, evaluation_terms, keep_evaluation, kept_name, read_evaluation
+from curate.steps.run_classes import RunClasses, is_run_of
+from curate.steps.run_predictions import predict_split
 from curate.store import Store
 
 IOU = 0.5
 ALL = "all"
+_MOST_NAMES = 3  # in a note
 
 
 def evaluate(
@@ -47,7 +49,8 @@ def evaluate(
 
     A run's predictions are kept in its folder as COCO results, and used again as long as its weights and the images
     are the same. Its numbers and its mistakes are kept beside them. Classes that were merged after the training count
-    as the class that took them.
+    as the class that took them. Those of a run of another dataset are known by name, and its files here are kept apart
+    from those of its own dataset.
 
     Args:
         dataset: the dataset folder.
@@ -77,21 +80,24 @@ def evaluate(
     interest = choose_range(min_side, max_distance, object_height, focal_px)
     view = choose_view(object_height, focal_px)
     check_places(errors, plots, overwrite=overwrite)
-    current = Store(dataset).load()
+    store = Store(dataset)
+    current = store.load()
     split, truth, notes = _choose_split(current, split)
+    terms = evaluation_terms(truth, interest, score)
+    other = RunFolder.named(dataset, against) if against is not None else None
+    beside = read_evaluation(other, store, split, terms) if other is not None else None
     folder = RunFolder.named(dataset, run) if run is not None else None
     if folder is not None:
-        found, more = _of_run(folder, split, truth, current, progress)
+        found, more = _of_run(folder, split, truth, store, current, progress)
         notes += more
     else:
         found = _of_images(read_results(Path(str(predictions))), current, truth)
-    terms = evaluation_terms(truth, interest, score)
-    beside = read_evaluation(RunFolder.named(dataset, against), split, terms) if against is not None else None
     result, mistakes = _judge(split, truth, found, interest, view, score, precision)
     result = replace(result, against=beside, notes=tuple(notes))
     if folder is not None:
-        keep_evaluation(folder, split, result.to_json(), terms)
-        write_files(result, truth, mistakes, errors=errors_file(folder, split))
+        name = kept_name(folder, store, split)
+        keep_evaluation(folder, name, result.to_json(), terms)
+        write_files(result, truth, mistakes, errors=errors_file(folder, name))
     write_files(result, truth, mistakes, errors=errors, plots=plots)
     return result
 
@@ -157,24 +163,30 @@ def _choose_split(dataset: Dataset, split: str) -> tuple[str, Dataset, list[str]
 
 
 def _of_run(
-    folder: RunFolder, split: str, truth: Dataset, current: Dataset, progress: Progress
+    folder: RunFolder, split: str, truth: Dataset, store: Store, current: Dataset, progress: Progress
 ) -> tuple[Predictions, list[str]]:
     """The run's detections as of the classes of now, and what to tell about them."""
-    found, dropped = follow_merges(predict_split(folder, split, truth, progress), folder, current)
-    notes = _note_seen(Store(current.root), folder, truth)
+    classes = RunClasses.of(folder, store, current)
+    made = predict_split(folder, kept_name(folder, store, split), truth, progress)
+    translated, dropped = classes.translate(made)
+    known = translated.boxes["class_id"].isin([entry.id for entry in current.classes])
+    notes = _note_seen(store, folder, truth)
     if dropped:
         notes.append(f"{dropped} detections are of classes that were dropped since; they were left out.")
-    return found, notes
+    if unknown := int((~known).sum()):
+        names = ", ".join((*classes.unknown[:_MOST_NAMES], "…")[: len(classes.unknown)])
+        notes.append(f"{unknown} detections are of classes the dataset does not have ({names}); they were left out.")
+    return (Predictions(translated.boxes[known]) if unknown else translated), notes
 
 
 def _note_seen(store: Store, folder: RunFolder, truth: Dataset) -> list[str]:
     """A warning where the run was trained on images that are evaluated now."""
     version = folder.read_record().dataset_version
-    if version is None:
+    if version is None or not is_run_of(folder, store):
         return []
     try:
         trained = training_images(store.load(version)).images["image_id"]
-    except StoreError:  # the version is gone, or the run is of another dataset
+    except StoreError:  # the version is gone
         return []
     seen = int(truth.images["image_id"].isin(trained).sum())
     return [f"{seen} of the {len(truth.images)} evaluated images were trained on."] if seen else []

@@ -109,6 +109,8 @@ def loop(
         DataError: there is nothing to train on, or nothing in val to judge by.
         TrainingError, MissingError: as `train`.
     """
+    if resume and overwrite:
+        raise UsageError("a run goes on or begins anew", place="--resume", got="--overwrite too")
     _check(rounds, target_ap, patience, training or {})
     wanted = LoopState(
         model=model,
@@ -177,7 +179,7 @@ def _kept(folder: RunFolder, *, resume: bool, overwrite: bool) -> LoopState | No
                 place=folder.path,
                 remedy="Choose another name; it is not overwritten.",
             )
-    if not learnt or (overwrite and not resume):
+    if not learnt or overwrite:
         return None
     if not resume:
         raise UsageError(
@@ -198,7 +200,7 @@ def _begin(store: Store, folder: RunFolder, wanted: LoopState) -> LoopState:
     engine_for(wanted.model)
     version = store.head()
     images = training_images(store.load(version))
-    record, config = _first_record(folder, wanted, images, version)
+    record, config = _first_record(folder, wanted, images, version, store.mark)
     keep_state(folder, wanted)  # not ready: from here on, what else lies here does not count
     clear(folder)
     folder.write_config(config)
@@ -207,7 +209,7 @@ def _begin(store: Store, folder: RunFolder, wanted: LoopState) -> LoopState:
 
 
 def _first_record(
-    folder: RunFolder, wanted: LoopState, images: Dataset, version: int
+    folder: RunFolder, wanted: LoopState, images: Dataset, version: int, mark: str | None
 ) -> tuple[RunRecord, TrainingConfig]:
     """What the run's own files tell until a round is finished."""
     asked = {"model": wanted.model, "weights": wanted.weights, "steps": wanted.steps, **wanted.training}
@@ -218,6 +220,7 @@ def _first_record(
         model=config.model,
         classes=tuple(RunClass(id=entry.id, name=entry.name) for entry in images.classes),
         dataset_version=version,
+        dataset_mark=mark,
         images=len(images.images),
         boxes=len(images.boxes),
         seed=config.seed,

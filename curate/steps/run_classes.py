@@ -53,10 +53,20 @@ class RunClasses:
         return Predictions(found.boxes.assign(class_id=ids)[kept]), int((~kept).sum())
 
 
+def is_run_of(folder: RunFolder, store: Store) -> bool:
+    """Whether the run was trained on this dataset; of an older run, which does not say, where it lies decides."""
+    mark = folder.read_record().dataset_mark
+    if mark is not None:
+        return mark == store.mark
+    return folder.path.resolve().is_relative_to((store.root / "runs").resolve())
+
+
 def _was_trained_on(store: Store, folder: RunFolder, classes: tuple[ClassEntry, ...]) -> bool:
     """Whether the version that the run was trained on is one of this dataset, with those very classes."""
     version = folder.read_record().dataset_version
     try:
-        return version is not None and set(classes) <= set(store.read_version(version).classes)
+        if version is None or not is_run_of(folder, store):
+            return False
+        return set(classes) <= set(store.read_version(version).classes)
     except StoreError:
         return False

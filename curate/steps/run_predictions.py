@@ -14,8 +14,14 @@ from curate.files import write_atomically
 from curate.progress import Progress, silent
 
 
-def predict_split(folder: RunFolder, split: str, truth: Dataset, progress: Progress = silent) -> Predictions:
+def predict_split(folder: RunFolder, name: str, truth: Dataset, progress: Progress = silent) -> Predictions:
     """The run's detections on these images: those that are kept, if weights and images are the same, else fresh ones.
+
+    Args:
+        folder: of the run.
+        name: that they are kept under, from `kept_evaluations.kept_name`.
+        truth: the images.
+        progress: told how many images were looked at.
 
     Raises:
         UsageError: the run has no checkpoint.
@@ -23,7 +29,7 @@ def predict_split(folder: RunFolder, split: str, truth: Dataset, progress: Progr
     record = folder.read_record()
     if not folder.best.is_file():
         raise UsageError("the run has no checkpoint yet", place=folder.path, remedy="Train it, or go on with --resume.")
-    file, mark = folder.predictions_file(split), folder.path / f"predictions_{split}.sha256"
+    file, mark = folder.predictions_file(name), folder.path / f"predictions_{name}.sha256"
     wanted = _fingerprint(folder.best, truth)
     if file.is_file() and mark.is_file() and mark.read_text().strip() == wanted:
         return read_results(file)

@@ -9,6 +9,7 @@ from curate.dataset import Dataset
 from curate.engines.base import Detector, engine_for, predict_dataset
 from curate.engines.config import TrainingConfig
 from curate.engines.ordering import steps_of_epochs
+from curate.engines.records import RunRecord
 from curate.engines.runs import RunFolder
 from curate.errors import DataError, UsageError
 from curate.evaluation.scores import score
@@ -136,11 +137,19 @@ def train(
     config = _config(chosen, steps, epochs, images)
     engine = engine_for(config.model)
     with folder.held():
-        record = folder.start(config, images, dataset_version=version, resume=resume, overwrite=overwrite)
+        record = folder.start(
+            config,
+            images,
+            dataset_version=version,
+            dataset_mark=store.mark,
+            resume=resume,
+            overwrite=overwrite,
+        )
         if not folder.finished:
             engine.train(images, folder, config, progress, _validation(whole, config))
     scored = _score(store, folder, progress)
     record = folder.update(ap=scored["ap"]) if scored else folder.read_record()
+    notes += _weights_told(record)
     if record.stopped == "patience":
         notes.append(f"Stopped after {record.steps_done} steps: {config.patience} evaluations without a better AP.")
     size_aps = {name: scored[name] if scored else None for name in ("ap", "ap_small", "ap_medium", "ap_large")}
@@ -164,6 +173,18 @@ def _config(chosen: Mapping[str, Any], steps: int | None, epochs: float | None, 
     if not epochs > 0:
         raise UsageError("not a number of epochs", place="--epochs", got=epochs, expected="over 0")
     return TrainingConfig.checked(**config.model_dump() | {"steps": steps_of_epochs(epochs, images, config)})
+
+
+def _weights_told(record: RunRecord) -> list[str]:
+    """What the initial weights left at random, where they did not fill everything."""
+    report = record.weights
+    if report is None or report.how == "random" or not report.not_loaded:
+        return []
+    parts = list(dict.fromkeys(name.rpartition(".")[0] for name in report.not_loaded))
+    named = ", ".join(parts[:3]) + (f" and {len(parts) - 3} more parts (run.json lists all)" if len(parts) > 3 else "")
+    return [
+        f"{report.loaded} of {report.total} tensors came from the weights {report.source}; at random began {named}."
+    ]
 
 
 def _validation(whole: Dataset, config: TrainingConfig) -> Validation | None:
