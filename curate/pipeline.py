@@ -11,7 +11,6 @@ wrote is still there. A step that changed runs again, and so do all after it, fr
 was done is kept in `DATASET/pipelines/NAME.json`.
 """
 
-import hashlib
 import inspect
 import json
 import os
@@ -25,17 +24,15 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from curate.card import find_card
 from curate.engines.runs import RunFolder
 from curate.errors import UsageError, unknown_name
 from curate.files import write_atomically
+from curate.pipeline_inputs import fingerprints, run_folder
 from curate.progress import Progress, silent
 from curate.steps import STEPS, step_function
 from curate.steps.results import Result
 from curate.store import Store
 
-# arguments that name files to read
-_INPUTS = ("source", "images", "from_file", "cookies", "videos", "at", "card", "map", "predictions", "weights")
 _OUTPUTS = ("out", "plot", "csv", "errors", "plots")  # arguments that name what is written
 _DONE = frozenset({"result", "output_version"})  # what an entry has when its step is done
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -161,7 +158,7 @@ def run(
             "command": step.command,
             "arguments": dict(step.arguments),
             "input_version": start,
-            "files": _fingerprints(step),
+            "files": fingerprints(step.command, step.arguments, step.dataset),
         }
         same = {key: entry.get(key) for key in inputs} == json.loads(json.dumps(inputs, default=str))
         if same and not changed and "result" in entry and _outputs_exist(step, entry["result"]):
@@ -300,8 +297,20 @@ def _ways_to_run_again(step: Step, *, made_before: bool, same: bool) -> dict[str
 def _places(step: Step) -> list[Path]:
     """The files and folders that a step writes to, apart from the dataset itself."""
     places = [Path(step.arguments[name]) for name in _OUTPUTS if step.arguments.get(name) is not None]
-    run = step.arguments.get("run")
-    return places if run is None or step.command == "predict" else [*places, RunFolder.named(step.dataset, run).path]
+    if step.command == "predict":
+        return places or _places_of_predict(step)
+    run = run_folder(step.command, step.arguments, step.dataset)
+    return [*places, run.path] if run is not None else places
+
+
+def _places_of_predict(step: Step) -> list[Path]:
+    """Where `predict` writes to unless it is told."""
+    from curate.steps.prediction_files import results_folder
+
+    source = Path(step.arguments["source"])
+    if step.arguments.get("into_dataset"):
+        return []
+    return [source if step.arguments.get("form") == "voc" else results_folder(RunFolder(step.arguments["run"]), source)]
 
 
 def _marks(step: Step) -> list[str]:
@@ -316,36 +325,9 @@ def _outputs_exist(step: Step, result: Any) -> bool:
     files = _places(step)
     if isinstance(result, dict):
         files += [Path(file) for file in result.get("files", {}).values()]
-    if step.arguments.get("run") is not None:
-        files.append(RunFolder.named(step.dataset, step.arguments["run"]).best)
+    if run := run_folder(step.command, step.arguments, step.dataset):
+        files.append(run.best)
     return all(file.exists() for file in files)
-
-
-def _fingerprints(step: Step) -> dict[str, str]:
-    """A hash for every argument that names files to read, and for the dataset's card."""
-    named = {name: step.arguments[name] for name in _INPUTS if step.arguments.get(name) is not None}
-    if step.arguments.get("into_dataset"):
-        del named["source"]  # the dataset itself, whose version tells
-    files = {
-        name + (f" {number}" if number else ""): Path(str(one))
-        for name, value in named.items()
-        for number, one in enumerate(value if isinstance(value, list | tuple) else [value])
-    }
-    if step.command.startswith("import-") and (card := find_card(step.dataset)):
-        files.setdefault("card", card)
-    return {name: _fingerprint(path) for name, path in files.items() if path.exists()}
-
-
-def _fingerprint(path: Path) -> str:
-    """A hash of names, sizes and times of change: quick, and enough to see that something is not as it was."""
-    digest = hashlib.sha256()
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    for file in files:
-        if file.is_file():
-            status = file.stat()
-            name = file.relative_to(path).as_posix()
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def _head(dataset: Path) -> int:

@@ -244,6 +244,7 @@ def test_rounds(root):
         ({"training": {"lr": -1}}, "the training settings do not fit"),
         ({"model": "nothing:x"}, "unknown engine"),
         ({"resume": True}, "there is no run to go on with"),
+        ({"resume": True, "overwrite": True}, "a run goes on or begins anew"),
     ],
 )
 def test_misuse(root, options, fact):

@@ -1,15 +1,19 @@
 """`run`: what is passed over, what runs again and from where, and what is told before anything runs."""
 
+import io
 import json
 import os
 
 import corner_engine
 import pytest
 import yaml
-from builders import BARE, MASK, labelimg_folder
+from builders import BARE, MASK, labelimg_folder, write_image
 from corner_engine import CornerDetector, CornerEngine
+from proposing import save_in_labelimg
+from rich.console import Console
 
 import curate
+from curate.cli.pipelines import pipeline_summary
 from curate.curation.classes import rename
 from curate.errors import CurateError, UsageError
 from curate.pipeline import fill_in, read_recipe
@@ -192,6 +196,125 @@ def test_lost_dataset(kitchen):
     cook(IMPORT, MERGE)
     os.rename("data", "lost")
     assert cook(IMPORT, MERGE) == ["import-voc", "merge-classes"]
+
+
+# ── a run that is used ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def train_by_hand(run="first", offset_px=0):
+    """Train a run outside the recipe; its detector looks so far to the right."""
+    CornerEngine.offsets_px = {run: offset_px}
+    curate.train("data", model="corner:only", run=run, steps=2, overwrite=True)
+
+
+PREDICT = {"run": "data/runs/first", "source": "source"}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        EVALUATE,
+        {"predict": PREDICT},
+        {"predict": PREDICT | {"out": "found"}},
+        {"predict": PREDICT | {"form": "voc"}},
+        {"predict": PREDICT | {"source": "data"}},
+        {"predict": PREDICT | {"source": "data", "into_dataset": True}},
+    ],
+)
+def test_run_that_was_trained_again(kitchen, step):
+    """What uses a run is passed over while nothing changed, and runs again when the run was trained outside."""
+    write_image(kitchen / "source" / "waiting.jpg")
+    curate.import_voc("data", "source", with_unlabelled=True)
+    train_by_hand()
+    ((command, _),) = step.items()
+    assert [cook(step), cook(step), cook(step)] == [[command], [], []]
+    train_by_hand(offset_px=20)
+    assert [cook(step), cook(step)] == [[command], []]
+
+
+def test_predictions_follow_the_run(kitchen):
+    """After the training, results in the run's folder and proposals beside the images are those of the new weights."""
+    write_image(kitchen / "source" / "waiting.jpg")
+    curate.import_voc("data", "source", with_unlabelled=True)
+    train_by_hand()
+    steps = ({"predict": PREDICT}, {"predict": PREDICT | {"form": "voc"}})
+    cook(*steps)
+    train_by_hand(offset_px=20)
+    cook(*steps)
+    results = json.loads((kitchen / "data/runs/first/predicted/source/predictions.json").read_text())
+    assert {tuple(row["bbox"]) for row in results} == {(30, 10, 20, 20)}
+    assert "<xmin>30</xmin>" in (kitchen / "source" / "waiting.xml").read_text()
+
+
+def test_results_that_the_recipe_did_not_make(kitchen):
+    """Results in the run's folder that were made by hand are refused."""
+    curate.import_voc("data", "source")
+    train_by_hand()
+    curate.predict("data/runs/first", "source")
+    with pytest.raises(UsageError, match="the file is there already"):
+        cook({"predict": PREDICT})
+
+
+def test_what_predict_reads(kitchen):
+    """Another image, or XML that a person saved, makes it run again; a text file beside them does not."""
+    write_image(kitchen / "source" / "waiting.jpg")
+    curate.import_voc("data", "source")
+    train_by_hand()
+    step = {"predict": PREDICT | {"form": "voc"}}
+    cook(step)
+    (kitchen / "source" / "notes.txt").write_text("night")
+    assert cook(step) == []
+    save_in_labelimg(kitchen / "source" / "waiting.xml")
+    assert cook(step) == ["predict"]
+    write_image(kitchen / "source" / "late.jpg")
+    assert cook(step) == ["predict"]
+
+
+def test_another_dataset_is_looked_at(kitchen):
+    """Where the images are those of another dataset, its version tells whether they changed."""
+    curate.import_voc("data", "source")
+    curate.import_voc("other", "source")
+    train_by_hand()
+    step = {"predict": PREDICT | {"source": "other", "out": "found"}}
+    cook(step)
+    assert cook(step) == []
+    curate.rename_class("other", "mask", "masked")
+    assert cook(step) == ["predict"]
+
+
+def test_evaluation_that_is_shown_beside(kitchen):
+    """When the other run was evaluated anew with other numbers, the step that shows it beside runs again."""
+    curate.import_voc("data", "source")
+    curate.split("data", val=0.5, group_by="none")
+    for run in ("first", "second"):
+        train_by_hand(run)
+    curate.evaluate("data", run="second")
+    step = with_arguments(EVALUATE, against="second")
+    cook(step)
+    curate.evaluate("data", run="second")
+    assert cook(step) == []
+    train_by_hand("second", offset_px=1)
+    curate.evaluate("data", run="second")
+    assert cook(step) == ["evaluate"]
+
+
+def test_summary_of_predict(kitchen):
+    """What is printed at the end names the dataset where there is one, and the run as the recipe has it."""
+    curate.import_voc("data", "source", with_unlabelled=True)
+    train_by_hand()
+    cook({"predict": PREDICT | {"out": "found"}})
+    assert printed(curate.run("recipe.yaml")) == ["results", "run: data/runs/first", "export: found"]
+    cook({"predict": PREDICT | {"source": "data", "into_dataset": True}})
+    assert printed(curate.run("recipe.yaml")) == ["results", "dataset: data", "run: data/runs/first"]
+    cook(EVALUATE)
+    assert printed(curate.run("recipe.yaml"))[-2:] == ["dataset: data", "run: data/runs/first"]
+
+
+def printed(result):
+    """The lines of a recipe's summary."""
+    console = Console(width=100, file=io.StringIO())
+    console.print(pipeline_summary(result.to_json()))
+    return [line.strip() for line in console.file.getvalue().splitlines() if line.strip()]
 
 
 # ── interrupted ──────────────────────────────────────────────────────────────────────────────────────────────────

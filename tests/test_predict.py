@@ -1,6 +1,7 @@
 """`predict`: COCO results, XML for LabelImg, and proposals that never count as truth."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -215,6 +216,14 @@ def test_command_line(run, photos, monkeypatch, capsys):
     assert [one["file"] for one in document["problems"]] == [str(photos / "x.png")]
 
 
+def test_help(monkeypatch, capsys):
+    """Help writes its arguments as all commands do."""
+    monkeypatch.setattr(sys, "argv", ["curate", "predict", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert re.search(r"curate predict \[OPTIONS\] \W?RUN\W? \W?SOURCE\W?\n", capsys.readouterr().out)
+
+
 def test_what_is_printed(run, photos, monkeypatch, capsys):
     """A person reads where the results are and which images were left out, not all of a thousand."""
     for number in range(12):
@@ -332,6 +341,16 @@ def test_xml_that_lies_in_another_folder(run, tmp_path):
     write_xml(tmp_path / "kit" / "Annotations" / "a.xml")
     predict(run, tmp_path / "kit", form="voc")
     assert sorted(file.name for file in (tmp_path / "kit" / "JPEGImages").glob("*.xml")) == ["b.xml"]
+
+
+def test_xml_that_names_its_image(run, photos, dataset):
+    """A person's XML of another name is of the image in its `<filename>`: that gets no second one, and comes back."""
+    write_xml(photos / "by_hand.xml", "b.jpg", [("bare", 1, 2, 30, 40)])
+    done = predict(run, photos, form="voc")
+    assert not (photos / "b.xml").exists()
+    assert (done.images, done.notes[0]) == (3, "1 image with XML that somebody saved: it stays as it is.")
+    curate.import_voc(dataset, photos)
+    assert box_rows(dataset) == [("b.jpg", "bare", 1, 2, 30, 40)]
 
 
 def test_two_images_of_one_stem(run, photos):
@@ -490,6 +509,14 @@ def test_a_first_model_from_elsewhere(root, tmp_path):
     assert list(load(fresh).class_names.values()) == ["masked", "bare"]
 
 
+def test_classes_that_are_not_found(root, tmp_path, monkeypatch):
+    """Of the classes that a run brings, the dataset gets those that were found on its images, and no others."""
+    other = write_run(tmp_path / "other", [(1, "hat"), (2, "cap"), (3, "bare"), (4, "scarf")])
+    find(monkeypatch, [CORNER, CORNER, CORNER], indices=[3, 1, 2])
+    predict(other, root, into_dataset=True)
+    assert list(load(root).class_names.values()) == ["masked", "bare", "cap", "scarf"]
+
+
 def test_a_broken_image_keeps_its_state(root):
     """An image that cannot be read is told and stays as it was; the others are proposed."""
     (root / "media" / "images" / "faces" / "003.png").unlink()
@@ -542,9 +569,21 @@ def test_counted_by_no_class_count(root):
     before = curate.log(root).entries[0].boxes
     propose(root)
     assert curate.log(root).entries[0].boxes == before == 2
-    assert curate.diff(root, 1, 2).classes == {"masked": (1, 1), "bare": (1, 1)}
+    told = curate.diff(root, 1, 2)
+    assert told.classes == {"masked": (1, 1), "bare": (1, 1)}
+    assert (told.boxes_added, told.boxes_removed, told.boxes_changed) == (0, 0, 0)
     assert curate.merge_classes(root, ["bare"], into="masked").after == {"masked": 2}
     assert set(load(root).boxes["class_id"]) == {1}
+
+
+def test_a_comparison_counts_them_once_they_are_accepted(root):
+    """What was proposed is added when it becomes a label, and only then; a merge that moves proposals changes none."""
+    propose(root)
+    curate.merge_classes(root, ["bare"], into="masked")
+    assert curate.diff(root, 2, 3).boxes_changed == 1
+    set_column(root, "label_state", ["labelled", "labelled", "labelled", "proposed"])
+    told = curate.diff(root, 3, 4)
+    assert (told.classes["masked"], told.boxes_added, told.boxes_changed) == ((2, 4), 2, 0)
 
 
 def test_not_counted_by_an_import(root, tmp_path):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import box_rows, kinds, problem_of, write_image
+from builders import BARE, MASK, box_rows, kinds, labelimg_folder, problem_of, write_image, write_xml
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 from proposing import save_in_labelimg
 
+from curate.formats import voc_matching
 from curate.formats.voc_file import VocParser
 from curate.formats.voc_write import is_proposal, proposal_xml, write_proposal
 from curate.steps.importing import import_voc
@@ -223,3 +224,38 @@ def test_only_proposals(tmp_path, dataset, proposed):
     (proposed / "b.jpg").unlink()
     done = import_voc(dataset, proposed)
     assert (done.images, done.boxes, kinds(done)) == (0, 0, ["untouched_proposal"])
+
+
+@pytest.mark.parametrize("by_hand", ["0.xml", "z.xml"])
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_person_s_xml_goes_before_a_proposal(tmp_path, dataset, by_hand, accept):
+    """XML that a person saved is of the image in its `<filename>`, though a proposal has the image's name.
+
+    This holds whichever comes first by name, and whether proposals are taken in or not.
+    """
+    image = write_image(tmp_path / "clips" / "a.jpg", 200, 100)
+    (image.parent / "a.xml").write_bytes(as_xml(names=("masked", "bare"), image=image))
+    write_xml(image.parent / by_hand, "a.jpg", [("masked", 1, 2, 30, 40)], size=(200, 100))
+    done = import_voc(dataset, image.parent, accept_proposals=accept, strict=True)
+    assert box_rows(dataset) == [("a.jpg", "masked", 1, 2, 30, 40)]
+    assert (kinds(done), done.notes) == (["proposal_overruled"], ())
+    assert problem_of(done, "proposal_overruled")["detail"] == f"left out; 'a.jpg' belongs to {by_hand}"
+
+
+def test_a_copied_proposal(tmp_path, dataset):
+    """A proposal that was copied keeps the old `<filename>`, and is of the image whose name it has all the same."""
+    for name in "ab":
+        write_image(tmp_path / f"{name}.jpg", 200, 100)
+    (tmp_path / "b.xml").write_bytes(as_xml(names=("masked", "bare"), image=tmp_path / "b.jpg"))
+    (tmp_path / "a.xml").write_bytes((tmp_path / "b.xml").read_bytes())
+    done = import_voc(dataset, tmp_path, accept_proposals=True)
+    assert (done.images, done.boxes, kinds(done)) == (2, 4, ["filename_mismatch"])
+
+
+def test_each_xml_is_read_once(tmp_path, dataset, monkeypatch):
+    """Where XML has its image's name, no file is read a second time to learn whether it is a proposal."""
+    labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": [BARE], "c": []})
+    read = []
+    monkeypatch.setattr(voc_matching, "read_bytes", lambda file: read.append(file) or Path(file).read_bytes())
+    import_voc(dataset, tmp_path / "clips")
+    assert [Path(file).name for file in read] == ["a.xml", "b.xml", "c.xml"]

@@ -72,10 +72,12 @@ def _results(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     found: dict[tuple[str, str], None] = {}
     for step in document["steps"]:
         arguments = step["arguments"]
-        found["dataset", str(arguments["dataset"])] = None
+        dataset = arguments.get("dataset") or (arguments["source"] if arguments.get("into_dataset") else None)
+        if dataset is not None:
+            found["dataset", str(dataset)] = None
         for name, what in _PLACES.items():
             if arguments.get(name) is not None:
                 place = str(arguments[name])
-                is_named = name == "run" and "/" not in place
-                found[what, (Path(arguments["dataset"]) / "runs" / place).as_posix() if is_named else place] = None
+                is_named = name == "run" and "dataset" in arguments and "/" not in place  # `predict` takes a path
+                found[what, (Path(str(dataset)) / "runs" / place).as_posix() if is_named else place] = None
     return list(found)

@@ -18,8 +18,12 @@ class FormName(StrEnum):
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, such as masks/runs/first.", show_default=False)],
-    source: Annotated[Path, typer.Argument(help="An image, a folder of images, or a dataset.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a run, such as masks/runs/first.", show_default=False)
+    ],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="An image, a folder of images, or a dataset.", show_default=False)
+    ],
     form: Annotated[
         FormName | None, typer.Option("--as", help="coco: results in one file (default). voc: XML to open in LabelImg.")
     ] = None,

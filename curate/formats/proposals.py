@@ -25,7 +25,7 @@ def join_proposals(
         dataset: is not changed.
         looked_at: rows of its images table, as it was when they were looked at.
         found: boxes inside those images.
-        classes: name of each class id in `found`; the dataset gets those that it does not have.
+        classes: name of each class id in `found`; the dataset gets those that were found and that it does not have.
     """
     images = dataset.images
     seen = set(zip(looked_at["image_id"].tolist(), looked_at["sha256"].tolist(), strict=True))
@@ -42,6 +42,7 @@ def _as_incoming(root: Path, images: pd.DataFrame, found: Predictions, classes: 
     """What was found, in the form that joins a dataset."""
     rows = pd.Index(images["image_id"]).get_indexer(pd.Index(found.boxes["image_id"]))
     boxes = found.boxes[rows >= 0]
+    there = set(boxes["class_id"].tolist())
     columns = {
         "image": rows[rows >= 0],
         "name": boxes["class_id"].map(classes).astype("object"),
@@ -58,5 +59,5 @@ def _as_incoming(root: Path, images: pd.DataFrame, found: Predictions, classes: 
         boxes=pd.DataFrame(columns, index=boxes.index).reset_index(drop=True),
         problems=(),
         files=(),
-        class_order=tuple(classes.values()),
+        class_order=tuple(name for id_, name in classes.items() if id_ in there),
     )

@@ -8,7 +8,7 @@ Nothing aborts: a fault takes out one box or one file, and is listed.
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +17,11 @@ import pandas as pd
 
 from curate.errors import DataError, UsageError
 from curate.formats.incoming import Incoming, Problem, mend_boxes
-from curate.formats.voc_file import UnreadableError, VocParser
-from curate.formats.voc_layout import SPLIT_LISTS, ImageFinder, VocLayout, find_layout
+from curate.formats.voc_layout import SPLIT_LISTS, VocLayout, find_layout
+from curate.formats.voc_matching import XmlMatcher
 from curate.formats.voc_object import VocFile, VocObject
-from curate.formats.voc_write import is_proposal
 from curate.garbage import no_garbage_collection
-from curate.images import ImageFacts, read_bytes, read_image_facts
+from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
 
 Origin = Literal["labelimg", "voc"]
@@ -36,7 +35,6 @@ _OBJECT_COLUMNS = {  # the fields of `VocObject`
     "line": "int64",
     "object": "int64",
 }
-_BATCH = 100  # files parsed in a row: parsing and hashing in turns costs a fifth more, by the processor's cache
 
 
 @no_garbage_collection()
@@ -62,7 +60,7 @@ def read_voc(
         video_from: a regular expression; its first group in an image's path is the video that the frame is of.
         with_unlabelled: whether images without XML come in too; else they are only listed.
         accept_proposals: whether XML that `predict` or `label` wrote and nobody has saved since counts as a person's;
-            else it is listed, and its image is one without XML.
+            else it is listed, and its image is one without XML. Where a person's XML is of the image, that counts.
         leave_out: a folder inside that is not looked at, such as the dataset itself.
         progress: told now and then.
 
@@ -90,47 +88,33 @@ class _Reading:
 
     def __init__(self, layout: VocLayout, *, shift: float, accept_proposals: bool) -> None:
         self._layout = layout
-        self._folder = f"{layout.folder}/"  # strings, not Path: this runs for every file
-        self._image_folder = f"{layout.image_folder}/"
+        self._image_folder = f"{layout.image_folder}/"  # a string, not Path: this runs for every file
         self._apart = layout.image_folder != layout.folder
         self._shift = shift
         self._accept_proposals = accept_proposals
-        self._finder = ImageFinder(layout)
-        self._parser = VocParser()
+        self._matcher = XmlMatcher(layout)
         self._objects: list[VocObject] = []
         self._owners: list[tuple[str, int]] = []  # of each image: its XML, and how many of the objects are on it
         self._images: list[tuple[Any, ...]] = []
         self._problems: list[Problem] = list(layout.problems)
         self._unread: set[str] = set()  # XML files that cannot be read, whose images are there
-        self._proposals: set[str] = set()  # XML files that nobody has saved
-        self._proposed: set[str] = set()  # the images of these
-        self._taken: dict[str, str] = {}  # image → the XML that describes it
+        self._proposed: set[str] = set()  # the images of proposals that were left out
+        self._taken: set[str] = set()  # images that an XML describes
 
     def read_annotations(self, progress: Progress) -> None:
-        """Read every XML file, in the order of their names."""
-        files, total = self._layout.xml_files, len(self._layout.xml_files)
-        own_images = {file: self._finder.by_stem(file) for file in files}
-        owners = {image: file for file, image in own_images.items() if image is not None}
-        for start in range(0, total, _BATCH):
-            progress("reading XML", start, total)
-            batch = files[start : start + _BATCH]
-            for file, annotation in [(file, self._parse(file)) for file in batch]:
-                self._read_image_of(file, annotation, own_images[file], owners)
-        progress("reading XML", total, total)
+        """Read every XML file, what people saved before proposals, each in the order of their names."""
+        for xml in self._matcher.read(progress):
+            if xml.is_proposal and not self._accept_proposals:
+                self._note(
+                    xml.file, None, None, "untouched_proposal", "left out; --accept-proposals takes it as labelled"
+                )
+                self._proposed.add(xml.image)
+            else:
+                self._taken.add(xml.image)
+                self._read_image_of(xml.file, xml.image, xml.annotation)
 
-    def _read_image_of(
-        self, file: str, annotation: VocFile | None, own_image: str | None, owners: Mapping[str, str]
-    ) -> None:
-        """Find and read the image of an XML file, and keep what both say."""
-        name = annotation.filename if annotation else ""
-        image = self._find_image(file, name, own_image, owners)
-        if image is None:
-            return
-        if file in self._proposals:
-            self._note(file, None, None, "untouched_proposal", "left out; --accept-proposals takes it as labelled")
-            self._proposed.add(image)
-            return
-        self._taken[image] = file
+    def _read_image_of(self, file: str, image: str, annotation: VocFile | None) -> None:
+        """Read the image of an XML file, and keep what both say."""
         facts = self._read_image(file, image)
         if facts is None:
             return
@@ -138,6 +122,7 @@ class _Reading:
             self._unread.add(file)
             self._add_image(image, facts, "incomplete", False, file)
             return
+        name = annotation.filename
         if name and _base(image) != _base(name.replace("\\", "/")):
             self._note(file, annotation.filename_line, None, "filename_mismatch", f"{name!r}, found {_base(image)!r}")
         if annotation.width != str(facts.width) or annotation.height != str(facts.height):
@@ -152,38 +137,6 @@ class _Reading:
                 state = "incomplete"
         self._add_image(image, facts, state, annotation.verified, file, len(annotation.objects))
         self._objects += annotation.objects
-
-    def _parse(self, file: str) -> VocFile | None:
-        """What a file says, or None after listing why it cannot be read."""
-        try:
-            data = read_bytes(self._folder + file)
-            if not self._accept_proposals and is_proposal(data):
-                self._proposals.add(file)
-            return self._parser.parse(data)
-        except UnreadableError as error:
-            self._problems.append(Problem(file, *error.fault))
-        except OSError as error:
-            self._note(file, None, None, "unreadable_file", str(error.strerror))
-        return None
-
-    def _find_image(self, file: str, name: str, own: str | None, owners: Mapping[str, str]) -> str | None:
-        """The image of an XML file, or None after listing why there is none.
-
-        `<filename>` goes first, unless it names a picture that belongs, by its name, to another XML: LabelImg leaves
-        the old name in a file that was copied.
-        """
-        named = self._finder.by_name(file, name) if name else None
-        if named is not None and named not in self._taken and owners.get(named, file) == file:
-            return named
-        if own is not None and own not in self._taken:
-            return own
-        if named is None and own is None:
-            self._note(file, None, None, "image_missing", f"no image {name!r}" if name else "no image of the same name")
-        else:
-            image = named or own or ""
-            other = self._taken.get(image) or owners.get(image, "")
-            self._note(file, None, None, "image_taken", f"{image!r} belongs to {other}")
-        return None
 
     def _read_image(self, file: str, image: str) -> ImageFacts | None:
         try:
@@ -231,7 +184,7 @@ class _Reading:
             image_folder=self._layout.image_folder,
             images=images,
             boxes=boxes,
-            problems=_in_file_order([*self._problems, *problems]),
+            problems=_in_file_order([*self._matcher.problems, *self._problems, *problems]),
             files=self._layout.xml_files,
             class_order=self._layout.class_order,
         )

@@ -58,7 +58,10 @@ def log(dataset: str | os.PathLike[str]) -> LogResult:
 
 @dataclass(frozen=True)
 class DiffResult(Result):
-    """What differs between two versions; boxes count as changed when class, corners or flags differ."""
+    """What differs between two versions; boxes count as changed when class, corners or flags differ.
+
+    What a model proposed does not count; once it is accepted, it is added.
+    """
 
     from_: int
     to: int
@@ -85,7 +88,7 @@ def diff(dataset: str | os.PathLike[str], a: int, b: int) -> DiffResult:
     old, new = store.load(a), store.load(b)
     before, after = old.class_counts(), new.class_counts()
     old_images, new_images = set(old.images["image_id"]), set(new.images["image_id"])
-    old_boxes, new_boxes = set(old.boxes["box_id"]), set(new.boxes["box_id"])
+    old_boxes, new_boxes = set(old.drawn_boxes["box_id"]), set(new.drawn_boxes["box_id"])
     return DiffResult(
         from_=a,
         to=b,
@@ -100,7 +103,7 @@ def diff(dataset: str | os.PathLike[str], a: int, b: int) -> DiffResult:
 
 def _count_changed(old: Dataset, new: Dataset) -> int:
     columns = ["class_id", *CORNERS, "difficult", "truncated", "occluded", "crowd"]
-    both = pd.merge(old.boxes, new.boxes, on="box_id", suffixes=("_old", "_new"))
+    both = pd.merge(old.drawn_boxes, new.drawn_boxes, on="box_id", suffixes=("_old", "_new"))
     differs = np.zeros(len(both), dtype=bool)
     for column in columns:
         differs |= (both[f"{column}_old"] != both[f"{column}_new"]).to_numpy()

@@ -1,7 +1,7 @@
 """The images that a command looks at: one file, a folder of them, or those of a dataset."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +9,7 @@ import pandas as pd
 from curate.dataset import Dataset
 from curate.errors import DataError
 from curate.formats.incoming import Problem
-from curate.formats.voc_layout import ImageFinder, VocLayout, find_layout
+from curate.formats.voc_layout import VocLayout, find_layout
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress
 from curate.store import Store
@@ -26,13 +26,13 @@ class Pictures:
         images: the dataset, or one made of the folder: its ids count the image files from 1, in the order of their
             paths. Files that cannot be read have an id too, but no row.
         store: of the dataset; None for a folder or a file.
-        xml_of: image → the XML in the folder that is of it, by its name.
+        layout: of a folder: its files, XML among them.
         problems: images that cannot be read; files are relative to `images.root`.
     """
 
     images: Dataset
     store: Store | None = None
-    xml_of: Mapping[str, str] = field(default_factory=dict)
+    layout: VocLayout | None = None
     problems: tuple[Problem, ...] = ()
 
 
@@ -63,7 +63,7 @@ def read_pictures(source: Path, progress: Progress) -> Pictures:
             problems.append(Problem(file, None, None, "image_broken", error.fact))
     progress("reading images", len(layout.image_files), len(layout.image_files))
     refuse_none(source, len(readable), problems)
-    return Pictures(_as_dataset(source, readable), None, _xml_of(layout), tuple(problems))
+    return Pictures(_as_dataset(source, readable), None, layout, tuple(problems))
 
 
 def refuse_none(source: Path, readable: int, problems: list[Problem]) -> None:
@@ -72,12 +72,6 @@ def refuse_none(source: Path, readable: int, problems: list[Problem]) -> None:
         raise DataError(
             "no image can be read", place=source, got=f"{problems[0].detail}: {problems[0].file}", expected="images"
         )
-
-
-def _xml_of(layout: VocLayout) -> dict[str, str]:
-    finder = ImageFinder(layout)
-    pairs = [(finder.by_stem(file), file) for file in layout.xml_files]
-    return {image: file for image, file in reversed(pairs) if image is not None}
 
 
 def _as_dataset(folder: Path, images: Mapping[int, tuple[str, ImageFacts]]) -> Dataset:

@@ -16,12 +16,18 @@ from curate.engines.runs import RunFolder
 from curate.errors import UsageError
 from curate.formats.proposals import WAITING, join_proposals
 from curate.formats.voc_write import proposal_xml, write_proposal
-from curate.media import source_name
 from curate.progress import Progress, silent
 from curate.steps.labelling import CLASS_FILE
 from curate.steps.looking import Look, inside
 from curate.steps.pictures import read_pictures
-from curate.steps.prediction_files import XmlPlan, add_class_names, check_results, plan_xml, write_coco_results
+from curate.steps.prediction_files import (
+    XmlPlan,
+    add_class_names,
+    check_results,
+    plan_xml,
+    results_folder,
+    write_coco_results,
+)
 from curate.steps.results import Result
 from curate.store import Store
 
@@ -98,7 +104,7 @@ def predict(
     if not folder.best.is_file():
         raise UsageError("the run has no checkpoint yet", place=run, remedy="Train it, or go on with --resume.")
     target = Path(out) if out is not None else None
-    results = target or folder.path / "predicted" / source_name(place)
+    results = target or results_folder(folder, place)
     if into_dataset:
         Store(place).head()
     elif form == "voc":

@@ -9,16 +9,25 @@ import orjson
 import pandas as pd
 
 from curate.dataset import ClassEntry, Predictions
+from curate.engines.runs import RunFolder
 from curate.errors import UsageError
 from curate.evaluation.results import write_results
 from curate.files import write_atomically
 from curate.formats.coco import coco_file_name
 from curate.formats.incoming import Problem
 from curate.formats.proposals import WAITING
+from curate.formats.voc_layout import VocLayout
+from curate.formats.voc_matching import XmlMatcher
 from curate.formats.voc_write import is_proposal
+from curate.media import source_name
 from curate.steps.pictures import Pictures
 
 RESULTS, IMAGES = "predictions.json", "images.json"
+
+
+def results_folder(run: RunFolder, source: Path) -> Path:
+    """Where results go unless another place is named: into the run's folder, under the source's name."""
+    return run.path / "predicted" / source_name(source)
 
 
 def check_results(folder: Path, *, overwrite: bool) -> None:
@@ -91,13 +100,14 @@ def plan_xml(pictures: Pictures, out: Path | None, *, overwrite: bool) -> XmlPla
     saved = proposed = 0
     problems = []
     images = pictures.images.images
+    xml_of = _xml_of(pictures.layout) if pictures.layout and out is None else {}
     # a folder's images are all "unlabelled"
     waiting = images[images["label_state"].isin(WAITING)]
     root = pictures.images.root
     for image_id, path in zip(waiting["image_id"].tolist(), waiting["path"].tolist(), strict=True):
         name = f"{os.path.splitext(coco_file_name(path) if pictures.store else path)[0]}.xml"
         file = (out or root) / name
-        elsewhere = pictures.xml_of.get(path) if out is None else None  # as in a devkit
+        elsewhere = xml_of.get(path)  # as in a devkit, or named by `<filename>`
         found = {file, root / elsewhere} if elsewhere else {file}
         there = [is_proposal(one.read_bytes()) for one in found if one.is_file()]
         if owners.setdefault(file, path) != path:
@@ -110,6 +120,11 @@ def plan_xml(pictures: Pictures, out: Path | None, *, overwrite: bool) -> XmlPla
             places[image_id] = file
     folders = frozenset((root / owners[file]).parent for file in places.values())
     return XmlPlan(places, folders, len(images) - len(waiting), saved, proposed, tuple(problems))
+
+
+def _xml_of(layout: VocLayout) -> dict[str, str]:
+    """Image → the XML that `import-voc` takes for it."""
+    return {xml.image: xml.file for xml in XmlMatcher(layout).read()}
 
 
 def add_class_names(file: Path, names: Sequence[str]) -> None:
