@@ -166,10 +166,11 @@ def test_a_killed_run_repeats_its_evaluation(dataset, tmp_path):
 def test_ctrl_c_waits_for_the_step(dataset, tmp_path):
     """The step under way is done, saved and then interrupted; the handler is put back."""
     run, config = _start(dataset, tmp_path / "run")
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         _train(run, config, at=lambda step: step == 3 and os.kill(os.getpid(), signal.SIGINT))
     assert (run.last.read_text(), run.read_record().steps_done) == ("3", 3)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_somebody_else_may_heed_ctrl_c(dataset, tmp_path):
