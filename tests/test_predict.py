@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 import curate
 from curate.cli import main
 from curate.errors import DataError, StoreError, UsageError
-from curate.steps.evaluating import training_images
+from curate.steps.judged import training_images
 from curate.steps.predicting import predict
 from curate.store import Store
 from datasets import MEDIUM, SMALL, build_dataset, save, set_column

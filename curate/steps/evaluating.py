@@ -2,29 +2,15 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
-from curate.curation.splits import TEST, TRAIN, VAL
-from curate.dataset import Dataset, Predictions
 from curate.engines.runs import RunFolder
-from curate.errors import DataError, StoreError, UsageError, unknown_name
-from curate.evaluation.judging import judge
-from curate.evaluation.mistakes import Mistakes
-from curate.evaluation.results import read_results
-from curate.evaluation.scores import SideScores
-from curate.evaluation.scores import score as score_predictions
+from curate.errors import UsageError
 from curate.progress import Progress, silent
-from curate.sizes import PinholeView, RangeOfInterest, choose_range, choose_view, sides_to_try
 from curate.steps.evaluation_files import check_places, write_files
-from curate.steps.evaluation_result import EvaluateResult, OperatingPoint
+from curate.steps.evaluation_result import EvaluateResult
+from curate.steps.judged import Terms, choose_split, find_in_file, find_with_run, judge_detections
 from curate.steps.kept_evaluations import errors_file, evaluation_terms, keep_evaluation, kept_name, read_evaluation
-from curate.steps.run_classes import RunClasses, is_run_of
-from curate.steps.run_predictions import predict_split
 from curate.store import Store
-
-IOU = 0.5
-ALL = "all"
-_MOST_NAMES = 3  # in a note
 
 
 def evaluate(
@@ -76,137 +62,32 @@ def evaluate(
         raise UsageError(
             "it is not said what to evaluate", place="evaluate", expected="--run RUN or --predictions FILE"
         )
-    _check_shares(score, precision)
-    interest = choose_range(min_side, max_distance, object_height, focal_px)
-    view = choose_view(object_height, focal_px)
+    terms = Terms.of_options(
+        min_side=min_side,
+        max_distance=max_distance,
+        object_height=object_height,
+        focal_px=focal_px,
+        score=score,
+        precision=precision,
+    )
     check_places(errors, plots, overwrite=overwrite)
     store = Store(dataset)
     current = store.load()
-    split, truth, notes = _choose_split(current, split)
-    terms = evaluation_terms(truth, interest, score)
+    split, truth, notes = choose_split(current, split)
+    kept_terms = evaluation_terms(truth, terms.interest, score)
     other = RunFolder.named(dataset, against) if against is not None else None
-    beside = read_evaluation(other, store, split, terms) if other is not None else None
+    beside = read_evaluation(other, store, split, kept_terms) if other is not None else None
     folder = RunFolder.named(dataset, run) if run is not None else None
     if folder is not None:
-        found, more = _of_run(folder, split, truth, store, current, progress)
+        found, more = find_with_run(folder, split, truth, store, current, progress)
         notes += more
     else:
-        found = _of_images(read_results(Path(str(predictions))), current, truth)
-    result, mistakes = _judge(split, truth, found, interest, view, score, precision)
-    result = replace(result, against=beside, notes=tuple(notes))
+        found = find_in_file(str(predictions), truth, current)
+    judged = judge_detections(split, truth, found, terms, notes)
+    result = replace(judged.result, against=beside)
     if folder is not None:
         name = kept_name(folder, store, split)
-        keep_evaluation(folder, name, result.to_json(), terms)
-        write_files(result, truth, mistakes, errors=errors_file(folder, name))
-    write_files(result, truth, mistakes, errors=errors, plots=plots)
+        keep_evaluation(folder, name, result.to_json(), kept_terms)
+        write_files(result, truth, judged.mistakes, errors=errors_file(folder, name))
+    write_files(result, truth, judged.mistakes, errors=errors, plots=plots)
     return result
-
-
-def _judge(
-    split: str,
-    truth: Dataset,
-    found: Predictions,
-    interest: RangeOfInterest | None,
-    view: PinholeView | None,
-    score: float,
-    precision: float | None,
-) -> tuple[EvaluateResult, Mistakes]:
-    """All numbers, and the mistakes that they count."""
-    objects = truth.boxes_xyxy[~truth.boxes["crowd"].to_numpy(dtype=bool)]
-    sides = sides_to_try(objects, *([interest.min_side_px] if interest else []))
-    scores = score_predictions(truth, found, interest, sides)
-    scores = replace(scores, by_min_side=_with_distances(scores.by_min_side, view))
-    judgement = judge(truth, found, IOU, score, interest, precision)
-    result = EvaluateResult(
-        split=split,
-        **vars(scores),
-        operating_point=OperatingPoint(IOU, score),
-        errors=judgement.errors,
-        confusion=judgement.confusion,
-        wished_precision=precision,
-        thresholds=judgement.thresholds,
-        precision_recall=judgement.precision_recall,
-        score_histogram=judgement.score_histogram,
-    )
-    return result, judgement.mistakes
-
-
-def _check_shares(score: float, precision: float | None) -> None:
-    if not 0 <= score <= 1:
-        raise UsageError("not a score", place="--score", got=score, expected="0 to 1")
-    if precision is not None and not 0 < precision <= 1:
-        raise UsageError("not a precision", place="--precision", got=precision, expected="over 0, up to 1")
-
-
-def _with_distances(entries: tuple[SideScores, ...], view: PinholeView | None) -> tuple[SideScores, ...]:
-    if view is None:
-        return entries
-    return tuple(replace(entry, distance_m=view.distance_m(entry.min_side_px)) for entry in entries)
-
-
-def _choose_split(dataset: Dataset, split: str) -> tuple[str, Dataset, list[str]]:
-    """The split to evaluate, its labelled images, and what to tell about it."""
-    labelled = dataset.select()
-    names = sorted(labelled.images["split"].dropna().unique())
-    notes = []
-    if not names and split in (TRAIN, VAL, TEST):
-        notes.append("There are no splits: all labelled images are evaluated, also those that were trained on.")
-        split = ALL
-    if split != ALL and split not in names:
-        raise unknown_name("split", split, [*names, ALL], place=dataset.root)
-    truth = labelled if split == ALL else dataset.select(split)
-    if not len(truth.images):
-        raise DataError(
-            "no image is labelled", place=dataset.root, remedy="Label some and bring them in with import-voc."
-        )
-    return split, truth, notes
-
-
-def _of_run(
-    folder: RunFolder, split: str, truth: Dataset, store: Store, current: Dataset, progress: Progress
-) -> tuple[Predictions, list[str]]:
-    """The run's detections as of the classes of now, and what to tell about them."""
-    classes = RunClasses.of(folder, store, current)
-    made = predict_split(folder, kept_name(folder, store, split), truth, progress)
-    translated, dropped = classes.translate(made)
-    known = translated.boxes["class_id"].isin([entry.id for entry in current.classes])
-    notes = _note_seen(store, folder, truth)
-    if dropped:
-        notes.append(f"{dropped} detections are of classes that were dropped since; they were left out.")
-    if unknown := int((~known).sum()):
-        names = ", ".join((*classes.unknown[:_MOST_NAMES], "…")[: len(classes.unknown)])
-        notes.append(f"{unknown} detections are of classes the dataset does not have ({names}); they were left out.")
-    return (Predictions(translated.boxes[known]) if unknown else translated), notes
-
-
-def _note_seen(store: Store, folder: RunFolder, truth: Dataset) -> list[str]:
-    """A warning where the run was trained on images that are evaluated now."""
-    version = folder.read_record().dataset_version
-    if version is None or not is_run_of(folder, store):
-        return []
-    try:
-        trained = training_images(store.load(version)).images["image_id"]
-    except StoreError:  # the version is gone
-        return []
-    seen = int(truth.images["image_id"].isin(trained).sum())
-    return [f"{seen} of the {len(truth.images)} evaluated images were trained on."] if seen else []
-
-
-def training_images(dataset: Dataset) -> Dataset:
-    """What `train` trains on: the labelled images of the train split; all of them where there are no splits."""
-    labelled = dataset.select()
-    return labelled.select(TRAIN) if labelled.images["split"].notna().any() else labelled
-
-
-def _of_images(found: Predictions, dataset: Dataset, truth: Dataset) -> Predictions:
-    """Only the detections in the evaluated images; those of images that the dataset does not have are refused."""
-    ids = found.boxes["image_id"]
-    strange = ids[~ids.isin(dataset.images["image_id"])]
-    if len(strange):
-        raise DataError(
-            "the predictions are of an image that is not in the dataset",
-            place=f"predictions, row {strange.index[0]}",
-            got=f"image id {strange.iloc[0]}",
-            expected="ids of the images table, as in an export",
-        )
-    return Predictions(found.boxes[ids.isin(truth.images["image_id"])])

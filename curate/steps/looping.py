@@ -14,7 +14,7 @@ from curate.engines.runs import RunFolder
 from curate.errors import UsageError, unknown_name
 from curate.files import TEMPORARY
 from curate.progress import Progress, silent
-from curate.steps.evaluating import training_images
+from curate.steps.judged import training_images
 from curate.steps.one_round import check_val, play_round, publish_best
 from curate.steps.results import Result
 from curate.steps.rounds import (

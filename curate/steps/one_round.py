@@ -14,8 +14,9 @@ from curate.errors import DataError
 from curate.files import TEMPORARY, sync_folder, write_atomically
 from curate.media import link_or_copy
 from curate.progress import Progress
-from curate.steps.evaluating import evaluate, training_images
+from curate.steps.evaluating import evaluate
 from curate.steps.evaluation_result import EvaluateResult
+from curate.steps.judged import training_images
 from curate.steps.rounds import (
     BestSoFar,
     ClassAp,

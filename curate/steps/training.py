@@ -14,7 +14,8 @@ from curate.engines.runs import RunFolder
 from curate.errors import DataError, UsageError
 from curate.evaluation.scores import score
 from curate.progress import Progress, silent
-from curate.steps.evaluating import evaluate, training_images
+from curate.steps.evaluating import evaluate
+from curate.steps.judged import training_images
 from curate.steps.results import Result
 from curate.store import Store
 
