@@ -35,7 +35,7 @@ bench: $(READY) ## measure against the fastest peers
 	$(BIN)/python benchmarks/sample_frames.py
 
 pins: $(UV) ## choose versions anew
-	$(UV) pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 --upgrade \
+	$(UV) pip compile pyproject.toml --extra all --group dev --group database --universal --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.txt
 
 clean: ## remove what make and the demo wrote
