@@ -10,22 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from curate.card import find_card, read_card
 from curate.columns import CORNERS
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
-from curate.files import write_atomically
 from curate.formats.joining import join, resolve_names
 from curate.formats.proposals import WAITING
 from curate.formats.voc import read_voc
 from curate.formats.voc_write import is_proposal, proposal_xml, write_proposal
-from curate.media import IMAGES, link_or_copy
+from curate.steps.label_folder import CLASS_FILE, folder_names, link_image, write_classes
 from curate.steps.results import Result
 from curate.store import Store
 
 FOLDER = "label"  # what waits for a person
 FINISHED = "labelled"  # what the dataset has taken in
-CLASS_FILE = "predefined_classes.txt"
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def label(
     if source is not None and source not in set(current.images["source"]):
         raise unknown_name("source", source, sorted(set(current.images["source"])), place=dataset)
     unimported = _unimported(current, folder)
-    images = current.images.assign(name=_folder_names(current.images))
+    images = current.images.assign(name=folder_names(current.images))
     waiting = images[images["label_state"].isin(WAITING)]
     _put_away(folder, set(images.loc[images["label_state"] == "labelled", "name"]) - unimported)
     chosen = waiting if source is None else waiting[waiting["source"] == source]
@@ -91,10 +88,10 @@ def label(
         raise DataError("no image waits for a label", place=dataset, remedy="Sample more with `curate sample-frames`.")
     folder.mkdir(exist_ok=True)
     for path, name in zip(added["path"].tolist(), added["name"].tolist(), strict=True):
-        _link(current.image_file(path), folder / name)
+        link_image(current.image_file(path), folder / name)
     brought_back = _bring_back(folder, added["name"].tolist())
     proposals = _lay_proposals(current, folder, waiting[waiting["name"].isin(there | set(added["name"]))])
-    listed = _write_classes(folder / CLASS_FILE, current, classes)
+    listed = write_classes(folder / CLASS_FILE, current, classes)
     return LabelResult(
         folder=str(folder),
         images=already + len(added),
@@ -115,21 +112,6 @@ def _unimported(current: Dataset, folder: Path) -> set[str]:
     joined = join(settled, incoming, [f"{FOLDER}/{file}" for file in files], source=FOLDER, origin=FOLDER)
     incomplete = (incoming.images["label_state"] == "incomplete").to_numpy(dtype=bool)
     return set(files[joined.is_new | joined.is_changed | incomplete])
-
-
-def _folder_names(images: pd.DataFrame) -> pd.Series:
-    """File names for images of all sources side by side, the same whatever else there is: SOURCE__NAME.
-
-    A frame's name begins with its source already.
-    """
-    inner = images["path"].str.removeprefix(f"{IMAGES}/").str.replace("/", "__")
-    own = images["path"].str.rpartition("/")[2]
-    return own.where((images["source"] + "__" + own == inner) & _begins_with_source(images, own), inner)
-
-
-def _begins_with_source(images: pd.DataFrame, names: pd.Series) -> pd.Series:
-    pairs = zip(names.tolist(), images["source"].tolist(), strict=True)
-    return pd.Series([name.startswith(f"{source}_") for name, source in pairs], index=images.index, dtype=bool)
 
 
 def _put_away(folder: Path, names: set[str]) -> None:
@@ -166,16 +148,6 @@ def _bring_back(folder: Path, names: Sequence[str]) -> set[str]:
     return found
 
 
-def _link(origin: Path, target: Path) -> None:
-    try:
-        link_or_copy(origin, str(target))
-    except FileExistsError:
-        pass  # it lies there already
-    except FileNotFoundError as error:
-        remedy = "Bring the file back, or `curate undo` to before it came."
-        raise DataError("an image of the dataset is gone", place=origin, remedy=remedy) from error
-
-
 def _lay_proposals(current: Dataset, folder: Path, images: pd.DataFrame) -> int:
     """Write what was proposed beside its images; XML that a person saved stays. How many proposals are there now."""
     proposed = images[images["label_state"] == "proposed"].sort_values("path")
@@ -193,18 +165,6 @@ def _lay_proposals(current: Dataset, folder: Path, images: pd.DataFrame) -> int:
         if xml_file not in laid and write_proposal(xml_file, xml):
             laid.add(xml_file)
     return len(laid)
-
-
-def _write_classes(file: Path, current: Dataset, classes: Sequence[str] | None) -> tuple[str, ...]:
-    """Write the class list: the dataset's classes, else its card's, then those given and those that a person wrote."""
-    card = None if current.classes else find_card(current.root)
-    known = [*current.class_names.values(), *(read_card(card).classes if card else ())]
-    text = file.read_text(encoding="utf-8-sig", errors="replace") if file.exists() else ""
-    written = [name.strip() for name in text.splitlines() if name.strip() and name.strip() not in current.aliases]
-    names = tuple(dict.fromkeys([*known, *(classes or ()), *written]))
-    if names:
-        write_atomically(file, lambda out: out.write("".join(f"{name}\n" for name in names).encode()))
-    return names
 
 
 def _notes(

@@ -17,7 +17,7 @@ from curate.errors import UsageError
 from curate.formats.proposals import WAITING, join_proposals
 from curate.formats.voc_write import proposal_xml, write_proposal
 from curate.progress import Progress, silent
-from curate.steps.labelling import CLASS_FILE
+from curate.steps.label_folder import CLASS_FILE
 from curate.steps.looking import Look, inside
 from curate.steps.pictures import read_pictures
 from curate.steps.prediction_files import (
