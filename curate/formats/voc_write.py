@@ -1,20 +1,22 @@
-"""What a detector found as XML for LabelImg: a proposal, which counts for nothing until a person has saved it.
+"""XML for LabelImg: boxes to be corrected, and proposals, which count for nothing until a person has saved them.
 
-Elements and their order are those of LabelImg's `libs/pascal_voc_io.py`; corners are whole pixels from 0 to the image's
-side, shifted by nothing (decision 0002). A proposal has a mark that LabelImg does not write, with a hash of all that
-follows it: whoever saves the file, with whatever program, makes it theirs (decision 0014).
+Elements and their order are those of LabelImg's `libs/pascal_voc_io.py`; corners are pixels from 0 to the image's side,
+shifted by nothing (decision 0002); those of a proposal are whole. A proposal has a mark that LabelImg does not write,
+with a hash of all that follows it: whoever saves the file, with whatever program, makes it theirs (decision 0014).
 """
 
 import hashlib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.boxes import Boxes
+from curate.columns import CORNERS
 from curate.files import write_atomically
 
 _MARK = re.compile(rb"<annotation>curate proposal ([0-9a-f]{16})</annotation>")
@@ -24,7 +26,8 @@ _HEAD = """<annotation>
 \t<filename>{filename}</filename>
 \t<path>{path}</path>
 \t<source>
-\t\t<database>Unknown</database>
+\t\t<database>Unknown</database>"""
+_PROPOSED = """
 \t\t<annotation>curate proposal {digest}</annotation>"""
 _SIZE = """
 \t</source>
@@ -35,11 +38,12 @@ _SIZE = """
 \t</size>
 \t<segmented>0</segmented>
 """
+_OCCLUDED = "\n\t\t<occluded>1</occluded>"
 _OBJECT = """\t<object>
 \t\t<name>{name}</name>
 \t\t<pose>Unspecified</pose>
 \t\t<truncated>{truncated}</truncated>
-\t\t<difficult>0</difficult>
+\t\t<difficult>{difficult}</difficult>{occluded}
 \t\t<bndbox>
 \t\t\t<xmin>{x0}</xmin>
 \t\t\t<ymin>{y0}</ymin>
@@ -48,6 +52,19 @@ _OBJECT = """\t<object>
 \t\t</bndbox>
 \t</object>
 """
+
+
+class TruthBox(NamedTuple):
+    """A box that a person drew; corners in pixels."""
+
+    name: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    truncated: bool
+    difficult: bool
+    occluded: bool
 
 
 def proposal_xml(image_file: Path, width: int, height: int, names: Sequence[str], boxes_xyxy: Boxes) -> bytes:
@@ -66,16 +83,35 @@ def proposal_xml(image_file: Path, width: int, height: int, names: Sequence[str]
             name=_text(name),
             # LabelImg's own rule: what touches an edge goes on behind it
             truncated=int(x0 <= 1 or y0 <= 1 or x1 == width or y1 == height),
+            difficult=0,
+            occluded="",
             **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
         )
         for name, (x0, y0, x1, y1) in zip(names, _whole_pixels(boxes_xyxy, width, height).tolist(), strict=True)
     ]
-    rest = (_SIZE.format(width=width, height=height) + "".join(objects) + "</annotation>\n").encode()
-    whole = image_file.absolute()
-    head = _HEAD.format(
-        folder=_text(whole.parent.name), filename=_text(whole.name), path=_text(str(whole)), digest=_digest(rest)
-    )
-    return head.encode() + rest
+    rest = _rest(width, height, objects)
+    return (_head(image_file) + _PROPOSED.format(digest=_digest(rest))).encode() + rest
+
+
+def truth_xml(image_file: Path, width: int, height: int, boxes: Iterable[TruthBox]) -> bytes:
+    """One image's boxes as LabelImg would have saved them, with corners exactly as they are.
+
+    Args:
+        image_file: the image that it is of.
+        width, height: of the upright image, in pixels.
+        boxes: what was drawn in it.
+    """
+    objects = [
+        _OBJECT.format(
+            name=_text(box.name),
+            truncated=int(box.truncated),
+            difficult=int(box.difficult),
+            occluded=_OCCLUDED if box.occluded else "",
+            **{name: _number(getattr(box, name)) for name in CORNERS},
+        )
+        for box in boxes
+    ]
+    return _head(image_file).encode() + _rest(width, height, objects)
 
 
 def write_proposal(xml_file: Path, xml: bytes) -> bool:
@@ -92,6 +128,19 @@ def is_proposal(data: bytes) -> bool:
     """Whether an XML file is a proposal just as it was written, which nobody has saved since."""
     mark = _MARK.search(data)
     return mark is not None and _digest(data[mark.end() :]).encode() == mark[1]
+
+
+def _head(image_file: Path) -> str:
+    whole = image_file.absolute()
+    return _HEAD.format(folder=_text(whole.parent.name), filename=_text(whole.name), path=_text(str(whole)))
+
+
+def _rest(width: int, height: int, objects: Sequence[str]) -> bytes:
+    return (_SIZE.format(width=width, height=height) + "".join(objects) + "</annotation>\n").encode()
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _digest(rest: bytes) -> str:

@@ -96,6 +96,20 @@ def read_evaluation(folder: RunFolder, store: Store, split: str, terms: Mapping[
         raise DataError(f"the evaluation cannot be read: {error}", place=file) from error
 
 
+def read_terms(folder: RunFolder, name: str) -> tuple[float | None, float] | None:
+    """Smallest side in pixels and score of a run's last evaluation; None where it was not evaluated.
+
+    Args:
+        folder: of the run.
+        name: from `kept_name`.
+    """
+    try:
+        terms = json.loads(evaluation_file(folder, name).read_text(encoding="utf-8"))["terms"]
+        return terms["min_side_px"], terms["score"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def evaluation_file(folder: RunFolder, name: str) -> Path:
     """Where it is kept; `name` is from `kept_name`."""
     return folder.path / f"evaluation_{name}.json"

@@ -1,0 +1,242 @@
+"""What the app shows, without FiftyOne: fields, documents and saved views, made of tables.
+
+A *document* is what FiftyOne keeps of one image: the dicts that its own `Sample.to_mongo_dict` makes, written here
+directly, because its objects take ten times as long (decision 0017; a test compares the two).
+"""
+
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from curate.boxes import area, shorter_side
+from curate.columns import CORNERS
+from curate.dataset import Dataset, Predictions
+from curate.evaluation.mistakes import Mistakes
+from curate.sizes import SIZES, RangeOfInterest, size_index
+
+TRUTH, PROPOSALS = "ground_truth", "proposals"
+FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # of objects
+RIGHT, FALSE_POSITIVE = "right", "false positive"  # of detections; or ignored
+
+# attribute → kind of value, beside `label`
+_MEASURES = {"size": str, "area_px": float, "side_px": float, "in_range": bool}
+_FLAGS = ("difficult", "truncated", "occluded", "crowd")
+IMAGE_FIELDS: Mapping[str, type] = {
+    "image_id": int,
+    "split": str,
+    "source": str,
+    "video_id": str,
+    "frame_index": int,
+    "timestamp_s": float,
+    "label_state": str,
+}
+TRUTH_FIELDS: Mapping[str, type] = {**_MEASURES, "box_id": int, **dict.fromkeys(_FLAGS, bool)}
+DETECTION_FIELDS: Mapping[str, type] = {**_MEASURES, "outcome": str, "kind": str, "confused_with": str, "iou": float}
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedRun:
+    """A run's detections beside the truth.
+
+    Attributes:
+        name: as a person calls it.
+        field: its name in the app, from `run_fields`.
+        truth: the images that were evaluated.
+        predictions: on them, of all scores; those below the operating point are not shown.
+        mistakes: at the operating point.
+    """
+
+    name: str
+    field: str
+    truth: Dataset
+    predictions: Predictions
+    mistakes: Mistakes
+
+    @property
+    def truth_fields(self) -> Mapping[str, type]:
+        """What the run says of each object: found or missed, why, and how near it came."""
+        return {self.field: str, f"{self.field}_kind": str, f"{self.field}_iou": float}
+
+    @property
+    def image_fields(self) -> Mapping[str, type]:
+        """What the run says of each evaluated image, counted."""
+        return {f"{self.field}_missed": int, f"{self.field}_false_positives": int, self.mistakes_field: int}
+
+    @property
+    def mistakes_field(self) -> str:
+        """How many objects were missed and detections wrong in an image."""
+        return f"{self.field}_mistakes"
+
+
+def run_fields(names: Sequence[str]) -> list[str]:
+    """A field name for each run: `run_first` for the run `first`, made of letters that a field may have."""
+    fields: list[str] = []
+    for name in names:
+        plain = "run_" + re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")
+        same = sum(field == plain or field.rpartition("_")[0] == plain for field in fields)
+        fields.append(f"{plain}_{same + 1}" if same else plain)
+    return fields
+
+
+def make_documents(
+    dataset: Dataset,
+    runs: Sequence[JudgedRun],
+    interest: RangeOfInterest | None,
+    tags: Mapping[int, Sequence[str]] = MappingProxyType({}),
+) -> Iterator[dict[str, Any]]:
+    """One document an image, in the order of paths, without what FiftyOne adds (`_id` and the like).
+
+    Args:
+        dataset: all images, and the objects drawn in them.
+        runs: what each run found.
+        interest: which objects matter; without it all do.
+        tags: image id → what a person tagged it with.
+    """
+    images = dataset.images.sort_values("path")
+    sides = _sides(dataset.images)
+    drawn = dataset.drawn_boxes
+    proposed = dataset.boxes.drop(drawn.index)
+    labels = {TRUTH: _group(_truth_documents(dataset, drawn, runs, interest, sides), drawn["image_id"])}
+    if len(proposed):
+        labels[PROPOSALS] = _group(_truth_documents(dataset, proposed, (), interest, sides), proposed["image_id"])
+    for run in runs:
+        kept = run.predictions.boxes[run.mistakes.matches.kept]
+        labels[run.field] = _group(_detections(run, kept, interest, sides, dataset.class_names), kept["image_id"])
+    counted = {field: counts for run in runs for field, counts in _count_by_image(run).items()}
+    columns = {name: _values(images[name], kind) for name, kind in IMAGE_FIELDS.items()}
+    paths, widths, heights = (images[name].tolist() for name in ("path", "width", "height"))
+    rows = zip(paths, widths, heights, *columns.values(), strict=True)
+    for path, width, height, *values in rows:
+        facts = dict(zip(columns, values, strict=True))
+        image_id = facts["image_id"]
+        yield {
+            "filepath": str(dataset.image_file(path).absolute()),
+            "tags": list(tags.get(image_id, ())),
+            "metadata": {"_cls": "ImageMetadata", "width": width, "height": height},
+            "_media_type": "image",
+            "_rand": random.Random(path).random(),  # noqa: S311 FiftyOne shuffles by it
+            **{name: value for name, value in facts.items() if value is not None},
+            **{
+                field: {"_cls": "Detections", "detections": by_image.get(image_id, [])}
+                for field, by_image in labels.items()
+            },
+            **{field: counts[image_id] for field, counts in counted.items() if image_id in counts},
+        }
+
+
+def _truth_documents(
+    dataset: Dataset,
+    boxes: pd.DataFrame,
+    runs: Sequence[JudgedRun],
+    interest: RangeOfInterest | None,
+    sides: pd.DataFrame,
+) -> list[dict[str, Any]]:
+    columns = _measures(boxes, interest) | {name: boxes[name].tolist() for name in ("box_id", *_FLAGS)}
+    for run in runs:
+        columns |= _said_of_truth(run, boxes["box_id"])
+    labels = boxes["class_id"].map(dataset.class_names).tolist()
+    return _label_documents(labels, _relative(boxes, sides), columns)
+
+
+def _said_of_truth(run: JudgedRun, box_ids: pd.Series) -> dict[str, list[Any]]:
+    """A run's word on each object: None for those of images that were not evaluated."""
+    matches, missed = run.mistakes.matches, run.mistakes.missed
+    states = np.select([matches.missed, matches.found], [MISSED, FOUND], default=IGNORED)
+    state = pd.Series(states, index=run.truth.boxes["box_id"].to_numpy())
+    by_box = missed.set_index(missed["box_id"].astype("int64"))
+    said = (state, by_box["kind"], by_box["iou"])
+    return {
+        name: _values(box_ids.map(told), kind)
+        for (name, kind), told in zip(run.truth_fields.items(), said, strict=True)
+    }
+
+
+def _detections(
+    run: JudgedRun,
+    kept: pd.DataFrame,
+    interest: RangeOfInterest | None,
+    sides: pd.DataFrame,
+    names: Mapping[int, str],
+) -> list[dict[str, Any]]:
+    matches = run.mistakes.matches
+    outcomes = np.select([matches.false_positives, matches.true_positives], [FALSE_POSITIVE, RIGHT], default=IGNORED)
+    wrong = run.mistakes.false_positives.set_index("detection")
+    rows = pd.Series(np.flatnonzero(matches.kept))
+    columns = _measures(kept, interest) | {
+        "confidence": kept["score"].tolist(),
+        "outcome": outcomes[matches.kept].tolist(),
+        "kind": _values(rows.map(wrong["kind"]), str),
+        "confused_with": _values(rows.map(wrong["confused_with"]).map(names), str),
+        "iou": _values(rows.map(wrong["iou"]), float),
+    }
+    return _label_documents(kept["class_id"].map(names).tolist(), _relative(kept, sides), columns)
+
+
+def _measures(boxes: pd.DataFrame, interest: RangeOfInterest | None) -> dict[str, list[Any]]:
+    corners = boxes[CORNERS].to_numpy(dtype=np.float64)
+    areas = area(corners)
+    in_range = interest.contains(corners).tolist() if interest else [True] * len(boxes)
+    sizes = np.array(SIZES, dtype=object)[size_index(areas)].tolist()
+    return {"size": sizes, "area_px": areas.tolist(), "side_px": shorter_side(corners).tolist(), "in_range": in_range}
+
+
+def _label_documents(
+    labels: list[str], relative: list[list[float]], columns: Mapping[str, list[Any]]
+) -> list[dict[str, Any]]:
+    from bson import ObjectId
+
+    names = list(columns)
+    return [
+        {
+            "_id": ObjectId(),
+            "_cls": "Detection",
+            "attributes": {},
+            "tags": [],
+            "label": label,
+            "bounding_box": box,
+            **{name: value for name, value in zip(names, values, strict=True) if value is not None},
+        }
+        for label, box, *values in zip(labels, relative, *columns.values(), strict=True)
+    ]
+
+
+def _sides(images: pd.DataFrame) -> pd.DataFrame:
+    return images.set_index("image_id")[["width", "height"]]
+
+
+def _relative(boxes: pd.DataFrame, sides: pd.DataFrame) -> list[list[float]]:
+    """[x, y, width, height] as shares of the image. (n, 4)"""
+    x0, y0, x1, y1 = boxes[CORNERS].to_numpy(dtype=np.float64).T
+    width, height = sides.loc[boxes["image_id"]].to_numpy(dtype=np.float64).T
+    return np.stack([x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height], axis=1).tolist()
+
+
+def _count_by_image(run: JudgedRun) -> dict[str, dict[int, int]]:
+    none = dict.fromkeys(run.truth.images["image_id"].tolist(), 0)
+    parts = (run.mistakes.missed, run.mistakes.false_positives, run.mistakes.table)
+    return {
+        field: none | Counter(part["image_id"].tolist()) for field, part in zip(run.image_fields, parts, strict=True)
+    }
+
+
+def _group(documents: list[dict[str, Any]], image_ids: pd.Series) -> dict[int, list[dict[str, Any]]]:
+    grouped: dict[int, list[dict[str, Any]]] = {}
+    for image_id, document in zip(image_ids.tolist(), documents, strict=True):
+        grouped.setdefault(image_id, []).append(document)
+    return grouped
+
+
+def _values(column: pd.Series, kind: type) -> list[Any]:
+    """Plain values of one type; None for what is missing."""
+    return [
+        None if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else kind(value)
+        for value in column.tolist()
+    ]

@@ -1,0 +1,150 @@
+"""`pull-tags`: what a person tagged in the app comes back, as images to correct and a version without some."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from curate.browse.mongo import database_exists, running_database
+from curate.columns import CORNERS
+from curate.dataset import Dataset
+from curate.errors import UsageError
+from curate.files import write_atomically
+from curate.formats.voc_write import TruthBox, truth_xml
+from curate.progress import Progress, silent
+from curate.steps.label_folder import CLASS_FILE, folder_names, link_image, write_classes
+from curate.steps.results import Result
+from curate.store import Store
+
+RELABEL, DROP = "relabel", "drop"
+FOLDER = "relabel"  # in the dataset's folder
+
+
+@dataclass(frozen=True)
+class PullTagsResult(Result):
+    """What was tagged, and what became of it; paths of images are relative to the dataset.
+
+    Attributes:
+        version: without the dropped images; None where there was nothing to drop, or it was only tried.
+        dropped: images that are in it no more.
+        relabel: images that lie ready to be corrected.
+        folder: where they lie; None without any.
+        command: how to open the folder in LabelImg.
+    """
+
+    version: int | None
+    dropped: tuple[str, ...]
+    relabel: tuple[str, ...]
+    folder: str | None
+    command: tuple[str, ...]
+
+
+def pull_tags(
+    dataset: str | os.PathLike[str], *, keep_tags: bool = False, dry_run: bool = False, progress: Progress = silent
+) -> PullTagsResult:
+    """Take in what was tagged `relabel` or `drop` in the app of `view`, which may be open.
+
+    Images tagged `relabel` lie in `DATASET/relabel` then, with their boxes as XML and the class list; `import-voc` of
+    that folder brings them back. XML that is there already stays, for a person may have drawn in it. A new version is
+    without images tagged `drop`, which wins where both are; their files stay, and `undo` brings them back.
+
+    Args:
+        dataset: the dataset folder.
+        keep_tags: else tags go from the app when they have been taken in.
+        dry_run: only tell what was tagged.
+        progress: told that the app's database is asked, which takes seconds.
+
+    Raises:
+        UsageError: nothing is tagged.
+        MissingError: FiftyOne or its database is missing.
+    """
+    store = Store(dataset)
+    current = store.load()
+    if not database_exists():
+        raise _nothing(dataset)
+    with running_database() as uri:
+        progress("starting FiftyOne", 0, 1)
+        from curate.browse import app_datasets, fiftyone_views
+
+        with fiftyone_views.connected(uri):
+            progress("starting FiftyOne", 1, 1)
+            facts = app_datasets.facts_of(store.root, store.mark)
+            tags = app_datasets.read_all_tags(facts)
+            gone = _tagged(current, DROP, tags)
+            again = _tagged(current, RELABEL, tags).drop(gone.index, errors="ignore").sort_values("path")
+            if not len(gone) and not len(again):
+                raise _nothing(dataset)
+            if dry_run:
+                return _result(store.root, gone, again)
+            notes = _lay_out(current, again, store.root / FOLDER) if len(again) else ()
+            version = _drop(store, gone) if len(gone) else None
+            if not keep_tags:
+                app_datasets.remove_all_tags(facts, [RELABEL, DROP])
+    return _result(store.root, gone, again, version, notes)
+
+
+def _tagged(current: Dataset, tag: str, tags: Mapping[int, set[str]]) -> pd.DataFrame:
+    return current.images[current.images["image_id"].isin([id_ for id_, own in tags.items() if tag in own]).to_numpy()]
+
+
+def _result(
+    root: Path, gone: pd.DataFrame, again: pd.DataFrame, version: int | None = None, notes: tuple[str, ...] = ()
+) -> PullTagsResult:
+    folder = str(root / FOLDER) if len(again) else None
+    command = ("labelImg", folder, str(root / FOLDER / CLASS_FILE), folder) if folder else ()
+    return PullTagsResult(version, tuple(sorted(gone["path"])), tuple(again["path"]), folder, command, notes=notes)
+
+
+def _lay_out(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, ...]:
+    """Put the images, what was drawn in them, and the class list into the folder. What is to be told."""
+    folder.mkdir(exist_ok=True)
+    names = folder_names(current.images).loc[images.index]
+    boxes = current.drawn_boxes
+    boxes = boxes[boxes["image_id"].isin(images["image_id"]).to_numpy()]
+    rows_of = dict(iter(boxes.groupby("image_id")))
+    edited = 0
+    columns = (images[column].tolist() for column in ("image_id", "path", "width", "height", "label_state"))
+    for name, image_id, path, width, height, state in zip(names.tolist(), *columns, strict=True):
+        link_image(current.image_file(path), folder / name)
+        if state in ("labelled", "incomplete"):
+            own = _truth_boxes(rows_of.get(image_id, boxes.head(0)), current.class_names)
+            edited += not _write_new(folder / f"{Path(name).stem}.xml", truth_xml(folder / name, width, height, own))
+    write_classes(folder / CLASS_FILE, current, None)
+    command = shlex.join(["curate", "import-voc", str(current.root), str(folder)])
+    kept = (f"XML of {edited} images was there already and stays as it is.",) if edited else ()
+    return (*kept, f"When boxes are corrected and saved: {command}")
+
+
+def _truth_boxes(boxes: pd.DataFrame, names: dict[int, str]) -> list[TruthBox]:
+    flags = ("truncated", "difficult", "occluded")
+    columns = (boxes[column].tolist() for column in (*CORNERS, *flags))
+    return [TruthBox(name, *values) for name, *values in zip(boxes["class_id"].map(names), *columns, strict=True)]
+
+
+def _write_new(file: Path, xml: bytes) -> bool:
+    """Write a file unless another is there; whether it is there now with that content."""
+    if file.exists():
+        return file.read_bytes() == xml
+    write_atomically(file, lambda out: out.write(xml))
+    return True
+
+
+def _drop(store: Store, gone: pd.DataFrame) -> int:
+    ids, paths = set(gone["image_id"]), sorted(gone["path"])
+
+    def change(before: Dataset) -> Dataset:
+        return before.keep_images(~before.images["image_id"].isin(ids).to_numpy())
+
+    version, _ = store.commit("pull-tags", {"dropped": paths}, change)
+    return version
+
+
+def _nothing(dataset: object) -> UsageError:
+    return UsageError(
+        f"no image is tagged {RELABEL} or {DROP}",
+        place=dataset,
+        remedy="Select images in `curate view`, tag them there, and ask again.",
+    )
