@@ -80,7 +80,7 @@ def run_fields(names: Sequence[str]) -> list[str]:
     """A field name for each run: `run_first` for the run `first`, made of letters that a field may have."""
     fields: list[str] = []
     for name in names:
-        plain = "run_" + re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")
+        plain = "run_" + (re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "other")
         same = sum(field == plain or field.rpartition("_")[0] == plain for field in fields)
         fields.append(f"{plain}_{same + 1}" if same else plain)
     return fields

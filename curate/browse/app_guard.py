@@ -187,7 +187,7 @@ async def _check_operator(scope: Scope, receive: Receive) -> Receive:
             wanted = json.loads(body)["operator_uri"]
         except (ValueError, KeyError, TypeError):
             wanted = None
-        if wanted not in OPERATORS:
+        if not isinstance(wanted, str) or wanted not in OPERATORS:
             raise RefusedError(403, f"The operator {wanted} is off.")
 
     async def again() -> Message:

@@ -119,7 +119,8 @@ def _can(folder: Path, how: Hold) -> bool:
 
 
 def _last_words(log: Path) -> str:
-    with suppress(OSError, ValueError, KeyError, IndexError):
-        lines = [json.loads(line) for line in log.read_text().splitlines()[-40:]]
-        return next(line["msg"] for line in reversed(lines) if line["s"] in "FE")
+    with suppress(OSError, ValueError, KeyError):
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        complaints = [line["msg"] for line in lines if line["s"] in ("F", "E")]
+        return complaints[-1] if complaints else "no word"
     return "no word"

@@ -88,7 +88,7 @@ def _end_orphan(state_file: Path, folder: Path) -> None:
     """End a server whose keeper was killed, where the kernel did not: it is in the way."""
     with suppress(OSError, ValueError, KeyError):
         pid = json.loads(state_file.read_text())["mongod"]
-        command = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+        command = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
         if str(folder / "data") in command.stdout:
             os.kill(pid, signal.SIGTERM)
             until = time.monotonic() + _ENDS_IN_S

@@ -1,0 +1,193 @@
+"""The database of our own: started once, shared, gone with its last user."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from app_scene import needs_mongod, processes_of
+
+from curate.browse import mongo
+from curate.browse.locks import Hold, held, try_hold
+from curate.browse.mongo import FOLDER_VARIABLE, database_folder, running_database
+from curate.errors import MissingError
+
+pymongo = pytest.importorskip("pymongo", reason="pymongo, which comes with FiftyOne, is not installed")
+
+USE = """
+import sys, time
+from curate.browse.mongo import running_database
+with running_database() as uri:
+    print(uri, flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+WAIT = """
+import sys
+from pathlib import Path
+from curate.browse.locks import Hold, held
+print("go", flush=True)
+with held(Path(sys.argv[1]), Hold.ALONE):
+    print("got", flush=True)
+    input()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where the database is to lie."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "database"))
+    monkeypatch.delenv(mongo.URI_VARIABLE, raising=False)
+    return tmp_path / "database"
+
+
+def use_it(folder, seconds="0"):
+    """A process that uses the database for some seconds; it says so when it does."""
+    return subprocess.Popen(
+        [sys.executable, "-c", USE, seconds],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {FOLDER_VARIABLE: str(folder)},
+    )
+
+
+def await_gone(folder, seconds=15):
+    """Wait until no process of the database runs any more, and tell which do."""
+    until = time.monotonic() + seconds
+    while processes_of(folder) and time.monotonic() < until:
+        time.sleep(0.05)
+    return processes_of(folder)
+
+
+@needs_mongod
+def test_what_is_written_is_there_the_next_time(folder):
+    """The server keeps its data; between two uses nothing runs."""
+    with running_database() as uri:
+        pymongo.MongoClient(uri).test.things.insert_one({"a": 1})
+        assert processes_of(folder)
+    assert processes_of(folder) == []
+    with running_database() as uri:
+        assert pymongo.MongoClient(uri).test.things.count_documents({}) == 1
+
+
+@needs_mongod
+def test_only_its_owner_can_reach_it(folder):
+    """It listens on no port, and on a socket in a folder that nobody else may enter."""
+    with running_database() as uri:
+        socket = Path(pymongo.uri_parser.parse_uri(uri)["nodelist"][0][0])
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+        told = (folder / "mongod.log").read_text()
+        assert str(socket) in told
+        assert "127.0.0.1" not in told.partition("Waiting for connections")[2]
+    assert not socket.parent.exists()
+
+
+@needs_mongod
+def test_two_at_once_share_one(folder):
+    """The second user gets the same server, and keeps it when the first goes."""
+    with running_database() as first:
+        other = use_it(folder, "60")
+        assert other.stdout.readline().strip() == first
+    try:
+        time.sleep(0.5)
+        assert pymongo.MongoClient(first).server_info()
+    finally:
+        other.kill()
+        other.wait()
+    assert await_gone(folder) == []
+
+
+@needs_mongod
+def test_many_begin_together(folder):
+    """Of several that start at once, one starts the server, and all get it."""
+    processes = [use_it(folder, "3") for _ in range(5)]
+    uris = {process.stdout.readline() for process in processes}
+    assert len(uris) == 1
+    assert "" not in uris
+    assert [process.wait() for process in processes] == [0] * 5
+    assert await_gone(folder) == []
+
+
+@needs_mongod
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_killed(folder, by):
+    """Who is killed leaves nothing running."""
+    process = use_it(folder, "60")
+    process.stdout.readline()
+    process.send_signal(by)
+    process.wait()
+    assert await_gone(folder) == []
+
+
+@needs_mongod
+def test_the_keeper_is_killed(folder):
+    """Without its keeper the server ends too, and the next user gets a new one."""
+    with running_database():
+        (keeper,) = [line for line in processes_of(folder) if "mongo_keeper" in line]
+        os.kill(int(keeper.split()[0]), signal.SIGKILL)
+        if sys.platform.startswith("linux"):
+            assert await_gone(folder) == []
+    with running_database() as uri:
+        assert pymongo.MongoClient(uri).server_info()
+    assert await_gone(folder) == []
+
+
+def test_a_server_of_ones_own(folder, monkeypatch):
+    """A server that FIFTYONE_DATABASE_URI names is used as it is, and none is started."""
+    monkeypatch.setenv(mongo.URI_VARIABLE, "mongodb://example:1234")
+    with running_database() as uri:
+        assert uri == "mongodb://example:1234"
+        assert not folder.exists()
+
+
+def test_no_mongod(folder, monkeypatch):
+    """Without the program, one line says how to get it."""
+    monkeypatch.setattr(mongo, "find_mongod", lambda: None)
+    with pytest.raises(MissingError, match="FIFTYONE_DATABASE_URI"), running_database():
+        pass
+
+
+def test_a_mongod_that_does_not_start(folder, monkeypatch):
+    """A program that ends at once is told of, with the file in which it said why."""
+    monkeypatch.setattr(mongo, "find_mongod", lambda: "/bin/false")
+    with pytest.raises(MissingError, match=r"does not start.*mongod\.log"), running_database():
+        pass
+    assert await_gone(folder) == []
+
+
+def test_where_it_lies(monkeypatch):
+    """In the folder that is named, else among a user's data."""
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert database_folder() == Path("/data/curate/fiftyone")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert database_folder() == Path("/home/me/.local/share/curate/fiftyone")
+
+
+def test_locks(tmp_path):
+    """Many share a lock, or one has it alone."""
+    file = tmp_path / "lock"
+    with held(file, Hold.SHARED), try_hold(file, Hold.SHARED) as together, try_hold(file, Hold.ALONE) as alone:
+        assert (together, alone) == (True, False)
+    with held(file, Hold.ALONE), try_hold(file, Hold.SHARED) as together:
+        assert together is False
+
+
+def test_a_lock_whose_file_was_deleted(tmp_path):
+    """Who waited for a lock that its holder deleted locks the file that others find."""
+    file = tmp_path / "lock"
+    with held(file, Hold.ALONE):
+        other = subprocess.Popen(
+            [sys.executable, "-c", WAIT, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert other.stdout.readline() == "go\n"
+        time.sleep(0.3)
+        file.unlink()
+    assert other.stdout.readline() == "got\n"
+    with try_hold(file, Hold.ALONE) as got:
+        assert not got
+    other.communicate("\n")
