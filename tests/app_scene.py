@@ -1,5 +1,6 @@
 """A dataset with a run that makes one mistake of every kind and size, and what the app's tests share."""
 
+import hashlib
 import json
 import os
 import re
@@ -11,6 +12,8 @@ import time
 from contextlib import contextmanager
 from importlib.util import find_spec
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -64,11 +67,18 @@ def save_scene(root, *, runs=("first",)):
         split=pd.array(SPLITS, dtype="str"),
         source=pd.array(SOURCES, dtype="str"),
         label_state=pd.array(STATES, dtype="str"),
+        sha256=pd.array([_content_hash(number) for number in range(len(IMAGES))], dtype="str"),
     )
     save(dataset, pictures=True)
     for run in runs:
         keep_run(root, run)
     return root
+
+
+def _content_hash(number):
+    """Of the file that `datasets.save` draws; an import knows an image by it."""
+    _, png = cv2.imencode(".png", np.full((200, 200, 3), number, np.uint8))
+    return hashlib.sha256(png).hexdigest()
 
 
 def keep_run(root, name, detections=DETECTIONS):
@@ -129,3 +139,11 @@ def processes_of(folder):
     """Command lines of running processes that name a folder."""
     listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if str(folder) in line and not re.search(r"\bps\b", line)]
+
+
+def await_gone(folder, seconds=15):
+    """Wait until no process of the database runs any more, and tell which do."""
+    until = time.monotonic() + seconds
+    while processes_of(folder) and time.monotonic() < until:
+        time.sleep(0.05)
+    return processes_of(folder)

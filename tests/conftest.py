@@ -12,6 +12,12 @@ if os.environ.get("CI"):
     settings.load_profile("steady")
 
 
+@pytest.fixture(scope="session")
+def app_database(tmp_path_factory):
+    """Where the app's database lies; FiftyOne can have one a process."""
+    return tmp_path_factory.mktemp("app") / "database"
+
+
 @pytest.fixture
 def dataset(tmp_path):
     """Where a dataset is to be; nothing is there yet."""

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from app_scene import needs_mongod, processes_of
+from app_scene import await_gone, needs_mongod, processes_of
 
 from curate.browse import mongo
 from curate.browse.locks import Hold, held, try_hold
@@ -54,14 +54,6 @@ def use_it(folder, seconds="0"):
     )
 
 
-def await_gone(folder, seconds=15):
-    """Wait until no process of the database runs any more, and tell which do."""
-    until = time.monotonic() + seconds
-    while processes_of(folder) and time.monotonic() < until:
-        time.sleep(0.05)
-    return processes_of(folder)
-
-
 @needs_mongod
 def test_what_is_written_is_there_the_next_time(folder):
     """The server keeps its data; between two uses nothing runs."""
@@ -74,15 +66,20 @@ def test_what_is_written_is_there_the_next_time(folder):
 
 
 @needs_mongod
-def test_only_its_owner_can_reach_it(folder):
-    """It listens on no port, and on a socket in a folder that nobody else may enter."""
+@pytest.mark.parametrize("name", ["database", "d" * 120])
+def test_only_its_owner_can_reach_it(tmp_path, monkeypatch, name):
+    """It listens on no port, only on a socket that nobody else may open; a long name is no hindrance."""
+    folder = tmp_path / name
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     with running_database() as uri:
         socket = Path(pymongo.uri_parser.parse_uri(uri)["nodelist"][0][0])
+        assert pymongo.MongoClient(uri).server_info()
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o700
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
-        told = (folder / "mongod.log").read_text()
-        assert str(socket) in told
-        assert "127.0.0.1" not in told.partition("Waiting for connections")[2]
-    assert not socket.parent.exists()
+        listens = [line for line in (folder / "mongod.log").read_text().splitlines() if "Listening on" in line]
+        assert listens
+        assert all(str(socket.parent) in line for line in listens)
+    assert not socket.exists()
 
 
 @needs_mongod

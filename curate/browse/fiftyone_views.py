@@ -33,7 +33,7 @@ from curate.browse.app_views import (
     AppView,
 )
 from curate.browse.mongo import URI_VARIABLE
-from curate.errors import MissingError
+from curate.errors import MissingError, UsageError
 from curate.progress import Progress
 
 FoDataset: TypeAlias = Any  # FiftyOne's types say nothing of their documents' fields
@@ -60,21 +60,24 @@ def connected(uri: str) -> Iterator[None]:
     Raises:
         MissingError: it is not installed.
     """
+    named = os.environ.get(URI_VARIABLE)
     os.environ.update({URI_VARIABLE: uri} | _SETTINGS)
     try:
         import fiftyone as fo
         import fiftyone.core.odm.database as database
     except ImportError as error:
         raise MissingError("FiftyOne is not installed", place="view", got=str(error), remedy=GET_FIFTYONE) from error
-    fo.config.database_uri = uri
-    database._connect()
+    finally:
+        if named is None:  # it is not the person who named it
+            del os.environ[URI_VARIABLE]
+    if fo.config.database_uri != uri:  # FiftyOne keeps its connection, and can have one a process
+        raise UsageError("another database is open", place=URI_VARIABLE, got=uri, expected=fo.config.database_uri)
     try:
         yield
     finally:
         # FiftyOne would do this when Python ends, and wait for a server that is gone by then
         atexit.unregister(database._delete_non_persistent_datasets_if_allowed)
         database._delete_non_persistent_datasets_if_allowed()
-        database._disconnect()
 
 
 def build(
@@ -101,8 +104,7 @@ def build(
     """
     import fiftyone as fo
 
-    if fo.dataset_exists(name):
-        fo.delete_dataset(name)
+    delete(name)
     dataset: FoDataset = fo.Dataset(name, persistent=True)
     dataset.info[_OURS] = dict(facts) | {"whole": False}
     dataset.media_type = "image"
@@ -181,11 +183,21 @@ def workspace_name(name: str) -> str:
 
 
 def delete(name: str) -> None:
-    """Delete a FiftyOne dataset with all that was saved of it."""
-    import fiftyone as fo
+    """Delete a FiftyOne dataset with all that was saved of it.
 
-    if fo.dataset_exists(name):
-        fo.delete_dataset(name)
+    The patches of a saved view are a dataset of their own, which FiftyOne deletes only when it ends alone.
+    """
+    import fiftyone as fo
+    from fiftyone.core.patches import PatchesView
+
+    if not fo.dataset_exists(name):
+        return
+    dataset: FoDataset = fo.load_dataset(name)
+    views = [dataset.load_saved_view(view) for view in dataset.list_saved_views()]
+    patches = {view._dataset.name for view in views if isinstance(view, PatchesView)}
+    fo.delete_dataset(name)
+    for generated in patches:
+        fo.delete_dataset(generated)
 
 
 def _declare_fields(dataset: FoDataset, runs: Sequence[JudgedRun], has_proposals: bool) -> None:

@@ -7,7 +7,8 @@ after a kill. The server listens on a socket file that only its owner may open, 
     DATABASE/data/          MongoDB's files
              in-use         locked by each who uses the server
              starting       locked by whoever starts it
-             server.json    where it listens, while it runs
+             mongod.sock    where it listens (elsewhere, if that is a long name for a socket)
+             server.json    says where that is, while it runs
              mongod.log     what it said last
 """
 

@@ -4,10 +4,12 @@ A process of its own, so that the server outlives the `view` that started it, an
 """
 
 import ctypes
+import hashlib
 import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -24,31 +26,45 @@ _LOOK_EVERY_S = 0.1
 _CACHE_GB = 0.25  # mongod takes half of the memory otherwise
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _ENDS_IN_S = 10.0
+_LONGEST_SOCKET = 100  # sys/un.h has room for 104 or 108 letters
 
 
 def keep(mongod: str, folder: Path) -> None:
     """Run the server until nobody holds the lock `in-use`, or until it ends by itself."""
     state_file = folder / "server.json"
     _end_orphan(state_file, folder)
-    # a socket's path may have about 100 letters, and a folder in a home can be longer
-    sockets = Path(tempfile.mkdtemp(prefix="curate-"))
+    socket = _free_socket(folder)
+    server = _start(mongod, folder, socket)
     try:
-        server = _start(mongod, folder, sockets)
-        try:
-            _serve_until_unused(server, folder, sockets, state_file)
-        finally:
-            _end(server)
-            state_file.unlink(missing_ok=True)
+        _serve_until_unused(server, folder, socket, state_file)
     finally:
-        shutil.rmtree(sockets, ignore_errors=True)
+        _end(server)
+        state_file.unlink(missing_ok=True)
+        if socket.parent != folder:
+            shutil.rmtree(socket.parent, ignore_errors=True)
 
 
-def _start(mongod: str, folder: Path, sockets: Path) -> subprocess.Popen[bytes]:
+def _free_socket(folder: Path) -> Path:
+    """Where the server listens: the same place each time, so that a client that waits finds it again."""
+    socket = folder / "mongod.sock"
+    if len(os.fsencode(socket)) > _LONGEST_SOCKET:
+        own = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+        place = Path(tempfile.gettempdir()) / f"curate-{os.getuid()}-{own}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        status = place.lstat()
+        if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700 or not stat.S_ISDIR(status.st_mode):
+            sys.exit(f"{place} belongs to somebody else")
+        socket = place / "mongod.sock"
+    socket.unlink(missing_ok=True)  # of one that was killed
+    return socket
+
+
+def _start(mongod: str, folder: Path, socket: Path) -> subprocess.Popen[bytes]:
     data = folder / "data"
     data.mkdir(exist_ok=True, mode=0o700)
     command = [
-        *(mongod, "--dbpath", str(data), "--bind_ip", str(sockets / "mongod.sock")),
-        *("--unixSocketPrefix", str(sockets), "--wiredTigerCacheSizeGB", str(_CACHE_GB)),
+        *(mongod, "--dbpath", str(data), "--bind_ip", str(socket)),
+        *("--unixSocketPrefix", str(socket.parent), "--wiredTigerCacheSizeGB", str(_CACHE_GB)),
         *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=10MB)"),  # else 300 MB at once
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
     ]
@@ -58,8 +74,7 @@ def _start(mongod: str, folder: Path, sockets: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _serve_until_unused(server: subprocess.Popen[bytes], folder: Path, sockets: Path, state_file: Path) -> None:
-    socket = sockets / "mongod.sock"
+def _serve_until_unused(server: subprocess.Popen[bytes], folder: Path, socket: Path, state_file: Path) -> None:
     while server.poll() is None and not socket.exists():
         time.sleep(0.02)
     uri = f"mongodb://{quote_plus(str(socket))}/?serverSelectionTimeoutMS=5000"
@@ -88,7 +103,12 @@ def _end_orphan(state_file: Path, folder: Path) -> None:
     """End a server whose keeper was killed, where the kernel did not: it is in the way."""
     with suppress(OSError, ValueError, KeyError):
         pid = json.loads(state_file.read_text())["mongod"]
-        command = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+        command = subprocess.run(
+            ["ps", "-ww", "-o", "args=", "-p", str(pid)],  # noqa: S607 it is where the system has it
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if str(folder / "data") in command.stdout:
             os.kill(pid, signal.SIGTERM)
             until = time.monotonic() + _ENDS_IN_S

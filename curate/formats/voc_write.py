@@ -21,7 +21,7 @@ from curate.files import write_atomically
 
 _MARK = re.compile(rb"<annotation>curate proposal ([0-9a-f]{16})</annotation>")
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
-_HEAD = """<annotation>
+_HEAD = """<annotation{verified}>
 \t<folder>{folder}</folder>
 \t<filename>{filename}</filename>
 \t<path>{path}</path>
@@ -38,10 +38,11 @@ _SIZE = """
 \t</size>
 \t<segmented>0</segmented>
 """
+_NO_POSE = "Unspecified"
 _OCCLUDED = "\n\t\t<occluded>1</occluded>"
 _OBJECT = """\t<object>
 \t\t<name>{name}</name>
-\t\t<pose>Unspecified</pose>
+\t\t<pose>{pose}</pose>
 \t\t<truncated>{truncated}</truncated>
 \t\t<difficult>{difficult}</difficult>{occluded}
 \t\t<bndbox>
@@ -62,6 +63,7 @@ class TruthBox(NamedTuple):
     y0: float
     x1: float
     y1: float
+    pose: str | None
     truncated: bool
     difficult: bool
     occluded: bool
@@ -83,6 +85,7 @@ def proposal_xml(image_file: Path, width: int, height: int, names: Sequence[str]
             name=_text(name),
             # LabelImg's own rule: what touches an edge goes on behind it
             truncated=int(x0 <= 1 or y0 <= 1 or x1 == width or y1 == height),
+            pose=_NO_POSE,
             difficult=0,
             occluded="",
             **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
@@ -93,17 +96,19 @@ def proposal_xml(image_file: Path, width: int, height: int, names: Sequence[str]
     return (_head(image_file) + _PROPOSED.format(digest=_digest(rest))).encode() + rest
 
 
-def truth_xml(image_file: Path, width: int, height: int, boxes: Iterable[TruthBox]) -> bytes:
+def truth_xml(image_file: Path, width: int, height: int, boxes: Iterable[TruthBox], *, verified: bool = False) -> bytes:
     """One image's boxes as LabelImg would have saved them, with corners exactly as they are.
 
     Args:
         image_file: the image that it is of.
         width, height: of the upright image, in pixels.
         boxes: what was drawn in it.
+        verified: LabelImg's own mark.
     """
     objects = [
         _OBJECT.format(
             name=_text(box.name),
+            pose=_text(_NO_POSE if box.pose is None else box.pose),
             truncated=int(box.truncated),
             difficult=int(box.difficult),
             occluded=_OCCLUDED if box.occluded else "",
@@ -111,7 +116,7 @@ def truth_xml(image_file: Path, width: int, height: int, boxes: Iterable[TruthBo
         )
         for box in boxes
     ]
-    return _head(image_file).encode() + _rest(width, height, objects)
+    return _head(image_file, ' verified="yes"' if verified else "").encode() + _rest(width, height, objects)
 
 
 def write_proposal(xml_file: Path, xml: bytes) -> bool:
@@ -130,9 +135,11 @@ def is_proposal(data: bytes) -> bool:
     return mark is not None and _digest(data[mark.end() :]).encode() == mark[1]
 
 
-def _head(image_file: Path) -> str:
+def _head(image_file: Path, verified: str = "") -> str:
     whole = image_file.absolute()
-    return _HEAD.format(folder=_text(whole.parent.name), filename=_text(whole.name), path=_text(str(whole)))
+    return _HEAD.format(
+        verified=verified, folder=_text(whole.parent.name), filename=_text(whole.name), path=_text(str(whole))
+    )
 
 
 def _rest(width: int, height: int, objects: Sequence[str]) -> bytes:

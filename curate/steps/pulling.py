@@ -106,22 +106,34 @@ def _lay_out(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str,
     boxes = boxes[boxes["image_id"].isin(images["image_id"]).to_numpy()]
     rows_of = dict(iter(boxes.groupby("image_id")))
     edited = 0
-    columns = (images[column].tolist() for column in ("image_id", "path", "width", "height", "label_state"))
-    for name, image_id, path, width, height, state in zip(names.tolist(), *columns, strict=True):
+    columns = (images[column].tolist() for column in ("image_id", "path", "width", "height", "verified", "label_state"))
+    for name, image_id, path, width, height, verified, state in zip(names.tolist(), *columns, strict=True):
         link_image(current.image_file(path), folder / name)
         if state in ("labelled", "incomplete"):
-            own = _truth_boxes(rows_of.get(image_id, boxes.head(0)), current.class_names)
-            edited += not _write_new(folder / f"{Path(name).stem}.xml", truth_xml(folder / name, width, height, own))
+            own = _truth_boxes(rows_of.get(image_id, boxes.head(0)), current)
+            xml = truth_xml(folder / name, width, height, own, verified=verified)
+            edited += not _write_new(folder / f"{Path(name).stem}.xml", xml)
     write_classes(folder / CLASS_FILE, current, None)
     command = shlex.join(["curate", "import-voc", str(current.root), str(folder)])
     kept = (f"XML of {edited} images was there already and stays as it is.",) if edited else ()
     return (*kept, f"When boxes are corrected and saved: {command}")
 
 
-def _truth_boxes(boxes: pd.DataFrame, names: dict[int, str]) -> list[TruthBox]:
-    flags = ("truncated", "difficult", "occluded")
-    columns = (boxes[column].tolist() for column in (*CORNERS, *flags))
-    return [TruthBox(name, *values) for name, *values in zip(boxes["class_id"].map(names), *columns, strict=True)]
+def _truth_boxes(boxes: pd.DataFrame, current: Dataset) -> list[TruthBox]:
+    """As their annotators wrote them: an import follows merges and renames of names, and nothing is lost."""
+    columns = [boxes[column].tolist() for column in (*CORNERS, "pose", "truncated", "difficult", "occluded")]
+    names = [
+        written
+        if isinstance(written, str) and current.aliases.get(written) == class_id
+        else current.class_names[class_id]
+        for class_id, written in zip(boxes["class_id"].tolist(), boxes["original_class"].tolist(), strict=True)
+    ]
+    rows = zip(names, *columns, strict=True)
+    return [
+        TruthBox(name, *corners, pose if isinstance(pose, str) else None, *flags)
+        for name, *corners, pose, truncated, difficult, occluded in rows
+        for flags in [(truncated, difficult, occluded)]
+    ]
 
 
 def _write_new(file: Path, xml: bytes) -> bool:

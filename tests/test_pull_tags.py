@@ -1,0 +1,177 @@
+"""`pull-tags`: from the app back to the data."""
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from app_scene import needs_fiftyone, needs_mongod, save_scene
+from builders import BARE, MASK, annotation_xml, box_rows, object_xml, write_image
+
+import curate
+from curate.browse.app_server import AppServer
+from curate.browse.mongo import FOLDER_VARIABLE, URI_VARIABLE
+from curate.errors import UsageError
+from curate.formats.voc_write import TruthBox, truth_xml
+from curate.store import Store
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The dataset of `app_scene`, without a run."""
+    return save_scene(tmp_path / "faces", runs=())
+
+
+@pytest.fixture
+def tag(app_database, monkeypatch):
+    """Tag images in the app: a function of {image id: tag}."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(app_database))
+    monkeypatch.delenv(URI_VARIABLE, raising=False)
+
+    def in_app(root, tags, *, untag=()):
+        def serve(self, is_media, on_ready):
+            import fiftyone as fo
+            from fiftyone import ViewField as F
+
+            on_ready()
+            dataset = fo.load_dataset(links[0].partition("/datasets/")[2].partition("?")[0])
+            for image_id, name in tags.items():
+                dataset.match(F("image_id") == image_id).tag_samples(name)
+            left.update(zip(*dataset.match(F("tags").length() > 0).values(["image_id", "tags"]), strict=True))
+
+        links, left = [], {}
+        with monkeypatch.context() as patch:
+            patch.setattr(AppServer, "serve", serve)
+            curate.view(root, browser=False, on_ready=lambda result: links.append(result.link))
+        return left
+
+    return in_app
+
+
+pytestmark = [needs_fiftyone, needs_mongod]
+
+
+def test_dropped_images_go(root, tag):
+    """A new version is without the images tagged `drop`; undo brings them back, boxes and all."""
+    tag(root, {5: "drop", 10: "drop"})
+    before = Store(root).load()
+    result = curate.pull_tags(root)
+    after = Store(root).load()
+    assert result.dropped == ("media/images/faces/005.png", "media/images/faces/010.png")
+    assert result.version == Store(root).head() == 2
+    assert set(before.images["image_id"]) - set(after.images["image_id"]) == {5, 10}
+    assert len(after.boxes) == len(before.boxes) - 1
+    curate.undo(root)
+    assert Store(root).load().images["image_id"].tolist() == before.images["image_id"].tolist()
+
+
+def test_images_to_relabel_lie_ready(root, tag):
+    """Images tagged `relabel` lie in one folder with their boxes as XML and the class list."""
+    tag(root, {4: "relabel", 6: "relabel", 9: "relabel"})
+    result = curate.pull_tags(root)
+    folder = root / "relabel"
+    assert result.relabel == tuple(f"media/images/faces/{number:03d}.png" for number in (4, 6, 9))
+    assert sorted(file.name for file in folder.iterdir()) == [
+        *("faces__004.png", "faces__004.xml", "faces__006.png", "faces__006.xml", "faces__009.png"),
+        "predefined_classes.txt",
+    ]
+    (corners,) = ElementTree.parse(folder / "faces__004.xml").iterfind("object/bndbox")
+    assert [one.text for one in corners] == ["10", "10", "60", "60"]
+    assert result.command[0] == "labelImg"
+    assert f"import-voc {root} {folder}" in result.notes[-1]
+
+
+def test_what_is_not_changed_comes_back_as_it_was(dataset, tag, tmp_path):
+    """Poses, flags, marks, and the names that annotators wrote before classes were merged survive the way round."""
+    bare = object_xml("bare", 5, 6, 30, 40, difficult="1", truncated="1", pose="Left", occluded="1")
+    labels = tmp_path / "labels"
+    for name, objects, verified in (("a", [bare, MASK], True), ("b", [BARE], False), ("c", [], False)):
+        write_image(labels / f"{name}.jpg", seed=ord(name))
+        (labels / f"{name}.xml").write_text(annotation_xml(f"{name}.jpg", objects, verified=verified))
+    curate.import_voc(dataset, labels)
+    names = curate.stats(dataset).classes
+    curate.merge_classes(dataset, ["bare"], into=next(one.name for one in names if one.name != "bare"))
+    tag(dataset, dict.fromkeys((1, 2, 3), "relabel"))
+    before = box_rows(dataset)
+    curate.pull_tags(dataset)
+    result = curate.import_voc(dataset, dataset / "relabel")
+    assert (result.unchanged, result.updated, result.added) == (3, 0, 0)
+    assert box_rows(dataset) == before
+
+
+def test_corrected_boxes_come_back(root, tag):
+    """What a person changes in the folder becomes the image's boxes."""
+    tag(root, {4: "relabel"})
+    curate.pull_tags(root)
+    xml = root / "relabel" / "faces__004.xml"
+    xml.write_text(xml.read_text().replace("<xmax>60</xmax>", "<xmax>70</xmax>"))
+    assert curate.import_voc(root, root / "relabel").updated == 1
+    boxes = Store(root).load().boxes
+    assert boxes.loc[boxes["image_id"] == 4, ["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[10, 10, 70, 60]]
+
+
+def test_what_a_person_drew_stays(root, tag):
+    """XML that is there already is not written over; that is told."""
+    tag(root, {4: "relabel"})
+    curate.pull_tags(root)
+    (root / "relabel" / "faces__004.xml").write_text("mine")
+    tag(root, {4: "relabel"})
+    assert "XML of 1 images was there already" in curate.pull_tags(root).notes[0]
+    assert (root / "relabel" / "faces__004.xml").read_text() == "mine"
+
+
+def test_tags_go_when_they_are_taken_in(root, tag):
+    """A tag works once; other tags stay, and with `keep_tags` all do."""
+    tag(root, {4: "relabel", 5: "mine"})
+    curate.pull_tags(root, keep_tags=True)
+    assert tag(root, {}) == {4: ["relabel"], 5: ["mine"]}
+    curate.pull_tags(root)
+    assert tag(root, {}) == {5: ["mine"]}
+    with pytest.raises(UsageError, match="no image is tagged"):
+        curate.pull_tags(root)
+
+
+def test_drop_wins(root, tag):
+    """An image with both tags is dropped."""
+    tag(root, {4: "relabel"})
+    tag(root, {4: "drop"})
+    result = curate.pull_tags(root)
+    assert (len(result.dropped), result.relabel, result.folder) == (1, (), None)
+    assert not (root / "relabel").exists()
+
+
+def test_only_told(root, tag):
+    """A dry run changes nothing."""
+    tag(root, {4: "relabel", 5: "drop"})
+    result = curate.pull_tags(root, dry_run=True)
+    assert (len(result.relabel), len(result.dropped), result.version) == (1, 1, None)
+    assert Store(root).head() == 1
+    assert not (root / "relabel").exists()
+    assert tag(root, {}) == {4: ["relabel"], 5: ["drop"]}
+
+
+def test_tags_of_another_dataset(root, tag, tmp_path):
+    """Only this dataset's tags count."""
+    other = save_scene(tmp_path / "other", runs=())
+    tag(other, {4: "drop"})
+    with pytest.raises(UsageError, match="no image is tagged"):
+        curate.pull_tags(root)
+
+
+def test_without_a_database(root, tmp_path, monkeypatch):
+    """Where nothing was ever shown, nothing is tagged; no server is started to find that out."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "none"))
+    monkeypatch.delenv(URI_VARIABLE, raising=False)
+    with pytest.raises(UsageError, match="no image is tagged"):
+        curate.pull_tags(root)
+    assert not (tmp_path / "none").exists()
+
+
+def test_xml_says_all(tmp_path):
+    """Flags and corners between pixels are written as they are; names are escaped."""
+    boxes = [TruthBox("a < b", 1.25, 2.0, 30.5, 40.0, pose="Left", truncated=True, difficult=True, occluded=True)]
+    root = ElementTree.fromstring(truth_xml(tmp_path / "a.png", 50, 60, boxes, verified=True))
+    (one,) = root.iterfind("object")
+    assert root.get("verified") == "yes"
+    told = {part.tag: part.text for part in one.iter()}
+    assert (told["name"], told["pose"]) == ("a < b", "Left")
+    assert [told[name] for name in ("xmin", "ymin", "xmax", "ymax")] == ["1.25", "2", "30.5", "40"]
+    assert [told[name] for name in ("truncated", "difficult", "occluded")] == ["1", "1", "1"]
