@@ -64,7 +64,8 @@ def own_results(root, **options):
 def test_json_contract(root):
     """The document has exactly the keys of the contract, in words and numbers of plain JSON."""
     document = curate.evaluate(root, predictions=own_results(root), min_side=24).to_json()
-    assert list(document) == KEYS
+    assert list(document) == [*KEYS, "report"]
+    assert document["report"] is None
     assert list(document["classes"][0]) == ["name", "truth", "ap", "ap50", "ap_small", "ap_medium", "ap_large"]
     assert list(document["range_of_interest"]) == ["min_side_px", "truth", "ap", "ap50", "ap75", "ar_100"]
     assert document["operating_point"] == {"iou": 0.5, "score": 0.5}

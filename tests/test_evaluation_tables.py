@@ -74,6 +74,12 @@ def test_beside_an_older_evaluation(usual):
     assert "class 1 – 1 50.0" in lines({**usual, "against": other})
 
 
+def test_report_is_named(usual):
+    """Where a report was written, the last line says where; else there is none."""
+    assert not any("report" in line for line in lines(usual))
+    assert lines(usual | {"report": "d/runs/first/report.html"})[-1] == "report: d/runs/first/report.html"
+
+
 def test_many_classes():
     """A matrix that fits no terminal is left out, and where it is to be found is told."""
     classes = tuple((number, f"class {number}") for number in range(1, 41))

@@ -13,11 +13,13 @@ from curate.cli import (
     history,
     looping,
     predicting,
+    reporting,
     running,
     sharing,
     sources,
     training,
     videos,
+    viewing,
 )
 
 
@@ -62,5 +64,19 @@ def root(
     """From videos and hand-drawn boxes to a detector that you can trust."""
 
 
-for stage in (fetching, videos, sources, classes, history, sharing, training, looping, evaluating, predicting, running):
+for stage in (
+    fetching,
+    videos,
+    sources,
+    classes,
+    history,
+    sharing,
+    training,
+    looping,
+    evaluating,
+    reporting,
+    viewing,
+    predicting,
+    running,
+):
     stage.add_to(app)

@@ -27,6 +27,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Write every mistake, a row each: .csv or .parquet.")
     ] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw the curves and counts as PNG.")] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html into the run's folder.")] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -49,6 +50,7 @@ def evaluate(
             against=against,
             errors=errors,
             plots=plots,
+            report=not no_report,
             overwrite=overwrite,
             progress=progress,
         )

@@ -21,6 +21,8 @@ def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_metrics_table(columns), _errors_table(columns), _kinds_table(columns)]
     parts += [_class_table(title, one) for title, one in columns]
     parts += [_confusion_table(document), _threshold_table(document), _side_table(document)]
+    if document.get("report") is not None:
+        parts.append(Text(f"report: {document['report']}"))
     return Group(*parts)
 
 

@@ -23,6 +23,9 @@ STEPS = {
     "loop": "looping",
     "runs": "comparing",
     "evaluate": "evaluating",
+    "report": "reporting",
+    "view": "viewing",
+    "pull-tags": "pulling",
     "predict": "predicting",
 }
 

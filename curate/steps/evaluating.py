@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import Any
 
 from curate.engines.runs import RunFolder
 from curate.errors import UsageError
@@ -10,6 +11,7 @@ from curate.steps.evaluation_files import check_places, write_files
 from curate.steps.evaluation_result import EvaluateResult
 from curate.steps.judged import Terms, choose_split, find_in_file, find_with_run, judge_detections
 from curate.steps.kept_evaluations import errors_file, evaluation_terms, keep_evaluation, kept_name, read_evaluation
+from curate.steps.report_files import report_place, write_report
 from curate.store import Store
 
 
@@ -28,6 +30,7 @@ def evaluate(
     against: str | None = None,
     errors: str | os.PathLike[str] | None = None,
     plots: str | os.PathLike[str] | None = None,
+    report: bool = True,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> EvaluateResult:
@@ -51,8 +54,10 @@ def evaluate(
         against: another run, evaluated before, to be shown beside.
         errors: write the mistakes, one row each, as .csv or .parquet; see `evaluation.error_table`.
         plots: a folder to draw the pictures into that `browse.evaluation_plots` makes.
+        report: write a run's report into its folder; of a file of predictions there is none. Where that fails, a note
+            says so.
         overwrite: replace such files.
-        progress: told how far the predicting is.
+        progress: told how far predicting and report are.
 
     Raises:
         UsageError: neither or both of `run` and `predictions`; no such split or run; a file is there already.
@@ -72,8 +77,10 @@ def evaluate(
     )
     check_places(errors, plots, overwrite=overwrite)
     store = Store(dataset)
-    current = store.load()
-    split, truth, notes = choose_split(current, split)
+    version = store.head()
+    current = store.load(version)
+    asked = split
+    split, truth, notes = choose_split(current, asked)
     kept_terms = evaluation_terms(truth, terms.interest, score)
     other = RunFolder.named(dataset, against) if against is not None else None
     beside = read_evaluation(other, store, split, kept_terms) if other is not None else None
@@ -87,7 +94,20 @@ def evaluate(
     result = replace(judged.result, against=beside)
     if folder is not None:
         name = kept_name(folder, store, split)
-        keep_evaluation(folder, name, result.to_json(), kept_terms)
+        keep_evaluation(folder, name, _without_report(result.to_json()), kept_terms)
         write_files(result, truth, judged.mistakes, errors=errors_file(folder, name))
     write_files(result, truth, judged.mistakes, errors=errors, plots=plots)
-    return result
+    if folder is None or not report:
+        return result
+    try:
+        place = report_place(folder, store, asked)
+        listed = errors_file(folder, kept_name(folder, store, split))
+        written = write_report(judged, folder, store, version, place, against=beside, errors=listed, progress=progress)
+    except Exception as error:  # whatever it is, the numbers are there and worth more than a page about them
+        return replace(result, notes=(*result.notes, f"The report was not written: {error}"))
+    return replace(result, report=written.path, notes=(*result.notes, *written.notes))
+
+
+def _without_report(document: dict[str, Any]) -> dict[str, Any]:
+    """What is kept is numbers; where a page about them lies changes with the folder."""
+    return {name: value for name, value in document.items() if name != "report"}

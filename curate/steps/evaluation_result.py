@@ -1,6 +1,7 @@
 """What `evaluate` answers."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curate.evaluation.confusion import Confusion
@@ -31,6 +32,7 @@ class EvaluateResult(Result):
         confusion: at the operating point.
         wished_precision: that `thresholds` are for, if one was given.
         thresholds: one entry a class; `precision_recall` and `score_histogram` likewise over all scores.
+        report: the page in the run's folder that tells all of this; None where none was written.
         against: another run's evaluation, where one was asked for.
     """
 
@@ -60,6 +62,7 @@ class EvaluateResult(Result):
     thresholds: tuple[Threshold, ...]
     precision_recall: PrecisionRecall
     score_histogram: ScoreHistogram
+    report: Path | None = None
     against: dict[str, Any] | None = None
 
     def to_json(self) -> Any:

@@ -82,7 +82,7 @@ def play_round(
 
     trained = train(store.root, model=state.model, run=str(own.path), progress=tell, **arguments)
     version = store.head()
-    found = evaluate(store.root, run=str(own.path), min_side=state.min_side, progress=tell)
+    found = evaluate(store.root, run=str(own.path), min_side=state.min_side, report=False, progress=tell)
     (turn,) = trained.rounds
     boxes = training_images(store.load(turn.version)).class_counts()
     standing = Standing(number, turn.steps, turn.version, boxes=boxes, **_numbers(found))
@@ -122,9 +122,8 @@ def _compare(
         if report.evaluated_version == version:
             return standing_of(report)
         run = str(round_folder(folder, number).path)
-        return standing_of(
-            report, **_numbers(evaluate(store.root, run=run, min_side=state.min_side, progress=progress))
-        )
+        found = evaluate(store.root, run=run, min_side=state.min_side, report=False, progress=progress)
+        return standing_of(report, **_numbers(found))
 
     if standing.ap is None:  # the objects went while it was trained
         check_val(store)
@@ -155,7 +154,7 @@ def publish_best(store: Store, folder: RunFolder, state: LoopState, progress: Pr
         _put(file, folder.path / file.name)
     write_atomically(folder.config_file, lambda file: file.write(best.config_file.read_bytes()))
     folder.write_record(_record(folder, state, best.read_record()))
-    evaluate(store.root, run=f"{folder.path}{os.sep}", min_side=state.min_side, progress=progress)
+    evaluate(store.root, run=f"{folder.path}{os.sep}", min_side=state.min_side, report=False, progress=progress)
     return keep_state(folder, state.replace(published=len(state.done)))
 
 

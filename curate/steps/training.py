@@ -227,4 +227,4 @@ def _score(store: Store, folder: RunFolder, progress: Progress) -> dict[str, flo
     """AP on the val split, where there is one."""
     if not len(store.load().select("val").images):
         return None
-    return evaluate(store.root, run=str(folder.path) + "/", progress=progress).to_json()
+    return evaluate(store.root, run=str(folder.path) + "/", report=False, progress=progress).to_json()

@@ -1,0 +1,162 @@
+"""`report`: one page that tells all of a run, for a person without curate."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.engines.runs import RunFolder
+from curate.errors import CurateError, DataError, UsageError
+from curate.progress import Progress, silent
+from curate.steps.judged import Terms, choose_split, find_with_run, judge_detections
+from curate.steps.kept_evaluations import (
+    errors_file,
+    evaluation_file,
+    evaluation_terms,
+    kept_name,
+    read_evaluation,
+)
+from curate.steps.report_files import report_place, write_report
+from curate.steps.results import Result
+from curate.store import Store
+
+_SUFFIXES = (".html", ".htm")
+
+
+@dataclass(frozen=True)
+class ReportResult(Result):
+    """What was written.
+
+    Attributes:
+        run: its name.
+        split: "all" where the dataset has no splits.
+        report: the page.
+        bytes: of the page.
+        missed, false_positives: how many there are.
+        shown: how many of both the page has in its gallery.
+    """
+
+    run: str
+    split: str
+    report: Path
+    bytes: int
+    missed: int
+    false_positives: int
+    shown: int
+
+
+def report(
+    dataset: str | os.PathLike[str],
+    *,
+    run: str,
+    split: str = "val",
+    min_side: float | None = None,
+    max_distance: float | None = None,
+    object_height: float | None = None,
+    focal_px: float | None = None,
+    score: float | None = None,
+    against: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> ReportResult:
+    """Write the report of a run: numbers, curves, pictures of the mistakes, settings and data, in one HTML file.
+
+    Where neither a range nor a score is given, those of the run's last evaluation on the split hold, so that the report
+    says what `evaluate` said. The numbers that the run keeps stay as they are.
+
+    Args:
+        dataset: the dataset folder.
+        run: a name in `DATASET/runs`, or a path with a slash.
+        split: "train", "val", "test", or "all". A dataset without splits is reported whole.
+        min_side, max_distance, object_height, focal_px: the range of interest, see `evaluate`.
+        score: from which score on a detection counts; 0.5 where nothing says otherwise.
+        against: another run, evaluated before on the same terms, to be shown beside.
+        out: the page; by default `report.html` in the run's folder, and `report_SPLIT.html` for other splits.
+        overwrite: replace a page at `out`; the one in the run's folder is replaced in any case.
+        progress: told how far predicting and pictures are.
+
+    Raises:
+        UsageError: no such split or run; the other run was judged on other terms; a file is there already.
+        DataError: nothing is labelled in the split, or the run's last evaluation cannot be read.
+    """
+    if out is not None:
+        _check_place(Path(out), overwrite=overwrite)
+    store, folder = Store(dataset), RunFolder.named(dataset, run)
+    version = store.head()
+    current = store.load(version)
+    asked = split
+    split, truth, notes = choose_split(current, asked)
+    wished = {"min_side": min_side, "max_distance": max_distance, "score": score}
+    if all(value is None for value in wished.values()):
+        wished = _read_kept(folder, kept_name(folder, store, split))
+    terms = Terms.of_options(
+        **{option: value for option, value in wished.items() if value is not None},
+        object_height=object_height,
+        focal_px=focal_px,
+    )
+    kept_terms = evaluation_terms(truth, terms.interest, terms.score)
+    other = RunFolder.named(dataset, against) if against is not None else None
+    beside = read_evaluation(other, store, split, kept_terms) if other is not None else None
+    found, more = find_with_run(folder, split, truth, store, current, progress)
+    judged = judge_detections(split, truth, found, terms, (*notes, *more))
+    written = write_report(
+        judged,
+        folder,
+        store,
+        version,
+        Path(out) if out is not None else report_place(folder, store, asked),
+        against=beside,
+        errors=_errors_of(folder, store, split, kept_terms),
+        progress=progress,
+    )
+    errors = judged.result.errors
+    return ReportResult(
+        run=folder.name,
+        split=split,
+        report=written.path,
+        bytes=written.size_bytes,
+        missed=sum(errors.missed.values()),
+        false_positives=sum(errors.false_positives.values()),
+        shown=written.shown,
+        notes=(*judged.result.notes, *written.notes),
+    )
+
+
+def _check_place(path: Path, *, overwrite: bool) -> None:
+    if path.suffix.lower() not in _SUFFIXES:
+        raise UsageError("not a page's name", place=path, got=repr(path.suffix), expected=", ".join(_SUFFIXES))
+    if path.is_dir() or (path.exists() and not overwrite):
+        remedy = "Choose another name." if path.is_dir() else "Choose another name, or give --overwrite."
+        raise UsageError("the file is there already", place=path, remedy=remedy)
+
+
+def _errors_of(folder: RunFolder, store: Store, split: str, terms: Mapping[str, Any]) -> Path | None:
+    """The run's list of mistakes, if it is of an evaluation on these terms."""
+    file = errors_file(folder, kept_name(folder, store, split))
+    try:
+        read_evaluation(folder, store, split, terms)
+    except CurateError:
+        return None
+    return file if file.is_file() else None
+
+
+def _read_kept(folder: RunFolder, name: str) -> dict[str, Any]:
+    """What the run's last evaluation was asked for, as options; nothing where there is none."""
+    file = evaluation_file(folder, name)
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        terms = document["terms"]
+        return {
+            "min_side": terms["min_side_px"],
+            "score": terms["score"],
+            "precision": document.get("wished_precision"),
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"the evaluation cannot be read: {error}", place=file, remedy="Make it anew: `curate evaluate`."
+        ) from error

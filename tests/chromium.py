@@ -1,0 +1,54 @@
+"""The machine's own Chromium, driven by Playwright; what a page asks for and complains of is written down."""
+
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@dataclass
+class Noted:
+    """What a page did while it was looked at: console messages, errors of its scripts, addresses it asked for."""
+
+    console: list = field(default_factory=list)
+    errors: list = field(default_factory=list)
+    requests: list = field(default_factory=list)
+
+
+@contextmanager
+def open_browser():
+    """A headless Chromium, without a profile; tests are skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"needs a browser, one of {', '.join(NAMES)}")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_page(browser, address, *, width=1280, height=900, dark=False, **options):
+    """A page at an address and what it notes from its first moment on; what is in the page itself is no request."""
+    page = browser.new_page(
+        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **options
+    )
+    noted = Noted()
+    page.on("console", lambda message: noted.console.append(message.text))
+    page.on("pageerror", lambda error: noted.errors.append(str(error)))
+    page.on("request", lambda one: None if one.url.startswith("data:") else noted.requests.append(one.url))
+    page.goto(address)
+    return page, noted
