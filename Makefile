@@ -33,6 +33,7 @@ bench: $(READY) ## measure against the fastest peers
 	$(UV) pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python benchmarks/import_voc.py
 	$(BIN)/python benchmarks/sample_frames.py
+	$(BIN)/python benchmarks/load_view.py
 
 pins: $(UV) ## choose versions anew
 	$(UV) pip compile pyproject.toml --extra all --group dev --group database --universal --python-version 3.11 --upgrade \

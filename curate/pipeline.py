@@ -35,6 +35,7 @@ from curate.store import Store
 
 _OUTPUTS = ("out", "plot", "csv", "errors", "plots")  # arguments that name what is written
 _DONE = frozenset({"result", "output_version"})  # what an entry has when its step is done
+_COMMANDS = [command for command in STEPS if command != "view"]  # which lasts until somebody ends it
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -225,8 +226,8 @@ def fill_in(recipe: Recipe, variables: Mapping[str, Any], *, place: object = "pi
         if len(entry) != 1:
             raise UsageError("a step is one command", place=where, got=", ".join(entry) or "nothing")
         command, written = next(iter(entry.items()))
-        if command not in STEPS:
-            raise unknown_name("command", command, STEPS, place=where)
+        if command not in _COMMANDS:
+            raise unknown_name("command", command, _COMMANDS, place=where)
         arguments = {key.replace("-", "_"): _replace(value, values, where) for key, value in written.items()}
         steps.append(Step(command, _check_arguments(command, arguments, f"{where}, {command}")))
     return steps

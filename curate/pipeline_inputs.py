@@ -13,7 +13,7 @@ from curate.store import Store
 
 # arguments that name files to read
 _INPUTS = ("source", "images", "from_file", "cookies", "videos", "at", "card", "map", "predictions", "weights")
-_USES_A_RUN = frozenset({"predict", "evaluate"})
+_USES_A_RUN = frozenset({"predict", "evaluate", "report"})
 
 
 def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> dict[str, str]:

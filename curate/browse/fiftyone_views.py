@@ -32,14 +32,13 @@ from curate.browse.app_views import (
     RIGHT_COLOUR,
     AppView,
 )
-from curate.browse.mongo import URI_VARIABLE
+from curate.browse.mongo import GET_FIFTYONE, URI_VARIABLE
 from curate.errors import MissingError, UsageError
 from curate.progress import Progress
 
 FoDataset: TypeAlias = Any  # FiftyOne's types say nothing of their documents' fields
 FoView: TypeAlias = Any
 
-GET_FIFTYONE = "pip install 'curate-vision[view]'"
 _BATCH = 1000
 _OURS = "curate"  # key in a FiftyOne dataset's info: what is ours of it
 _SETTINGS = {

@@ -28,6 +28,7 @@ from curate.errors import MissingError
 
 URI_VARIABLE = "FIFTYONE_DATABASE_URI"  # FiftyOne's own name for a server that is there
 FOLDER_VARIABLE = "CURATE_DATABASE_DIR"
+GET_FIFTYONE = "pip install 'curate-vision[view]'"
 GET_MONGOD = "Install MongoDB's mongod, or name a server: `export FIFTYONE_DATABASE_URI=mongodb://HOST`."
 _START_S = 30.0
 _END_S = 5.0

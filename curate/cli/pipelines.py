@@ -1,7 +1,11 @@
 """What `run` prints: a line a step, and at the end what came out."""
 
+import os
+import shlex
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,6 +18,7 @@ from curate.cli.tables import classes_table
 from curate.pipeline import StepOutcome
 
 _PLACES = {"run": "run", "out": "export", "plot": "plot", "csv": "table"}
+_JUDGES = ("evaluate", "report")
 
 
 def _import_line(document: Mapping[str, Any]) -> str:
@@ -48,6 +53,7 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "runs": runs_line,
     "evaluate": _evaluate_line,
     "report": lambda document: f"{document['report']}, {document['shown']} mistakes with a picture",
+    "pull-tags": lambda document: f"{len(document['relabel'])} to correct, {len(document['dropped'])} dropped",
     "predict": lambda document: f"{document['boxes']} boxes in {document['images']} images",
 }
 
@@ -81,4 +87,18 @@ def _results(document: Mapping[str, Any]) -> list[tuple[str, str]]:
                 place = str(arguments[name])
                 is_named = name == "run" and "dataset" in arguments and "/" not in place  # `predict` takes a path
                 found[what, (Path(str(dataset)) / "runs" / place).as_posix() if is_named else place] = None
+        if step["step"] in _JUDGES and step["result"].get("report") is not None:
+            found["report", step["result"]["report"]] = None
+    judged = [
+        step["arguments"] for step in document["steps"] if step["step"] in _JUDGES and step["arguments"].get("run")
+    ]
+    if judged:
+        last = judged[-1]
+        command = [_program(), "view", str(last["dataset"]), "--run", str(last["run"])]
+        found["browse what was missed", shlex.join(command)] = None
     return list(found)
+
+
+def _program() -> str:
+    """How this program can be called again from here."""
+    return "curate" if which("curate") else os.path.relpath(sys.argv[0])

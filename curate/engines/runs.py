@@ -7,6 +7,7 @@
                       predictions_SPLIT.json   COCO results
                       evaluation_SPLIT.json    their scores
                       errors_SPLIT.csv         the mistakes, a row each
+                      report.html              a page about them; of other splits than val report_SPLIT.html
                       checkpoints/last.pt      to go on from
                       checkpoints/best.pt      to use
 
@@ -272,6 +273,7 @@ class RunFolder:
             *self.path.glob("predictions_*"),
             *self.path.glob("evaluation_*.json"),
             *self.path.glob("errors_*.csv"),
+            *self.path.glob("report_*.html"),
             *self.event_files.glob("events.out.tfevents.*"),
             *self.checkpoints.glob("*.pt"),
             *self.path.glob(f"*{TEMPORARY}"),

@@ -56,14 +56,14 @@ _OBJECT = """\t<object>
 
 
 class TruthBox(NamedTuple):
-    """A box that a person drew; corners in pixels."""
+    """A box that a person drew; corners in pixels. A pose that is no text is none."""
 
     name: str
     x0: float
     y0: float
     x1: float
     y1: float
-    pose: str | None
+    pose: object
     truncated: bool
     difficult: bool
     occluded: bool
@@ -108,7 +108,7 @@ def truth_xml(image_file: Path, width: int, height: int, boxes: Iterable[TruthBo
     objects = [
         _OBJECT.format(
             name=_text(box.name),
-            pose=_text(_NO_POSE if box.pose is None else box.pose),
+            pose=_text(box.pose if isinstance(box.pose, str) else _NO_POSE),
             truncated=int(box.truncated),
             difficult=int(box.difficult),
             occluded=_OCCLUDED if box.occluded else "",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from curate.browse.mongo import GET_FIFTYONE, GET_MONGOD, URI_VARIABLE, find_mongod
 from curate.engines.base import GET_DETECTRON2, GET_TRAIN
 from curate.steps.results import Result
 
@@ -23,6 +24,7 @@ _PACKAGES = {
     "torchvision": ("torchvision", "`torchvision:` models", GET_TRAIN),
     "timm": ("timm", "`torchvision:fasterrcnn+timm/…` backbones", GET_TRAIN),
     "tensorboard": ("tensorboard", "curves of a training: `tensorboard --logdir RUN`", GET_TRAIN),
+    "fiftyone": ("fiftyone", "`view`, `pull-tags`", GET_FIFTYONE),
     "detectron2": ("detectron2", "`detectron2:` models", GET_DETECTRON2),
 }
 
@@ -66,8 +68,15 @@ def _programs() -> list[Check]:
     remedy = None if found else "pip install labelImg, where there is a screen"
     labelling = Check("labelImg", found is not None, found and "installed", "drawing boxes; `label` opens it", remedy)
     if find_spec("yt_dlp") is None or find_spec("av") is None:
-        return [labelling]
-    return [_ffmpeg(), _runtime(), labelling]
+        return [labelling, _database()]
+    return [_ffmpeg(), _runtime(), labelling, _database()]
+
+
+def _database() -> Check:
+    program = find_mongod()
+    bundled = program is not None and "fiftyone" in program
+    found = "the server that is named" if os.environ.get(URI_VARIABLE) else "with FiftyOne" if bundled else program
+    return Check("MongoDB", found is not None, found, "`view`, `pull-tags`", None if found else GET_MONGOD)
 
 
 def _ffmpeg() -> Check:

@@ -96,18 +96,31 @@ def read_evaluation(folder: RunFolder, store: Store, split: str, terms: Mapping[
         raise DataError(f"the evaluation cannot be read: {error}", place=file) from error
 
 
-def read_terms(folder: RunFolder, name: str) -> tuple[float | None, float] | None:
-    """Smallest side in pixels and score of a run's last evaluation; None where it was not evaluated.
+def read_terms(folder: RunFolder, name: str) -> dict[str, Any]:
+    """What a run's last evaluation was asked for, as options of `evaluate`; nothing where there is none.
 
     Args:
         folder: of the run.
         name: from `kept_name`.
+
+    Raises:
+        DataError: the evaluation cannot be read.
     """
+    file = evaluation_file(folder, name)
     try:
-        terms = json.loads(evaluation_file(folder, name).read_text(encoding="utf-8"))["terms"]
-        return terms["min_side_px"], terms["score"]
-    except (OSError, ValueError, KeyError):
-        return None
+        document = json.loads(file.read_text(encoding="utf-8"))
+        terms = document["terms"]
+        return {
+            "min_side": terms["min_side_px"],
+            "score": terms["score"],
+            "precision": document.get("wished_precision"),
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"the evaluation cannot be read: {error}", place=file, remedy="Make it anew: `curate evaluate`."
+        ) from error
 
 
 def evaluation_file(folder: RunFolder, name: str) -> Path:

@@ -122,18 +122,9 @@ def _lay_out(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str,
 def _truth_boxes(boxes: pd.DataFrame, current: Dataset) -> list[TruthBox]:
     """As their annotators wrote them: an import follows merges and renames of names, and nothing is lost."""
     columns = [boxes[column].tolist() for column in (*CORNERS, "pose", "truncated", "difficult", "occluded")]
-    names = [
-        written
-        if isinstance(written, str) and current.aliases.get(written) == class_id
-        else current.class_names[class_id]
-        for class_id, written in zip(boxes["class_id"].tolist(), boxes["original_class"].tolist(), strict=True)
-    ]
-    rows = zip(names, *columns, strict=True)
-    return [
-        TruthBox(name, *corners, pose if isinstance(pose, str) else None, *flags)
-        for name, *corners, pose, truncated, difficult, occluded in rows
-        for flags in [(truncated, difficult, occluded)]
-    ]
+    written = zip(boxes["class_id"].tolist(), boxes["original_class"].tolist(), strict=True)
+    names = [name if current.aliases.get(name) == id_ else current.class_names[id_] for id_, name in written]
+    return [TruthBox(*row) for row in zip(names, *columns, strict=True)]
 
 
 def _write_new(file: Path, xml: bytes) -> bool:

@@ -1,6 +1,5 @@
 """`report`: one page that tells all of a run, for a person without curate."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from curate.engines.runs import RunFolder
-from curate.errors import CurateError, DataError, UsageError
+from curate.errors import CurateError, UsageError
 from curate.progress import Progress, silent
 from curate.steps.judged import Terms, choose_split, find_with_run, judge_detections
 from curate.steps.kept_evaluations import (
     errors_file,
-    evaluation_file,
     evaluation_terms,
     kept_name,
     read_evaluation,
+    read_terms,
 )
 from curate.steps.report_files import report_place, write_report
 from curate.steps.results import Result
@@ -91,7 +90,7 @@ def report(
     split, truth, notes = choose_split(current, asked)
     wished = {"min_side": min_side, "max_distance": max_distance, "score": score}
     if all(value is None for value in wished.values()):
-        wished = _read_kept(folder, kept_name(folder, store, split))
+        wished = read_terms(folder, kept_name(folder, store, split))
     terms = Terms.of_options(
         **{option: value for option, value in wished.items() if value is not None},
         object_height=object_height,
@@ -141,22 +140,3 @@ def _errors_of(folder: RunFolder, store: Store, split: str, terms: Mapping[str, 
     except CurateError:
         return None
     return file if file.is_file() else None
-
-
-def _read_kept(folder: RunFolder, name: str) -> dict[str, Any]:
-    """What the run's last evaluation was asked for, as options; nothing where there is none."""
-    file = evaluation_file(folder, name)
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        terms = document["terms"]
-        return {
-            "min_side": terms["min_side_px"],
-            "score": terms["score"],
-            "precision": document.get("wished_precision"),
-        }
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"the evaluation cannot be read: {error}", place=file, remedy="Make it anew: `curate evaluate`."
-        ) from error

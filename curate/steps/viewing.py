@@ -164,7 +164,7 @@ def _read(
     split, truth, notes = choose_split(current, split)
     if min_side is None and score is None:
         kept = read_terms(folders[0], kept_name(folders[0], store, split))
-        min_side, score = kept or (None, None)
+        min_side, score = kept.get("min_side"), kept.get("score")
     terms = Terms.of_options(min_side=min_side, score=0.5 if score is None else score)
     runs = []
     for folder, name, field in zip(folders, names, run_fields(names), strict=True):
