@@ -105,7 +105,6 @@ def open_view(root, *arguments, database, ends_by=signal.SIGINT):
         env=os.environ | {FOLDER_VARIABLE: str(database)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         # Ctrl-C may be ignored where the tests run, and what starts there would ignore it too
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
@@ -122,17 +121,14 @@ def open_view(root, *arguments, database, ends_by=signal.SIGINT):
 
 def _read_document(process, seconds=120):
     """The one JSON document that is printed when the app can be opened."""
-    text, until = "", time.monotonic() + seconds
-    while time.monotonic() < until:
-        if not select.select([process.stdout], [], [], 1)[0]:
-            continue
-        line = process.stdout.readline()
-        text += line
-        if line == "}\n":
-            return json.loads(text)
-        if not line:
-            break
-    raise AssertionError(f"no document: {text} {process.stderr.read()}")
+    text, until = b"", time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        if select.select([process.stdout], [], [], 0.2)[0]:
+            text += os.read(process.stdout.fileno(), 1 << 16)
+            if text.endswith(b"\n}\n"):
+                return json.loads(text)
+    process.kill()
+    raise AssertionError(f"no document: {text.decode()} {process.communicate()[1]}")
 
 
 def processes_of(folder):

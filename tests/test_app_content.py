@@ -89,6 +89,9 @@ def test_mistakes_are_counted_by_image(scene):
     assert [documents[3][field] for field in fields] == [1, 1, 2]
     assert [documents[8][field] for field in fields] == [0, 0, 0]
     assert not set(fields) & documents[1].keys()
+    sizes = ("object_sizes", "run_first_missed_sizes", "run_first_false_positive_sizes")
+    assert [documents[7][field] for field in sizes] == [["large"], ["large"], ["large"]]
+    assert [documents[8][field] for field in sizes] == [[], [], []]
 
 
 def test_out_of_the_range_of_interest(scene):

@@ -23,6 +23,7 @@ from curate.evaluation.mistakes import Mistakes
 from curate.sizes import SIZES, RangeOfInterest, size_index
 
 TRUTH, PROPOSALS = "ground_truth", "proposals"
+SIZES_FIELD = "object_sizes"  # of an image: the size of each object, for FiftyOne's histograms
 FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # of objects
 RIGHT, FALSE_POSITIVE = "right", "false positive"  # of detections; or ignored
 
@@ -66,9 +67,19 @@ class JudgedRun:
         return {self.field: str, f"{self.field}_kind": str, f"{self.field}_iou": float}
 
     @property
-    def image_fields(self) -> Mapping[str, type]:
-        """What the run says of each evaluated image, counted."""
-        return {f"{self.field}_missed": int, f"{self.field}_false_positives": int, self.mistakes_field: int}
+    def count_fields(self) -> tuple[str, str, str]:
+        """How many objects were missed and detections false in each evaluated image, and both together."""
+        return f"{self.field}_missed", f"{self.field}_false_positives", self.mistakes_field
+
+    @property
+    def missed_sizes_field(self) -> str:
+        """The size of each missed object of an image."""
+        return f"{self.field}_missed_sizes"
+
+    @property
+    def false_sizes_field(self) -> str:
+        """The size of each false positive of an image."""
+        return f"{self.field}_false_positive_sizes"
 
     @property
     def mistakes_field(self) -> str:
@@ -110,7 +121,7 @@ def make_documents(
     for run in runs:
         kept = run.predictions.boxes[run.mistakes.matches.kept]
         labels[run.field] = _group(_detections(run, kept, interest, sides, dataset.class_names), kept["image_id"])
-    counted = {field: counts for run in runs for field, counts in _count_by_image(run).items()}
+    counted = {field: values for run in runs for field, values in _told_of_images(run).items()}
     columns = {name: _values(images[name], kind) for name, kind in IMAGE_FIELDS.items()}
     paths, widths, heights = (images[name].tolist() for name in ("path", "width", "height"))
     rows = zip(paths, widths, heights, *columns.values(), strict=True)
@@ -128,7 +139,8 @@ def make_documents(
                 field: {"_cls": "Detections", "detections": by_image.get(image_id, [])}
                 for field, by_image in labels.items()
             },
-            **{field: counts[image_id] for field, counts in counted.items() if image_id in counts},
+            SIZES_FIELD: [one["size"] for one in labels[TRUTH].get(image_id, ())],
+            **{field: values[image_id] for field, values in counted.items() if image_id in values},
         }
 
 
@@ -219,12 +231,18 @@ def _relative(boxes: pd.DataFrame, sides: pd.DataFrame) -> list[list[float]]:
     return np.stack([x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height], axis=1).tolist()
 
 
-def _count_by_image(run: JudgedRun) -> dict[str, dict[int, int]]:
-    none = dict.fromkeys(run.truth.images["image_id"].tolist(), 0)
-    parts = (run.mistakes.missed, run.mistakes.false_positives, run.mistakes.table)
-    return {
-        field: none | Counter(part["image_id"].tolist()) for field, part in zip(run.image_fields, parts, strict=True)
-    }
+def _told_of_images(run: JudgedRun) -> dict[str, dict[int, Any]]:
+    """Field → image id → value, of the evaluated images."""
+    image_ids = run.truth.images["image_id"].tolist()
+    missed, wrong = run.mistakes.missed, run.mistakes.false_positives
+    told: dict[str, dict[int, Any]] = {}
+    for field, rows in zip(run.count_fields, (missed, wrong, run.mistakes.table), strict=True):
+        told[field] = dict.fromkeys(image_ids, 0) | Counter(rows["image_id"].tolist())
+    for field, rows in ((run.missed_sizes_field, missed), (run.false_sizes_field, wrong)):
+        told[field] = {image_id: [] for image_id in image_ids}
+        for image_id, size in zip(rows["image_id"].tolist(), rows["size"].tolist(), strict=True):
+            told[field][image_id].append(size)
+    return told
 
 
 def _group(documents: list[dict[str, Any]], image_ids: pd.Series) -> dict[int, list[dict[str, Any]]]:

@@ -20,6 +20,7 @@ from curate.browse.app_content import (
     MISSED,
     PROPOSALS,
     RIGHT,
+    SIZES_FIELD,
     TRUTH,
     TRUTH_FIELDS,
     JudgedRun,
@@ -114,7 +115,7 @@ def build(
     _order_sidebar(dataset, runs)
     for place, view in enumerate(views):
         progress("saving views", place, len(views))
-        dataset.save_view(view.name, _as_fiftyone(dataset, view), description=view.about, color=view.colour)
+        dataset.save_view(view.name, _as_fiftyone(dataset, view, runs), description=view.about, color=view.colour)
     progress("saving views", len(views), len(views))
     _save_workspace(dataset, runs)
     dataset.info[_OURS] = dict(facts) | {"whole": True, "views": [view.name for view in views]}
@@ -216,7 +217,9 @@ def _declare_fields(dataset: FoDataset, runs: Sequence[JudgedRun], has_proposals
     for run in runs:
         labels[TRUTH] = {**labels[TRUTH], **run.truth_fields}
         labels[run.field] = DETECTION_FIELDS
-        declare(run.image_fields)
+        declare(dict.fromkeys(run.count_fields, int))
+    for field in _size_fields(runs):
+        dataset.add_sample_field(field, fo.ListField, subfield=fo.StringField)
     for field, attributes in labels.items():
         dataset.add_sample_field(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
         declare(attributes, f"{field}.detections.")
@@ -242,7 +245,7 @@ def _batches(documents: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[st
         yield batch
 
 
-def _as_fiftyone(dataset: FoDataset, view: AppView) -> FoView:
+def _as_fiftyone(dataset: FoDataset, view: AppView, runs: Sequence[JudgedRun]) -> FoView:
     from fiftyone import ViewField as F
 
     found = dataset.view()
@@ -259,10 +262,33 @@ def _as_fiftyone(dataset: FoDataset, view: AppView) -> FoView:
             condition &= more
         found = found.filter_labels(view.field, condition)
         if view.as_patches:
-            found = found.to_patches(view.field, other_fields=["image_id", "source", "split", "timestamp_s"])
+            counts = [field for run in runs for field in run.count_fields]
+            found = found.to_patches(view.field, other_fields=[*IMAGE_FIELDS, *counts, *_size_fields(runs)])
+            _tell_sizes_of_patches(found, view.field, runs)
             if view.largest_first is not None:
                 found = found.sort_by(view.largest_first, reverse=True)
     return found
+
+
+def _size_fields(runs: Sequence[JudgedRun]) -> list[str]:
+    return [SIZES_FIELD, *(field for run in runs for field in (run.missed_sizes_field, run.false_sizes_field))]
+
+
+def _tell_sizes_of_patches(patches: FoView, field: str, runs: Sequence[JudgedRun]) -> None:
+    """Let a patch have its own size alone; it has those of its whole image, and histograms would count them again."""
+    import fiftyone.core.odm as odm
+
+    own = [f"${field}.size"]
+    sizes: dict[str, Any] = {name: [] for name in _size_fields(runs)}
+    if field == TRUTH:
+        sizes[SIZES_FIELD] = own
+        for run in runs:
+            is_missed = {"$eq": [f"${TRUTH}.{run.field}", MISSED]}
+            sizes[run.missed_sizes_field] = {"$cond": [is_missed, own, []]}
+    for run in runs:
+        if field == run.field:
+            sizes[run.false_sizes_field] = own
+    odm.get_db_conn()[patches._dataset._sample_collection_name].update_many({}, [{"$set": sizes}])
 
 
 def _colour(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
@@ -290,7 +316,7 @@ def _order_sidebar(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
 
     found: Any = fo.DatasetAppConfig.default_sidebar_groups(dataset)
     groups = {group.name: group for group in found}
-    counted = [name for run in runs for name in run.image_fields]
+    counted = [*(name for run in runs for name in run.count_fields), *_size_fields(runs)]
     named = [name for name in IMAGE_FIELDS if name != "image_id"]
     rest = [name for name in groups.pop("primitives").paths if name not in {*counted, *named}]
     metadata = groups.pop("metadata")
@@ -307,7 +333,7 @@ def _order_sidebar(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
 
 
 def _save_workspace(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
-    """The images, and beside them histograms: of the objects above, of the mistakes below."""
+    """The images, and beside them histograms: sizes of what was missed above, of what is false below."""
     import fiftyone as fo
 
     def space(name: str, *children: Any, **more: Any) -> fo.Space:
@@ -319,12 +345,13 @@ def _save_workspace(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
     def histogram(place: int, path: str) -> fo.Panel:
         return fo.Panel(type="Histograms", component_id=f"histogram{place}", state={"path": path})
 
-    of_objects = [f"{TRUTH}.detections.size", f"{TRUTH}.detections.side_px", f"{TRUTH}.detections.label"]
-    of_mistakes = [path for run in runs for path in (run.mistakes_field, f"{run.field}.detections.kind")]
+    # fields that patches have too: without its field, a histogram shows an error
+    above = [*(run.missed_sizes_field for run in runs), SIZES_FIELD]
+    below = [*(run.false_sizes_field for run in runs), *(run.mistakes_field for run in runs), "source"]
     samples = space("images", fo.Panel(type="Samples", component_id="samples", pinned=True))
     parts = [
         space(f"histograms{number}", *(histogram(10 * number + place, path) for place, path in enumerate(paths)))
-        for number, paths in enumerate((of_objects, of_mistakes or ["source"]))
+        for number, paths in enumerate((above, below))
     ]
     beside = space("histograms", *parts, orientation="vertical")
     root = space("root", samples, beside, orientation="horizontal")

@@ -22,7 +22,7 @@ from curate.steps.kept_evaluations import kept_name, read_terms
 from curate.steps.results import Result
 from curate.store import Store
 
-_FORM = "1"  # of what is in the app: a newer one is built anew
+_FORM = "2"  # of what is in the app: a newer one is built anew
 
 
 @dataclass(frozen=True)
