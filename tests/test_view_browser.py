@@ -13,7 +13,7 @@ from chromium import open_browser, open_page
 from PIL import Image
 
 pytestmark = [needs_fiftyone, needs_mongod]
-READY_MS = 60_000
+READY_MS = 30_000
 COUNTS = '[data-cy="entry-counts"]'
 TILES = '[data-cy="looker"]'
 

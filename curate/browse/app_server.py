@@ -52,11 +52,11 @@ class AppServer:
         self.token = secrets.token_urlsafe(24)
         self._ticket = secrets.token_urlsafe(24)
 
-    def link(self, dataset: str, *, view: str | None = None, workspace: str | None = None, once: bool = False) -> str:
-        """Where to open a FiftyOne dataset or one of its views; `once`: good for one time, where others may see it."""
+    def link(self, dataset: str, *, view: str, workspace: str, once: bool = False) -> str:
+        """Where to open a view of a FiftyOne dataset; `once`: good for one time, where others may see it."""
         host = LOOPBACK if self._address in _ANY else self._address
         named = {"view": view, "workspace": workspace, TOKEN: self._ticket if once else self.token}
-        query = urlencode({name: value for name, value in named.items() if value is not None})
+        query = urlencode(named)
         plain = f"[{host}]" if ":" in host else host
         return f"http://{plain}:{self.port}/datasets/{quote(dataset)}?{query}"
 

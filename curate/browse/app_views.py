@@ -20,6 +20,7 @@ MISSED_COLOUR, FALSE_COLOUR, FOUND_COLOUR, RIGHT_COLOUR, IGNORED_COLOUR = (
     "#9aa0a6",
 )
 OTHER_COLOUR = "#4c78a8"
+EVERYTHING = "all images"
 PATCHES = " patches"
 _MOST_VIEWS = 20  # of one sort: a list of a thousand sources helps nobody
 
@@ -67,7 +68,8 @@ class AppView:
 
 def list_views(dataset: Dataset, runs: Sequence[JudgedRun], interest: RangeOfInterest | None) -> list[AppView]:
     """All saved views; with several runs, those of a run bear its name. Empty ones are there too: none is news."""
-    views: list[AppView] = []
+    # the server shows the last view again where a link names none
+    views = [AppView(EVERYTHING, "the whole dataset", OTHER_COLOUR, len(dataset.images))]
     for run in runs:
         prefix = f"{run.name}: " if len(runs) > 1 else ""
         views += _of_mistakes(run, prefix)

@@ -9,7 +9,7 @@ from functools import partial
 
 from curate.browse.app_content import JudgedRun, make_documents, run_fields
 from curate.browse.app_server import LOOPBACK, AppServer, is_loopback, media_of, take_port
-from curate.browse.app_views import AppView, list_views
+from curate.browse.app_views import EVERYTHING, AppView, list_views
 from curate.browse.mongo import running_database
 from curate.dataset import Dataset
 from curate.engines.runs import RunFolder
@@ -122,7 +122,9 @@ def view(
         build = partial(_build, name, facts, content, progress)
         with fiftyone_views.connected(uri), app_datasets.shown(name, facts, build) as lost:
             progress("starting FiftyOne", 1, 1)
-            link = partial(server.link, name, workspace=fiftyone_views.slug(fiftyone_views.workspace_name(name)))
+            workspace = fiftyone_views.slug(fiftyone_views.workspace_name(name))
+            link = partial(server.link, name, workspace=workspace)
+            everything = fiftyone_views.slug(EVERYTHING)
             result = ViewResult(
                 dataset=str(dataset),
                 version=content.store.head(),
@@ -131,7 +133,7 @@ def view(
                 min_side_px=content.terms.interest.min_side_px if content.terms.interest else None,
                 score=content.terms.score,
                 port=server.port,
-                link=link(),
+                link=link(view=everything),
                 images=len(content.current.images),
                 views=tuple(
                     ViewLink(one.name, one.images, one.objects, link(view=fiftyone_views.slug(one.name)))
@@ -143,7 +145,7 @@ def view(
             def ready() -> None:
                 on_ready(result)
                 if browser:
-                    webbrowser.open(link(once=True))
+                    webbrowser.open(link(view=everything, once=True))
 
             server.serve(media_of(_image_files(content.current)), ready)
     return result
