@@ -98,11 +98,11 @@ def keep_run(root, name, detections=DETECTIONS):
 
 
 @contextmanager
-def open_view(root, *arguments, database, ends_by=signal.SIGINT):
+def open_view(root, *arguments, database, ends_by=signal.SIGINT, **environment):
     """`curate view` in a process of its own: its JSON document, and the process."""
     process = subprocess.Popen(
         [sys.executable, "-c", MAIN, "view", str(root), "--json", "--no-browser", *map(str, arguments)],
-        env=os.environ | {FOLDER_VARIABLE: str(database)},
+        env=os.environ | {FOLDER_VARIABLE: str(database)} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # Ctrl-C may be ignored where the tests run, and what starts there would ignore it too

@@ -1,6 +1,9 @@
 """`view` with FiftyOne, without a browser: what is in the app's database, shared, replaced and cleaned up."""
 
 import signal
+import subprocess
+import time
+from urllib.parse import quote_plus
 
 import pytest
 from app_scene import (
@@ -15,7 +18,7 @@ from app_scene import (
 )
 
 from curate.browse.app_server import AppServer
-from curate.browse.mongo import FOLDER_VARIABLE, URI_VARIABLE
+from curate.browse.mongo import FOLDER_VARIABLE, URI_VARIABLE, find_mongod
 from curate.errors import DataError, MissingError, UsageError
 from curate.steps import viewing
 from datasets import build_dataset, run_curate, save, set_column
@@ -255,6 +258,29 @@ def test_two_at_once(root, tmp_path):
         assert process.poll() is None
     assert process.returncode == 0
     assert await_gone(database) == []
+
+
+def test_a_server_that_is_there(root, tmp_path):
+    """With FIFTYONE_DATABASE_URI that server is used, and stays as it is; none is started beside."""
+    data, socket = tmp_path / "own", tmp_path / "own.sock"
+    data.mkdir()
+    own = subprocess.Popen(
+        [find_mongod(), "--dbpath", data, "--bind_ip", socket, "--unixSocketPrefix", tmp_path],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        while not socket.exists():
+            time.sleep(0.05)
+        uri = f"mongodb://{quote_plus(str(socket))}"
+        database = tmp_path / "database"
+        with open_view(root, "--run", "first", database=database, FIFTYONE_DATABASE_URI=uri) as (document, _):
+            assert document["images"] == 11
+            assert [line for line in processes_of(tmp_path) if "mongo_keeper" in line] == []
+        assert own.poll() is None
+        assert not (database / "data").exists()
+    finally:
+        own.terminate()
+        own.wait()
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])

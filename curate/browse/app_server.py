@@ -30,6 +30,7 @@ def take_port(address: str, port: int | None) -> socket.socket:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             taken.bind((address, wanted))
+            taken.listen()  # two may bind to one port as long as neither listens
         except (OSError, OverflowError) as error:
             taken.close()
             if port is None and wanted:
@@ -79,7 +80,6 @@ class AppServer:
             names |= {socket.gethostname(), socket.getfqdn()}
         guard = Guard(app, self.token, self.port, names, is_media, {self._ticket})
         config = hypercorn.config.Config()
-        self._socket.listen()
         config.bind = [f"fd://{self._socket.fileno()}"]
         config.loglevel = "ERROR"
         config.graceful_timeout = 0.5

@@ -58,7 +58,8 @@ def connected(uri: str) -> Iterator[None]:
     """Import FiftyOne with the database that `mongo.running_database` gave; it reads its settings at import only.
 
     Raises:
-        MissingError: it is not installed.
+        MissingError: it does not load.
+        UsageError: this process has another database open.
     """
     named = os.environ.get(URI_VARIABLE)
     os.environ.update({URI_VARIABLE: uri} | _SETTINGS)
@@ -66,7 +67,7 @@ def connected(uri: str) -> Iterator[None]:
         import fiftyone as fo
         import fiftyone.core.odm.database as database
     except ImportError as error:
-        raise MissingError("FiftyOne is not installed", place="view", got=str(error), remedy=GET_FIFTYONE) from error
+        raise MissingError("FiftyOne does not load", place="view", got=str(error), remedy=GET_FIFTYONE) from error
     finally:
         if named is None:  # it is not the person who named it
             del os.environ[URI_VARIABLE]

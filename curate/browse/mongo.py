@@ -52,13 +52,24 @@ def find_mongod() -> str | None:
     return shutil.which("mongod")
 
 
+def check_fiftyone() -> None:
+    """Say so at once where FiftyOne is missing; importing it takes seconds.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    if find_spec("fiftyone") is None:
+        raise MissingError("FiftyOne is not installed", place="view", remedy=GET_FIFTYONE)
+
+
 @contextmanager
 def running_database() -> Iterator[str]:
     """The URI of a server: the user's own where `FIFTYONE_DATABASE_URI` names one, else ours, started if need be.
 
     Raises:
-        MissingError: there is no mongod, or it does not start.
+        MissingError: FiftyOne or a mongod is not installed, or it does not start.
     """
+    check_fiftyone()
     if named := os.environ.get(URI_VARIABLE):
         yield named
         return

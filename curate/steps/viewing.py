@@ -10,7 +10,7 @@ from functools import partial
 from curate.browse.app_content import JudgedRun, make_documents, run_fields
 from curate.browse.app_server import LOOPBACK, AppServer, is_loopback, media_of, take_port
 from curate.browse.app_views import EVERYTHING, AppView, list_views
-from curate.browse.mongo import running_database
+from curate.browse.mongo import check_fiftyone, running_database
 from curate.dataset import Dataset
 from curate.engines.runs import RunFolder
 from curate.errors import DataError, UsageError
@@ -110,6 +110,7 @@ def view(
         DataError: the dataset has no image.
         MissingError: FiftyOne or its database is missing.
     """
+    check_fiftyone()
     server = AppServer(take_port(address, port), address)
     content = _read(Store(dataset), run, split, min_side, score, progress)
     with running_database() as uri:
@@ -118,7 +119,7 @@ def view(
 
         root = content.store.root
         facts = app_datasets.facts_of(root, content.store.mark)
-        name = app_datasets.app_name(root, _hash(content))
+        name = app_datasets.app_name(root, _hash(content, facts["owner"]))
         build = partial(_build, name, facts, content, progress)
         with fiftyone_views.connected(uri), app_datasets.shown(name, facts, build) as lost:
             progress("starting FiftyOne", 1, 1)
@@ -208,10 +209,10 @@ def _image_files(current: Dataset) -> frozenset[str]:
     return frozenset(str(current.image_file(path).absolute()) for path in current.images["path"])
 
 
-def _hash(content: _Content) -> str:
-    """Equal for what looks equal in the app."""
+def _hash(content: _Content, owner: str) -> str:
+    """Equal for what looks equal in the app, to one person: a server may be that of several."""
     terms = (content.terms.interest, content.terms.score)
-    digest = hashlib.sha256(f"{_FORM} {content.store.root.resolve()} {content.store.mark}".encode())
+    digest = hashlib.sha256(f"{_FORM} {owner} {content.store.root.resolve()} {content.store.mark}".encode())
     digest.update(f" {content.store.head()} {content.split} {terms}".encode())
     for run in content.runs:
         digest.update(f"{run.name} {run.field}".encode())
