@@ -114,7 +114,7 @@ def test_what_a_person_drew_stays(root, tag):
     curate.pull_tags(root)
     (root / "relabel" / "faces__004.xml").write_text("mine")
     tag(root, {4: "relabel"})
-    assert "XML of 1 images was there already" in curate.pull_tags(root).notes[0]
+    assert "XML of 1 image was there already" in curate.pull_tags(root).notes[0]
     assert (root / "relabel" / "faces__004.xml").read_text() == "mine"
 
 

@@ -1,6 +1,6 @@
 """What `view` prints when the app is ready, and `pull-tags` when it is done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -29,13 +29,17 @@ def pulled_lines(document: Mapping[str, Any]) -> RenderableType:
     """What lies ready to be corrected, and what was dropped."""
     lines = []
     if document["relabel"]:
-        lines.append(f"{len(document['relabel'])} images to correct in {document['folder']}")
+        lines.append(f"{_images(document['relabel'])} to correct in {document['folder']}")
         lines += [f"  {path}" for path in document["relabel"]]
     if document["dropped"]:
         version = "would go" if document["version"] is None else f"gone in version {document['version']}"
-        lines.append(f"{len(document['dropped'])} images {version}")
+        lines.append(f"{_images(document['dropped'])} {version}")
         lines += [f"  {path}" for path in document["dropped"]]
     return Text("\n".join(lines))
+
+
+def _images(paths: Sequence[str]) -> str:
+    return f"{len(paths)} image{'' if len(paths) == 1 else 's'}"
 
 
 def _what(document: Mapping[str, Any]) -> str:
