@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 _LARGEST_SIDE = 2**31 - 1
 _TRANSPOSING = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 _ORIENTATION_TAG = 0x0112
+_DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})  # Pillow's, of one channel over 8 bits
 # Start-of-frame markers: C0-CF without DHT (C4), JPG (C8) and DAC (CC). ITU-T T.81, table B.1
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -79,6 +80,11 @@ def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
 
 def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Decode an image file upright. Returns H×W×3 uint8 RGB.
+
+    Numbers of more than 8 bits are brought to 0..255. 16 bits are divided by 257, so that black and white stay what
+    they are. Fractions that all lie in 0..1 are shares of white. Other grey values of TIFFs (32 bits, fractions) stay
+    as they are where all lie in 0..255; where any does not, the image's own darkest and brightest become 0 and 255.
+    What is no number is black.
 
     Raises:
         DataError: the file cannot be read or decoded.
@@ -154,7 +160,25 @@ def _decode_with_pillow(image: "Image.Image") -> NDArray[np.uint8]:
     """For formats whose orientation OpenCV treats differently from file type to file type."""
     from PIL import ImageOps
 
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode not in _DEEP_MODES:
+        return np.asarray(upright.convert("RGB"), dtype=np.uint8)
+    # `convert` would cut everything over 255 off
+    return np.repeat(_as_bytes(np.asarray(upright))[:, :, None], 3, axis=2)
+
+
+def _as_bytes(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey values of any depth as `decode_rgb` tells them. (H, W) → (H, W)."""
+    if grey.dtype.kind == "u":
+        return np.rint(grey / 257).astype(np.uint8)
+    known = np.isfinite(grey)
+    values = np.where(known, grey, 0).astype(np.float64)
+    low, high = values.min(where=known, initial=np.inf), values.max(where=known, initial=-np.inf)
+    if grey.dtype.kind == "f" and low >= 0 and high <= 1:
+        values = values * 255
+    elif low < 0 or high > 255:
+        values = (values - low) * (255 / ((high - low) or 1.0))
+    return np.where(known, np.rint(values), 0).astype(np.uint8)
 
 
 @contextmanager

@@ -100,6 +100,42 @@ def test_pixels_are_rgb_bytes(tmp_path, mode):
     assert (pixels.shape, pixels.dtype) == ((17, 31, 3), np.uint8)
 
 
+@pytest.mark.parametrize(
+    ("values", "kind", "bytes_"),
+    [
+        ([0, 20000, 60000, 65535], np.uint16, [0, 78, 233, 255]),  # 20000 / 257 = 77.8
+        ([0, 20000, 60000, 65535], ">u2", [0, 78, 233, 255]),
+        ([3, 7, 7, 200], np.uint16, [0, 0, 0, 1]),  # by one rule, however dark the image is
+        ([0, 0.2, 0.9, 1], np.float32, [0, 51, 229, 255]),  # shares of white
+        ([0, 1.4, 99.6, 255], np.float32, [0, 1, 100, 255]),  # as they are
+        ([100, 200, 260, 500], np.float32, [0, 64, 102, 255]),  # its own darkest and brightest
+        ([-1, 0, 0.5, 1], np.float32, [0, 128, 191, 255]),
+        ([np.nan, np.inf, 300, 500], np.float32, [0, 0, 0, 255]),
+        ([300, 300, 300, 300], np.float32, [0, 0, 0, 0]),
+        ([0, 1, 99, 255], np.int32, [0, 1, 99, 255]),
+        ([0, 1000, 50000, 100000], np.int32, [0, 3, 128, 255]),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_deep_grey(tmp_path, values, kind, bytes_, orientation):
+    """Grey TIFFs of 16 and 32 bits and of fractions become bytes by the rules of `decode_rgb`, upright too."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.array([values], dtype=kind)).save(tmp_path / "a.tif", exif=exif)
+    pixels = decode_rgb(tmp_path / "a.tif")
+    assert pixels.tolist() == [[[value] * 3 for value in (bytes_ if orientation == 1 else bytes_[::-1])]]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".bmp", ".gif"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
+def test_bytes_stay_as_they_are(tmp_path, suffix, mode):
+    """A picture of 8 bits is decoded to the very numbers it was written with."""
+    grey = np.random.default_rng(0).integers(0, 256, (17, 31), dtype=np.uint8)
+    Image.fromarray(grey).convert(mode).save(tmp_path / f"a{suffix}")
+    expected = np.asarray(Image.fromarray(grey).convert(mode).convert("RGB"))
+    assert (decode_rgb(tmp_path / f"a{suffix}") == expected).all()
+
+
 def test_colours_are_in_rgb_order(tmp_path):
     """Red is the first of the three numbers."""
     Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "a.png")

@@ -307,7 +307,13 @@ def test_summary_of_predict(kitchen):
     cook({"predict": PREDICT | {"source": "data", "into_dataset": True}})
     assert printed(curate.run("recipe.yaml")) == ["results", "dataset: data", "run: data/runs/first"]
     cook(EVALUATE)
-    assert printed(curate.run("recipe.yaml"))[-2:] == ["dataset: data", "run: data/runs/first"]
+    *_, dataset, run, report, browse = printed(curate.run("recipe.yaml"))
+    assert (dataset, run, report) == (
+        "dataset: data",
+        "run: data/runs/first",
+        "report: data/runs/first/report.html",
+    )
+    assert browse.endswith("view data --run first")
 
 
 def printed(result):

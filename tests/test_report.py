@@ -14,6 +14,7 @@ import pytest
 from corner_engine import CornerEngine
 from evaluation_oracle import build_predictions, build_truth
 from lxml import html as lxml_html
+from report_page import page_of, section, table, tiles, words
 
 import curate
 from curate.browse import gallery as gallery_module
@@ -53,32 +54,6 @@ def start_run(root, name="first", **config):
     folder.start(settings, images, dataset_version=Store(root).head(), dataset_mark=Store(root).mark)
     CornerEngine().train(images, folder, settings)
     return folder
-
-
-def page_of(root, run="first", **options):
-    """A report's page, parsed."""
-    return lxml_html.fromstring(Path(curate.report(root, run=run, **options).report).read_bytes().decode())
-
-
-def words(element):
-    """The text of an element, with single spaces."""
-    return " ".join(element.text_content().split())
-
-
-def table(page, caption):
-    """The rows of the table with a caption, each a list of cells."""
-    (found,) = [one for one in page.iter("table") if words(one.find("caption")) == caption]
-    return [[words(cell) for cell in row.iter("th", "td")] for row in found.iter("tr")]
-
-
-def tiles(page):
-    """Name → large number."""
-    return {words(one.find("dt")): words(one.find("dd")) for one in page.find_class("tiles")[0]}
-
-
-def section(page, name):
-    """The text of a section."""
-    return words(page.get_element_by_id(name))
 
 
 # ── what is told ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -471,7 +446,7 @@ def test_page_is_alone(root):
 
 
 def test_terms_of_the_last_evaluation(root):
-    """Without terms of its own, a report says what `evaluate` said last; what is given replaces all of them."""
+    """What a report is not told is as `evaluate` was told last, each option by itself; 0 pixels ask for all objects."""
     start_run(root)
     curate.evaluate(root, run="first", min_side=24, score=0.7, precision=0.8, report=False)
     page = page_of(root)
@@ -479,16 +454,23 @@ def test_terms_of_the_last_evaluation(root):
     assert "counts from score 0.7 on" in section(page, "answer")
     assert "for precision 0.8: from score" in table(page, "Scores to cut at")[0]
     page = page_of(root, score=0.8)
-    assert "(all objects)" in section(page, "answer")
+    assert "shorter side ≥ 24 px" in section(page, "answer")
     assert "counts from score 0.8 on" in section(page, "answer")
+    page = page_of(root, min_side=0)
+    assert "Of 4 objects (shorter side ≥ 0 px)" in section(page, "answer")
+    assert "counts from score 0.7 on" in section(page, "answer")
 
 
 def test_where_all_mistakes_are(root):
     """The run's own list is named only where it is of the same terms."""
     start_run(root)
-    assert "All of them: curate evaluate faces --run first --errors FILE, or" in section(page_of(root), "gallery")
+    assert "curate evaluate faces --run first --score 0.5 --errors mistakes.csv, or" in section(
+        page_of(root), "gallery"
+    )
     curate.evaluate(root, run="first", report=False)
-    assert "All of them: errors_val.csv, or curate view faces --run first." in section(page_of(root), "gallery")
+    assert "All of them: errors_val.csv, or curate view faces --run first --score 0.5." in section(
+        page_of(root), "gallery"
+    )
     assert "errors_val.csv" not in section(page_of(root, score=0.9), "gallery")
 
 
@@ -508,7 +490,10 @@ def test_against(root, monkeypatch):
         curate.evaluate(root, run=run, report=False)
     page = page_of(root, run="second", against="first")
     ap = 100 * curate.evaluate(root, run="first", report=False).ap
-    assert table(page, "AP")[:2] == [["", "first", "second", "difference"], ["AP", f"{ap:.1f}", "0.0", f"−{ap:.1f}"]]
+    assert table(page, "AP")[:2] == [
+        ["metric", "first", "second", "difference"],
+        ["AP", f"{ap:.1f}", "0.0", f"−{ap:.1f}"],
+    ]
     assert table(page, "Mistakes, all objects")[1:4] == [
         ["missed, large", "1", "1", "0"],
         ["missed, medium", "1", "1", "0"],
@@ -523,9 +508,10 @@ def test_against_other_classes(root):
     """Where the other run was judged with other classes, it is told that the means are of different ones."""
     start_run(root)
     curate.evaluate(root, run="first", report=False)
-    assert "AP is a mean over classes" not in section(page_of(root, against="first"), "beside")
+    assert "Their classes differ" not in section(page_of(root, against="first"), "beside")
     curate.merge_classes(root, ["badly_masked"], "without_mask")
-    assert "of which there are 2 here and were 3 there" in section(page_of(root, against="first"), "beside")
+    text = section(page_of(root, against="first"), "beside")
+    assert "AP is a mean over the classes that have objects, 2 here and 2 there; and an object that is found" in text
 
 
 def test_places(root):
@@ -645,7 +631,7 @@ def test_command(root):
     done = run_curate("report", root, "--run", "first")
     assert done.stdout.splitlines() == [
         f"{folder.report_file} (0.1 MB)",
-        "2 missed, 10 false positives; 12 of them with a picture",
+        "2 missed, 10 false positives; 12 of them shown",
     ]
     document = json.loads(run_curate("report", root, "--run", "first", "--json").stdout)
     assert document["report"] == folder.report_file.as_posix()

@@ -6,6 +6,7 @@ from itertools import pairwise
 import corner_engine
 import pandas as pd
 import pytest
+from app_scene import keep_run
 from chromium import open_browser, open_page
 
 import curate
@@ -85,6 +86,22 @@ def test_structure(browser, report):
     page.close()
 
 
+def test_keyboard_stops(browser, report):
+    """The keyboard stops at the tables that scroll, and at no other."""
+    page, _ = open_page(browser, report)
+    scrolls = page.eval_on_selector_all(
+        ".scroll",
+        "all => all.flatMap((one, place) => one.checkVisibility() && one.scrollWidth > one.clientWidth ? [place] : [])",
+    )
+    stops = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        stops.add(page.evaluate("[...document.querySelectorAll('.scroll')].indexOf(document.activeElement)"))
+    assert stops - {-1} == set(scrolls)
+    assert 0 < len(scrolls) < page.locator(".scroll").count() / 2
+    page.close()
+
+
 def luminance(colour):
     """Relative luminance (WCAG 2.2) of a colour as browsers tell it."""
     numbers = [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
@@ -161,4 +178,61 @@ def test_print(browser, report):
     assert not page.locator("nav").is_visible()
     assert not page.locator(".filters").is_visible()
     assert page.get_by_text("0.95 – 1.00").is_visible()
+    page.close()
+
+
+def test_print_with_a_choice(browser, report):
+    """A choice on the screen takes nothing from the paper."""
+    page, _ = open_page(browser, report, width=700)
+    page.locator("#show-missed").check()
+    page.locator("#size-small").check()
+    page.locator("#kind-background").check()
+    assert page.locator(".of-missed img:visible").count() == 0
+    page.emulate_media(media="print")
+    count = page.locator("img").count()
+    assert page.locator("img:visible").count() == count > 20
+    page.close()
+
+
+def test_choice_without_colours(browser, report):
+    """What is chosen differs from what is not by more than colour, and where people choose their own colours too."""
+    page, _ = open_page(browser, report)
+    lines = "all => all.map(one => getComputedStyle(one).textDecorationLine)"
+    assert page.eval_on_selector_all("fieldset:first-child label", lines) == ["underline", "none", "none"]
+    page.emulate_media(forced_colors="active")
+    grounds = "all => all.map(one => getComputedStyle(one).backgroundColor)"
+    chosen, *others = page.eval_on_selector_all("fieldset:first-child label", grounds)
+    assert chosen not in others
+    page.close()
+
+
+def test_unfolded_by_a_kind(browser, report):
+    """Where a kind is chosen all of it shows, and no line counts how many would unfold."""
+    page, _ = open_page(browser, report)
+    assert page.locator(".more > summary:visible").count() > 0
+    page.locator("#kind-background").check()
+    assert page.locator(".more > summary:visible").count() == 0
+    assert page.locator(".more .crop:visible").count() > 0
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def wide_report(tmp_path_factory):
+    """The address of a report with twenty classes of long names."""
+    names = tuple(f"a long name {number}" for number in range(20))
+    splits = pd.array(["train", "val"] * 20, dtype="str")
+    images = [[(name, SMALL)] for name in names for _ in range(2)]
+    root = save(build_dataset(tmp_path_factory.mktemp("wide") / "d", images, names, split=splits), pictures=True)
+    keep_run(root, "first", [(2, 1, SMALL, 0.9)])
+    return curate.report(root, run="first").report.resolve().as_uri()
+
+
+def test_wide_matrix_on_paper(browser, wide_report):
+    """On paper nothing is wider than the page; the matrix of many classes is a list there."""
+    page, _ = open_page(browser, wide_report, width=680)  # A4 without its margins
+    assert (page.locator(".matrix").is_visible(), page.locator(".only-print:visible").count()) == (True, 0)
+    page.emulate_media(media="print")
+    assert (page.locator(".matrix").is_visible(), page.locator(".only-print:visible").count()) == (False, 2)
+    widths = "all => all.filter(one => one.checkVisibility()).map(one => one.getBoundingClientRect().right)"
+    assert max(page.eval_on_selector_all("table", widths)) <= 680
     page.close()

@@ -41,7 +41,6 @@ class Crop:
         kind: one of `mistakes.KINDS`.
         confused_with: the other class, where the kind has one.
         score: None for a miss.
-        iou: see `mistakes.MISTAKE_COLUMNS`.
         width_px, height_px: of the box.
         path: of the image, relative to the dataset folder.
         picture: a data URI; None where the image cannot be read.
@@ -51,7 +50,6 @@ class Crop:
     kind: str
     confused_with: str | None
     score: float | None
-    iou: float
     width_px: float
     height_px: float
     path: str
@@ -199,12 +197,21 @@ def _picture(pixels: NDArray[np.uint8], box: NDArray[Any], others: NDArray[Any],
     crop: Any = cv2.resize(pixels[top:bottom, left:right], size, interpolation=how)
     origin = np.array([left, top, left, top])
     limits = 2.0 * PICTURE_PX  # OpenCV takes whole numbers of 32 bits, and boxes may be anywhere
-    for other in (others - origin)[:_OTHERS_DRAWN]:
+    for other in _nearest(others, box, (left, top, right, bottom)) - origin:
         _draw(crop, np.clip(other * scale, -limits, limits), _OTHER_COLOURS[mistake], 2)
     own = np.clip((box - origin) * scale, -limits, limits)
     _draw(crop, own, _EDGE, 5)  # so that it is seen on any ground
     _draw(crop, own, _COLOURS[mistake], 3)
     return "data:image/jpeg;base64," + base64.b64encode(encode_rgb(crop, ".jpg", quality=_QUALITY)).decode()
+
+
+def _nearest(others: NDArray[Any], box: NDArray[Any], window: tuple[int, int, int, int]) -> NDArray[Any]:
+    """The boxes that meet the window, nearest first, as many as are drawn. (n, 4) → (m, 4)."""
+    left, top, right, bottom = window
+    x0, y0, x1, y1 = others.T
+    met = others[(x0 < right) & (x1 > left) & (y0 < bottom) & (y1 > top)]
+    apart = np.abs((met[:, :2] + met[:, 2:]) / 2 - (box[:2] + box[2:]) / 2).sum(axis=1)
+    return met[np.argsort(apart, kind="stable")[:_OTHERS_DRAWN]]
 
 
 def _draw(crop: Any, box: NDArray[Any], colour: tuple[int, int, int], thickness: int) -> None:
@@ -221,7 +228,6 @@ def _crop(error: Mapping[Any, Any], picture: str | None) -> Crop:
         kind=error["kind"],
         confused_with=None if pd.isna(error["confused_with"]) else error["confused_with"],
         score=None if pd.isna(error["score"]) else error["score"],
-        iou=error["iou"],
         width_px=width_px,
         height_px=height_px,
         path=error["path"],

@@ -13,10 +13,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from curate import __version__
+from curate.browse import report_data_tables as data_tables
 from curate.browse import report_tables as tables
 from curate.browse.gallery import CropGroup
+from curate.browse.report_against import against_tables, class_difference
 from curate.browse.report_content import ReportContent
 from curate.browse.report_words import (
+    SIZE_WORDS,
     count,
     count_gained,
     crop_words,
@@ -35,7 +38,8 @@ from curate.evaluation.mistakes import KINDS
 from curate.sizes import SIZES
 
 _FIRST_SHOWN = 12  # of a group of pictures; the others unfold
-_CHANGES_SHOWN = 2
+_CHANGES_SHOWN = 2  # the others unfold
+_MOST_CHANGES = 20
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,9 @@ class Tile:
 def render_report(content: ReportContent) -> bytes:
     """The page; the same content gives the same bytes."""
     evaluation = content.evaluation
-    curves = evaluation["precision_recall"]
-    drawn = [name for name, values in curves["classes"].items() if values is not None][: tables.MOST_ROWS]
+    drawn = [curve.name for curve in tables.curves_to_draw(evaluation)]
     interest = evaluation["range_of_interest"]
+    changes = content.data.changes
     page = _environment().get_template("report.html.jinja")
     text = page.render(
         content=content,
@@ -61,13 +65,14 @@ def render_report(content: ReportContent) -> bytes:
         tiles=_tiles(content),
         sentences=_sentences(content),
         against_tables=_against(content),
+        class_difference=class_difference(evaluation, content.against, content.names_now) if content.against else "",
         size_table=tables.size_table(evaluation, content.objects),
         class_table=tables.class_table(evaluation),
         side_chart=chart_ap_by_min_side(evaluation["by_min_side"], interest["min_side_px"] if interest else None),
         side_table=tables.side_table(evaluation),
-        confusion_table=tables.confusion_table(evaluation),
-        recall_chart=chart_precision_recall(curves, drawn),
-        recall_legend=_legend(evaluation, drawn),
+        confusion_tables=[tables.confusion_table(evaluation), *tables.paper_tables(evaluation)],
+        recall_chart=chart_precision_recall(evaluation["precision_recall"], drawn),
+        recall_legend=_legend(evaluation),
         recall_table=tables.recall_table(evaluation),
         score_chart=chart_scores(evaluation["score_histogram"], evaluation["operating_point"]["score"]),
         score_table=tables.score_table(evaluation),
@@ -76,12 +81,13 @@ def render_report(content: ReportContent) -> bytes:
         groups=content.gallery.groups,
         kinds=_kinds(content.gallery.groups),
         first_shown=_FIRST_SHOWN,
-        balance_table=tables.balance_table(content.data),
-        change_tables=[tables.change_table(change) for change in content.data.changes],
+        balance_table=data_tables.balance_table(content.data),
+        change_tables=[data_tables.change_table(change) for change in changes[-_MOST_CHANGES:]],
         changes_shown=_CHANGES_SHOWN,
-        split_table=tables.split_table(content.data),
-        history_table=tables.history_table(content.data),
-        fact_tables=tables.fact_tables(content.run),
+        changes_left_out=max(len(changes) - _MOST_CHANGES, 0),
+        split_table=data_tables.split_table(content.data),
+        history_table=data_tables.history_table(content.data),
+        fact_tables=data_tables.fact_tables(content.run),
         tool_version=__version__,
     )
     return text.encode("utf-8", "replace")  # a file name may hold what is no text
@@ -125,7 +131,7 @@ def _tiles(content: ReportContent) -> list[Tile]:
         _count_tile("false positives", evaluation, other, "false_positives", which),
     ]
     sizes = reversed(SIZES)
-    by_size = [_metric_tile(f"AP {size}", evaluation, other, f"ap_{size}", tables.SIZE_WORDS[size]) for size in sizes]
+    by_size = [_metric_tile(f"AP {size}", evaluation, other, f"ap_{size}", SIZE_WORDS[size]) for size in sizes]
     return [*first, *([ap50] if in_range else []), *by_size]
 
 
@@ -152,15 +158,15 @@ def _sentences(content: ReportContent) -> list[str]:
 def _against(content: ReportContent) -> list[tables.Table]:
     if content.against is None:
         return []
-    return tables.against_tables(content.evaluation, content.against, content.run.run)
+    return against_tables(content.evaluation, content.against, content.run.run, content.names_now)
 
 
-def _legend(evaluation: Mapping[str, Any], drawn: Sequence[str]) -> list[tuple[str, str, str]]:
+def _legend(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Of each line that can be told: its class in the style sheet, its name, its AP50."""
-    curves = evaluation["precision_recall"]
-    lines = [("mean", "mean", curves["mean"])] if curves["mean"] is not None and len(drawn) > 1 else []
-    if len(drawn) <= LINES:
-        lines += [(f"line-{place}", short(name), curves["classes"][name]) for place, name in enumerate(drawn, 1)]
+    curves, mean = tables.curves_to_draw(evaluation), tables.mean_curve(evaluation)
+    lines = [("mean", mean.name, mean.precision)] if mean is not None else []
+    if len(curves) <= LINES:
+        lines += [(f"line-{place}", short(curve.name), curve.precision) for place, curve in enumerate(curves, 1)]
     return [(kind, name, points(sum(precision) / len(precision))) for kind, name, precision in lines]
 
 

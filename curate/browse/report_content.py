@@ -1,7 +1,7 @@
 """What a report tells, gathered: a page is made from this value and nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from curate.browse.gallery import Gallery
@@ -86,6 +86,7 @@ class ReportContent:
         all_mistakes_in: a file, or a command, that lists all mistakes.
         view_command: the command that shows them all.
         notes: what a person should know of the numbers.
+        names_now: class, also by a name that it had → its name now; after a merge several have one.
     """
 
     evaluation: Mapping[str, Any]
@@ -97,3 +98,4 @@ class ReportContent:
     view_command: str
     notes: Sequence[str] = ()
     against: Mapping[str, Any] | None = None
+    names_now: Mapping[str, str] = field(default_factory=dict)

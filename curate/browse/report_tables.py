@@ -1,20 +1,18 @@
-"""The tables of a report, as values that one template lays out."""
+"""The tables of a report that tell an evaluation's numbers, as values that one template lays out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from curate.browse.report_content import ClassChange, DataFacts, RunFacts
 from curate.browse.report_words import (
     KIND_WORDS,
     NOTHING,
+    SIZE_WORDS,
     count,
-    count_gained,
-    moment,
+    own_word,
     percent,
     points,
-    points_gained,
     range_words,
     score,
     short,
@@ -24,7 +22,7 @@ from curate.sizes import SIZES
 
 MOST_ROWS = 200  # of classes; what a page can hold and a person read
 MOST_COLUMNS = 24  # of a confusion matrix
-SIZE_WORDS = {"small": "area < 32² px", "medium": "32² to 96² px", "large": "≥ 96² px"}
+COLUMNS_ON_PAPER = 8  # of a confusion matrix with long names, on A4
 _RECALLS = range(0, 101, 10)
 
 
@@ -71,6 +69,7 @@ class Table:
         left: how many columns hold words and stand on the left; the others hold numbers.
         kind: for the style sheet: "matrix", or "words" where cells hold long ones.
         below: a sentence under it.
+        media: "screen" or "print", where another table takes its place on the other.
     """
 
     caption: str
@@ -79,6 +78,12 @@ class Table:
     left: int = 1
     kind: str = ""
     below: str = ""
+    media: str = ""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a wide screen may have no room for its columns, so that people need to scroll it."""
+        return self.kind == "matrix" and len(self.headers) > COLUMNS_ON_PAPER
 
 
 def size_table(evaluation: Mapping[str, Any], objects: Mapping[str, int]) -> Table:
@@ -111,13 +116,16 @@ def size_table(evaluation: Mapping[str, Any], objects: Mapping[str, int]) -> Tab
 def class_table(evaluation: Mapping[str, Any]) -> Table:
     """AP of each class, overall and by size."""
     keys = ("ap", "ap50", *(f"ap_{size}" for size in SIZES))
-    rows, below = _most_objects(evaluation["classes"])
+    entries = evaluation["classes"]
+    kept = most_met(evaluation)
+    below = f"Objects and AP: all objects, as in COCO. {left_out(entries)}".rstrip()
     return Table(
         "By class",
         ("class", "objects", "AP", "AP50", *(f"AP {size}" for size in SIZES)),
         tuple(
             Row(short(entry["name"]), (Cell(count(entry["truth"])), *(Cell(points(entry[key])) for key in keys)))
-            for entry in rows
+            for entry in entries
+            if entry["name"] in kept
         ),
         below=below,
     )
@@ -143,23 +151,47 @@ def confusion_table(evaluation: Mapping[str, Any]) -> Table:
     """The confusion matrix; of many classes, what was confused most often."""
     names, matrix = evaluation["confusion"]["classes"], evaluation["confusion"]["matrix"]
     if len(names) > MOST_COLUMNS:
-        return _confused_most(names, matrix)
+        return confused_most(evaluation)
     rows = []
-    for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
+    for place, (name, counts) in enumerate(zip(_row_names(names), matrix, strict=True)):
         is_background = place == len(names) - 1
         total = 0 if is_background else sum(counts)  # the background has no number of its own to be a share of
         cells = [Cell(count(number), tint=number / total if total else 0.0) for number in counts]
         rows.append(Row(short(name), tuple([*cells[:-1], Cell("")] if is_background else cells)))
     return Table(
         "Rows: what it is. Columns: what it was taken for.",
-        ("truth", *map(short, names[:-1]), "missed"),
+        ("truth", *map(short, _column_names(names))),
         tuple(rows),
         kind="matrix",
-        below="By the best-scored detection on each object. Colour: share of the row.",
+        below=f"{_BY_THE_BEST} Colour: share of the row.",
+        media="screen" if len(names) > COLUMNS_ON_PAPER else "",
     )
 
 
-def _confused_most(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
+def paper_tables(evaluation: Mapping[str, Any]) -> list[Table]:
+    """What takes the confusion matrix's place on paper, where it has too many columns for that."""
+    if COLUMNS_ON_PAPER < len(evaluation["confusion"]["classes"]) <= MOST_COLUMNS:
+        return [replace(confused_most(evaluation), media="print")]
+    return []
+
+
+_BY_THE_BEST = (
+    "Here the best-scored detection on an object decides, whatever its class: an object that is found under another "
+    "class is not missed here, and is missed in the counts by size, which ask for its own class."
+)
+
+
+def _row_names(names: Sequence[str]) -> list[str]:
+    return [*names[:-1], own_word(names[-1], names[:-1])]
+
+
+def _column_names(names: Sequence[str]) -> list[str]:
+    return [*names[:-1], own_word("missed", names[:-1])]
+
+
+def confused_most(evaluation: Mapping[str, Any]) -> Table:
+    """The pairs of the confusion matrix that differ, the most frequent first."""
+    names, matrix = evaluation["confusion"]["classes"], evaluation["confusion"]["matrix"]
     off = [
         (number, row, column)
         for row, counts in enumerate(matrix)
@@ -167,17 +199,18 @@ def _confused_most(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Tab
         if number and row != column
     ]
     off.sort(key=lambda one: (-one[0], one[1:]))
-    headings = [*names[:-1], "missed"]
+    truths, headings = _row_names(names), _column_names(names)
     return Table(
         f"Confused most often, of {len(names) - 1} classes",
         ("truth", "taken for", "times"),
         tuple(
-            Row(short(names[row]), (Cell(short(headings[column])), Cell(count(number))))
+            Row(short(truths[row]), (Cell(short(headings[column])), Cell(count(number))))
             for number, row, column in off[:MOST_ROWS]
         ),
         left=2,
         kind="words",
-        below=f"{min(len(off), MOST_ROWS)} of {len(off)} pairs; `curate evaluate --json` has the whole matrix.",
+        below=f"{min(len(off), MOST_ROWS)} of {len(off)} pairs; the document of curate evaluate --json has the whole "
+        f"matrix. {_BY_THE_BEST}",
     )
 
 
@@ -197,7 +230,8 @@ def kind_table(evaluation: Mapping[str, Any]) -> Table:
             for kind in KINDS
         ),
         below="Each mistake is counted once: a missed object that a wrong detection explains, with that detection. "
-        "The cost is what AP50 would gain if the kind were mended and nothing else, over all scores.",
+        "The cost is what AP50 would gain if the kind were mended and nothing else, over all scores. "
+        f"Counts and costs: {range_words(evaluation)}.",
     )
 
 
@@ -208,30 +242,55 @@ def threshold_table(evaluation: Mapping[str, Any]) -> Table:
     if wished is not None:
         headers += (f"for precision {wished:g}: from score", "recall")
     rows = []
-    for entry in evaluation["thresholds"][:MOST_ROWS]:
+    kept = most_met(evaluation)
+    for entry in evaluation["thresholds"]:
+        if entry["class"] not in kept:
+            continue
         best = entry["best_f1"] or {}
         cells = [points(best.get("f1")), score(best.get("score"))]
         cells += [points(best.get("precision")), points(best.get("recall"))]
         cells += [] if wished is None else [score(entry["score"]), points(entry["recall"])]
         rows.append(Row(short(entry["class"]), tuple(map(Cell, cells))))
-    return Table("Scores to cut at", headers, tuple(rows), below=_left_out(evaluation["thresholds"]))
+    below = f"At IoU 0.5, {range_words(evaluation)}. {left_out(evaluation['thresholds'])}".rstrip()
+    return Table("Scores to cut at", headers, tuple(rows), below=below)
 
 
 def recall_table(evaluation: Mapping[str, Any]) -> Table:
     """Precision at a few recalls."""
-    curves = evaluation["precision_recall"]
-    lines = {name: values for name, values in curves["classes"].items() if values is not None}
-    if curves["mean"] is not None and len(lines) > 1:
-        lines = {"mean": curves["mean"], **lines}
+    lines = [(short(line.name), line.precision) for line in curves_to_draw(evaluation)]
+    if (mean := mean_curve(evaluation)) is not None:
+        lines.insert(0, (mean.name, mean.precision))
     return Table(
         "Precision at each recall, at IoU 0.5",
         ("recall", *(f"{recall} %" for recall in _RECALLS)),
-        tuple(
-            Row(short(name), tuple(Cell(points(values[recall])) for recall in _RECALLS))
-            for name, values in list(lines.items())[:MOST_ROWS]
-        ),
-        below=_left_out(lines),
+        tuple(Row(name, tuple(Cell(points(precision[recall])) for recall in _RECALLS)) for name, precision in lines),
+        below=left_out(_known_curves(evaluation)),
     )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of precision against recall; of the mean, `name` says so in a way that no class is called."""
+
+    name: str
+    precision: Sequence[float]
+
+
+def curves_to_draw(evaluation: Mapping[str, Any]) -> list[Curve]:
+    """Of the classes that have a curve, as many as are told."""
+    kept = most_met(evaluation)
+    return [Curve(name, values) for name, values in _known_curves(evaluation).items() if name in kept]
+
+
+def mean_curve(evaluation: Mapping[str, Any]) -> Curve | None:
+    """The mean over classes, where there are several."""
+    known, mean = _known_curves(evaluation), evaluation["precision_recall"]["mean"]
+    return Curve(f"mean of {count(len(known))} classes", mean) if mean is not None and len(known) > 1 else None
+
+
+def _known_curves(evaluation: Mapping[str, Any]) -> dict[str, Sequence[float]]:
+    classes = evaluation["precision_recall"]["classes"]
+    return {name: values for name, values in classes.items() if values is not None}
 
 
 def score_table(evaluation: Mapping[str, Any]) -> Table:
@@ -249,136 +308,12 @@ def score_table(evaluation: Mapping[str, Any]) -> Table:
     )
 
 
-def against_tables(evaluation: Mapping[str, Any], other: Mapping[str, Any], run: str) -> list[Table]:
-    """Another run beside this one: metrics, mistakes, and AP of the classes that either has."""
-    metrics = [("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")]
-    metrics += [(f"AP {size}", f"ap_{size}") for size in reversed(SIZES)]
-    pairs = [(name, evaluation[key], other[key]) for name, key in metrics]
-    if evaluation["range_of_interest"]:
-        mine, its = evaluation["range_of_interest"], other["range_of_interest"] or {}
-        pairs += [(f"{name}, {range_words(evaluation)}", mine[key], its.get(key)) for name, key in metrics[:2]]
-    headers = (short(other["run"]), short(run), "difference")
-    counts = [
-        (f"{words}, {size}", evaluation["errors"][what][size], other["errors"][what][size])
-        for what, words in (("missed", "missed"), ("false_positives", "false positives"))
-        for size in reversed(SIZES)
-    ]
-    mine, its = ({entry["name"]: entry["ap"] for entry in one["classes"]} for one in (evaluation, other))
-    names = list(dict.fromkeys([*mine, *its]))[:MOST_ROWS]
-    return [
-        Table("AP", ("", *headers), tuple(_metric_row(*pair) for pair in pairs)),
-        Table(f"Mistakes, {range_words(evaluation)}", ("", *headers), tuple(_count_row(*pair) for pair in counts)),
-        Table(
-            "AP by class",
-            ("class", *headers),
-            tuple(_metric_row(short(name), mine.get(name), its.get(name)) for name in names),
-        ),
-    ]
+def most_met(evaluation: Mapping[str, Any]) -> frozenset[str]:
+    """The classes with most objects, as many as the tables hold."""
+    kept = sorted(evaluation["classes"], key=lambda entry: -entry["truth"])[:MOST_ROWS]
+    return frozenset(entry["name"] for entry in kept)
 
 
-def _metric_row(name: str, now: float | None, before: float | None) -> Row:
-    return Row(name, (Cell(points(before)), Cell(points(now)), Cell(points_gained(now, before))))
-
-
-def _count_row(name: str, now: int, before: int) -> Row:
-    return Row(name, (Cell(count(before)), Cell(count(now)), Cell(count_gained(now, before))))
-
-
-def balance_table(data: DataFacts) -> Table:
-    """Boxes a class, and how many of them are of which size."""
-    most = max((entry.boxes for entry in data.balance.classes), default=0) or 1
-    kept = sorted(data.balance.classes, key=lambda entry: -entry.boxes)[:MOST_ROWS]
-    rows = tuple(
-        Row(
-            short(entry.name),
-            (
-                Cell(count(entry.boxes), bar=entry.boxes / most),
-                Cell(percent(entry.share)),
-                Cell(count(entry.images)),
-                *(Cell(count(getattr(entry, size))) for size in reversed(SIZES)),
-            ),
-        )
-        for entry in data.balance.classes
-        if entry in kept
-    )
-    headers = ("class", "boxes", "share", "images", *reversed(SIZES))
-    return Table(f"Now, version {data.version}: labelled images", headers, rows, below=_left_out(data.balance.classes))
-
-
-def change_table(change: ClassChange) -> Table:
-    """Boxes a class before and after a change of classes."""
-    totals = sum(change.before.values()), sum(change.after.values())
-    rows = []
-    for name in list(dict.fromkeys([*change.before, *change.after]))[:MOST_ROWS]:
-        cells = []
-        for counts, total in zip((change.before, change.after), totals, strict=True):
-            number = counts.get(name)
-            share = None if number is None or not total else number / total
-            cells += [Cell(count(number), bar=share), Cell(percent(share))]
-        rows.append(Row(short(name), tuple(cells)))
-    headers = ("class", "before", "share", "after", "share")
-    return Table(f"{change.operation}, which made version {change.version}", headers, tuple(rows))
-
-
-def split_table(data: DataFacts) -> Table:
-    """What each split holds."""
-    return Table(
-        "Splits",
-        ("split", "labelled images", "without boxes", "boxes", *(size for size in reversed(SIZES))),
-        tuple(
-            Row(
-                name,
-                (
-                    Cell(count(split.images)),
-                    Cell(count(split.images_without_boxes)),
-                    Cell(count(split.boxes)),
-                    *(Cell(count(sum(getattr(entry, size) for entry in split.classes))) for size in reversed(SIZES)),
-                ),
-            )
-            for name, split in data.splits.items()
-        ),
-    )
-
-
-def history_table(data: DataFacts) -> Table:
-    """The versions that led here, newest first."""
-    kept = data.history[:MOST_ROWS]
-    return Table(
-        "History, newest first",
-        ("version", "operation", "time", "images", "boxes"),
-        tuple(
-            Row(
-                str(line.version),
-                (Cell(line.operation), Cell(moment(line.time)), Cell(count(line.images)), Cell(count(line.boxes))),
-            )
-            for line in kept
-        ),
-        left=3,
-        below=f"{len(kept)} of {len(data.history)} versions." if len(kept) < len(data.history) else "",
-    )
-
-
-def fact_tables(run: RunFacts) -> list[Table]:
-    """What the training did, its settings, and the versions of what it used."""
-    parts = (("Training", run.facts), ("Versions", run.versions), ("Settings (config.yaml)", run.settings))
-    return [
-        Table(
-            caption,
-            ("what", "value"),
-            tuple(Row(name, (Cell(value),)) for name, value in facts.items()),
-            left=2,
-            kind="words",
-        )
-        for caption, facts in parts
-        if facts
-    ]
-
-
-def _most_objects(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], str]:
-    """The entries with most objects, in their order, and what to say of the others."""
-    kept = sorted(range(len(entries)), key=lambda place: -entries[place]["truth"])[:MOST_ROWS]
-    return [entries[place] for place in sorted(kept)], _left_out(entries)
-
-
-def _left_out(entries: Any) -> str:
-    return f"{MOST_ROWS} of {len(entries)} classes." if len(entries) > MOST_ROWS else ""
+def left_out(entries: Sized) -> str:
+    """What to say of classes where a table holds only those with most objects."""
+    return f"{MOST_ROWS} of {len(entries)} classes, those with most objects." if len(entries) > MOST_ROWS else ""

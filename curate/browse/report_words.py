@@ -1,11 +1,11 @@
 """The words and numbers of a report: figures as they are read, and sentences that say no more than the numbers do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from curate.browse.gallery import Crop
 from curate.evaluation.error_table import MISSED
-from curate.sizes import SIZES
+from curate.sizes import LARGE_FROM_PX2, MEDIUM_FROM_PX2, SIZES
 
 NOTHING = "–"
 _LONGEST_NAME = 80
@@ -17,6 +17,12 @@ KIND_WORDS: Mapping[str, str] = {
     "both": "another class, and the box too far off",
     "duplicate": "found already by a better detection",
     "background": "nothing is there",
+}
+_MEDIUM_FROM, _LARGE_FROM = (f"{bound**0.5:g}²" for bound in (MEDIUM_FROM_PX2, LARGE_FROM_PX2))
+SIZE_WORDS: Mapping[str, str] = {
+    "small": f"area < {_MEDIUM_FROM} px",
+    "medium": f"{_MEDIUM_FROM} to {_LARGE_FROM} px",
+    "large": f"≥ {_LARGE_FROM} px",
 }
 
 
@@ -81,6 +87,11 @@ def range_words(evaluation: Mapping[str, Any]) -> str:
     """Which objects count."""
     interest = evaluation["range_of_interest"]
     return f"shorter side ≥ {interest['min_side_px']:g} px" if interest else "all objects"
+
+
+def own_word(word: str, names: Collection[str]) -> str:
+    """A word of the page that stands among names of classes, told apart from a class of that name."""
+    return f"{word} (no class)" if word in names else word
 
 
 def miss_sentence(missed: Mapping[str, int], objects: Mapping[str, int], which: str) -> str:

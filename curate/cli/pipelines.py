@@ -52,7 +52,7 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "loop": lambda document: f"{len(document['rounds'])} rounds, val AP {points(document['ap'])}",
     "runs": runs_line,
     "evaluate": _evaluate_line,
-    "report": lambda document: f"{document['report']}, {document['shown']} mistakes with a picture",
+    "report": lambda document: f"{document['report']}, {document['shown']} mistakes shown",
     "pull-tags": lambda document: f"{len(document['relabel'])} to correct, {len(document['dropped'])} dropped",
     "predict": lambda document: f"{document['boxes']} boxes in {document['images']} images",
 }

@@ -32,7 +32,10 @@ def report(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page that tells all of a run: numbers, curves, pictures of its mistakes, settings and data."""
+    """Write one HTML page that tells all of a run: numbers, curves, pictures of its mistakes, settings and data.
+
+    Range, camera and score are those of the run's last evaluation where they are not given; --min-side 0: all objects.
+    """
     from curate.steps.reporting import report as step
 
     with progress_on_stderr() as progress:
@@ -59,7 +62,7 @@ def report_lines(document: Mapping[str, Any]) -> "RenderableType":
 
     mistakes = f"{document['missed']} missed, {document['false_positives']} false positives"
     size = f"{document['bytes'] / 1e6:.1f} MB"
-    return Text(f"{document['report']} ({size})\n{mistakes}; {document['shown']} of them with a picture")
+    return Text(f"{document['report']} ({size})\n{mistakes}; {document['shown']} of them shown")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ from curate.steps.evaluation_files import check_places, write_files
 from curate.steps.evaluation_result import EvaluateResult
 from curate.steps.judged import Terms, choose_split, find_in_file, find_with_run, judge_detections
 from curate.steps.kept_evaluations import errors_file, evaluation_terms, keep_evaluation, kept_name, read_evaluation
-from curate.steps.report_files import report_place, write_report
+from curate.steps.report_files import remove_reports, report_place, write_report
 from curate.store import Store
 
 
@@ -37,9 +37,9 @@ def evaluate(
     """Score a run, or a file of predictions, on the labelled images of a split.
 
     A run's predictions are kept in its folder as COCO results, and used again as long as its weights and the images
-    are the same. Its numbers and its mistakes are kept beside them. Classes that were merged after the training count
-    as the class that took them. Those of a run of another dataset are known by name, and its files here are kept apart
-    from those of its own dataset.
+    are the same. Its numbers and its mistakes are kept beside them, in the place of the last ones; the page about those
+    goes, also where none follows. Classes that were merged after the training count as the class that took them. Those
+    of a run of another dataset are known by name, and its files here are kept apart from those of its own dataset.
 
     Args:
         dataset: the dataset folder.
@@ -94,7 +94,8 @@ def evaluate(
     result = replace(judged.result, against=beside)
     if folder is not None:
         name = kept_name(folder, store, split)
-        keep_evaluation(folder, name, _without_report(result.to_json()), kept_terms)
+        remove_reports(folder, store, current, split)  # first, so that no page ever contradicts the kept numbers
+        keep_evaluation(folder, name, _without_report(result.to_json()), kept_terms, terms.camera)
         write_files(result, truth, judged.mistakes, errors=errors_file(folder, name))
     write_files(result, truth, judged.mistakes, errors=errors, plots=plots)
     if folder is None or not report:

@@ -115,8 +115,8 @@ def _lay_out(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str,
             edited += not _write_new(folder / f"{Path(name).stem}.xml", xml)
     write_classes(folder / CLASS_FILE, current, None)
     command = shlex.join(["curate", "import-voc", str(current.root), str(folder)])
-    images = f"{edited} image{'' if edited == 1 else 's'}"
-    kept = (f"XML of {images} was there already and stays as it is.",) if edited else ()
+    of_images = f"{edited} image{'' if edited == 1 else 's'}"
+    kept = (f"XML of {of_images} was there already and stays as it is.",) if edited else ()
     return (*kept, f"When boxes are corrected and saved: {command}")
 
 

@@ -1,5 +1,6 @@
 """The report of a judged run: gathered from its folder and the dataset's history, and written as one page."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from curate.curation.splits import VAL
+from curate.curation.splits import TEST, TRAIN, VAL
 from curate.curation.stats import count, count_by
 from curate.dataset import Dataset
 from curate.engines.runs import RunFolder
-from curate.errors import DataError
-from curate.files import write_atomically
+from curate.errors import DataError, UsageError
+from curate.files import TEMPORARY, write_atomically
 from curate.progress import Progress, silent
 from curate.sizes import count_by_size
-from curate.steps.judged import Judged
+from curate.steps.judged import ALL, Judged
 from curate.steps.kept_evaluations import kept_name
+from curate.steps.run_classes import is_run_of
 from curate.store import Store, Version
 
 if TYPE_CHECKING:
@@ -48,6 +50,48 @@ def report_place(folder: RunFolder, store: Store, split: str) -> Path:
     return folder.report_file if name == VAL else folder.path / f"report_{name}.html"
 
 
+def remove_reports(folder: RunFolder, store: Store, current: Dataset, split: str) -> None:
+    """Remove the pages about a split that lie in the run's folder.
+
+    Args:
+        folder: of the run.
+        store: of the dataset.
+        current: its version of now.
+        split: that was evaluated; "all" where there are no splits, which any may have been asked for then.
+    """
+    asked = {split}
+    if split == ALL and not current.select().images["split"].notna().any():
+        asked |= {TRAIN, VAL, TEST}
+    for place in {report_place(folder, store, name) for name in asked}:
+        if place.is_file():
+            place.unlink()
+
+
+def check_place(path: Path) -> None:
+    """Refuse a name that no page can be written to; it leaves nothing behind.
+
+    Raises:
+        UsageError: there is a folder of that name, or nothing can be written where it would lie.
+    """
+    missing = [path.with_name(path.name + TEMPORARY)]
+    try:
+        if path.is_dir():
+            raise UsageError("the page's name is a folder's", place=path, remedy="Choose another name.")
+        while not missing[-1].parent.exists():
+            missing.append(missing[-1].parent)
+        # only an attempt tells: what a folder allows is not all in its mode
+        probe = missing[-1].parent / max((one.name for one in missing), key=len)
+        with probe.open("xb"):
+            pass
+        probe.unlink()
+    except FileExistsError:  # another page is being written there
+        return
+    except OSError as error:
+        raise UsageError(
+            "no page can be written there", place=path, got=error.strerror, remedy="Choose another place."
+        ) from error
+
+
 def write_report(
     judged: Judged,
     folder: RunFolder,
@@ -70,9 +114,13 @@ def write_report(
         against: another run's kept evaluation, to be shown beside.
         errors: the file in the run's folder that lists these very mistakes, where there is one.
         progress: told how far the pictures are.
+
+    Raises:
+        UsageError: nothing can be written at `path`.
     """
     from curate.browse.html_report import render_report
 
+    check_place(path)
     content = gather_report(judged, folder, store, version, against=against, errors=errors, progress=progress)
     page = render_report(content)
     write_atomically(path, lambda file: file.write(page))
@@ -95,27 +143,60 @@ def gather_report(
     from curate.browse.gallery import make_gallery
     from curate.browse.report_content import ReportContent
 
-    facts, notes = _run_facts(folder)
+    facts, notes = _run_facts(folder, store)
+    dataset = store.load(version)
     evaluation = {name: value for name, value in judged.result.to_json().items() if name not in ("against", "report")}
     counted = ~judged.mistakes.matches.truth_ignored
-    of_run = f"{store.root.resolve().name} --run {folder.name}"
     return ReportContent(
         evaluation=evaluation,
         objects=count_by_size(judged.truth.boxes_xyxy[counted]),
         run=facts,
-        data=_data_facts(store, version),
+        data=_data_facts(store, version, dataset),
         gallery=make_gallery(judged.truth, judged.found, judged.mistakes, progress),
-        all_mistakes_in=errors.name if errors is not None else f"curate evaluate {of_run} --errors FILE",
-        view_command=f"curate view {of_run}",
+        all_mistakes_in=errors.name
+        if errors is not None
+        else _command("evaluate", judged, folder, store, "--errors", "mistakes.csv"),
+        view_command=_command("view", judged, folder, store),
         notes=(*judged.result.notes, *notes),
         against=against,
+        names_now={
+            name: dataset.class_names[id_] for name, id_ in dataset.aliases.items() if id_ in dataset.class_names
+        }
+        | {entry.name: entry.name for entry in dataset.classes},
     )
 
 
-def _data_facts(store: Store, version: int) -> "DataFacts":
+def _command(command: str, judged: Judged, folder: RunFolder, store: Store, *more: str) -> str:
+    """A command that gives these very mistakes, to be typed beside the dataset's folder."""
+    interest, score = judged.result.range_of_interest, judged.result.operating_point.score
+    words = ["curate", command, _beside(store.root.resolve().name), "--run", _run_name(folder, store)]
+    words += [] if judged.split == VAL else ["--split", judged.split]
+    words += [] if interest is None else ["--min-side", _exact(interest.min_side_px)]
+    return shlex.join([*words, "--score", _exact(score), *more])  # always, for a default may be the last evaluation's
+
+
+def _run_name(folder: RunFolder, store: Store) -> str:
+    """By its name where it is one of the dataset, else by its path from beside the dataset."""
+    place, root = folder.path.resolve(), store.root.resolve()
+    if folder.path.parent.resolve() == root / "runs":
+        return folder.path.name
+    if place.is_relative_to(root.parent):
+        path = place.relative_to(root.parent).as_posix()
+        return path if "/" in path else f"./{path}"
+    return _without_folder(str(place))
+
+
+def _beside(name: str) -> str:
+    return f"./{name}" if name.startswith("-") else name  # else it would be an option
+
+
+def _exact(number: float) -> str:
+    return brief if float(brief := f"{number:g}") == number else repr(number)
+
+
+def _data_facts(store: Store, version: int, dataset: Dataset) -> "DataFacts":
     from curate.browse.report_content import ClassChange, DataFacts, VersionLine
 
-    dataset: Dataset = store.load(version)
     history = _history(store, version)
     return DataFacts(
         dataset=store.root.resolve().name,
@@ -151,17 +232,18 @@ def _history(store: Store, version: int) -> list[Version]:
     return entries
 
 
-def _run_facts(folder: RunFolder) -> tuple["RunFacts", list[str]]:
+def _run_facts(folder: RunFolder, store: Store) -> tuple["RunFacts", list[str]]:
     """What the run's folder tells of it, and what it should tell and does not."""
     from curate.browse.report_content import RunFacts
     from curate.browse.report_words import duration
 
     record = folder.read_record()
     steps = f"{record.steps_done:,} of {record.steps:,}" + (f", ended by {record.stopped}" if record.stopped else "")
+    whose = "" if is_run_of(folder, store) else " of another dataset"
+    version = f", version {record.dataset_version}" if record.dataset_version else ""
     facts = {
         "model": record.model,
-        "trained on": f"{record.images:,} images, {record.boxes:,} boxes"
-        + (f", version {record.dataset_version}" if record.dataset_version else ""),
+        "trained on": f"{record.images:,} images, {record.boxes:,} boxes{version}{whose}",
         "classes": ", ".join(entry.name for entry in record.classes),
         "steps": steps + (f"; best at {record.best_step:,}" if record.best_step else ""),
         "seed": str(record.seed),
@@ -174,17 +256,27 @@ def _run_facts(folder: RunFolder) -> tuple["RunFacts", list[str]]:
     notes = []
     try:
         settings = {name: _as_text(value) for name, value in folder.read_config().items()}
-    except DataError as error:
+    except DataError:
         settings = {}
-        notes.append(f"The run's settings cannot be read: {error.fact}.")
+        notes.append("The run's settings cannot be read: config.yaml is missing or damaged.")
     return RunFacts(folder.name, facts, settings, dict(record.versions)), notes
 
 
 def _as_text(value: Any) -> str:
+    shown = _without_folders(value)
+    if isinstance(shown, str):
+        return shown
+    text = yaml.safe_dump(shown, default_flow_style=True, allow_unicode=True, width=10_000)
+    return text.removesuffix("...\n").strip()
+
+
+def _without_folders(value: Any) -> Any:
+    """The same for every text within a setting."""
     if isinstance(value, str):
         return _without_folder(value)
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
-    return text.removesuffix("...\n").strip()
+    if isinstance(value, Mapping):
+        return {_without_folders(key): _without_folders(inner) for key, inner in value.items()}
+    return [_without_folders(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _without_folder(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from curate.engines.runs import RunFolder
 from curate.errors import CurateError, UsageError
 from curate.progress import Progress, silent
-from curate.steps.judged import Terms, choose_split, find_with_run, judge_detections
+from curate.steps.judged import Judged, Terms, choose_split, find_with_run, judge_detections
 from curate.steps.kept_evaluations import (
     errors_file,
     evaluation_terms,
@@ -17,7 +17,7 @@ from curate.steps.kept_evaluations import (
     read_evaluation,
     read_terms,
 )
-from curate.steps.report_files import report_place, write_report
+from curate.steps.report_files import check_place, report_place, write_report
 from curate.steps.results import Result
 from curate.store import Store
 
@@ -63,8 +63,8 @@ def report(
 ) -> ReportResult:
     """Write the report of a run: numbers, curves, pictures of the mistakes, settings and data, in one HTML file.
 
-    Where neither a range nor a score is given, those of the run's last evaluation on the split hold, so that the report
-    says what `evaluate` said. The numbers that the run keeps stay as they are.
+    Whatever is not given, of range, camera and score, is that of the run's last evaluation on the split, so that the
+    report says what `evaluate` said; `min_side=0` asks for all objects. The numbers that the run keeps stay.
 
     Args:
         dataset: the dataset folder.
@@ -78,24 +78,27 @@ def report(
         progress: told how far predicting and pictures are.
 
     Raises:
-        UsageError: no such split or run; the other run was judged on other terms; a file is there already.
+        UsageError: no such split or run; the other run was judged on other terms; a file is there already, or none can
+            be written.
         DataError: nothing is labelled in the split, or the run's last evaluation cannot be read.
     """
     if out is not None:
-        _check_place(Path(out), overwrite=overwrite)
+        _check_out(Path(out), overwrite=overwrite)
     store, folder = Store(dataset), RunFolder.named(dataset, run)
     version = store.head()
     current = store.load(version)
     asked = split
     split, truth, notes = choose_split(current, asked)
-    wished = {"min_side": min_side, "max_distance": max_distance, "score": score}
-    if all(value is None for value in wished.values()):
-        wished = read_terms(folder, kept_name(folder, store, split))
-    terms = Terms.of_options(
-        **{option: value for option, value in wished.items() if value is not None},
-        object_height=object_height,
-        focal_px=focal_px,
-    )
+    place = Path(out) if out is not None else report_place(folder, store, asked)
+    check_place(place)
+    given = {
+        "min_side": min_side,
+        "max_distance": max_distance,
+        "object_height": object_height,
+        "focal_px": focal_px,
+        "score": score,
+    }
+    terms = _terms(given, read_terms(folder, kept_name(folder, store, split)))
     kept_terms = evaluation_terms(truth, terms.interest, terms.score)
     other = RunFolder.named(dataset, against) if against is not None else None
     beside = read_evaluation(other, store, split, kept_terms) if other is not None else None
@@ -106,9 +109,9 @@ def report(
         folder,
         store,
         version,
-        Path(out) if out is not None else report_place(folder, store, asked),
+        place,
         against=beside,
-        errors=_errors_of(folder, store, split, kept_terms),
+        errors=_errors_of(folder, store, judged, kept_terms),
         progress=progress,
     )
     errors = judged.result.errors
@@ -124,19 +127,30 @@ def report(
     )
 
 
-def _check_place(path: Path, *, overwrite: bool) -> None:
+def _check_out(path: Path, *, overwrite: bool) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError("not a page's name", place=path, got=repr(path.suffix), expected=", ".join(_SUFFIXES))
-    if path.is_dir() or (path.exists() and not overwrite):
-        remedy = "Choose another name." if path.is_dir() else "Choose another name, or give --overwrite."
-        raise UsageError("the file is there already", place=path, remedy=remedy)
+    check_place(path)
+    if path.exists() and not overwrite:
+        raise UsageError("the file is there already", place=path, remedy="Choose another name, or give --overwrite.")
 
 
-def _errors_of(folder: RunFolder, store: Store, split: str, terms: Mapping[str, Any]) -> Path | None:
-    """The run's list of mistakes, if it is of an evaluation on these terms."""
-    file = errors_file(folder, kept_name(folder, store, split))
+def _terms(given: Mapping[str, Any], kept: Mapping[str, Any]) -> Terms:
+    """What was asked for, and where nothing was what the run's last evaluation was asked for."""
+    wished = {option: value for option, value in given.items() if value is not None}
+    for either in (("min_side", "max_distance"), ("object_height", "focal_px")):  # these say one thing together
+        if any(option in wished for option in either):
+            kept = {option: value for option, value in kept.items() if option not in either}
+    return Terms.of_options(**{option: value for option, value in kept.items() if value is not None} | wished)
+
+
+def _errors_of(folder: RunFolder, store: Store, judged: Judged, terms: Mapping[str, Any]) -> Path | None:
+    """The run's list of mistakes, if it is of an evaluation on these terms that found the same."""
+    file = errors_file(folder, kept_name(folder, store, judged.split))
     try:
-        read_evaluation(folder, store, split, terms)
+        kept = read_evaluation(folder, store, judged.split, terms)
     except CurateError:
         return None
-    return file if file.is_file() else None
+    now = judged.result.to_json()
+    is_same = all(kept[part] == now[part] for part in ("classes", "errors"))  # boxes may have other classes since
+    return file if is_same and file.is_file() else None
