@@ -26,6 +26,13 @@ def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def evaluation_summary(document: Mapping[str, Any]) -> RenderableType:
+    """AP by size and class, and what was missed: the rest is in the report."""
+    other = document.get("against")
+    columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
+    return Group(_metrics_table(columns), _errors_table(columns), *(_class_table(title, one) for title, one in columns))
+
+
 def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
     document = columns[-1][1]
     title = f"{document['split']}: {document['images']} images, {document['truth']} objects"

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from curate.cli.evaluation_tables import evaluation_tables
+from curate.cli.evaluation_tables import evaluation_summary
 from curate.cli.output import counts_line, points
 from curate.cli.run_tables import runs_line
 from curate.cli.tables import classes_table
@@ -70,7 +70,7 @@ def pipeline_summary(document: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [Text()]
     parts += [classes_table(step["result"]) for step in document["steps"] if step["step"] == "merge-classes"]
     evaluations = [step["result"] for step in document["steps"] if step["step"] == "evaluate"]
-    parts += [evaluation_tables(evaluations[-1])] if evaluations else []
+    parts += [evaluation_summary(evaluations[-1])] if evaluations else []
     parts += [Text("results", style="bold"), *(Text(f"  {what}: {where}") for what, where in _results(document))]
     return Group(*parts)
 
