@@ -11,6 +11,7 @@ from curate.dataset import Predictions
 from curate.evaluation.mistakes import find_mistakes
 from curate.sizes import RangeOfInterest
 from curate.store import Store
+from datasets import build_dataset
 
 pytest.importorskip("bson", reason="pymongo, which comes with FiftyOne, is not installed")
 
@@ -143,6 +144,16 @@ def test_views_without_a_run(scene):
     assert views["out of the range of interest"] == 2
 
 
+def test_names_that_would_have_one_link(tmp_path):
+    """Classes that differ only in letters that a link cannot hold have views of their own all the same."""
+    images = [[(name, (10, 10, 30, 30))] for name in ("маска", "лицо", "a b", "a-b")]
+    dataset = build_dataset(tmp_path, images, classes=("маска", "лицо", "a b", "a-b"))
+    names = [view.name for view in list_views(dataset, [], None) if view.name.startswith("class")]
+    assert [name for name in names if "patches" not in name] == [
+        *("class маска", "class лицо (2)", "class a b", "class a-b (2)"),
+    ]
+
+
 def test_views_of_several_runs_bear_their_names(scene):
     """With two runs, each has its views."""
     names = [view.name for view in list_views(scene, [judged(scene), judged(scene, "second", [])], None)]
@@ -156,6 +167,7 @@ def test_views_of_several_runs_bear_their_names(scene):
         (["first"], ["run_first"]),
         (["runs/First One/"], ["run_runs_first_one"]),
         (["a b", "a-b", "a_b"], ["run_a_b", "run_a_b_2", "run_a_b_3"]),
+        (["a-2", "a", "a"], ["run_a_2", "run_a", "run_a_3"]),
         (["é"], ["run_other"]),
     ],
 )

@@ -28,7 +28,7 @@ async def app(scope, receive, send):
 @pytest.fixture
 def guard():
     """A guard for one image."""
-    return Guard(app, TOKEN, PORT, ("127.0.0.1", "localhost"), lambda path: path == IMAGE, {TICKET})
+    return Guard(app, TOKEN, PORT, ("127.0.0.1", "localhost"), lambda path: path == IMAGE, ["assets"], {TICKET})
 
 
 def ask(guard, path="/", query="", *, method="GET", body=b"", server=("127.0.0.1", PORT), headers=None, **more):
@@ -124,6 +124,7 @@ def test_the_address_that_was_reached(guard):
     """On a server that listens on all addresses, the one that a connection came to is a name too."""
     assert ask(guard, host=f"10.1.2.3:{PORT}", server=("10.1.2.3", PORT))[0] == 200
     assert ask(guard, host=f"[fd00::1]:{PORT}", server=("fd00::1", PORT))[0] == 200
+    assert ask(guard, host=f"10.1.2.3:{PORT}", server=("::ffff:10.1.2.3", PORT))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_the_address_that_was_reached(guard):
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_origin(guard, origin, status, method):
     """A request that another page sends is refused, whatever it has."""
-    assert ask(guard, "/graphql", method=method, origin=origin)[0] == status
+    assert ask(guard, "/tag" if method == "POST" else "/", method=method, origin=origin)[0] == status
 
 
 def test_two_hosts(guard):
@@ -159,6 +160,7 @@ def test_two_hosts(guard):
         ("/media/", "filepath=/etc/passwd", 403),
         ("//media", "filepath=/etc/passwd", 403),
         ("/media/x", "", 403),
+        ("/datasets/a", "filepath=/etc/passwd", 403),
         ("/anything", "filepath=/etc/passwd", 403),
     ],
 )
@@ -172,7 +174,50 @@ def operator(uri):
     return json.dumps({"operator_uri": uri, "params": {}}).encode()
 
 
-@pytest.mark.parametrize("path", ["/operators/execute", "/operators/execute/generator", "/operators/resolve-type"])
+@pytest.mark.parametrize(
+    ("site", "status"), [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403), ("x", 403)]
+)
+def test_requests_of_other_pages(guard, site, status):
+    """A picture in a page on another port of this machine is a request with the cookie: a browser tells whose it is."""
+    assert ask(guard, "/datasets/faces", headers={"sec-fetch-site": site})[0] == status
+
+
+def test_a_link_in_another_page(guard):
+    """The link with the token opens from wherever it stands."""
+    assert ask(guard, "/", f"token={TOKEN}", cookie=None, headers={"sec-fetch-site": "cross-site"})[0] == 303
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/graphql"),
+        ("PUT", "/graphql"),
+        ("PATCH", "/dataset/1/sample/2"),
+        ("POST", "/dataset/1/sample/2/commit-mask"),
+        ("POST", "/operators/execute/generator"),
+        ("POST", "/operators/resolve-type"),
+        ("POST", "/operators/subscribe-execution-store"),
+        ("POST", "/media"),
+        ("GET", "/screenshot/x.html"),
+        ("GET", "/runtime-assets/models/sam2/x"),
+        ("GET", "/plugins/x/index.js"),
+        ("POST", "/frames"),
+        ("DELETE", "/"),
+        ("GET", "/..%2fetc"),
+    ],
+)
+def test_what_is_not_needed(guard, method, path):
+    """Services that looking and tagging do not take are off, known or not."""
+    assert ask(guard, path, method=method)[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/datasets/a/b", "/assets/x.js", "/datasets/assets/x.js"])
+def test_pages(guard, path):
+    """The app's own pages and files are served."""
+    assert ask(guard, path)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/operators/execute"])
 @pytest.mark.parametrize(
     "name", ["list_files", "download_file", "delete_selected_samples", "clone_sample_field", "delete_sample_field"]
 )

@@ -135,9 +135,40 @@ def test_the_keeper_is_killed(folder):
 def test_a_server_of_ones_own(folder, monkeypatch):
     """A server that FIFTYONE_DATABASE_URI names is used as it is, and none is started."""
     monkeypatch.setenv(mongo.URI_VARIABLE, "mongodb://example:1234")
+    monkeypatch.setattr(mongo, "_greet", lambda uri: None)
     with running_database() as uri:
         assert uri == "mongodb://example:1234"
         assert not folder.exists()
+
+
+def test_a_server_that_does_not_answer(folder, monkeypatch):
+    """Where nothing answers, one line names the variable, and the password stays secret."""
+    monkeypatch.setenv(mongo.URI_VARIABLE, "mongodb://me:secret@127.0.0.1:9/?serverSelectionTimeoutMS=300")
+    with pytest.raises(MissingError, match="FIFTYONE_DATABASE_URI: no database answers") as told, running_database():
+        pass
+    assert "secret" not in str(told.value)
+
+
+def test_no_room(tmp_path, monkeypatch):
+    """Where the folder cannot be made, one line says how to name another."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv(mongo.URI_VARIABLE, raising=False)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file" / "database"))
+    with pytest.raises(MissingError, match="CURATE_DATABASE_DIR"), running_database():
+        pass
+
+
+@needs_mongod
+def test_a_keeper_that_nobody_buried(folder):
+    """A killed keeper that is still in the list of processes is no keeper."""
+    with running_database():
+        (keeper,) = [line for line in processes_of(folder) if "mongo_keeper" in line]
+        os.kill(int(keeper.split()[0]), signal.SIGKILL)  # this process is its parent, and does not wait for it
+        time.sleep(0.3)
+        assert not mongo.has_database()
+        with running_database() as uri:
+            assert pymongo.MongoClient(uri).server_info()
+            assert mongo.has_database()
 
 
 def test_no_mongod(folder, monkeypatch):

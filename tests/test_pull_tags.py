@@ -27,7 +27,7 @@ def tag(app_database, monkeypatch):
     monkeypatch.delenv(URI_VARIABLE, raising=False)
 
     def in_app(root, tags, *, untag=()):
-        def serve(self, is_media, on_ready):
+        def serve(self, is_media, on_ready, has_database):
             import fiftyone as fo
             from fiftyone import ViewField as F
 
@@ -67,7 +67,7 @@ def test_images_to_relabel_lie_ready(root, tag):
     """Images tagged `relabel` lie in one folder with their boxes as XML and the class list."""
     tag(root, {4: "relabel", 6: "relabel", 9: "relabel"})
     result = curate.pull_tags(root)
-    folder = root / "relabel"
+    folder = root / "relabel" / "1"
     assert result.relabel == tuple(f"media/images/faces/{number:03d}.png" for number in (4, 6, 9))
     assert sorted(file.name for file in folder.iterdir()) == [
         *("faces__004.png", "faces__004.xml", "faces__006.png", "faces__006.xml", "faces__009.png"),
@@ -92,7 +92,7 @@ def test_what_is_not_changed_comes_back_as_it_was(dataset, tag, tmp_path):
     tag(dataset, dict.fromkeys((1, 2, 3), "relabel"))
     before = box_rows(dataset)
     curate.pull_tags(dataset)
-    result = curate.import_voc(dataset, dataset / "relabel")
+    result = curate.import_voc(dataset, dataset / "relabel" / "1")
     assert (result.unchanged, result.updated, result.added) == (3, 0, 0)
     assert box_rows(dataset) == before
 
@@ -101,21 +101,30 @@ def test_corrected_boxes_come_back(root, tag):
     """What a person changes in the folder becomes the image's boxes."""
     tag(root, {4: "relabel"})
     curate.pull_tags(root)
-    xml = root / "relabel" / "faces__004.xml"
+    xml = root / "relabel" / "1" / "faces__004.xml"
     xml.write_text(xml.read_text().replace("<xmax>60</xmax>", "<xmax>70</xmax>"))
-    assert curate.import_voc(root, root / "relabel").updated == 1
+    assert curate.import_voc(root, root / "relabel" / "1").updated == 1
     boxes = Store(root).load().boxes
     assert boxes.loc[boxes["image_id"] == 4, ["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[10, 10, 70, 60]]
 
 
-def test_what_a_person_drew_stays(root, tag):
-    """XML that is there already is not written over; that is told."""
+def test_each_pull_has_a_folder_of_its_own(root, tag):
+    """What was laid out before is not touched, for it may be imported by now, or half drawn."""
     tag(root, {4: "relabel"})
     curate.pull_tags(root)
-    (root / "relabel" / "faces__004.xml").write_text("mine")
+    (root / "relabel" / "1" / "faces__004.xml").write_text("mine")
     tag(root, {4: "relabel"})
-    assert "XML of 1 image was there already" in curate.pull_tags(root).notes[0]
-    assert (root / "relabel" / "faces__004.xml").read_text() == "mine"
+    assert curate.pull_tags(root).folder == str(root / "relabel" / "2")
+    assert (root / "relabel" / "1" / "faces__004.xml").read_text() == "mine"
+    assert "<xmax>60</xmax>" in (root / "relabel" / "2" / "faces__004.xml").read_text()
+
+
+def test_capitals_do_not_matter(root, tag):
+    """A tag that is written a little otherwise is meant all the same, and goes too."""
+    tag(root, {4: " Relabel", 5: "DROP"})
+    result = curate.pull_tags(root)
+    assert (len(result.relabel), len(result.dropped)) == (1, 1)
+    assert tag(root, {}) == {}
 
 
 def test_tags_go_when_they_are_taken_in(root, tag):

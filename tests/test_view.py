@@ -41,7 +41,7 @@ def show(app_database, monkeypatch):
     def shown(root, look=lambda name: name, **options):
         found = []
 
-        def serve(self, is_media, on_ready):
+        def serve(self, is_media, on_ready, has_database):
             on_ready()
             found.append(look(name_in(results[0].link)))
 
@@ -212,6 +212,71 @@ def test_what_a_person_made_comes_along(root, show):
     _, (new, *found) = show(root, find, run=["first"])
     assert new != old
     assert found == [3, 2, True]
+
+
+def test_tags_are_one_for_all_views(root, show):
+    """What was tagged in one view is tagged in the others when they are opened again; the last word counts."""
+
+    def tag(name):
+        from fiftyone import ViewField as F
+
+        load(name).match(F("image_id").is_in([3, 5])).tag_samples("drop")
+
+    def untag(name):
+        from fiftyone import ViewField as F
+
+        found = sorted(load(name).match_tags("drop").values("image_id"))
+        load(name).match(F("image_id") == 5).untag_samples("drop")
+        return found
+
+    show(root, run=["second"])
+    show(root, tag, run=["first"])
+    assert show(root, untag, run=["second"])[1] == [3, 5]
+    assert show(root, untag, run=["first"])[1] == [3]
+
+
+def test_a_folder_that_is_away_for_a_while(root, show, tmp_path):
+    """Tags survive that the dataset is moved, and that something else is looked at while its folder is away."""
+
+    def tag(name):
+        from fiftyone import ViewField as F
+
+        load(name).match(F("image_id") == 3).tag_samples("drop")
+
+    def tagged(name):
+        return load(name).match_tags("drop").values("image_id")
+
+    show(root, tag)
+    root.rename(tmp_path / "away")
+    show(save_scene(tmp_path / "others", runs=()))
+    assert show(tmp_path / "away", tagged)[1] == [3]
+    (tmp_path / "away").rename(root)
+    assert show(root, tagged)[1] == [3]
+
+
+def test_only_views_are_built_on_request(root, show):
+    """A request that names another class than a view's stage or aggregation gets nothing, and runs nothing."""
+    from curate.browse.fiftyone_limits import limit_requests
+
+    def ask(_):
+        import eta.core.utils as etau
+        from fiftyone.core.aggregations import Aggregation, Count
+        from fiftyone.core.stages import Limit, ViewStage
+
+        limit_requests()
+        touch = {"_cls": "subprocess.Popen", "kwargs": [["args", ["touch", str(root / "pwned")]]]}
+        others = [{"_cls": f"fiftyone.core.stages.{name}", "kwargs": []} for name in ("Mongo", "ToFrames", "fot.x")]
+        for base in (ViewStage, Aggregation):
+            for one in (touch, *others, {"_cls": "fiftyone.core.odm.drop_database", "kwargs": []}, {}, None, []):
+                with pytest.raises(ValueError, match="not to be built"):
+                    base._from_dict(one)
+        with pytest.raises(ImportError, match="not to be imported"):
+            etau.get_class("subprocess.Popen")
+        assert isinstance(ViewStage._from_dict({**Limit(3)._serialize(), "_uuid": None}), Limit)
+        assert isinstance(Aggregation._from_dict(Count()._serialize()), Count)
+
+    show(root, ask)
+    assert not (root / "pwned").exists()
 
 
 def test_cut_off(root, show, monkeypatch):

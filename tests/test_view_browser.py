@@ -1,9 +1,11 @@
 """The real app in a headless Chromium: links, counts, colours, clicks, and who is let in."""
 
 import http.client
+import http.server
 import io
 import json
 import re
+import threading
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -150,7 +152,7 @@ def test_nothing_leaves_the_machine(browser, app):
     page.on("response", lambda response: answered.append(response.url))
     page.goto(app[0]["link"])
     page.wait_for_selector(TILES, timeout=READY_MS)
-    origin = f"http://127.0.0.1:{app[0]['port']}/"
+    origin = app[0]["link"].partition("/datasets")[0] + "/"
     assert [url for url in answered if not url.startswith((origin, "data:", "blob:"))] == []
     page.context.close()
 
@@ -218,6 +220,34 @@ def test_operators_on_files_are_off(app):
     for name in ("list_files", "download_file", "delete_selected_samples"):
         body = {"operator_uri": f"@voxel51/operators/{name}", "params": {"path": "/etc"}}
         assert ask(app, "/operators/execute", method="POST", body=body)[0] == 403
+
+
+def test_a_page_on_another_port(browser, app, tmp_path):
+    """A page that another program serves on this machine gets neither the cookie nor anything of the app."""
+    seen = []
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers["Cookie"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f"<img src='{address}/datasets/assets/x.png'>".encode())
+
+        def log_message(self, *_):
+            pass
+
+    address = app[0]["link"].partition("/datasets")[0]
+    page, _ = open_view_page(browser, app[0]["link"])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        answers = []
+        page.on("response", lambda response: answers.append((response.url.startswith(address), response.status)))
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.wait_for_load_state("load")
+        server.shutdown()
+    page.context.close()
+    assert set(seen) == {None}
+    assert [status for is_app, status in answers if is_app] in ([401], [403])
 
 
 def test_only_on_the_loopback(app):

@@ -1,8 +1,11 @@
 """`view` and `pull-tags` on the command line, as far as they go without FiftyOne."""
 
 import io
+import re
+import socket
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 from app_scene import save_scene
@@ -106,15 +109,29 @@ def test_what_is_no_port(port):
 
 
 def test_links():
-    """Each server has a token of its own; links name dataset, view and workspace, and hold the token."""
+    """Links name dataset, view and workspace, and hold the token that each server makes for itself."""
     with take_port(LOOPBACK, 0) as one, take_port("0.0.0.0", 0) as all_addresses:
         server, other = AppServer(one, LOOPBACK), AppServer(all_addresses, "0.0.0.0")
         link = server.link("a b", view="missed-small", workspace="w")
-        assert (
-            link == f"http://127.0.0.1:{server.port}/datasets/a%20b?view=missed-small&workspace=w&token={server.token}"
-        )
+        assert link.endswith(f":{server.port}/datasets/a%20b?view=missed-small&workspace=w&token={server.token}")
         assert server.token != other.token
         assert len(server.token) >= 32
-        assert other.link("a", view="b", workspace="c").startswith(f"http://127.0.0.1:{other.port}/")
+        assert other.link("a", view="b", workspace="c").startswith(f"http://{socket.gethostname()}:{other.port}/")
         once = server.link("a", view="b", workspace="c", once=True)
         assert server.token not in once
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Safari does not know names below .localhost")
+def test_each_app_has_a_host_of_its_own():
+    """Browsers send cookies to every port of a host, so that each app on the loopback has another name."""
+    with take_port(LOOPBACK, 0) as one, take_port(LOOPBACK, 0) as two:
+        links = [AppServer(port, LOOPBACK).link("a", view="b", workspace="c") for port in (one, two)]
+    hosts = {urlsplit(link).hostname for link in links}
+    assert len(hosts) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{16}\.localhost", host) for host in hosts)
+
+
+def test_no_address():
+    """An empty address would be all addresses; it is refused."""
+    with pytest.raises(UsageError, match="--address"):
+        take_port("", 0)

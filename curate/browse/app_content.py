@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
@@ -92,8 +93,8 @@ def run_fields(names: Sequence[str]) -> list[str]:
     fields: list[str] = []
     for name in names:
         plain = "run_" + (re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "other")
-        same = sum(field == plain or field.rpartition("_")[0] == plain for field in fields)
-        fields.append(f"{plain}_{same + 1}" if same else plain)
+        numbered = (f"{plain}_{number}" for number in count(2))
+        fields.append(plain if plain not in fields else next(one for one in numbered if one not in fields))
     return fields
 
 

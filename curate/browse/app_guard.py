@@ -3,11 +3,15 @@
 An ASGI layer (asgi.readthedocs.io, HTTP). A request passes when
 
 - its Host is one that the app is meant to have, so that no foreign name can be bound to this address,
-- its Origin, where it has one, is the app itself, so that no other page can send commands,
+- its Origin, where it has one, is the app itself, and a browser that tells where it comes from (`Sec-Fetch-Site`, W3C
+  Fetch Metadata) does not name another page, not even one on another port,
 - it has the cookie that the link with the token gives, or that token,
+- it is for a page of the app, or for one of the few services that looking and tagging take,
 - the file it wants, under whatever path it asks, is one of the app's images,
 - the operator it wants to run is one that only shows: those that list or fetch files of this machine, or that change
   or delete what the dataset holds, are refused, and so is every one that is not known here.
+
+What a request may have built by name is limited in `fiftyone_limits`.
 """
 
 import hmac
@@ -25,6 +29,25 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TOKEN = "token"  # noqa: S105 the name of a parameter
 _MOST_BYTES = 16 * 2**20  # of a request that is looked into
+_OWN_PAGES = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; "none": a person opened a link
+PAGES = frozenset({"", "datasets"})  # first parts of paths; the app's own files come to it
+SERVICES = {
+    "aggregate": "POST",
+    "event": "POST",
+    "events": "POST",
+    "features": "GET",
+    "fiftyone": "GET",
+    "graphql": "POST",
+    "media": "GET",
+    "operators": "POST",
+    "operators/execute": "POST",
+    "operators/resolve-placements": "POST",
+    "plugins": "GET",
+    "sort": "POST",
+    "tag": "POST",
+    "tagging": "POST",
+    "values": "POST",
+}
 _BUILTIN = "@voxel51/operators/"
 OPERATORS = frozenset(
     _BUILTIN + name
@@ -76,6 +99,7 @@ class Guard:
         port: of the app.
         names: host names and addresses that it is meant to have, beside the address that a connection came to.
         is_media: whether a file is one of the app's images.
+        files: the app's own files and folders, as first parts of paths.
         tickets: tokens that are good for one request: others may see the command line of a browser.
     """
 
@@ -84,6 +108,7 @@ class Guard:
     port: int
     names: Collection[str]
     is_media: Callable[[str], bool]
+    files: Collection[str] = ()
     tickets: set[str] = field(default_factory=set)
 
     @property
@@ -105,16 +130,19 @@ class Guard:
             if (redirect := self._check_token(scope, headers, query)) is not None:
                 await _answer(send, 303, b"", redirect)
                 return
+            if headers.one("sec-fetch-site") not in (None, *_OWN_PAGES):
+                raise RefusedError(403, "Requests of other pages are refused.")
+            self._check_service(scope)
             self._check_files(scope, query)
-            if scope["path"].strip("/").startswith("operators"):
-                receive = await _check_operator(scope, receive)
+            if scope["path"].startswith("/operators/execute"):
+                receive = await _check_operator(receive)
         except RefusedError as refused:
             await _answer(send, refused.status, f"{refused.why}\n".encode())
             return
         await self.app(scope, receive, _with_headers(send))
 
     def _check_addresses(self, scope: Scope, headers: "_Headers") -> None:
-        here = (scope.get("server") or ("", 0))[0]
+        here = (scope.get("server") or ("", 0))[0].removeprefix("::ffff:")  # an IPv4 address in the form of IPv6
         hosts = {_host(name, self.port) for name in (*self.names, here) if name}
         host = headers.one("host")
         if host is None or host.lower() not in hosts:
@@ -147,9 +175,15 @@ class Guard:
             return True
         return hmac.compare_digest(given[0].encode(), self.token.encode())
 
+    def _check_service(self, scope: Scope) -> None:
+        path, method = scope["path"].removeprefix("/"), "GET" if scope["method"] == "HEAD" else scope["method"]
+        is_page = method == "GET" and path.split("/")[0] in {*PAGES, *self.files}
+        if not is_page and SERVICES.get(path) != method:
+            raise RefusedError(403, "This is not served here.")
+
     def _check_files(self, scope: Scope, query: list[tuple[str, str]]) -> None:
         files = [value for name, value in query if name == "filepath"]
-        wants_media = scope["path"].strip("/").split("/")[0] == "media"
+        wants_media = scope["path"] == "/media"
         if (wants_media and len(files) != 1) or not all(map(self.is_media, files)):
             raise RefusedError(403, "Only images of this dataset are served.")
 
@@ -171,7 +205,7 @@ class _Headers:
         return [value.strip() for name, _, value in pairs if name.strip() == wanted]
 
 
-async def _check_operator(scope: Scope, receive: Receive) -> Receive:
+async def _check_operator(receive: Receive) -> Receive:
     """Look into the request which operator it is to run; what was read is given again."""
     body, messages = b"", []
     while True:
@@ -182,13 +216,12 @@ async def _check_operator(scope: Scope, receive: Receive) -> Receive:
             raise RefusedError(413, "The request is too long.")
         if not message.get("more_body"):
             break
-    if scope["path"].strip("/") not in ("operators", "operators/resolve-placements"):  # these only list
-        try:
-            wanted = json.loads(body)["operator_uri"]
-        except (ValueError, KeyError, TypeError):
-            wanted = None
-        if not isinstance(wanted, str) or wanted not in OPERATORS:
-            raise RefusedError(403, f"The operator {wanted} is off.")
+    try:
+        wanted = json.loads(body)["operator_uri"]
+    except (ValueError, KeyError, TypeError):
+        wanted = None
+    if not isinstance(wanted, str) or wanted not in OPERATORS:
+        raise RefusedError(403, f"The operator {wanted} is off.")
 
     async def again() -> Message:
         return messages.pop(0) if messages else await receive()

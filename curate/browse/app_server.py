@@ -5,12 +5,14 @@ import ipaddress
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from curate.browse.app_guard import TOKEN, Guard
-from curate.errors import UsageError
+from curate.browse.fiftyone_limits import limit_requests
+from curate.errors import MissingError, UsageError
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 5151  # FiftyOne's own
@@ -24,6 +26,8 @@ def take_port(address: str, port: int | None) -> socket.socket:
     Raises:
         UsageError: it cannot be had.
     """
+    if not address:
+        raise UsageError("not an address", place="--address", got=repr(address), expected="such as 127.0.0.1")
     for wanted in (port,) if port is not None else (DEFAULT_PORT, 0):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         taken = socket.socket(family, socket.SOCK_STREAM)
@@ -51,34 +55,52 @@ class AppServer:
         self._address = address
         self.port = taken.getsockname()[1]
         self.token = secrets.token_urlsafe(24)
+        self._name = self._host_name()
         self._ticket = secrets.token_urlsafe(24)
 
     def link(self, dataset: str, *, view: str, workspace: str, once: bool = False) -> str:
         """Where to open a view of a FiftyOne dataset; `once`: good for one time, where others may see it."""
-        host = LOOPBACK if self._address in _ANY else self._address
         named = {"view": view, "workspace": workspace, TOKEN: self._ticket if once else self.token}
         query = urlencode(named)
-        plain = f"[{host}]" if ":" in host else host
+        plain = f"[{self._name}]" if ":" in self._name else self._name
         return f"http://{plain}:{self.port}/datasets/{quote(dataset)}?{query}"
 
-    def serve(self, is_media: Callable[[str], bool], on_ready: Callable[[], None]) -> None:
-        """Answer until SIGINT or SIGTERM comes. FiftyOne must be prepared.
+    def _host_name(self) -> str:
+        """What links name. Browsers send cookies to all ports of a host, so that the loopback gets a name of its own.
+
+        Browsers take every name below .localhost for this machine (RFC 6761, 6.3); only Safari does not.
+        """
+        if self._address in _ANY:
+            return socket.gethostname()
+        if is_loopback(self._address) and sys.platform != "darwin":
+            return f"{secrets.token_hex(8)}.localhost"
+        return self._address
+
+    def serve(
+        self, is_media: Callable[[str], bool], on_ready: Callable[[], None], has_database: Callable[[], bool]
+    ) -> None:
+        """Answer until SIGINT or SIGTERM comes. FiftyOne must be connected.
 
         Args:
             is_media: whether a file is one of the images to be shown.
             on_ready: called once when links open.
+            has_database: asked every second whether the database is still there.
+
+        Raises:
+            MissingError: the database is gone.
         """
+        import fiftyone.server
         import hypercorn.asyncio
         import hypercorn.config
         from fiftyone.server.app import app
         from fiftyone.server.events import set_port
 
+        limit_requests()
         app.debug = False  # else errors show code and paths
         set_port(self.port)
-        names = {self._address} if self._address not in (*_LOCAL_NAMES, *_ANY) else set(_LOCAL_NAMES)
-        if self._address in _ANY:
-            names |= {socket.gethostname(), socket.getfqdn()}
-        guard = Guard(app, self.token, self.port, names, is_media, {self._ticket})
+        names = {self._name, *(_LOCAL_NAMES if self._address in (*_LOCAL_NAMES, *_ANY) else (self._address,))}
+        files = {entry.name for entry in (Path(fiftyone.server.__file__).parent / "static").iterdir()}
+        guard = Guard(app, self.token, self.port, names, is_media, files, {self._ticket})
         config = hypercorn.config.Config()
         config.bind = [f"fd://{self._socket.fileno()}"]
         config.loglevel = "ERROR"
@@ -91,7 +113,17 @@ class AppServer:
             serving = asyncio.create_task(hypercorn.asyncio.serve(guard, config, shutdown_trigger=stop.wait))  # pyright: ignore
             await asyncio.sleep(0)
             on_ready()
+            watching = asyncio.create_task(watch(stop))
             await serving
+            watching.cancel()
+            if not has_database():
+                remedy = "Nothing of yours is lost; start `curate view` again."
+                raise MissingError("the database has ended", place="view", remedy=remedy)
+
+        async def watch(stop: asyncio.Event) -> None:
+            while has_database():
+                await asyncio.sleep(1)
+            stop.set()
 
         asyncio.run(run())
 
@@ -105,5 +137,5 @@ def is_loopback(address: str) -> bool:
 
 
 def media_of(files: frozenset[str]) -> Callable[[str], bool]:
-    """Whether a path is one of these, as it stands; links and `..` are not followed."""
+    """Whether a path is one of these, letter by letter."""
     return lambda path: path in files and Path(path).is_file()

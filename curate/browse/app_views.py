@@ -1,7 +1,8 @@
 """The saved views: which mistakes and which images each one shows, and how many that are."""
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -29,6 +30,7 @@ _KINDS = {
     "class": "confused classes",
     "duplicate": "duplicates",
     "localisation": "poor boxes",
+    "both": "confused classes and poor boxes",
     "background": "nothing there",
 }
 
@@ -77,7 +79,23 @@ def list_views(dataset: Dataset, runs: Sequence[JudgedRun], interest: RangeOfInt
         views += _of_objects(dataset)
     if interest is not None:
         views += _out_of_range(runs[0] if runs else None, dataset, interest)
-    return [*views, *_unlabelled(dataset)]
+    return _with_own_links([*views, *_unlabelled(dataset)])
+
+
+def _with_own_links(views: Sequence[AppView]) -> list[AppView]:
+    """Number names that would have one link: FiftyOne leaves out of it all that is no Latin letter or digit."""
+    taken: set[str] = set()
+    named = []
+    for view in views:
+        names = (view.name, *(f"{view.name} ({number})" for number in range(2, len(views) + 2)))
+        name = next(one for one in names if _in_link(one) not in taken)
+        taken.add(_in_link(name))
+        named.append(replace(view, name=name))
+    return named
+
+
+def _in_link(name: str) -> str:
+    return re.sub(r"[^0-9a-z]", "", name.lower())
 
 
 def _of_mistakes(run: JudgedRun, prefix: str) -> Iterator[AppView]:

@@ -132,13 +132,37 @@ def find_own(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {document["name"]: document["info"][_OURS] for document in found}
 
 
-def read_tags(name: str) -> dict[int, list[str]]:
-    """What a person tagged in the app: image id → tags."""
+def read_tags(name: str) -> dict[int, tuple[datetime, list[str]]]:
+    """What a person tagged in the app, and when the image was touched last: image id → time, tags."""
+    import fiftyone as fo
+
+    dataset: FoDataset = fo.load_dataset(name)
+    ids, times, tags = dataset.values(["image_id", "last_modified_at", "tags"])
+    return dict(zip(ids, zip(times, tags, strict=True), strict=True))
+
+
+def write_tags(name: str, tags: Mapping[int, Sequence[str]]) -> None:
+    """Let images have these tags, and those that are not named none; what is so already is not touched."""
     import fiftyone as fo
     from fiftyone import ViewField as F
 
-    tagged = fo.load_dataset(name).match(F("tags").length() > 0)
-    return dict(zip(*tagged.values(["image_id", "tags"]), strict=True))
+    dataset: FoDataset = fo.load_dataset(name)
+    there = {image_id: own for image_id, (_, own) in read_tags(name).items()}
+    different = {id_: list(tags.get(id_, ())) for id_, own in there.items() if set(own) != set(tags.get(id_, ()))}
+    view = dataset.match(F("image_id").is_in(list(different)))
+    for sample in view:
+        sample.tags = different[sample["image_id"]]
+        sample.save()
+
+
+def has_own_things(name: str) -> bool:
+    """Whether a person tagged or saved something in it."""
+    import fiftyone as fo
+
+    dataset: FoDataset = fo.load_dataset(name)
+    views = set(dataset.list_saved_views()) - set(dataset.info[_OURS].get("views", ()))
+    places = set(dataset.list_workspaces()) - {workspace_name(name)}
+    return bool(views or places or any(own for _, own in read_tags(name).values()))
 
 
 def remove_tags(name: str, tags: Sequence[str]) -> None:

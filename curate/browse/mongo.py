@@ -6,6 +6,7 @@ after a kill. The server listens on a socket file that only its owner may open, 
 
     DATABASE/data/          MongoDB's files
              in-use         locked by each who uses the server
+             kept           locked by the keeper, as long as it lives
              starting       locked by whoever starts it
              mongod.sock    where it listens (elsewhere, if that is a long name for a socket)
              server.json    says where that is, while it runs
@@ -38,6 +39,11 @@ def database_folder() -> Path:
     """Where our database lies: `CURATE_DATABASE_DIR`, else the folder for a user's data by XDG's rules."""
     if named := os.environ.get(FOLDER_VARIABLE):
         return Path(named)
+    return default_folder()
+
+
+def default_folder() -> Path:
+    """Where it lies unless another folder is named."""
     shared = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(shared) / "curate" / "fiftyone"
 
@@ -71,10 +77,19 @@ def running_database() -> Iterator[str]:
     """
     check_fiftyone()
     if named := os.environ.get(URI_VARIABLE):
+        _greet(named)
         yield named
         return
     folder = database_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / "in-use").touch(mode=0o600)
+    except OSError as error:
+        raise MissingError(
+            f"there is no room for the database: {error.strerror}",
+            place=folder,
+            remedy=f"Name another folder: `export {FOLDER_VARIABLE}=FOLDER`.",
+        ) from error
     with held(folder / "in-use", Hold.SHARED):
         yield _find_or_start(folder)
     _await_end(folder)
@@ -85,6 +100,28 @@ def database_exists() -> bool:
     return bool(os.environ.get(URI_VARIABLE)) or (database_folder() / "data").is_dir()
 
 
+def has_database() -> bool:
+    """Whether the server is still there; one that the user named is not asked."""
+    return bool(os.environ.get(URI_VARIABLE)) or _running(database_folder()) is not None
+
+
+def _greet(uri: str) -> None:
+    """Ask a server that was named whether it is there; FiftyOne would wait a minute and not say which."""
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    try:
+        with MongoClient(uri, serverSelectionTimeoutMS=5000) as client:
+            client.admin.command("ping")
+    except PyMongoError as error:
+        raise MissingError(
+            "no database answers",
+            place=URI_VARIABLE,
+            got=str(error).partition(" (configured")[0],
+            remedy="Start it, or unset the variable to use curate's own.",
+        ) from error
+
+
 def _find_or_start(folder: Path) -> str:
     with held(folder / "starting", Hold.ALONE):
         if (uri := _running(folder)) is not None:
@@ -92,13 +129,14 @@ def _find_or_start(folder: Path) -> str:
         mongod = find_mongod()
         if mongod is None:
             raise MissingError("FiftyOne's database program is missing", place="mongod", remedy=GET_MONGOD)
-        keeper = subprocess.Popen(
-            [sys.executable, "-m", "curate.browse.mongo_keeper", mongod, str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for those who use the server; it must outlive the first of them
-        )
+        with open(folder / "mongod.log", "wb") as log:
+            keeper = subprocess.Popen(
+                [sys.executable, "-m", "curate.browse.mongo_keeper", mongod, str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for those who use the server; it must outlive the first of them
+            )
         until = time.monotonic() + _START_S
         while time.monotonic() < until and keeper.poll() is None:
             if (uri := _running(folder)) is not None:
@@ -111,29 +149,30 @@ def _find_or_start(folder: Path) -> str:
 def _running(folder: Path) -> str | None:
     """The server's URI, if its keeper lives."""
     with suppress(OSError, ValueError, KeyError):
-        state = json.loads((folder / "server.json").read_text())
-        os.kill(state["keeper"], 0)
-        return state["uri"]
+        uri = json.loads((folder / "server.json").read_text())["uri"]
+        return uri if not _can(folder / "kept", Hold.SHARED) else None
     return None
 
 
 def _await_end(folder: Path) -> None:
     """Where nobody else uses the server, wait until it is gone: nothing is to be left running."""
     until = time.monotonic() + _END_S
-    while time.monotonic() < until and _running(folder) is not None:
-        if not _can(folder, Hold.ALONE) and _can(folder, Hold.SHARED):
+    while time.monotonic() < until and not _can(folder / "kept", Hold.SHARED):
+        if not _can(folder / "in-use", Hold.ALONE) and _can(folder / "in-use", Hold.SHARED):
             return  # somebody else uses it
         time.sleep(0.02)
 
 
-def _can(folder: Path, how: Hold) -> bool:
-    with try_hold(folder / "in-use", how) as got:
+def _can(file: Path, how: Hold) -> bool:
+    with try_hold(file, how) as got:
         return got
 
 
 def _last_words(log: Path) -> str:
-    with suppress(OSError, ValueError, KeyError):
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-        complaints = [line["msg"] for line in lines if line["s"] in ("F", "E")]
+    with suppress(OSError):
+        lines = log.read_text(errors="replace").splitlines()
+        complaints = [line for line in lines if '"s":"F"' in line or '"s":"E"' in line] or lines
+        with suppress(ValueError, KeyError, IndexError):
+            return json.loads(complaints[-1])["msg"]
         return complaints[-1] if complaints else "no word"
     return "no word"

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote_plus
 
-from curate.browse.locks import Hold, try_hold
+from curate.browse.locks import Hold, held, try_hold
 from curate.files import write_atomically
 
 _LOOK_EVERY_S = 0.1
@@ -67,11 +67,10 @@ def _start(mongod: str, folder: Path, socket: Path) -> subprocess.Popen[bytes]:
         *("--unixSocketPrefix", str(socket.parent), "--wiredTigerCacheSizeGB", str(_CACHE_GB)),
         *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=10MB)"),  # else 300 MB at once
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        "--noscripting",  # no program in a query
     ]
-    with open(folder / "mongod.log", "wb") as log:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent()
-        )
+    # it writes to what this process writes to: mongod.log
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent())
 
 
 def _serve_until_unused(server: subprocess.Popen[bytes], folder: Path, socket: Path, state_file: Path) -> None:
@@ -127,4 +126,7 @@ def _die_with_parent() -> Callable[[], object] | None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    keep(sys.argv[1], Path(sys.argv[2]))
+    place = Path(sys.argv[2])
+    with held(place / "kept", Hold.ALONE):
+        keep(sys.argv[1], place)
+        os._exit(0)  # the lock is to be held until this process is no more

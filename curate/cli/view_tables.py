@@ -16,7 +16,7 @@ def view_lines(document: Mapping[str, Any]) -> RenderableType:
     """The link, and what each saved view shows; names are links where the terminal knows them."""
     table = new_table(_what(document), "view", "images", "objects", left=1)
     for view in document["views"]:
-        if not view["name"].endswith(PATCHES):
+        if PATCHES not in view["name"]:
             name = Text(view["name"], style=Style(link=view["link"]))
             table.add_row(name, str(view["images"]), "" if view["objects"] is None else str(view["objects"]))
     patches = (

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from curate.steps.results import Result
 from curate.store import Store
 
 RELABEL, DROP = "relabel", "drop"
-FOLDER = "relabel"  # in the dataset's folder
+FOLDER = "relabel"  # in the dataset's folder; each pull has one in it
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def pull_tags(
 ) -> PullTagsResult:
     """Take in what was tagged `relabel` or `drop` in the app of `view`, which may be open.
 
-    Images tagged `relabel` lie in `DATASET/relabel` then, with their boxes as XML and the class list; `import-voc` of
-    that folder brings them back. XML that is there already stays, for a person may have drawn in it. A new version is
-    without images tagged `drop`, which wins where both are; their files stay, and `undo` brings them back.
+    Images tagged `relabel` lie in a new folder `DATASET/relabel/1` then, with their boxes as XML and the class list;
+    `import-voc` of that folder brings them back. A new version is without images tagged `drop`, which wins where both
+    are; their files stay, and `undo` brings them back. Capitals and outer white space in tags do not matter.
 
     Args:
         dataset: the dataset folder.
@@ -78,46 +78,62 @@ def pull_tags(
             if not len(gone) and not len(again):
                 raise _nothing(dataset)
             if dry_run:
-                return _result(store.root, gone, again)
-            notes = _lay_out(current, again, store.root / FOLDER) if len(again) else ()
+                return _result(gone, again)
+            folder = _new_folder(store.root / FOLDER) if len(again) else None
+            notes = _lay_out(current, again, folder) if folder is not None else ()
             version = _drop(store, gone) if len(gone) else None
             if not keep_tags:
-                app_datasets.remove_all_tags(facts, [RELABEL, DROP])
-    return _result(store.root, gone, again, version, notes)
+                taken = {tag for own in tags.values() for tag in own if _plain(tag) in (RELABEL, DROP)}
+                app_datasets.remove_all_tags(facts, sorted(taken))
+    return _result(gone, again, folder, version, notes)
 
 
-def _tagged(current: Dataset, tag: str, tags: Mapping[int, set[str]]) -> pd.DataFrame:
-    return current.images[current.images["image_id"].isin([id_ for id_, own in tags.items() if tag in own]).to_numpy()]
+def _tagged(current: Dataset, tag: str, tags: Mapping[int, Sequence[str]]) -> pd.DataFrame:
+    ids = [image_id for image_id, own in tags.items() if tag in map(_plain, own)]
+    return current.images[current.images["image_id"].isin(ids).to_numpy()]
+
+
+def _plain(tag: str) -> str:
+    return tag.strip().lower()
 
 
 def _result(
-    root: Path, gone: pd.DataFrame, again: pd.DataFrame, version: int | None = None, notes: tuple[str, ...] = ()
+    gone: pd.DataFrame,
+    again: pd.DataFrame,
+    folder: Path | None = None,
+    version: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> PullTagsResult:
-    folder = str(root / FOLDER) if len(again) else None
-    command = ("labelImg", folder, str(root / FOLDER / CLASS_FILE), folder) if folder else ()
-    return PullTagsResult(version, tuple(sorted(gone["path"])), tuple(again["path"]), folder, command, notes=notes)
+    place = str(folder) if folder is not None else None
+    command = ("labelImg", place, f"{place}/{CLASS_FILE}", place) if place is not None else ()
+    return PullTagsResult(version, tuple(sorted(gone["path"])), tuple(again["path"]), place, command, notes=notes)
+
+
+def _new_folder(parent: Path) -> Path:
+    """One a pull: what lies in an older one may have been imported since, or belong to a person."""
+    parent.mkdir(exist_ok=True)
+    taken = [int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal()]
+    folder = parent / str(max(taken, default=0) + 1)
+    folder.mkdir()
+    return folder
 
 
 def _lay_out(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, ...]:
     """Put the images, what was drawn in them, and the class list into the folder. What is to be told."""
-    folder.mkdir(exist_ok=True)
     names = folder_names(current.images).loc[images.index]
     boxes = current.drawn_boxes
     boxes = boxes[boxes["image_id"].isin(images["image_id"]).to_numpy()]
     rows_of = dict(iter(boxes.groupby("image_id")))
-    edited = 0
     columns = (images[column].tolist() for column in ("image_id", "path", "width", "height", "verified", "label_state"))
     for name, image_id, path, width, height, verified, state in zip(names.tolist(), *columns, strict=True):
         link_image(current.image_file(path), folder / name)
         if state in ("labelled", "incomplete"):
             own = _truth_boxes(rows_of.get(image_id, boxes.head(0)), current)
             xml = truth_xml(folder / name, width, height, own, verified=verified)
-            edited += not _write_new(folder / f"{Path(name).stem}.xml", xml)
+            write_atomically(folder / f"{Path(name).stem}.xml", lambda file, xml=xml: file.write(xml))
     write_classes(folder / CLASS_FILE, current, None)
     command = shlex.join(["curate", "import-voc", str(current.root), str(folder)])
-    of_images = f"{edited} image{'' if edited == 1 else 's'}"
-    kept = (f"XML of {of_images} was there already and stays as it is.",) if edited else ()
-    return (*kept, f"When boxes are corrected and saved: {command}")
+    return (f"When boxes are corrected and saved: {command}",)
 
 
 def _truth_boxes(boxes: pd.DataFrame, current: Dataset) -> list[TruthBox]:
@@ -126,14 +142,6 @@ def _truth_boxes(boxes: pd.DataFrame, current: Dataset) -> list[TruthBox]:
     written = zip(boxes["class_id"].tolist(), boxes["original_class"].tolist(), strict=True)
     names = [name if current.aliases.get(name) == id_ else current.class_names[id_] for id_, name in written]
     return [TruthBox(*row) for row in zip(names, *columns, strict=True)]
-
-
-def _write_new(file: Path, xml: bytes) -> bool:
-    """Write a file unless another is there; whether it is there now with that content."""
-    if file.exists():
-        return file.read_bytes() == xml
-    write_atomically(file, lambda out: out.write(xml))
-    return True
 
 
 def _drop(store: Store, gone: pd.DataFrame) -> int:

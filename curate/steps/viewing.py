@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from functools import partial
 from curate.browse.app_content import JudgedRun, make_documents, run_fields
 from curate.browse.app_server import LOOPBACK, AppServer, is_loopback, media_of, take_port
 from curate.browse.app_views import EVERYTHING, AppView, list_views
-from curate.browse.mongo import check_fiftyone, running_database
+from curate.browse.mongo import check_fiftyone, has_database, running_database
+from curate.curation.splits import VAL
 from curate.dataset import Dataset
 from curate.engines.runs import RunFolder
 from curate.errors import DataError, UsageError
@@ -145,10 +147,11 @@ def view(
 
             def ready() -> None:
                 on_ready(result)
-                if browser:
-                    webbrowser.open(link(view=everything, once=True))
+                if browser:  # some browsers end only when their window does
+                    place = link(view=everything, once=True)
+                    threading.Thread(target=webbrowser.open, args=(place,), daemon=True).start()
 
-            server.serve(media_of(_image_files(content.current)), ready)
+            server.serve(media_of(_image_files(content.current)), ready, has_database)
     return result
 
 
@@ -162,6 +165,8 @@ def _read(
     if len({folder.path.resolve() for folder in folders}) < len(folders):
         raise UsageError("a run is named twice", place="--run", got=", ".join(names))
     if not folders:
+        if score is not None or split != VAL:
+            raise UsageError("only runs are judged", place="view", expected="--run with --split and --score")
         terms = Terms(RangeOfInterest(min_side) if min_side is not None else None)
         return _Content(store, current, (), None, terms, tuple(list_views(current, (), terms.interest)), ())
     split, truth, notes = choose_split(current, split)
@@ -183,7 +188,7 @@ def _read(
 def _build(name: str, facts: dict[str, object], content: _Content, progress: Progress) -> None:
     from curate.browse import app_datasets, fiftyone_views
 
-    tags = {image_id: sorted(own) for image_id, own in app_datasets.read_all_tags(facts).items()}
+    tags = app_datasets.read_all_tags(facts)
     fiftyone_views.build(
         name,
         make_documents(content.current, content.runs, content.terms.interest, tags),
