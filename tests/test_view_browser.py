@@ -14,6 +14,9 @@ from app_scene import needs_fiftyone, needs_mongod, open_view, save_scene
 from chromium import open_browser, open_page
 from PIL import Image
 
+from curate.browse.mongo import FOLDER_VARIABLE
+from datasets import run_curate
+
 pytestmark = [needs_fiftyone, needs_mongod]
 READY_MS = 30_000
 COUNTS = '[data-cy="entry-counts"]'
@@ -194,6 +197,19 @@ def ask(app, path, *, method="GET", body=None, **headers):
     connection.endheaders(data)
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+def test_tags_come_out_while_the_app_is_open(app):
+    """What is tagged in the open app, `pull-tags` finds from another process."""
+    document, root = app
+    name = urlsplit(document["link"]).path.rpartition("/")[2]
+    of_image_5 = {"_cls": "fiftyone.core.stages.Match", "kwargs": [["filter", {"image_id": 5}]]}
+    for wanted in (True, False):
+        body = {"dataset": name, "view": [of_image_5], "filters": {}, "changes": {"drop": wanted}}
+        assert ask(app, "/tag", method="POST", body=body)[0] == 200
+        database = {FOLDER_VARIABLE: str(root.parent / "database")}
+        told = run_curate("pull-tags", root, "--dry-run", "--json", **database)
+        assert json.loads(told.stdout).get("dropped") == (["media/images/faces/005.png"] if wanted else None)
 
 
 def test_media_of_the_dataset_only(app):
