@@ -21,7 +21,7 @@ from curate.browse.app_server import AppServer
 from curate.browse.mongo import FOLDER_VARIABLE, URI_VARIABLE, find_mongod
 from curate.errors import DataError, MissingError, UsageError
 from curate.steps import viewing
-from datasets import build_dataset, run_curate, save, set_column
+from datasets import build_dataset, save, set_column
 
 pytestmark = [needs_fiftyone, needs_mongod]
 
@@ -301,15 +301,6 @@ def test_misuse(root, show, tmp_path):
         show(save(build_dataset(tmp_path / "empty")))
     with pytest.raises(UsageError, match="not a score"):
         show(root, run=["first"], score=2)
-
-
-def test_a_taken_port(root, tmp_path):
-    """A port that something else has is refused at once; without a number another is found."""
-    database = tmp_path / "database"
-    with open_view(root, database=database) as (document, _):
-        told = run_curate("view", root, "--port", document["port"], "--no-browser", **{FOLDER_VARIABLE: str(database)})
-        assert (told.returncode, told.stdout) == (2, "")
-        assert "free port" in told.stderr
 
 
 def test_two_at_once(root, tmp_path):
