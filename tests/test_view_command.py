@@ -19,9 +19,27 @@ from curate.pipeline import fill_in, read_recipe
 from datasets import run_curate, write_text
 
 VIEWS = [
-    {"name": "missed small", "images": 8, "objects": 9, "link": "http://127.0.0.1:5151/datasets/x?view=missed-small"},
-    {"name": "missed small patches", "images": 8, "objects": 9, "link": "http://127.0.0.1:5151/datasets/x?view=b"},
-    {"name": "worst images", "images": 3, "objects": None, "link": "http://127.0.0.1:5151/datasets/x?view=c"},
+    {
+        "name": "missed small",
+        "patches": False,
+        "images": 8,
+        "objects": 9,
+        "link": "http://127.0.0.1:5151/datasets/x?view=missed-small",
+    },
+    {
+        "name": "missed small patches",
+        "patches": True,
+        "images": 8,
+        "objects": 9,
+        "link": "http://127.0.0.1:5151/datasets/x?view=b",
+    },
+    {
+        "name": "worst images",
+        "patches": False,
+        "images": 3,
+        "objects": None,
+        "link": "http://127.0.0.1:5151/datasets/x?view=c",
+    },
 ]
 READY = {
     "dataset": "faces", "version": 3, "runs": ["first"], "split": "val", "min_side_px": 24.0, "score": 0.5,

@@ -72,7 +72,7 @@ def connected(uri: str) -> Iterator[None]:
         if named is None:  # it is not the person who named it
             del os.environ[URI_VARIABLE]
     if fo.config.database_uri != uri:  # FiftyOne keeps its connection, and can have one a process
-        raise UsageError("another database is open", place=URI_VARIABLE, got=uri, expected=fo.config.database_uri)
+        raise UsageError("another database is open", place="view", remedy="Use one a process.")  # a URI holds secrets
     try:
         yield
     finally:

@@ -95,6 +95,7 @@ def _results(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if judged:
         last = judged[-1]
         command = [_program(), "view", str(last["dataset"]), "--run", str(last["run"])]
+        command += ["--split", str(last["split"])] if last.get("split") else []
         found["browse what was missed", shlex.join(command)] = None
     return list(found)
 

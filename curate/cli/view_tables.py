@@ -9,14 +9,12 @@ from rich.text import Text
 
 from curate.cli.tables import new_table
 
-PATCHES = " patches"
-
 
 def view_lines(document: Mapping[str, Any]) -> RenderableType:
     """The link, and what each saved view shows; names are links where the terminal knows them."""
     table = new_table(_what(document), "view", "images", "objects", left=1)
     for view in document["views"]:
-        if PATCHES not in view["name"]:
+        if not view["patches"]:
             name = Text(view["name"], style=Style(link=view["link"]))
             table.add_row(name, str(view["images"]), "" if view["objects"] is None else str(view["objects"]))
     patches = (

@@ -29,9 +29,13 @@ _FORM = "2"  # of what is in the app: a newer one is built anew
 
 @dataclass(frozen=True)
 class ViewLink:
-    """A saved view: how many images it shows, how many objects or detections they are, and where it opens."""
+    """A saved view: how many images it shows, how many objects or detections they are, and where it opens.
+
+    `patches` says whether each of these is shown alone.
+    """
 
     name: str
+    patches: bool
     images: int
     objects: int | None
     link: str
@@ -139,7 +143,9 @@ def view(
                 link=link(view=everything),
                 images=len(content.current.images),
                 views=tuple(
-                    ViewLink(one.name, one.images, one.objects, link(view=fiftyone_views.slug(one.name)))
+                    ViewLink(
+                        one.name, one.as_patches, one.images, one.objects, link(view=fiftyone_views.slug(one.name))
+                    )
                     for one in content.views
                 ),
                 notes=(*content.notes, *lost, *_warn_of(address)),
