@@ -11,11 +11,11 @@ import pytest
 from app_scene import save_scene
 from rich.console import Console
 
-from curate.browse import app_server
-from curate.browse.app_server import LOOPBACK, AppServer, take_port
+from curate.browse.app_server import DEFAULT_PORT, AppServer
 from curate.cli.view_tables import pulled_lines, view_lines
 from curate.errors import UsageError
 from curate.pipeline import fill_in, read_recipe
+from curate.serving.address import LOOPBACK, take_port
 from datasets import run_curate, write_text
 
 VIEWS = [
@@ -103,32 +103,12 @@ def test_no_dataset(tmp_path):
     assert "there is no dataset here" in told.stderr
 
 
-def test_two_cannot_have_one_port():
-    """A port is taken from the first moment on, not only when the app answers; without a number there is another."""
-    first = take_port(LOOPBACK, None)
-    port = first.getsockname()[1]
-    with first, pytest.raises(UsageError, match="free port"):
-        take_port(LOOPBACK, port)
-
-
-def test_another_port_where_the_usual_one_is_taken(monkeypatch):
-    """Without a number, any free port is as good."""
-    with take_port(LOOPBACK, 0) as first:
-        monkeypatch.setattr(app_server, "DEFAULT_PORT", first.getsockname()[1])
-        with take_port(LOOPBACK, None) as second:
-            assert second.getsockname()[1] != first.getsockname()[1]
-
-
-@pytest.mark.parametrize("port", [-1, 70000])
-def test_what_is_no_port(port):
-    """A number that is none is refused."""
-    with pytest.raises(UsageError, match="--port"):
-        take_port(LOOPBACK, port)
-
-
 def test_links():
     """Links name dataset, view and workspace, and hold the token that each server makes for itself."""
-    with take_port(LOOPBACK, 0) as one, take_port("0.0.0.0", 0) as all_addresses:
+    with (
+        take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as one,
+        take_port("0.0.0.0", 0, usual=DEFAULT_PORT) as all_addresses,
+    ):
         server, other = AppServer(one, LOOPBACK), AppServer(all_addresses, "0.0.0.0")
         link = server.link("a b", view="missed-small", workspace="w")
         assert link.endswith(f":{server.port}/datasets/a%20b?view=missed-small&workspace=w&token={server.token}")
@@ -142,14 +122,8 @@ def test_links():
 @pytest.mark.skipif(sys.platform == "darwin", reason="Safari does not know names below .localhost")
 def test_each_app_has_a_host_of_its_own():
     """Browsers send cookies to every port of a host, so that each app on the loopback has another name."""
-    with take_port(LOOPBACK, 0) as one, take_port(LOOPBACK, 0) as two:
+    with take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as one, take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as two:
         links = [AppServer(port, LOOPBACK).link("a", view="b", workspace="c") for port in (one, two)]
     hosts = {urlsplit(link).hostname for link in links}
     assert len(hosts) == 2
     assert all(re.fullmatch(r"[0-9a-f]{16}\.localhost", host) for host in hosts)
-
-
-def test_no_address():
-    """An empty address would be all addresses; it is refused."""
-    with pytest.raises(UsageError, match="--address"):
-        take_port("", 0)

@@ -1,50 +1,17 @@
 """Serves the FiftyOne app, guarded, until it is told to stop."""
 
 import asyncio
-import ipaddress
-import secrets
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
-from curate.browse.app_guard import TOKEN, Guard
+from curate.browse.app_guard import guard_app
 from curate.browse.fiftyone_limits import limit_requests
-from curate.errors import MissingError, UsageError
+from curate.errors import MissingError
+from curate.serving.address import Entrance
 
-LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 5151  # FiftyOne's own
-_LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
-_ANY = ("0.0.0.0", "::")  # noqa: S104
-
-
-def take_port(address: str, port: int | None) -> socket.socket:
-    """Bind before the long work, so that a taken port is known at once; without a number 5151, or else any.
-
-    Raises:
-        UsageError: it cannot be had.
-    """
-    if not address:
-        raise UsageError("not an address", place="--address", got=repr(address), expected="such as 127.0.0.1")
-    for wanted in (port,) if port is not None else (DEFAULT_PORT, 0):
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        taken = socket.socket(family, socket.SOCK_STREAM)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind((address, wanted))
-            taken.listen()  # two may bind to one port as long as neither listens
-        except (OSError, OverflowError) as error:
-            taken.close()
-            if port is None and wanted:
-                continue
-            raise UsageError(
-                f"the address cannot be had: {error}", place="--port", got=f"{address}:{wanted}", expected="a free port"
-            ) from error
-        else:
-            return taken
-    raise AssertionError  # port 0 is always free, or has raised
 
 
 class AppServer:
@@ -52,29 +19,12 @@ class AppServer:
 
     def __init__(self, taken: socket.socket, address: str) -> None:
         self._socket = taken
-        self._address = address
-        self.port = taken.getsockname()[1]
-        self.token = secrets.token_urlsafe(24)
-        self._name = self._host_name()
-        self._ticket = secrets.token_urlsafe(24)
+        self._entrance = Entrance.at(taken, address)
+        self.port, self.token = self._entrance.port, self._entrance.token
 
     def link(self, dataset: str, *, view: str, workspace: str, once: bool = False) -> str:
         """Where to open a view of a FiftyOne dataset; `once`: good for one time, where others may see it."""
-        named = {"view": view, "workspace": workspace, TOKEN: self._ticket if once else self.token}
-        query = urlencode(named)
-        plain = f"[{self._name}]" if ":" in self._name else self._name
-        return f"http://{plain}:{self.port}/datasets/{quote(dataset)}?{query}"
-
-    def _host_name(self) -> str:
-        """What links name. Browsers send cookies to all ports of a host, so that the loopback gets a name of its own.
-
-        Browsers take every name below .localhost for this machine (RFC 6761, 6.3); only Safari does not.
-        """
-        if self._address in _ANY:
-            return socket.gethostname()
-        if is_loopback(self._address) and sys.platform != "darwin":
-            return f"{secrets.token_hex(8)}.localhost"
-        return self._address
+        return self._entrance.link(f"/datasets/{dataset}", {"view": view, "workspace": workspace}, once=once)
 
     def serve(
         self, is_media: Callable[[str], bool], on_ready: Callable[[], None], has_database: Callable[[], bool]
@@ -98,9 +48,8 @@ class AppServer:
         limit_requests()
         app.debug = False  # else errors show code and paths
         set_port(self.port)
-        names = {self._name, *(_LOCAL_NAMES if self._address in (*_LOCAL_NAMES, *_ANY) else (self._address,))}
         files = {entry.name for entry in (Path(fiftyone.server.__file__).parent / "static").iterdir()}
-        guard = Guard(app, self.token, self.port, names, is_media, files, {self._ticket})
+        guard = guard_app(app, self._entrance, is_media, files)
         config = hypercorn.config.Config()
         config.bind = [f"fd://{self._socket.fileno()}"]
         config.loglevel = "ERROR"
@@ -126,14 +75,6 @@ class AppServer:
             stop.set()
 
         asyncio.run(run())
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches the address."""
-    try:
-        return address == "localhost" or ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def media_of(files: frozenset[str]) -> Callable[[str], bool]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from curate.browse.app_content import JudgedRun, make_documents, run_fields
-from curate.browse.app_server import LOOPBACK, AppServer, is_loopback, media_of, take_port
+from curate.browse.app_server import DEFAULT_PORT, AppServer, media_of
 from curate.browse.app_views import EVERYTHING, AppView, list_views
 from curate.browse.mongo import check_fiftyone, has_database, running_database
 from curate.curation.splits import VAL
@@ -18,6 +18,7 @@ from curate.engines.runs import RunFolder
 from curate.errors import DataError, UsageError
 from curate.evaluation.mistakes import find_mistakes
 from curate.progress import Progress, silent
+from curate.serving.address import LOOPBACK, is_loopback, take_port
 from curate.sizes import RangeOfInterest
 from curate.steps.judged import IOU, Terms, choose_split, find_with_run
 from curate.steps.kept_evaluations import kept_name, read_terms
@@ -117,7 +118,7 @@ def view(
         MissingError: FiftyOne or its database is missing.
     """
     check_fiftyone()
-    server = AppServer(take_port(address, port), address)
+    server = AppServer(take_port(address, port, usual=DEFAULT_PORT), address)
     content = _read(Store(dataset), run, split, min_side, score, progress)
     with running_database() as uri:
         progress("starting FiftyOne", 0, 1)
