@@ -38,9 +38,9 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
     except (FFmpegError, ValueError) as error:
         raise DataError(_tell_unopened(path, error), place=path) from error
     with container:
-        if container.format.name in _PICTURE_FORMATS or container.format.name.endswith("_pipe"):
+        if is_picture(container):
             raise DataError("it is a picture or a text", place=path, expected="a video")
-        stream = _choose_stream(container, number)
+        stream = choose_stream(container, number)
         if stream is None:
             raise DataError("it has no video stream", place=path)
         if stream.codec_context is None or not stream.time_base:
@@ -61,7 +61,12 @@ def check_video(path: Path) -> None:
         pass
 
 
-def _choose_stream(container: InputContainer, number: int | None) -> VideoStream | None:
+def is_picture(container: InputContainer) -> bool:
+    """Whether FFmpeg holds it for a single picture, or makes one of a text."""
+    return container.format.name in _PICTURE_FORMATS or container.format.name.endswith("_pipe")
+
+
+def choose_stream(container: InputContainer, number: int | None) -> VideoStream | None:
     """The one of a number, or that FFmpeg holds for the best, unless it is the picture on a record's sleeve."""
     moving = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
     best = container.streams.best("video")

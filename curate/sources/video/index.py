@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from av.container import InputContainer
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from curate.errors import DataError
 from curate.sources.video.containers import READ_ERRORS, open_video, prepare_decoder
 from curate.sources.video.packets import Findings, Packets, find_holes, read_packets, tabulate_packets
+from curate.sources.video.pictures import read_orientation
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +185,7 @@ def _describe(
     last_duration: int,
     packets: Packets | None,
 ) -> VideoIndex:
-    rotation, mirrored = _read_orientation(sample)
+    rotation, mirrored = read_orientation(sample)
     sideways = rotation in (90, 270)
     return VideoIndex(
         path=path,
@@ -214,18 +215,3 @@ def _tell_holes(pts: NDArray[np.int64], time_base: Fraction) -> str | None:
 
 def _join(*faults: str | None) -> str | None:
     return "; ".join(fault for fault in faults if fault) or None
-
-
-def _read_orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """(degrees clockwise, mirrored before) from a frame's display matrix, to the nearest quarter turn."""
-    side_data: Any = frame.side_data  # its stub says that it maps names
-    data = next((bytes(one) for one in side_data if one.type.name == "DISPLAYMATRIX"), None)
-    if data is None:
-        return 0, False
-    a, b, _, c, d = np.frombuffer(data, dtype=np.int32)[:5].tolist()
-    mirrored = a * d - b * c < 0
-    if mirrored:
-        a, b = -a, -b
-    if abs(a) >= abs(b):
-        return (0 if a >= 0 else 180), mirrored
-    return (90 if b > 0 else 270), mirrored

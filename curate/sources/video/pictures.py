@@ -1,6 +1,7 @@
 """Decoded frames to upright RGB arrays, in the colours that `ffmpeg` gives."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from av.filter import Graph
@@ -54,3 +55,18 @@ class RgbConverter:
         scale = graph.add("scale", f"{self._width}:{self._height}:flags=bicubic")
         graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
         return graph
+
+
+def read_orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """(degrees clockwise, mirrored before) from a frame's display matrix, to the nearest quarter turn."""
+    side_data: Any = frame.side_data  # its stub says that it maps names
+    data = next((bytes(one) for one in side_data if one.type.name == "DISPLAYMATRIX"), None)
+    if data is None:
+        return 0, False
+    a, b, _, c, d = np.frombuffer(data, dtype=np.int32)[:5].tolist()
+    mirrored = a * d - b * c < 0
+    if mirrored:
+        a, b = -a, -b
+    if abs(a) >= abs(b):
+        return (0 if a >= 0 else 180), mirrored
+    return (90 if b > 0 else 270), mirrored

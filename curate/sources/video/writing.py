@@ -1,0 +1,186 @@
+"""A video written frame by frame: H.264 in MP4, with times to the tick, the side that was up, and another file's audio.
+
+While it grows it lies beside its place as `.NAME.part.mp4`, in fragments, so that what a kill leaves behind plays.
+"""
+
+import os
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from numpy.typing import NDArray
+
+from curate.errors import DataError, UsageError
+from curate.sources.video.audio import AudioTrack, open_audio
+
+SUFFIX = ".mp4"
+_MOST_TICKS = 1_000_000  # a second; MP4 counts in 32 bits
+_QUALITY = {"preset": "veryfast", "crf": "21", "bf": "0"}  # B-frames cost a frame's wait and the last one's duration
+_LONG_PART = 10  # seconds between keyframes at most: what a kill can cost
+
+
+class VideoWriter:
+    """Writes one file; every frame is scaled to the first one's size.
+
+    Args:
+        path: of the file; it must end in `.mp4`.
+        time_base: seconds a tick of the time stamps.
+        rate: frames a second, about; times are told with each frame.
+        rotation: 0, 90, 180 or 270, degrees clockwise that players turn the stored frames; those given are upright.
+        mirrored: whether players mirror stored frames left to right before.
+        audio_from: a video whose audio comes along, at its own times.
+
+    Attributes:
+        path: as given.
+        fault: why audio is missing; None where it is not.
+
+    Raises:
+        UsageError: another kind of file, or a place that cannot be written to.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        time_base: Fraction,
+        rate: Fraction,
+        rotation: int = 0,
+        mirrored: bool = False,
+        audio_from: Path | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.fault: str | None = None
+        self._rotation, self._mirrored, self._rate = rotation, mirrored, rate
+        self._time_base = max(time_base, Fraction(1, _MOST_TICKS)) if time_base.numerator == 1 else time_base
+        self._given_base = time_base
+        self._part = self.path.with_name(f".{self.path.stem}.part{SUFFIX}")
+        self._audio_from = audio_from
+        self._audio: list[AudioTrack] = []
+        self._container: OutputContainer | None = None
+        self._durations: dict[int, int] = {}
+        check_place(self.path)
+
+    def write(self, pixels: NDArray[np.uint8], pts: int, duration: int) -> None:
+        """Add a frame.
+
+        Args:
+            pixels: H×W×3 uint8 RGB, upright.
+            pts: when it shows, in ticks of the time base; later than the one before.
+            duration: how long, in ticks.
+
+        Raises:
+            DataError: the disk is full, say.
+        """
+        try:
+            if self._container is None:
+                self._open(pixels)
+            frame = self._encodable(pixels)
+            frame.pts = round(pts * self._given_base / self._time_base)
+            frame.time_base = self._time_base
+            self._durations[frame.pts] = max(round(duration * self._given_base / self._time_base), 1)
+            self._mux_audio(pts * self._given_base)
+            self._mux(self._stream.encode(frame))
+        except (FFmpegError, OSError) as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Finish the file and move it to its place; without a single frame there is none. May be called again.
+
+        Raises:
+            DataError: the disk is full, say.
+        """
+        container, self._container = self._container, None
+        if container is None:
+            return
+        try:
+            self._mux(self._stream.encode(None), container)
+            self._mux_audio(None, container)
+            container.close()
+            os.replace(self._part, self.path)
+        except (FFmpegError, OSError) as error:
+            with suppress(FFmpegError, OSError):
+                container.close()
+            raise self._failed(error) from error
+        finally:
+            for track in self._audio:
+                track.close()
+
+    def _open(self, first: NDArray[np.uint8]) -> None:
+        height, width = first.shape[1::-1] if self._rotation in (90, 270) else first.shape[:2]
+        options = {
+            "movflags": "hybrid_fragmented+delay_moov",
+            "movie_timescale": str(self._time_base.denominator),  # else a late start is told in milliseconds
+            "flush_packets": "1",
+        }
+        container = av.open(str(self._part), "w", format="mp4", options=options)
+        stream = container.add_stream("libx264", rate=self._rate, options=_QUALITY)
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        stream.gop_size = max(round(self._rate * _LONG_PART), 1)
+        stream.time_base = stream.codec_context.time_base = self._time_base
+        context = stream.codec_context
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        if self._rotation or self._mirrored:
+            # FFmpeg turns first and mirrors then
+            degrees = self._rotation if self._mirrored else -self._rotation
+            stream.set_display_rotation(degrees, hflip=self._mirrored)
+        self._container, self._stream = container, stream
+        if self._audio_from is not None:
+            self._audio = open_audio(self._audio_from, container)
+
+    def _encodable(self, pixels: NDArray[np.uint8]) -> VideoFrame:
+        """As stored, with even sides: an odd one repeats its last line."""
+        if self._rotation:
+            pixels = np.rot90(pixels, self._rotation // 90)
+        if self._mirrored:
+            pixels = pixels[:, ::-1]
+        height, width = pixels.shape[:2]
+        if height % 2 or width % 2:
+            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        return frame.reformat(
+            width=self._stream.width,
+            height=self._stream.height,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+
+    def _mux(self, packets: list[av.Packet], container: OutputContainer | None = None) -> None:
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._target(container).mux(packet)
+
+    def _mux_audio(self, until_s: Fraction | None, container: OutputContainer | None = None) -> None:
+        for track in self._audio:
+            for packet in track.take(until_s):
+                self._target(container).mux(packet)
+            self.fault = self.fault or track.fault
+
+    def _target(self, container: OutputContainer | None) -> OutputContainer:
+        target = container or self._container
+        if target is None:
+            raise UsageError("the video is closed", place=self.path)
+        return target
+
+    def _failed(self, error: Exception) -> DataError:
+        return DataError(f"the video cannot be written: {getattr(error, 'strerror', None) or error}", place=self.path)
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a video can be written there.
+
+    Raises:
+        UsageError: another kind of file, or no such folder.
+    """
+    if path.suffix.lower() != SUFFIX:
+        raise UsageError("not a kind of video that is written", place=path, expected=f"a name that ends in {SUFFIX}")
+    if not path.parent.is_dir():
+        raise UsageError("there is no such folder", place=path.parent, remedy="Make it first.")
