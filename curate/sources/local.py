@@ -111,12 +111,7 @@ class VideoLibrary:
             if "/" not in name:
                 raise unknown_name("video", name, self.by_id, place=self._root)
             raise UsageError("there is no such file or folder", place=place)
-        inside = sorted(
-            file for file in place.rglob("[!.]*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
-        )
-        if not inside:
-            raise UsageError("the folder holds no video", place=place, expected=", ".join(sorted(VIDEO_SUFFIXES)))
-        return inside
+        return list_videos(place)
 
     def _take_in(self, file: Path) -> LocalVideo:
         check_video(file)
@@ -144,6 +139,18 @@ class VideoLibrary:
         for video_id in (stem, f"{stem}-{digest[:8]}"):
             if video_id not in self.by_id:
                 yield video_id, f"{VIDEOS}/{video_id}{suffix}"
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """The videos in a folder and in all folders in it, by their suffixes and sorted.
+
+    Raises:
+        UsageError: there is none.
+    """
+    inside = sorted(file for file in folder.rglob("[!.]*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
+    if not inside:
+        raise UsageError("the folder holds no video", place=folder, expected=", ".join(sorted(VIDEO_SUFFIXES)))
+    return inside
 
 
 def describe(index: VideoIndex) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""What a SOURCE of `watch` means: a file, a folder of them, a camera, a stream, a pipe."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from curate.errors import UsageError
+from curate.sources.feeds.addresses import parse_live
+from curate.sources.feeds.base import Feed
+from curate.sources.feeds.files import FileFeed
+from curate.sources.feeds.live import STALL_S, open_live
+from curate.sources.feeds.raw import RawFeed, RawLayout
+from curate.sources.local import list_videos
+
+PIPE = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing to watch.
+
+    Attributes:
+        name: for messages and events, without passwords.
+        file: None where it is none.
+        open: begins to read it.
+    """
+
+    name: str
+    file: Path | None
+    open: Callable[[], Feed]
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether what it shows is not what happens now, as far as is known before it is opened."""
+        return self.file is not None or self.name == PIPE
+
+
+def choose_sources(text: str, *, raw: str | None = None, stall_s: float = STALL_S) -> list[Source]:
+    """Find what to watch; nothing is opened yet.
+
+    Args:
+        text: a path; the number of a camera; an address; `-` for raw frames on stdin.
+        raw: their layout, see `RawLayout.parse`.
+        stall_s: seconds without a frame after which a live source counts as stalled.
+
+    Raises:
+        UsageError: there is no such thing, or a pipe without its layout.
+    """
+    if stall_s <= 0:
+        raise UsageError("not a time", place="--stall", got=stall_s, expected="seconds, over 0")
+    if text == PIPE:
+        if raw is None:
+            raise UsageError(
+                "raw frames do not say how large they are",
+                place="-",
+                expected="--raw WIDTHxHEIGHT@FPS, such as --raw 640x480@30",
+            )
+        return [Source(PIPE, None, partial(RawFeed, sys.stdin.buffer, RawLayout.parse(raw)))]
+    if raw is not None:
+        raise UsageError("only a pipe has raw frames", place="--raw", got=text, expected="the source -")
+    live = parse_live(text)
+    if live is not None:
+        return [Source(live.shown, None, partial(open_live, text, stall_s=stall_s))]
+    path = Path(text)
+    if path.is_dir():
+        return [Source(str(file), file, partial(FileFeed, file)) for file in list_videos(path)]
+    if not path.exists():
+        raise UsageError(
+            "there is no such file or folder",
+            place=text,
+            remedy="A camera is a number, a stream an address such as rtsp://HOST/PATH.",
+        )
+    return [Source(text, path, partial(FileFeed, path))]

@@ -1,0 +1,225 @@
+"""A camera or a stream: the newest frame first, connected again whenever it breaks."""
+
+import threading
+import time
+from collections.abc import Callable
+from random import SystemRandom
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import DataError, UsageError
+from curate.sources.feeds.addresses import LiveAddress, parse_live
+from curate.sources.feeds.base import Feed, Notice, Picture
+from curate.sources.feeds.live_base import Connection, LiveTroubleError, Opener
+from curate.sources.feeds.live_files import RemoteFileFeed
+from curate.sources.feeds.live_mailbox import Mailbox
+from curate.sources.feeds.live_streams import StreamOpener
+
+STALL_S = 10.0
+_OPEN_S = 10.0
+_CLOSING_S = 1.0
+_TICK_S = 1e-6
+_jitter = SystemRandom().uniform
+
+
+class LiveFeed:
+    """Reads a live source in a thread, for ever; see `Feed`.
+
+    Nothing waits for whoever takes the frames: they get the newest. Where the source goes silent, ends or fails it is
+    opened again, after a wait that doubles from one failure to the next.
+
+    Args:
+        address: of a stream, or the number of a camera.
+        stall_s: seconds without a frame after which the source counts as stalled.
+        first_wait_s: before the first attempt to open it again.
+        longest_wait_s: between two attempts.
+        opener: what connects; by default, what fits the address.
+
+    Attributes:
+        decoding_s: CPU seconds that the thread has spent.
+
+    Raises:
+        UsageError: the address is none.
+    """
+
+    is_live = True
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        stall_s: float = STALL_S,
+        first_wait_s: float = 0.5,
+        longest_wait_s: float = 30.0,
+        opener: Opener | None = None,
+    ) -> None:
+        self._opener = opener or _choose_opener(_require_live(address), stall_s)
+        self.name = self._opener.name
+        self.ended = False
+        self.fault: str | None = None
+        self.decoding_s = 0.0
+        self._stall_s, self._first_wait_s, self._longest_wait_s = stall_s, first_wait_s, longest_wait_s
+        self._mailbox = Mailbox()
+        self._closed = threading.Event()
+        self._clock = _Clock()
+        self._frames = 0
+        self._in_trouble = False
+        self._thread = threading.Thread(target=self._run, name="curate-live", daemon=True)
+        self._thread.start()
+
+    def take(self, most: int, timeout_s: float) -> list[Picture | Notice]:
+        """Wait at most so long for a frame or a notice; see `Feed.take`."""
+        try:
+            return self._mailbox.take(timeout_s)
+        except DataError:
+            self.ended = True
+            raise
+
+    def close(self) -> None:
+        """End the thread; see `Feed.close`.
+
+        Where FFmpeg or a camera's driver waits for data just then, nothing can wake it: after a second the thread is
+        left to itself. It ends when the wait is over (after `stall_s`, or 20 s while it connects) and does no more.
+        """
+        self._closed.set()
+        self._thread.join(_CLOSING_S)
+        self.ended = True
+        self._mailbox.close()
+
+    def _run(self) -> None:
+        try:
+            self._watch()
+        except DataError as error:
+            self._mailbox.fail(error)
+        except Exception as error:
+            self._mailbox.fail(DataError(f"reading it failed: {type(error).__name__}", place=self.name))
+            raise
+
+    def _watch(self) -> None:
+        wait_s = self._first_wait_s
+        while not self._closed.is_set():
+            began_s = time.monotonic()
+            trouble = self._read_one_connection()
+            if self._closed.is_set():
+                return
+            if not self._clock.runs:
+                raise DataError(trouble.detail, place=self.name, remedy=trouble.remedy)
+            self._tell(trouble)
+            # a source that breaks off at once each time is asked ever less often too
+            if time.monotonic() - began_s > wait_s:
+                wait_s = self._first_wait_s
+            self._closed.wait(wait_s * _jitter(0.5, 1.0))
+            wait_s = min(2 * wait_s, self._longest_wait_s)
+
+    def _read_one_connection(self) -> LiveTroubleError:
+        """Show what comes until there is trouble."""
+        connection = None
+        try:
+            connection = self._opener.open()
+            self._show_all(connection)
+        except LiveTroubleError as error:
+            return error
+        finally:
+            if connection is not None:
+                connection.close()
+        return LiveTroubleError("it was closed")
+
+    def _show_all(self, connection: Connection) -> None:
+        last_s = time.monotonic()
+        while not self._closed.is_set():
+            for shot in connection.read():
+                if shot.early_s and self._closed.wait(shot.early_s):
+                    return
+                self._frames += 1
+                if shot.develop is not None:
+                    last_s = time.monotonic()
+                    self._show(shot.develop, last_s)
+            self.decoding_s = time.thread_time()
+            if time.monotonic() - last_s >= self._stall_s:
+                raise LiveTroubleError(f"no whole frame came for {self._stall_s:g} s", kind="stalled")
+
+    def _show(self, develop: Callable[[], NDArray[np.uint8]], arrived_s: float) -> None:
+        timestamp_s = self._clock.tell(arrived_s)
+        if self._in_trouble:
+            self._in_trouble = False
+            self._mailbox.post_notice(Notice("back", timestamp_s, "frames come again"))
+        index = self._frames - 1
+        self._mailbox.post_frame(lambda: Picture(index, timestamp_s, develop(), arrived_s))
+
+    def _tell(self, trouble: LiveTroubleError) -> None:
+        if not self._in_trouble:
+            self._in_trouble = True
+            self._mailbox.post_notice(Notice(trouble.kind, self._clock.tell(time.monotonic()), trouble.detail))
+
+
+class _Clock:
+    """Seconds since the first frame; never the same twice, whatever is asked."""
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+        self._last_s = -_TICK_S
+
+    @property
+    def runs(self) -> bool:
+        return self._first_s is not None
+
+    def tell(self, now_s: float) -> float:
+        if self._first_s is None:
+            self._first_s = now_s
+        self._last_s = max(now_s - self._first_s, self._last_s + _TICK_S)
+        return self._last_s
+
+
+def open_live(address: str, *, stall_s: float = STALL_S) -> Feed:
+    """Feed of a camera or a stream; for a file that a web server gives as a whole, one of every frame.
+
+    An http address has to be opened to know which it is: that takes up to 20 s where the server is silent.
+
+    Args:
+        address: of a stream, or the number of a camera.
+        stall_s: seconds without a frame after which the source counts as stalled.
+
+    Raises:
+        UsageError: the address is none.
+        DataError: an http address cannot be opened; of the others `take` says so.
+    """
+    found = _require_live(address)
+    opener = _choose_opener(found, stall_s)
+    if not isinstance(opener, StreamOpener) or found.scheme not in ("http", "https"):
+        return LiveFeed(address, stall_s=stall_s, opener=opener)
+    try:
+        connection = opener.open()
+    except LiveTroubleError as error:
+        raise DataError(error.detail, place=found.shown, remedy=error.remedy) from None
+    if connection.is_finite:
+        return RemoteFileFeed(connection, found.shown)
+    return LiveFeed(address, stall_s=stall_s, opener=_OpenBefore(connection, opener))
+
+
+class _OpenBefore:
+    """An opener whose first connection is there already."""
+
+    def __init__(self, connection: Connection, opener: Opener) -> None:
+        self.name = opener.name
+        self._connection: Connection | None = connection
+        self._opener = opener
+
+    def open(self) -> Connection:
+        connection, self._connection = self._connection, None
+        return connection or self._opener.open()
+
+
+def _require_live(address: str) -> LiveAddress:
+    found = parse_live(address)
+    if found is None:
+        raise UsageError("it is neither the address of a stream nor the number of a camera", place=address)
+    return found
+
+
+def _choose_opener(address: LiveAddress, stall_s: float) -> Opener:
+    if address.camera is not None:
+        from curate.sources.feeds.camera import CameraOpener
+
+        return CameraOpener(address.camera)
+    return StreamOpener(address, open_s=_OPEN_S, stall_s=stall_s)

@@ -1,0 +1,697 @@
+"""Cameras and streams: the newest frame first, connected again when they break; files of web servers whole."""
+
+import errno
+import os
+import threading
+import time
+from itertools import pairwise
+
+import av
+import cv2
+import numpy as np
+import pytest
+from clips import draw_number, read_corners, read_number, write_clip
+from stream_servers import FPS, HttpServer, RtspServer
+
+from curate.errors import DataError, UsageError
+from curate.sources.feeds import live_faults
+from curate.sources.feeds.addresses import parse_live
+from curate.sources.feeds.base import Notice, Picture
+from curate.sources.feeds.camera import CameraOpener
+from curate.sources.feeds.live import LiveFeed, open_live
+from curate.sources.feeds.live_base import LiveTroubleError, Shot
+from curate.sources.feeds.live_faults import tell_unopened
+from curate.sources.feeds.live_files import RemoteFileFeed
+from curate.sources.feeds.live_pace import Backlog, Pace
+from curate.sources.feeds.live_streams import StreamOpener
+
+PATIENCE_S = 8
+MOST_LATE = 0.4 * FPS  # frames; of them two are the encoder's and the container's
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    """Every test ends with none of the feeds' threads."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("curate-"):
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), thread.name
+
+
+@pytest.fixture(params=["rtsp", "http"])
+def camera(request):
+    """(station, address): a camera that is watched by one of the protocols."""
+    with RtspServer() if request.param == "rtsp" else HttpServer() as server:
+        yield server.station, server.url if request.param == "rtsp" else f"{server.url}/live.ts"
+
+
+def watch(address, **options):
+    return LiveFeed(address, **{"stall_s": 5, "first_wait_s": 0.02, "longest_wait_s": 0.1} | options)
+
+
+def take_until(feed, wanted):
+    """All that comes up to the first that is wanted: the class Picture, or a kind of notice."""
+    found, limit_s = [], time.monotonic() + PATIENCE_S
+    while time.monotonic() < limit_s:
+        found += feed.take(1, 0.5)
+        if any(isinstance(one, Picture) if wanted is Picture else kind_of(one) == wanted for one in found):
+            return found
+    raise AssertionError(f"no {wanted} in {found}")
+
+
+def kind_of(one):
+    return one.kind if isinstance(one, Notice) else None
+
+
+def kinds(found):
+    return [one.kind for one in found if isinstance(one, Notice)]
+
+
+def take_all(feed, pause_s=0.0):
+    pictures = []
+    while not feed.ended:
+        pictures += feed.take(4, PATIENCE_S)
+        time.sleep(pause_s)
+    feed.close()
+    return pictures
+
+
+class Scripted:
+    """An opener of a source that does what a list says, one list a connection; the last list again and again.
+
+    An entry is a Shot, or an error to raise; after the last one the connection waits a little, for ever.
+    """
+
+    name = "scripted"
+
+    def __init__(self, *connections):
+        self.opened_s, self.closed = [], 0
+        self._scripts = list(connections)
+
+    def open(self):
+        self.opened_s.append(time.monotonic())
+        script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+        if isinstance(script, LiveTroubleError):
+            raise script
+        self._rest = list(script)
+        return self
+
+    def read(self):
+        if not self._rest:
+            time.sleep(0.01)
+            return []
+        step = self._rest.pop(0)
+        if isinstance(step, LiveTroubleError):
+            raise step
+        return [step]
+
+    def close(self):
+        self.closed += 1
+
+
+def shot(number, seen=None):
+    def develop():
+        if seen is not None:
+            seen.append(number)
+        return draw_number(number)
+
+    return Shot(develop)
+
+
+BROKEN = LiveTroubleError("it fell over")
+
+
+# addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://10.0.0.7:554/main", "rtsp://10.0.0.7:554/main"),
+        ("rtsp://admin:pw@10.0.0.7/main", "rtsp://***@10.0.0.7/main"),
+        ("RTSP://admin:p@w@10.0.0.7/main", "rtsp://***@10.0.0.7/main"),
+        ("http://h/x?user=u&Password=pw&n=1", "http://h/x?user=u&Password=***&n=1"),
+        ("https://h/x?access_token=a%20b#api_key=c", "https://h/x?access_token=***#api_key=***"),
+        ("rtsp://h/user=admin&password=pw&channel=1", "rtsp://h/user=admin&password=***&channel=1"),
+        ("srt://h:9000?passphrase=pw", "srt://h:9000?passphrase=***"),
+        ("rtsp://admin:12/34@10.0.0.7/main", "rtsp://***@10.0.0.7/main"),
+        ("rtsp://admin:12#34@10.0.0.7/main", "rtsp://***@10.0.0.7/main"),
+        ("udp://@239.0.0.1:1234", "udp://@239.0.0.1:1234"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(text, shown):
+    """User, password, and values that look like secrets are replaced; a password with a / or # too."""
+    assert parse_live(text).shown == shown
+
+
+def test_a_number_is_a_camera():
+    """Digits are the number of a camera, with its name."""
+    found = parse_live("2")
+    assert (found.camera, found.shown, found.scheme) == (2, "camera 2", "camera")
+
+
+@pytest.mark.parametrize("text", ["clips/a.mp4", "./0", "-", "", "a b.mp4", "C:/clips", "²", "-1"])
+def test_anything_else_is_a_path(text):
+    """What has no scheme and is no number is not live."""
+    assert parse_live(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("rtps://joe:hush@h/x", "unknown kind of stream"),
+        ("file:///etc/passwd", "a file is named by its path"),
+        ("concat://a|b", "unknown kind of stream"),
+        ("rtsp:///x", "the address names no host"),
+        ("rtsp://joe:hush/x@h/y", "cannot be understood"),
+        ("rtsp://h:99999/x", "cannot be understood"),
+        ("rtsp://h/a b", "spaces"),
+        ("rtsp://h/a\r\nb", "spaces"),
+        ("20240101", "there is no camera of that number"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(text, fact):
+    """The message says what is wrong, without the password."""
+    with pytest.raises(UsageError, match=fact) as caught:
+        parse_live(text)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_mistyped_scheme_is_guessed():
+    """The known ones are listed, and the closest."""
+    with pytest.raises(UsageError, match=r"one of rtsp, rtsps, http.*Did you mean 'http'\?"):
+        parse_live("htpp://h/x")
+
+
+def test_a_path_is_no_live_feed():
+    """Whoever asks for a live feed of a path is told."""
+    with pytest.raises(UsageError, match="neither the address of a stream nor the number of a camera"):
+        LiveFeed("clips/a.mp4")
+
+
+# streams
+
+
+def test_a_stream_is_watched(camera):
+    """Frames show ascending numbers, at the times at which they came."""
+    _, address = camera
+    feed = watch(address)
+    pictures = [take_until(feed, Picture)[-1] for _ in range(20)]
+    feed.close()
+    numbers = [read_number(picture.pixels) for picture in pictures]
+    assert all(a < b for a, b in pairwise(numbers))
+    assert pictures[0].timestamp_s == 0 or pictures[0].index > 0
+    for a, b in pairwise(pictures):
+        assert b.timestamp_s - a.timestamp_s == pytest.approx(b.arrived_s - a.arrived_s, abs=1e-5)
+    shown_s = (numbers[-1] - numbers[5]) / FPS
+    assert pictures[-1].timestamp_s - pictures[5].timestamp_s == pytest.approx(shown_s, abs=0.2)
+    assert feed.is_live
+
+
+def test_a_slow_consumer_gets_the_newest_frame(camera):
+    """However slowly frames are taken, what is got is at most 0.4 s old, and the index counts those between."""
+    station, address = camera
+    feed = watch(address)
+    take_until(feed, Picture)
+    pictures = []
+    for _ in range(5):
+        time.sleep(0.25)
+        sent = station.sent
+        pictures.append(take_until(feed, Picture)[-1])
+        assert sent - read_number(pictures[-1].pixels) <= MOST_LATE
+    feed.close()
+    numbers = [read_number(picture.pixels) for picture in pictures]
+    assert [picture.index - pictures[0].index for picture in pictures] == [k - numbers[0] for k in numbers]
+    assert numbers[-1] - numbers[0] >= 4 * 0.25 * FPS - 3
+
+
+def test_a_camera_that_sends_pictures_is_a_stream():
+    """JPEGs one after the other in one answer (multipart/x-mixed-replace) are watched."""
+    with HttpServer() as server:
+        feed = open_live(f"{server.url}/pictures")
+        for _ in range(10):
+            sent = server.station.sent
+            picture = take_until(feed, Picture)[-1]
+            assert sent - read_number(picture.pixels) <= MOST_LATE
+        feed.close()
+    assert isinstance(feed, LiveFeed)
+
+
+def test_a_cut_stream_is_resumed(camera):
+    """Exactly one notice that it broke, one that it is back; times go on, and so do the frames."""
+    station, address = camera
+    feed = watch(address)
+    before = take_until(feed, Picture)[-1]
+    station.cut()
+    found = [*take_until(feed, "broken"), *take_until(feed, Picture)]
+    pictures = [one for one in found if isinstance(one, Picture)]
+    found += take_until(feed, Picture)
+    feed.close()
+    assert kinds(found) == ["broken", "back"]
+    assert station.viewers == 2
+    times_s = [one.timestamp_s for one in found if not isinstance(one, Notice)]
+    assert before.timestamp_s < times_s[0]
+    assert times_s == sorted(set(times_s))
+    assert read_number(pictures[-1].pixels) > read_number(before.pixels)
+
+
+def test_many_failed_attempts_are_one_notice(camera):
+    """While the server turns everybody away, nothing more is told than that it broke."""
+    station, address = camera
+    feed = watch(address, first_wait_s=0.01, longest_wait_s=0.02)
+    take_until(feed, Picture)
+    station.shut.set()
+    station.cut()
+    found = take_until(feed, "broken")
+    found += feed.take(1, 0.5)
+    assert kinds(found) == ["broken"]
+    station.shut.clear()
+    assert kinds(take_until(feed, Picture)) == ["back"]
+    feed.close()
+
+
+def test_a_silent_stream_is_stalled(camera):
+    """After so many seconds without a frame it is connected anew, with one notice; when frames come again, another."""
+    station, address = camera
+    feed = watch(address, stall_s=0.6)
+    take_until(feed, Picture)
+    station.silent.set()
+    began_s = time.monotonic()
+    notice = take_until(feed, "stalled")[-1]
+    assert 0.5 < time.monotonic() - began_s < 2
+    assert notice.detail == "nothing came for 0.6 s"
+    station.silent.clear()
+    found = take_until(feed, "back")
+    feed.close()
+    assert kinds(found) == ["back"]
+    assert station.viewers >= 2
+
+
+def test_close_does_not_wait_for_a_silent_server(camera):
+    """It returns in about a second; the thread ends by itself when FFmpeg gives up."""
+    station, address = camera
+    feed = watch(address, stall_s=1.8)
+    take_until(feed, Picture)
+    station.silent.set()
+    began_s = time.monotonic()
+    feed.close()
+    assert time.monotonic() - began_s < 1.6
+    assert feed.ended
+    assert feed.take(1, PATIENCE_S) == []
+    feed.close()
+    assert time.monotonic() - began_s < 3.5
+
+
+def count_descriptors():
+    return len(os.listdir("/dev/fd"))
+
+
+def reconnect(feed, station, times):
+    for _ in range(times):
+        station.cut()
+        take_until(feed, "broken")
+        take_until(feed, Picture)
+    return count_descriptors(), sum(thread.name.startswith("curate-") for thread in threading.enumerate())
+
+
+def test_reconnecting_leaves_nothing_open():
+    """After ten more connections there are as many descriptors and threads as before."""
+    with HttpServer() as server:
+        feed = watch(f"{server.url}/live.ts", first_wait_s=0.001, longest_wait_s=0.002)
+        take_until(feed, Picture)
+        few = reconnect(feed, server.station, 2)
+        many = reconnect(feed, server.station, 10)
+        feed.close()
+    # the server's side of the last connection may be on its way out
+    assert many[0] <= few[0] + 2
+    assert many[1] == few[1] == 1
+
+
+@pytest.mark.long
+def test_a_hundred_reconnections_leave_nothing_open(camera):
+    """The same, for a hundred."""
+    station, address = camera
+    feed = watch(address, first_wait_s=0.001, longest_wait_s=0.002)
+    take_until(feed, Picture)
+    few = reconnect(feed, station, 3)
+    many = reconnect(feed, station, 100)
+    feed.close()
+    assert many[0] <= few[0] + 2
+    assert many[1] == few[1] == 1
+
+
+def test_a_password_is_sent_and_never_shown(capfd):
+    """The right one lets in; a wrong one is neither in the message nor on stderr."""
+    with RtspServer(password="joe:hush") as server:
+        feed = watch(server.url.replace("//", "//joe:hush@"))
+        take_until(feed, Picture)
+        feed.close()
+        wrong = watch(server.url.replace("//", "//joe:hushhush@"))
+        with pytest.raises(DataError, match=r"^rtsp://\*\*\*@127.0.0.1.*401 unauthorized") as caught:
+            wrong.take(1, PATIENCE_S)
+        wrong.close()
+    assert feed.name.startswith("rtsp://***@127.0.0.1:")
+    assert "hush" not in str(caught.value) + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/missing.ts", "there is no such stream (404 not found)"),
+        ("/closed.ts", "access is denied (403 forbidden)"),
+        ("/sick.ts", "the server failed (5xx)"),
+        ("/letter.txt", "it is a picture or a text, not a stream"),
+        ("/picture.jpg", "it is a picture or a text, not a stream"),
+        ("/playlist.m3u8", "what it sends is no video"),
+    ],
+)
+def test_what_cannot_be_opened_is_told_in_one_line(path, message, tmp_path):
+    """Each reason in plain words, with the address; a playlist reaches no file of this machine."""
+    clip = write_clip(tmp_path / "secret.ts", 30)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{clip}\n#EXT-X-ENDLIST\n"
+    files = {
+        "/closed.ts": 403,
+        "/sick.ts": 500,
+        "/letter.txt": b"Dear Joe\n" * 50,
+        "/picture.jpg": cv2.imencode(".jpg", draw_number(1))[1].tobytes(),
+        "/playlist.m3u8": playlist.encode(),
+    }
+    with HttpServer(files) as server:
+        with pytest.raises(DataError) as caught:
+            open_live(server.url + path)
+        feed = watch(server.url + path)
+        with pytest.raises(DataError) as later:
+            feed.take(1, PATIENCE_S)
+        feed.close()
+    assert str(caught.value).startswith(f"{server.url}{path}: {message}.")
+    assert str(later.value) == str(caught.value)
+    assert feed.ended
+
+
+def test_a_server_that_is_not_there_refuses():
+    """Where nobody listens the message says so."""
+    with RtspServer() as server:
+        address = server.url
+    feed = watch(address)
+    with pytest.raises(DataError, match="the connection was refused: nothing listens at this address"):
+        feed.take(1, PATIENCE_S)
+    feed.close()
+
+
+def test_a_server_that_says_nothing_is_given_up():
+    """A connection that brings no video in time fails, and says how long that was."""
+    with HttpServer() as server:
+        opener = StreamOpener(parse_live(f"{server.url}/silent.ts"), open_s=0.5, stall_s=0.5)
+        with pytest.raises(LiveTroubleError, match=r"it did not answer, or sent no video, within [01] s"):
+            opener.open()
+
+
+def test_an_unknown_host_is_told(monkeypatch):
+    """FFmpeg says no more than that input failed; the name is looked up again to tell."""
+
+    def look_up(*_):
+        raise OSError(errno.ENOENT, "unknown")
+
+    monkeypatch.setattr(live_faults.socket, "getaddrinfo", look_up)
+    failed = av.error.OSError(errno.EIO, "Input/output error")
+    assert tell_unopened(parse_live("rtsp://nowhere/x"), failed, 0.1, 10).detail == "its host is not known"
+
+
+def test_a_stream_in_files_plays_evenly(tmp_path):
+    """Live HLS hands out a second at once; its frames come one by one, as they were taken."""
+    parts = {
+        f"/{k}.ts": write_clip(tmp_path / f"{k}.ts", 15, fps=15, gop=15, first_pts=15 * k, bframes=0).read_bytes()
+        for k in range(9)
+    }
+    began_s = time.monotonic()
+
+    def playlist():
+        last = min(int(time.monotonic() - began_s) + 3, len(parts))
+        lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:0"]
+        return "\n".join(lines + [f"#EXTINF:1.0,\n{k}.ts" for k in range(last)] + [""]).encode()
+
+    with HttpServer({**parts, "/live.m3u8": playlist}) as server:
+        feed = open_live(f"{server.url}/live.m3u8")
+        pictures = [take_until(feed, Picture)[-1] for _ in range(30)]
+        feed.close()
+    assert [read_number(one.pixels) for one in pictures] == [one.index % 15 for one in pictures]
+    assert pictures[-1].index <= 32
+    assert max(b.timestamp_s - a.timestamp_s for a, b in pairwise(pictures)) < 0.3
+    assert pictures[-1].timestamp_s == pytest.approx(pictures[-1].index / 15, abs=0.3)
+
+
+# files of web servers
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """60 frames that come unevenly, in milliseconds, with sound."""
+    stamps = [40 * k + 7 * (k % 3) for k in range(60)]
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    options = {"movflags": "faststart"}
+    return write_clip(path, pts=stamps, audio=True, container_options=options).read_bytes(), stamps
+
+
+def test_a_file_of_a_web_server_gives_every_frame(clip):
+    """All of them at their own times, however slowly they are taken; then it ends."""
+    content, stamps = clip
+    with HttpServer({"/clip.mp4": content}) as server:
+        feed = open_live(f"{server.url}/clip.mp4?token=hush")
+        pictures = take_all(feed, pause_s=0.01)
+    assert isinstance(feed, RemoteFileFeed)
+    assert (feed.is_live, feed.ended, feed.fault) == (False, True, None)
+    assert feed.name == f"{server.url}/clip.mp4?token=***"
+    assert [read_number(picture.pixels) for picture in pictures] == list(range(60))
+    assert [picture.index for picture in pictures] == list(range(60))
+    assert [picture.timestamp_s for picture in pictures] == pytest.approx([stamp / 1000 for stamp in stamps], abs=1e-4)
+
+
+def test_a_server_without_parts_of_files_will_do(tmp_path):
+    """A file without a duration in it, of a server that gives whole files only, is a file all the same."""
+    content = write_clip(tmp_path / "clip.ts", 40, fps=20).read_bytes()
+    with HttpServer({"/clip.ts": content}, ranges=False) as server:
+        pictures = take_all(open_live(f"{server.url}/clip.ts"))
+    assert [read_number(picture.pixels) for picture in pictures] == list(range(40))
+    assert [picture.timestamp_s for picture in pictures] == pytest.approx([k / 20 for k in range(40)], abs=1e-4)
+
+
+def test_a_file_of_a_web_server_is_turned_upright(tmp_path):
+    """The container's rotation is applied."""
+    content = write_clip(tmp_path / "clip.mp4", 4, rotation=90).read_bytes()
+    with HttpServer({"/clip.mp4": content}) as server:
+        pictures = take_all(open_live(f"{server.url}/clip.mp4"))
+    assert pictures[0].pixels.shape == (96, 160, 3)
+    assert read_corners(pictures[0].pixels) == (True, True)
+
+
+def test_a_break_of_the_connection_is_the_fault(clip):
+    """What came before it is given, and where it broke is told."""
+    content, _ = clip
+    with HttpServer({"/clip.mp4": content}, breaking={"/clip.mp4": len(content) // 2}) as server:
+        feed = open_live(f"{server.url}/clip.mp4")
+        pictures = take_all(feed)
+    assert 10 < len(pictures) < 50
+    assert [read_number(picture.pixels) for picture in pictures] == list(range(len(pictures)))
+    assert feed.fault == f"stops after {pictures[-1].timestamp_s:.2f} s: the connection broke off"
+
+
+def test_a_file_can_be_closed_before_its_end(clip):
+    """Its thread ends although nobody takes the rest."""
+    with HttpServer({"/clip.mp4": clip[0]}) as server:
+        feed = open_live(f"{server.url}/clip.mp4")
+        assert len(feed.take(1, PATIENCE_S)) == 1
+        feed.close()
+        assert feed.ended
+
+
+def test_later_connections_have_the_size_of_the_first(tmp_path):
+    """A camera that comes back with another size is scaled, so that zones and outputs still fit."""
+    sizes = [(160, 96), (320, 192)]
+    contents = [write_clip(tmp_path / f"{w}.ts", 4, width=w, height=h).read_bytes() for w, h in sizes]
+    with HttpServer({"/live": lambda: contents.pop(0)}, ranges=False) as server:
+        opener = StreamOpener(parse_live(f"{server.url}/live"), open_s=5, stall_s=5)
+        for _ in sizes:
+            connection = opener.open()
+            while not (frames := connection.read_frames()):
+                pass
+            pixels = connection.convert(frames[0])
+            connection.close()
+            assert (pixels.shape, read_number(pixels)) == ((96, 160, 3), 0)
+    assert contents == []
+
+
+# the loop, on sources that do as they are told
+
+
+def test_only_frames_that_are_taken_are_converted():
+    """The others are dropped as they were decoded."""
+    seen = []
+    feed = watch("0", opener=Scripted([shot(number, seen) for number in range(50)]))
+    limit_s = time.monotonic() + PATIENCE_S
+    while feed._frames < 50 and time.monotonic() < limit_s:
+        time.sleep(0.01)
+    pictures = feed.take(1, 1)
+    feed.close()
+    assert [(one.index, read_number(one.pixels)) for one in pictures] == [(49, 49)]
+    assert seen == [49]
+
+
+def test_damaged_frames_only_count():
+    """They are left out, and the index goes on."""
+    feed = watch("0", opener=Scripted([Shot(None), Shot(None), shot(7)]))
+    picture = take_until(feed, Picture)[-1]
+    feed.close()
+    assert (picture.index, picture.timestamp_s, read_number(picture.pixels)) == (2, 0, 7)
+
+
+def test_a_source_of_damaged_frames_alone_is_stalled():
+    """Whole frames are what counts."""
+    feed = watch("0", opener=Scripted([shot(0), *[Shot(None)] * 3]), stall_s=0.2)
+    notice = take_until(feed, "stalled")[-1]
+    feed.close()
+    assert notice.detail == "no whole frame came for 0.2 s"
+
+
+def test_notices_and_frames_come_in_order():
+    """A frame from before the trouble is given before its notice, unless a newer one has come."""
+    feed = watch("0", opener=Scripted([shot(1), BROKEN], BROKEN))
+    found = take_until(feed, "broken")
+    feed.close()
+    assert [kind_of(one) or read_number(one.pixels) for one in found] == [1, "broken"]
+    assert [one.timestamp_s for one in found] == sorted(one.timestamp_s for one in found)
+    assert found[-1].detail == "it fell over"
+
+
+def test_waits_double_up_to_the_longest():
+    """Each wait is between half and all of its turn: 20, 40, 80, 80 ms."""
+    opener = Scripted([shot(0), BROKEN], BROKEN)
+    feed = watch("0", opener=opener, first_wait_s=0.02, longest_wait_s=0.08)
+    limit_s = time.monotonic() + PATIENCE_S
+    while len(opener.opened_s) < 6 and time.monotonic() < limit_s:
+        feed.take(1, 0.01)
+    feed.close()
+    waits_s = [b - a for a, b in pairwise(opener.opened_s)][:5]
+    for wait_s, turn_s in zip(waits_s, [0.02, 0.04, 0.08, 0.08, 0.08], strict=True):
+        assert turn_s / 2 <= wait_s < turn_s + 0.06
+
+
+def test_every_connection_is_given_back():
+    """As many are closed as were opened."""
+    opener = Scripted([shot(0), BROKEN])
+    feed = watch("0", opener=opener, first_wait_s=0.001, longest_wait_s=0.001)
+    for _ in range(5):
+        take_until(feed, Picture)
+        take_until(feed, "broken")
+    feed.close()
+    assert opener.closed == len(opener.opened_s) >= 5
+
+
+def test_a_first_connection_without_a_frame_is_an_error():
+    """What connects and shows nothing was never there."""
+    feed = watch("0", opener=Scripted([Shot(None)]), stall_s=0.1)
+    with pytest.raises(DataError, match=r"^scripted: no whole frame came for 0.1 s\.$"):
+        feed.take(1, PATIENCE_S)
+    feed.close()
+
+
+# keeping up, keeping time
+
+
+def test_a_decoder_that_keeps_up_gets_every_packet():
+    """Packets that have to be waited for are all admitted."""
+    backlog = Backlog(0.0)
+    assert all(backlog.admits(k % 50 == 0, 0.02, k * 0.04) for k in range(1000))
+
+
+def test_a_decoder_that_is_too_slow_gets_keyframes_until_the_buffers_are_empty():
+    """After five busy seconds only keyframes are admitted, up to the first after a wait."""
+    backlog = Backlog(0.0)
+    assert all(backlog.admits(False, 0.0, k * 0.1) for k in range(51))
+    assert [backlog.admits(key, 0.0, 5.1) for key in (False, True, False, True, False)] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert [backlog.admits(False, 0.03, 5.2), backlog.admits(True, 0.03, 5.3)] == [False, True]
+    assert backlog.admits(False, 0.03, 5.4)
+
+
+def test_a_stream_without_keyframes_is_not_lost():
+    """Where none comes, decoding goes on after five seconds."""
+    backlog = Backlog(0.0)
+    assert all(backlog.admits(False, 0.0, k * 0.1) for k in range(51))
+    assert not backlog.admits(False, 0.01, 9.9)
+    assert backlog.admits(False, 0.01, 10.1)
+
+
+def test_early_frames_wait():
+    """A frame is due as long after the first as its stamp says; late ones at once, and after a jump it begins anew."""
+    pace = Pace()
+    assert [pace.early_s(stamp_s, now_s) for stamp_s, now_s in [(10, 100), (10.5, 100.1), (11, 101.5)]] == [
+        0,
+        pytest.approx(0.4),
+        0,
+    ]
+    assert pace.early_s(500, 102) == 0
+    assert pace.early_s(500.25, 102) == pytest.approx(0.25)
+
+
+# cameras
+
+
+class FakeCapture:
+    """A camera that shows so many numbers and then nothing more."""
+
+    def __init__(self, frames, is_open=True):
+        self.numbers, self.is_open = list(range(frames)), is_open
+        self.settings, self.released = {}, 0
+
+    def isOpened(self):
+        return self.is_open
+
+    def set(self, property_id, value):
+        self.settings[property_id] = value
+        return True
+
+    def read(self):
+        if not self.numbers:
+            return False, None
+        return True, draw_number(self.numbers.pop(0))[..., ::-1].copy()
+
+    def release(self):
+        self.released += 1
+
+
+def test_a_camera_gives_rgb():
+    """OpenCV's order of colours is turned round, and the driver keeps one frame only."""
+    capture = FakeCapture(1)
+    connection = CameraOpener(0, lambda _: capture).open()
+    (taken,) = connection.read()
+    assert np.array_equal(taken.develop(), draw_number(0))
+    assert capture.settings == {cv2.CAP_PROP_BUFFERSIZE: 1}
+
+
+def test_a_camera_that_is_unplugged_and_back_is_opened_again():
+    """It breaks, and is back; each capture is released."""
+    captures = [FakeCapture(3), FakeCapture(0, is_open=False), FakeCapture(2)]
+    used = iter([*captures, *[FakeCapture(0, is_open=False)] * 1000])
+    feed = watch("3", opener=CameraOpener(3, lambda _: next(used)))
+    found = take_until(feed, "back")
+    feed.close()
+    assert kinds(found)[:2] == ["broken", "back"]
+    assert next(one for one in found if kind_of(one)).detail == "the camera gives no frames any more"
+    assert [capture.released for capture in captures] == [1, 1, 1]
+
+
+def test_a_missing_camera_is_one_line(capfd):
+    """OpenCV's own words do not reach stderr, and its log is as it was."""
+    level = cv2.utils.logging.getLogLevel()
+    feed = open_live("97")
+    with pytest.raises(DataError, match=r"^camera 97: there is no such camera, or it cannot be opened\."):
+        feed.take(1, PATIENCE_S)
+    feed.close()
+    assert "".join(capfd.readouterr()) == ""
+    assert cv2.utils.logging.getLogLevel() == level
