@@ -1,0 +1,1 @@
+"""A trained model on a file, camera or stream: tracks, triggers, output."""
