@@ -1,0 +1,374 @@
+"""The page of `watch --serve` as an HTTP client sees it: who is let in, pictures, events, and its end."""
+
+import asyncio
+import io
+import re
+import socket
+import sys
+import threading
+import time
+from itertools import islice
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from page_scene import (
+    BLUE,
+    GREEN,
+    RED,
+    ask,
+    cookie_of,
+    event,
+    open_live_page,
+    page_threads,
+    plain,
+    read_stream,
+    seen_of,
+    trouble,
+)
+from PIL import Image
+
+from curate.errors import MissingError
+from curate.serving.address import LOOPBACK, take_port
+from curate.watch.page import LivePage
+from curate.watch.page_picture import LatestPicture
+
+pytest.importorskip("hypercorn")
+pytest.importorskip("starlette")
+PATHS = ["/", "/page.css", "/page.js", "/picture", "/events"]
+
+
+@pytest.fixture
+def page():
+    """A page that has shown nothing yet."""
+    with open_live_page() as opened:
+        yield opened
+
+
+def picture_of(answer):
+    """Its pixels."""
+    return np.asarray(Image.open(io.BytesIO(answer.read())).convert("RGB"), dtype=int)
+
+
+def events_of(page, count, **headers):
+    """The first parts of the stream after its beginning, which says when to come back."""
+    stream = read_stream(ask(page, "/events", **headers))
+    assert next(stream) == {"retry": "1000"}
+    return list(islice(stream, count))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_who_is_let_in(page, path):
+    """Nothing is given without the token, under a foreign name, or to another page."""
+    page.show(plain(RED), None)
+    port = page.port
+    assert ask(page, path).status == 200
+    assert ask(page, path, Cookie=None).status == 401
+    assert ask(page, path, Cookie=f"curate_{port}=other").status == 401
+    assert ask(page, path, Host=f"evil.example:{port}").status == 403
+    assert ask(page, path, Origin="http://evil.example").status == 403
+    assert ask(page, path, Sec_Fetch_Site="same-site").status == 403
+
+
+def test_without_the_token(page):
+    """Who comes without the token is told how to get it."""
+    assert ask(page, Cookie=None).read() == b"Open the link that `curate watch` printed: it has the token.\n"
+
+
+def test_the_link(page):
+    """The link's token becomes a cookie that scripts do not get, and leaves the address."""
+    answer = ask(page, "/?" + page.link().partition("?")[2], Cookie=None)
+    assert (answer.status, answer.headers["location"]) == (303, "/")
+    assert answer.headers["set-cookie"] == f"{cookie_of(page)}; HttpOnly; SameSite=Strict; Path=/"
+
+
+def test_a_link_for_one_time(page):
+    """What a browser's command line shows to others opens once."""
+    query = "/?" + page.link(once=True).partition("?")[2]
+    assert [ask(page, query, Cookie=None).status for _ in range(2)] == [303, 401]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/"),
+        ("HEAD", "/events"),
+        ("GET", "/templates/page.html"),
+        ("GET", "/page.py"),
+        ("GET", "/../page.py"),
+        ("GET", "//picture"),
+        ("GET", "/favicon.ico"),
+    ],
+)
+def test_what_is_not_served(page, method, path):
+    """There is nothing but the page's five addresses."""
+    assert ask(page, path, method=method).status == 403
+
+
+def test_rules_for_the_browser(page):
+    """The page runs its own script only, is in no frame, is kept nowhere, and gives other pages nothing."""
+    answer = ask(page)
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    html = answer.read().decode()
+    assert re.findall(r"(?:src|href)=\"([^\"]*)\"", html) == ["data:,", "page.css", "page.js"]
+    assert not re.search(r"<script(?![^>]*src=)|\son\w+=|style=|<style", html)
+
+
+def test_a_picture(page):
+    """The frame is there in its colours and its size."""
+    page.show(plain(RED, width=64, height=48), None)
+    answer = ask(page, "/picture")
+    assert (answer.headers["content-type"], answer.headers["picture-number"]) == ("image/jpeg", "1")
+    pixels = picture_of(answer)
+    assert pixels.shape == (48, 64, 3)
+    assert np.abs(pixels - RED).max() <= 4
+
+
+def test_the_newest_picture(page):
+    """What was shown while nobody looked is gone: the newest frame comes, also to who looked long ago."""
+    for colour in (RED, GREEN):
+        page.show(plain(colour), None)
+    assert ask(page, "/picture").headers["picture-number"] == "2"
+    for _ in range(100):
+        page.show(plain(BLUE), None)
+    answer = ask(page, "/picture?after=2")
+    assert answer.headers["picture-number"] == "102"
+    assert np.abs(picture_of(answer) - BLUE).max() <= 4
+
+
+@pytest.mark.parametrize("after", ["", "x", "-1", "9" * 40, "٣", "1&after=2"])
+def test_any_number(page, after):
+    """What is no number of a frame that was shown gets the newest."""
+    page.show(plain(RED), None)
+    assert ask(page, "/picture?after=" + quote(after, safe="&=")).status == 200
+
+
+def test_waiting_for_a_picture(page):
+    """A page that has the newest frame gets its answer with the next one."""
+    page.show(plain(RED), None)
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(ask(page, "/picture?after=1")))
+    asking.start()
+    asking.join(0.3)
+    assert ask(page, "/picture").status == 200  # who waits holds up nobody else
+    assert asking.is_alive()
+    page.show(plain(GREEN), None)
+    asking.join(5)
+    assert answers[0].headers["picture-number"] == "2"
+
+
+def test_no_picture_for_long(page, monkeypatch):
+    """A page that waits in vain is told that somebody is there."""
+    monkeypatch.setattr("curate.watch.page_app._PATIENCE_S", 0.1)
+    answer = ask(page, "/picture")
+    assert (answer.status, answer.read()) == (204, b"")
+
+
+def test_nobody_watches():
+    """Frames that nobody looks at are neither drawn nor encoded."""
+    drawn = []
+    with open_live_page(draw=lambda pixels, seen: drawn.append(seen) or pixels) as page:
+        for number in range(500):
+            page.show(plain(RED), seen_of(1, number))
+        assert drawn == []
+        assert ask(page, "/picture").status == 200
+        assert [one.frame_index for one in drawn] == [499]
+
+
+def test_drawing():
+    """What is shown is the picture that is drawn of the frame and of what was seen."""
+    with open_live_page(draw=lambda pixels, seen: pixels + np.uint8(40 * len(seen.scores))) as page:
+        page.show(plain((10, 20, 30)), seen_of(2))
+        assert np.abs(picture_of(ask(page, "/picture")) - (90, 100, 110)).max() <= 4
+
+
+def test_many_viewers():
+    """However many watch, a frame is encoded once, and at most 15 a second."""
+    drawn = []
+    picture = LatestPicture(lambda pixels, seen: drawn.append(seen.frame_index) or pixels)
+    got = [[] for _ in range(20)]
+    until = time.monotonic() + 1.0
+
+    async def film():
+        number = 0
+        while time.monotonic() < until:
+            picture.show(plain(RED), seen_of(1, number))
+            number += 1
+            await asyncio.sleep(1 / 60)
+
+    async def look(numbers):
+        while time.monotonic() < until:
+            found = await picture.other_than(numbers[-1] if numbers else 0, 1, lambda: False)
+            if found is not None:
+                numbers.append(found.number)
+
+    async def all_together():
+        await asyncio.gather(film(), *(look(numbers) for numbers in got))
+
+    asyncio.run(all_together())
+    assert len(drawn) == len(set(drawn)) <= 17
+    assert all(len(numbers) >= 5 and numbers == sorted(set(numbers)) for numbers in got)
+
+
+def test_large_frames(page):
+    """What is larger than a screen is sent smaller."""
+    page.show(plain(GREEN, width=4000, height=1000), None)
+    assert picture_of(ask(page, "/picture")).shape == (480, 1920, 3)
+
+
+def test_the_video_does_not_wait():
+    """While a picture is made, frames and events are taken at once."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def draw(pixels, _):
+        begun.set()
+        go_on.wait(10)
+        return pixels
+
+    with open_live_page(draw=draw) as page:
+        page.show(plain(RED), seen_of(1))
+        asking = threading.Thread(target=ask, args=(page, "/picture"))
+        asking.start()
+        assert begun.wait(5)
+        before = time.monotonic()
+        page.show(plain(GREEN), seen_of(1))
+        page.tell(event())
+        page.state("watching", frames_per_s=1.0, latency_ms=None)
+        assert time.monotonic() - before < 1
+        assert asking.is_alive()
+        go_on.set()
+        asking.join(5)
+
+
+def test_events(page):
+    """A page that is opened gets what happened before, oldest first, then how the watch does, then what happens."""
+    page.tell(event("first"))
+    page.tell(event("second", second=1, track_id=8))
+    stream = read_stream(ask(page, "/events"))
+    told = list(islice(stream, 4))
+    assert [one.get("event") for one in told] == [None, "happened", "happened", "state"]
+    assert told[1]["data"] == {**event("first").as_json(), "is_trouble": False}
+    assert (told[2]["data"]["trigger"], told[2]["data"]["track_id"]) == ("second", 8)
+    page.tell(event("third"))
+    assert next(stream)["data"]["trigger"] == "third"
+
+
+def test_the_last_events(page):
+    """The last 200 events are kept."""
+    for number in range(250):
+        page.tell(event(str(number)))
+    told = events_of(page, 201)
+    assert [one["data"]["trigger"] for one in told[:-1]] == [str(number) for number in range(50, 250)]
+    assert told[-1]["event"] == "state"
+
+
+def test_coming_back(page):
+    """Who comes back gets only what it has not got yet; an id of another server's says nothing."""
+    for name in "abc":
+        page.tell(event(name))
+    told = events_of(page, 3)
+    again = events_of(page, 2, Last_Event_ID=told[1]["id"])
+    assert [one["event"] for one in again] == ["happened", "state"]
+    assert again[0] == told[2]
+    for other in ("", "x-1", told[0]["id"] + "9" * 30, "-"):
+        assert events_of(page, 3, Last_Event_ID=other) == told
+
+
+def test_two_lines(page):
+    """An event's text cannot end its line and begin another event."""
+    page.tell(event("a\n\nevent: state\ndata: {}\r\n", class_name="\u2028<b>\udcff"))
+    told = events_of(page, 2)
+    assert [one["event"] for one in told] == ["happened", "state"]
+    assert told[0]["data"]["trigger"] == "a\n\nevent: state\ndata: {}\r\n"
+    assert told[0]["data"]["class"] == "\u2028<b>\udcff"
+
+
+def test_how_the_watch_does(page):
+    """Source, run, speed, delay and the number of objects are told, and again when they change."""
+    stream = read_stream(ask(page, "/events"))
+    assert [one.get("data") for one in islice(stream, 2)][1] == {
+        "source": "door.mp4", "run": "masks/runs/first", "text": "starting",
+        "frames_per_s": None, "latency_ms": None, "trouble": None, "objects": None,
+    }  # fmt: skip
+    page.show(plain(RED), seen_of(3))
+    page.state("watching", frames_per_s=24.949, latency_ms=float("nan"))
+    states = [one["data"] for one in islice(stream, 1)]
+    while states[-1]["text"] == "starting":  # it may have been read between the two
+        states.append(next(stream)["data"])
+    assert states[-1] == {
+        "source": "door.mp4", "run": "masks/runs/first", "text": "watching",
+        "frames_per_s": 24.9, "latency_ms": None, "trouble": None, "objects": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("trigger", ["stream_stalled", "stream_broken"])
+def test_trouble(page, trigger):
+    """The source is in trouble from the event that says so until the next frame."""
+    page.show(plain(RED), None)
+    page.tell(trouble(trigger, "no frame for 10 s"))
+    happened, state = events_of(page, 2)
+    assert (happened["data"]["is_trouble"], happened["data"]["detail"]) == (True, "no frame for 10 s")
+    assert state["data"]["trouble"] == trigger
+    page.tell(trouble("stream_back"))
+    assert events_of(page, 3)[-1]["data"]["trouble"] == trigger
+    page.show(plain(GREEN), None)
+    back, state = events_of(page, 3)[1:]
+    assert (back["data"]["is_trouble"], state["data"]["trouble"]) == (False, None)
+
+
+def test_nothing_happens(page, monkeypatch):
+    """A stream without news says that it is there."""
+    monkeypatch.setattr("curate.watch.page_app._ALIVE_EVERY_S", 0.1)
+    assert events_of(page, 2)[1] == {"comment": "still here"}
+
+
+def test_end_with_open_answers(page, caplog):
+    """Streams, waiting pages and a page that reads nothing more do not hold up the end; no thread is left."""
+    page.show(np.random.default_rng(1).integers(0, 256, (1080, 1920, 3), dtype=np.uint8), None)
+    stream = read_stream(ask(page, "/events"))
+    assert next(stream) == {"retry": "1000"}
+    waiting = threading.Thread(target=lambda: ask(page, "/picture?after=1").status)
+    waiting.start()
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect((LOOPBACK, page.port))
+        request = f"GET /picture HTTP/1.1\r\nHost: {LOOPBACK}:{page.port}\r\nCookie: {cookie_of(page)}\r\n\r\n"
+        stuck.sendall(request.encode() * 20)  # some 30 MB of answers, more than the kernel takes
+        stuck.settimeout(5)
+        assert stuck.recv(1, socket.MSG_PEEK)
+        before = time.monotonic()
+        page.close()
+        assert time.monotonic() - before < 2
+    waiting.join(5)
+    assert (waiting.is_alive(), page_threads(), caplog.records) == (False, [], [])
+    take_port(LOOPBACK, page.port, usual=0).close()
+
+
+def test_end_before_the_beginning():
+    """A page that was never started gives its port back; ending twice is ending."""
+    taken = take_port(LOOPBACK, 0, usual=0)
+    page = LivePage(taken, LOOPBACK, source="a", run="b")
+    page.close()
+    page.close()
+    take_port(LOOPBACK, page.port, usual=0).close()
+    assert page_threads() == []
+
+
+def test_after_the_end(page):
+    """A frame or an event that comes when the page has ended is no fault."""
+    page.close()
+    page.show(plain(RED), None)
+    page.tell(event())
+    page.state("ended", frames_per_s=0.0, latency_ms=None)
+
+
+def test_without_its_packages(monkeypatch):
+    """One line says how to get what is missing."""
+    monkeypatch.setitem(sys.modules, "hypercorn.asyncio", None)
+    with take_port(LOOPBACK, 0, usual=0) as taken, pytest.raises(MissingError, match=r"curate-vision\[watch\]"):
+        LivePage(taken, LOOPBACK, source="a", run="b")
