@@ -1,0 +1,281 @@
+"""The trigger file: what it may say, and what is told of each fault."""
+
+from pathlib import Path
+
+import pytest
+from watching import CLASSES, triggers_of
+
+from curate.errors import UsageError
+from curate.sizes import RangeOfInterest
+from curate.watch.addresses import is_named, read_address
+from curate.watch.trigger_file import read_triggers
+from curate.watch.trigger_words import FrameCount, QuietHours
+
+EVERYTHING = """
+triggers:
+  - name: bare face at the door
+    class: without_mask
+    min_score: 0.6
+    min_side: 40
+    zone: [[0.1, 0.2], [0.9, 0.2], [0.9, 1.0], [0.1, 1.0]]
+    anchor: bottom
+    frames: 5 of 10
+    cool_down: 30s
+    repeat: 10m
+    quiet_hours: ["22:00-06:00"]
+    actions:
+      - write: alerts.jsonl
+      - webhook: {url: "https://Example.org/hook?x=1", secret_env: HOOK_SECRET, timeout: 4s, headers: {X-Door: "1"}}
+      - command: [echo, "{trigger}", "{class} {score}"]
+      - command: {run: [cat], timeout: 90s}
+      - clip: {folder: clips, before: 2s, after: 3.5s}
+stream: {actions: [{write: trouble.jsonl}]}
+hosts: [example.org]
+"""
+
+
+def read(folder, text, classes=CLASSES):
+    file = folder / "door.yaml"
+    file.write_text(text, encoding="utf-8")
+    return read_triggers(file, classes)
+
+
+def fault(folder, text):
+    """The message about a file, from its name on."""
+    with pytest.raises(UsageError) as caught:
+        read(folder, text)
+    return str(caught.value).removeprefix(f"{folder}/")
+
+
+def fault_of_rule(folder, lines):
+    return fault(folder, f"triggers: [{{name: bare, {lines}}}]")
+
+
+# ── what it may say ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_everything_is_read(tmp_path, monkeypatch):
+    """Every key of the format comes out in its unit."""
+    monkeypatch.setenv("HOOK_SECRET", "s3cret")
+    found = read(tmp_path, EVERYTHING)
+    (rule,) = found.triggers
+    assert (rule.name, rule.classes, rule.min_score) == ("bare face at the door", ("without_mask",), 0.6)
+    assert rule.interest == RangeOfInterest(40)
+    assert rule.zone == ((0.1, 0.2), (0.9, 0.2), (0.9, 1.0), (0.1, 1.0))
+    assert (rule.anchor, rule.frames) == ("bottom", FrameCount(5, 10))
+    assert (rule.cool_down_s, rule.repeat_s, rule.quiet_hours) == (30, 600, (QuietHours(22 * 60, 6 * 60),))
+    write, webhook, command, other, clip = rule.actions
+    assert write.write == Path("alerts.jsonl")
+    assert (webhook.webhook.timeout_s, webhook.webhook.headers) == (4, {"X-Door": "1"})
+    assert webhook.webhook.read_secret() == b"s3cret"
+    assert (command.command.run, command.command.timeout_s) == (("echo", "{trigger}", "{class} {score}"), 60)
+    assert (other.command.run, other.command.timeout_s) == (("cat",), 90)
+    assert rule.clip == clip.clip
+    assert (clip.clip.folder, clip.clip.before_s, clip.clip.after_s) == (Path("clips"), 2, 3.5)
+    assert [action.write for action in found.stream.actions] == [Path("trouble.jsonl")]
+
+
+def test_defaults(tmp_path):
+    """A trigger with a name alone waits for every class, everywhere, in one frame, once a track."""
+    (rule,) = triggers_of(tmp_path).triggers
+    assert (rule.classes, rule.min_score, rule.interest, rule.zone) == (CLASSES, None, None, None)
+    assert (rule.frames, rule.cool_down_s, rule.repeat_s, rule.quiet_hours) == (FrameCount(1, 1), 0, None, ())
+
+
+def test_short_forms(tmp_path):
+    """A class, quiet hours, a clip's folder and frames as a mapping need no longer form."""
+    found = read(
+        tmp_path,
+        "triggers: [{name: a, class: [with_mask, with_mask], quiet_hours: 01:00-2:30, frames: {seen: 2, of: 3},"
+        " actions: [{clip: clips}]}]",
+    )
+    (rule,) = found.triggers
+    assert (rule.classes, rule.quiet_hours, rule.frames) == (("with_mask",), (QuietHours(60, 150),), FrameCount(2, 3))
+    assert (rule.clip.folder, rule.clip.before_s, rule.clip.after_s) == (Path("clips"), 5, 5)
+
+
+def test_a_distance_is_the_range_that_evaluation_uses(tmp_path):
+    """12 m, 0.25 m and 960 px are 20 px, by the rule of `--max-distance`."""
+    (rule,) = triggers_of(tmp_path, max_distance=12, object_height=0.25, focal_px=960).triggers
+    assert rule.interest == RangeOfInterest.within_distance(12, 0.25, 960) == RangeOfInterest(20)
+
+
+# ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("min_scor: 1", "triggers[0]: unknown key (got 'min_scor'; expected one of name, class, min_score"),
+        ("class: mask", "triggers[0].class: unknown class (got 'mask'; expected one of with_mask, without_mask)."),
+        ("class: no", "triggers[0].class[0]: not valid (got False; expected text; a name such as no or 5 needs quo"),
+        ("class: []", "triggers[0].class: not valid (got []; expected at least 1)"),
+        ("min_score: 1.5", "triggers[0].min_score: not valid (got 1.5; expected at most 1.0)"),
+        ("min_score: .nan", "triggers[0].min_score: not valid (got nan"),
+        ("min_score: high", "triggers[0].min_score: not valid (got 'high'; expected a number)"),
+        ("min_score: true", "triggers[0].min_score: not valid (got True; expected a number)"),
+        ("min_side: -1", "triggers[0].min_side: the smallest side is not a length (got -1.0; expected pixels"),
+        ("max_distance: 3", "triggers[0].max_distance: a distance alone says no size (expected object_height and foc"),
+        (
+            "min_side: 1, max_distance: 3",
+            "triggers[0].max_distance: the range is said twice (expected this or min_side",
+        ),
+        ("zone: [[0, 0], [1, 1]]", "triggers[0].zone: not a zone (got [[0, 0], [1, 1]]; expected three to a hundred"),
+        ("zone: [[0, 0], [1, 1], [2, .inf]]", "triggers[0].zone: not a zone"),
+        ("zone: [[0, 0], [1, 1], [2, 2, 2]]", "triggers[0].zone: not a zone"),
+        ("zone: [[0, 0], [1, 1], [2, 2]]", "triggers[0].zone: the zone has no area"),
+        ("zone: [[0, 0], [1, 0], [0, 1], [1, 1]]", "triggers[0].zone: the zone's sides cross"),
+        ("anchor: top", "triggers[0].anchor: not valid (got 'top'; expected 'center' or 'bottom')"),
+        ("frames: 5 of 4", "triggers[0].frames: not a number of frames (got '5 of 4'"),
+        ("frames: 3", "triggers[0].frames: not a number of frames (got 3"),
+        ("frames: {seen: true, of: 2}", "triggers[0].frames: not a number of frames"),
+        ("cool_down: soon", "triggers[0].cool_down: not a time (got 'soon'"),
+        ("cool_down: 1e99", "triggers[0].cool_down: not a time"),
+        ("cool_down: 99999999h", "triggers[0].cool_down: the time is too long"),
+        ("quiet_hours: [22-6]", "triggers[0].quiet_hours[0]: not a part of the day (got '22-6'"),
+        ("quiet_hours: ['24:00-06:00']", "triggers[0].quiet_hours[0]: not a part of the day"),
+        ("quiet_hours: ['06:00-06:00']", "triggers[0].quiet_hours[0]: not a part of the day"),
+        ("actions: [{}]", "triggers[0].actions[0]: an action is one thing (got none"),
+        ("actions: [{write: a, clip: b}]", "triggers[0].actions[0]: an action is one thing (got write and clip"),
+        ("actions: [{clip: a}, {clip: b}]", "triggers[0].actions: more than one clip"),
+        ("actions: [{command: date -u}]", "triggers[0].actions[0].command.run: not valid (got 'date -u'; expected a l"),
+        ("actions: [{command: []}]", "triggers[0].actions[0].command.run: not valid (got []"),
+        ("actions: [{command: [no-such-program]}]", "triggers[0].actions[0].command.run[0]: there is no such program"),
+        ("actions: [{command: ['{class}']}]", "triggers[0].actions[0].command.run: what is seen would choose the pr"),
+        (
+            "actions: [{command: [cat, '{clas}']}]",
+            "triggers[0].actions[0].command.run: unknown placeholder (got 'clas'",
+        ),
+        ("actions: [{command: {run: [cat], timeout: 0}}]", "triggers[0].actions[0].command.timeout: nothing is done"),
+        ("name: b", "the trigger file is not YAML: the key 'name' is there twice"),
+    ],
+)
+def test_a_fault_in_a_trigger_has_its_place(tmp_path, lines, message):
+    """Each fault is told with the file, the place in it, and what would be right."""
+    told = fault_of_rule(tmp_path, lines)
+    assert told.removeprefix("door.yaml, ").removeprefix("door.yaml: ").startswith(message)
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("webhook", "message"),
+    [
+        ("{url: 'https://evil.org/'}", "webhook.url: webhooks do not go to this host (got evil.org; expected one of h"),
+        ("{url: 'https://example.org.evil.org/'}", "webhook.url: webhooks do not go to this host"),
+        ("{url: 'https://example.org:8443/'}", "webhook.url: webhooks do not go to this host (got example.org:8443"),
+        ("{url: 'http://example.org/'}", "webhook.url: the event would travel in the open (got example.org)"),
+        ("{url: 'ftp://example.org/'}", "webhook.url: not an address of the web (got 'ftp'"),
+        ("{url: 'https://me:hunter2@example.org/'}", "webhook.url: an address with a name and password. Use"),
+        ("{url: 'https://example.org\\t/'}", "webhook.url: an address has a character that none may have"),
+        ("{url: 'https://[::1/'}", "webhook.url: not an address (expected https://HOST/PATH)"),
+        ("{url: 'https:///x'}", "webhook.url: not a host (got ''"),
+        (
+            '{url: "https://example.org/", headers: {X-A: "1\\r\\nX-B: 2"}}',
+            "webhook.headers: the value of X-A has a ch",
+        ),
+        (
+            '{url: "https://example.org/", headers: {"X A": "1"}}',
+            "webhook.headers: not the name of a header (got 'X A'",
+        ),
+        ('{url: "https://example.org/", headers: {Host: a}}', "webhook.headers: a header that curate sets itself"),
+        ('{url: "https://example.org/", headers: {X-A: 1}}', "webhook.headers.X-A: not valid (got 1; expected text"),
+        ("{url: 'https://example.org/', timeout: 0s}", "webhook.timeout: nothing is done in no time"),
+        ("{url: 'https://example.org/', secret: hunter2}", "webhook: unknown key (got 'secret'"),
+        ("{url: 'https://example.org/', secret_env: NOT_SET}", "webhook.secret_env: the secret is not there (got none"),
+        ("{url: 'https://example.org/', secret_file: none.txt}", "webhook.secret_file: the secret is not there"),
+        ("{url: 'https://example.org/', secret_env: A, secret_file: b}", "webhook: the secret is named twice"),
+        ("{timeout: 3s}", "webhook.url: it is missing."),
+    ],
+)
+def test_a_fault_in_a_webhook_has_its_place(tmp_path, monkeypatch, webhook, message):
+    """Each fault is told with its place, and no password or value of a header is repeated."""
+    monkeypatch.delenv("NOT_SET", raising=False)
+    told = fault(tmp_path, f"triggers: [{{name: a, actions: [{{webhook: {webhook}}}]}}]\nhosts: ['example.org:443']")
+    assert told.startswith(f"door.yaml, triggers[0].actions[0].{message}")
+    assert "hunter2" not in told
+    assert "X-B" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "door.yaml: the trigger file says nothing"),
+        ("[1]", "door.yaml: the trigger file says nothing"),
+        ("triggers: [", "door.yaml: the trigger file is not YAML"),
+        (
+            "trigers: []",
+            "door.yaml: unknown key (got 'trigers'; expected one of triggers, stream, hosts). Did you mean",
+        ),
+        ("triggers: null", "door.yaml, triggers: not valid (got None; expected a list)"),
+        ("triggers: [a]", "door.yaml, triggers[0]: not valid (got 'a'; expected a mapping"),
+        ("triggers: [{class: with_mask}]", "door.yaml, triggers[0].name: it is missing."),
+        ("triggers: [{name: stream_x}]", "door.yaml, triggers[0].name: names with stream_ are the source's own"),
+        ("triggers: [{name: ' '}]", "door.yaml, triggers[0].name: not a name"),
+        ("triggers: [{name: a}, {name: a}]", "door.yaml, triggers[1].name: triggers[0] has this name too (got 'a')"),
+        ("stream: {actions: [{clip: clips}]}", "door.yaml, stream.actions[0].clip: there is no clip of a source"),
+        ("hosts: [https://example.org]", "door.yaml, hosts[0]: not a host (got 'https://example.org'"),
+        ("hosts: ['example.org:99999']", "door.yaml, hosts[0]: not a host"),
+        (
+            "triggers: [{name: a, actions: [{webhook: 'http://[::1]/'},"
+            " {webhook: {url: 'http://[::1]/', timeout: 1s}}]}]"
+            "\nhosts: ['[::1]']",
+            "door.yaml, triggers[0].actions[1].webhook: the same url as triggers[0].actions[0].webhook, with other",
+        ),
+    ],
+)
+def test_a_fault_in_the_file_has_its_place(tmp_path, text, message):
+    """What is wrong with the file as a whole is told in one line, too."""
+    assert fault(tmp_path, text).startswith(message)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    """A file that is not there is named."""
+    with pytest.raises(UsageError, match=r"door\.yaml: the trigger file cannot be read: No such file"):
+        read_triggers(tmp_path / "door.yaml", CLASSES)
+
+
+# ── webhooks' hosts and secrets ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "allowed"),
+    [
+        ("https://example.org/x", ["example.org"], True),
+        ("https://EXAMPLE.org./x", ["example.ORG"], True),
+        ("https://example.org:8443/", ["example.org"], True),
+        ("https://example.org/", ["example.org:443"], True),
+        ("https://example.org:8443/", ["example.org:443"], False),
+        ("https://www.example.org/", ["example.org"], False),
+        ("http://[0:0:0:0:0:0:0:1]:80/", ["[::1]:80"], True),
+        ("https://example.org/", [], False),
+    ],
+)
+def test_hosts_are_compared_as_hosts(url, hosts, allowed):
+    """Case, a last full stop and the way an IPv6 number is written make no other host; a subdomain and a port do."""
+    assert is_named(read_address(url), hosts) is allowed
+
+
+def test_http_stays_on_this_machine_unless_allowed(tmp_path):
+    """Loopback needs no TLS; another host needs `allow_http`."""
+    hosts = ["localhost", "127.0.0.1", "[::1]", "camera.local"]
+    urls = ["http://localhost:1/", "http://127.0.0.1:2/", "http://[::1]:3/"]
+    open_one = {"webhook": {"url": "http://camera.local/", "allow_http": True}}
+    found = triggers_of(tmp_path, *({"webhook": url} for url in urls), open_one, hosts=hosts)
+    assert [action.webhook.url for action in found.triggers[0].actions] == [*urls, "http://camera.local/"]
+
+
+def test_a_secret_from_a_file_is_without_its_line_end(tmp_path):
+    """An editor's last line end is no part of the secret; other spaces are."""
+    (tmp_path / "secret").write_bytes(b" s3cret \n")
+    webhook = {"url": "https://example.org/", "secret_file": str(tmp_path / "secret")}
+    found = triggers_of(tmp_path, {"webhook": webhook}, hosts=["example.org"])
+    assert found.triggers[0].actions[0].webhook.read_secret() == b" s3cret "
+
+
+def test_a_secret_is_in_no_repr(tmp_path, monkeypatch):
+    """What a log may show of the file has the secret's name alone."""
+    monkeypatch.setenv("HOOK_SECRET", "s3cret")
+    webhook = {"url": "https://example.org/", "secret_env": "HOOK_SECRET"}
+    found = triggers_of(tmp_path, {"webhook": webhook}, hosts=["example.org"])
+    assert "HOOK_SECRET" in repr(found)
+    assert "s3cret" not in repr(found)

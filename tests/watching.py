@@ -1,0 +1,143 @@
+"""Builders of what a watch sees, of trigger files, and a receiver of webhooks on loopback."""
+
+import json
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import yaml
+
+from curate.watch.events import Event
+from curate.watch.seen import NO_TRACK, Seen
+from curate.watch.trigger_file import read_triggers
+
+CLASSES = ("with_mask", "without_mask")
+NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=timezone(timedelta(hours=2)))
+BOX = (100.0, 100.0, 200.0, 220.0)
+
+
+def spotted(track_id=1, class_name="without_mask", score=0.9, box=BOX):
+    """One detection, for `seen_at`."""
+    return track_id, class_name, score, box
+
+
+def seen_at(frame_index, *detections, fps=10, timestamp_s=None):
+    """What was found in a frame of a source with so many frames a second."""
+    rows = list(detections)
+    return Seen(
+        frame_index=frame_index,
+        timestamp_s=frame_index / fps if timestamp_s is None else timestamp_s,
+        boxes_xyxy=np.array([row[3] for row in rows], dtype=np.float64).reshape(-1, 4),
+        scores=np.array([row[2] for row in rows], dtype=np.float64),
+        class_indices=np.array([CLASSES.index(row[1]) for row in rows], dtype=np.int64),
+        track_ids=np.array([NO_TRACK if row[0] is None else row[0] for row in rows], dtype=np.int64),
+    )
+
+
+def event_of(trigger="bare", **parts):
+    """An event as a trigger gives it."""
+    values = {
+        "time": "2026-05-04T12:00:00.000+02:00",
+        "timestamp_s": 1.5,
+        "trigger": trigger,
+        "class_name": "without_mask",
+        "track_id": 7,
+        "score": 0.875,
+        "box": BOX,
+        "frames": (14, 15),
+    }
+    return Event(**(values | parts))
+
+
+def write_triggers(folder, *actions, hosts=("127.0.0.1",), stream=(), **rule):
+    """A trigger file with one trigger `bare`, and what is given."""
+    document = {
+        "triggers": [{"name": "bare", **rule, "actions": list(actions)}],
+        "stream": {"actions": list(stream)},
+        "hosts": list(hosts),
+    }
+    file = folder / "door.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return file
+
+
+def triggers_of(folder, *actions, **parts):
+    """The same, read."""
+    return read_triggers(write_triggers(folder, *actions, **parts), CLASSES)
+
+
+class Hook:
+    """A receiver of webhooks; `answers` gives the statuses in turn, the last one for ever.
+
+    An answer is a status, a status with headers, or a function that talks on the handler itself.
+    """
+
+    def __init__(self, *answers, port=0):
+        self.answers = list(answers) or [200]
+        self.got = []
+        self._changed = threading.Condition()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                answer = hook.note(self.path, dict(self.headers), body)
+                if callable(answer):
+                    self.close_connection = True
+                    answer(self)
+                    return
+                status, headers = answer if isinstance(answer, tuple) else (answer, {})
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # a sender that went away
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}/hook"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def note(self, path, headers, body):
+        """Keep a request, and choose its answer."""
+        with self._changed:
+            self.got.append((path, headers, body))
+            self._changed.notify_all()
+            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def wait_for(self, count, timeout_s=10):
+        """Wait until so many requests have come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.got) >= count, timeout_s), f"{len(self.got)} of {count}"
+
+    @property
+    def bodies(self):
+        """The JSON of each request."""
+        return [json.loads(body) for _, _, body in self.got]
+
+    def close(self):
+        """End the server."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def eventually(condition, timeout_s=10):
+    """Wait until a condition holds."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, "it never came to that"
+        time.sleep(0.005)
+
+
+def own_threads():
+    """The names of curate's threads that run."""
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("curate-"))
