@@ -41,6 +41,7 @@ _HOME_OF = {
     "view": "curate.steps.viewing",
     "pull_tags": "curate.steps.pulling",
     "predict": "curate.steps.predicting",
+    "watch": "curate.steps.watching",
     "run": "curate.pipeline",
     "doctor": "curate.steps.doctor",
 }

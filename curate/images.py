@@ -99,6 +99,11 @@ def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise DataError(f"the image cannot be decoded: {error}", place=path) from error
 
 
+def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """Decode a JPEG that `encode_rgb` made. Returns H×W×3 uint8 RGB."""
+    return _decode_with_opencv(data)
+
+
 def encode_rgb(pixels: NDArray[np.uint8], suffix: str, *, quality: int = 90) -> bytes:
     """Encode H×W×3 uint8 RGB as the bytes of an image file.
 

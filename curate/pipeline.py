@@ -35,7 +35,7 @@ from curate.store import Store
 
 _OUTPUTS = ("out", "plot", "csv", "errors", "plots")  # arguments that name what is written
 _DONE = frozenset({"result", "output_version"})  # what an entry has when its step is done
-_COMMANDS = [command for command in STEPS if command != "view"]  # which lasts until somebody ends it
+_COMMANDS = [command for command in STEPS if command not in ("view", "watch")]  # these last until somebody ends them
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 

@@ -3,12 +3,18 @@
 import threading
 from typing import Protocol
 
+UNKNOWN = -1
+"""The total of what nobody knows the end of."""
+
 
 class Progress(Protocol):
     """Called often and cheaply; the command line draws a bar, a notebook may ignore it."""
 
     def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
-        """Report that `done` of `total` units of `task` are finished; `note` is shown beside the bar."""
+        """Report that `done` of `total` units (`UNKNOWN`: of who knows how many) of `task` are finished.
+
+        `note` is shown beside the bar.
+        """
 
 
 def silent(task: str, done: int, total: int, note: str = "") -> None:

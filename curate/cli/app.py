@@ -20,6 +20,7 @@ from curate.cli import (
     training,
     videos,
     viewing,
+    watching,
 )
 
 
@@ -77,6 +78,7 @@ for stage in (
     reporting,
     viewing,
     predicting,
+    watching,
     running,
 ):
     stage.add_to(app)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from curate.progress import Progress, silent
+from curate.progress import UNKNOWN, Progress, silent
 
 if TYPE_CHECKING:
     from curate.steps.results import Result
@@ -78,10 +78,12 @@ def _bars() -> Iterator[Progress]:
         tasks: dict[str, Any] = {}
 
         def report(task: str, done: int, total: int, note: str = "") -> None:
+            whole = None if total == UNKNOWN else total
             if task not in tasks:
-                tasks[task] = bars.add_task(task, total=total, note=note)
+                tasks[task] = bars.add_task(task, total=whole, note=note)
             # what is done makes room: of a thousand videos those at work are shown
-            bars.update(tasks[task], completed=done, total=total, note=note, visible=done < total)
+            visible = whole is None or done < whole
+            bars.update(tasks[task], completed=done, total=whole, note=note, visible=visible)
 
         yield report
 
@@ -95,7 +97,8 @@ def _plain_lines() -> Progress:
         now = time.monotonic()
         if now - said >= _PLAIN_EVERY_S:
             said = now
-            typer.echo(f"{task} {done}/{total} {note}".rstrip() + f" ({now - began:.0f} s)", err=True)
+            of = "" if total == UNKNOWN else f"/{total}"
+            typer.echo(f"{task} {done}{of} {note}".rstrip() + f" ({now - began:.0f} s)", err=True)
 
     return report
 

@@ -103,6 +103,12 @@ ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 
+def names_model(text: str) -> bool:
+    """Whether a text is a model's name, ENGINE:NAME with an engine that is known."""
+    name, colon, model_name = text.partition(":")
+    return name in ENGINES and bool(colon and model_name)
+
+
 def engine_for(model: str) -> Engine:
     """The engine of a model named ENGINE:NAME.
 

@@ -27,6 +27,7 @@ STEPS = {
     "view": "viewing",
     "pull-tags": "pulling",
     "predict": "predicting",
+    "watch": "watching",
 }
 
 

@@ -1,0 +1,212 @@
+"""One watch, from its first source to its last."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from curate.engines.base import Detector
+from curate.errors import DataError, UsageError
+from curate.progress import UNKNOWN, Progress
+from curate.sizes import RangeOfInterest
+from curate.sources.feeds.base import Feed
+from curate.sources.feeds.choosing import Source
+from curate.sources.feeds.files import FileFeed
+from curate.steps.watch_gear import Gear
+from curate.watch.annotated import AnnotatedVideo
+from curate.watch.clips import ClipRecorder
+from curate.watch.drawing import Drawer
+from curate.watch.event_log import Announcer
+from curate.watch.judging import Judge
+from curate.watch.latency import Latencies
+from curate.watch.outputs import OutputThread
+from curate.watch.trigger_file import TriggerFile
+from curate.watch.triggers import Triggers
+from curate.watch.watching import Counts, watch_feed
+
+_WAITING = 8  # frames between detector and outputs: of what is live as few as possible
+_WAITING_LIVE = 1
+_STATE_EVERY_S = 0.5
+
+
+class WatchClock:
+    """What time it is in a source: in what is live now, in a recording whenever it was made.
+
+    Args:
+        began: ISO 8601, when the recording began; None: not known.
+        knows_end: whether all sources are recordings.
+
+    Raises:
+        UsageError: that is no time, or no recording.
+    """
+
+    def __init__(self, began: str | None, *, knows_end: bool) -> None:
+        if began is not None and not knows_end:
+            raise UsageError("what is live begins now", place="--began", got=began, expected="a file to watch")
+        try:
+            self._began = None if began is None else datetime.fromisoformat(began).astimezone()
+        except ValueError:
+            expected = "such as 2026-05-01T18:00:00 or 2026-05-01T18:00:00+02:00"
+            raise UsageError("not a time", place="--began", got=repr(began), expected=expected) from None
+        self._is_recorded = knows_end
+
+    def __call__(self, timestamp_s: float) -> datetime:
+        """The time of a frame."""
+        if self._began is None:
+            return datetime.now().astimezone()
+        return self._began + timedelta(seconds=timestamp_s)
+
+    def notes(self, rules: TriggerFile) -> list[str]:
+        """What should be known about quiet hours."""
+        if not self._is_recorded or self._began is not None or not any(rule.quiet_hours for rule in rules.triggers):
+            return []
+        return ["Quiet hours go by the clock of now; --began says when the recording began."]
+
+
+@dataclass
+class Session:
+    """Watches one source after the other with one detector.
+
+    Attributes:
+        detector: of the model.
+        score, interest: what counts.
+        rules: what is an event.
+        gear: what is written to and shown on.
+        announcer: tells events.
+        clock: of the sources.
+        batch: frames for the detector at once, of what is not live.
+        ends_after_s: seconds after the first frame; None: never.
+        stop: whether to end.
+        progress: told how many frames are done.
+        counts, latencies: of what was seen.
+        problems: with sources, clips and actions.
+        notes: what else is worth knowing.
+    """
+
+    detector: Detector
+    score: float
+    interest: RangeOfInterest | None
+    rules: TriggerFile
+    gear: Gear
+    announcer: Announcer
+    clock: WatchClock
+    batch: int
+    ends_after_s: float | None
+    stop: Callable[[], bool]
+    progress: Progress
+    counts: Counts = field(default_factory=Counts)
+    latencies: Latencies = field(default_factory=Latencies)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _ended_s: float = 0.0
+    _next_track: int = 1
+    _said_s: float = 0.0
+    _said_frames: int = 0
+
+    @property
+    def frames_per_s(self) -> float:
+        """From the first frame until all was done with the last."""
+        if self.counts.began_s is None:
+            return 0.0
+        return round(self.counts.frames / max(self._ended_s - self.counts.began_s, 1e-6), 2)
+
+    def note(self, *problems: str) -> None:
+        """Add problems."""
+        self.problems += problems
+
+    def watch(self, sources: Sequence[Source]) -> None:
+        """Watch all of them; one of several that cannot be read is a problem, and the rest goes on.
+
+        Raises:
+            CurateError: none can be read, or an output failed.
+        """
+        unread = 0
+        for place, source in enumerate(sources):
+            if self._wants_to_stop():
+                break
+            self.announcer.source = source.name if len(sources) > 1 else None
+            before = self.counts.frames
+            try:
+                self._watch_one(source, place)
+            except DataError as error:
+                unread += 1
+                if self.counts.frames > before or unread == len(sources) or str(error.place) != source.name:
+                    raise
+                self.note(str(error))
+        self._ended_s = time.monotonic()
+
+    def _watch_one(self, source: Source, place: int) -> None:
+        before = self.counts.frames
+        with ExitStack() as stack:
+            feed = stack.enter_context(closing(source.open()))
+            video, clips = self._open_files(stack, source, feed, place)
+            outputs = [*([video] if video else []), *([clips] if clips else []), *self.gear.outputs]
+            waiting = _WAITING_LIVE if feed.is_live else _WAITING
+            thread = OutputThread(outputs, Drawer(self.gear.names), self.latencies, waiting)
+            stack.enter_context(closing(thread))
+            judge = Judge(
+                self.detector,
+                score=self.score,
+                interest=self.interest,
+                triggers=Triggers(self.rules.triggers, self.gear.names, self.interest),
+                clock=self.clock,
+                first_track=self._next_track,
+            )
+            watch_feed(
+                feed,
+                judge,
+                thread,
+                self.announcer,
+                batch=1 if feed.is_live else self.batch,
+                clock=self.clock,
+                counts=self.counts,
+                turn=lambda: self._turn(source, feed, self.counts.frames - before),
+            )
+            self._next_track = judge.next_track
+        faults = (feed.fault, video.fault if video else None)
+        self.note(*(f"{source.name}: {fault}." for fault in faults if fault), *(clips.problems if clips else ()))
+
+    def _open_files(
+        self, stack: ExitStack, source: Source, feed: Feed, place: int
+    ) -> tuple[AnnotatedVideo | None, ClipRecorder | None]:
+        """What is written of one source alone."""
+        video = clips = None
+        if self.gear.files.videos is not None:
+            video = stack.enter_context(closing(AnnotatedVideo(self.gear.files.videos[place], feed)))
+        if rules := {rule.name: rule.clip for rule in self.rules.triggers if rule.clip is not None}:
+            clips = stack.enter_context(closing(ClipRecorder(rules)))
+        if self.gear.table is not None:
+            self.gear.table.source = source.name
+        if self.gear.collector is not None:
+            self.gear.collector.begin(source.name, source.file)
+        self.announcer.clips = clips
+        return video, clips
+
+    def _turn(self, source: Source, feed: Feed, frames: int) -> bool:
+        """Tell how far it is; whether to end."""
+        window, now_s = self.gear.window, time.monotonic()
+        if window is not None:
+            window.turn()
+        if now_s - self._said_s >= _STATE_EVERY_S:
+            self._say(source, feed, frames, now_s)
+        return self._wants_to_stop()
+
+    def _say(self, source: Source, feed: Feed, frames: int, now_s: float) -> None:
+        passed_s, self._said_s = now_s - self._said_s, now_s
+        rate = (self.counts.frames - self._said_frames) / passed_s
+        self._said_frames = self.counts.frames
+        last_s = self.latencies.last_s
+        if self.gear.page is not None:
+            latency_ms = 1000 * last_s if last_s is not None and feed.is_live else None
+            self.gear.page.state("watching", frames_per_s=rate, latency_ms=latency_ms)
+        index = feed.index if isinstance(feed, FileFeed) else None
+        events = f"{self.announcer.count} event{'' if self.announcer.count == 1 else 's'}"
+        note = f"{rate:.1f} frames/s, {events}"
+        self.progress(f"watching {source.name}", frames, index.frames if index else UNKNOWN, note)
+
+    def _wants_to_stop(self) -> bool:
+        began_s, window = self.counts.began_s, self.gear.window
+        if self.ends_after_s is not None and began_s is not None and time.monotonic() - began_s >= self.ends_after_s:
+            return True
+        return self.stop() or (window is not None and window.is_closed)

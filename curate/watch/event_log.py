@@ -1,0 +1,93 @@
+"""Events on their way: named after their source, written down, acted upon, told."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from curate.errors import DataError, UsageError
+from curate.sources.feeds.base import Notice
+from curate.watch.clips import ClipRecorder
+from curate.watch.events import Event
+
+
+class EventLog:
+    """A file of JSON lines, one an event, each there as soon as it happens.
+
+    Raises:
+        UsageError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise UsageError(f"the file cannot be written: {error.strerror}", place=path) from error
+
+    def write(self, event: Event) -> None:
+        """Add an event.
+
+        Raises:
+            DataError: the disk is full, say.
+        """
+        line = json.dumps(event.as_json(), ensure_ascii=False) + "\n"
+        try:
+            os.write(self._descriptor, line.encode())
+        except OSError as error:
+            raise DataError(f"the event cannot be written: {error.strerror}", place=self._path) from error
+
+    def close(self) -> None:
+        """Close the file. May be called again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class Announcer:
+    """Brings events to all who want them.
+
+    Args:
+        tell: each in turn gets every event.
+
+    Attributes:
+        source: what events say where they are from; None where there is one source only.
+        clips: what names the clips of events.
+        count: how many there were.
+        by_trigger: the same, by name.
+    """
+
+    def __init__(self, *tell: Callable[[Event], None]) -> None:
+        self.source: str | None = None
+        self.clips: ClipRecorder | None = None
+        self.count = 0
+        self.by_trigger: dict[str, int] = {}
+        self._tell = tell
+
+    def announce(self, event: Event) -> Event:
+        """Tell everybody, and return the event as it was told."""
+        event = replace(event, source=self.source)
+        if self.clips is not None:
+            event = self.clips.announce(event)
+        self.count += 1
+        self.by_trigger[event.trigger] = self.by_trigger.get(event.trigger, 0) + 1
+        for tell in self._tell:
+            tell(event)
+        return event
+
+
+def event_of(notice: Notice, now: datetime) -> Event:
+    """The event of trouble with a source, or of its end."""
+    return Event(
+        time=now.isoformat(timespec="milliseconds"),
+        timestamp_s=notice.timestamp_s,
+        trigger=f"stream_{notice.kind}",
+        class_name=None,
+        track_id=None,
+        score=None,
+        box=None,
+        frames=(),
+        detail=notice.detail,
+    )

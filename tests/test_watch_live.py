@@ -1,0 +1,207 @@
+"""`watch` on live streams of this machine: cut and resumed, slowed down, stalled; with webhooks and a page."""
+
+import http.client
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import clips
+import colour_engine
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from stream_servers import FPS, HttpServer, RtspServer
+from watching import Hook
+
+from curate.sources.video import index_video
+from curate.steps.watching import watch
+
+PATIENCE_S = 20
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch, tmp_path):
+    colour_engine.register(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert [one.name for one in threading.enumerate() if one.name.startswith("curate-")] == []
+
+
+@pytest.fixture
+def camera():
+    """(station, address) of an RTSP camera, whose pictures have a red corner and a blue one."""
+    with RtspServer() as server:
+        yield server.station, server.url
+
+
+class Watcher:
+    """A watch in a thread, which a test can look at and end."""
+
+    def __init__(self, folder, address, **options):
+        self.events, self.result, self.error, self.ready = [], None, None, threading.Event()
+        self._stopped = threading.Event()
+        self._options = {"weights": colour_engine.write_weights(folder), "device": "cpu", "stop": self._stopped.is_set,
+                         "on_event": self.events.append, "on_ready": self._note} | options  # fmt: skip
+        self._address = address
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _note(self, ready):
+        self.link = ready.link
+        self.ready.set()
+
+    def _run(self):
+        try:
+            self.result = watch(colour_engine.MODEL, self._address, **self._options)
+        except BaseException as error:
+            self.error = error
+
+    def wait_for(self, trigger, count=1):
+        """Wait for so many events of a name."""
+        until = time.monotonic() + PATIENCE_S
+        while sum(event.trigger == trigger for event in self.events) < count:
+            assert time.monotonic() < until, self.names
+            assert self._thread.is_alive(), self.error
+            time.sleep(0.01)
+
+    @property
+    def names(self):
+        return [event.trigger for event in self.events]
+
+    def stop(self):
+        self._stopped.set()
+        self._thread.join(PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+def test_a_cut_stream_is_told_and_nobody_is_counted_twice(camera, tmp_path):
+    """Two objects are two events; the cut is one, and so is the return, after which the two are still the same."""
+    station, address = camera
+    with Watcher(tmp_path, address, events="events.jsonl", detections="d.parquet", out="out.mp4") as watcher:
+        watcher.wait_for("seen", 2)
+        station.cut()
+        watcher.wait_for("stream_back")
+        seen_then = station.sent
+        until = time.monotonic() + PATIENCE_S
+        while station.sent < seen_then + FPS and time.monotonic() < until:
+            time.sleep(0.01)
+        result = watcher.stop()
+    assert watcher.names == ["seen", "seen", "stream_broken", "stream_back"]
+    assert [json.loads(line)["trigger"] for line in Path("events.jsonl").read_text().splitlines()] == watcher.names
+    rows = pq.read_table("d.parquet").to_pandas()
+    assert set(rows["track_id"]) == {1, 2}
+    back_s = watcher.events[-1].timestamp_s
+    assert (rows["timestamp_s"] > back_s).sum() >= 10
+    index = index_video("out.mp4")
+    assert index.frames == result.frames
+    written_s = np.array([float(int(stamp) * index.time_base) for stamp in index.pts])
+    np.testing.assert_allclose(written_s, rows["timestamp_s"].drop_duplicates(), atol=1e-4)
+
+
+def test_a_slow_detector_sees_the_newest_frame(camera, tmp_path, monkeypatch):
+    """Three looks a second at a stream of more: each is at what was sent just before, not at what waits in a queue."""
+    station, address = camera
+    late = []
+
+    def look_slowly(images):
+        late.append(station.sent - clips.read_number(images[0]))
+        time.sleep(0.3)
+
+    monkeypatch.setattr(colour_engine.ColourDetector, "before", staticmethod(look_slowly))
+    result = watch(
+        colour_engine.MODEL,
+        address,
+        weights=colour_engine.write_weights(tmp_path),
+        stop_after=4,
+        detections="d.parquet",
+    )
+    assert 5 <= result.frames <= 14
+    assert max(late) <= 0.5 * FPS, late
+    frames = pq.read_table("d.parquet")["frame_index"].to_numpy()
+    assert frames.max() > 3 * result.frames  # those that were left out count
+    assert 300 <= result.latency_ms.p50 <= result.latency_ms.p99 <= 1500
+
+
+def test_a_stalled_stream_is_an_event(camera, tmp_path):
+    """It is silent for longer than it may be, and comes back."""
+    station, address = camera
+    with Watcher(tmp_path, address, stall=1.0) as watcher:
+        watcher.wait_for("seen", 2)
+        station.silent.set()
+        watcher.wait_for("stream_stalled")
+        station.silent.clear()
+        watcher.wait_for("stream_back")
+    assert watcher.names == ["seen", "seen", "stream_stalled", "stream_back"]
+
+
+def test_a_receiver_that_is_down_gets_each_event_once(camera, tmp_path):
+    """It fails at first; the video goes on meanwhile, and in the end each event was taken exactly once, in order."""
+    station, address = camera
+    hook = Hook(500, 503, 200)
+    action = {"webhook": {"url": hook.url}}
+    document = {
+        "triggers": [{"name": "seen", "actions": [action]}],
+        "stream": {"actions": [action]},
+        "hosts": ["127.0.0.1"],
+    }
+    Path("t.yaml").write_text(yaml.safe_dump(document))
+    try:
+        with Watcher(tmp_path, address, triggers="t.yaml") as watcher:
+            watcher.wait_for("seen", 2)
+            station.cut()
+            watcher.wait_for("stream_back")
+            hook.wait_for(6)
+            result = watcher.stop()
+    finally:
+        hook.close()
+    taken = hook.bodies[2:]  # the first one is sent three times
+    assert [body["trigger"] for body in taken] == ["seen", "seen", "stream_broken", "stream_back"]
+    assert len({body["id"] for body in hook.bodies}) == 4
+    assert result.events == 4
+    assert not list(Path().glob("*undelivered*"))
+
+
+def test_the_page_shows_a_watched_stream(camera, tmp_path):
+    """Without the token nobody gets in; with it the picture moves and the events are there."""
+    _, address = camera
+    with Watcher(tmp_path, address, serve=True, port=0) as watcher:
+        watcher.wait_for("seen", 2)
+        host, token = re.fullmatch(r"http://(\S+?)/\?token=(\S+)", watcher.link).groups()
+        port = int(host.rpartition(":")[2])
+
+        def get(path, cookie=None):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+            connection.request("GET", path, headers={"Host": host, **({"Cookie": cookie} if cookie else {})})
+            return connection.getresponse()
+
+        assert get("/picture").status == 401
+        cookie = get(f"/?token={token}").getheader("set-cookie").partition(";")[0]
+        first, second = get("/picture", cookie).read(), get("/picture?after=1", cookie).read()
+        assert first[:2] == second[:2] == b"\xff\xd8"
+        assert first != second
+        stream = get("/events", cookie)
+        lines = [stream.readline().decode() for _ in range(12)]
+        assert sum('"trigger": "seen"' in line or '"trigger":"seen"' in line for line in lines) == 2
+    assert watcher.result.frames > 0
+
+
+def test_a_file_of_a_web_server_is_watched_to_its_end(tmp_path):
+    """Every frame of it, and then it is over."""
+    clips.write_clip("clip.mp4", 20, fps=10)
+    with HttpServer({"/clip.mp4": Path("clip.mp4").read_bytes()}) as server:
+        result = watch(
+            colour_engine.MODEL, f"{server.url}/clip.mp4", weights=colour_engine.write_weights(tmp_path), out="out.mp4"
+        )
+    assert (result.frames, result.problems) == (20, ())
+    assert index_video("out.mp4").frames == 20
