@@ -41,15 +41,18 @@ _HOME_OF = {
     "view": "curate.steps.viewing",
     "pull_tags": "curate.steps.pulling",
     "predict": "curate.steps.predicting",
-    "watch": "curate.steps.watching",
     "run": "curate.pipeline",
     "doctor": "curate.steps.doctor",
 }
 
-__all__ = ["__version__", *_HOME_OF]  # pyright: ignore[reportUnsupportedDunderAll]
+_PACKAGES = ("watch",)  # that are called like a function
+
+__all__ = ["__version__", *_HOME_OF, *_PACKAGES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"curate.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'curate' has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)

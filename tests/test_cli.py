@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from typer.main import get_command
@@ -48,9 +49,17 @@ def test_every_command_is_a_step():
 
 def test_every_step_is_a_function_of_the_package():
     """What the command line does, `import curate` does under the same name."""
-    for command in STEPS:
+    for command in sorted({*STEPS} - {"watch"}):
         assert getattr(curate, command.replace("-", "_")) is step_function(command)
     assert callable(curate.run)
+
+
+def test_watch_is_a_package_that_is_called(monkeypatch):
+    """It has the name of its command: before and after its modules are imported, it is both."""
+    step = import_module("curate.steps.watching")
+    monkeypatch.setattr(step, "watch", lambda *arguments, **options: (arguments, options))
+    assert curate.watch("run", "0", score=0.5) == (("run", "0"), {"score": 0.5})
+    assert curate.watch is import_module("curate.watch")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -63,7 +72,7 @@ def test_every_command_has_help(monkeypatch, capsys, command):
         assert parameter.help, parameter.name
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in ("run", "predict", "doctor")])
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"run", "predict", "watch", "doctor"}))
 def test_dataset_is_the_first_argument(command):
     """The first argument is the dataset folder, in every command and step."""
     assert get_command(app).commands[command].params[0].name == "dataset"

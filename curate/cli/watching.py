@@ -1,6 +1,7 @@
 """`watch`."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -139,7 +140,8 @@ def watch(
         )
     show(result, watch_lines, as_json=as_json)
     if interrupted() and _is_recording(source):
-        raise typer.Exit(130)
+        sys.stdout.flush()
+        sys.exit(130)  # the document is told already
 
 
 @contextmanager

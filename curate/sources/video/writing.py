@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
@@ -124,7 +125,7 @@ class VideoWriter:
         stream.gop_size = max(round(self._rate * _LONG_PART), 1)
         stream.time_base = stream.codec_context.time_base = self._time_base
         context = stream.codec_context
-        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG  # OpenCV's matrix
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         if self._rotation or self._mirrored:
             # FFmpeg turns first and mirrors then
@@ -143,14 +144,12 @@ class VideoWriter:
         height, width = pixels.shape[:2]
         if height % 2 or width % 2:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        return frame.reformat(
-            width=self._stream.width,
-            height=self._stream.height,
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-        )
+        if pixels.shape[:2] != (self._stream.height, self._stream.width):
+            size = self._stream.width, self._stream.height
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        # FFmpeg's own conversion takes six times as long; this one takes the colour of every other pixel
+        planes = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
+        return VideoFrame.from_ndarray(planes, format="yuv420p")
 
     def _mux(self, packets: list[av.Packet], container: OutputContainer | None = None) -> None:
         for packet in packets:

@@ -1,0 +1,125 @@
+"""`watch` on the command line: what it prints, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from stream_servers import RtspServer
+from test_watch import one_red_standing, write_scene
+
+from curate.cli.watch_tables import event_line, watch_lines
+from curate.watch.events import Event
+
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def curate(tmp_path, monkeypatch):
+    """Start `curate` with the engine of the tests, in a folder with its weights."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.json").write_text("{}")
+    (tmp_path / "main.py").write_text(
+        "import os, sys, time\n"
+        "from curate.engines import base\n"
+        "base.ENGINES = {'colour': ('colour_engine', 'ColourEngine')}\n"
+        "import colour_engine\n"
+        "pause = float(os.environ.get('PAUSE_S', '0'))\n"
+        "colour_engine.ColourDetector.before = staticmethod(lambda images: time.sleep(pause))\n"
+        "from curate.cli import main\n"
+        "sys.exit(main())\n"
+    )
+
+    def start(*arguments, pause_s=0):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PAUSE_S": str(pause_s)}
+        return subprocess.Popen(
+            [sys.executable, "main.py", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    return start
+
+
+WATCH = ("watch", "colour:squares", "--weights", "weights.json")
+
+
+def test_one_json_document_and_exit_code_0(curate, tmp_path):
+    """Events are told on stderr as they happen."""
+    write_scene(tmp_path / "in.mp4", 5, one_red_standing)
+    process = curate(*WATCH, "in.mp4", "--json")
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err
+    document = json.loads(out)
+    assert (document["frames"], document["detections"], document["events"], document["problems"]) == (5, 5, 1, [])
+    assert "watching in.mp4 with colour:squares with weights.json: scores from 0.5" in err
+    assert "seen  red 0.9" in err
+
+
+def wait_for_line(process, words):
+    for line in process.stderr:
+        if words in line:
+            return line
+    raise AssertionError(f"it ended without {words!r}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_live_is_ended_by_a_signal(curate, number):
+    """That is how it ends: exit code 0, a summary, and files that are whole."""
+    with RtspServer() as server:
+        process = curate(*WATCH, server.url, "--out", "out.mp4", "--detections", "d.parquet", "--json")
+        wait_for_line(process, "seen")
+        time.sleep(0.5)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, err
+    assert json.loads(out)["frames"] > 3
+    assert os.path.getsize("out.mp4") > 0
+    assert os.path.getsize("d.parquet") > 0
+
+
+def test_a_file_that_is_broken_off_says_so_by_its_exit_code(curate, tmp_path):
+    """Something is missing then: 130; what was watched is written."""
+    write_scene(tmp_path / "in.mp4", 300, one_red_standing)
+    process = curate(*WATCH, "in.mp4", "--out", "out.mp4", "--json", pause_s=0.05)
+    wait_for_line(process, "seen")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, err
+    assert 0 < json.loads(out)["frames"] < 300
+    assert os.path.getsize("out.mp4") > 0
+
+
+def test_a_file_that_is_not_there_is_misuse(curate):
+    """One line, no traceback, 2."""
+    process = curate(*WATCH, "none.mp4")
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert (
+        err.strip()
+        .splitlines()[-1]
+        .endswith(
+            "none.mp4: there is no such file or folder."
+            " A camera is a number, a stream an address such as rtsp://HOST/PATH."
+        )
+    )
+    assert "Traceback" not in err
+
+
+def test_the_line_of_an_event():
+    """When in the video, when by the clock, what fired, which object; trouble with its reason."""
+    event = Event("2026-05-04T12:00:01.250+02:00", 62.5, "bare face", "without_mask", 7, 0.875, (1, 2, 3, 4), (9,))
+    assert event_line(event.as_json()).split("  ")[-3:] == ["12:00:01", "bare face", "without_mask 0.88 #7"]
+    trouble = Event(
+        "2026-05-04T12:00:01.250+02:00", 62.5, "stream_broken", None, None, None, None, (), detail="it ended"
+    )
+    assert event_line(trouble.as_json()) == "    62.50 s  12:00:01  stream_broken  it ended"
+
+
+def test_the_summary_of_nothing():
+    """A source without a frame has no latency."""
+    document = {"frames": 0, "detections": 0, "events": 0, "frames_per_s": 0.0, "problems": []}
+    table = watch_lines(document | {"latency_ms": {"p50": None, "p95": None, "p99": None}})
+    assert [list(column.cells) for column in table.columns][-1] == ["–"]
