@@ -16,7 +16,7 @@ demo: $(READY) ## draw a small data set, train on it, show what is missed
 test: $(READY) ## run the tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
-test-long: $(READY) ## run the tests that take long: kills by the hundred, fuzzing
+test-long: $(READY) ## run the tests that take long: kills by the hundred, fuzzing, half an hour of watching
 	$(BIN)/pytest -m long -n 2 --dist worksteal
 
 check: $(READY) ## lint, format, types, and which module may import which
@@ -29,11 +29,12 @@ format: $(READY) ## put the code in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure against the fastest peers
+bench: $(READY) ## measure, some of it against the fastest peers
 	$(UV) pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python benchmarks/import_voc.py
 	$(BIN)/python benchmarks/sample_frames.py
 	$(BIN)/python benchmarks/load_view.py
+	$(BIN)/python benchmarks/watch.py
 
 pins: $(UV) ## choose versions anew
 	$(UV) pip compile pyproject.toml --extra all --group dev --group database --universal --python-version 3.11 --upgrade \

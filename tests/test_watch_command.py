@@ -108,6 +108,18 @@ def test_a_file_that_is_not_there_is_misuse(curate):
     assert "Traceback" not in err
 
 
+def test_a_missing_package_is_one_line(tmp_path):
+    """Who has not installed what watching takes is told how to."""
+    script = "import sys; sys.modules['supervision'] = None; from curate.cli import main; main()"
+    run = subprocess.run(
+        [sys.executable, "-c", script, "watch", "run", "0"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr == (
+        "curate: watch: the package supervision is not installed. pip install 'curate-vision[watch]'\n"
+    )
+
+
 def test_the_line_of_an_event():
     """When in the video, when by the clock, what fired, which object; trouble with its reason."""
     event = Event("2026-05-04T12:00:01.250+02:00", 62.5, "bare face", "without_mask", 7, 0.875, (1, 2, 3, 4), (9,))

@@ -11,6 +11,8 @@ from curate.browse.mongo import GET_FIFTYONE, GET_MONGOD, URI_VARIABLE, find_mon
 from curate.engines.base import GET_DETECTRON2, GET_TRAIN
 from curate.steps.results import Result
 
+GET_WATCH = "pip install 'curate-vision[watch]'"
+
 # package → (module, what it is for, how to get it); the order is that of the work
 _PACKAGES = {
     "yt-dlp": ("yt_dlp", "`fetch-youtube`", "pip install curate-vision"),
@@ -26,6 +28,10 @@ _PACKAGES = {
     "tensorboard": ("tensorboard", "curves of a training: `tensorboard --logdir RUN`", GET_TRAIN),
     "fiftyone": ("fiftyone", "`view`, `pull-tags`", GET_FIFTYONE),
     "detectron2": ("detectron2", "`detectron2:` models", GET_DETECTRON2),
+    "supervision": ("supervision", "`watch`", GET_WATCH),
+    "scipy": ("scipy", "`watch`", GET_WATCH),
+    "starlette": ("starlette", "`watch --serve`", GET_WATCH),
+    "hypercorn": ("hypercorn", "`watch --serve`", GET_WATCH),
 }
 
 

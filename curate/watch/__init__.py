@@ -6,8 +6,17 @@ The package has the name of its command, so that it is called like every other c
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
+
+from curate.errors import MissingError
+
+for _package in ("scipy", "supervision"):
+    if find_spec(_package) is None:
+        raise MissingError(
+            f"the package {_package} is not installed", place="watch", remedy="pip install 'curate-vision[watch]'"
+        )
 
 
 class _Command(ModuleType):

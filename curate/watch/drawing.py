@@ -67,11 +67,15 @@ class Drawer:
 
     def _name_events(self, drawn: NDArray[np.uint8], now_s: float, events: Sequence[Event]) -> NDArray[np.uint8]:
         """The newest events in a corner."""
-        self._shown += [(now_s, event.trigger) for event in events]
+        self._shown += [(now_s, _name(event)) for event in events]
         self._shown = [(since_s, name) for since_s, name in self._shown if now_s - since_s <= _NAMED_S][-_MOST_NAMES:]
         if self._shown:
             _write_lines(drawn, [name for _, name in self._shown])
         return drawn
+
+
+def _name(event: Event) -> str:
+    return event.trigger if event.track_id is None else f"{event.trigger} #{event.track_id}"
 
 
 def _palette() -> sv.ColorPalette:
