@@ -7,7 +7,7 @@ import queue
 import re
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -76,6 +76,7 @@ class ClipRecorder:
         for folder in {rule.folder for rule in rules.values()}:
             _make_folder(folder)
         self._planned: dict[Path, _Plan] = {}
+        self._given: set[Path] = set()  # names of clips that are not there yet
         self._frames: deque[tuple[float, bytes]] = deque()
         self._growing: dict[str, _Growing] = {}
         self._finished: queue.Queue[_Growing | None] = queue.Queue()
@@ -89,7 +90,8 @@ class ClipRecorder:
             return event
         plan = self._planned.get(rule.folder)
         if plan is None or not plan.goes_on(event, rule.after_s):
-            path = _free_name(rule.folder, event)
+            path = _free_name(rule.folder, event, self._given)
+            self._given.add(path)
             plan = self._planned[rule.folder] = _plan(path, event, rule)
         return replace(event, clip=str(plan.path))
 
@@ -132,6 +134,7 @@ class ClipRecorder:
                 _write(clip)
             except (CurateError, OSError) as error:
                 self.problems.append(str(error))
+            self._given.discard(clip.plan.path)
 
 
 def _plan(path: Path, event: Event, rule: Clip) -> _Plan:
@@ -149,11 +152,11 @@ def _write(clip: _Growing) -> None:
         writer.close()
 
 
-def _free_name(folder: Path, event: Event) -> Path:
+def _free_name(folder: Path, event: Event, given: Collection[Path]) -> Path:
     words = (event.time, event.trigger, *(() if event.track_id is None else (str(event.track_id),)))
     stem = "_".join(_ODD.sub("-", word).strip("-.") for word in words)[:_LONGEST_NAME]
     names = (folder / f"{stem}{number}.mp4" for number in ("", *(f"-{place}" for place in range(2, 10_000))))
-    return next(name for name in names if not name.exists())
+    return next(name for name in names if name not in given and not name.exists())
 
 
 def _make_folder(folder: Path) -> None:

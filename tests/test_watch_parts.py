@@ -1,0 +1,225 @@
+"""Parts of a watch: latencies, drawing, the table of detections, where files go, how a source is chosen."""
+
+from datetime import datetime, timedelta, timezone
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from watching import event_of, seen_at, spotted
+
+from curate.errors import UsageError
+from curate.sources.feeds.base import Picture
+from curate.sources.feeds.choosing import Source, choose_sources
+from curate.sources.feeds.raw import RawLayout
+from curate.steps.watch_files import WatchFiles
+from curate.steps.watch_session import WatchClock
+from curate.watch.action_file import Clip
+from curate.watch.clips import ClipRecorder
+from curate.watch.detection_table import DetectionTable
+from curate.watch.drawing import Drawer
+from curate.watch.latency import Latencies
+from curate.watch.outputs import Shown
+
+NAMES = ("with_mask", "without_mask")
+GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
+
+
+def shown(number, *detections, events=(), pixels=GREY):
+    seen = seen_at(number, *detections)
+    return Shown(Picture(number, seen.timestamp_s, pixels, 0.0), seen, tuple(events), pixels)
+
+
+# ── latencies ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_percentiles_are_right_to_two_percent():
+    """Of a million times between a tenth of a millisecond and a hundred seconds, without keeping them."""
+    latencies = Latencies()
+    seconds = np.random.default_rng(0).lognormal(-3, 1.5, 20_000)
+    for one in seconds.tolist():
+        latencies.add(one)
+    for percent in (50, 95, 99):
+        assert latencies.percentile_ms(percent) == pytest.approx(np.percentile(seconds, percent) * 1000, rel=0.025)
+
+
+def test_one_frame_is_all_percentiles():
+    """And none is none."""
+    latencies = Latencies()
+    assert latencies.percentile_ms(50) is None
+    latencies.add(0.25)
+    assert {latencies.percentile_ms(percent) for percent in (50, 95, 99)} == {latencies.percentile_ms(50)}
+    assert latencies.percentile_ms(50) == pytest.approx(250, rel=0.02)
+
+
+def test_times_beyond_measure_are_counted():
+    """A clock that stands still, and a frame that waited for a day."""
+    latencies = Latencies()
+    latencies.add(0.0)
+    latencies.add(86_400.0)
+    assert latencies.percentile_ms(50) < 0.2
+    assert latencies.percentile_ms(99) >= 1e7
+
+
+# ── drawing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_frame_itself_is_not_drawn_on():
+    """Others still need it."""
+    drawn = Drawer(NAMES).draw(GREY, seen_at(0, spotted(box=(20, 40, 80, 90))))
+    assert (GREY == 128).all()
+    assert (drawn != 128).any()
+
+
+@pytest.mark.parametrize("names", [NAMES, ("ohne Maske", "größer, 口罩, Маска")])
+def test_classes_have_colours_of_their_own(names):
+    """Each edge is in the colour of its class, also where names have letters that OpenCV does not know."""
+    seen = seen_at(
+        0, spotted(1, "with_mask", box=(10, 60, 50, 100)), spotted(2, "without_mask", box=(90, 60, 130, 100))
+    )
+    drawn = Drawer(names).draw(GREY, seen)
+    assert drawn[80, 10].tolist() == [0xE6, 0x9F, 0x00]
+    assert drawn[80, 90].tolist() == [0x56, 0xB4, 0xE9]
+
+
+def test_an_event_is_named_for_three_seconds():
+    """In red on the lower left, whichever letters; then it goes."""
+    drawer = Drawer(NAMES)
+    red = [
+        bool((drawer.draw(GREY, seen_at(number), [event_of("Tür")] if number == 0 else [])[90:] == (200, 30, 46)).any())
+        for number in range(0, 40, 5)
+    ]
+    assert red == [True] * 7 + [False]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (2160, 3840)])
+def test_frames_of_any_size_are_drawn_on(size):
+    """Boxes may leave the frame."""
+    pixels = np.zeros((*size, 3), dtype=np.uint8)
+    seen = seen_at(0, spotted(box=(-50.0, -50.0, 1e4, 1e4)), spotted(box=(1e6, 1e6, 1e6 + 1, 1e6 + 1)))
+    drawn = Drawer(NAMES).draw(pixels, seen, [event_of("a name that is longer than any frame is wide")])
+    assert drawn.shape == pixels.shape
+
+
+# ── detections ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_detection_of_no_track_has_none(tmp_path):
+    """It is null there, and not −1."""
+    table = DetectionTable(tmp_path / "d.parquet", NAMES)
+    table.take(shown(3, spotted(None), spotted(9)))
+    table.close()
+    assert pq.read_table(tmp_path / "d.parquet")["track_id"].to_pylist() == [None, 9]
+
+
+def test_a_table_without_rows_has_its_columns(tmp_path):
+    """Who reads it need not know that nothing was seen."""
+    table = DetectionTable(tmp_path / "d.parquet", NAMES, with_source=True)
+    table.take(shown(0))
+    table.close()
+    table.close()
+    found = pq.read_table(tmp_path / "d.parquet")
+    assert (found.num_rows, found.column_names[0], found.column_names[-1]) == (0, "frame_index", "source")
+    assert [file.name for file in tmp_path.iterdir()] == ["d.parquet"]
+
+
+def test_many_rows_are_written_bit_by_bit(tmp_path):
+    """Memory does not grow with the video."""
+    table = DetectionTable(tmp_path / "d.parquet", NAMES)
+    for number in range(25_000):
+        table.take(shown(number, spotted()))
+    assert len(table._rows) < 20_000
+    table.close()
+    assert pq.read_table(tmp_path / "d.parquet")["frame_index"].to_pylist() == list(range(25_000))
+
+
+# ── clips ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_clips_never_share_a_name(tmp_path):
+    """Two events in one millisecond, in names that letters cannot hold; and a clip that is there from before."""
+    rules = {
+        name: Clip.model_validate({"folder": tmp_path / "clips", "before": 1, "after": 1}) for name in ("a/b", "../c")
+    }
+    recorder = ClipRecorder(rules)
+    first = recorder.announce(event_of("a/b", timestamp_s=0.0))
+    Path(first.clip).write_text("there")
+    second = recorder.announce(event_of("a/b", timestamp_s=50.0))
+    third = recorder.announce(event_of("../c", timestamp_s=99.0))
+    recorder.close()
+    assert len({first.clip, second.clip, third.clip}) == 3
+    assert {Path(one.clip).parent for one in (first, second, third)} == {tmp_path / "clips"}
+
+
+def test_a_clip_ends_with_its_source(tmp_path):
+    """What there is of the seconds after is saved; a clip has at most a minute, however many events there are."""
+    recorder = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})})
+    event = recorder.announce(event_of("bare", timestamp_s=0.5))
+    for number in range(10):
+        recorder.take(shown(number, events=[event] if number == 5 else []))
+    recorder.close()
+    assert recorder.problems == []
+    assert [str(file) for file in tmp_path.iterdir()] == [event.clip]
+    plans = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})})
+    clips = {plans.announce(event_of("bare", timestamp_s=float(second))).clip for second in range(0, 180, 10)}
+    plans.close()
+    assert len(clips) == 3
+
+
+# ── files, sources, times ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sources_of(*names):
+    return [Source(name, Path(name), lambda: None) for name in names]
+
+
+def videos_of(tmp_path, names, text, out):
+    return WatchFiles.checked(sources_of(*names), text, tmp_path / out, None, None, overwrite=False).videos
+
+
+def test_videos_of_a_folder_keep_their_places(tmp_path):
+    """Two that differ only in their suffix do not become one."""
+    videos = videos_of(tmp_path, ("in/a.mov", "in/a.mkv", "in/x/b.mp4"), "in", "out")
+    assert [str(file.relative_to(tmp_path)) for file in videos] == ["out/a.mov.mp4", "out/a.mkv.mp4", "out/x/b.mp4"]
+
+
+def test_a_folder_of_one_video_gives_a_folder(tmp_path):
+    """As it would with more."""
+    assert videos_of(tmp_path, ("in/a.mov",), "in", "out") == (tmp_path / "out" / "a.mp4",)
+
+
+def test_several_videos_are_not_one_file(tmp_path):
+    """That is refused."""
+    with pytest.raises(UsageError, match="one file for several videos"):
+        videos_of(tmp_path, ("in/a.mov", "in/b.mov"), "in", "out.mp4")
+
+
+def test_a_digit_is_a_camera_and_a_path_a_file(tmp_path, monkeypatch):
+    """`./0` is the file of that name."""
+    monkeypatch.chdir(tmp_path)
+    Path("0").write_bytes(b"")
+    assert (choose_sources("0")[0].file, choose_sources("./0")[0].file) == (None, Path("./0"))
+
+
+def test_layouts_of_raw_frames():
+    """Width, height, rate and pixels; what is left out is usual."""
+    assert RawLayout.parse("640x480") == RawLayout(640, 480, Fraction(30), "rgb24")
+    assert RawLayout.parse("8X4@30000/1001@gray") == RawLayout(8, 4, Fraction(30000, 1001), "gray")
+    assert RawLayout.parse("2x1@5@gray").as_rgb(b"\x01\x02").tolist() == [[[1, 1, 1], [2, 2, 2]]]
+    assert RawLayout.parse("1x1@5@bgr24").as_rgb(b"\x01\x02\x03").tolist() == [[[3, 2, 1]]]
+
+
+@pytest.mark.parametrize("text", ["", "640", "0x480", "640x480@0", "640x480@30@yuv", "axb", "640x480@x", "640x480@1/0"])
+def test_layouts_that_are_none(text):
+    """Each is told with the right form."""
+    with pytest.raises(UsageError, match=r"^--raw: "):
+        RawLayout.parse(text)
+
+
+def test_the_clock_of_a_recording_goes_with_its_frames():
+    """From when it began; without that it is now."""
+    clock = WatchClock("2026-05-01T18:00:00+02:00", knows_end=True)
+    expected = datetime(2026, 5, 1, 18, 1, 2, 500_000, tzinfo=timezone(timedelta(hours=2)))
+    assert clock(62.5) == expected
+    assert abs(WatchClock(None, knows_end=True)(62.5) - datetime.now().astimezone()) < timedelta(seconds=5)
