@@ -109,7 +109,7 @@ def test_boxes_are_drawn_and_the_rest_is_left_alone(tmp_path):
     changed = np.abs(before - after).max(axis=2) > 40
     assert changed[39:71, 59:61].any()
     assert not changed[:, 130:].any()
-    np.testing.assert_allclose(after[55, 58:61].mean(axis=0), (230, 159, 0), atol=60)
+    np.testing.assert_allclose(after[55, 60:62].mean(axis=0), (230, 159, 0), atol=30)
 
 
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason="the videos of ../shared/data are not here")
@@ -218,7 +218,7 @@ def test_a_pipe_gives_raw_frames(tmp_path):
         "from curate.engines import base\n"
         "base.ENGINES = {'colour': ('colour_engine', 'ColourEngine')}\n"
         "from curate.steps.watching import watch\n"
-        "r = watch('colour:squares', '-', weights='weights.json', raw='160x96@10@bgr24',\n"
+        "r = watch('colour:squares', '-', weights='weights.json', device='cpu', raw='160x96@10@bgr24',\n"
         "          detections='d.parquet', out='o.mp4')\n"
         "print(json.dumps([r.frames, r.problems]))\n"
     )

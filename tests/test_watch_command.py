@@ -43,7 +43,7 @@ def curate(tmp_path, monkeypatch):
     return start
 
 
-WATCH = ("watch", "colour:squares", "--weights", "weights.json")
+WATCH = ("watch", "colour:squares", "--weights", "weights.json", "--device", "cpu")
 
 
 def test_one_json_document_and_exit_code_0(curate, tmp_path):

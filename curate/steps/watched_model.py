@@ -120,6 +120,8 @@ def choose_terms(
 
 def usual_batch(device: str) -> int:
     """How many frames of a file to look at at once: a GPU is kept busy by some, a CPU gains nothing."""
+    if device == "cpu":
+        return 1
     from curate.engines.devices import device_named
 
     return 8 if device_named(device).type == "cuda" else 1
