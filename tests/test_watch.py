@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene
 
 from curate.errors import DataError, MissingError, UsageError
 from curate.sources.video import FrameReader, index_video
@@ -23,31 +24,12 @@ from curate.steps.watching import watch
 from curate.store import Store
 
 VIDEOS = Path(__file__).parents[2] / "shared" / "data" / "videos"
-WIDTH, HEIGHT = 160, 96
-RED, BLUE = (235, 20, 20), (20, 20, 235)
 
 
 @pytest.fixture(autouse=True)
 def _engine(monkeypatch, tmp_path):
     colour_engine.register(monkeypatch)
     monkeypatch.chdir(tmp_path)
-
-
-def write_scene(path, frames, squares, *, fps=10, sizes=(WIDTH, HEIGHT)):
-    """A grey video with squares: `squares(number)` gives (x, y, side, colour) of each frame."""
-    writer = VideoWriter(path, time_base=Fraction(1, fps), rate=Fraction(fps))
-    for number in range(frames):
-        picture = np.full((sizes[1], sizes[0], 3), 128, dtype=np.uint8)
-        for x, y, side, colour in squares(number):
-            picture[y : y + side, x : x + side] = colour
-        writer.write(picture, number, 1)
-    writer.close()
-    return path
-
-
-def one_red(number):
-    """A red square that moves to the right, four pixels a frame."""
-    return [(16 + 4 * number, 32, 24, RED)]
 
 
 def run_watch(folder, source, **options):
@@ -311,11 +293,6 @@ def test_it_ends_when_it_is_asked_to(tmp_path):
     assert 0 < result.frames < 200
     assert index_video("out.mp4").frames == result.frames == pq.read_table("d.parquet").num_rows
     assert left_threads() == []
-
-
-def one_red_standing(number):
-    """A red square."""
-    return [(32, 32, 24, RED)]
 
 
 def test_it_ends_after_a_time(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from stream_servers import RtspServer
-from test_watch import one_red_standing, write_scene
+from watching import one_red_standing, write_scene
 
 from curate.cli.watch_tables import event_line, watch_lines
 from curate.watch.events import Event

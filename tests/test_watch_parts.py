@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from watching import event_of, seen_at, spotted
+from watching import GREY, event_of, seen_at, shown, spotted
 
 from curate.errors import UsageError
-from curate.sources.feeds.base import Picture
 from curate.sources.feeds.choosing import Source, choose_sources
 from curate.sources.feeds.raw import RawLayout
 from curate.steps.watch_files import WatchFiles
@@ -20,15 +19,8 @@ from curate.watch.clips import ClipRecorder
 from curate.watch.detection_table import DetectionTable
 from curate.watch.drawing import Drawer
 from curate.watch.latency import Latencies
-from curate.watch.outputs import Shown
 
 NAMES = ("with_mask", "without_mask")
-GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
-
-
-def shown(number, *detections, events=(), pixels=GREY):
-    seen = seen_at(number, *detections)
-    return Shown(Picture(number, seen.timestamp_s, pixels, 0.0), seen, tuple(events), pixels)
 
 
 # ── latencies ────────────────────────────────────────────────────────────────────────────────────────────────────

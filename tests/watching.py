@@ -1,21 +1,28 @@
-"""Builders of what a watch sees, of trigger files, and a receiver of webhooks on loopback."""
+"""Builders of what a watch sees, of videos and trigger files, and a receiver of webhooks on loopback."""
 
 import json
 import threading
 import time
 from datetime import datetime, timedelta, timezone
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import yaml
 
+from curate.sources.feeds.base import Picture
+from curate.sources.video.writing import VideoWriter
 from curate.watch.events import Event
+from curate.watch.outputs import Shown
 from curate.watch.seen import NO_TRACK, Seen
 from curate.watch.trigger_file import read_triggers
 
 CLASSES = ("with_mask", "without_mask")
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=timezone(timedelta(hours=2)))
 BOX = (100.0, 100.0, 200.0, 220.0)
+GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
+WIDTH, HEIGHT = 160, 96
+RED, BLUE = (235, 20, 20), (20, 20, 235)
 
 
 def spotted(track_id=1, class_name="without_mask", score=0.9, box=BOX):
@@ -34,6 +41,12 @@ def seen_at(frame_index, *detections, fps=10, timestamp_s=None):
         class_indices=np.array([CLASSES.index(row[1]) for row in rows], dtype=np.int64),
         track_ids=np.array([NO_TRACK if row[0] is None else row[0] for row in rows], dtype=np.int64),
     )
+
+
+def shown(number, *detections, events=(), pixels=GREY):
+    """A frame on its way to the outputs."""
+    seen = seen_at(number, *detections)
+    return Shown(Picture(number, seen.timestamp_s, pixels, 0.0), seen, tuple(events), pixels)
 
 
 def event_of(trigger="bare", **parts):
@@ -66,6 +79,28 @@ def write_triggers(folder, *actions, hosts=("127.0.0.1",), stream=(), **rule):
 def triggers_of(folder, *actions, **parts):
     """The same, read."""
     return read_triggers(write_triggers(folder, *actions, **parts), CLASSES)
+
+
+def write_scene(path, frames, squares, *, fps=10, sizes=(WIDTH, HEIGHT)):
+    """A grey video with squares: `squares(number)` gives (x, y, side, colour) of each frame."""
+    writer = VideoWriter(path, time_base=Fraction(1, fps), rate=Fraction(fps))
+    for number in range(frames):
+        picture = np.full((sizes[1], sizes[0], 3), 128, dtype=np.uint8)
+        for x, y, side, colour in squares(number):
+            picture[y : y + side, x : x + side] = colour
+        writer.write(picture, number, 1)
+    writer.close()
+    return path
+
+
+def one_red(number):
+    """A red square that moves to the right, four pixels a frame."""
+    return [(16 + 4 * number, 32, 24, RED)]
+
+
+def one_red_standing(number):
+    """A red square."""
+    return [(32, 32, 24, RED)]
 
 
 class Hook:

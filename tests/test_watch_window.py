@@ -1,0 +1,44 @@
+"""The window of `watch --show`, on a screen that is only in memory."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from watching import shown
+
+pytest.importorskip("tkinter", reason="this Python comes without Tk")
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """A screen of 800×600."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed")
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "800x600x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    monkeypatch.setenv("DISPLAY", f":{server.stdout.readline().strip()}")
+    yield
+    server.terminate()
+    server.communicate(timeout=10)
+
+
+def test_the_newest_frame_is_shown_until_a_key_is_pressed(screen):
+    """As large as it is, or as the screen; Escape closes the window, and what comes then is no matter."""
+    from curate.watch.window import Window
+
+    window = Window("curate: door.mp4")
+    for size, expected in (((120, 160), (160, 120)), ((1200, 1600), (800, 600)), ((60, 80), (80, 60))):
+        window.take(shown(0, pixels=np.zeros((30, 30, 3), dtype=np.uint8)))
+        window.take(shown(1, pixels=np.full((*size, 3), 200, dtype=np.uint8)))
+        window.turn()
+        window.turn()
+        assert (window._label.winfo_width(), window._label.winfo_height()) == expected
+    window._root.focus_force()
+    window.turn()
+    window._root.event_generate("<Escape>")
+    window.turn()
+    assert window.is_closed
+    window.take(shown(2))
+    window.turn()
+    window.close()
