@@ -80,6 +80,21 @@ def test_one_frame_in_four_seconds_is_enough():
         assert follow(tracker, frame, [box_at(10, 10)], fps=0.25) == [1]
 
 
+@pytest.mark.parametrize(("fps", "step_px"), [(30, 30), (3, 50), (1, 60)])
+def test_the_longer_between_two_frames_the_farther_an_object_may_move(fps, step_px):
+    """A square of 40 pixels: at 30 frames a second it overlaps with where it was, at three it has left that place."""
+    tracker = Tracker(sure_from=0.5)
+    for frame in range(8):
+        assert follow(tracker, frame, [box_at(10 + step_px * frame, 10)], fps=fps) == [1]
+
+
+def test_far_apart_is_somebody_else():
+    """However long it took: nobody is taken for who stands two widths away."""
+    tracker = Tracker(sure_from=0.5)
+    follow(tracker, 0, [box_at(10, 10)], fps=1)
+    assert follow(tracker, 1, [box_at(100, 10)], fps=1) == [2]
+
+
 def test_over_a_gap_objects_stay_where_they_were():
     """A stream that was away for half a minute: who walked before it and stands after it is the same."""
     tracker = Tracker(sure_from=0.5)

@@ -4,8 +4,11 @@ Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection B
 detections are matched with all tracks first, unsure ones then with the tracks that are left, so that an object that is
 half hidden for a while stays the same one. Boxes move at a constant velocity in a Kalman filter (1960).
 
-Two things differ, since a detector on a small machine may see one frame a second: a track begins with one detection and
-not with two in a row, and it is given up by time and by frames, not by frames alone.
+Three things differ, since a detector on a small machine may see one frame a second. A track begins with one detection
+and not with two in a row. It is given up by time and by frames, not by frames alone. And boxes are compared with a
+margin that grows with the time between two frames, as objects move unseen (Yang et al., "Hard to Track Objects with
+Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching Space", arXiv 2211.14317); at 30
+frames a second it is a thirtieth of a side.
 """
 
 import numpy as np
@@ -16,8 +19,9 @@ from curate.boxes import Boxes, iou_matrix
 from curate.watch.seen import NO_TRACK
 
 UNSURE_FROM = 0.1  # detections below this are no evidence of anything
-_SURE_IOU, _UNSURE_IOU = 0.2, 0.5  # the paper's; less overlap is another object
-_OTHER_CLASS = 0.1  # of two equally good matches the one of the same class
+_SURE_IOU, _UNSURE_IOU = 0.1, 0.3  # less overlap is another object
+_REACH_PER_S, _FARTHEST = 1.0, 0.5  # how much boxes grow to meet, in their own sides
+_OTHER_CLASS = 0.05  # of two equally good matches the one of the same class
 _KEPT_S, _KEPT_FRAMES = 1.0, 3  # a track that nobody sees lives as long as either lasts
 _LONGEST_GAP_S = 60.0  # after which nobody is thought to have waited
 _RATE = 30.0  # frames a second that the noise below is of
@@ -62,6 +66,7 @@ class Tracker:
             self._tracks = _Tracks()
         tracks = self._tracks
         tracks.move(passed_s)
+        margin = min(_REACH_PER_S * passed_s, _FARTHEST)
         ids = np.full(len(scores), NO_TRACK, dtype=np.int64)
         seen_before = np.flatnonzero(tracks.missed_frames == 1)  # in the frame before this one
         sure = np.flatnonzero(scores >= self._sure_from)
@@ -69,12 +74,13 @@ class Tracker:
         left = np.arange(len(tracks))
         for rows, detections, least_iou in ((left, sure, _SURE_IOU), (seen_before, unsure, _UNSURE_IOU)):
             rows = rows[np.isin(rows, left)]
-            pairs = _match(tracks, rows, boxes_xyxy, detections, class_indices, least_iou)
-            for row, detection in pairs:
-                ids[detection] = tracks.ids[row]
-            matched, seen = pairs[:, 0], pairs[:, 1]
-            tracks.correct(matched, boxes_xyxy[seen], class_indices[seen])
-            left = np.setdiff1d(left, matched)
+            overlaps = iou_matrix(_grown(tracks.boxes()[rows], margin), _grown(boxes_xyxy[detections], margin))
+            differs = tracks.class_indices[rows][:, None] != class_indices[detections][None, :]
+            places, found = _pair(overlaps, differs, least_iou)
+            rows, detections = rows[places], detections[found]
+            ids[detections] = tracks.ids[rows]
+            tracks.correct(rows, boxes_xyxy[detections], class_indices[detections])
+            left = np.setdiff1d(left, rows)
         fresh = sure[ids[sure] == NO_TRACK]
         ids[fresh] = self.next_id + np.arange(len(fresh))
         self.next_id += len(fresh)
@@ -83,21 +89,20 @@ class Tracker:
         return ids
 
 
-def _match(
-    tracks: "_Tracks",
-    rows: NDArray[np.int64],
-    boxes: Boxes,
-    detections: NDArray[np.int64],
-    class_indices: NDArray[np.int64],
-    least_iou: float,
-) -> NDArray[np.int64]:
-    """(track row, detection) pairs with the greatest overlap in sum. (m, 2)"""
-    overlaps = iou_matrix(tracks.boxes()[rows], boxes[detections])  # (tracks, detections)
-    differs = tracks.class_indices[rows][:, None] != class_indices[detections][None, :]
+def _pair(
+    overlaps: NDArray[np.float64], differs: NDArray[np.bool_], least_iou: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs with the greatest overlap in sum: places of tracks, and of detections. (tracks, detections) → (m,), (m,)"""
     worth = np.where(overlaps >= least_iou, overlaps - _OTHER_CLASS * differs, 0.0)
-    chosen, taken = linear_sum_assignment(worth, maximize=True)
-    good = overlaps[chosen, taken] >= least_iou
-    return np.stack([rows[chosen[good]], detections[taken[good]]], axis=1)
+    places, found = linear_sum_assignment(worth, maximize=True)
+    good = overlaps[places, found] >= least_iou
+    return places[good], found[good]
+
+
+def _grown(boxes: Boxes, margin: float) -> Boxes:
+    """Boxes with a margin on each side, in shares of their width and height. (n, 4)"""
+    edge = (boxes[:, 2:] - boxes[:, :2]) * margin
+    return np.concatenate([boxes[:, :2] - edge, boxes[:, 2:] + edge], axis=1)
 
 
 class _Tracks:
