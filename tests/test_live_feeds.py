@@ -134,7 +134,7 @@ BROKEN = LiveTroubleError("it fell over")
         ("http://h/x?user=u&Password=pw&n=1", "http://h/x?user=u&Password=***&n=1"),
         ("https://h/x?access_token=a%20b#api_key=c", "https://h/x?access_token=***#api_key=***"),
         ("rtsp://h/user=admin&password=pw&channel=1", "rtsp://h/user=admin&password=***&channel=1"),
-        ("srt://h:9000?passphrase=pw", "srt://h:9000?passphrase=***"),
+        ("tcp://h:9000?passphrase=pw", "tcp://h:9000?passphrase=***"),
         ("rtsp://admin:12/34@10.0.0.7/main", "rtsp://***@10.0.0.7/main"),
         ("rtsp://admin:12#34@10.0.0.7/main", "rtsp://***@10.0.0.7/main"),
         ("udp://@239.0.0.1:1234", "udp://@239.0.0.1:1234"),

@@ -21,7 +21,7 @@ def copy_video(source, target):
     rate = Fraction(index.fps or 25).limit_denominator(1001)
     writer = VideoWriter(
         target, time_base=index.time_base, rate=rate, rotation=index.rotation, mirrored=index.mirrored,
-        audio_from=Path(source),
+        audio_from=Path(source), pixel_aspect=index.pixel_aspect,
     )  # fmt: skip
     ends = [*index.pts[1:].tolist(), int(index.pts[-1]) + index.last_duration]
     for frame in FrameReader(index).read(range(index.frames)):
@@ -124,10 +124,60 @@ def test_a_full_disk_is_one_line():
     def write_much():
         for number in range(2000):
             writer.write(clips.draw_number(number), number, 1)
-        writer.close()
 
     with pytest.raises(DataError, match=r"^/dev/full.mp4: the video cannot be written: No space left on device\."):
         write_much()
+    writer.close()  # nothing more goes into a file that has failed
+
+
+def test_a_disk_that_is_full_from_the_beginning_is_one_line_too():
+    """The very first bytes do not fit."""
+    writer = VideoWriter("/dev/full.mp4", time_base=Fraction(1, 1), rate=Fraction(1))
+    writer._part = Path("/dev/full")
+
+    def write_one():
+        writer.write(clips.draw_number(0), 0, 1)
+        writer.close()
+
+    with pytest.raises(DataError, match=r"No space left on device"):
+        write_one()
+    writer.close()
+
+
+def test_slow_videos_survive_a_kill_too(tmp_path):
+    """Parts end by time, not by frames: of forty seconds at one frame a second, at least thirty are there."""
+    writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 90_000), rate=Fraction(30))
+    for number in range(40):
+        writer.write(clips.draw_number(number), number * 90_000, 90_000)
+    shutil.copy(tmp_path / ".out.part.mp4", tmp_path / "killed.mp4")
+    writer.close()
+    index = index_video(tmp_path / "killed.mp4")
+    assert index.frames >= 28
+    assert [clips.read_number(frame.pixels) for frame in FrameReader(index).read(range(28))] == list(range(28))
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_pixels_that_are_not_square_stay_so(tmp_path, rotation):
+    """As PAL and HDV cameras have them."""
+    writer = VideoWriter(tmp_path / "in.mp4", time_base=Fraction(1, 30), rate=Fraction(30), rotation=rotation,
+                         pixel_aspect=Fraction(64, 45))  # fmt: skip
+    writer.write(clips.draw_number(5), 0, 1)
+    writer.close()
+    before, after, _ = copy_video(tmp_path / "in.mp4", tmp_path / "out.mp4")
+    assert before.pixel_aspect == after.pixel_aspect == Fraction(64, 45)
+
+
+def test_audio_ends_with_a_video_that_is_cut_short(tmp_path):
+    """Of two seconds, the first half is watched."""
+    with_audio(tmp_path / "in.mp4", "aac")
+    writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 30), rate=Fraction(30),
+                         audio_from=tmp_path / "in.mp4")  # fmt: skip
+    for number in range(30):
+        writer.write(clips.draw_number(number), number, 1)
+    writer.close(whole=False)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        ends = [float((one.pts + one.duration) * one.time_base) for one in container.demux(audio=0) if one.size]
+    assert max(ends) == pytest.approx(1.0, abs=0.05)
 
 
 def with_audio(path, codec, **options):

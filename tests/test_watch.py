@@ -18,8 +18,10 @@ import pytest
 from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene
 
 from curate.errors import DataError, MissingError, UsageError
+from curate.sources.feeds.raw import RawFeed, RawLayout
 from curate.sources.video import FrameReader, index_video
 from curate.sources.video.writing import VideoWriter
+from curate.steps.watched_model import Model
 from curate.steps.watching import watch
 from curate.store import Store
 
@@ -74,7 +76,7 @@ def test_the_json_is_the_contract(tmp_path):
     """Keys, and nothing that is no number."""
     write_scene(tmp_path / "in.mp4", 5, one_red)
     document = run_watch(tmp_path, "in.mp4").to_json()
-    assert list(document) == ["frames", "detections", "events", "frames_per_s", "latency_ms", "problems"]
+    assert list(document) == ["frames", "detections", "events", "frames_per_s", "latency_ms", "complete", "problems"]
     assert list(document["latency_ms"]) == ["p50", "p95", "p99"]
     assert 0 < document["latency_ms"]["p50"] <= document["latency_ms"]["p95"] <= document["latency_ms"]["p99"] < 60_000
     assert document["frames_per_s"] > 0
@@ -152,6 +154,26 @@ def test_a_distance_is_a_range(tmp_path):
     far = run_watch(tmp_path, "in.mp4", max_distance=10, object_height=2, focal_px=100)
     near = run_watch(tmp_path, "in.mp4", max_distance=5, object_height=2, focal_px=100)
     assert (far.detections, near.detections) == (4, 2)
+
+
+def test_scores_below_a_tenth_count_where_they_are_asked_for(tmp_path, monkeypatch):
+    """What was evaluated at 0.05 runs at 0.05."""
+    write_scene(tmp_path / "in.mp4", 4, lambda number: [(32, 32, 24, RED)])
+    monkeypatch.setattr(colour_engine.ColourDetector, "share", 0.08)
+    assert run_watch(tmp_path, "in.mp4", score=0.05).detections == 4
+    assert run_watch(tmp_path, "in.mp4", score=0.1).detections == 0
+
+
+def test_an_empty_pipe_is_an_error():
+    """Whoever mistyped the command before it is told."""
+
+    def read_all(pipe):
+        feed = RawFeed(pipe, RawLayout.parse("8x8@10"))
+        while not feed.ended:
+            feed.take(1, 1.0)
+
+    with open(os.devnull, "rb") as nothing, pytest.raises(DataError, match=r"^-: the pipe ends before the first frame"):
+        read_all(nothing)
 
 
 def test_triggers_of_a_file(tmp_path):
@@ -291,6 +313,7 @@ def test_it_ends_when_it_is_asked_to(tmp_path):
 
     result = run_watch(tmp_path, "in.mp4", out="out.mp4", detections="d.parquet", stop=stop)
     assert 0 < result.frames < 200
+    assert not result.complete
     assert index_video("out.mp4").frames == result.frames == pq.read_table("d.parquet").num_rows
     assert left_threads() == []
 
@@ -349,6 +372,9 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
         ({"out": "out.avi"}, "out.avi: not a kind of video that is written"),
         ({"events": "no/e.jsonl"}, "no: there is no such folder"),
         ({"events": "x", "detections": "x"}, "--detections: two files with one name"),
+        ({"source": ".", "began": "2026-01-01T00:00:00"}, "--began: several files began at several times"),
+        ({"stall": float("nan")}, "--stall: not a time"),
+        ({"stall": float("inf")}, "--stall: not a time"),
         ({"began": "yesterday"}, "--began: not a time"),
         ({"source": "0", "began": "2026-01-01T00:00:00"}, "--began: what is live begins now"),
         ({"port": 80}, "--port: there is no page"),
@@ -359,13 +385,24 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
 def test_what_does_not_fit_is_one_line(tmp_path, options, message):
     """Told before a frame is read, and nothing is left behind."""
     write_scene(tmp_path / "in.mp4", 2, one_red)
+    (tmp_path / "more.mp4").write_bytes(b"")
     given = {"run": colour_engine.MODEL, "source": "in.mp4", "weights": colour_engine.write_weights(tmp_path)} | options
     with pytest.raises((UsageError, DataError)) as raised:
         watch(given.pop("run"), given.pop("source"), **given)
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith(message)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.mp4", "weights.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.mp4", "more.mp4", "weights.json"]
     assert left_threads() == []
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    """The name that is told, and kept in histories, is that of the model which looks."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from curate.engines.checkpoints import Checkpoint, write_checkpoint
+
+    write_checkpoint(tmp_path / "best.pt", Checkpoint("torchvision:one", (), None, 1, {}))
+    with pytest.raises(UsageError, match=r"the weights are another model's \(got torchvision:one; "):
+        Model("colour:squares with best.pt", "colour:squares", tmp_path / "best.pt", None).load("cpu")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there is always a screen")

@@ -65,7 +65,7 @@ def wait_for_line(process, words):
     raise AssertionError(f"it ended without {words!r}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_is_live_is_ended_by_a_signal(curate, number):
     """That is how it ends: exit code 0, a summary, and files that are whole."""
     with RtspServer() as server:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import socket
 import threading
 import time
 from pathlib import Path
@@ -14,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from stream_servers import FPS, HttpServer, RtspServer
-from watching import Hook
+from watching import Hook, eventually
 
 from curate.sources.video import index_video
 from curate.steps.watching import watch
+from curate.watch.page_app import PICTURE_NUMBER
 
 PATIENCE_S = 20
 
@@ -172,6 +174,38 @@ def test_a_receiver_that_is_down_gets_each_event_once(camera, tmp_path):
     assert not list(Path().glob("*undelivered*"))
 
 
+def test_what_goes_wrong_is_told_while_it_lasts(camera, tmp_path):
+    """A receiver that is not there is no news for the end of the week: it is told once, soon."""
+    _, address = camera
+    hook = Hook(200)
+    hook.close()
+    action = {"webhook": {"url": hook.url}}
+    document = {"triggers": [{"name": "seen", "actions": [action]}], "hosts": ["127.0.0.1"]}
+    Path("t.yaml").write_text(yaml.safe_dump(document))
+    told = []
+    with Watcher(tmp_path, address, triggers="t.yaml", on_problem=told.append) as watcher:
+        eventually(lambda: told)
+        assert watcher.result is None
+        assert "127.0.0.1" in told[0]
+    assert len(told) == 1
+    assert watcher.result.events == 2
+    assert [file.name for file in Path().glob("*.jsonl")] == ["t.undelivered.jsonl"]
+
+
+def test_a_silent_server_can_be_left_before_its_first_answer(tmp_path):
+    """Whoever wants to stop is heard, though the connection cannot be broken off."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began_s = time.monotonic()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/live.ts"
+        result = watch(
+            colour_engine.MODEL, url, weights=colour_engine.write_weights(tmp_path), device="cpu",
+            stop=lambda: time.monotonic() - began_s > 0.5,
+        )  # fmt: skip
+        assert (result.frames, result.complete) == (0, False)
+        assert time.monotonic() - began_s < 3
+    eventually(lambda: not any(one.name.startswith("curate-") for one in threading.enumerate()))
+
+
 def test_the_page_shows_a_watched_stream(camera, tmp_path):
     """Without the token nobody gets in; with it the picture moves and the events are there."""
     _, address = camera
@@ -187,7 +221,9 @@ def test_the_page_shows_a_watched_stream(camera, tmp_path):
 
         assert get("/picture").status == 401
         cookie = get(f"/?token={token}").getheader("set-cookie").partition(";")[0]
-        first, second = get("/picture", cookie).read(), get("/picture?after=1", cookie).read()
+        answer = get("/picture", cookie)
+        first = answer.read()
+        second = get(f"/picture?after={answer.getheader(PICTURE_NUMBER)}", cookie).read()
         assert first[:2] == second[:2] == b"\xff\xd8"
         assert first != second
         stream = get("/events", cookie)

@@ -1,5 +1,6 @@
 """Parts of a watch: latencies, drawing, the table of detections, where files go, how a source is chosen."""
 
+import os
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from watching import GREY, event_of, seen_at, shown, spotted
 
-from curate.errors import UsageError
+from curate.errors import DataError, UsageError
 from curate.sources.feeds.choosing import Source, choose_sources
 from curate.sources.feeds.raw import RawLayout
 from curate.steps.watch_files import WatchFiles
@@ -18,7 +19,9 @@ from curate.watch.action_file import Clip
 from curate.watch.clips import ClipRecorder
 from curate.watch.detection_table import DetectionTable
 from curate.watch.drawing import Drawer
+from curate.watch.event_log import Announcer
 from curate.watch.latency import Latencies
+from curate.watch.outputs import OutputThread
 
 NAMES = ("with_mask", "without_mask")
 
@@ -156,7 +159,92 @@ def test_a_clip_ends_with_its_source(tmp_path):
     plans = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})})
     clips = {plans.announce(event_of("bare", timestamp_s=float(second))).clip for second in range(0, 180, 10)}
     plans.close()
-    assert len(clips) == 3
+    assert len(clips) == 5  # of the events of thirty seconds each, so that thirty follow
+
+
+def rules_of(folder, **seconds):
+    return {
+        name: Clip.model_validate({"folder": folder, "before": before, "after": after})
+        for name, (before, after) in seconds.items()
+    }
+
+
+def test_a_clip_never_ends_before_its_events_do(tmp_path):
+    """Events every two seconds: a new clip begins before the one that is full would cut the last one off."""
+    recorder = ClipRecorder(rules_of(tmp_path, bare=(5, 5)))
+    events = [recorder.announce(event_of("bare", timestamp_s=float(second))) for second in range(0, 140, 2)]
+    last = {event.clip: event.timestamp_s for event in events}
+    first = {event.clip: event.timestamp_s for event in reversed(events)}
+    recorder.close()
+    assert len(last) == 3
+    assert all(last[clip] + 5 <= first[clip] + 60 for clip in last)
+
+
+def test_a_clip_is_shared_only_where_it_begins_early_enough(tmp_path):
+    """One trigger wants a second before, the other ten."""
+    recorder = ClipRecorder(rules_of(tmp_path, short=(1, 5), long=(10, 5)))
+    one = recorder.announce(event_of("short", timestamp_s=20.0))
+    other = recorder.announce(event_of("long", timestamp_s=22.0))
+    third = recorder.announce(event_of("short", timestamp_s=23.0))
+    recorder.close()
+    assert one.clip != other.clip
+    assert third.clip == other.clip
+
+
+# ── events and outputs ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_who_fails_keeps_no_other_from_hearing():
+    """A full disk under the log is a problem, told once; the alert goes out all the same."""
+    heard = []
+
+    def fail(event):
+        raise DataError("the disk is full", place="events.jsonl")
+
+    announcer = Announcer(fail, heard.append)
+    for _ in range(3):
+        announcer.announce(event_of())
+    assert len(heard) == announcer.count == 3
+    assert announcer.problems == ["events.jsonl: the disk is full."]
+
+
+class Full:
+    """An output whose disk is full from its second frame on, or never."""
+
+    wants_boxes = False
+
+    def __init__(self, room=1):
+        self.taken, self._room = 0, room
+
+    def take(self, one):
+        self.taken += 1
+        if self.taken > self._room:
+            raise DataError("the disk is full", place="out.mp4")
+
+
+@pytest.mark.parametrize("leave_out", [True, False])
+def test_an_output_that_fails_is_left_out_or_the_end(leave_out):
+    """Of what is live the others go on; of a file something would be missing."""
+    full, table = Full(), Full(room=100)
+    thread = OutputThread([full, table], Drawer(NAMES), Latencies(), 100, leave_out=leave_out)
+    for number in range(5):
+        one = shown(number)
+        thread.put(one.picture, one.seen, ())
+    if leave_out:
+        thread.close()
+        assert (full.taken, table.taken, thread.problems) == (2, 5, ["out.mp4: the disk is full."])
+    else:
+        with pytest.raises(DataError, match="the disk is full"):
+            thread.close()
+
+
+def test_names_of_files_may_be_no_utf8(tmp_path):
+    """They are told so that they can be written, and opened as they are."""
+    (tmp_path / "in").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/x\xff.mp4")).write_bytes(b"")
+    (source,) = choose_sources(str(tmp_path / "in"))
+    assert source.name.endswith("in/x\\udcff.mp4")
+    assert source.file.exists()
 
 
 # ── files, sources, times ────────────────────────────────────────────────────────────────────────────────────────

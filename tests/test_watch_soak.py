@@ -15,6 +15,7 @@ from stream_servers import RtspServer
 from watching import Hook
 
 from curate.steps.watching import watch
+from curate.watch.page_app import PICTURE_NUMBER
 
 MINUTES = float(os.environ.get("CURATE_SOAK_MINUTES", "30"))
 MOST_GROWTH_MB = 12  # of which some are the index of the video that is written
@@ -40,11 +41,11 @@ class Viewer(threading.Thread):
         headers = {"Host": self._host}
         cookie = self._get(connection, f"/?token={self._token}", headers).getheader("set-cookie")
         headers["Cookie"] = cookie.partition(";")[0]
-        after = 0
+        after = "0"
         while not self.ended.wait(0.2):
             answer = self._get(connection, f"/picture?after={after}", headers)
             self.pictures += answer.status == 200
-            after += 1
+            after = answer.getheader(PICTURE_NUMBER) or after
 
     def _get(self, connection, path, headers):
         connection.request("GET", path, headers=headers)

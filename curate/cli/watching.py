@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,9 @@ from curate.cli.output import progress_on_stderr, show
 if TYPE_CHECKING:
     from curate.steps.watching import WatchReady
     from curate.watch.events import Event
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StateName(StrEnum):
@@ -93,6 +96,9 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Run a trained model on a video, camera or stream; follow objects, fire triggers. Ctrl-C ends it."""
+    from curate.watch import check_packages
+
+    check_packages()
     from curate.cli.watch_tables import event_line, ready_lines, watch_lines
     from curate.steps.watching import watch as step
 
@@ -105,7 +111,11 @@ def watch(
                 typer.echo(line, err=True)
 
         def told(event: "Event") -> None:
-            typer.echo(event_line(event.as_json()), err=True)
+            say(event_line(event.as_json()))
+
+        def say(line: str) -> None:
+            with suppress(OSError, ValueError):  # a terminal that is gone must not end a watch
+                typer.echo(line, err=True)
 
         result = step(
             run,
@@ -135,18 +145,19 @@ def watch(
             overwrite=overwrite,
             on_ready=ready,
             on_event=told,
+            on_problem=lambda problem: say(f"problem: {problem}"),
             stop=interrupted,
             progress=progress,
         )
     show(result, watch_lines, as_json=as_json)
-    if interrupted() and _is_recording(source):
+    if interrupted() and not result.complete:  # of what is live nothing is missing then
         sys.stdout.flush()
         sys.exit(130)  # the document is told already
 
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came, after which all files are finished; a second Ctrl-C breaks off."""
+    """Whether Ctrl-C, SIGTERM or SIGHUP came, after which all files are finished; a second Ctrl-C breaks off."""
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -154,17 +165,13 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
 
-    before = {one: signal.signal(one, ask) for one in (signal.SIGINT, signal.SIGTERM)}
+    heard = [one for one in _SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]  # as `nohup` has it
+    before = {one: signal.signal(one, ask) for one in heard}
     try:
         yield asked.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _is_recording(source: str) -> bool:
-    """What is live is ended by Ctrl-C and by nothing else; of a recording something is missing then."""
-    return source == "-" or Path(source).exists()
 
 
 def add_to(app: typer.Typer) -> None:

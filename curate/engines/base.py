@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
+from zipfile import is_zipfile
 
 import numpy as np
 import pandas as pd
@@ -107,6 +108,15 @@ def names_model(text: str) -> bool:
     """Whether a text is a model's name, ENGINE:NAME with an engine that is known."""
     name, colon, model_name = text.partition(":")
     return name in ENGINES and bool(colon and model_name)
+
+
+def model_of(checkpoint: Path) -> str | None:
+    """The name of the model that a checkpoint of curate is of; None where it is another kind of file."""
+    if not is_zipfile(checkpoint):
+        return None
+    from curate.engines.checkpoints import read_model_name
+
+    return read_model_name(checkpoint)
 
 
 def engine_for(model: str) -> Engine:

@@ -68,11 +68,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
-        raise DataError("the checkpoint cannot be read", place=path, got=str(error).splitlines()[0]) from error
+        # torch's own words advise to run whatever code a file holds
+        raise DataError("the checkpoint cannot be read, or is none", place=path, got=type(error).__name__) from error
     if not isinstance(document, dict) or document.pop("format", None) not in (_FORMAT, _FORMER):
         raise DataError("not a checkpoint of curate", place=path, expected=_FORMAT)
     classes = tuple(ClassEntry(*entry) for entry in document.pop("classes"))
     return Checkpoint(classes=classes, **document)
+
+
+def read_model_name(path: Path) -> str | None:
+    """The model of a checkpoint, without reading its weights; None where it is no checkpoint of curate."""
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError):
+        return None
+    is_ours = isinstance(document, dict) and document.get("format") in (_FORMAT, _FORMER)
+    return document["model"] if is_ours else None
 
 
 def check_fingerprint(saved: Checkpoint, own: str, place: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class Collector:
         self._commit()
         if file is None:
             letters = "".join(letter if letter.isalnum() else "-" for letter in name).strip("-")[:60]
-            self._video, self._video_id = None, f"watch-{letters}-{time.strftime('%Y%m%dT%H%M%S')}"
+            self._video, self._video_id = None, f"watch-{letters}-{time.strftime('%Y%m%dT%H%M%S')}-{token_hex(2)}"
             return
         current = self._store.load() if self._store.exists() else Dataset(self._store.root)
         self._video = VideoLibrary(self._store.root, current).find([str(file)], silent)[0]

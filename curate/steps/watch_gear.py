@@ -25,6 +25,7 @@ class Gear:
         files: where files go.
         names: of the classes, by index.
         sources: what is watched.
+        name: of all of them.
         model: its name.
         table: of detections.
         log: of events.
@@ -36,6 +37,7 @@ class Gear:
     files: WatchFiles
     names: Sequence[str]
     sources: Sequence[Source]
+    name: str
     model: str
     table: DetectionTable | None = None
     log: EventLog | None = None
@@ -45,10 +47,16 @@ class Gear:
 
     @classmethod
     def opened(
-        cls, stack: ExitStack, files: WatchFiles, names: Sequence[str], sources: Sequence[Source], model: str
+        cls,
+        stack: ExitStack,
+        files: WatchFiles,
+        names: Sequence[str],
+        sources: Sequence[Source],
+        name: str,
+        model: str,
     ) -> "Gear":
         """Open the files; the stack closes them."""
-        gear = cls(files, names, sources, model)
+        gear = cls(files, names, sources, name, model)
         if files.detections is not None:
             table = DetectionTable(files.detections, names, with_source=len(sources) > 1)
             gear.table = stack.enter_context(closing(table))
@@ -59,8 +67,7 @@ class Gear:
     def serve(self, stack: ExitStack, taken: socket.socket, address: str) -> None:
         """Open the page; it draws boxes only while somebody looks."""
         drawer = Drawer(self.names)
-        source = self.sources[0].name
-        self.page = LivePage(taken, address, source=source, run=self.model, draw=drawer.draw)
+        self.page = LivePage(taken, address, source=self.name, run=self.model, draw=drawer.draw)
         stack.callback(self.page.close)
         self.page.start()
 

@@ -1,5 +1,7 @@
 """One watch, from its first source to its last."""
 
+import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -7,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from curate.engines.base import Detector
-from curate.errors import DataError, UsageError
+from curate.errors import CurateError, DataError, UsageError
 from curate.progress import UNKNOWN, Progress
 from curate.sizes import RangeOfInterest
 from curate.sources.feeds.base import Feed
@@ -25,9 +27,13 @@ from curate.watch.trigger_file import TriggerFile
 from curate.watch.triggers import Triggers
 from curate.watch.watching import Counts, watch_feed
 
+_OPEN_TURN_S = 0.1
 _WAITING = 8  # frames between detector and outputs: of what is live as few as possible
 _WAITING_LIVE = 1
 _STATE_EVERY_S = 0.5
+_LOOK_EVERY_S = 2.0
+_AGAIN_S = 60.0
+_NUMBERS = re.compile(r"\d+")
 
 
 class WatchClock:
@@ -36,14 +42,17 @@ class WatchClock:
     Args:
         began: ISO 8601, when the recording began; None: not known.
         knows_end: whether all sources are recordings.
+        sources: how many there are.
 
     Raises:
         UsageError: that is no time, or no recording.
     """
 
-    def __init__(self, began: str | None, *, knows_end: bool) -> None:
+    def __init__(self, began: str | None, *, knows_end: bool, sources: int = 1) -> None:
         if began is not None and not knows_end:
             raise UsageError("what is live begins now", place="--began", got=began, expected="a file to watch")
+        if began is not None and sources > 1:
+            raise UsageError("several files began at several times", place="--began", got=began, expected="one file")
         try:
             self._began = None if began is None else datetime.fromisoformat(began).astimezone()
         except ValueError:
@@ -64,6 +73,32 @@ class WatchClock:
         return ["Quiet hours go by the clock of now; --began says when the recording began."]
 
 
+def open_while(source: Source, stop: Callable[[], bool]) -> Feed | None:
+    """Open a source, which may take long, unless somebody wants to stop before: then nothing.
+
+    Raises:
+        CurateError: it cannot be opened.
+    """
+    opened: list[Feed | CurateError] = []
+
+    def work() -> None:
+        try:
+            opened.append(source.open())
+        except CurateError as error:
+            opened.append(error)
+
+    thread = threading.Thread(target=work, name="curate-open", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_OPEN_TURN_S)
+        if thread.is_alive() and stop():
+            return None  # the thread ends by itself when the connection is there or fails
+    found = opened[0]
+    if isinstance(found, CurateError):
+        raise found
+    return found
+
+
 @dataclass
 class Session:
     """Watches one source after the other with one detector.
@@ -80,7 +115,9 @@ class Session:
         stop: whether to end.
         progress: told how many frames are done.
         counts, latencies: of what was seen.
-        problems: with sources, clips and actions.
+        on_problem: told of each problem while it lasts, soon after it came up.
+        complete: whether every recording was watched to its end.
+        problems: with sources, outputs, clips and actions.
         notes: what else is worth knowing.
     """
 
@@ -95,6 +132,9 @@ class Session:
     ends_after_s: float | None
     stop: Callable[[], bool]
     progress: Progress
+    running_problems: Callable[[], Sequence[str]]
+    on_problem: Callable[[str], None]
+    complete: bool = True
     counts: Counts = field(default_factory=Counts)
     latencies: Latencies = field(default_factory=Latencies)
     problems: list[str] = field(default_factory=list)
@@ -103,6 +143,10 @@ class Session:
     _next_track: int = 1
     _said_s: float = 0.0
     _said_frames: int = 0
+    _looked_s: float = 0.0
+    _told_by: Callable[[], Sequence[str]] = tuple
+    _told_of: dict[str, float] = field(default_factory=dict)
+    _last_words: dict[str, str] = field(default_factory=dict)
 
     @property
     def frames_per_s(self) -> float:
@@ -121,30 +165,40 @@ class Session:
         Raises:
             CurateError: none can be read, or an output failed.
         """
-        unread = 0
+        unread: list[DataError] = []
         for place, source in enumerate(sources):
             if self._wants_to_stop():
+                self.complete = False
                 break
             self.announcer.source = source.name if len(sources) > 1 else None
             before = self.counts.frames
             try:
                 self._watch_one(source, place)
             except DataError as error:
-                unread += 1
-                if self.counts.frames > before or unread == len(sources) or str(error.place) != source.name:
+                unread.append(error)
+                if len(sources) == 1 or self.counts.frames > before or error.place not in (source.name, source.file):
                     raise
                 self.note(str(error))
+        if len(unread) == len(sources):
+            first = unread[0]
+            raise DataError(f"none of {len(unread)} videos can be read", place=first.place, got=first.fact)
         self._ended_s = time.monotonic()
 
     def _watch_one(self, source: Source, place: int) -> None:
         before = self.counts.frames
         with ExitStack() as stack:
-            feed = stack.enter_context(closing(source.open()))
+            feed = open_while(source, self._wants_to_stop)
+            if feed is None:
+                self.complete = False
+                return
+            stack.enter_context(closing(feed))
             video, clips = self._open_files(stack, source, feed, place)
             outputs = [*([video] if video else []), *([clips] if clips else []), *self.gear.outputs]
             waiting = _WAITING_LIVE if feed.is_live else _WAITING
-            thread = OutputThread(outputs, Drawer(self.gear.names), self.latencies, waiting)
+            drawer = Drawer(self.gear.names)
+            thread = OutputThread(outputs, drawer, self.latencies, waiting, leave_out=feed.is_live)
             stack.enter_context(closing(thread))
+            self._told_by = lambda: (*thread.problems, *(clips.problems if clips else ()))
             judge = Judge(
                 self.detector,
                 score=self.score,
@@ -164,8 +218,10 @@ class Session:
                 turn=lambda: self._turn(source, feed, self.counts.frames - before),
             )
             self._next_track = judge.next_track
+            self.complete &= feed.is_live or feed.ended
         faults = (feed.fault, video.fault if video else None)
-        self.note(*(f"{source.name}: {fault}." for fault in faults if fault), *(clips.problems if clips else ()))
+        self.note(*(f"{source.name}: {fault}." for fault in faults if fault), *self._told_by())
+        self._told_by = tuple
 
     def _open_files(
         self, stack: ExitStack, source: Source, feed: Feed, place: int
@@ -190,6 +246,8 @@ class Session:
             window.turn()
         if now_s - self._said_s >= _STATE_EVERY_S:
             self._say(source, feed, frames, now_s)
+        if now_s - self._looked_s >= _LOOK_EVERY_S:
+            self._look_for_problems(now_s)
         return self._wants_to_stop()
 
     def _say(self, source: Source, feed: Feed, frames: int, now_s: float) -> None:
@@ -199,11 +257,26 @@ class Session:
         last_s = self.latencies.last_s
         if self.gear.page is not None:
             latency_ms = 1000 * last_s if last_s is not None and feed.is_live else None
-            self.gear.page.state("watching", frames_per_s=rate, latency_ms=latency_ms)
+            self.gear.page.state(self._status(source), frames_per_s=rate, latency_ms=latency_ms)
         index = feed.index if isinstance(feed, FileFeed) else None
         events = f"{self.announcer.count} event{'' if self.announcer.count == 1 else 's'}"
         note = f"{rate:.1f} frames/s, {events}"
         self.progress(f"watching {source.name}", frames, index.frames if index else UNKNOWN, note)
+
+    def _status(self, source: Source) -> str:
+        """A few words for the page."""
+        if self._told_of:
+            return f"{len(self._told_of)} problem{'' if len(self._told_of) == 1 else 's'}: see the terminal"
+        return f"watching {source.name}" if len(self.gear.sources) > 1 else "watching"
+
+    def _look_for_problems(self, now_s: float) -> None:
+        """Tell what came up of late; a line whose count only grew is told once a minute."""
+        self._looked_s = now_s
+        for problem in (*self.announcer.problems, *self._told_by(), *self.running_problems()):
+            kind = _NUMBERS.sub("", problem)
+            if now_s - self._told_of.get(kind, -_AGAIN_S) >= _AGAIN_S and self._last_words.get(kind) != problem:
+                self._told_of[kind], self._last_words[kind] = now_s, problem
+                self.on_problem(problem)
 
     def _wants_to_stop(self) -> bool:
         began_s, window = self.counts.began_s, self.gear.window

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.curation.splits import VAL
-from curate.engines.base import Detector, engine_for, names_model
+from curate.engines.base import Detector, engine_for, model_of, names_model
 from curate.engines.runs import RunFolder
 from curate.errors import UsageError
 from curate.sizes import PinholeView, RangeOfInterest, choose_range, choose_view
@@ -21,7 +21,7 @@ class WatchTerms:
         score: least score.
         interest: the range of interest; None: all sizes.
         camera: tells distances; None where it is not described.
-        as_evaluated: whether score or range are those of the run's last evaluation.
+        as_evaluated: whether both are those of the run's last evaluation.
     """
 
     score: float
@@ -58,9 +58,13 @@ class Model:
         """Load it.
 
         Raises:
+            UsageError: the weights are another model's.
             MissingError: the engine's library, or the device, is not there.
             DataError: not a checkpoint of the engine.
         """
+        told = None if self.run is not None else model_of(self.checkpoint)
+        if told is not None and told != self.model:
+            raise UsageError("the weights are another model's", place="--weights", got=told, expected=self.model)
         return engine_for(self.model).load(self.checkpoint, device)
 
 
@@ -114,7 +118,7 @@ def choose_terms(
         score=score if score is not None else kept.get("score", USUAL_SCORE),
         interest=choose_range(min_side, max_distance, object_height, focal_px),
         camera=choose_view(object_height, focal_px),
-        as_evaluated=bool(kept) and (score is None or (not says_range and min_side is not None)),
+        as_evaluated=bool(kept) and score is None and not says_range,
     )
 
 

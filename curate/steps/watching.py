@@ -48,6 +48,7 @@ class WatchResult(Result):
         events: that fired, trouble with the source included.
         frames_per_s: from the first frame on.
         latency_ms: of the frames.
+        complete: whether every recording was watched to its end; what is live has none.
         problems: what is wrong with a source or an action, a sentence each.
     """
 
@@ -56,6 +57,7 @@ class WatchResult(Result):
     events: int
     frames_per_s: float
     latency_ms: LatencyMs
+    complete: bool
     problems: tuple[str, ...]
 
 
@@ -99,6 +101,7 @@ def watch(
     overwrite: bool = False,
     on_ready: Callable[[WatchReady], None] = lambda _: None,
     on_event: Callable[[Event], None] = lambda _: None,
+    on_problem: Callable[[str], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = silent,
 ) -> WatchResult:
@@ -135,6 +138,7 @@ def watch(
         overwrite: replace files that are there.
         on_ready: told once before the first frame.
         on_event: told of each event.
+        on_problem: told of what goes wrong meanwhile, such as a webhook whose receiver is down.
         stop: asked ten times a second whether to end; what was written is finished then.
         progress: told how many frames are done.
 
@@ -150,14 +154,14 @@ def watch(
     )
     files = WatchFiles.checked(sources, str(source), out, events, detections, overwrite=overwrite)
     _check_options(batch=batch, collect_as=collect_as, port=port, serve=serve, show=show)
-    clock = WatchClock(began, knows_end=all(one.is_recorded for one in sources))
+    clock = WatchClock(began, knows_end=all(one.is_recorded for one in sources), sources=len(sources))
     ends_after_s = None if stop_after is None else float(parse_seconds(stop_after, place="--stop-after"))
     with ExitStack() as stack:
         taken = stack.enter_context(closing(take_port(address, port, usual=USUAL_PORT))) if serve else None
         detector = model.load(device)
         names = [entry.name for entry in detector.classes]
         rules = _EVERYTHING if triggers is None else read_triggers(triggers, names)
-        gear = Gear.opened(stack, files, names, sources, model.name)
+        gear = Gear.opened(stack, files, names, sources, _common_name(sources, str(source)), model.name)
         if taken is not None:
             gear.serve(stack, taken, address)
         if show:
@@ -175,12 +179,14 @@ def watch(
             interest=terms.interest,
             rules=rules,
             gear=gear,
-            announcer=Announcer(*gear.listeners, actions.start, on_event),
+            announcer=Announcer(actions.start, *gear.listeners, on_event),
             clock=clock,
             batch=batch or usual_batch(device),
             ends_after_s=ends_after_s,
             stop=stop,
             progress=progress,
+            running_problems=actions.problems,
+            on_problem=on_problem,
         )
         on_ready(
             WatchReady(
@@ -188,7 +194,11 @@ def watch(
                 model=model.name,
                 terms=str(terms),
                 link=gear.page.link() if gear.page else None,
-                notes=(*_warn_of(address, serve=serve), *clock.notes(rules)),
+                notes=(
+                    *_warn_of(address, serve=serve),
+                    *clock.notes(rules),
+                    *(rules.notes() if triggers else ()),
+                ),
             )
         )
         session.watch(sources)
@@ -196,7 +206,7 @@ def watch(
             gear.collector.close()
             session.notes.append(_tell_collected(gear.collector, Path(str(collect))))
         actions.close(told=lambda pending: progress("waiting for actions", 0, pending))
-        session.note(*actions.problems())
+        session.note(*session.announcer.problems, *actions.problems())
     return _result(session)
 
 
@@ -239,6 +249,7 @@ def _result(session: Session) -> WatchResult:
         events=session.announcer.count,
         frames_per_s=session.frames_per_s,
         latency_ms=LatencyMs(*percentiles),
+        complete=session.complete,
         problems=tuple(session.problems),
         notes=(*session.problems, *session.notes),
     )

@@ -18,12 +18,19 @@ _USUAL_RATE = Fraction(30)
 
 @dataclass(frozen=True)
 class Timing:
-    """When the frames of a source show: seconds a tick, frames a second about, and the tick of each frame."""
+    """When the frames of a source show.
+
+    Attributes:
+        time_base: seconds a tick.
+        rate: frames a second, about.
+        stamp: the tick of a frame.
+        last_duration: of the last frame, in ticks; None: as long as the one before.
+    """
 
     time_base: Fraction
     rate: Fraction
     stamp: Callable[[Picture], int]
-    last_duration: int
+    last_duration: int | None
 
 
 def timing_of(feed: Feed) -> Timing:
@@ -34,8 +41,7 @@ def timing_of(feed: Feed) -> Timing:
     if isinstance(feed, RawFeed):
         rate = feed.layout.fps
         return Timing(1 / rate, rate, lambda picture: picture.index, 1)
-    last_duration = round(1 / _USUAL_RATE / _FINE)
-    return Timing(_FINE, _USUAL_RATE, lambda picture: round(picture.timestamp_s / _FINE), last_duration)
+    return Timing(_FINE, _USUAL_RATE, lambda picture: round(picture.timestamp_s / _FINE), None)
 
 
 class AnnotatedVideo:
@@ -58,6 +64,7 @@ class AnnotatedVideo:
         self._timing: Timing | None = None
         self._writer: VideoWriter | None = None
         self._held: tuple[int, Shown] | None = None  # until it is known when the next frame shows
+        self._duration = round(1 / _USUAL_RATE / _FINE)
 
     @property
     def fault(self) -> str | None:
@@ -71,16 +78,20 @@ class AnnotatedVideo:
         stamp = timing.stamp(shown.picture)
         if self._held is not None:
             stamp = max(stamp, self._held[0] + 1)
-            self._write(timing, stamp - self._held[0])
+            self._duration = stamp - self._held[0]
+            self._write(timing, self._duration)
         self._held = stamp, shown
         self.encoding_s += time.thread_time() - began
 
     def close(self) -> None:
-        """Write the last frame, and finish the file."""
-        if self._held is not None and self._timing is not None:
-            self._write(self._timing, self._timing.last_duration)
-        if self._writer is not None:
-            self._writer.close()
+        """Write the last frame, and finish the file; audio beyond it only where the source was watched to its end."""
+        whole = self._feed.ended
+        try:
+            if self._held is not None and self._timing is not None:
+                self._write(self._timing, self._timing.last_duration or self._duration)
+        finally:
+            if self._writer is not None:
+                self._writer.close(whole=whole)
 
     def _write(self, timing: Timing, duration: int) -> None:
         if self._writer is None:
@@ -96,5 +107,6 @@ class AnnotatedVideo:
             rate=timing.rate,
             rotation=index.rotation if index else 0,
             mirrored=index.mirrored if index else False,
+            pixel_aspect=index.pixel_aspect if index else Fraction(1),
             audio_from=index.path if index else None,
         )

@@ -30,17 +30,19 @@ _LONGEST_NAME = 120  # letters
 
 @dataclass
 class _Plan:
-    """Until when a clip goes on, and until when at the latest."""
+    """From when to when a clip goes, and to when at the latest."""
 
     path: Path
+    from_s: float
     until_s: float
     latest_s: float
 
-    def goes_on(self, event: Event, after_s: float) -> bool:
-        """Whether an event is in this clip; if so, it goes on for longer."""
-        if event.timestamp_s > self.until_s:
+    def holds(self, event: Event, rule: Clip) -> bool:
+        """Whether this clip shows all that an event's clip has to show; if so, it goes on for longer."""
+        from_s, until_s = event.timestamp_s - rule.before_s, event.timestamp_s + rule.after_s
+        if from_s < self.from_s or event.timestamp_s > self.until_s or until_s > self.latest_s:
             return False
-        self.until_s = max(self.until_s, min(event.timestamp_s + after_s, self.latest_s))
+        self.until_s = max(self.until_s, until_s)
         return True
 
 
@@ -89,7 +91,7 @@ class ClipRecorder:
         if rule is None:
             return event
         plan = self._planned.get(rule.folder)
-        if plan is None or not plan.goes_on(event, rule.after_s):
+        if plan is None or not plan.holds(event, rule):
             path = _free_name(rule.folder, event, self._given)
             self._given.add(path)
             plan = self._planned[rule.folder] = _plan(path, event, rule)
@@ -123,7 +125,7 @@ class ClipRecorder:
             return
         clip = self._growing.get(event.clip)
         if clip is not None:
-            clip.plan.goes_on(event, rule.after_s)
+            clip.plan.until_s = max(clip.plan.until_s, event.timestamp_s + rule.after_s)
             return
         frames = [frame for frame in self._frames if frame[0] >= event.timestamp_s - rule.before_s]
         self._growing[event.clip] = _Growing(_plan(Path(event.clip), event, rule), frames)
@@ -133,12 +135,14 @@ class ClipRecorder:
             try:
                 _write(clip)
             except (CurateError, OSError) as error:
-                self.problems.append(str(error))
+                if str(error) not in self.problems:  # one a clip, for as long as the disk is full
+                    self.problems.append(str(error))
             self._given.discard(clip.plan.path)
 
 
 def _plan(path: Path, event: Event, rule: Clip) -> _Plan:
-    return _Plan(path, event.timestamp_s + rule.after_s, event.timestamp_s + max(_LONGEST_S, rule.after_s))
+    now_s = event.timestamp_s
+    return _Plan(path, now_s - rule.before_s, now_s + rule.after_s, now_s + max(_LONGEST_S, rule.after_s))
 
 
 def _write(clip: _Growing) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from curate.errors import DataError, UsageError
+from curate.errors import CurateError, DataError, UsageError
 from curate.sources.feeds.base import Notice
 from curate.watch.clips import ClipRecorder
 from curate.watch.events import Event
@@ -35,7 +35,7 @@ class EventLog:
         """
         line = json.dumps(event.as_json(), ensure_ascii=False) + "\n"
         try:
-            os.write(self._descriptor, line.encode())
+            os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise DataError(f"the event cannot be written: {error.strerror}", place=self._path) from error
 
@@ -47,12 +47,13 @@ class EventLog:
 
 
 class Announcer:
-    """Brings events to all who want them.
+    """Brings events to all who want them. One that fails keeps no other from hearing: its first failure is a problem.
 
     Args:
         tell: each in turn gets every event.
 
     Attributes:
+        problems: of those who are told.
         source: what events say where they are from; None where there is one source only.
         clips: what names the clips of events.
         count: how many there were.
@@ -63,6 +64,7 @@ class Announcer:
         self.source: str | None = None
         self.clips: ClipRecorder | None = None
         self.count = 0
+        self.problems: list[str] = []
         self.by_trigger: dict[str, int] = {}
         self._tell = tell
 
@@ -74,8 +76,15 @@ class Announcer:
         self.count += 1
         self.by_trigger[event.trigger] = self.by_trigger.get(event.trigger, 0) + 1
         for tell in self._tell:
-            tell(event)
+            try:
+                tell(event)
+            except (CurateError, OSError) as error:
+                self._note(str(error))
         return event
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
 
 
 def event_of(notice: Notice, now: datetime) -> Event:

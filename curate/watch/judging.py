@@ -63,7 +63,8 @@ class Judge:
 
     def _judge(self, picture: Picture, found: Detections) -> tuple[Seen, list[Event]]:
         x0, y0, x1, y1 = found.boxes_xyxy.T
-        usable = np.isfinite(found.boxes_xyxy).all(axis=1) & (x0 < x1) & (y0 < y1) & (found.scores >= UNSURE_FROM)
+        usable = np.isfinite(found.boxes_xyxy).all(axis=1) & (x0 < x1) & (y0 < y1)
+        usable &= found.scores >= min(UNSURE_FROM, self._score)
         rows = np.flatnonzero(usable)
         rows = rows[np.argsort(-found.scores[rows], kind="stable")]
         boxes, scores, indices = found.boxes_xyxy[rows], found.scores[rows], found.class_indices[rows]

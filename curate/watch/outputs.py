@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.errors import CurateError
 from curate.sources.feeds.base import Picture
 from curate.watch.drawing import Drawer
 from curate.watch.events import Event
@@ -58,15 +59,27 @@ class OutputThread:
         drawer: draws the boxes, once a frame.
         latencies: gets how old each frame is when it is done.
         waiting: frames that may wait; whoever brings more has to wait, too.
+        leave_out: whether an output that fails is left out from then on, and told; else its failure ends the watch.
 
     Attributes:
+        problems: failures of outputs that were left out.
         drawing_s: CPU seconds spent on drawing.
         spent_s: CPU seconds spent in all.
     """
 
-    def __init__(self, outputs: Sequence[Output], drawer: Drawer, latencies: Latencies, waiting: int) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[Output],
+        drawer: Drawer,
+        latencies: Latencies,
+        waiting: int,
+        *,
+        leave_out: bool = False,
+    ) -> None:
         self.drawing_s = self.spent_s = 0.0
-        self._outputs, self._drawer, self._latencies = outputs, drawer, latencies
+        self.problems: list[str] = []
+        self._outputs, self._drawer, self._latencies = list(outputs), drawer, latencies
+        self._leave_out = leave_out
         self._wants_boxes = any(output.wants_boxes for output in outputs)
         self._error: BaseException | None = None
         self._frames: queue.Queue[tuple[Picture, Seen, tuple[Event, ...]] | None] = queue.Queue(waiting)
@@ -122,6 +135,12 @@ class OutputThread:
             drawn = self._drawer.draw(picture.pixels, seen, events)
             self.drawing_s += time.thread_time() - began
         shown = Shown(picture, seen, events, drawn)
-        for output in self._outputs:
-            output.take(shown)
+        for output in tuple(self._outputs):
+            try:
+                output.take(shown)
+            except CurateError as error:
+                if not self._leave_out:
+                    raise
+                self._outputs.remove(output)
+                self.problems.append(str(error))
         self._latencies.add(time.monotonic() - picture.arrived_s)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from curate.errors import UsageError, unknown_name
 
-SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp")
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _HIGHEST_CAMERA = 99
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
 # cameras take secrets in the path too: /user=admin_password=…_channel=1

@@ -1,5 +1,6 @@
 """What a SOURCE of `watch` means: a file, a folder of them, a camera, a stream, a pipe."""
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def choose_sources(text: str, *, raw: str | None = None, stall_s: float = STALL_
     Raises:
         UsageError: there is no such thing, or a pipe without its layout.
     """
-    if stall_s <= 0:
+    if not (math.isfinite(stall_s) and stall_s > 0):
         raise UsageError("not a time", place="--stall", got=stall_s, expected="seconds, over 0")
     if text == PIPE:
         if raw is None:
@@ -57,7 +58,10 @@ def choose_sources(text: str, *, raw: str | None = None, stall_s: float = STALL_
                 place="-",
                 expected="--raw WIDTHxHEIGHT@FPS, such as --raw 640x480@30",
             )
-        return [Source(PIPE, None, partial(RawFeed, sys.stdin.buffer, RawLayout.parse(raw)))]
+        layout = RawLayout.parse(raw)
+        if sys.stdin is None:
+            raise UsageError("there is no pipe to read from: stdin is closed", place=PIPE)
+        return [Source(PIPE, None, partial(RawFeed, sys.stdin.buffer, layout))]
     if raw is not None:
         raise UsageError("only a pipe has raw frames", place="--raw", got=text, expected="the source -")
     live = parse_live(text)
@@ -65,11 +69,19 @@ def choose_sources(text: str, *, raw: str | None = None, stall_s: float = STALL_
         return [Source(live.shown, None, partial(open_live, text, stall_s=stall_s))]
     path = Path(text)
     if path.is_dir():
-        return [Source(str(file), file, partial(FileFeed, file)) for file in list_videos(path)]
+        return [_of_file(file) for file in list_videos(path)]
     if not path.exists():
         raise UsageError(
             "there is no such file or folder",
             place=text,
             remedy="A camera is a number, a stream an address such as rtsp://HOST/PATH.",
         )
-    return [Source(text, path, partial(FileFeed, path))]
+    if not path.is_file():
+        remedy = "Of a pipe, give raw frames: `… | curate watch RUN - --raw WIDTHxHEIGHT@FPS`."
+        raise UsageError("it is no regular file", place=text, remedy=remedy)
+    return [_of_file(path)]
+
+
+def _of_file(path: Path) -> Source:
+    printable = str(path).encode("utf-8", "backslashreplace").decode()  # names may be no UTF-8, which files must be
+    return Source(printable, path, partial(FileFeed, path))

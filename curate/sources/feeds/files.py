@@ -8,7 +8,8 @@ from curate.sources.feeds.base import Picture
 from curate.sources.feeds.queued import QueuedFeed
 from curate.sources.video import FrameReader, VideoIndex, index_video
 
-_WAITING = 16
+_WAITING = 16  # frames that are decoded ahead
+_CLOSING_S = 5.0  # reading the packets of a large file cannot be interrupted
 
 
 class FileFeed(QueuedFeed):
@@ -24,11 +25,12 @@ class FileFeed(QueuedFeed):
     def __init__(self, path: Path) -> None:
         self.index: VideoIndex | None = None
         self._path = path
-        super().__init__(str(path), _WAITING)
+        super().__init__(str(path), _WAITING, closing_s=_CLOSING_S)
 
     def pictures(self) -> Iterator[Picture]:
         """Yield every frame that is whole."""
         self.index = index_video(self._path)
+        self.wait_for(self.index.width * self.index.height * 3)
         reader = FrameReader(self.index)
         for frame in reader.read(range(self.index.frames)):
             yield Picture(frame.index, float(frame.time_s), frame.pixels, time.monotonic())

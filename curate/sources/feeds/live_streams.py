@@ -31,7 +31,6 @@ _PROTOCOLS = {
     "https": _HTTP,
     "rtmp": "rtmp,tcp",
     "rtmps": "rtmps,tls,tcp",
-    "srt": "srt",
     "udp": "udp",
     "rtp": "rtp,srtp,udp",
     "tcp": "tcp",

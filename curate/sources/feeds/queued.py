@@ -9,6 +9,7 @@ from dataclasses import replace
 from curate.errors import CurateError, DataError
 from curate.sources.feeds.base import Notice, Picture
 
+_MOST_BYTES = 2**28
 _PATIENCE_S = 0.1  # how late a thread notices that nobody wants more
 
 
@@ -41,6 +42,10 @@ class QueuedFeed:
     def pictures(self) -> Iterator[Picture]:
         """Yield the frames, in the feed's own thread; at the end `fault` says why some are missing."""
         raise NotImplementedError
+
+    def wait_for(self, frame_bytes: int) -> None:
+        """Let so many frames of that size wait that they take a quarter of a gigabyte at most, but two at least."""
+        self._frames.maxsize = min(self._frames.maxsize, max(_MOST_BYTES // frame_bytes, 2))
 
     def take(self, most: int, timeout_s: float) -> list[Picture | Notice]:
         """Wait at most so long for a frame, and take those that are there; see `Feed.take`."""

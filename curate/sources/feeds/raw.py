@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import UsageError
+from curate.errors import DataError, UsageError
 from curate.sources.feeds.base import Picture
 from curate.sources.feeds.queued import QueuedFeed
 
@@ -88,11 +88,18 @@ class RawFeed(QueuedFeed):
         super().__init__("-", _WAITING)
 
     def pictures(self) -> Iterator[Picture]:
-        """Yield frame by frame, until the pipe ends."""
+        """Yield frame by frame, until the pipe ends.
+
+        Raises:
+            DataError: it ends before the first one.
+        """
         index = 0
         while (data := self._read_frame(index)) is not None:
             yield Picture(index, float(index / self.layout.fps), self.layout.as_rgb(data), time.monotonic())
             index += 1
+        if not index and not self.closed.is_set():
+            fault, self.fault = self.fault, None
+            raise DataError(fault or "the pipe ends before the first frame", place=self.name)
 
     def _read_frame(self, index: int) -> bytes | None:
         """The next frame's bytes; None at the end, or when nobody wants more."""

@@ -23,6 +23,7 @@ _LONG_GAP = 100  # packets; passing over one costs microseconds, a seek some hun
 _CUT_UP, _MARKED = "a packet is incomplete", "the decoder marks a frame as damaged"
 _TORN = "packets are missing that they may depend on"
 _TORN = "packets are missing that they may depend on"
+_TORN = "packets are missing that they may depend on"
 
 
 class Decoding(Protocol):

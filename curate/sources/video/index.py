@@ -35,6 +35,7 @@ class VideoIndex:
         height: upright height in pixels.
         rotation: 0, 90, 180 or 270, degrees clockwise that turn a stored frame upright.
         mirrored: whether a stored frame has to be mirrored left to right before it is turned.
+        pixel_aspect: width of a stored pixel by its height.
         time_base: seconds a unit of `pts`.
         pts: (n,) int64, presentation time stamps, ascending.
         is_keyframe: (n,) bool.
@@ -50,6 +51,7 @@ class VideoIndex:
     height: int
     rotation: int
     mirrored: bool
+    pixel_aspect: Fraction
     time_base: Fraction
     pts: NDArray[np.int64]
     is_keyframe: NDArray[np.bool_]
@@ -195,6 +197,7 @@ def _describe(
         height=sample.width if sideways else sample.height,
         rotation=rotation,
         mirrored=mirrored,
+        pixel_aspect=found.pixel_aspect,
         time_base=time_base,
         pts=pts,
         is_keyframe=is_keyframe,

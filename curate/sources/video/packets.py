@@ -69,6 +69,7 @@ class Findings:
         rows: the packets in decode order.
         fault: why they end before the file does; None where they do not.
         predictable: whether they tell which frames show.
+        pixel_aspect: width of a pixel by its height.
         sample: a frame that decodes from one packet, for what only frames tell: size after cropping, which side is up.
     """
 
@@ -79,6 +80,7 @@ class Findings:
     rows: list[Row]
     fault: str | None = None
     predictable: bool = False
+    pixel_aspect: Fraction = Fraction(1)
     sample: VideoFrame | None = None
 
 
@@ -90,6 +92,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> Findings:
     reader = role_reader(codec, extradata)
     rate = stream.average_rate or stream.base_rate or _UNKNOWN_RATE
     found = Findings(stream.index, codec, Fraction(stream.time_base or 1), Fraction(rate), [])
+    found.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
     # an AVI has decode times only, which FFmpeg passes on for time stamps even where B-frames make them wrong
     found.predictable = reader is not None and (codec in INTRA_ONLY or container.format.name != "avi")
     seen, changes, cut_off = 0, False, False

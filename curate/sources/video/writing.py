@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
@@ -22,8 +22,10 @@ from curate.sources.video.audio import AudioTrack, open_audio
 
 SUFFIX = ".mp4"
 _MOST_TICKS = 1_000_000  # a second; MP4 counts in 32 bits
-_QUALITY = {"preset": "veryfast", "crf": "21", "bf": "0"}  # B-frames cost a frame's wait and the last one's duration
-_LONG_PART = 10  # seconds between keyframes at most: what a kill can cost
+# B-frames cost a frame's wait and the last one's duration; looking ahead costs ten frames' wait
+_QUALITY = {"preset": "veryfast", "crf": "21", "bf": "0", "rc-lookahead": "0", "forced-idr": "1"}
+_LONG_PART_S = 10  # between keyframes at most: what a kill can cost
+_FRAMES_OF_A_PART = 600
 
 
 class VideoWriter:
@@ -35,6 +37,7 @@ class VideoWriter:
         rate: frames a second, about; times are told with each frame.
         rotation: 0, 90, 180 or 270, degrees clockwise that players turn the stored frames; those given are upright.
         mirrored: whether players mirror stored frames left to right before.
+        pixel_aspect: width of a stored pixel by its height.
         audio_from: a video whose audio comes along, at its own times.
 
     Attributes:
@@ -53,11 +56,15 @@ class VideoWriter:
         rate: Fraction,
         rotation: int = 0,
         mirrored: bool = False,
+        pixel_aspect: Fraction = Fraction(1),
         audio_from: Path | None = None,
     ) -> None:
         self.path = Path(path)
         self.fault: str | None = None
         self._rotation, self._mirrored, self._rate = rotation, mirrored, rate
+        self._pixel_aspect = pixel_aspect
+        self._key_s: Fraction | None = None  # of the newest keyframe, and of the first one
+        self._first_s = self._end_s = Fraction(0)
         self._time_base = max(time_base, Fraction(1, _MOST_TICKS)) if time_base.numerator == 1 else time_base
         self._given_base = time_base
         self._part = self.path.with_name(f".{self.path.stem}.part{SUFFIX}")
@@ -85,13 +92,20 @@ class VideoWriter:
             frame.pts = round(pts * self._given_base / self._time_base)
             frame.time_base = self._time_base
             self._durations[frame.pts] = max(round(duration * self._given_base / self._time_base), 1)
+            self._end_s = (pts + duration) * self._given_base
+            self._choose_kind(frame, pts * self._given_base)
             self._mux_audio(pts * self._given_base)
             self._mux(self._stream.encode(frame))
         except (FFmpegError, OSError) as error:
+            container, self._container = self._container, None
+            self._abandon(container)  # writing into it once more would end the process
             raise self._failed(error) from error
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Finish the file and move it to its place; without a single frame there is none. May be called again.
+
+        Args:
+            whole: whether the audio goes on to its own end; else it ends with the last frame.
 
         Raises:
             DataError: the disk is full, say.
@@ -101,16 +115,32 @@ class VideoWriter:
             return
         try:
             self._mux(self._stream.encode(None), container)
-            self._mux_audio(None, container)
+            self._mux_audio(None if whole else self._end_s, container)
             container.close()
             os.replace(self._part, self.path)
         except (FFmpegError, OSError) as error:
-            with suppress(FFmpegError, OSError):
-                container.close()
+            self._abandon(container)
             raise self._failed(error) from error
         finally:
-            for track in self._audio:
-                track.close()
+            self._close_audio()
+
+    def _abandon(self, container: OutputContainer | None) -> None:
+        if container is not None:
+            with suppress(FFmpegError, OSError):
+                container.close()
+        self._close_audio()
+
+    def _close_audio(self) -> None:
+        for track in self._audio:
+            track.close()
+
+    def _choose_kind(self, frame: VideoFrame, time_s: Fraction) -> None:
+        """Keyframes come by time, early ones closer together: what is before one survives a kill."""
+        if self._key_s is None:
+            self._first_s = self._key_s = time_s
+        elif time_s - self._key_s >= min(max(self._key_s - self._first_s, 1), _LONG_PART_S):
+            frame.pict_type = PictureType.I
+            self._key_s = time_s
 
     def _open(self, first: NDArray[np.uint8]) -> None:
         height, width = first.shape[1::-1] if self._rotation in (90, 270) else first.shape[:2]
@@ -122,11 +152,13 @@ class VideoWriter:
         container = av.open(str(self._part), "w", format="mp4", options=options)
         stream = container.add_stream("libx264", rate=self._rate, options=_QUALITY)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        stream.gop_size = max(round(self._rate * _LONG_PART), 1)
+        stream.gop_size = _FRAMES_OF_A_PART
         stream.time_base = stream.codec_context.time_base = self._time_base
         context = stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG  # OpenCV's matrix
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        if self._pixel_aspect != 1:
+            stream.sample_aspect_ratio = self._pixel_aspect
         if self._rotation or self._mirrored:
             # FFmpeg turns first and mirrors then
             degrees = self._rotation if self._mirrored else -self._rotation
