@@ -124,6 +124,7 @@ def measure(folder: Path, width: int, height: int, frames: int, rounds: int) -> 
         "watch": watch_only,
         "watch --out": watch_and_write,
     }
+    watch_only()
     draw()  # imports and fonts are loaded once
     best: dict[str, tuple[float, float]] = dict.fromkeys(parts, (np.inf, np.inf))
     for _ in range(rounds):  # in turn, so that all meet the same noise
@@ -134,6 +135,10 @@ def measure(folder: Path, width: int, height: int, frames: int, rounds: int) -> 
         figures = f"{1000 * cpu_s / frames:7.2f} CPU ms a frame, {frames / clock_s:7.1f} frames/s"
         print(f"{width}×{height} {name:12} {figures}, {cpu_s / cpu['watch --out']:4.0%}")
     floor = cpu["detector"] + cpu["decoding"]
+    rest = cpu["watch --out"] - floor - cpu["drawing"] - cpu["encoding"]
+    print(f"{width}×{height} over detector and decoding watch costs {cpu['watch'] / floor - 1:+.1%}; with --out"
+          f" drawing {cpu['drawing'] / floor:.1%}, encoding {cpu['encoding'] / floor:.1%}, all else {rest / floor:.1%},"
+          " threads in each other's way included")  # fmt: skip
     return {
         "detector_frames_per_s": round(frames / best["detector"][1], 1),
         "watch_frames_per_s": round(frames / best["watch"][1], 1),
@@ -141,6 +146,7 @@ def measure(folder: Path, width: int, height: int, frames: int, rounds: int) -> 
         "decoding_share": round(cpu["decoding"] / cpu["watch --out"], 3),
         "drawing_share": round(cpu["drawing"] / cpu["watch --out"], 3),
         "encoding_share": round(cpu["encoding"] / cpu["watch --out"], 3),
+        "rest_share": round(rest / cpu["watch --out"], 3),
         "watch_over_detector_and_decoding": round(cpu["watch"] / floor, 3),
         "watch_out_over_detector_and_decoding": round(cpu["watch --out"] / floor, 3),
     }

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -26,7 +27,7 @@ from curate.watch.commands import CommandError, Runner, fill_in
 from curate.watch.receivers import Backoff
 from curate.watch.troubles import Troubles
 from curate.watch.undelivered import Undelivered
-from curate.watch.webhooks import Delivery, Sender, SendError, _retry_after_s, encode
+from curate.watch.webhooks import Delivery, Sender, SendError, _retry_after_s, encode, sign
 
 QUICK = Backoff(first_s=0.01, longest_s=0.04, random=Random(0))
 SECRET = b"not easily guessed"
@@ -85,7 +86,7 @@ def kept_lines(tmp_path):
 
 def test_an_event_starts_its_own_triggers_actions(tmp_path, begin):
     """A trigger's event is written where the trigger says, the source's trouble where the file says."""
-    door, trouble = tmp_path / "out" / "door.jsonl", tmp_path / "trouble.jsonl"
+    door, trouble = tmp_path / "door.jsonl", tmp_path / "trouble.jsonl"
     actions = begin({"write": str(door)}, {"clip": "clips"}, stream=[{"write": str(trouble)}])
     events = [event_of(track_id=number, class_name="Gesicht ü\udcff") for number in range(3)]
     broken = event_of("stream_broken", class_name=None, track_id=None, score=None, box=None, detail="it ended")
@@ -140,6 +141,44 @@ def test_the_same_fault_is_told_once_with_its_count():
     assert max(map(len, lines)) < 250
 
 
+def test_a_fault_is_known_again_when_its_count_has_grown():
+    """What a fault is called stays the same, so that a list that is looked at now and then shows what is new."""
+    troubles = Troubles()
+    troubles.add("clips a", "clip failed|clips failed", "no space\nleft")
+    before = troubles.kinds()
+    troubles.add("clips a", "clip failed|clips failed", "no space left", 2)
+    troubles.add("clips b", "clip failed|clips failed", "no space left")
+    after = troubles.kinds()
+    assert list(before.values()) == ["clips a: 1 clip failed: no space left"]
+    assert [after[kind] for kind in before] == ["clips a: 3 clips failed: no space left"]
+    assert [line for kind, line in after.items() if kind not in before] == ["clips b: 1 clip failed: no space left"]
+
+
+def test_problems_may_be_asked_for_at_any_time(begin, tmp_path):
+    """While events come and go, another thread that asks all the time hears the same kinds, and holds up nothing."""
+    actions = begin({"webhook": f"http://127.0.0.1:{free_port()}/"}, {"write": str(tmp_path / "a")})
+    (tmp_path / "a").mkdir()
+    heard, done = set(), threading.Event()
+
+    def listen():
+        while not done.is_set():
+            heard.update(actions.kinds())
+
+    listening = threading.Thread(target=listen)
+    listening.start()
+    for _ in range(200):
+        actions.start(event_of())
+    eventually(lambda: len(actions.kinds()) == 2)
+    known = set(actions.kinds())
+    eventually(lambda: known <= heard)
+    actions.close(0.1)
+    done.set()
+    listening.join()
+    assert {kind.partition(":")[0] for kind in known} == {"webhook 127.0.0.1", f"write {tmp_path / 'a'}"}
+    assert heard <= known | set(actions.kinds())
+    assert f"write {tmp_path / 'a'}: 200 lines failed: Is a directory" in actions.problems()
+
+
 # ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -158,14 +197,15 @@ def test_writers_of_one_file_do_not_mix_lines(tmp_path):
 
 
 def test_a_line_that_cannot_be_written_is_told(begin, tmp_path):
-    """A folder in the file's place, and a pipe that nobody reads, are problems and no wait."""
+    """A folder that takes the file's place, and a pipe that nobody reads, are problems and no wait."""
     os.mkfifo(tmp_path / "pipe")
-    actions = begin({"write": str(tmp_path)}, {"write": str(tmp_path / "pipe")})
+    actions = begin({"write": str(tmp_path / "a")}, {"write": str(tmp_path / "pipe")})
+    (tmp_path / "a").mkdir()
     for _ in range(2):
         actions.start(event_of())
     actions.close()
-    pipe, folder = sorted(actions.problems())
-    assert folder == f"write {tmp_path}: 2 lines failed: Is a directory"
+    folder, pipe = sorted(actions.problems())
+    assert folder == f"write {tmp_path / 'a'}: 2 lines failed: Is a directory"
     assert pipe.startswith(f"write {tmp_path / 'pipe'}: 2 lines failed: No such device")
 
 
@@ -301,6 +341,28 @@ def test_a_webhook_is_the_events_json_signed(begin, hook, monkeypatch):
     assert abs(int(headers["X-Curate-Timestamp"]) - time.time()) < 60
     signed = hmac.new(SECRET, headers["X-Curate-Timestamp"].encode() + b"." + body, hashlib.sha256).hexdigest()
     assert headers["X-Curate-Signature"] == f"sha256={signed}"
+
+
+def test_a_receiver_that_checks_as_the_documentation_says():
+    """Its `verify` takes what is signed with the secret and fresh, and refuses all else without an error."""
+    text = (Path(__file__).parents[1] / "docs" / "watching.md").read_text(encoding="utf-8")
+    names = {}
+    exec(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def verify" in code), names)
+    now, body = str(int(time.time())), b'{"a":1}'
+
+    def verify(timestamp, signature, secret=SECRET):
+        headers = {"X-Curate-Timestamp": timestamp, "X-Curate-Signature": signature}
+        given = {name: value for name, value in headers.items() if value is not None}
+        return names["verify"](given, body, secret)
+
+    assert verify(now, sign(SECRET, now, body)) is True
+    assert verify(now, sign(SECRET, now, body), b"another") is False
+    assert verify(now, sign(SECRET, now, body + b" ")) is False
+    old = str(int(now) - 301)
+    assert verify(old, sign(SECRET, old, body)) is False
+    for timestamp in (None, "", "soon", "ü", now):
+        for signature in (None, "", "sha256=ü", "\udcff", "sha256=" + "0" * 64):
+            assert verify(timestamp, signature) is False
 
 
 def test_without_a_secret_there_is_no_signature(begin, hook):
@@ -601,6 +663,89 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
     sender._tls.load_verify_locations(certificate)
     assert sender.send(Delivery("1", url, b"{}")).is_done
     hook.close()
+
+
+# ── webhooks: deliveries that a receiver always fails on ─────────────────────────────────────────────────────────────
+
+
+def _failing_on(track_id):
+    """A receiver that has a fault of its own with one event, and takes all others."""
+
+    def answer(handler):
+        status = "500 Oh" if hook.bodies[-1]["track_id"] == track_id else "200 OK"
+        handler.wfile.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    hook = Hook(answer)
+    return hook
+
+
+def test_a_delivery_that_always_fails_lets_the_others_go_first(begin, tmp_path):
+    """After ten answers of 500 the rest goes on in its order, what comes later too; it is told, and kept at the end."""
+    hook = _failing_on(1)
+    actions = begin(webhook(hook))
+    for number in range(4):
+        actions.start(event_of(track_id=number))
+    eventually(lambda: 3 in tracks(hook))
+    actions.start(event_of(track_id=4))
+    eventually(lambda: 4 in tracks(hook))
+    place = f"webhook 127.0.0.1:{hook.port}"
+    why = "answered 500 Internal Server Error"
+    assert f"{place}: 1 delivery lets the others go first: {why}, 10 times" in actions.problems()
+    eventually(lambda: f"{place}: 1 delivery waits: {why}" in actions.problems())
+    actions.close(0.01)
+    hook.close()
+    got = tracks(hook)
+    assert [one for one in got if one != 1] == [0, 2, 3, 4]
+    assert got[:12] == [0, *[1] * 10, 2]
+    (kept,) = kept_lines(tmp_path)
+    assert (kept["body"]["track_id"], kept["refused"]) == (1, got.count(1))
+
+
+def test_what_failed_ten_times_waits_for_the_others_in_the_next_watch_too(begin, tmp_path):
+    """A watch that begins with it sends first what else was left, and its own events."""
+    hook = _failing_on(1)
+    rows = [{"url": hook.url, "id": str(track), "body": {"track_id": track}} for track in (1, 3)]
+    rows[0]["refused"] = 10
+    (tmp_path / "undelivered.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    slow = Backoff(first_s=30, longest_s=30, random=Random(0))
+    actions = Actions(triggers_of(tmp_path, webhook(hook)), undelivered=tmp_path / "undelivered.jsonl", backoff=slow)
+    eventually(lambda: {1, 3} <= set(tracks(hook)))
+    began = time.monotonic()
+    actions.start(event_of(track_id=4))
+    eventually(lambda: 4 in tracks(hook))
+    assert time.monotonic() - began < 5  # no pause is kept for it
+    actions.close(0.01)
+    hook.close()
+    assert [one for one in tracks(hook) if one != 1] == [3, 4]
+
+
+def test_a_delivery_that_failed_ten_thousand_times_is_given_up(begin, tmp_path):
+    """The answers of all watches count; then it is told as failed, and kept no more."""
+    hook = Hook(500)
+    row = {"url": hook.url, "id": "1", "body": {"track_id": 1}, "refused": 9999}
+    (tmp_path / "undelivered.jsonl").write_text(json.dumps(row) + "\n")
+    actions = begin(webhook(hook))
+    eventually(lambda: actions.problems() != ())
+    actions.close()
+    hook.close()
+    assert tracks(hook) == [1]
+    why = "answered 500 Internal Server Error, 10000 times"
+    assert actions.problems() == (f"webhook 127.0.0.1:{hook.port}: 1 delivery failed: {why}",)
+    assert kept_lines(tmp_path) == []
+
+
+@pytest.mark.parametrize("trouble", [429, lambda handler: None])
+def test_a_receiver_that_is_busy_or_not_there_gets_everything_in_order(begin, trouble):
+    """What says nothing about a delivery keeps its place, however often it has to be sent."""
+    hook = Hook(*[trouble] * 12, 200)
+    actions = begin(webhook(hook))
+    for number in (1, 2):
+        actions.start(event_of(track_id=number))
+    hook.wait_for(14)
+    actions.close()
+    hook.close()
+    assert tracks(hook) == [1] * 13 + [2]
+    assert actions.problems() == ()
 
 
 # ── webhooks: what was not delivered ─────────────────────────────────────────────────────────────────────────────────

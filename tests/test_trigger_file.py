@@ -1,9 +1,10 @@
 """The trigger file: what it may say, and what is told of each fault."""
 
+import os
 from pathlib import Path
 
 import pytest
-from watching import CLASSES, triggers_of
+from watching import CLASSES, triggers_of, write_triggers
 
 from curate.errors import UsageError
 from curate.sizes import RangeOfInterest
@@ -125,6 +126,10 @@ def test_a_distance_is_the_range_that_evaluation_uses(tmp_path):
         ("zone: [[0, 0], [1, 1], [2, 2, 2]]", "triggers[0].zone: not a zone"),
         ("zone: [[0, 0], [1, 1], [2, 2]]", "triggers[0].zone: the zone has no area"),
         ("zone: [[0, 0], [1, 0], [0, 1], [1, 1]]", "triggers[0].zone: the zone's sides cross"),
+        ("zone: [[0, 0], [1.05, 0], [1, 1]]", "triggers[0].zone: the zone leaves the picture (got 1.05; expected fra"),
+        ("zone: [[0, -0.01], [1, 0], [1, 1]]", "triggers[0].zone: the zone leaves the picture (got -0.01; expected f"),
+        ("zone: [[-5, 0], [640, 0], [1, 1]]", "triggers[0].zone: the zone leaves the picture (got -5; expected fract"),
+        ("zone: [[0, 0], [640, 0.5], [1, 480]]", "triggers[0].zone: the zone mixes fractions and pixels (got 0.5 and"),
         ("anchor: top", "triggers[0].anchor: not valid (got 'top'; expected 'center' or 'bottom')"),
         ("frames: 5 of 4", "triggers[0].frames: not a number of frames (got '5 of 4'"),
         ("frames: 3", "triggers[0].frames: not a number of frames (got 3"),
@@ -147,7 +152,9 @@ def test_a_distance_is_the_range_that_evaluation_uses(tmp_path):
             "triggers[0].actions[0].command.run: unknown placeholder (got 'clas'",
         ),
         ("actions: [{command: {run: [cat], timeout: 0}}]", "triggers[0].actions[0].command.timeout: nothing is done"),
-        ("name: b", "the trigger file is not YAML: the key 'name' is there twice"),
+        ("name: b", "the trigger file is not YAML: line 1, column 25: this key is there twice."),
+        ("actions: [{clip: {folder: c, before: 200h}}]", "triggers[0].actions[0].clip.before: too long for a clip (g"),
+        ("actions: [{clip: {folder: c, after: 61}}]", "triggers[0].actions[0].clip.after: too long for a clip (got 61"),
     ],
 )
 def test_a_fault_in_a_trigger_has_its_place(tmp_path, lines, message):
@@ -164,7 +171,7 @@ def test_a_fault_in_a_trigger_has_its_place(tmp_path, lines, message):
         ("{url: 'https://example.org.evil.org/'}", "webhook.url: webhooks do not go to this host"),
         ("{url: 'https://example.org:8443/'}", "webhook.url: webhooks do not go to this host (got example.org:8443"),
         ("{url: 'http://example.org/'}", "webhook.url: the event would travel in the open (got example.org)"),
-        ("{url: 'ftp://example.org/'}", "webhook.url: not an address of the web (got 'ftp'"),
+        ("{url: 'ftp://example.org/'}", "webhook.url: not an address of the web (expected"),
         ("{url: 'https://me:hunter2@example.org/'}", "webhook.url: an address with a name and password. Use"),
         ("{url: 'https://example.org\\t/'}", "webhook.url: an address has a character that none may have"),
         ("{url: 'https://[::1/'}", "webhook.url: not an address (expected https://HOST/PATH)"),
@@ -175,10 +182,10 @@ def test_a_fault_in_a_trigger_has_its_place(tmp_path, lines, message):
         ),
         (
             '{url: "https://example.org/", headers: {"X A": "1"}}',
-            "webhook.headers: not the name of a header (got 'X A'",
+            "webhook.headers: not the name of a header (expected such as X-Door)",
         ),
         ('{url: "https://example.org/", headers: {Host: a}}', "webhook.headers: a header that curate sets itself"),
-        ('{url: "https://example.org/", headers: {X-A: 1}}', "webhook.headers.X-A: not valid (got 1; expected text"),
+        ('{url: "https://example.org/", headers: {X-A: 1}}', "webhook.headers.X-A: not valid (expected text; a name"),
         ("{url: 'https://example.org/', timeout: 0s}", "webhook.timeout: nothing is done in no time"),
         ("{url: 'https://example.org/', secret: hunter2}", "webhook: unknown key (got 'secret'"),
         ("{url: 'https://example.org/', secret_env: NOT_SET}", "webhook.secret_env: the secret is not there (got none"),
@@ -232,6 +239,147 @@ def test_a_missing_file_is_told(tmp_path):
     """A file that is not there is named."""
     with pytest.raises(UsageError, match=r"door\.yaml: the trigger file cannot be read: No such file"):
         read_triggers(tmp_path / "door.yaml", CLASSES)
+
+
+def test_pixels_need_not_be_whole(tmp_path):
+    """Corners of a polygon that some program drew are pixels where one is over 2 and none is a fraction."""
+    corners = ((0.0, 0.0), (640.5, 1.0), (1.5, 480.25))
+    assert triggers_of(tmp_path, zone=[list(corner) for corner in corners]).triggers[0].zone == corners
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("S3CRET: 1\na: [", "line 2, column 5: expected the node content, but found '<stream end>'."),
+        ("a: [1\nb: S3CRET", "line 2, column 2: expected ',' or ']', but got ':'."),
+        ("Authorization: Bearer S3CRET: x", "line 1, column 29: mapping values are not allowed here."),
+        ("a: *S3CRET", "line 1, column 4: found undefined alias …."),
+        ("a: !S3CRET x", "line 1, column 4: could not determine a constructor for the tag …."),
+        ("a: S3CRET\0", "special characters are not allowed, at character 10."),
+        ("S3CRET: 1\nS3CRET: 2", "line 2, column 1: this key is there twice."),
+        ("a: 2026-99-99 # S3CRET", "a value cannot be read."),
+        ("a: !!timestamp S3CRET", "a value cannot be read."),
+        ("a: !!bool S3CRET", "a value cannot be read."),
+        ("[" * 1200, "it is nested too deeply."),
+    ],
+)
+def test_what_is_not_yaml_is_told_with_its_place_alone(tmp_path, text, message):
+    """Line, column and the problem are told; what stands there may be a secret."""
+    assert fault(tmp_path, text) == f"door.yaml: the trigger file is not YAML: {message}"
+
+
+def test_what_is_not_utf_8_is_told(tmp_path):
+    """A file in another encoding is told as one."""
+    (tmp_path / "door.yaml").write_bytes(b"triggers: [{name: T\xfcr}]")
+    with pytest.raises(UsageError, match=r"not YAML: it is not UTF-8\.$"):
+        read_triggers(tmp_path / "door.yaml", CLASSES)
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        "[{webhook: {url: 'https://example.org/', headers: {Authorization: [S3CRET]}}}]",
+        "[{webhook: {url: 'https://example.org/', headers: [Authorization: Bearer S3CRET]}}]",
+        "[{webhook: {url: 'https://example.org/', headers: Bearer S3CRET}}]",
+        "[{webhook: {url: 'https://example.org/', headers: {'Authorization: Bearer S3CRET': 1}}}]",
+        "[{webhook: {url: 'https://example.org/', headers: {Authorization: \"S3CRET\\n\"}}}]",
+        "[{webhook: {url: ['https://example.org/S3CRET']}}]",
+        "[{webhook: ['https://example.org/S3CRET']}]",
+        "[{webhook: {https://example.org/S3CRET}}]",
+        "[{webhook: {Authorization Bearer S3CRET}}]",
+        "[{webhook: {url: 'https://example.org/', headers: {Authorization Bearer S3CRET}}}]",
+        "[{webhook: 'https://example.org:S3CRET/'}]",
+        "[{webhook: 'https://evil.org/S3CRET'}]",
+        "[{webhook: 'http://example.org/S3CRET'}]",
+        "[{webhook: 'S3CRET:example.org'}]",
+        "[{webhook: 'example.org/S3CRET'}]",
+        "[{webhook: 'https://me:S3CRET@example.org/'}]",
+        "[{webhook: {url: 'https://example.org/', secret_env: S3CRET}}]",
+        "['https://example.org/S3CRET']",
+        "{webhook: 'https://example.org/S3CRET'}",
+        "{webhook: {headers: {Authorization: Bearer S3CRET}}}",
+        "[[webhook, 'https://example.org/S3CRET']]",
+    ],
+)
+def test_no_secret_of_a_webhook_is_repeated(tmp_path, actions):
+    """However an address or a header is miswritten, its place is told and not what stands there."""
+    told = fault(tmp_path, f"triggers: [{{name: a, actions: {actions}}}]\nhosts: [example.org]")
+    assert told.startswith("door.yaml, triggers[0].actions")
+    assert "s3cret" not in told.lower()
+
+
+@pytest.mark.parametrize("host", ["https://example.org/S3CRET", "https://me:S3CRET@example.org", "example.org/S3CRET"])
+def test_an_address_in_the_place_of_a_host_is_not_repeated(tmp_path, host):
+    """Only its host is told."""
+    told = fault(tmp_path, f"hosts: ['{host}']")
+    assert told.startswith("door.yaml, hosts[0]: not a host")
+    assert "S3CRET" not in told
+
+
+# ── what actions need ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ("write: {0}/none/a.jsonl", "write: there is no such folder (got {0}/none). Make it first."),
+        ("write: {0}/folder", "write: a folder is there (got {0}/folder; expected a file)."),
+        ("write: {0}/file/a.jsonl", "write: there is no such folder (got {0}/file). Make it first."),
+        ("write: /proc/a.jsonl", "write: the file cannot be written: No such file or directory (got /proc/a.jsonl)."),
+        ("write: {0}/{1}", "write: the file cannot be written: File name too long (got {0}/{1})."),
+        ("clip: {0}/file", "clip.folder: a file is in its place (got {0}/file; expected a folder)."),
+        ("clip: {0}/file/a/b", "clip.folder: a file is in its place (got {0}/file; expected a folder)."),
+    ],
+)
+def test_what_an_action_could_not_use_is_told(tmp_path, action, message):
+    """A file or folder that cannot be written to is a fault of the trigger file, before the watch begins."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    named = tmp_path, "n" * 300
+    told = fault_of_rule(tmp_path, f"actions: [{{{action.format(*named)}}}]")
+    assert told == f"door.yaml, triggers[0].actions[0].{message.format(*named)}"
+
+
+def test_looking_at_what_actions_need_leaves_no_trace(tmp_path):
+    """No file and no folder is made, what is there stays as it is, and a pipe needs no reader yet."""
+    (tmp_path / "old.jsonl").write_text("old\n")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "later.jsonl")
+    os.mkfifo(tmp_path / "pipe")
+    os.utime(tmp_path / "old.jsonl", (1, 1))
+    write_triggers(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    names = ("old.jsonl", "new.jsonl", "link.jsonl", "pipe")
+    triggers_of(tmp_path, *({"write": str(tmp_path / name)} for name in names), {"clip": str(tmp_path / "a" / "b")})
+    assert sorted(tmp_path.iterdir()) == before
+    assert ((tmp_path / "old.jsonl").read_text(), (tmp_path / "old.jsonl").stat().st_mtime) == ("old\n", 1)
+
+
+def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
+    """`~` is the home folder in all that names a file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "secret").write_text("s3cret")
+    webhook = {"url": "https://example.org/", "secret_file": "~/secret"}
+    found = triggers_of(tmp_path, {"write": "~/a"}, {"clip": "~/b"}, {"webhook": webhook}, hosts=["example.org"])
+    write, clip, sent = found.triggers[0].actions
+    assert (write.write, clip.clip.folder) == (tmp_path / "a", tmp_path / "b")
+    assert sent.webhook.read_secret() == b"s3cret"
+
+
+# ── what is no fault ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("text", ["triggers: []", "hosts: [example.org]", "stream: {actions: [{command: [cat]}]}"])
+def test_a_file_without_triggers_is_noted(tmp_path, text):
+    """Nobody waits for events that cannot come."""
+    assert read(tmp_path, text).notes() == (f"{tmp_path}/door.yaml has no triggers: nothing that is seen is an event.",)
+
+
+def test_triggers_without_actions_are_noted(tmp_path):
+    """Where no trigger does anything that is noted; where one does, nothing is."""
+    file = tmp_path / "door.yaml"
+    note = f"No trigger of {file} has an action: their events come to --events and --serve only."
+    assert read(tmp_path, "triggers: [{name: a}, {name: b}]").notes() == (note,)
+    assert read(tmp_path, "triggers: [{name: a}, {name: b, actions: [{command: [cat]}]}]").notes() == ()
 
 
 # ── webhooks' hosts and secrets ──────────────────────────────────────────────────────────────────────────────────────

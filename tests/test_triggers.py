@@ -147,6 +147,22 @@ def test_a_zone_in_pixels_is_taken_as_it_is():
     assert fired(triggers(rule_of(zone=zone)), {0: (spotted(box=(101, 100, 201, 220)),)}) == []
 
 
+def test_a_zone_beyond_the_picture_is_told():
+    """A zone drawn for a larger picture is told from the first frame on; one that reaches into it, or none, is not."""
+    right, below = [[1000, 0], [1900, 0], [1900, 900]], [[0, 481], [640, 481], [640, 900]]
+    edge, inside = [[640, 0], [900, 0], [900, 480]], [[0, 0], [1, 0], [1, 1]]
+    named = {"right": right, "below": below, "edge": edge, "inside": inside, "none": None}
+    judge = triggers(*(rule_of(name, zone=zone) for name, zone in named.items()))
+    assert judge.remarks() == ()
+    for index in range(3):
+        judge.judge(seen_at(index), WIDTH, HEIGHT, NOON)
+    picture = "expected a part of 640×480 pixels). It never fires."
+    assert judge.remarks() == (
+        f"trigger right: its zone lies outside of the picture (got x from 1000 and y from 0 on; {picture}",
+        f"trigger below: its zone lies outside of the picture (got x from 0 and y from 481 on; {picture}",
+    )
+
+
 def test_the_anchor_chooses_the_point():
     """Of a box from y 100 to 220, the centre is at 160 and the bottom at 220."""
     upper = [[0, 0], [640, 0], [640, 200], [0, 200]]

@@ -1,12 +1,15 @@
 """The page of `watch --serve` as an HTTP client sees it: who is let in, pictures, events, and its end."""
 
 import asyncio
+import errno
 import io
+import os
 import re
 import socket
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from itertools import islice
 from urllib.parse import quote
 
@@ -347,6 +350,46 @@ def test_end_with_open_answers(page, caplog):
     waiting.join(5)
     assert (waiting.is_alive(), page_threads(), caplog.records) == (False, [], [])
     take_port(LOOPBACK, page.port, usual=0).close()
+
+
+def _is_closed(connection):
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def test_too_many_connections(page):
+    """Who has no token can open connections, but only so many: what is over is closed, who was there stays."""
+    assert ask(page).status == 200
+    stream = read_stream(ask(page, "/events"))
+    assert next(stream) == {"retry": "1000"}
+    before = len(os.listdir("/proc/self/fd"))
+    with ExitStack() as stack:
+        others = [stack.enter_context(socket.create_connection((LOOPBACK, page.port))) for _ in range(150)]
+        for one in others:
+            one.settimeout(5)
+        assert all(map(_is_closed, others[-80:]))
+        assert len(os.listdir("/proc/self/fd")) - before <= len(others) + 64
+        page.tell(event())
+        assert "happened" in [told.get("event") for told in islice(stream, 2)]
+
+
+def test_no_descriptor_is_left(page, monkeypatch, caplog):
+    """Where the process has no descriptor for a connection, the page answers when it has some again, without noise."""
+    accept, failed = socket.socket.accept, threading.Event()
+
+    def refuse(self):
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", refuse)
+    assert ask(page).status == 200
+    assert (failed.is_set(), caplog.records) == (True, [])
 
 
 def test_end_before_the_beginning():

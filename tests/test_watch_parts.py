@@ -154,7 +154,7 @@ def test_a_clip_ends_with_its_source(tmp_path):
     for number in range(10):
         recorder.take(shown(number, events=[event] if number == 5 else []))
     recorder.close()
-    assert recorder.problems == []
+    assert recorder.problems == {}
     assert [str(file) for file in tmp_path.iterdir()] == [event.clip]
     plans = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})})
     clips = {plans.announce(event_of("bare", timestamp_s=float(second))).clip for second in range(0, 180, 10)}

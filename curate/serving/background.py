@@ -1,6 +1,7 @@
 """Serves an ASGI app in a thread, beside other work, and ends when it is told to, whatever browsers do."""
 
 import asyncio
+import errno
 import socket
 import threading
 from contextlib import suppress
@@ -11,6 +12,7 @@ from curate.serving.guard import App
 
 _PATIENCE_S = 0.5  # for answers that are under way when the server is to end
 _LONGEST_S = 2.0
+_MOST_OPEN = 64  # connections; a page takes two. What else the process does needs its files and sockets too
 
 
 class BackgroundServer:
@@ -74,8 +76,13 @@ class BackgroundServer:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Python 3.11 tells of every connection that is cancelled at the end; it is meant to be."""
-    if not isinstance(context.get("exception"), asyncio.CancelledError):
+    """Python 3.11 tells of every connection that is cancelled at the end; it is meant to be.
+
+    Where the process has no descriptor left asyncio waits a second, tries again, and would tell so each time.
+    """
+    error = context.get("exception")
+    is_full = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    if not is_full and not isinstance(error, asyncio.CancelledError):
         loop.default_exception_handler(context)
 
 
@@ -87,7 +94,15 @@ class _Listener(socket.socket):
         self._open: WeakSet[socket.socket] = WeakSet()
 
     def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection; what comes while too many are open is closed at once.
+
+        Raises:
+            ConnectionAbortedError: it was closed; a server goes on with the next one then.
+        """
         connection, address = super().accept()
+        if sum(one.fileno() >= 0 for one in self._open) >= _MOST_OPEN:
+            connection.close()
+            raise ConnectionAbortedError
         self._open.add(connection)
         return connection, address
 

@@ -74,8 +74,14 @@ def _programs() -> list[Check]:
     remedy = None if found else "pip install labelImg, where there is a screen"
     labelling = Check("labelImg", found is not None, found and "installed", "drawing boxes; `label` opens it", remedy)
     if find_spec("yt_dlp") is None or find_spec("av") is None:
-        return [labelling, _database()]
-    return [_ffmpeg(), _runtime(), labelling, _database()]
+        return [labelling, _database(), _window()]
+    return [_ffmpeg(), _runtime(), labelling, _database(), _window()]
+
+
+def _window() -> Check:
+    found = "installed" if find_spec("_tkinter") else None
+    remedy = None if found else "apt install python3-tk, or a Python that was built with Tk"
+    return Check("Tk", found is not None, found, "`watch --show`", remedy)
 
 
 def _database() -> Check:

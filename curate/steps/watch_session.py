@@ -1,12 +1,12 @@
 """One watch, from its first source to its last."""
 
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from curate.engines.base import Detector
 from curate.errors import CurateError, DataError, UsageError
@@ -33,7 +33,6 @@ _WAITING_LIVE = 1
 _STATE_EVERY_S = 0.5
 _LOOK_EVERY_S = 2.0
 _AGAIN_S = 60.0
-_NUMBERS = re.compile(r"\d+")
 
 
 class WatchClock:
@@ -99,6 +98,12 @@ def open_while(source: Source, stop: Callable[[], bool]) -> Feed | None:
     return found
 
 
+def _problems_of(triggers: Triggers, thread: OutputThread, clips: ClipRecorder | None) -> dict[str, str]:
+    """What is wrong in one source's watch: a line by a key that stays while its count grows."""
+    lines = (*triggers.remarks(), *thread.problems)
+    return {line: line for line in lines} | dict(clips.problems if clips else {})
+
+
 @dataclass
 class Session:
     """Watches one source after the other with one detector.
@@ -115,6 +120,7 @@ class Session:
         stop: whether to end.
         progress: told how many frames are done.
         counts, latencies: of what was seen.
+        running_problems: of the actions: a line by a key that stays while its count grows.
         on_problem: told of each problem while it lasts, soon after it came up.
         complete: whether every recording was watched to its end.
         problems: with sources, outputs, clips and actions.
@@ -132,7 +138,7 @@ class Session:
     ends_after_s: float | None
     stop: Callable[[], bool]
     progress: Progress
-    running_problems: Callable[[], Sequence[str]]
+    running_problems: Callable[[], dict[str, str]]
     on_problem: Callable[[str], None]
     complete: bool = True
     counts: Counts = field(default_factory=Counts)
@@ -144,7 +150,7 @@ class Session:
     _said_s: float = 0.0
     _said_frames: int = 0
     _looked_s: float = 0.0
-    _told_by: Callable[[], Sequence[str]] = tuple
+    _told_by: Callable[[], dict[str, str]] = dict
     _told_of: dict[str, float] = field(default_factory=dict)
     _last_words: dict[str, str] = field(default_factory=dict)
 
@@ -198,12 +204,13 @@ class Session:
             drawer = Drawer(self.gear.names)
             thread = OutputThread(outputs, drawer, self.latencies, waiting, leave_out=feed.is_live)
             stack.enter_context(closing(thread))
-            self._told_by = lambda: (*thread.problems, *(clips.problems if clips else ()))
+            triggers = Triggers(self.rules.triggers, self.gear.names, self.interest)
+            self._told_by = partial(_problems_of, triggers, thread, clips)
             judge = Judge(
                 self.detector,
                 score=self.score,
                 interest=self.interest,
-                triggers=Triggers(self.rules.triggers, self.gear.names, self.interest),
+                triggers=triggers,
                 clock=self.clock,
                 first_track=self._next_track,
             )
@@ -220,8 +227,8 @@ class Session:
             self._next_track = judge.next_track
             self.complete &= feed.is_live or feed.ended
         faults = (feed.fault, video.fault if video else None)
-        self.note(*(f"{source.name}: {fault}." for fault in faults if fault), *self._told_by())
-        self._told_by = tuple
+        self.note(*(f"{source.name}: {fault}." for fault in faults if fault), *self._told_by().values())
+        self._told_by = dict
 
     def _open_files(
         self, stack: ExitStack, source: Source, feed: Feed, place: int
@@ -272,8 +279,8 @@ class Session:
     def _look_for_problems(self, now_s: float) -> None:
         """Tell what came up of late; a line whose count only grew is told once a minute."""
         self._looked_s = now_s
-        for problem in (*self.announcer.problems, *self._told_by(), *self.running_problems()):
-            kind = _NUMBERS.sub("", problem)
+        problems = {line: line for line in self.announcer.problems} | self._told_by() | self.running_problems()
+        for kind, problem in problems.items():
             if now_s - self._told_of.get(kind, -_AGAIN_S) >= _AGAIN_S and self._last_words.get(kind) != problem:
                 self._told_of[kind], self._last_words[kind] = now_s, problem
                 self.on_problem(problem)

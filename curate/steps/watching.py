@@ -185,7 +185,7 @@ def watch(
             ends_after_s=ends_after_s,
             stop=stop,
             progress=progress,
-            running_problems=actions.problems,
+            running_problems=actions.kinds,
             on_problem=on_problem,
         )
         on_ready(

@@ -4,13 +4,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from curate.errors import UsageError, unknown_name
 from curate.watch.addresses import Address, is_named, read_address
-from curate.watch.trigger_words import FaultError, FilePath, Seconds, Strict, Timeout, reading, shown
+from curate.watch.trigger_words import ClipSeconds, FaultError, FilePath, Strict, Timeout, reading, shown
 
 PLACEHOLDERS = ("trigger", "class", "track_id", "score", "time", "timestamp_s", "clip", "source")
 PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}|\{(\w+)\}")  # the first form stands for {word} itself
@@ -33,7 +34,7 @@ def _check_url(url: Any) -> Any:
 def _check_headers(headers: Any) -> Any:
     for name, value in headers.items() if isinstance(headers, Mapping) else ():
         if not isinstance(name, str) or not _HEADER.fullmatch(name):
-            raise UsageError("not the name of a header", got=shown(name))
+            raise UsageError("not the name of a header", expected="such as X-Door")
         if name.lower() in _OUR_HEADERS or name.lower().startswith("x-curate-"):
             raise UsageError("a header that curate sets itself", got=shown(name))
         if isinstance(value, str) and not (value.isascii() and value.isprintable()):
@@ -93,7 +94,7 @@ class Webhook(Strict):
         if self.secret_env is not None:
             secret = os.environ.get(self.secret_env, "").encode("utf-8", "surrogateescape")
             if not secret:
-                remedy = f"Set the variable {self.secret_env} before curate starts."
+                remedy = "Set the variable that has this name before curate starts."  # it may be the secret itself
                 raise UsageError("the secret is not there", place="secret_env", got="none or empty", remedy=remedy)
             return secret
         if self.secret_file is None:
@@ -136,8 +137,20 @@ class Clip(Strict):
     """A short video around the moment."""
 
     folder: FilePath
-    before_s: Seconds = Field(5.0, alias="before")
-    after_s: Seconds = Field(5.0, alias="after")
+    before_s: ClipSeconds = Field(5.0, alias="before")
+    after_s: ClipSeconds = Field(5.0, alias="after")
+
+    def see_folder(self) -> None:
+        """Look whether it is a folder that can be written to, or one can be made there.
+
+        Raises:
+            UsageError: it is not.
+        """
+        there = next(place for place in (self.folder, *self.folder.absolute().parents) if os.path.exists(place))
+        if not os.path.isdir(there):
+            raise UsageError("a file is in its place", place="folder", got=there, expected="a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UsageError("nothing can be written there", place="folder", got=there)
 
 
 class Action(Strict):
@@ -157,3 +170,46 @@ class Action(Strict):
                 UsageError("an action is one thing", got=got, expected="one of write, webhook, command, clip")
             )
         return self
+
+    def see_what_it_needs(self, place: str) -> None:
+        """Look for its secret, program, file or folder, before the moment when they are needed; nothing is made.
+
+        Args:
+            place: of the action, for the message.
+
+        Raises:
+            UsageError: something is not there, or cannot be used.
+        """
+        try:
+            if self.write is not None:
+                _see_file(self.write)
+            if self.webhook is not None:
+                self.webhook.read_secret()
+            if self.command is not None:
+                self.command.see_program()
+            if self.clip is not None:
+                self.clip.see_folder()
+        except UsageError as error:
+            kind = next(name for name in Action.model_fields if getattr(self, name) is not None)
+            where = f"{place}.{kind}" + (f".{error.place}" if error.place else "")
+            raise UsageError(
+                error.fact, place=where, got=error.got, expected=error.expected, remedy=error.remedy
+            ) from error
+
+
+def _see_file(path: Path) -> None:
+    """Open a file for a moment as events will; a pipe need not have a reader yet."""
+    if os.path.isdir(path):
+        raise UsageError("a folder is there", got=path, expected="a file")
+    is_new = not os.path.exists(path)
+    target = Path(os.path.realpath(path)) if is_new else path  # a link to a file that is not there yet
+    if not os.path.isdir(target.parent):
+        raise UsageError("there is no such folder", got=target.parent, remedy="Make it first.")
+    if not is_new and not os.path.isfile(target):
+        return
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_APPEND | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o644))
+        if is_new:
+            target.unlink()
+    except OSError as error:
+        raise UsageError(f"the file cannot be written: {error.strerror}", got=path) from error

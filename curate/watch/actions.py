@@ -11,7 +11,7 @@ from curate.watch.commands import CommandError, Runner
 from curate.watch.events import Event
 from curate.watch.receivers import Backoff, Receiver
 from curate.watch.trigger_file import STREAM_PREFIX, TriggerFile
-from curate.watch.troubles import Troubles
+from curate.watch.troubles import Troubles, lines_by_kind
 from curate.watch.undelivered import Undelivered
 from curate.watch.waiting_line import WaitingLine
 from curate.watch.webhooks import Delivery, encode
@@ -69,8 +69,12 @@ class Actions:
 
     def problems(self) -> tuple[str, ...]:
         """What went wrong so far, each thing once with its count; also what waits for a receiver that fails."""
-        waits = () if self._is_closed else (one.waits() for one in self._receivers.values())
-        return (*self._troubles.lines(), *(wait for wait in waits if wait is not None))
+        return tuple(self.kinds().values())
+
+    def kinds(self) -> dict[str, str]:
+        """The same lines by what stays the same in them while their counts grow. For any thread, at any time."""
+        waits = () if self._is_closed else (one.waiting() for one in self._receivers.values())
+        return lines_by_kind([*self._troubles.counted(), *(wait for wait in waits if wait is not None)])
 
     def close(self, patience_s: float = 10.0, told: Callable[[int], None] = lambda pending: None) -> None:
         """Wait for what is under way, then end every thread and keep the webhooks that were not delivered.
@@ -160,7 +164,7 @@ class Actions:
             self._troubles.add(place, "line left out|lines left out", "not a webhook that was kept", unreadable)
         for delivery in left:
             if (receiver := self._receivers.get(delivery.url)) is not None:
-                receiver.line.put(delivery)
+                receiver.put_back(delivery)
             else:
                 self._foreign.append(delivery)
         if self._foreign:
@@ -178,7 +182,7 @@ class Actions:
     def _tell_what_is_left(self) -> None:
         file = self._undelivered.file
         for receiver in self._receivers.values():
-            if left := len(receiver.line.left()):
+            if left := len(receiver.left()):
                 kept = f"delivery kept in {file}|deliveries kept in {file}"
                 self._troubles.add(receiver.place, kept, receiver.why or _NO_TIME, left)
         for path, writer in self._writers.items():
@@ -189,7 +193,7 @@ class Actions:
                 self._troubles.add(place, "run left out|runs left out", _NO_TIME, left)
 
     def _keep_webhooks(self) -> None:
-        kept = [*self._foreign, *(one for receiver in self._receivers.values() for one in receiver.line.left())]
+        kept = [*self._foreign, *(one for receiver in self._receivers.values() for one in receiver.left())]
         try:
             self._undelivered.keep(kept)
         except OSError as error:

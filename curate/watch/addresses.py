@@ -57,7 +57,7 @@ def read_address(url: str) -> Address:
     except ValueError as error:
         raise UsageError("not an address", expected="https://HOST/PATH") from error
     if parts.scheme not in _PORTS:
-        raise UsageError("not an address of the web", got=repr(parts.scheme), expected="https://HOST/PATH")
+        raise UsageError("not an address of the web", expected="https://HOST/PATH")
     if "@" in parts.netloc:
         raise UsageError("an address with a name and password", remedy="Use secret_env: what is sent is signed then.")
     written = f"[{parts.hostname}]" if parts.netloc.startswith("[") else parts.hostname or ""
@@ -78,16 +78,25 @@ def read_host(text: str) -> tuple[str, int | None]:
     """
     match = re.fullmatch(r"(.*?)(?::([0-9]{1,5}))?", text)
     if match is None or (match[2] is not None and int(match[2]) > 65535):
-        raise UsageError("not a host", got=repr(text), expected="HOST or HOST:PORT")
+        raise UsageError("not a host", got=_shown(text), expected="HOST or HOST:PORT")
     return _read_host(match[1]), int(match[2]) if match[2] is not None else None
 
 
 def _read_host(text: str) -> str:
     if not _HOST.fullmatch(text):
-        raise UsageError("not a host", got=repr(text), expected="a name such as example.org, or a number as [::1]")
+        rule = "a name such as example.org, or a number as [::1]"
+        raise UsageError("not a host", got=_shown(text), expected=rule)
     if text.startswith("["):
         try:
             return ipaddress.IPv6Address(text[1:-1]).compressed
         except ValueError as error:
-            raise UsageError("not a host", got=repr(text), expected="an IPv6 address in its brackets") from error
+            raise UsageError("not a host", got=_shown(text), expected="an IPv6 address in its brackets") from error
     return text.lower().removesuffix(".")
+
+
+def _shown(text: str) -> str | None:
+    """What was written where a host should be, without what follows the host in an address; that may be a secret."""
+    if "@" in text:
+        return None
+    head = re.match(r"(?:[a-z]+://)?[^/?#]*", text)
+    return repr(head[0][:80] if head else "")

@@ -19,6 +19,7 @@ from curate.sources.video.writing import VideoWriter
 from curate.watch.action_file import Clip
 from curate.watch.events import Event
 from curate.watch.outputs import Shown
+from curate.watch.troubles import Troubles
 
 _QUALITY = 92
 _LONGEST_S = 60.0  # of one clip, however many events it holds
@@ -63,7 +64,7 @@ class ClipRecorder:
         rules: how clips of a trigger are saved, by its name.
 
     Attributes:
-        problems: clips that could not be written, with why.
+        problems: clips that could not be written, with why; a line a folder, by a key that stays.
 
     Raises:
         UsageError: a folder cannot be made.
@@ -72,7 +73,7 @@ class ClipRecorder:
     wants_boxes = True
 
     def __init__(self, rules: Mapping[str, Clip]) -> None:
-        self.problems: list[str] = []
+        self._troubles = Troubles()
         self._rules = rules
         self._before_s = max((rule.before_s for rule in rules.values()), default=0.0)
         for folder in {rule.folder for rule in rules.values()}:
@@ -84,6 +85,11 @@ class ClipRecorder:
         self._finished: queue.Queue[_Growing | None] = queue.Queue()
         self._thread = threading.Thread(target=self._write_all, name="curate-clips", daemon=True)
         self._thread.start()
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """See the class."""
+        return self._troubles.kinds()
 
     def announce(self, event: Event) -> Event:
         """The event with the name of the clip that will show it, where its trigger saves one."""
@@ -134,9 +140,8 @@ class ClipRecorder:
         while (clip := self._finished.get()) is not None:
             try:
                 _write(clip)
-            except (CurateError, OSError) as error:
-                if str(error) not in self.problems:  # one a clip, for as long as the disk is full
-                    self.problems.append(str(error))
+            except CurateError as error:
+                self._troubles.add(f"clips {clip.plan.path.parent}", "clip failed|clips failed", error.fact)
             self._given.discard(clip.plan.path)
 
 

@@ -1,17 +1,20 @@
 """A receiver of webhooks: what is for it waits in one line, in order, until it has been delivered."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from curate.watch.action_file import Webhook
 from curate.watch.events import Event
-from curate.watch.troubles import Troubles, line
+from curate.watch.troubles import Kind, Troubles
 from curate.watch.waiting_line import Pause, WaitingLine
 from curate.watch.webhooks import Answer, Delivery, Sender, SendError, StoppedError
 
 FAILED = "delivery failed|deliveries failed"
 _WAIT = "delivery waits|deliveries wait"
+_STEPPED_BACK = "delivery lets the others go first|deliveries let the others go first"
+_STEPS_BACK_AFTER = 10  # answers that the receiver failed: some three minutes
+_GIVEN_UP_AFTER = 10_000  # five days, where nothing else is delivered either: longer than a weekend
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Receiver:
         self._sender = Sender(webhook, hosts)
         self._backoff, self._troubles, self._done = backoff, troubles, done
         self._failures = 0
+        self._refused: dict[str, int] = {}  # of deliveries that wait, by id
         self.why: str | None = None
         self.line: WaitingLine[Delivery] = WaitingLine(name, self._deliver, self._sender.stop)
 
@@ -65,10 +69,23 @@ class Receiver:
         """Send an event when its turn comes; False after the end."""
         return self.line.put(Delivery.of(event, self._url))
 
-    def waits(self) -> str | None:
-        """What waits since the last attempt failed, as a line; None where nothing does."""
+    def put_back(self, delivery: Delivery) -> None:
+        """Send what an earlier watch could not deliver."""
+        if delivery.refused:
+            self._refused[delivery.id] = delivery.refused
+        if delivery.refused >= _STEPS_BACK_AFTER:
+            self.line.put_aside(delivery)
+        else:
+            self.line.put(delivery)
+
+    def left(self) -> list[Delivery]:
+        """What was not delivered; to be asked for after the line's end."""
+        return [replace(one, refused=self._refused.get(one.id, 0)) for one in self.line.left()]
+
+    def waiting(self) -> tuple[Kind, int] | None:
+        """What waits since the last attempt failed, with its count; None where nothing does."""
         pending, why = self.line.pending, self.why
-        return line(self.place, _WAIT, why, pending) if pending and why is not None else None
+        return (Kind(self.place, _WAIT, why), pending) if pending and why is not None else None
 
     def _deliver(self, delivery: Delivery) -> Pause | None:
         try:
@@ -77,16 +94,30 @@ class Receiver:
             outcome = error
         except Exception as error:  # else the thread would end, and with it all that waits
             outcome = SendError(f"{type(error).__name__}: {error}")
-        if isinstance(outcome, SendError) or outcome.is_worth_another:
+        if isinstance(outcome, SendError):
             return self._pause(outcome)
+        refused = self._count(delivery, outcome)
+        if outcome.is_worth_another and refused < _GIVEN_UP_AFTER:
+            return replace(self._pause(outcome), steps_back=refused >= _STEPS_BACK_AFTER)
         self._failures, self.why = 0, None
+        self._refused.pop(delivery.id, None)
         if not outcome.is_done:
-            self._troubles.add(self.place, FAILED, str(outcome))
+            times = f", {refused} times" if outcome.is_worth_another else ""
+            self._troubles.add(self.place, FAILED, f"{outcome}{times}")
         try:
             self._done(delivery)
         except OSError as error:
             self._troubles.add(self.place, "note lost|notes lost", f"{error.strerror}: it may be sent again")
         return None
+
+    def _count(self, delivery: Delivery, answer: Answer) -> int:
+        """How often the receiver has failed on it, this answer included."""
+        refused = self._refused.get(delivery.id, 0) + answer.is_failure
+        if answer.is_failure:
+            self._refused[delivery.id] = refused
+            if refused == _STEPS_BACK_AFTER:
+                self._troubles.add(self.place, _STEPPED_BACK, f"{answer}, {refused} times")
+        return refused
 
     def _pause(self, outcome: Answer | SendError) -> Pause:
         self._failures += 1

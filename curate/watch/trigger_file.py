@@ -13,12 +13,13 @@ Paths in it are relative to the current folder. Secrets are named in it, and nev
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from curate.errors import CurateError, UsageError, unknown_name
 from curate.sizes import RangeOfInterest, choose_range
@@ -40,6 +41,7 @@ from curate.watch.trigger_words import (
 
 STREAM_PREFIX = "stream_"
 _LONGEST_NAME = 100
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _OPTIONS = {"--min-side": "min_side", "--max-distance": "max_distance"}
 _OPTIONS |= {"--object-height": "object_height", "--focal-px": "focal_px"}
 
@@ -136,6 +138,15 @@ class TriggerFile(Strict):
     triggers: Annotated[tuple[Rule, ...], Field(strict=False)] = ()
     stream: Stream = Stream()
     hosts: Annotated[tuple[Annotated[str, reading(_check_host)], ...], Field(strict=False)] = ()
+    _name: str = PrivateAttr("the trigger file")
+
+    def notes(self) -> tuple[str, ...]:
+        """What is no fault, and yet should be known before the watch begins, in sentences."""
+        if not self.triggers:
+            return (f"{self._name} has no triggers: nothing that is seen is an event.",)
+        if not any(rule.actions for rule in self.triggers):
+            return (f"No trigger of {self._name} has an action: their events come to --events and --serve only.",)
+        return ()
 
     def placed_actions(self) -> Iterator[tuple[str, str, Action]]:
         """Every action: the name of its trigger (`stream_` for the source's), its place in the file, and itself."""
@@ -175,14 +186,14 @@ class TriggerFile(Strict):
 
 
 def read_triggers(file: str | os.PathLike[str], classes: Sequence[str]) -> TriggerFile:
-    """Read a trigger file, and see that the secrets and programs it names are there.
+    """Read a trigger file, and see that the secrets, programs, files and folders that it names can be used.
 
     Args:
         file: YAML.
         classes: the names that the detector knows; a trigger without `class` waits for all of them.
 
     Raises:
-        UsageError: it cannot be read, something in it is wrong, or a class, secret or program is not there.
+        UsageError: it cannot be read, something in it is wrong, or a class or what an action needs is not there.
     """
     path = Path(file)
     try:
@@ -190,23 +201,26 @@ def read_triggers(file: str | os.PathLike[str], classes: Sequence[str]) -> Trigg
     except ValidationError as error:
         raise first_fault(path, error) from error
     for _, place, action in found.placed_actions():
-        _see_what_it_needs(action, f"{path}, {place}")
+        action.see_what_it_needs(f"{path}, {place}")
     rules = tuple(
         rule.model_copy(update={"classes": _known(rule.classes, classes, f"{path}, triggers[{index}].class")})
         for index, rule in enumerate(found.triggers)
     )
-    return found.model_copy(update={"triggers": rules})
+    found = found.model_copy(update={"triggers": rules})
+    found._name = str(path)
+    return found
 
 
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is there twice, of which YAML's own loader takes the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"the key {key!r} is there twice in the mapping of line {line}")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem="this key is there twice", problem_mark=key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -215,11 +229,30 @@ def _read_yaml(path: Path) -> Any:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise UsageError(f"the trigger file cannot be read: {error.strerror}", place=path) from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"the trigger file is not YAML: {' '.join(str(error).split())}", place=path) from error
+    except (ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError) as error:  # of PyYAML itself
+        raise UsageError(f"the trigger file is not YAML: {_yaml_fault(error)}", place=path) from error
     if not isinstance(document, dict) or not document:
         raise UsageError("the trigger file says nothing", place=path, expected="triggers, stream or hosts")
     return document
+
+
+def _yaml_fault(error: Exception) -> str:
+    """Where and what, without the line itself, of which a part may be a secret."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{error.reason}, at character {error.position + 1}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return "it is nested too deeply" if isinstance(error, RecursionError) else "a value cannot be read"
+    mark = error.problem_mark or error.context_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+    return where + _QUOTED.sub(_without_names, error.problem or error.context or "cannot be read")
+
+
+def _without_names(quoted: re.Match[str]) -> str:
+    """Marks of YAML as they are, and the parser's own words such as '<block end>'; not what somebody wrote."""
+    text = quoted[0][1:-1]
+    return quoted[0] if len(text) <= 1 or text[0] in "<\\" else "…"
 
 
 def _in_words_of_the_file(error: CurateError) -> UsageError:
@@ -230,23 +263,6 @@ def _in_words_of_the_file(error: CurateError) -> UsageError:
         return words
 
     return UsageError(error.fact, got=error.got, expected=translated(error.expected), remedy=translated(error.remedy))
-
-
-def _see_what_it_needs(action: Action, place: str) -> None:
-    kind = "webhook" if action.webhook is not None else "command"
-    try:
-        if action.webhook is not None:
-            action.webhook.read_secret()
-        if action.command is not None:
-            action.command.see_program()
-    except UsageError as error:
-        raise UsageError(
-            error.fact,
-            place=f"{place}.{kind}.{error.place}",
-            got=error.got,
-            expected=error.expected,
-            remedy=error.remedy,
-        ) from error
 
 
 def _known(names: Sequence[str] | None, classes: Sequence[str], place: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """How values of a trigger file are written: times, `5 of 10`, quiet hours, zones; and how a fault in one is told."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from curate.errors import CurateError, UsageError, unknown_name
 from curate.sources.times import parse_seconds
 
 _LONGEST_S = 366 * 86_400
+LONGEST_OF_A_CLIP_S = 60  # before the moment, and after it: its frames wait in memory
 _MOST_FRAMES = 100_000
 _MOST_CORNERS = 100
 _DAY_MIN = 24 * 60
+_WORD = re.compile(r"[\w-]{1,40}")
 _HOURS = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])\s*-\s*([01]?[0-9]|2[0-4]):([0-5][0-9])")
 _RULES = {
     "path_type": "the name of a file",
@@ -53,7 +57,10 @@ class Strict(BaseModel):
         known = [field.alias or name for name, field in cls.model_fields.items()]
         for key in written if isinstance(written, Mapping) else ():
             if key not in known:
-                raise FaultError(unknown_name("key", str(key)[:80], known))
+                error = unknown_name("key", str(key)[:80], known)
+                # what is no word may be an address or a header that should have been a value
+                got = error.got if _WORD.fullmatch(str(key)) else None
+                raise FaultError(UsageError(error.fact, got=got, expected=error.expected, remedy=error.remedy))
         return written
 
 
@@ -71,7 +78,15 @@ def first_fault(file: Path, error: ValidationError) -> UsageError:
     if found["type"] == "missing":
         return UsageError("it is missing", place=place)
     rule = _RULES.get(found["type"], found["msg"].removeprefix("Input should be "))
-    return UsageError("not valid", place=place, got=shown(found["input"]), expected=rule.format(**context))
+    return UsageError("not valid", place=place, got=_got(found), expected=rule.format(**context))
+
+
+def _got(found: ErrorDetails) -> str | None:
+    """What was written, for a message; None of what may be a secret: addresses, headers, and what may hold them."""
+    value, place = found["input"], found["loc"]
+    if isinstance(value, Mapping | list | tuple) and value:
+        return "a mapping" if isinstance(value, Mapping) else "a list"
+    return None if "webhook" in place or place[-2:-1] == ("actions",) else shown(value)
 
 
 def shown(value: object) -> str:
@@ -122,6 +137,13 @@ def _read_seconds(written: Any) -> float:
     if exact > _LONGEST_S:
         raise UsageError("the time is too long", got=shown(written), expected="at most a year")
     return float(exact)
+
+
+def _read_clip_seconds(written: Any) -> float:
+    seconds = _read_seconds(written)
+    if seconds > LONGEST_OF_A_CLIP_S:
+        raise UsageError("too long for a clip", got=shown(written), expected=f"at most {LONGEST_OF_A_CLIP_S} s")
+    return seconds
 
 
 def _read_timeout(written: Any) -> float:
@@ -176,7 +198,21 @@ def _read_zone(written: Any) -> Zone:
     if _crosses_itself(zone):
         remedy = "Name the corners in the order in which they follow one another around it."
         raise UsageError("the zone's sides cross", got=shown(written), remedy=remedy)
+    _check_unit(zone)
     return zone
+
+
+def _check_unit(zone: Zone) -> None:
+    """Refuse what is neither fractions nor pixels: a fraction somewhat over 1 must not turn all into pixels."""
+    numbers = [number for point in zone for number in point]
+    rule = "fractions of the picture, all within 0..1, or pixels, all 0 or more"
+    if min(numbers) < 0:
+        raise UsageError("the zone leaves the picture", got=f"{min(numbers):g}", expected=rule)
+    if 1 < max(numbers) <= 2:
+        raise UsageError("the zone leaves the picture", got=f"{max(numbers):g}", expected=rule)
+    parts = [number for number in numbers if 0 < number < 1]
+    if max(numbers) > 2 and parts:
+        raise UsageError("the zone mixes fractions and pixels", got=f"{parts[0]:g} and {max(numbers):g}", expected=rule)
 
 
 def _turn(a: Point, b: Point, c: Point) -> float:
@@ -195,11 +231,12 @@ def _crosses_itself(zone: Zone) -> bool:
 def _check_path(written: Any) -> Any:
     if isinstance(written, str) and (not written.strip() or "\0" in written):
         raise UsageError("not the name of a file", got=shown(written))
-    return written
+    return os.path.expanduser(written) if isinstance(written, str) else written
 
 
 FilePath = Annotated[Path, reading(_check_path), Field(strict=False)]
 Seconds = Annotated[float, reading(_read_seconds)]
+ClipSeconds = Annotated[float, reading(_read_clip_seconds)]
 Timeout = Annotated[float, reading(_read_timeout)]
 Frames = Annotated[FrameCount, reading(_read_frames)]
 Hours = Annotated[QuietHours, reading(_read_quiet_hours)]

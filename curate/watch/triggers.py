@@ -1,7 +1,7 @@
 """When a trigger fires: one track fires it once, on frames and times of the source, whatever the wall clock does."""
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -57,11 +57,16 @@ class Triggers:
         self._judged = 0
         self._newest_s: float | None = None
         self._added_s = 0.0
+        self._remarks: tuple[str, ...] = ()
 
     @property
     def tracks_in_mind(self) -> int:
         """Of how many tracks something is remembered."""
         return len(self._tracks)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is odd about the triggers for this picture, from the first frame on: zones that it does not reach."""
+        return self._remarks
 
     def judge(self, seen: Seen, width: int, height: int, now: datetime) -> list[Event]:
         """The events of one frame, in the order of the rules, those of one rule best first.
@@ -80,6 +85,8 @@ class Triggers:
         """
         if now.utcoffset() is None:
             raise UsageError("the time has no offset", place="now", got=now.isoformat())
+        if self._judged == 0:
+            self._remarks = tuple(_remarks(self._rules, width, height))
         self._judged += 1
         elapsed_s = self._elapsed_s(seen.timestamp_s)
         self._note_presence(seen)
@@ -158,6 +165,14 @@ class Triggers:
     def _forget(self) -> None:
         while self._tracks and next(iter(self._tracks.values())).seen_at < self._judged - TRACK_MEMORY_FRAMES:
             self._tracks.popitem(last=False)
+
+
+def _remarks(rules: Sequence[Rule], width: int, height: int) -> Iterator[str]:
+    for rule in rules:
+        if rule.zone is not None and zones.is_outside(zones.zone_px(rule.zone, width, height), width, height):
+            x, y = (f"{least:g}" for least in np.min(rule.zone, axis=0))
+            got = f"got x from {x} and y from {y} on; expected a part of {width}×{height} pixels"
+            yield f"trigger {rule.name}: its zone lies outside of the picture ({got}). It never fires."
 
 
 def _is_over(start_s: float, wait_s: float, elapsed_s: float) -> bool:

@@ -1,8 +1,9 @@
 """Webhooks that a watch could not deliver, kept for the next one.
 
-`FILE` has a line of JSON each: `{"url", "id", "body"}`, no secret. A watch that starts renames it to `FILE.claimed-…`
-and locks that, so that no two watches send the same. `{"done": id}` in there marks what has been delivered since; where
-the watch was killed, the next one goes on with the rest.
+`FILE` has a line of JSON each: `{"url", "id", "body"}`, no secret; also `"refused"`, how often the receiver failed on
+it, so that what always fails comes to its end over several watches too. A watch that starts renames it to
+`FILE.claimed-…` and locks that, so that no two watches send the same. `{"done": id}` in there marks what has been
+delivered since; where the watch was killed, the next one goes on with the rest.
 """
 
 import fcntl
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from curate.watch.webhooks import Delivery, encode
 
@@ -64,8 +66,7 @@ class Undelivered:
             OSError: the file cannot be written; what was claimed stays claimed, until this process has ended.
         """
         if deliveries:
-            rows = ({"url": one.url, "id": one.id, "body": json.loads(one.body)} for one in deliveries)
-            text = b"".join(encode(row) + b"\n" for row in rows)
+            text = b"".join(encode(_row(one)) + b"\n" for one in deliveries)
             self.file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = _open_locked(self.file)
             try:
@@ -135,10 +136,16 @@ def _read(path: Path) -> tuple[list[Delivery], int]:
             if "done" in row:
                 waiting.pop(row["done"], None)
             else:
-                waiting[str(row["id"])] = Delivery(str(row["id"]), str(row["url"]), encode(row["body"]))
+                refused = int(row.get("refused", 0))
+                waiting[str(row["id"])] = Delivery(str(row["id"]), str(row["url"]), encode(row["body"]), refused)
         except (ValueError, TypeError, KeyError):
             broken += 1
     return list(waiting.values()), broken
+
+
+def _row(delivery: Delivery) -> dict[str, Any]:
+    refused = {"refused": delivery.refused} if delivery.refused else {}
+    return {"url": delivery.url, "id": delivery.id, "body": json.loads(delivery.body), **refused}
 
 
 def _open_locked(file: Path) -> int:

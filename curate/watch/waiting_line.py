@@ -17,14 +17,16 @@ class Pause:
     Attributes:
         seconds: how long.
         is_asked_for: whether the other side wants it so; else the end of the watch cuts it short.
+        steps_back: whether it lets all others go first, now and later, and what comes cuts the pause short.
     """
 
     seconds: float
     is_asked_for: bool = False
+    steps_back: bool = False
 
 
 class WaitingLine(Generic[Item]):
-    """Items in their order, done by one thread; what has to be tried again holds up those behind it.
+    """Items in their order, done by one thread; what has to be tried again holds up the rest, unless it steps back.
 
     Args:
         name: of the thread.
@@ -35,6 +37,7 @@ class WaitingLine(Generic[Item]):
     def __init__(self, name: str, work: Callable[[Item], Pause | None], stop: Callable[[], None]) -> None:
         self._work, self._stop_work = work, stop
         self._items: deque[Item] = deque()
+        self._aside: deque[Item] = deque()  # done when there are no others
         self._changed = threading.Condition()
         self._deadline: float | None = None  # set: the line is closed, by `time.monotonic`
         self._stopped = False
@@ -50,11 +53,17 @@ class WaitingLine(Generic[Item]):
             self._changed.notify()
             return True
 
+    def put_aside(self, item: Item) -> None:
+        """Add an item that has stepped back before; those that come by `put` go first."""
+        with self._changed:
+            self._aside.append(item)
+            self._changed.notify()
+
     @property
     def pending(self) -> int:
         """How many items are not done, the one at hand included."""
         with self._changed:
-            return len(self._items)
+            return len(self._items) + len(self._aside)
 
     def finish(self, deadline: float) -> None:
         """Take nothing more, and go on with what is there until `deadline`, by `time.monotonic`."""
@@ -77,29 +86,36 @@ class WaitingLine(Generic[Item]):
         self._stop_work()
 
     def left(self) -> list[Item]:
-        """What was not done, in order; to be asked for after `stop`."""
+        """What was not done, in order, what stepped back last; to be asked for after `stop`."""
         with self._changed:
-            return list(self._items)
+            return [*self._items, *self._aside]
 
     def _run(self) -> None:
-        while (item := self._next()) is not None:
-            pause = self._work(item)
+        while (line := self._next()) is not None:
+            pause = self._work(line[0])  # only this thread takes anything out
             with self._changed:
                 if pause is None:
-                    self._items.popleft()
-                else:
-                    self._wait(pause)
+                    line.popleft()
+                    continue
+                if pause.steps_back:
+                    self._aside.append(line.popleft())
+                self._wait(pause)
 
-    def _next(self) -> Item | None:
+    def _next(self) -> deque[Item] | None:
+        """The line whose first item is next; None where the thread has to end."""
         with self._changed:
-            while not self._items and self._deadline is None:
+            while not (self._items or self._aside) and self._deadline is None:
                 self._changed.wait()
-            return self._items[0] if self._items and not self._stopped else None
+            line = self._items or self._aside
+            return line if line and not self._stopped else None
 
     def _wait(self, pause: Pause) -> None:
         until = time.monotonic() + pause.seconds
         was_open = self._deadline is None
+        may_pass = pause.steps_back and not pause.is_asked_for and not self._items
         while not self._stopped and (rest_s := until - time.monotonic()) > 0:
+            if may_pass and self._items:
+                return
             if self._deadline is not None:
                 if was_open and not pause.is_asked_for:
                     return  # once more, now that the watch ends

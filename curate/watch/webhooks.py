@@ -37,11 +37,13 @@ class Delivery:
         id: a UUID, also in the body; a receiver that has seen it may drop what comes again.
         url: where to.
         body: JSON, UTF-8.
+        refused: how many answers said that the receiver failed, 500 and more.
     """
 
     id: str
     url: str
     body: bytes
+    refused: int = 0
 
     @classmethod
     def of(cls, event: Event, url: str) -> "Delivery":
@@ -63,9 +65,14 @@ class Answer:
         return 200 <= self.status < 300
 
     @property
+    def is_failure(self) -> bool:
+        """Whether the receiver failed, of which the delivery may be the reason."""
+        return self.status >= 500
+
+    @property
     def is_worth_another(self) -> bool:
         """Whether the same may be taken later."""
-        return self.status in _AGAIN or self.status >= 500
+        return self.status in _AGAIN or self.is_failure
 
     def __str__(self) -> str:
         known = http.client.responses.get(self.status, "")

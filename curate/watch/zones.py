@@ -20,6 +20,11 @@ def zone_px(zone: ArrayLike, width: int, height: int) -> NDArray[np.float64]:
     return corners
 
 
+def is_outside(corners_px: NDArray[np.float64], width: int, height: int) -> bool:
+    """Whether the zone lies beyond the right or the lower edge of the picture, so that no point is in it."""
+    return bool((corners_px.min(axis=0) > [width, height]).any())
+
+
 def anchors(boxes_xyxy: ArrayLike, anchor: str, width: int, height: int) -> NDArray[np.float64]:
     """The point of each box that counts, moved into the picture where it is outside. (n, 4) → (n, 2).
 

@@ -22,8 +22,6 @@ from curate.sources.video.packets import Packets
 _LONG_GAP = 100  # packets; passing over one costs microseconds, a seek some hundred
 _CUT_UP, _MARKED = "a packet is incomplete", "the decoder marks a frame as damaged"
 _TORN = "packets are missing that they may depend on"
-_TORN = "packets are missing that they may depend on"
-_TORN = "packets are missing that they may depend on"
 
 
 class Decoding(Protocol):
