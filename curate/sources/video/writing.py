@@ -71,6 +71,7 @@ class VideoWriter:
         self._audio_from = audio_from
         self._audio: list[AudioTrack] = []
         self._container: OutputContainer | None = None
+        self._is_closed = False
         self._durations: dict[int, int] = {}
         check_place(self.path)
 
@@ -85,20 +86,21 @@ class VideoWriter:
         Raises:
             DataError: the disk is full, say.
         """
+        if self._is_closed:
+            raise UsageError("the video is closed", place=self.path)
         try:
-            if self._container is None:
-                self._open(pixels)
+            container = self._container = self._container or self._open(pixels)
             frame = self._encodable(pixels)
             frame.pts = round(pts * self._given_base / self._time_base)
             frame.time_base = self._time_base
             self._durations[frame.pts] = max(round(duration * self._given_base / self._time_base), 1)
             self._end_s = (pts + duration) * self._given_base
             self._choose_kind(frame, pts * self._given_base)
-            self._mux_audio(pts * self._given_base)
-            self._mux(self._stream.encode(frame))
+            self._mux_audio(container, pts * self._given_base)
+            self._mux(container, self._stream.encode(frame))
         except (FFmpegError, OSError) as error:
-            container, self._container = self._container, None
-            self._abandon(container)  # writing into it once more would end the process
+            self._is_closed = True  # writing into it once more would end the process
+            self._abandon()
             raise self._failed(error) from error
 
     def close(self, *, whole: bool = True) -> None:
@@ -110,27 +112,25 @@ class VideoWriter:
         Raises:
             DataError: the disk is full, say.
         """
-        container, self._container = self._container, None
-        if container is None:
+        is_closed, self._is_closed = self._is_closed, True
+        container = self._container
+        if is_closed or container is None:
             return
         try:
-            self._mux(self._stream.encode(None), container)
-            self._mux_audio(None if whole else self._end_s, container)
+            self._mux(container, self._stream.encode(None))
+            self._mux_audio(container, None if whole else self._end_s)
             container.close()
             os.replace(self._part, self.path)
         except (FFmpegError, OSError) as error:
-            self._abandon(container)
             raise self._failed(error) from error
         finally:
-            self._close_audio()
+            self._abandon()
 
-    def _abandon(self, container: OutputContainer | None) -> None:
+    def _abandon(self) -> None:
+        container, self._container = self._container, None
         if container is not None:
             with suppress(FFmpegError, OSError):
                 container.close()
-        self._close_audio()
-
-    def _close_audio(self) -> None:
         for track in self._audio:
             track.close()
 
@@ -142,7 +142,7 @@ class VideoWriter:
             frame.pict_type = PictureType.I
             self._key_s = time_s
 
-    def _open(self, first: NDArray[np.uint8]) -> None:
+    def _open(self, first: NDArray[np.uint8]) -> OutputContainer:
         height, width = first.shape[1::-1] if self._rotation in (90, 270) else first.shape[:2]
         options = {
             "movflags": "hybrid_fragmented+delay_moov",
@@ -163,9 +163,10 @@ class VideoWriter:
             # FFmpeg turns first and mirrors then
             degrees = self._rotation if self._mirrored else -self._rotation
             stream.set_display_rotation(degrees, hflip=self._mirrored)
-        self._container, self._stream = container, stream
+        self._stream = stream
         if self._audio_from is not None:
             self._audio = open_audio(self._audio_from, container)
+        return container
 
     def _encodable(self, pixels: NDArray[np.uint8]) -> VideoFrame:
         """As stored, with even sides: an odd one repeats its last line."""
@@ -183,23 +184,17 @@ class VideoWriter:
         planes = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
         return VideoFrame.from_ndarray(planes, format="yuv420p")
 
-    def _mux(self, packets: list[av.Packet], container: OutputContainer | None = None) -> None:
+    def _mux(self, container: OutputContainer, packets: list[av.Packet]) -> None:
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration)
-            self._target(container).mux(packet)
+            container.mux(packet)
 
-    def _mux_audio(self, until_s: Fraction | None, container: OutputContainer | None = None) -> None:
+    def _mux_audio(self, container: OutputContainer, until_s: Fraction | None) -> None:
         for track in self._audio:
             for packet in track.take(until_s):
-                self._target(container).mux(packet)
+                container.mux(packet)
             self.fault = self.fault or track.fault
-
-    def _target(self, container: OutputContainer | None) -> OutputContainer:
-        target = container or self._container
-        if target is None:
-            raise UsageError("the video is closed", place=self.path)
-        return target
 
     def _failed(self, error: Exception) -> DataError:
         return DataError(f"the video cannot be written: {getattr(error, 'strerror', None) or error}", place=self.path)
