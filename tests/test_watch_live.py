@@ -19,6 +19,7 @@ from watching import Hook, eventually
 
 from curate.sources.video import index_video
 from curate.steps.watching import watch
+from curate.watch.actions import Actions
 from curate.watch.page_app import PICTURE_NUMBER
 
 PATIENCE_S = 20
@@ -174,9 +175,11 @@ def test_a_receiver_that_is_down_gets_each_event_once(camera, tmp_path):
     assert not list(Path().glob("*undelivered*"))
 
 
-def test_what_goes_wrong_is_told_while_it_lasts(camera, tmp_path):
+def test_what_goes_wrong_is_told_while_it_lasts(camera, tmp_path, monkeypatch):
     """A receiver that is not there is no news for the end of the week: it is told once, soon."""
     _, address = camera
+    close = Actions.close
+    monkeypatch.setattr(Actions, "close", lambda self, told=None: close(self, patience_s=0.2))
     hook = Hook(200)
     hook.close()
     action = {"webhook": {"url": hook.url}}
