@@ -1,6 +1,7 @@
 """Builders of small videos whose frames carry their number in the picture, as black and white blocks."""
 
 import os
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -60,6 +61,20 @@ def read_corners(pixels):
     return bool(near[0] > near[2] + 60), bool(far[2] > far[0] + 60)
 
 
+@contextmanager
+def _ordinary_priority():
+    """libsvtav1 gives who calls it as root real-time priority, which whatever is started later would inherit."""
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+@_ordinary_priority()
 def write_clip(
     path,
     frames=24,
