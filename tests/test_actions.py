@@ -299,7 +299,11 @@ def test_a_command_whose_child_keeps_its_output_open_is_done(tmp_path):
 
 def test_a_command_that_does_not_read_an_event_of_any_length_is_done(tmp_path):
     """More JSON than a pipe holds does not block."""
-    _runner(tmp_path, ["true"]).run(event_of(frames=tuple(range(100_000))))
+    event = event_of(frames=tuple(range(100_000)))
+    assert len(encode(event.as_json())) > 2**19
+    began = time.monotonic()
+    _runner(tmp_path, ["true"]).run(event)
+    assert time.monotonic() - began < 3
 
 
 def test_a_class_name_that_no_argument_can_hold_is_a_failure(begin):

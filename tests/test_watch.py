@@ -18,6 +18,8 @@ import pytest
 from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene
 
 from curate.errors import DataError, MissingError, UsageError
+from curate.sources.feeds.base import Picture
+from curate.sources.feeds.queued import QueuedFeed
 from curate.sources.feeds.raw import RawFeed, RawLayout
 from curate.sources.video import FrameReader, index_video
 from curate.sources.video.writing import VideoWriter
@@ -162,6 +164,28 @@ def test_scores_below_a_tenth_count_where_they_are_asked_for(tmp_path, monkeypat
     monkeypatch.setattr(colour_engine.ColourDetector, "share", 0.08)
     assert run_watch(tmp_path, "in.mp4", score=0.05).detections == 4
     assert run_watch(tmp_path, "in.mp4", score=0.1).detections == 0
+
+
+class Breaking(QueuedFeed):
+    """Three frames, and then a disk that is gone."""
+
+    def pictures(self):
+        for number in range(3):
+            yield Picture(number, number / 10, np.zeros((2, 2, 3), dtype=np.uint8), 0.0)
+        raise OSError(5, "Input/output error")
+
+
+def test_what_came_before_a_failure_is_given_first():
+    """However many frames are asked for at once."""
+    feed = Breaking("door.mp4", 10)
+    taken = []
+    while len(taken) < 3:
+        taken += feed.take(8, 1.0)
+    assert [one.index for one in taken] == [0, 1, 2]
+    with pytest.raises(DataError, match=r"^door.mp4: it cannot be read on: Input/output error"):
+        feed.take(8, 1.0)
+    assert feed.ended
+    feed.close()
 
 
 def test_an_empty_pipe_is_an_error():

@@ -414,6 +414,7 @@ def test_after_the_end(page):
     page.show(plain(RED), None)
     page.tell(event())
     page.state("ended", frames_per_s=0.0, latency_ms=None)
+    assert page_threads() == []
 
 
 def test_without_its_packages(monkeypatch):

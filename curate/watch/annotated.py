@@ -1,6 +1,5 @@
 """The watched video with boxes drawn on it, as a file."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -52,14 +51,12 @@ class AnnotatedVideo:
         feed: where the frames come from.
 
     Attributes:
-        encoding_s: CPU seconds that the calling thread has spent on it; the encoder has threads of its own.
         fault: why audio is missing.
     """
 
     wants_boxes = True
 
     def __init__(self, path: Path, feed: Feed) -> None:
-        self.encoding_s = 0.0
         self._path, self._feed = path, feed
         self._timing: Timing | None = None
         self._writer: VideoWriter | None = None
@@ -73,7 +70,6 @@ class AnnotatedVideo:
 
     def take(self, shown: Shown) -> None:
         """Write the frame before this one."""
-        began = time.thread_time()
         timing = self._timing = self._timing or timing_of(self._feed)
         stamp = timing.stamp(shown.picture)
         if self._held is not None:
@@ -81,7 +77,6 @@ class AnnotatedVideo:
             self._duration = stamp - self._held[0]
             self._write(timing, self._duration)
         self._held = stamp, shown
-        self.encoding_s += time.thread_time() - began
 
     def close(self) -> None:
         """Write the last frame, and finish the file; audio beyond it only where the source was watched to its end."""

@@ -57,7 +57,6 @@ class Announcer:
         source: what events say where they are from; None where there is one source only.
         clips: what names the clips of events.
         count: how many there were.
-        by_trigger: the same, by name.
     """
 
     def __init__(self, *tell: Callable[[Event], None]) -> None:
@@ -65,7 +64,6 @@ class Announcer:
         self.clips: ClipRecorder | None = None
         self.count = 0
         self.problems: list[str] = []
-        self.by_trigger: dict[str, int] = {}
         self._tell = tell
 
     def announce(self, event: Event) -> Event:
@@ -74,7 +72,6 @@ class Announcer:
         if self.clips is not None:
             event = self.clips.announce(event)
         self.count += 1
-        self.by_trigger[event.trigger] = self.by_trigger.get(event.trigger, 0) + 1
         for tell in self._tell:
             try:
                 tell(event)

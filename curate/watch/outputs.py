@@ -63,8 +63,6 @@ class OutputThread:
 
     Attributes:
         problems: failures of outputs that were left out.
-        drawing_s: CPU seconds spent on drawing.
-        spent_s: CPU seconds spent in all.
     """
 
     def __init__(
@@ -76,7 +74,6 @@ class OutputThread:
         *,
         leave_out: bool = False,
     ) -> None:
-        self.drawing_s = self.spent_s = 0.0
         self.problems: list[str] = []
         self._outputs, self._drawer, self._latencies = list(outputs), drawer, latencies
         self._leave_out = leave_out
@@ -125,15 +122,11 @@ class OutputThread:
                 self._show(*item)
         except BaseException as error:
             self._error = error
-        finally:
-            self.spent_s = time.thread_time()
 
     def _show(self, picture: Picture, seen: Seen, events: tuple[Event, ...]) -> None:
         drawn = picture.pixels
         if self._wants_boxes:
-            began = time.thread_time()
             drawn = self._drawer.draw(picture.pixels, seen, events)
-            self.drawing_s += time.thread_time() - began
         shown = Shown(picture, seen, events, drawn)
         for output in tuple(self._outputs):
             try:

@@ -30,7 +30,7 @@ class FileFeed(QueuedFeed):
     def pictures(self) -> Iterator[Picture]:
         """Yield every frame that is whole."""
         self.index = index_video(self._path)
-        self.wait_for(self.index.width * self.index.height * 3)
+        self.limit_waiting(self.index.width * self.index.height * 3)
         reader = FrameReader(self.index)
         for frame in reader.read(range(self.index.frames)):
             yield Picture(frame.index, float(frame.time_s), frame.pixels, time.monotonic())

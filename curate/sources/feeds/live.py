@@ -36,9 +36,6 @@ class LiveFeed:
         longest_wait_s: between two attempts.
         opener: what connects; by default, what fits the address.
 
-    Attributes:
-        decoding_s: CPU seconds that the thread has spent.
-
     Raises:
         UsageError: the address is none.
     """
@@ -58,7 +55,6 @@ class LiveFeed:
         self.name = self._opener.name
         self.ended = False
         self.fault: str | None = None
-        self.decoding_s = 0.0
         self._stall_s, self._first_wait_s, self._longest_wait_s = stall_s, first_wait_s, longest_wait_s
         self._mailbox = Mailbox()
         self._closed = threading.Event()
@@ -135,7 +131,6 @@ class LiveFeed:
                 if shot.develop is not None:
                     last_s = time.monotonic()
                     self._show(shot.develop, last_s)
-            self.decoding_s = time.thread_time()
             if time.monotonic() - last_s >= self._stall_s:
                 raise LiveTroubleError(f"no whole frame came for {self._stall_s:g} s", kind="stalled")
 

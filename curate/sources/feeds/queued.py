@@ -3,7 +3,9 @@
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from curate.errors import CurateError, DataError
@@ -13,7 +15,7 @@ _MOST_BYTES = 2**28
 _PATIENCE_S = 0.1  # how late a thread notices that nobody wants more
 
 
-class QueuedFeed:
+class QueuedFeed(ABC):
     """Gives what its `pictures` yields, in order; see `Feed`.
 
     Args:
@@ -22,7 +24,6 @@ class QueuedFeed:
         closing_s: how long `close` waits for a thread that cannot be interrupted; None: until it ends.
 
     Attributes:
-        decoding_s: CPU seconds that the thread has spent.
         closed: whether nobody wants more, which `pictures` asks where it waits.
     """
 
@@ -32,35 +33,36 @@ class QueuedFeed:
         self.name = name
         self.ended = False
         self.fault: str | None = None
-        self.decoding_s = 0.0
         self.closed = threading.Event()
         self._closing_s = closing_s
+        self._error: CurateError | None = None
         self._frames: queue.Queue[Picture | CurateError | None] = queue.Queue(waiting)
         self._thread = threading.Thread(target=self._read, name="curate-decode", daemon=True)
         self._thread.start()
 
+    @abstractmethod
     def pictures(self) -> Iterator[Picture]:
         """Yield the frames, in the feed's own thread; at the end `fault` says why some are missing."""
-        raise NotImplementedError
 
-    def wait_for(self, frame_bytes: int) -> None:
+    def limit_waiting(self, frame_bytes: int) -> None:
         """Let so many frames of that size wait that they take a quarter of a gigabyte at most, but two at least."""
         self._frames.maxsize = min(self._frames.maxsize, max(_MOST_BYTES // frame_bytes, 2))
 
     def take(self, most: int, timeout_s: float) -> list[Picture | Notice]:
         """Wait at most so long for a frame, and take those that are there; see `Feed.take`."""
         taken: list[Picture | Notice] = []
-        try:
-            while len(taken) < most and not self.ended:
+        with suppress(queue.Empty):  # nothing came in time, or nothing more is there
+            while len(taken) < most and not self.ended and self._error is None:
                 found = self._frames.get(timeout=timeout_s) if not taken else self._frames.get_nowait()
                 if isinstance(found, Picture):
                     taken.append(replace(found, arrived_s=time.monotonic()))
-                    continue
-                self.ended = True
-                if found is not None:
-                    raise found
-        except queue.Empty:
-            pass
+                elif found is None:
+                    self.ended = True
+                else:
+                    self._error = found
+        if self._error is not None and not taken:  # what came before it is given first
+            self.ended = True
+            raise self._error
         return taken
 
     def close(self) -> None:
@@ -73,7 +75,6 @@ class QueuedFeed:
         last: CurateError | None = None
         try:
             for picture in self.pictures():
-                self.decoding_s = time.thread_time()
                 if not self._put(picture):
                     return
         except CurateError as error:
@@ -84,7 +85,6 @@ class QueuedFeed:
             self.fault = f"reading it failed: {type(error).__name__}"
             self._put(None)  # whoever waits for frames must not wait for ever
             raise
-        self.decoding_s = time.thread_time()
         self._put(last)
 
     def _put(self, found: Picture | CurateError | None) -> bool:
