@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from curate.dataset import ClassEntry
 from curate.engines import base
 from curate.engines.base import Detections
-from curate.engines.torchvision_detector import TorchvisionDetector
+from curate.engines.network_detector import NetworkDetector
 from curate.engines.torchvision_models import build_model
 from curate.sources.feeds.files import FileFeed
 from curate.sources.video.writing import VideoWriter
@@ -41,7 +41,7 @@ class FiveObjects:
     """A detector that computes what a real one does and finds five objects that move a pixel a frame."""
 
     classes = CLASSES
-    network: TorchvisionDetector
+    network: NetworkDetector
     seen = 0
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     model = build_model(arguments.model.partition(":")[2], len(CLASSES), None, {})
-    FiveObjects.network = TorchvisionDetector(model, CLASSES, torch.device("cpu"))
+    FiveObjects.network = NetworkDetector(model, CLASSES, torch.device("cpu"))
     base.ENGINES = {**base.ENGINES, "bench": (__name__, "Engine")}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         print(f"{arguments.model}, {torch.get_num_threads()} threads, {arguments.frames} frames")

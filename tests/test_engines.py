@@ -26,7 +26,7 @@ from curate.engines.augment import Augmentation, Sample, Sizing, crop, flip, res
 from curate.engines.averaging import Average
 from curate.engines.batches import TrainingBatches
 from curate.engines.focal import focal_loss
-from curate.engines.torchvision_detector import TorchvisionDetector
+from curate.engines.network_detector import NetworkDetector
 from curate.engines.torchvision_models import build_model, known_models
 from curate.engines.weights import load_weights
 
@@ -209,7 +209,7 @@ def test_mixed_precision_leaves_coordinates_alone(shapes, tmp_path, monkeypatch)
         model.network.load_state_dict(torch.load(run.best, weights_only=True)["weights"])
         model.network.roi_heads.score_thresh = 0.0
         model.network.rpn._post_nms_top_n["testing"] = 50
-        return TorchvisionDetector(model, (), torch.device("cpu")).predict([pixels])[0].boxes_xyxy
+        return NetworkDetector(model, (), torch.device("cpu")).predict([pixels])[0].boxes_xyxy
 
     exact = boxes()
     monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)

@@ -3,17 +3,19 @@
 `build_model` returns a network with random weights and never downloads; `weights` fills it.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import detection as torchvision_detection
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from curate.engines.augment import Sizing
+from curate.engines.built_model import BuiltModel
 from curate.engines.focal import FocalRoIHeads
 from curate.engines.recipes import Pyramid, Recipe, changed, check_names
 from curate.engines.timm_pyramid import faster_rcnn_on, names_up_to_first_map, timm_body
@@ -24,28 +26,6 @@ _NOT_BOX_DETECTORS = ("mask", "keypoint")  # they need more than boxes to train
 _BODY = "backbone.body."
 _SMALLEST_PX = {"ssd300_vgg16": 300}  # below that its last feature maps would have no pixel
 _HAVE_FOCAL_LOSS = ("retinanet", "fcos")  # anyway
-
-
-@dataclass(frozen=True, eq=False)
-class BuiltModel:
-    """A network and what one must know to feed it.
-
-    Attributes:
-        network: maps (images, targets) to losses in training and (images,) to boxes otherwise.
-        body: the part that a classification network can fill.
-        body_prefix: of the body's tensors among the network's.
-        early: names in the body of the layers that stay as pretrained; they know edges and colours, and their large
-            maps are the dearest to train.
-        sizing: of the images that the network gets; it resizes nothing itself.
-        recipe: how it is trained.
-    """
-
-    network: nn.Module
-    body: nn.Module
-    body_prefix: str
-    early: tuple[str, ...]
-    sizing: Sizing
-    recipe: Recipe
 
 
 def known_models() -> list[str]:
@@ -134,7 +114,7 @@ def _build_own(name: str, class_count: int, image_size: int | None, settings: Ma
     body = network.backbone.body if has_getter else network.backbone
     prefix = _BODY if has_getter else "backbone."
     early = ("conv1.", "bn1.", "layer1.") if "resnet" in name else ()
-    return BuiltModel(network, body, prefix, early, sizing, recipe)
+    return BuiltModel(network, body, prefix, early, sizing, recipe, partial(_pretrained_tensors, name))
 
 
 def _build_on_timm(backbone: str, class_count: int, image_size: int | None, settings: Mapping[str, Any]) -> BuiltModel:
@@ -146,7 +126,8 @@ def _build_on_timm(backbone: str, class_count: int, image_size: int | None, sett
     mean, std = own.get("mean", (0.485, 0.456, 0.406)), own.get("std", (0.229, 0.224, 0.225))
     network.transform = _Normalisation(list(mean), list(std), size_divisible=32)
     short = image_size or 400
-    return BuiltModel(network, body, _BODY, names_up_to_first_map(body), Sizing(short, short * 2), recipe)
+    sizing, pretrained = Sizing(short, short * 2), partial(_pretrained_tensors, f"{TIMM_PREFIX}{backbone}")
+    return BuiltModel(network, body, _BODY, names_up_to_first_map(body), sizing, recipe, pretrained)
 
 
 def _use_focal_loss(name: str, network: Any) -> None:
@@ -163,7 +144,7 @@ def _use_focal_loss(name: str, network: Any) -> None:
     network.roi_heads.__class__ = FocalRoIHeads  # the same parts, with another loss
 
 
-def pretrained_tensors(name: str) -> dict[str, Tensor]:
+def _pretrained_tensors(name: str) -> dict[str, Tensor]:
     """Download what the library itself offers for a model: tensors named as in the whole network."""
     if name.startswith(TIMM_PREFIX):
         body = timm_body(name.removeprefix(TIMM_PREFIX), pretrained=True)
@@ -180,20 +161,3 @@ class _Normalisation(GeneralizedRCNNTransform):
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
-
-
-def freeze_pretrained(model: BuiltModel, at_random: Collection[str]) -> None:
-    """Keep batch norms and the first layers as the pretrained weights have them.
-
-    Args:
-        model: changed in place; its network is in training mode.
-        at_random: names of the network's tensors that hold no pretrained weights, and are trained in any case.
-    """
-    for name, module in model.network.named_modules():
-        # a batch norm's statistics must not follow the few images of a batch
-        if isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in at_random:
-            module.eval()
-            module.requires_grad_(False)
-    for name, parameter in model.body.named_parameters():
-        if model.early and name.startswith(model.early) and f"{model.body_prefix}{name}" not in at_random:
-            parameter.requires_grad_(False)

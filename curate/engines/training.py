@@ -1,4 +1,4 @@
-"""One training of the torchvision engine: its state, and the step that moves it on."""
+"""One training of a network: its state, and the step that moves it on."""
 
 import copy
 import math
@@ -6,26 +6,29 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from curate.dataset import Dataset
 from curate.engines.averaging import Average
-from curate.engines.batches import Batch, TrainingBatches, loaded
+from curate.engines.base import Detector
+from curate.engines.batches import Batch, loaded
+from curate.engines.built_model import BuiltModel, freeze_pretrained
 from curate.engines.checkpoints import Checkpoint, check_fingerprint, fingerprint, read_checkpoint, write_checkpoint
 from curate.engines.config import TrainingConfig
 from curate.engines.devices import placed
 from curate.engines.journal import StepReport
 from curate.engines.memory import is_out_of_memory, largest_that_fits, too_large
-from curate.engines.ordering import BatchOrder, step_seed
+from curate.engines.ordering import step_seed
 from curate.engines.processes import Team
 from curate.engines.runs import RunFolder
-from curate.engines.torchvision_detector import TorchvisionDetector
-from curate.engines.torchvision_models import BuiltModel, build_model, freeze_pretrained
 from curate.engines.weights import load_weights
 from curate.errors import TrainingError
+
+if TYPE_CHECKING:
+    from curate.engines.network_engine import NetworkEngine
 
 _REFERENCE_BATCH = 4  # the learning rates of the recipes are for this batch
 _LAST_LR = 0.01  # of the highest
@@ -40,22 +43,26 @@ class Training:
         step: steps done.
     """
 
-    def __init__(self, dataset: Dataset, run: RunFolder, config: TrainingConfig, team: Team | None = None) -> None:
-        self._dataset, self._run, self._config, self._team = dataset, run, config, team or Team()
+    def __init__(
+        self,
+        engine: "NetworkEngine",
+        dataset: Dataset,
+        run: RunFolder,
+        config: TrainingConfig,
+        team: Team | None = None,
+    ) -> None:
+        self._engine, self._dataset, self._run, self._config = engine, dataset, run, config
+        self._team = team or Team()
         self._device = self._team.device(config.device)
         self._fingerprint = fingerprint(dataset)
-        order = BatchOrder.of(dataset, config)
         saved = read_checkpoint(run.last) if run.last.is_file() else None
         if saved is not None:
             check_fingerprint(saved, self._fingerprint, run.path)
         torch.manual_seed(config.seed)
-        self._model = build_model(
+        self._model = engine.build(
             config.model_name, len(dataset.classes), config.image_size, config.settings, config.loss
         )
-        recipe = self._model.recipe
-        self._batches = TrainingBatches(
-            dataset, order, self._model.sizing, recipe.augmentation, seed=config.seed, share=self._team.share
-        )
+        batches = engine.batches(dataset, config, self._model, self._team.share)
         report = run.read_record().weights
         if saved is None or report is None:
             report = load_weights(self._model, config.model_name, config.weights)
@@ -71,8 +78,8 @@ class Training:
             self._network.load_state_dict(saved.weights)
             self._optimizer.load_state_dict(dict(saved.optimizer or {}))
             self.step = saved.step
-        self._average = Average(self._network, recipe.average, saved and saved.average)
-        self._steps = loaded(self._batches, self.step, config.steps, config.workers)
+        self._average = Average(self._network, self._model.recipe.average, saved and saved.average)
+        self._steps = loaded(batches, self.step, config.steps, config.workers)
         # a batch without objects leaves the box head out
         self._learner = self._team.shared(self._network, self._device, leaves_parts_out=True)
 
@@ -151,11 +158,11 @@ class Training:
         fits = largest_that_fits(len(batch.images), attempt)
         return too_large(self._config.batch, fits * self._team.processes, self._device)
 
-    def detector(self) -> TorchvisionDetector:
+    def detector(self) -> Detector:
         """The model as it would be used now."""
         network = copy.deepcopy(self._network)
         network.load_state_dict(self._average.weights(self._network))
-        return TorchvisionDetector(replace(self._model, network=network), self._dataset.classes, self._device)
+        return self._engine.detector(replace(self._model, network=network), self._dataset.classes, self._device)
 
     def write_last(self, path: Path) -> None:
         """Write the checkpoint to go on from."""

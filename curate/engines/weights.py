@@ -14,8 +14,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from curate.engines.built_model import BuiltModel
 from curate.engines.records import WeightsReport
-from curate.engines.torchvision_models import BuiltModel, pretrained_tensors
 from curate.errors import CurateError, DataError, MissingError, UsageError
 
 _SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -42,7 +42,7 @@ def load_weights(model: BuiltModel, name: str, weights: str) -> WeightsReport:
     if weights == "none":
         return WeightsReport(source=weights, how="random", loaded=0, total=total, not_loaded=tuple(_slots(model)))
     if weights == "default":
-        return _fill(model, _download(name), source=weights)
+        return _fill(model, _download(model, name), source=weights)
     file = file_in_package(weights.removeprefix(PACKAGE)) if weights.startswith(PACKAGE) else Path(weights)
     return _fill(model, read_tensors(file), source=weights, place=file)
 
@@ -109,10 +109,10 @@ def file_in_package(distribution: str) -> Path:
     return Path(str(found[0].locate()))
 
 
-def _download(name: str) -> dict[str, Tensor]:
+def _download(model: BuiltModel, name: str) -> Mapping[str, Tensor]:
     """The library's own pretrained tensors, named as in the whole network."""
     try:
-        return pretrained_tensors(name)
+        return model.pretrained()
     except CurateError:
         raise
     except (URLError, OSError, RuntimeError, ValueError) as error:
@@ -125,7 +125,7 @@ def _download(name: str) -> dict[str, Tensor]:
 
 def _fill(model: BuiltModel, tensors: Mapping[str, Tensor], *, source: str, place: object = None) -> WeightsReport:
     """Copy the tensors by the fit that fills most of the network; names win a tie."""
-    offered = {key: value for key, value in tensors.items() if not key.endswith(_COUNTER)}
+    offered = {key: value for key, value in model.adapted(tensors).items() if not key.endswith(_COUNTER)}
     slots = _slots(model)
     in_body = {key: value for key, value in slots.items() if key.startswith(model.body_prefix)}
     fits = [_fit_by_name(slots, offered), _fit_by_name(in_body, offered, model.body_prefix)]

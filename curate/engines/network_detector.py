@@ -1,4 +1,4 @@
-"""A torchvision model that is ready to look at images."""
+"""A network that is ready to look at images."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from curate.dataset import ClassEntry
 from curate.engines.augment import resize_pixels
 from curate.engines.base import Detections, check_images
+from curate.engines.built_model import BuiltModel
 from curate.engines.devices import placed
-from curate.engines.torchvision_models import BuiltModel
 
 
-class TorchvisionDetector:
-    """A trained torchvision model; see `Detector`."""
+class NetworkDetector:
+    """A trained network; see `Detector`."""
 
     def __init__(self, model: BuiltModel, classes: tuple[ClassEntry, ...], device: torch.device) -> None:
         self._network = placed(model.network, device).eval()
