@@ -24,6 +24,7 @@ _HOME_OF = {
     "sample_frames": "curate.steps.sampling",
     "label": "curate.steps.labelling",
     "import_voc": "curate.steps.importing",
+    "import_widerface": "curate.steps.importing",
     "stats": "curate.steps.stats",
     "merge_classes": "curate.steps.classes",
     "rename_class": "curate.steps.classes",

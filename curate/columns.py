@@ -10,6 +10,11 @@ import pandas as pd
 from curate.errors import DataError
 
 CORNERS = ["x0", "y0", "x1", "y1"]
+# Optional, and then all ten: a face's points in pixels, left and right as seen in the picture; NaN where unknown. They
+# may lie outside the image.
+LANDMARKS = [
+    f"{point}_{axis}" for point in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for axis in "xy"
+]
 LABEL_STATES = ("unlabelled", "proposed", "labelled", "incomplete")
 
 IMAGE_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
@@ -109,8 +114,15 @@ def conform(rows: Any, columns: Mapping[str, tuple[str, Any]], *, place: str = "
         else:
             values = pd.Series([default] * len(table), dtype=dtype, index=table.index)
         result[name] = _as_type(values, dtype, place)
-    result.update({name: table[name] for name in table.columns if name not in columns})
+    for name in table.columns:
+        if name not in columns:
+            result[name] = _as_type(table[name], "float64", place) if name in LANDMARKS else table[name]
     return pd.DataFrame(result).reset_index(drop=True)
+
+
+def has_landmarks(boxes: pd.DataFrame) -> bool:
+    """Whether a boxes table has the columns of `LANDMARKS`."""
+    return set(LANDMARKS) <= set(boxes.columns)
 
 
 def _conforms(table: pd.DataFrame, columns: Mapping[str, tuple[str, Any]]) -> bool:
@@ -121,6 +133,7 @@ def _conforms(table: pd.DataFrame, columns: Mapping[str, tuple[str, Any]]) -> bo
         and list(table.columns[: len(columns)]) == list(columns)
         and all(str(found) == dtype for found, (dtype, _) in zip(table.dtypes, columns.values(), strict=False))
         and all(_has_text_categories(table[name]) for name, (dtype, _) in columns.items() if dtype == "category")
+        and all(table[name].dtype == "float64" for name in table.columns[len(columns) :] if name in LANDMARKS)
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from engine_contract import LITE, LITE_WEIGHTS, draw_shapes, need_package, shapes_dataset, train_shapes
 
+from curate.columns import LANDMARKS
 from curate.dataset import Dataset
 from curate.engines.base import engine_for
 from curate.engines.config import TrainingConfig
@@ -24,7 +25,8 @@ import torch
 from curate.engines import devices, training
 from curate.engines.augment import Augmentation, Sample, Sizing, crop, flip, resize
 from curate.engines.averaging import Average
-from curate.engines.batches import TrainingBatches
+from curate.engines.batches import TrainingBatches, landmarks_by_image, truth_by_image
+from curate.engines.checkpoints import fingerprint
 from curate.engines.focal import focal_loss
 from curate.engines.network_detector import NetworkDetector
 from curate.engines.torchvision_models import build_model, known_models
@@ -129,6 +131,122 @@ def test_a_window_keeps_the_scale_and_costs_less():
     assert (seen.width, seen.height) == (60, 40)
     x0, y0, x1, y1 = seen.boxes_xyxy[0]
     assert (x1 - x0, y1 - y0) == (16, 24)
+
+
+# Landmarks, in batches and augmentation --------------------------------------------------------------------------
+
+_POINTS = np.array([[31.0, 12], [36, 12.5], [34, 15], [32, 19], [37, 18.5]])  # in the box of `_marked`
+
+
+def _with_points(points=_POINTS):
+    return dataclasses.replace(_marked(), landmarks=points[None])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (flip, [[24, 12.5], [29, 12], [26, 15], [23, 18.5], [28, 19]]),
+        (lambda sample: crop(sample, 20, 5, 30, 30), [[11, 7], [16, 7.5], [14, 10], [12, 14], [17, 13.5]]),
+        (lambda sample: crop(sample, 32, 5, 20, 30), [[-1, 7], [4, 7.5], [2, 10], [0, 14], [5, 13.5]]),
+        (lambda sample: resize(sample, 120, 120), [[62, 36], [72, 37.5], [68, 45], [64, 57], [74, 55.5]]),
+    ],
+)
+def test_landmarks_follow_the_pixels(change, expected):
+    """Mirrored (left is right then), cropped, also out of the window, and resized, landmarks are where they belong."""
+    assert change(_with_points()).landmarks.tolist() == [expected]
+
+
+def test_unknown_landmarks_stay_unknown():
+    """A landmark that is not known is not known in the mirror, on its other side."""
+    points = _POINTS.copy()
+    points[0] = np.nan
+    seen = flip(resize(crop(_with_points(points), 20, 5, 30, 30), 60, 60)).landmarks[0]
+    assert np.isnan(seen).all(axis=1).tolist() == [False, True, False, False, False]
+
+
+def test_a_sample_without_landmarks_has_unknown_ones():
+    """A picture, boxes and classes make a sample; five landmarks a box are unknown."""
+    assert _marked().landmarks.shape == (1, 5, 2)
+    assert np.isnan(_marked().landmarks).all()
+
+
+def test_landmarks_of_other_boxes_are_refused():
+    """Whoever takes boxes out of a sample takes their landmarks out as well."""
+    with pytest.raises(ValueError, match="for 0 boxes"):
+        dataclasses.replace(_marked(), boxes_xyxy=np.empty((0, 4)), class_indices=np.empty(0, dtype=np.int64))
+
+
+@pytest.mark.parametrize("square", [False, True])
+def test_augmented_landmarks_stay_in_their_boxes(square):
+    """Over many variations, on a canvas too, a landmark has its place in its box, left of right in the picture."""
+    whole = dataclasses.replace(Augmentation(), zoom_in=1.0)  # nothing is cut
+    for seed in range(30):
+        seen = whole.apply(_with_points(), Sizing(80, 80 if square else 160, square), np.random.default_rng(seed))
+        (x0, y0, x1, y1), (left, right, nose, *mouth) = seen.boxes_xyxy[0], seen.landmarks[0]
+        assert (nose - [x0, y0]) / [x1 - x0, y1 - y0] == pytest.approx([0.5, 5 / 12])
+        assert left[0] < right[0]
+        assert mouth[0][0] < mouth[1][0]
+
+
+def _with_faces(shapes):
+    """The shapes, with landmarks of every second box at fixed shares of it."""
+    boxes = shapes.boxes
+    shares = np.array([[0.25, 0.25], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0.75, 0.75]])
+    corners = shapes.boxes_xyxy
+    points = corners[:, None, :2] + shares * (corners[:, 2:] - corners[:, :2])[:, None]  # (n, 5, 2)
+    points[1::2] = np.nan
+    return shapes.replace(boxes=boxes.assign(**dict(zip(LANDMARKS, points.reshape(-1, 10).T, strict=True))))
+
+
+def test_batches_show_landmarks_where_a_dataset_has_them(shapes):
+    """Ten numbers a box, x before y, at the model's size; a dataset without the columns gives no such target."""
+    order = BatchOrder(np.ones(12, dtype=bool), np.ones(12), batch=4, seed=0)
+    exact = Augmentation(zoom_out=1.0, zoom_in=1.0, flip=0.0)
+    targets = TrainingBatches(_with_faces(shapes), order, Sizing(64, 128), exact, seed=0)[0].targets
+    shown = 0
+    for target in targets:
+        boxes, points = target["boxes"], target["landmarks"]
+        assert (points.dtype, points.shape) == (torch.float32, (len(boxes), 10))
+        known = ~points.isnan().any(dim=1)
+        shown += int(known.sum())
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        assert torch.allclose(points[known][:, 4:6], middles[known], atol=1e-4)
+    assert 0 < shown < sum(len(target["boxes"]) for target in targets)
+    plain = TrainingBatches(shapes, order, Sizing(64, 128), exact, seed=0)[0].targets
+    assert all(target.keys() == {"boxes", "labels"} for target in plain)
+    assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(targets, plain, strict=True))
+
+
+def test_crowds_have_no_landmarks_either(shapes):
+    """Landmarks are those of the boxes that are shown, row by row."""
+    dataset = _with_faces(shapes)
+    dataset = dataset.replace(boxes=dataset.boxes.assign(crowd=np.arange(len(dataset.boxes)) % 3 == 0))
+    boxes, points = truth_by_image(dataset)[0], landmarks_by_image(dataset)
+    assert [len(rows) for rows in boxes] == [len(rows) for rows in points]
+    for corners, faces in zip(boxes, points, strict=True):
+        known = ~np.isnan(faces[:, 2, 0])
+        assert np.allclose(faces[known, 2], (corners[known, :2] + corners[known, 2:]) / 2)
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn+timm/resnet10t", "ssdlite320_mobilenet_v3_large"])
+def test_networks_without_a_use_for_landmarks_take_no_notice(shapes, name):
+    """Torchvision's losses are the same with landmarks and without."""
+    order = BatchOrder(np.ones(12, dtype=bool), np.ones(12), batch=2, seed=0)
+    network = _fresh(name).network.train()
+    losses = []
+    for dataset in (shapes, _with_faces(shapes)):
+        batch = TrainingBatches(dataset, order, Sizing(64, 128), Augmentation(), seed=0)[0]
+        torch.manual_seed(0)
+        losses.append(network([image / 255 for image in batch.images], batch.targets))
+    assert _equal(*losses)
+
+
+def test_landmarks_are_part_of_what_was_trained_on(shapes):
+    """A run goes on only with the landmarks that it began with; without any, the fingerprint is what it always was."""
+    faces = _with_faces(shapes)
+    moved = faces.replace(boxes=faces.boxes.assign(nose_x=faces.boxes["nose_x"] + 1))
+    assert len({fingerprint(one) for one in (shapes, faces, moved)}) == 3
+    assert fingerprint(faces) == fingerprint(_with_faces(shapes))
 
 
 # Chance, balance, averaging --------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ def _evaluate_line(document: Mapping[str, Any]) -> str:
 
 _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "import-voc": _import_line,
+    "import-widerface": _import_line,
     "fetch-youtube": lambda document: (
         ", ".join(f"{len(rows)} {what}" for what, rows in document.items() if rows) or "nothing"
     ),
@@ -62,7 +63,7 @@ def step_line(outcome: StepOutcome) -> RenderableType:
     """One line: what a step did, and how long it took."""
     took = "unchanged" if outcome.skipped else f"{outcome.seconds:.1f} s"
     brief = _BRIEF.get(outcome.step, lambda _: "done")(outcome.result)
-    return Text.assemble(("✓ ", "green"), (f"{outcome.step:<14}", "bold"), f"{brief}  ", (f"[{took}]", "dim"))
+    return Text.assemble(("✓ ", "green"), (f"{outcome.step:<13} ", "bold"), f"{brief}  ", (f"[{took}]", "dim"))
 
 
 def pipeline_summary(document: Mapping[str, Any]) -> RenderableType:

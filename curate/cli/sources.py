@@ -1,4 +1,4 @@
-"""Commands that bring data in: `import-voc`."""
+"""Commands that bring data in: `import-voc`, `import-widerface`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +8,8 @@ import typer
 
 from curate.cli.options import AsJson, DatasetFolder, split_names
 from curate.cli.output import progress_on_stderr, show
+
+Strict = Annotated[bool, typer.Option("--strict", help="Import nothing if anything needs mending.")]
 
 
 class OriginName(StrEnum):
@@ -35,7 +37,7 @@ def import_voc(
     accept_proposals: Annotated[
         bool, typer.Option("--accept-proposals", help="Proposals of `predict` that nobody has saved count as labelled.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Import nothing if anything needs mending.")] = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Import LabelImg or Pascal VOC XML; coming back with corrected files updates their images."""
@@ -59,6 +61,29 @@ def import_voc(
     show(result, import_table, as_json=as_json)
 
 
+def import_widerface(
+    dataset: DatasetFolder,
+    source: Annotated[Path, typer.Argument(help="A folder with label.txt and images.", show_default=False)],
+    images: Annotated[Path | None, typer.Option(help="Where the images lie, if not in SOURCE/images.")] = None,
+    class_name: Annotated[str, typer.Option(metavar="NAME", help="The class of all boxes.")] = "face",
+    split: Annotated[
+        str | None, typer.Option(metavar="train|val|test", help="For images that are in no split yet.")
+    ] = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import faces with landmarks: WIDER FACE in RetinaFace's format."""
+    from curate.cli.tables import import_table
+    from curate.steps.importing import import_widerface as step
+
+    with progress_on_stderr() as progress:
+        result = step(
+            dataset, source, class_name=class_name, images=images, split=split, strict=strict, progress=progress
+        )
+    show(result, import_table, as_json=as_json)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add this stage's commands."""
     app.command("import-voc", rich_help_panel="Bring data in")(import_voc)
+    app.command("import-widerface", rich_help_panel="Bring data in")(import_widerface)

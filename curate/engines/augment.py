@@ -1,4 +1,4 @@
-"""Sizing and augmentation of training images: numpy arrays in, numpy arrays out, boxes exact.
+"""Sizing and augmentation of training images: numpy arrays in, numpy arrays out, boxes and landmarks exact.
 
 Nothing here keeps a state; chance comes from the generator that the caller gives.
 """
@@ -13,21 +13,35 @@ from curate.boxes import Boxes, area, clip
 _KEEP_VISIBLE_SHARE = 0.35  # a box that a window cuts down further is no longer an example of its class
 _MIN_SIDE_PX = 1.5  # at the model's scale; below that nothing is left to learn from
 _FILL = 114  # grey around an image on a larger canvas
+_MIRRORED = [1, 0, 2, 4, 3]  # the landmark that each becomes in a mirror: left and right are the picture's
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image with its boxes.
+    """One image with its boxes, and the landmarks of the faces in them.
 
     Attributes:
         pixels: H×W×3 uint8 RGB.
         boxes_xyxy: (n, 4) float64, pixel edges in `pixels`.
         class_indices: (n,) int64.
+        landmarks: (n, 5, 2) float64, x and y in `pixels` of left eye, right eye, nose, left and right corner of the
+            mouth as seen in the picture; NaN where unknown, which is the default. They may lie outside.
+
+    Raises:
+        ValueError: there are not five landmarks a box.
     """
 
     pixels: NDArray[np.uint8]
     boxes_xyxy: Boxes
     class_indices: NDArray[np.int64]
+    landmarks: NDArray[np.float64] = None  # pyright: ignore[reportAssignmentType]  # until there are boxes to count
+
+    def __post_init__(self) -> None:
+        shape = (len(self.boxes_xyxy), 5, 2)
+        if self.landmarks is None:
+            object.__setattr__(self, "landmarks", np.full(shape, np.nan))
+        elif self.landmarks.shape != shape:
+            raise ValueError(f"landmarks of shape {self.landmarks.shape} for {shape[0]} boxes")
 
     @property
     def width(self) -> int:
@@ -110,22 +124,32 @@ def flip(sample: Sample) -> Sample:
     """The mirror image: left becomes right."""
     boxes = sample.boxes_xyxy
     mirrored = np.stack([sample.width - boxes[:, 2], boxes[:, 1], sample.width - boxes[:, 0], boxes[:, 3]], axis=1)
-    return replace(sample, pixels=np.ascontiguousarray(sample.pixels[:, ::-1]), boxes_xyxy=mirrored)
+    points = sample.landmarks[:, _MIRRORED] * [-1.0, 1.0] + [sample.width, 0.0]
+    pixels = np.ascontiguousarray(sample.pixels[:, ::-1])
+    return replace(sample, pixels=pixels, boxes_xyxy=mirrored, landmarks=points)
 
 
 def crop(sample: Sample, left: int, top: int, width: int, height: int) -> Sample:
-    """The window at (left, top); boxes are cut at its edges, and left out when too little of them stays visible."""
+    """The window at (left, top); boxes are cut at its edges, and left out when too little of them stays visible.
+
+    Landmarks outside the window stay, with coordinates outside it.
+    """
     pixels = sample.pixels[top : top + height, left : left + width]
     moved = sample.boxes_xyxy - np.array([left, top, left, top], dtype=np.float64)
     cut = clip(moved, pixels.shape[1], pixels.shape[0])
     kept = area(cut) >= _KEEP_VISIBLE_SHARE * area(moved)
-    return Sample(pixels, cut[kept], sample.class_indices[kept])
+    return Sample(pixels, cut[kept], sample.class_indices[kept], sample.landmarks[kept] - np.array([left, top]))
 
 
 def resize(sample: Sample, width: int, height: int) -> Sample:
-    """The image and its boxes at another size."""
-    scale = np.array([width / sample.width, height / sample.height] * 2)
-    return replace(sample, pixels=resize_pixels(sample.pixels, width, height), boxes_xyxy=sample.boxes_xyxy * scale)
+    """The image with its boxes and landmarks at another size."""
+    scale = np.array([width / sample.width, height / sample.height])
+    return replace(
+        sample,
+        pixels=resize_pixels(sample.pixels, width, height),
+        boxes_xyxy=sample.boxes_xyxy * np.tile(scale, 2),
+        landmarks=sample.landmarks * scale,
+    )
 
 
 def resize_pixels(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -157,16 +181,21 @@ def _on_canvas(sample: Sample, side_px: int, rng: np.random.Generator) -> Sample
     left, top = int(rng.integers(side_px - sample.width + 1)), int(rng.integers(side_px - sample.height + 1))
     canvas = np.full((side_px, side_px, 3), _FILL, dtype=np.uint8)
     canvas[top : top + sample.height, left : left + sample.width] = sample.pixels
-    return replace(
-        sample, pixels=canvas, boxes_xyxy=sample.boxes_xyxy + np.array([left, top, left, top], dtype=np.float64)
-    )
+    offset = np.array([left, top], dtype=np.float64)
+    boxes = sample.boxes_xyxy + np.tile(offset, 2)
+    return replace(sample, pixels=canvas, boxes_xyxy=boxes, landmarks=sample.landmarks + offset)
 
 
 def _without_slivers(sample: Sample) -> Sample:
     boxes = clip(sample.boxes_xyxy, sample.width, sample.height)
     sides = boxes[:, 2:] - boxes[:, :2]  # (n, 2)
     kept = (sides >= _MIN_SIDE_PX).all(axis=1)
-    return replace(sample, boxes_xyxy=boxes[kept], class_indices=sample.class_indices[kept])
+    return replace(
+        sample,
+        boxes_xyxy=boxes[kept],
+        class_indices=sample.class_indices[kept],
+        landmarks=sample.landmarks[kept],
+    )
 
 
 def _vary_light(sample: Sample, brightness: float, contrast: float, rng: np.random.Generator) -> Sample:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.columns import CORNERS
+from curate.columns import CORNERS, LANDMARKS, has_landmarks
 from curate.dataset import ClassEntry, Dataset
 from curate.errors import DataError, TrainingError, UsageError
 from curate.files import write_atomically
@@ -101,7 +101,7 @@ def check_fingerprint(saved: Checkpoint, own: str, place: Path) -> None:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A digest of what a training sees of a dataset: classes, images, boxes."""
+    """A digest of what a training sees of a dataset: classes, images, boxes, and landmarks where it has them."""
     images = dataset.images.sort_values("image_id")
     boxes = dataset.boxes.sort_values("box_id")
     digest = hashlib.sha256(repr([tuple(entry) for entry in dataset.classes]).encode())
@@ -109,4 +109,7 @@ def fingerprint(dataset: Dataset) -> str:
     for column in (images["image_id"], boxes["image_id"], boxes["class_id"], boxes["crowd"]):
         digest.update(np.ascontiguousarray(column.to_numpy(dtype=np.int64)).tobytes())
     digest.update(np.ascontiguousarray(boxes[CORNERS].to_numpy(dtype=np.float64)).tobytes())
+    if has_landmarks(boxes):
+        points = boxes[LANDMARKS].to_numpy(dtype=np.float64)
+        digest.update(np.where(np.isnan(points), np.nan, points).tobytes())  # a NaN has many patterns of bits
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 An image that is there already (the same file, else the same content) keeps its id, source, time and split, and gets
 the incoming boxes. Its boxes that did not change keep their ids. Nothing is removed because it did not come again.
+Landmarks are those that the source says; where it knows none, see `curate.formats.landmarks`.
 """
 
 from collections import defaultdict
@@ -12,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, conform
+from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, LANDMARKS, conform, has_landmarks
 from curate.dataset import ClassEntry, Dataset
 from curate.formats.incoming import Incoming, Problem, problem_table
+from curate.formats.landmarks import carry_landmarks, say_landmarks, with_landmarks
 
 _FLAGS = ["difficult", "truncated", "occluded", "crowd"]
 
@@ -158,6 +160,8 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: 
     told = set(ids[tells].tolist())
     untouched = dataset.boxes[~dataset.boxes["image_id"].isin(told).to_numpy()]
     fresh = boxes[boxes["image_id"].isin(told).to_numpy()]
+    if has_landmarks(fresh):
+        untouched = with_landmarks(untouched)
     problems = _merge_problems(dataset.problems, incoming, origin)
     result = dataset.replace(
         images=merged_images if is_new.any() or changed_images else dataset.images,
@@ -180,7 +184,11 @@ def _incoming_boxes(dataset: Dataset, incoming: Incoming, ids: NDArray[np.int64]
         **{column: incoming.boxes[column] for column in (*CORNERS, *_FLAGS, "pose")},
         "original_class": names,
     }
-    return conform(columns, BOX_COLUMNS, place="incoming boxes")
+    if say_landmarks(dataset.boxes, incoming.boxes):
+        columns |= {name: incoming.boxes[name] for name in LANDMARKS}
+    boxes = conform(columns, BOX_COLUMNS, place="incoming boxes")
+    lacking = has_landmarks(dataset.boxes) and not has_landmarks(boxes)
+    return carry_landmarks(dataset.boxes, boxes) if lacking else boxes
 
 
 def _carry_ids(dataset: Dataset, boxes: pd.DataFrame, known_ids: NDArray[np.int64]) -> tuple[pd.DataFrame, set[int]]:
@@ -192,8 +200,9 @@ def _carry_ids(dataset: Dataset, boxes: pd.DataFrame, known_ids: NDArray[np.int6
     if not len(known_ids):
         return boxes.assign(box_id=dataset.next_ids.box + np.arange(len(boxes))), set()
     place = ["image_id", "class_id", *CORNERS]
-    rest = [*_FLAGS, "pose", "original_class"]
+    rest = [*_FLAGS, "pose", "original_class", *(LANDMARKS if has_landmarks(boxes) else ())]
     old = dataset.boxes[dataset.boxes["image_id"].isin(known_ids).to_numpy()]
+    old = with_landmarks(old) if has_landmarks(boxes) else old
     new = boxes.assign(turn=boxes.groupby(place, observed=True, dropna=False).cumcount())
     old = old.assign(turn=old.groupby(place, observed=True, dropna=False).cumcount())
     keys = [*place, "turn"]

@@ -10,6 +10,7 @@ STEPS = {
     "sample-frames": "sampling",
     "label": "labelling",
     "import-voc": "importing",
+    "import-widerface": "importing",
     "stats": "stats",
     "merge-classes": "classes",
     "rename-class": "classes",

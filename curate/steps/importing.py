@@ -1,50 +1,15 @@
-"""`import-voc`: LabelImg and Pascal VOC XML into a dataset."""
+"""`import-voc` and `import-widerface`: annotations that others made into a dataset."""
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from curate.card import Card, find_card, read_card
-from curate.dataset import Dataset
-from curate.errors import DataError, StrictImportError, UsageError
-from curate.formats.incoming import Incoming, Problem
-from curate.formats.joining import Joined, join, match_images, resolve_names
+from curate.errors import UsageError
 from curate.formats.voc import Origin, read_voc
+from curate.formats.widerface import read_widerface
 from curate.garbage import no_garbage_collection
-from curate.media import ImagePlacer
 from curate.progress import Progress, silent
-from curate.steps.results import Result
+from curate.steps.taking_in import ImportResult, find_allowed, take_in
 from curate.store import Store
-
-_REPORT_EVERY = 200
-
-
-@dataclass(frozen=True)
-class ImportResult(Result):
-    """What an import did.
-
-    Attributes:
-        dataset, version: where the result is; `version` is None when `strict` refused it.
-        images, boxes, classes: what the dataset holds now; boxes that a model proposed do not count.
-        added, updated, unchanged: images of this import.
-        repaired, quarantined: boxes of this import.
-        problems: every fault, with `file` as the caller can open it.
-    """
-
-    dataset: str
-    version: int | None
-    images: int
-    boxes: int
-    classes: dict[str, int]
-    added: int
-    updated: int
-    unchanged: int
-    repaired: int
-    quarantined: int
-    problems: tuple[dict[str, Any], ...]
 
 
 @no_garbage_collection()
@@ -89,12 +54,10 @@ def import_voc(
     """
     if origin not in ("labelimg", "voc"):
         raise UsageError("unknown origin", place="--origin", got=repr(origin), expected="labelimg or voc")
-    folder, store = Path(source), Store(dataset)
-    card_file = Path(card) if card is not None else find_card(store.root)
-    the_card = read_card(card_file) if card_file else None
-    declared = tuple(classes) if classes is not None else (the_card.classes or None if the_card else None)
+    store = Store(dataset)
+    allowed = find_allowed(store, classes, card)
     incoming = read_voc(
-        folder,
+        source,
         images=images,
         origin=origin,
         video_from=video_from,
@@ -103,177 +66,61 @@ def import_voc(
         leave_out=store.root,
         progress=progress,
     )
-    incoming = _without_waiting(incoming, store.root)
-    outcome = _Outcome(store, str(dataset), incoming, card_file, the_card)
-    if strict:
-        known = store.load() if store.exists() else Dataset(store.root)
-        outcome.refuse_mended(resolve_names(known, incoming, declared=declared)[1].problems)
-    placer = ImagePlacer(store.root, folder, incoming.image_folder)
-    here = os.fsencode(os.path.relpath(folder.resolve(), store.root.resolve())).decode(errors="backslashreplace")
-    placed = _place_new_images(store, incoming, placer, progress)
-
-    def change(before: Dataset) -> Dataset:
-        settled, named = resolve_names(before, incoming, declared=declared)
-        if strict:
-            outcome.refuse_mended(named.problems)
-        places = _complete_paths(before, named, placed, placer)
-        notes = [*_note_other_names(named, placer)]
-        # the card speaks of its own source, not of what came since; or of frames, when XML comes for all of them
-        if (before.images["source"] == placer.source).all() or set(before.images["path"]) <= set(places):
-            notes += outcome.differences_from_card(named)
-        named = replace(named, problems=(*named.problems, *notes))
-        outcome.joined = join(settled, named, places, source=placer.source, origin=here)
-        return outcome.joined.dataset
-
     arguments = {
         "source": str(source),
         "images": None if images is None else str(images),
         "origin": origin,
-        "classes": declared,
+        "classes": allowed.names,
         "video_from": video_from,
         "with_unlabelled": with_unlabelled,
         "accept_proposals": accept_proposals,
     }
-    version, _ = store.commit("import-voc", arguments, change)
-    return outcome.result(version)
+    operation = "import-voc", arguments
+    return take_in(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
 
 
-class _Outcome:
-    """Gathers what an import tells, across the commit."""
+@no_garbage_collection()
+def import_widerface(
+    dataset: str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    *,
+    class_name: str = "face",
+    images: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    strict: bool = False,
+    progress: Progress = silent,
+) -> ImportResult:
+    """Import WIDER FACE, or faces of your own, in RetinaFace's format; the dataset is created where it is not there.
 
-    def __init__(
-        self, store: Store, dataset: str, incoming: Incoming, card_file: Path | None, card: Card | None
-    ) -> None:
-        self._store = store
-        self._dataset = dataset
-        self._folder = incoming.folder
-        # files that are named whole, not relative to the folder
-        self._whole = (f"{incoming.image_folder}/",) if incoming.image_folder != incoming.folder else ()
-        self._card_file = str(card_file)
-        self._card = card
-        self.joined: Joined | None = None
+    Coming back with the same images updates their boxes and landmarks, and keeps everything else about them.
 
-    def _as_given(self, file: str) -> str:
-        """A problem's file as the caller can open it."""
-        return file if file.startswith(self._whole) or file == self._card_file else f"{self._folder}/{file}"
+    Args:
+        dataset: the dataset folder.
+        source: the folder with `label.txt`, and `images/` unless `images` names that folder.
+        class_name: the class of all boxes.
+        images: the folder that the paths in `label.txt` begin in.
+        split: "train", "val" or "test", for images that are in no split yet. Default: none.
+        strict: make no version where anything was repaired or quarantined.
+        progress: told how far the reading is.
 
-    def refuse_mended(self, problems: Sequence[Problem]) -> None:
-        """Raise for the first import fault that is more than a note."""
-        mended = [problem for problem in problems if problem.action != "noted"]
-        if mended:
-            first = mended[0]
-            raise StrictImportError(
-                f"{len(mended)} fault{'s' if len(mended) > 1 else ''} in the annotations, the first: {first.kind}",
-                place=self._as_given(first.file) + (f", object {first.object}" if first.object else ""),
-                got=first.detail,
-                remedy="Nothing was imported. Mend the files, or import without --strict.",
-                result=self._describe(
-                    self._store.load() if self._store.exists() else Dataset(self._store.root), problems, None
-                ),
-            )
+    Returns:
+        Counts, and every fault that was met.
 
-    def differences_from_card(self, incoming: Incoming) -> list[Problem]:
-        """A note for every count that the card has otherwise."""
-        if self._card is None:
-            return []
-        repaired, quarantined = _count_boxes(incoming.problems)
-        found = {
-            "images": len(incoming.images),
-            "boxes": len(incoming.boxes),
-            "classes": Counter(incoming.boxes["name"].to_list()),
-            "repaired": repaired,
-            "quarantined": quarantined,
-        }
-        return [Problem(self._card_file, None, None, "card_count", text) for text in self._card.differences(found)]
-
-    def result(self, version: int) -> ImportResult:
-        if self.joined is None:
-            raise DataError("the import was not joined", place=self._dataset)
-        return self._describe(self.joined.dataset, self.joined.problems, version)
-
-    def _describe(self, dataset: Dataset, problems: Sequence[Problem], version: int | None) -> ImportResult:
-        repaired, quarantined = _count_boxes(problems)
-        kinds = Counter(problem.kind for problem in problems)
-        notes = [f"The counts are not those of the card: {one.detail}." for one in problems if one.kind == "card_count"]
-        if kinds["image_without_xml"]:
-            notes.append(f"{kinds['image_without_xml']} images have no XML and were left out (--with-unlabelled).")
-        if proposals := kinds["untouched_proposal"]:
-            notes.append(
-                f"{proposals} XML file{'s are proposals' if proposals > 1 else ' is a proposal'} that nobody has saved;"
-                " left out (--accept-proposals takes them as labelled)."
-            )
-        return ImportResult(
-            dataset=self._dataset,
-            version=version,
-            images=len(dataset.images),
-            boxes=len(dataset.drawn_boxes),
-            classes=dataset.class_counts(),
-            added=self.joined.added if self.joined else 0,
-            updated=self.joined.updated if self.joined else 0,
-            unchanged=self.joined.unchanged if self.joined else 0,
-            repaired=repaired,
-            quarantined=quarantined,
-            problems=tuple(
-                problem._asdict() | {"file": self._as_given(problem.file), "action": problem.action}
-                for problem in problems
-            ),
-            notes=tuple(notes),
-        )
-
-
-def _without_waiting(incoming: Incoming, root: Path) -> Incoming:
-    """Of images inside the dataset that have no XML nothing is said: they are its own and wait for a label."""
-    if not incoming.image_folder.resolve().is_relative_to(root.resolve()):
-        return incoming
-    problems = tuple(problem for problem in incoming.problems if problem.kind != "image_without_xml")
-    return replace(incoming, problems=problems)
-
-
-def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
-    """How many boxes were repaired, and how many quarantined; a box with two faults counts once."""
-    boxes = {
-        action: {(one.file, one.object) for one in problems if one.object and one.action == action}
-        for action in ("repaired", "quarantined")
+    Raises:
+        DataError: the folder or its `label.txt` is not there.
+        UsageError: the class name or the split is none.
+        StrictImportError: `strict`, and something needed mending; carries the result.
+    """
+    store = Store(dataset)
+    allowed = find_allowed(store)
+    incoming = read_widerface(
+        source, class_name=class_name, images=images, split=split, leave_out=store.root, progress=progress
+    )
+    arguments = {
+        "source": str(source),
+        "class_name": class_name,
+        "images": None if images is None else str(images),
+        "split": split,
     }
-    return len(boxes["repaired"] - boxes["quarantined"]), len(boxes["quarantined"])
-
-
-def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, progress: Progress) -> list[str | None]:
-    """Link what the dataset does not hold into its folder, before the lock is taken. None: it is there already."""
-    held = set(store.load().images["sha256"].tolist()) if store.exists() else set()
-    paths: list[str | None] = []
-    total = len(incoming.images)
-    for file, digest in zip(incoming.images["file"].tolist(), incoming.images["sha256"].tolist(), strict=True):
-        if len(paths) % _REPORT_EVERY == 0:
-            progress("linking images", len(paths), total)
-        paths.append(None if digest in held else placer.place(file, digest))
-    progress("linking images", total, total)
-    return paths
-
-
-def _note_other_names(incoming: Incoming, placer: ImagePlacer) -> Iterator[Problem]:
-    """A note for every image whose name another one has: an image that was edited is another image."""
-    apart = f"{incoming.image_folder}/" if incoming.image_folder != incoming.folder else ""
-    for file, path in placer.renamed.items():
-        detail = f"{placer.wanted_path(file)} is another image; this one is {path}"
-        yield Problem(f"{apart}{file}", None, None, "same_name", detail)
-
-
-def _complete_paths(
-    dataset: Dataset, incoming: Incoming, placed: Sequence[str | None], placer: ImagePlacer
-) -> list[str]:
-    """The place of every incoming image in the dataset as it is now, under the lock."""
-    if all(placed):
-        return [path for path in placed if path]
-    files, digests = incoming.images["file"].tolist(), incoming.images["sha256"].tolist()
-    held = dict(zip(dataset.images["path"].tolist(), dataset.images["sha256"].tolist(), strict=True))
-    hints = []
-    for path, file, digest in zip(placed, files, digests, strict=True):
-        wanted = path or placer.wanted_path(file)
-        hints.append(wanted if path or held.get(wanted) == digest else None)
-    rows = match_images(dataset.images, incoming.images.assign(path=hints))
-    known = dataset.images["path"].to_numpy(dtype=object)
-    return [
-        path or (known[row] if row >= 0 else placer.place(file, digest))
-        for path, row, file, digest in zip(placed, rows, files, digests, strict=True)
-    ]
+    operation = "import-widerface", arguments
+    return take_in(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
