@@ -87,6 +87,10 @@ class Engine(Protocol):
         """Load a checkpoint that `train` wrote. Downloads nothing and needs no other file."""
         ...
 
+    def model_in(self, checkpoint: Path) -> str | None:
+        """The model that a file holds, ENGINE:NAME; None where the file does not tell."""
+        ...
+
 
 GET_TRAIN = "pip install 'curate-vision[train]'"
 GET_DETECTRON2 = (
@@ -99,7 +103,9 @@ _REMEDIES = {"detectron2": GET_DETECTRON2, "pkg_resources": "pip install 'setupt
 ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "torchvision": ("curate.engines.torchvision_engine", "TorchvisionEngine"),
+        "retinaface": ("curate.engines.retinaface.engine", "RetinaFaceEngine"),
         "detectron2": ("curate.engines.detectron2_engine", "Detectron2Engine"),
+        "two-stage": ("curate.engines.two_stage.engine", "TwoStageEngine"),
     }
 )
 

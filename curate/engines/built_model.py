@@ -40,15 +40,15 @@ class BuiltModel:
 
 
 def freeze_pretrained(model: BuiltModel, at_random: Collection[str]) -> None:
-    """Keep batch norms and the first layers as the pretrained weights have them.
+    """Keep the first layers, and batch norms if the recipe says so, as the pretrained weights have them.
 
     Args:
         model: changed in place; its network is in training mode.
         at_random: names of the network's tensors that hold no pretrained weights, and are trained in any case.
     """
     for name, module in model.network.named_modules():
-        # a batch norm's statistics must not follow the few images of a batch
-        if isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in at_random:
+        is_pretrained = isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in at_random
+        if model.recipe.frozen_norms and is_pretrained:
             module.eval()
             module.requires_grad_(False)
     for name, parameter in model.body.named_parameters():

@@ -13,7 +13,7 @@ from detectron2.engine import launch
 from torch import nn
 
 from curate.dataset import Dataset
-from curate.engines.base import Validate
+from curate.engines.base import Validate, model_of
 from curate.engines.checkpoints import read_checkpoint
 from curate.engines.config import TrainingConfig
 from curate.engines.detectron2_configs import plan_from_text
@@ -68,6 +68,10 @@ class Detectron2Engine:
         model: nn.Module = plan.build_model()
         model.load_state_dict(saved.weights)
         return Detectron2Detector(model.eval(), plan.test_size, saved.classes)
+
+    def model_in(self, checkpoint: Path) -> str | None:
+        """See `Engine.model_in`."""
+        return model_of(checkpoint)
 
 
 def _launch(function: Callable[..., None], processes: int, arguments: tuple[Any, ...]) -> None:

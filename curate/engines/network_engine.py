@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from curate.dataset import ClassEntry, Dataset
-from curate.engines.base import Detector, Validate
+from curate.engines.base import Detector, Validate, model_of
 from curate.engines.batches import Batch, TrainingBatches
 from curate.engines.built_model import BuiltModel
-from curate.engines.checkpoints import Checkpoint, read_checkpoint
+from curate.engines.checkpoints import read_checkpoint
 from curate.engines.config import TrainingConfig
 from curate.engines.devices import device_named
 from curate.engines.journal import Journal
@@ -101,13 +101,15 @@ class NetworkEngine(ABC):
             UsageError: there is no such file.
             DataError: not a checkpoint of this engine.
         """
-        return self._detector_of(read_checkpoint(checkpoint), device)
-
-    def _detector_of(self, saved: Checkpoint, device: str) -> Detector:
+        saved = read_checkpoint(checkpoint)
         name = saved.model.partition(":")[2]
         model = self.build(name, len(saved.classes), saved.image_size, saved.settings)
         model.network.load_state_dict(saved.weights)
         return self.detector(model, saved.classes, device_named(device))
+
+    def model_in(self, checkpoint: Path) -> str | None:
+        """See `Engine.model_in`."""
+        return model_of(checkpoint)
 
     def _train(
         self,

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from curate.engines.augment import Augmentation
 from curate.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Recipe:
         warmup: share of the steps over which the learning rate rises.
         clip_norm: largest norm of the gradient.
         average: decay of the running average of the weights, which is what is used in the end; 0: none.
+        frozen_norms: whether pretrained batch norms stay as they are: their statistics must not follow few images.
         augmentation: how far training images vary.
     """
 
@@ -30,6 +34,7 @@ class Recipe:
     warmup: float = 0.05
     clip_norm: float = 10.0
     average: float = 0.998
+    frozen_norms: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -58,7 +63,7 @@ class Pyramid:
     detections: int = 150
 
 
-Settings = TypeVar("Settings", Recipe, Augmentation, Pyramid)
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 def changed(default: Settings, settings: Mapping[str, Any]) -> Settings:
@@ -82,12 +87,12 @@ def changed(default: Settings, settings: Mapping[str, Any]) -> Settings:
     return whole
 
 
-def names_of(settings: Recipe | Augmentation | Pyramid) -> list[str]:
+def names_of(settings: "DataclassInstance") -> list[str]:
     """What `--set` may name."""
     return [item.name for item in fields(settings) if item.name != "augmentation"]
 
 
-def check_names(settings: Mapping[str, Any], *known: Recipe | Augmentation | Pyramid) -> None:
+def check_names(settings: Mapping[str, Any], *known: "DataclassInstance") -> None:
     """Refuse settings that no part of the model has.
 
     Raises:

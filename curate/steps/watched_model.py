@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.curation.splits import VAL
-from curate.engines.base import Detector, engine_for, model_of, names_model
+from curate.engines.base import Detector, engine_for, names_model
 from curate.engines.runs import RunFolder
 from curate.errors import UsageError
 from curate.sizes import PinholeView, RangeOfInterest, choose_range, choose_view
@@ -62,10 +62,11 @@ class Model:
             MissingError: the engine's library, or the device, is not there.
             DataError: not a checkpoint of the engine.
         """
-        told = None if self.run is not None else model_of(self.checkpoint)
+        engine = engine_for(self.model)
+        told = None if self.run is not None else engine.model_in(self.checkpoint)
         if told is not None and told != self.model:
             raise UsageError("the weights are another model's", place="--weights", got=told, expected=self.model)
-        return engine_for(self.model).load(self.checkpoint, device)
+        return engine.load(self.checkpoint, device)
 
 
 def choose_model(run: str, weights: str | None) -> Model:

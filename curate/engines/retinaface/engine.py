@@ -1,0 +1,66 @@
+"""The retinaface engine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from curate.dataset import ClassEntry
+from curate.engines.base import Detector, model_of
+from curate.engines.built_model import BuiltModel
+from curate.engines.devices import device_named
+from curate.engines.network_engine import NetworkEngine
+from curate.engines.retinaface.models import build_model
+from curate.engines.retinaface.published import is_published, published_model
+from curate.engines.weights import read_tensors
+from curate.errors import DataError
+
+FACE = (ClassEntry(1, "face"),)
+
+
+class RetinaFaceEngine(NetworkEngine):
+    """See `NetworkEngine`; also loads files that others published, which know one class, `face`."""
+
+    def build(
+        self, name: str, class_count: int, image_size: int | None, settings: Mapping[str, Any], loss: str = "default"
+    ) -> BuiltModel:
+        """See `build_model`."""
+        return build_model(name, class_count, image_size, settings, loss)
+
+    def load(self, checkpoint: Path, device: str = "auto") -> Detector:
+        """Load a checkpoint, or a file of published weights; see `Engine.load`.
+
+        Raises:
+            UsageError: there is no such file.
+            DataError: neither of the two.
+        """
+        tensors = _published_tensors(checkpoint)
+        if tensors is None:
+            return super().load(checkpoint, device)
+        name, settings = published_model(tensors)
+        model = self.build(name, len(FACE), None, settings)
+        try:
+            model.network.load_state_dict(dict(model.adapted(tensors)))
+        except RuntimeError as error:
+            faults = str(error).splitlines()[1:2]
+            raise DataError(
+                f"not the published weights of {name}", place=checkpoint, got="".join(faults).strip()
+            ) from error
+        return self.detector(model, FACE, device_named(device))
+
+    def model_in(self, checkpoint: Path) -> str | None:
+        """The model of a checkpoint, or of a file of published weights; see `Engine.model_in`."""
+        tensors = _published_tensors(checkpoint)
+        return super().model_in(checkpoint) if tensors is None else f"retinaface:{published_model(tensors)[0]}"
+
+
+def _published_tensors(file: Path) -> Mapping[str, Tensor] | None:
+    """None where the file is not of those that others published."""
+    if not file.is_file() or model_of(file) is not None:
+        return None
+    try:
+        tensors = read_tensors(file)
+    except DataError:
+        return None  # it is told by who expects a checkpoint
+    return tensors if is_published(tensors) else None

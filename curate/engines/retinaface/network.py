@@ -1,0 +1,188 @@
+"""RetinaFace as one network: pixels in, the terms of the loss or boxes out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from curate.engines.retinaface.anchors import (
+    anchors_on,
+    decode_boxes,
+    decode_landmarks,
+    encode_boxes,
+    encode_landmarks,
+    to_corners,
+)
+from curate.engines.retinaface.backbones import build_backbone
+from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
+from curate.engines.retinaface.matching import NOTHING, match_anchors
+from curate.engines.retinaface.pyramid import Context, Pyramid
+from curate.engines.retinaface.shape import Shape
+
+_CANDIDATES = 2000  # of an image go into the suppression of duplicates
+_BGR_MEAN = (104.0, 117.0, 123.0)
+_RGB_MEAN, _RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.Module):
+    """Pixels to maps: the backbone, the pyramid, a context module at each level."""
+
+    def __init__(self, name: str, shape: Shape) -> None:
+        super().__init__()
+        convolutions = {"leak": shape.leak, "deformable": shape.deformable}
+        self.body, widths = build_backbone(name, shape.levels, shape.leak)
+        self.pyramid = Pyramid(widths, shape.channels, extra=shape.levels == 5, **convolutions)
+        self.context = nn.ModuleList(Context(shape.channels, **convolutions) for _ in range(shape.levels))
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """(n, 3, h, w), normalised → a map of (n, channels, h / stride, w / stride) for each level."""
+        maps = self.pyramid(self.body(pixels))
+        return [context(features) for context, features in zip(self.context, maps, strict=True)]
+
+
+class Head(nn.Module):
+    """Maps to numbers for each anchor."""
+
+    def __init__(self, shape: Shape, class_count: int) -> None:
+        super().__init__()
+
+        def convolutions(numbers: int) -> nn.ModuleList:
+            out = shape.anchors_a_cell * numbers
+            return nn.ModuleList(nn.Conv2d(shape.channels, out, 1) for _ in range(shape.levels))
+
+        self.classes, self.boxes, self.landmarks = convolutions(class_count + 1), convolutions(4), convolutions(10)
+        self._numbers = {"classes": class_count + 1, "boxes": 4, "landmarks": 10}
+
+    def forward(self, maps: list[Tensor]) -> dict[str, Tensor]:
+        """Maps → "classes" (n, a, classes + 1) logits, "boxes" (n, a, 4), "landmarks" (n, a, 10)."""
+        return {name: self._all_levels(getattr(self, name), maps, size) for name, size in self._numbers.items()}
+
+    def _all_levels(self, convolutions: Any, maps: list[Tensor], numbers: int) -> Tensor:
+        levels = [
+            convolution(features).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, numbers))
+            for convolution, features in zip(convolutions, maps, strict=True)
+        ]
+        return torch.cat(levels, dim=1)
+
+
+class RetinaFace(nn.Module):
+    """Maps (images, targets) to the terms of the loss in training, and (images,) to boxes otherwise.
+
+    Args:
+        name: of the backbone.
+        shape: of the network.
+        class_count: without the background.
+        loss: "default" or "focal", of the classes.
+    """
+
+    def __init__(self, name: str, shape: Shape, class_count: int, loss: str = "default") -> None:
+        super().__init__()
+        self.backbone = Backbone(name, shape)
+        self.head = Head(shape, class_count)
+        self._shape, self._focal = shape, loss == "focal"
+        # with channels at the end, convolutions of single channels take a third of the time on a CPU
+        self._layout = torch.channels_last if name == "mobilenet0.25" else torch.contiguous_format
+        self.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None) -> Any:
+        """See the class.
+
+        Args:
+            images: each (3, h, w) RGB in 0..1.
+            targets: each "boxes" (t, 4) pixels, "labels" (t,) from 1 and, where known, "landmarks" (t, 10).
+
+        Returns:
+            In training "loss_…" each one number; otherwise for each image "boxes" (n, 4), "scores" (n,), "labels" (n,)
+            and "landmarks" (n, 10), best first, in the pixels of the image.
+        """
+        canvas = self._canvas(images)
+        height, width = canvas.shape[-2:]
+        anchors = anchors_on(width, height, self._shape.strides, self._shape.anchor_sizes, canvas.device)
+        found = self.head(self.backbone(canvas))
+        if self.training:
+            return self._losses(found, anchors, targets or [])
+        return [
+            self._detections({key: value[row] for key, value in found.items()}, anchors, image)
+            for row, image in enumerate(images)
+        ]
+
+    def _canvas(self, images: Sequence[Tensor]) -> Tensor:
+        """All images, normalised, on one canvas, each at its top left. (n, 3, h, w)"""
+        height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+        stacked = torch.stack([self._normalised(image, width, height) for image in images])
+        return stacked.contiguous(memory_format=torch.channels_last if stacked.is_cuda else self._layout)
+
+    def _normalised(self, image: Tensor, width: int, height: int) -> Tensor:
+        if self._shape.pixels == "bgr":
+            image = image.flip(0) * 255 - image.new_tensor(_BGR_MEAN)[:, None, None]
+        else:
+            image = (image - image.new_tensor(_RGB_MEAN)[:, None, None]) / image.new_tensor(_RGB_STD)[:, None, None]
+        return functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
+
+    def _losses(
+        self, found: Mapping[str, Tensor], anchors: Tensor, targets: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        shape = self._shape
+        corners = to_corners(anchors)
+        matched = torch.stack(
+            [
+                match_anchors(
+                    corners,
+                    target["boxes"],
+                    positive_iou=shape.positive_iou,
+                    negative_iou=shape.negative_iou,
+                    keep_every_truth=shape.keep_every_truth,
+                )
+                for target in targets
+            ]
+        )  # (n, a)
+        image, anchor = (matched >= 0).nonzero(as_tuple=True)
+        truth = matched[image, anchor]
+        labels = (matched != NOTHING).long() - 1  # 0 for background, −1 for nothing
+        labels[image, anchor] = _picked(targets, "labels", image, truth)
+        classes = (
+            focal_classification_loss(found["classes"], labels)
+            if self._focal
+            else classification_loss(found["classes"], labels, shape.negatives)
+        )
+        own = anchors[anchor]
+        box_targets = encode_boxes(_picked(targets, "boxes", image, truth), own, shape.variances)
+        losses = {
+            "loss_classes": classes,
+            "loss_boxes": shape.box_weight * box_loss(found["boxes"][image, anchor], box_targets),
+        }
+        if all("landmarks" in target for target in targets):
+            points = encode_landmarks(_picked(targets, "landmarks", image, truth), own, shape.variances)
+            losses["loss_landmarks"] = shape.landmark_weight * landmark_loss(found["landmarks"][image, anchor], points)
+        return losses
+
+    def _detections(self, found: Mapping[str, Tensor], anchors: Tensor, image: Tensor) -> dict[str, Tensor]:
+        shape = self._shape
+        height, width = image.shape[1:]
+        scores = functional.softmax(found["classes"].float(), dim=1)[:, 1:]  # (a, classes)
+        # cells that lie on the canvas beside the image see nothing
+        scores = scores * ((anchors[:, 0] < width) & (anchors[:, 1] < height))[:, None]
+        anchor, label = (scores > shape.score).nonzero(as_tuple=True)
+        score = scores[anchor, label]
+        if len(score) > _CANDIDATES:
+            score, best = score.topk(_CANDIDATES)
+            anchor, label = anchor[best], label[best]
+        boxes = decode_boxes(found["boxes"][anchor].float(), anchors[anchor], shape.variances)
+        boxes = clip_boxes_to_image(boxes, (height, width))
+        kept = batched_nms(boxes, score, label, shape.nms_iou)[: shape.detections]
+        landmarks = found["landmarks"][anchor[kept]].float()
+        return {
+            "boxes": boxes[kept],
+            "scores": score[kept],
+            "labels": label[kept] + 1,
+            "landmarks": decode_landmarks(landmarks, anchors[anchor[kept]], shape.variances),
+        }
+
+
+def _picked(targets: Sequence[Mapping[str, Tensor]], key: str, image: Tensor, truth: Tensor) -> Tensor:
+    """What the targets say under `key` of truth number `truth` of image number `image`."""
+    starts = torch.tensor([0, *(len(target["boxes"]) for target in targets[:-1])], device=truth.device).cumsum(0)
+    return torch.cat([target[key] for target in targets])[starts[image] + truth]

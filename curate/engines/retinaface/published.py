@@ -1,0 +1,101 @@
+"""Weights that others published: their names for our tensors, and a face's head for other classes.
+
+Known are the files of `biubug6/Face-Detector-1MB-with-landmark` and `biubug6/Pytorch_Retinaface` (MIT): MobileNet-0.25
+and ResNet-50, three levels, two anchors a cell, trained on WIDER FACE.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curate.engines.retinaface.shape import PUBLISHED_RESNET, Shape
+
+LIGHT_SHA256 = "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1"
+LIGHT_URL = (
+    "https://github.com/biubug6/Face-Detector-1MB-with-landmark/raw/2b075657aef954b9426f938ac7fce100b6910fe6"
+    "/weights/mobilenet0.25_Final.pth"
+)
+_CLASS_HEAD = "head.classes."
+_CONTEXT_PARTS = {
+    "conv3X3": "see3",
+    "conv5X5_1": "narrow5",
+    "conv5X5_2": "see5",
+    "conv7X7_2": "narrow7",
+    "conv7x7_3": "see7",
+}
+_HEADS = {"ClassHead": "classes", "BboxHead": "boxes", "LandmarkHead": "landmarks"}
+
+
+def our_name(name: str) -> str:
+    """Our name for a tensor of a published file; others come back as they are."""
+    name = name.removeprefix("module.")
+    if name.startswith("body."):
+        return f"backbone.{name}"
+    if found := re.fullmatch(r"fpn\.(output|merge)(\d)\.(.+)", name):
+        part = {"output": "lateral", "merge": "merge"}[found[1]]
+        return f"backbone.pyramid.{part}.{int(found[2]) - 1}.{found[3]}"
+    if (found := re.fullmatch(r"ssh(\d)\.(\w+)\.(.+)", name)) and found[2] in _CONTEXT_PARTS:
+        return f"backbone.context.{int(found[1]) - 1}.{_CONTEXT_PARTS[found[2]]}.{found[3]}"
+    if (found := re.fullmatch(r"(\w+)\.(\d)\.conv1x1\.(.+)", name)) and found[1] in _HEADS:
+        return f"head.{_HEADS[found[1]]}.{found[2]}.{found[3]}"
+    return name
+
+
+def is_published(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the tensors of a published file."""
+    return any(name.removeprefix("module.").startswith("ClassHead.") for name in tensors)
+
+
+def published_model(tensors: Mapping[str, Tensor]) -> tuple[str, Mapping[str, Any]]:
+    """The model and the settings that a published file is of."""
+    if any(name.removeprefix("module.").startswith("body.layer") for name in tensors):
+        return "resnet50", {name: value for name, value in vars(PUBLISHED_RESNET).items() if name != "mesh"}
+    return "mobilenet0.25", {}
+
+
+def adapted(tensors: Mapping[str, Tensor], shape: Shape, class_count: int) -> dict[str, Tensor]:
+    """The tensors under our names; heads of one class are spread over all of the model's.
+
+    Every class begins as what the one class was, and all together are as probable: the logit of a class is that of the
+    one class minus log(number of classes).
+
+    Args:
+        tensors: of any file.
+        shape: of the network that they shall fill.
+        class_count: of that network, without the background.
+    """
+    renamed = {our_name(name): value for name, value in tensors.items()}
+    two = 2 * shape.anchors_a_cell  # background and one class for each anchor
+    return {
+        name: _spread(value, shape.anchors_a_cell, class_count)
+        if name.startswith(_CLASS_HEAD) and len(value) == two and class_count > 1
+        else value
+        for name, value in renamed.items()
+    }
+
+
+def _spread(head: Tensor, anchors: int, class_count: int) -> Tensor:
+    """(anchors · 2, …) → (anchors · (1 + classes), …)"""
+    background, one = head.reshape(anchors, 2, *head.shape[1:]).split(1, dim=1)
+    if head.ndim == 1:
+        one = one - math.log(class_count)
+    return torch.cat([background, *[one] * class_count], dim=1).flatten(0, 1)
+
+
+def download_light() -> Path:
+    """Download the light weights into torch's cache, once, and check what came.
+
+    Raises:
+        OSError: no network.
+        RuntimeError: another file came.
+    """
+    file = Path(torch.hub.get_dir()) / "checkpoints" / f"retinaface_mobilenet0.25-{LIGHT_SHA256[:8]}.pth"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(LIGHT_URL, str(file), hash_prefix=LIGHT_SHA256, progress=False)
+    return file
