@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from curate.dataset import ClassEntry
 from curate.engines.base import Detector, model_of
 from curate.engines.built_model import BuiltModel
 from curate.engines.devices import device_named
+from curate.engines.network_detector import NetworkDetector
 from curate.engines.network_engine import NetworkEngine
+from curate.engines.retinaface.fusing import fuse_norms
 from curate.engines.retinaface.models import build_model
 from curate.engines.retinaface.published import is_published, published_model
 from curate.engines.weights import read_tensors
@@ -27,6 +30,11 @@ class RetinaFaceEngine(NetworkEngine):
     ) -> BuiltModel:
         """See `build_model`."""
         return build_model(name, class_count, image_size, settings, loss)
+
+    def detector(self, model: BuiltModel, classes: tuple[ClassEntry, ...], device: torch.device) -> NetworkDetector:
+        """See `NetworkEngine.detector`; batch norms become part of the convolutions before them."""
+        fuse_norms(model.network)
+        return NetworkDetector(model, classes, device)
 
     def load(self, checkpoint: Path, device: str = "auto") -> Detector:
         """Load a checkpoint, or a file of published weights; see `Engine.load`.

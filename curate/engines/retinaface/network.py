@@ -23,7 +23,7 @@ from curate.engines.retinaface.pyramid import Context, Pyramid
 from curate.engines.retinaface.shape import Shape
 
 _CANDIDATES = 2000  # of an image go into the suppression of duplicates
-_BGR_MEAN = (104.0, 117.0, 123.0)
+_CENTRE = (123 / 255, 117 / 255, 104 / 255)
 _RGB_MEAN, _RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -116,8 +116,8 @@ class RetinaFace(nn.Module):
         return stacked.contiguous(memory_format=torch.channels_last if stacked.is_cuda else self._layout)
 
     def _normalised(self, image: Tensor, width: int, height: int) -> Tensor:
-        if self._shape.pixels == "bgr":
-            image = image.flip(0) * 255 - image.new_tensor(_BGR_MEAN)[:, None, None]
+        if self._shape.pixels == "centred":
+            image = (image - image.new_tensor(_CENTRE)[:, None, None]).mul_(255)
         else:
             image = (image - image.new_tensor(_RGB_MEAN)[:, None, None]) / image.new_tensor(_RGB_STD)[:, None, None]
         return functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))

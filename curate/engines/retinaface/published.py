@@ -28,6 +28,7 @@ _CONTEXT_PARTS = {
     "conv7X7_2": "narrow7",
     "conv7x7_3": "see7",
 }
+_FIRST_LAYERS = ("backbone.body.stage1.0.0.weight", "backbone.body.conv1.weight")
 _HEADS = {"ClassHead": "classes", "BboxHead": "boxes", "LandmarkHead": "landmarks"}
 
 
@@ -70,6 +71,8 @@ def adapted(tensors: Mapping[str, Tensor], shape: Shape, class_count: int) -> di
         class_count: of that network, without the background.
     """
     renamed = {our_name(name): value for name, value in tensors.items()}
+    if is_published(tensors):  # they see blue first
+        renamed |= {name: renamed[name].flip(1) for name in _FIRST_LAYERS if name in renamed}
     two = 2 * shape.anchors_a_cell  # background and one class for each anchor
     return {
         name: _spread(value, shape.anchors_a_cell, class_count)

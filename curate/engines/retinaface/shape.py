@@ -17,8 +17,8 @@ class Shape:
         anchor_sizes: sides of the square anchors in pixels at the model's scale, for each level; the number of levels,
             three or five, is that of the pyramid: strides 8, 16, 32, or 4 (P2) to 64 (P6).
         variances: by which the targets of centres and of sides are divided.
-        pixels: "bgr": blue, green, red as 0 to 255 minus (104, 117, 123), as the published weights expect; "rgb": as
-            torchvision's backbones expect.
+        pixels: how the network sees them: "centred": red, green, blue from 0 to 255 minus (123, 117, 104), as in the
+            published light detector; "standardised": as torchvision's backbones expect.
         leak: slope of the rectifiers below 0. The published light detector has 0, an ImageNet backbone of the same
             shape that others published 0.1.
         deformable: whether the 3×3 convolutions of pyramid and context modules sample where they choose.
@@ -36,7 +36,7 @@ class Shape:
     channels: int = 64
     anchor_sizes: tuple[tuple[float, ...], ...] = ((10, 20), (32, 64), (128, 256))
     variances: tuple[float, float] = (0.1, 0.2)
-    pixels: Literal["bgr", "rgb"] = "bgr"
+    pixels: Literal["centred", "standardised"] = "centred"
     leak: float = 0.0
     deformable: bool = False
     positive_iou: float = 0.35
@@ -73,7 +73,7 @@ PAPER = Shape(
     channels=256,
     anchor_sizes=_PAPER_ANCHORS,
     variances=(1.0, 1.0),
-    pixels="rgb",
+    pixels="standardised",
     deformable=True,
     positive_iou=0.5,
     negative_iou=0.3,
