@@ -1,7 +1,11 @@
 """RetinaFace: anchors, matching, losses, the network's parts, and weights that others published."""
 
+import hashlib
 import math
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +14,15 @@ import pytest
 
 from curate.engines.base import engine_for
 from curate.engines.config import TrainingConfig
-from curate.errors import DataError, UsageError
+from curate.errors import DataError, MissingError, UsageError
 
 pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
 pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
 import torch
 from torch.autograd import gradcheck
 
+from curate.engines.retinaface import origin
+from curate.engines.retinaface import published as published_weights
 from curate.engines.retinaface.anchors import (
     anchors_on,
     decode_boxes,
@@ -32,6 +38,7 @@ from curate.engines.retinaface.network import RetinaFace
 from curate.engines.retinaface.published import adapted, our_name
 from curate.engines.retinaface.pyramid import Context, DeformableConv
 from curate.engines.retinaface.shape import PAPER, Shape
+from curate.engines.weights import load_weights
 
 pytestmark = pytest.mark.train
 
@@ -495,10 +502,44 @@ def test_watch_finds_the_signing_persons_face(sign, tmp_path):
     assert set(found["class"]) == {"face"}
 
 
+@pytest.fixture
+def served(published, tmp_path, monkeypatch):
+    """The published file on a server of this machine, and a cache that is empty."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(published.parent))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setattr(origin, "LIGHT_URL", f"http://127.0.0.1:{server.server_port}/{published.name}")
+        yield published
+        server.shutdown()
+        thread.join()
+
+
+def test_default_weights_are_downloaded_once_and_checked(served, monkeypatch):
+    """Into torch's cache, where `doctor` finds them; from there they come a second time."""
+    from curate.steps.doctor import doctor
+
+    digest = hashlib.sha256(served.read_bytes()).hexdigest()
+    monkeypatch.setattr(published_weights, "LIGHT_SHA256", digest)
+    model = build_model("mobilenet0.25", 2, None, {})
+    assert load_weights(model, "mobilenet0.25", "default").not_loaded == ()
+    monkeypatch.setattr(origin, "LIGHT_URL", "http://127.0.0.1:9/nothing")
+    assert load_weights(model, "mobilenet0.25", "default").not_loaded == ()
+    (check,) = (check for check in doctor().checks if check.name == "RetinaFace weights")
+    assert check.ok
+
+
+def test_a_file_that_came_otherwise_is_refused(served):
+    """Another file than was published is not kept."""
+    with pytest.raises(MissingError, match=r"cannot be downloaded.*invalid hash"):
+        load_weights(build_model("mobilenet0.25", 2, None, {}), "mobilenet0.25", "default")
+    assert not origin.light_file().exists()
+
+
 def test_an_imagenet_backbone_fills_the_body(tmp_path):
     """A classifier's file, named as data-parallel trainings name tensors, fills the whole backbone."""
-    from curate.engines.weights import load_weights
-
     body = build_model("mobilenet0.25", 2, None, {}).body.state_dict()
     classifier = {f"module.{name}": value + 1 for name, value in body.items()} | {
         "module.fc.weight": torch.zeros(9, 256)

@@ -222,7 +222,7 @@ _SHOWN_PROBLEMS = 10
 def doctor_table(document: Mapping[str, Any]) -> RenderableType:
     """What is there and what is missing."""
     table = new_table("doctor", "", "part", "found", "needed for", "how to get it", left=5)
-    table.columns[4].no_wrap = False
+    table.columns[4].no_wrap, table.columns[4].overflow = False, "fold"  # a link is of use only whole
     for check in document["checks"]:
         mark = ("✓", "green") if check["ok"] else ("✗", "yellow")
         table.add_row(

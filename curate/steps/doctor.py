@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from curate.browse.mongo import GET_FIFTYONE, GET_MONGOD, URI_VARIABLE, find_mongod
 from curate.engines.base import GET_DETECTRON2, GET_TRAIN
+from curate.engines.retinaface.origin import LIGHT_URL, light_file
 from curate.steps.results import Result
 
 GET_WATCH = "pip install 'curate-vision[watch]'"
@@ -65,7 +66,7 @@ def doctor() -> DoctorResult:
     """Look for the packages and devices that commands need; imports nothing heavy unless it is there."""
     python = Check("python", sys.version_info >= (3, 11), sys.version.split()[0], "everything", None)
     packages = [_package(name, *facts) for name, facts in _PACKAGES.items()]
-    return DoctorResult(checks=(python, *packages, *_programs(), _device(), _disk()))
+    return DoctorResult(checks=(python, *packages, *_programs(), _face_weights(), _device(), _disk()))
 
 
 def _programs() -> list[Check]:
@@ -122,6 +123,15 @@ def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:
     except PackageNotFoundError:  # another distribution brings the module
         found = "installed"
     return Check(name, True, found, needed_for, None)
+
+
+def _face_weights() -> Check:
+    file = light_file()
+    needed_for = "finding faces with `retinaface:mobilenet0.25`"
+    if file.is_file():
+        return Check("RetinaFace weights", True, str(file), needed_for, None)
+    remedy = f"The first training of it downloads them, or fetch {LIGHT_URL} (1.8 MB, MIT) and name it with --weights."
+    return Check("RetinaFace weights", False, None, needed_for, remedy)
 
 
 def _device() -> Check:

@@ -13,13 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curate.engines.retinaface import origin
+from curate.engines.retinaface.origin import LIGHT_SHA256, light_file
 from curate.engines.retinaface.shape import PUBLISHED_RESNET, Shape
 
-LIGHT_SHA256 = "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1"
-LIGHT_URL = (
-    "https://github.com/biubug6/Face-Detector-1MB-with-landmark/raw/2b075657aef954b9426f938ac7fce100b6910fe6"
-    "/weights/mobilenet0.25_Final.pth"
-)
 _CLASS_HEAD = "head.classes."
 _CONTEXT_PARTS = {
     "conv3X3": "see3",
@@ -97,8 +94,8 @@ def download_light() -> Path:
         OSError: no network.
         RuntimeError: another file came.
     """
-    file = Path(torch.hub.get_dir()) / "checkpoints" / f"retinaface_mobilenet0.25-{LIGHT_SHA256[:8]}.pth"
+    file = light_file()
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(LIGHT_URL, str(file), hash_prefix=LIGHT_SHA256, progress=False)
+        torch.hub.download_url_to_file(origin.LIGHT_URL, str(file), hash_prefix=LIGHT_SHA256, progress=False)
     return file

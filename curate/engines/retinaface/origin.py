@@ -1,0 +1,20 @@
+"""Where the published weights of the light detector come from, and where they are kept; knows no torch.
+
+They were trained on WIDER FACE by the authors of Face-Detector-1MB-with-landmark, and are under the MIT licence.
+"""
+
+import os
+from pathlib import Path
+
+LIGHT_SHA256 = "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1"
+LIGHT_URL = (
+    "https://github.com/biubug6/Face-Detector-1MB-with-landmark/raw/2b075657aef954b9426f938ac7fce100b6910fe6"
+    "/weights/mobilenet0.25_Final.pth"
+)
+
+
+def light_file() -> Path:
+    """Where torch keeps what it downloads; the file need not be there."""
+    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = Path(os.environ.get("TORCH_HOME", f"{caches}/torch")).expanduser()
+    return home / "hub" / "checkpoints" / f"retinaface_mobilenet0.25-{LIGHT_SHA256[:8]}.pth"
