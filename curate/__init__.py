@@ -35,6 +35,7 @@ _HOME_OF = {
     "undo": "curate.steps.history",
     "export_coco": "curate.steps.exporting",
     "train": "curate.steps.training",
+    "train_classifier": "curate.steps.training_classifier",
     "loop": "curate.steps.looping",
     "runs": "curate.steps.comparing",
     "evaluate": "curate.steps.evaluating",

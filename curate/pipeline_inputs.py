@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from curate.card import find_card
+from curate.engines.base import names_model
 from curate.engines.runs import RunFolder
 from curate.formats.voc_write import is_proposal
 from curate.images import IMAGE_SUFFIXES
 from curate.store import Store
 
 # arguments that name files to read
-_INPUTS = ("source", "images", "from_file", "cookies", "videos", "at", "card", "map", "predictions", "weights")
+_INPUTS = (
+    *("source", "images", "from_file", "cookies", "videos", "at", "card", "map", "predictions", "weights"),
+    "detector_weights",
+)
 _USES_A_RUN = frozenset({"predict", "evaluate", "report"})
 
 
@@ -36,6 +40,9 @@ def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> d
     run = run_folder(command, arguments, dataset)
     if run is not None and command in _USES_A_RUN:
         files["run"] = run.best
+    first_stage = arguments.get("detector")
+    if first_stage is not None and not names_model(str(first_stage)):
+        files["detector"] = RunFolder.named(dataset, str(first_stage)).best
     against = RunFolder.named(dataset, arguments["against"]) if arguments.get("against") is not None else None
     if against is not None:
         files["against"] = against.best

@@ -35,6 +35,10 @@ def _evaluate_line(document: Mapping[str, Any]) -> str:
     return f"AP {points(document['ap'])} on {document['split']}, {missed} of {objects} missed"
 
 
+def _train_line(document: Mapping[str, Any]) -> str:
+    return f"{document['steps']} steps, val AP {points(document['ap'])}"
+
+
 _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "import-voc": _import_line,
     "import-widerface": _import_line,
@@ -49,7 +53,8 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
     "drop-class": lambda document: counts_line(document["after"]),
     "split": lambda document: counts_line({name: split["images"] for name, split in document["splits"].items()}),
     "export-coco": lambda document: f"{document['images']} images, {document['boxes']} boxes, checked",
-    "train": lambda document: f"{document['steps']} steps, val AP {points(document['ap'])}",
+    "train": _train_line,
+    "train-classifier": _train_line,
     "loop": lambda document: f"{len(document['rounds'])} rounds, val AP {points(document['ap'])}",
     "runs": runs_line,
     "evaluate": _evaluate_line,

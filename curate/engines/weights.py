@@ -155,7 +155,8 @@ def _fill(model: BuiltModel, tensors: Mapping[str, Tensor], *, source: str, plac
 
 def _slots(model: BuiltModel) -> dict[str, Tensor]:
     """The network's tensors that hold something learnt; they share memory with the network."""
-    return {key: value for key, value in model.network.state_dict().items() if not key.endswith(_COUNTER)}
+    own = model.network.state_dict()
+    return {key: value for key, value in own.items() if value.is_floating_point() and not key.endswith(_COUNTER)}
 
 
 def _fit_by_name(slots: Mapping[str, Tensor], offered: Mapping[str, Tensor], slot_prefix: str = "") -> dict[str, str]:

@@ -21,6 +21,7 @@ STEPS = {
     "undo": "history",
     "export-coco": "exporting",
     "train": "training",
+    "train-classifier": "training_classifier",
     "loop": "looping",
     "runs": "comparing",
     "evaluate": "evaluating",

@@ -1,0 +1,79 @@
+"""The second stage: a torchvision ResNet that tells the class of a crop."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision import models
+from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.transforms.functional import normalize
+
+from curate.engines.two_stage.embedding import EmbeddedDetector
+from curate.engines.two_stage.settings import TwoStage
+from curate.errors import unknown_name
+
+_FAMILIES = ("resnet", "resnext", "wide_resnet")
+_IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+class TwoStageNetwork(nn.Module):
+    """A ResNet over crops, and the detector that finds what to crop.
+
+    Attributes:
+        backbone: the ResNet without its last layer.
+        head: the last layer.
+        detector: the first stage's file.
+        settings: how both work together.
+    """
+
+    def __init__(self, name: str, class_count: int, settings: TwoStage) -> None:
+        super().__init__()
+        backbone: Any = get_model(name, weights=None)
+        self.head = nn.Linear(backbone.fc.in_features, class_count)
+        backbone.fc = nn.Identity()
+        self.backbone = backbone
+        self.detector = EmbeddedDetector()
+        self.settings = settings
+
+    def forward(
+        self, images: Tensor | Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None
+    ) -> dict[str, Tensor] | Tensor:
+        """Cross entropy in training, probabilities otherwise.
+
+        Args:
+            images: b of (3, s, s) in 0..1.
+            targets: one {"labels": (1,) int64, from 1} a crop.
+
+        Returns:
+            {"loss_classifier": one number} in training, else (b, classes).
+        """
+        crops = images if isinstance(images, Tensor) else torch.stack(list(images))  # (b, 3, s, s)
+        logits = self.head(self.backbone(normalize(crops, _IMAGENET_MEAN, _IMAGENET_STD)))  # (b, classes)
+        if not self.training or targets is None:
+            return logits.float().softmax(dim=1)
+        labels = torch.cat([target["labels"] for target in targets]) - 1  # (b,)
+        return {"loss_classifier": functional.cross_entropy(logits.float(), labels)}
+
+
+def known_networks() -> list[str]:
+    """The names that the second stage can have."""
+    return [name for name in list_models(module=models) if name.startswith(_FAMILIES)]
+
+
+def check_network(name: str) -> None:
+    """Refuse a name that is none of `known_networks`.
+
+    Raises:
+        UsageError: it names the closest one.
+    """
+    if name not in known_networks():
+        raise unknown_name("ResNet of torchvision", name, known_networks(), place="--model")
+
+
+def pretrained_tensors(name: str) -> dict[str, Tensor]:
+    """Download torchvision's ImageNet weights: tensors named as in the whole network."""
+    offered: Any = get_model_weights(name)
+    tensors: Mapping[str, Tensor] = offered.DEFAULT.get_state_dict(progress=False, check_hash=True)
+    return {f"backbone.{key}": value for key, value in tensors.items()}
