@@ -174,6 +174,16 @@ def test_classification_by_hand():
     assert classification_loss(logits, targets, negatives=17).item() == pytest.approx(expected - math.log(0.999))
 
 
+def test_a_rare_class_may_weigh_more():
+    """Of two truths, one of class 2 that weighs 4; the background weighs 1."""
+    logits = torch.log(_double([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05]]))
+    targets, weights = torch.tensor([[1, 2, 0]]), _double(1.0, 1, 4)
+    expected = (-math.log(0.5) - 4 * math.log(0.8) - math.log(0.9)) / 2
+    assert classification_loss(logits, targets, 7, weights).item() == pytest.approx(expected)
+    focal = (0.25 * -math.log(0.5) + 4 * 0.04 * -math.log(0.8) + 0.01 * -math.log(0.9)) / 2
+    assert focal_classification_loss(logits, targets, weights).item() == pytest.approx(focal)
+
+
 def test_hard_negatives_are_mined_in_each_image():
     """An image full of hard background does not take the places of another's."""
     truth = [1] * 10
@@ -353,6 +363,7 @@ def test_the_papers_backbones_learn_on_a_cpu(name):
         ({"anchor_sizes": [[0], [20], [30]]}, "no size"),
         ({"positive_iou": 0.3, "negative_iou": 0.4}, "negative_iou ≤ positive_iou"),
         ({"channels": 30}, "multiple of 4"),
+        ({"class_weights": [1, 2]}, "1 numbers over 0"),
         ({"pixels": "grey"}, "pixels"),
         ({"colour": 1}, "unknown setting"),
     ],

@@ -48,7 +48,8 @@ def freeze_pretrained(model: BuiltModel, at_random: Collection[str]) -> None:
     """
     for name, module in model.network.named_modules():
         is_pretrained = isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in at_random
-        if model.recipe.frozen_norms and is_pretrained:
+        is_early = bool(model.early) and name.removeprefix(model.body_prefix).startswith(model.early)
+        if is_pretrained and (model.recipe.frozen_norms or is_early):
             module.eval()
             module.requires_grad_(False)
     for name, parameter in model.body.named_parameters():

@@ -15,7 +15,7 @@ _FEWEST_NEGATIVES = 16  # of an image that shows nothing
 _GAMMA = 2.0
 
 
-def classification_loss(logits: Tensor, targets: Tensor, negatives: int) -> Tensor:
+def classification_loss(logits: Tensor, targets: Tensor, negatives: int, weights: Tensor | None = None) -> Tensor:
     """L_cls on the anchors that learn a truth, and on the hardest of the others in each image.
 
     Hard-negative mining as in SSD (Liu et al., arXiv 1512.02325, section 2.2): of the background anchors those with the
@@ -25,8 +25,10 @@ def classification_loss(logits: Tensor, targets: Tensor, negatives: int) -> Tens
         logits: (n, a, classes + 1); 0 is the background.
         targets: (n, a) int64 classes from 1, 0 for background, −1 for anchors that learn nothing.
         negatives: background anchors for each that learns a truth.
+        weights: (classes + 1,) of the anchors by what they learn; None: 1 each.
     """
-    loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten().clamp(min=0), reduction="none")
+    flat = logits.flatten(0, 1)
+    loss = functional.cross_entropy(flat, targets.flatten().clamp(min=0), weight=weights, reduction="none")
     loss = loss.view(targets.shape)
     learns_truth = targets > 0
     counts = learns_truth.sum(dim=1)  # (n,)
@@ -37,15 +39,17 @@ def classification_loss(logits: Tensor, targets: Tensor, negatives: int) -> Tens
     return (loss * chosen).sum() / counts.sum().clamp(min=1)
 
 
-def focal_classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def focal_classification_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Instead of mining: all anchors, the easy ones with little weight (Lin et al., arXiv 1708.02002), over a softmax.
 
     Args:
-        logits, targets: as in `classification_loss`.
+        logits, targets, weights: as in `classification_loss`.
     """
     learns = targets >= 0
     loss = functional.cross_entropy(logits[learns], targets[learns], reduction="none")
     hardness = (1 - torch.exp(-loss)).pow(_GAMMA)
+    if weights is not None:
+        loss = loss * weights[targets[learns]]
     return (hardness * loss).sum() / (targets > 0).sum().clamp(min=1)
 
 

@@ -20,6 +20,12 @@ from curate.errors import unknown_name
 
 _BODY = "backbone.body."
 _SIDE_PX = {"mobilenet0.25": 480}  # with a longer side of 640
+_RESNETS_EARLY = ("conv1.", "bn1.", "layer1.")
+_EARLY = {
+    "mobilenet0.25": tuple(f"stage1.{layer}." for layer in range(4)),  # up to stride 4
+    "resnet50": _RESNETS_EARLY,
+    "resnet152": _RESNETS_EARLY,
+}
 _RECIPES = {
     "mobilenet0.25": Recipe(
         lr=5e-4, new_lr=5e-4, frozen_norms=False, augmentation=Augmentation(zoom_out=0.375, zoom_in=1.5, window=0.75)
@@ -39,7 +45,7 @@ def build_model(
         raise unknown_name("retinaface model", name, BACKBONES, place="--model")
     recipe = _RECIPES.get(name, Recipe())
     check_names(settings, recipe, recipe.augmentation, SHAPES[name])
-    shape = check_shape(changed(SHAPES[name], settings))
+    shape = check_shape(changed(SHAPES[name], settings), class_count)
     augmentation = changed(recipe.augmentation, settings)
     recipe = replace(changed(recipe, settings), augmentation=augmentation)
     network = RetinaFace(name, shape, class_count, loss)
@@ -48,7 +54,7 @@ def build_model(
         network=network,
         body=network.backbone.body,
         body_prefix=_BODY,
-        early=() if name == "mobilenet0.25" else ("conv1.", "bn1.", "layer1."),
+        early=_EARLY[name],
         sizing=Sizing(short, round(short * 4 / 3)),
         recipe=recipe,
         pretrained=partial(_pretrained_tensors, name),

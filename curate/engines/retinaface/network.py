@@ -143,10 +143,11 @@ class RetinaFace(nn.Module):
         truth = matched[image, anchor]
         labels = (matched != NOTHING).long() - 1  # 0 for background, −1 for nothing
         labels[image, anchor] = _picked(targets, "labels", image, truth)
+        weights = anchors.new_tensor([1.0, *shape.class_weights]) if shape.class_weights else None
         classes = (
-            focal_classification_loss(found["classes"], labels)
+            focal_classification_loss(found["classes"], labels, weights)
             if self._focal
-            else classification_loss(found["classes"], labels, shape.negatives)
+            else classification_loss(found["classes"], labels, shape.negatives, weights)
         )
         own = anchors[anchor]
         box_targets = encode_boxes(_picked(targets, "boxes", image, truth), own, shape.variances)

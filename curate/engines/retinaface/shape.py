@@ -27,6 +27,7 @@ class Shape:
         keep_every_truth: whether a truth that no anchor meets by `positive_iou` gets the anchor that meets it best.
         negatives: background anchors that learn for each one that learns a truth; the hardest ones.
         box_weight, landmark_weight, dense_weight: of the terms of the loss; that of the classes is 1.
+        class_weights: of the classes in their order, in the term of the classes; empty: 1 each.
         mesh: file of the mesh of the dense branch; empty: no such branch.
         score: detections below it are not told.
         nms_iou: of two detections of one class that overlap by more, the better one is told.
@@ -46,6 +47,7 @@ class Shape:
     box_weight: float = 2.0
     landmark_weight: float = 1.0
     dense_weight: float = 0.01
+    class_weights: tuple[float, ...] = ()
     mesh: str = ""
     score: float = 0.02
     nms_iou: float = 0.5
@@ -87,7 +89,7 @@ PUBLISHED_RESNET = Shape(channels=256, anchor_sizes=((16, 32), (64, 128), (256, 
 SHAPES: Mapping[str, Shape] = MappingProxyType({"mobilenet0.25": Shape(), "resnet50": PAPER, "resnet152": PAPER})
 
 
-def check_shape(shape: Shape) -> Shape:
+def check_shape(shape: Shape, class_count: int) -> Shape:
     """Refuse numbers that do not go together.
 
     Raises:
@@ -109,6 +111,11 @@ def check_shape(shape: Shape) -> Shape:
             place="--set negative_iou, positive_iou",
             got=got,
             expected="0 < negative_iou ≤ positive_iou ≤ 1",
+        )
+    if shape.class_weights and (len(shape.class_weights) != class_count or min(shape.class_weights) <= 0):
+        expected = f"{class_count} numbers over 0, or none"
+        raise UsageError(
+            "not a weight for each class", place="--set class_weights", got=shape.class_weights, expected=expected
         )
     if shape.channels < 4 or shape.channels % 4:
         raise UsageError(
