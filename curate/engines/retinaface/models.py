@@ -28,7 +28,7 @@ _EARLY = {
 }
 _RECIPES = {
     "mobilenet0.25": Recipe(
-        lr=5e-4, new_lr=5e-4, frozen_norms=False, augmentation=Augmentation(zoom_out=0.5, zoom_in=1.5, window=0.75)
+        lr=5e-4, new_lr=5e-4, frozen_norms=False, augmentation=Augmentation(zoom_out=0.5, zoom_in=1.5, window=2 / 3)
     ),
 }
 
