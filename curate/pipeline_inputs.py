@@ -30,6 +30,8 @@ def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> d
     """
     named = {name: arguments[name] for name in _INPUTS if arguments.get(name) is not None}
     source = named.pop("source") if command == "predict" else None
+    settings = arguments.get("settings") or {}
+    named |= {name: settings[name] for name in ("mesh", "detector_weights") if settings.get(name)}
     files = {
         name + (f" {number}" if number else ""): Path(str(one))
         for name, value in named.items()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from engine_contract import shapes_dataset, train_shapes
 
 from curate.engines.base import engine_for
 from curate.engines.config import TrainingConfig
@@ -31,6 +32,8 @@ from curate.engines.retinaface.anchors import (
     encode_landmarks,
     to_corners,
 )
+from curate.engines.retinaface.dense.synthetic import synthetic_face
+from curate.engines.retinaface.dense.topology_file import write_topology
 from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
 from curate.engines.retinaface.matching import BACKGROUND, NOTHING, match_anchors
 from curate.engines.retinaface.models import build_model
@@ -352,6 +355,48 @@ def test_the_papers_backbones_learn_on_a_cpu(name):
     assert all(parameter.grad is not None for parameter in network.head.boxes.parameters())
 
 
+# The dense branch ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    """A face of few triangles."""
+    write_topology(synthetic_face(levels=3), tmp_path / "mesh.npz")
+    return tmp_path / "mesh.npz"
+
+
+def test_the_dense_term_teaches_head_decoder_and_backbone(mesh):
+    """It is weighed, and its gradient reaches all of what made the picture."""
+    images = [torch.rand(3, 64, 64)]
+    terms = [_network(mesh=str(mesh), dense_weight=weight).train()(images, _targets()) for weight in (0.01, 1.0)]
+    assert terms[1]["loss_dense"].item() == pytest.approx(100 * terms[0]["loss_dense"].item(), rel=1e-4)
+    network = _network(mesh=str(mesh)).train()
+    network(images, _targets())["loss_dense"].backward()
+    moved = {
+        name for name, value in network.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0
+    }
+    assert {name.split(".")[0] for name in moved} == {"backbone", "dense"}
+    assert {name.split(".")[1] for name in moved if name.startswith("dense")} == {"heads", "branch"}
+
+
+def test_who_uses_a_detector_needs_no_mesh(mesh, tmp_path):
+    """The branch only teaches: a checkpoint is loaded, and trained on, after its mesh is gone."""
+    dataset = shapes_dataset(tmp_path / "shapes")
+    run = train_shapes(dataset, tmp_path / "run", model=LIGHT, settings={"mesh": str(mesh)}, steps=2)
+    assert run.read_metrics()[-1]["loss_dense"] > 0
+    mesh.unlink()
+    network = engine_for(LIGHT).load(run.best, "cpu")._network
+    assert network.dense is None
+    again = train_shapes(dataset, tmp_path / "again", model=LIGHT, weights=str(run.best), steps=1)
+    assert again.read_record().weights.not_loaded == ()
+
+
+def test_a_mesh_that_is_not_there_is_named(tmp_path):
+    """Before anything is trained."""
+    with pytest.raises(UsageError, match=r"no\.npz"):
+        _network(mesh=str(tmp_path / "no.npz"))
+
+
 # Settings --------------------------------------------------------------------------------------------------------
 
 
@@ -458,8 +503,6 @@ def test_a_faces_head_is_spread_over_the_classes(published):
 
 def test_training_starts_from_published_weights(published, tmp_path):
     """Every tensor is filled, whatever the classes are."""
-    from engine_contract import shapes_dataset, train_shapes
-
     run = train_shapes(
         shapes_dataset(tmp_path / "shapes"), tmp_path / "run", model=LIGHT, weights=str(published), steps=1
     )
@@ -469,8 +512,6 @@ def test_training_starts_from_published_weights(published, tmp_path):
 
 def test_settings_of_a_run_are_kept_in_its_checkpoint(tmp_path):
     """Anchors and levels of `--set` are those that are loaded again."""
-    from engine_contract import shapes_dataset, train_shapes
-
     settings = {"anchor_sizes": [[8], [16], [32], [64], [128]], "channels": 16, "deformable": True}
     run = train_shapes(shapes_dataset(tmp_path / "shapes"), tmp_path / "run", model=LIGHT, settings=settings, steps=1)
     network = engine_for(LIGHT).load(run.best, "cpu")._network
@@ -566,8 +607,6 @@ def test_an_imagenet_backbone_fills_the_body(tmp_path):
 
 def test_a_run_needs_no_other_file(published, tmp_path):
     """The weights that a training began with may go."""
-    from engine_contract import shapes_dataset, train_shapes
-
     file = shutil.copy(published, tmp_path / "face.pth")
     run = train_shapes(shapes_dataset(tmp_path / "shapes"), tmp_path / "run", model=LIGHT, weights=str(file), steps=1)
     (tmp_path / "face.pth").unlink()

@@ -17,7 +17,7 @@ from curate.dataset import ClassEntry, Dataset
 from curate.engines.base import Detector, Validate, model_of
 from curate.engines.batches import Batch, TrainingBatches
 from curate.engines.built_model import BuiltModel
-from curate.engines.checkpoints import read_checkpoint
+from curate.engines.checkpoints import Checkpoint, read_checkpoint
 from curate.engines.config import TrainingConfig
 from curate.engines.devices import device_named
 from curate.engines.journal import Journal
@@ -67,6 +67,10 @@ class NetworkEngine(ABC):
         """What answers with boxes, with the network as it is."""
         return NetworkDetector(model, classes, device)
 
+    def for_use(self, saved: Checkpoint) -> Checkpoint:
+        """What of a checkpoint a detector needs."""
+        return saved
+
     def train(
         self,
         dataset: Dataset,
@@ -101,7 +105,7 @@ class NetworkEngine(ABC):
             UsageError: there is no such file.
             DataError: not a checkpoint of this engine.
         """
-        saved = read_checkpoint(checkpoint)
+        saved = self.for_use(read_checkpoint(checkpoint))
         name = saved.model.partition(":")[2]
         model = self.build(name, len(saved.classes), saved.image_size, saved.settings)
         model.network.load_state_dict(saved.weights)

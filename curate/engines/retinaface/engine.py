@@ -1,6 +1,7 @@
 """The retinaface engine."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from curate.dataset import ClassEntry
 from curate.engines.base import Detector, model_of
 from curate.engines.built_model import BuiltModel
+from curate.engines.checkpoints import Checkpoint
 from curate.engines.devices import device_named
 from curate.engines.network_detector import NetworkDetector
 from curate.engines.network_engine import NetworkEngine
@@ -35,6 +37,12 @@ class RetinaFaceEngine(NetworkEngine):
         """See `NetworkEngine.detector`; batch norms become part of the convolutions before them."""
         fuse_norms(model.network)
         return NetworkDetector(model, classes, device)
+
+    def for_use(self, saved: Checkpoint) -> Checkpoint:
+        """Without the dense branch, which only teaches: who uses a detector needs no file of a mesh."""
+        settings = {name: value for name, value in saved.settings.items() if name != "mesh"}
+        weights = {name: value for name, value in saved.weights.items() if not name.startswith("dense.")}
+        return replace(saved, settings=settings, weights=weights)
 
     def load(self, checkpoint: Path, device: str = "auto") -> Detector:
         """Load a checkpoint, or a file of published weights; see `Engine.load`.

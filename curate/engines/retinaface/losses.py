@@ -7,12 +7,42 @@ L_cls is a softmax loss over background and classes, L_box and L_pts are smooth 
 truth, else 0. Each term is a sum over anchors divided by the number of anchors that learn a truth.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from curate.engines.retinaface.anchors import encode_boxes, encode_landmarks
+from curate.engines.retinaface.lessons import Lessons
+from curate.engines.retinaface.shape import Shape
+
 _FEWEST_NEGATIVES = 16  # of an image that shows nothing
 _GAMMA = 2.0
+
+
+def multi_task_loss(found: Mapping[str, Tensor], lessons: Lessons, shape: Shape, *, focal: bool) -> dict[str, Tensor]:
+    """All terms but the dense one, weighed; that of landmarks only where the dataset has some.
+
+    Args:
+        found: "classes" (n, a, classes + 1), "boxes" (n, a, 4), "landmarks" (n, a, 10).
+        lessons: what the anchors learn.
+        shape: has the weights.
+        focal: whether the classes have a focal loss, instead of hard-negative mining.
+    """
+    here = lessons.image, lessons.anchor
+    weights = found["classes"].new_tensor([1.0, *shape.class_weights]) if shape.class_weights else None
+    boxes = encode_boxes(lessons.picked("boxes"), lessons.boxes, shape.variances)
+    losses = {
+        "loss_classes": focal_classification_loss(found["classes"], lessons.classes, weights)
+        if focal
+        else classification_loss(found["classes"], lessons.classes, shape.negatives, weights),
+        "loss_boxes": shape.box_weight * box_loss(found["boxes"][here], boxes),
+    }
+    if lessons.knows("landmarks"):
+        points = encode_landmarks(lessons.picked("landmarks"), lessons.boxes, shape.variances)
+        losses["loss_landmarks"] = shape.landmark_weight * landmark_loss(found["landmarks"][here], points)
+    return losses
 
 
 def classification_loss(logits: Tensor, targets: Tensor, negatives: int, weights: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """RetinaFace as one network: pixels in, the terms of the loss or boxes out."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,17 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from curate.engines.retinaface.anchors import (
-    anchors_on,
-    decode_boxes,
-    decode_landmarks,
-    encode_boxes,
-    encode_landmarks,
-    to_corners,
-)
+from curate.engines.retinaface.anchors import anchors_on, decode_boxes, decode_landmarks
 from curate.engines.retinaface.backbones import build_backbone
-from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
-from curate.engines.retinaface.matching import NOTHING, match_anchors
+from curate.engines.retinaface.dense.branch import DenseBranch, DenseHead
+from curate.engines.retinaface.dense.topology_file import read_topology
+from curate.engines.retinaface.lessons import lessons_of
+from curate.engines.retinaface.losses import multi_task_loss
 from curate.engines.retinaface.pyramid import Context, Pyramid
 from curate.engines.retinaface.shape import Shape
 
@@ -68,6 +64,25 @@ class Head(nn.Module):
         return torch.cat(levels, dim=1)
 
 
+class Dense(nn.Module):
+    """The dense branch at every level; it only teaches."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(DenseHead(shape.channels, shape.anchors_a_cell) for _ in range(shape.levels))
+        self.branch = DenseBranch(read_topology(Path(shape.mesh)))
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps → (n, a, 144), in the order of the anchors."""
+        return torch.cat([head(features) for head, features in zip(self.heads, maps, strict=True)], dim=1)
+
+    def loss(self, parameters: Tensor, images: Sequence[Tensor], boxes_xyxy: Tensor, image_index: Tensor) -> Tensor:
+        """See `DenseBranch.loss`; the images may differ in size."""
+        height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+        pictures = torch.stack([_padded(image, width, height) for image in images])
+        return self.branch.loss(parameters, pictures, boxes_xyxy, image_index)
+
+
 class RetinaFace(nn.Module):
     """Maps (images, targets) to the terms of the loss in training, and (images,) to boxes otherwise.
 
@@ -82,6 +97,7 @@ class RetinaFace(nn.Module):
         super().__init__()
         self.backbone = Backbone(name, shape)
         self.head = Head(shape, class_count)
+        self.dense = Dense(shape) if shape.mesh else None
         self._shape, self._focal = shape, loss == "focal"
         # with channels at the end, convolutions of single channels take a third of the time on a CPU
         self._layout = torch.channels_last if name == "mobilenet0.25" else torch.contiguous_format
@@ -101,9 +117,10 @@ class RetinaFace(nn.Module):
         canvas = self._canvas(images)
         height, width = canvas.shape[-2:]
         anchors = anchors_on(width, height, self._shape.strides, self._shape.anchor_sizes, canvas.device)
-        found = self.head(self.backbone(canvas))
+        maps = self.backbone(canvas)
+        found = self.head(maps)
         if self.training:
-            return self._losses(found, anchors, targets or [])
+            return self._losses(found, maps, anchors, images, targets or [])
         return [
             self._detections({key: value[row] for key, value in found.items()}, anchors, image)
             for row, image in enumerate(images)
@@ -120,44 +137,23 @@ class RetinaFace(nn.Module):
             image = (image - image.new_tensor(_CENTRE)[:, None, None]).mul_(255)
         else:
             image = (image - image.new_tensor(_RGB_MEAN)[:, None, None]) / image.new_tensor(_RGB_STD)[:, None, None]
-        return functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
+        return _padded(image, width, height)
 
     def _losses(
-        self, found: Mapping[str, Tensor], anchors: Tensor, targets: Sequence[Mapping[str, Tensor]]
+        self,
+        found: Mapping[str, Tensor],
+        maps: list[Tensor],
+        anchors: Tensor,
+        images: Sequence[Tensor],
+        targets: Sequence[Mapping[str, Tensor]],
     ) -> dict[str, Tensor]:
         shape = self._shape
-        corners = to_corners(anchors)
-        matched = torch.stack(
-            [
-                match_anchors(
-                    corners,
-                    target["boxes"],
-                    positive_iou=shape.positive_iou,
-                    negative_iou=shape.negative_iou,
-                    keep_every_truth=shape.keep_every_truth,
-                )
-                for target in targets
-            ]
-        )  # (n, a)
-        image, anchor = (matched >= 0).nonzero(as_tuple=True)
-        truth = matched[image, anchor]
-        labels = (matched != NOTHING).long() - 1  # 0 for background, −1 for nothing
-        labels[image, anchor] = _picked(targets, "labels", image, truth)
-        weights = anchors.new_tensor([1.0, *shape.class_weights]) if shape.class_weights else None
-        classes = (
-            focal_classification_loss(found["classes"], labels, weights)
-            if self._focal
-            else classification_loss(found["classes"], labels, shape.negatives, weights)
-        )
-        own = anchors[anchor]
-        box_targets = encode_boxes(_picked(targets, "boxes", image, truth), own, shape.variances)
-        losses = {
-            "loss_classes": classes,
-            "loss_boxes": shape.box_weight * box_loss(found["boxes"][image, anchor], box_targets),
-        }
-        if all("landmarks" in target for target in targets):
-            points = encode_landmarks(_picked(targets, "landmarks", image, truth), own, shape.variances)
-            losses["loss_landmarks"] = shape.landmark_weight * landmark_loss(found["landmarks"][image, anchor], points)
+        lessons = lessons_of(anchors, targets, shape)
+        losses = multi_task_loss(found, lessons, shape, focal=self._focal)
+        if self.dense is not None:
+            parameters = self.dense(maps)[lessons.image, lessons.anchor]  # (p, 144)
+            boxes = lessons.picked("boxes")
+            losses["loss_dense"] = shape.dense_weight * self.dense.loss(parameters, images, boxes, lessons.image)
         return losses
 
     def _detections(self, found: Mapping[str, Tensor], anchors: Tensor, image: Tensor) -> dict[str, Tensor]:
@@ -183,7 +179,6 @@ class RetinaFace(nn.Module):
         }
 
 
-def _picked(targets: Sequence[Mapping[str, Tensor]], key: str, image: Tensor, truth: Tensor) -> Tensor:
-    """What the targets say under `key` of truth number `truth` of image number `image`."""
-    starts = torch.tensor([0, *(len(target["boxes"]) for target in targets[:-1])], device=truth.device).cumsum(0)
-    return torch.cat([target[key] for target in targets])[starts[image] + truth]
+def _padded(image: Tensor, width: int, height: int) -> Tensor:
+    """(3, h, w) → (3, height, width), with zeros at the right and at the bottom."""
+    return functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
