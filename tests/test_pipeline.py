@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from pathlib import Path
 
 import corner_engine
 import pytest
@@ -527,3 +528,13 @@ def test_recipe_that_is_not_there(kitchen, place):
     """A recipe that cannot be read is told."""
     with pytest.raises(CurateError, match="the pipeline cannot be read"):
         curate.run(place)
+
+
+SHIPPED = sorted((Path(__file__).parents[1] / "pipelines").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", SHIPPED, ids=lambda file: file.stem)
+def test_recipes_that_come_with_curate_name_real_steps(recipe):
+    """Commands, arguments and variables of each are known before anything runs."""
+    steps = fill_in(read_recipe(recipe), {})
+    assert [step.command for step in steps][-1] == "evaluate"
