@@ -30,7 +30,7 @@ def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> d
     """
     named = {name: arguments[name] for name in _INPUTS if arguments.get(name) is not None}
     source = named.pop("source") if command == "predict" else None
-    settings = arguments.get("settings") or {}
+    settings = arguments.get("settings") or (arguments.get("training") or {}).get("settings") or {}
     named |= {name: settings[name] for name in ("mesh", "detector_weights") if settings.get(name)}
     files = {
         name + (f" {number}" if number else ""): Path(str(one))
@@ -42,9 +42,10 @@ def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> d
     run = run_folder(command, arguments, dataset)
     if run is not None and command in _USES_A_RUN:
         files["run"] = run.best
-    first_stage = arguments.get("detector")
-    if first_stage is not None and not names_model(str(first_stage)):
+    if (first_stage := arguments.get("detector")) is not None and not names_model(str(first_stage)):
         files["detector"] = RunFolder.named(dataset, str(first_stage)).best
+    if (first_stage := settings.get("detector")) is not None and not names_model(str(first_stage)):
+        files["detector"] = RunFolder(str(first_stage)).best
     against = RunFolder.named(dataset, arguments["against"]) if arguments.get("against") is not None else None
     if against is not None:
         files["against"] = against.best

@@ -1,7 +1,9 @@
 """RetinaFace: anchors, matching, losses, the network's parts, and weights that others published."""
 
 import hashlib
+import json
 import math
+import re
 import shutil
 import threading
 from functools import partial
@@ -23,7 +25,6 @@ import torch
 from torch.autograd import gradcheck
 
 from curate.engines.retinaface import origin
-from curate.engines.retinaface import published as published_weights
 from curate.engines.retinaface.anchors import (
     anchors_on,
     decode_boxes,
@@ -34,11 +35,12 @@ from curate.engines.retinaface.anchors import (
 )
 from curate.engines.retinaface.dense.synthetic import synthetic_face
 from curate.engines.retinaface.dense.topology_file import write_topology
+from curate.engines.retinaface.lessons import lessons_of
 from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
 from curate.engines.retinaface.matching import BACKGROUND, NOTHING, match_anchors
 from curate.engines.retinaface.models import build_model
 from curate.engines.retinaface.network import RetinaFace
-from curate.engines.retinaface.published import adapted, our_name
+from curate.engines.retinaface.published import adapted, our_name, published_model
 from curate.engines.retinaface.pyramid import Context, DeformableConv
 from curate.engines.retinaface.shape import PAPER, Shape
 from curate.engines.weights import load_weights
@@ -100,6 +102,13 @@ def test_the_papers_anchors_span_16_to_406_pixels():
     # at 640 × 640 the paper counts 102,300 anchors, three quarters of them at P2
     anchors = anchors_on(640, 640, PAPER.strides, PAPER.anchor_sizes, CPU)
     assert len(anchors) == 102_300
+
+
+def test_the_papers_numbers():
+    """Section 4.2 and equation 1 of the paper."""
+    assert (PAPER.positive_iou, PAPER.negative_iou, PAPER.negatives) == (0.5, 0.3, 3)
+    assert (PAPER.box_weight, PAPER.landmark_weight, PAPER.dense_weight) == (0.25, 0.1, 0.01)
+    assert (PAPER.channels, PAPER.deformable, PAPER.shared_head) == (256, True, True)
 
 
 def test_a_box_is_told_relative_to_its_anchor():
@@ -286,15 +295,72 @@ def test_landmarks_are_learnt_where_they_are_known():
     assert sum(level.weight.grad.abs().sum().item() for level in network.head.landmarks) > 0
 
 
-def test_images_of_a_batch_do_not_disturb_one_another():
-    """A small image beside a large one has no detection beyond its own edges."""
+@pytest.mark.parametrize("sizes", [((40, 56), (128, 160)), ((64, 64), (64, 64))])
+def test_images_of_a_batch_do_not_disturb_one_another(sizes):
+    """Each is answered as it would be alone, whatever size the others have."""
     network = _network(score=0.0).eval()
-    small, large = torch.rand(3, 40, 56), torch.rand(3, 128, 160)
+    images = [torch.rand(3, *size) for size in sizes]
     with torch.inference_mode():
-        together, alone = network([small, large]), network([large])
-    assert together[0]["boxes"][:, 2].max() <= 56
-    assert together[0]["boxes"][:, 3].max() <= 40
-    assert torch.allclose(together[1]["scores"], alone[0]["scores"], atol=1e-6)
+        together, alone = network(images), [network([image])[0] for image in images]
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one["scores"], other["scores"], atol=1e-6)
+        assert torch.allclose(one["boxes"], other["boxes"], atol=1e-3)
+
+
+def test_each_image_of_a_batch_teaches_its_own_truth():
+    """The second image's only truth is its own first one, of another class and at another place."""
+    anchors = torch.tensor([[20.0, 20, 20, 20], [50, 50, 20, 20]])
+    boxes = torch.tensor([[10.0, 10, 30, 30], [40, 40, 60, 60]])
+    targets = [
+        {"boxes": boxes, "labels": torch.tensor([1, 2])},
+        {"boxes": boxes[1:], "labels": torch.tensor([3])},
+    ]
+    lessons = lessons_of(anchors, targets, Shape())
+    assert lessons.classes.tolist() == [[1, 2], [0, 3]]
+    assert lessons.picked("boxes").tolist() == [*boxes.tolist(), boxes[1].tolist()]
+    assert lessons.picked("labels").tolist() == [1, 2, 3]
+
+
+def test_settings_reach_the_loss():
+    """The weight of a class scales only its own anchors; a focal loss is another one."""
+    images, targets = [torch.rand(3, 64, 64)], [_targets()[0] | {"labels": torch.tensor([2])}]
+
+    def loss(loss="default", **settings):
+        torch.manual_seed(0)
+        network = build_model("mobilenet0.25", 2, None, settings | {"negatives": 0}, loss).network.train()
+        return network(images, targets)["loss_classes"].item()
+
+    assert loss(class_weights=[9, 1]) == pytest.approx(loss(), rel=1e-6)
+    assert loss(class_weights=[1, 9]) > 1.5 * loss()
+    assert loss("focal") != pytest.approx(loss(), rel=0.05)
+
+
+def test_settings_reach_the_answers():
+    """The least score, how many are told, and what overlaps."""
+
+    def found(**settings):
+        torch.manual_seed(0)
+        with torch.inference_mode():
+            return _network(**settings).eval()([torch.rand(3, 96, 96)])[0]
+
+    everything = found(score=0.0, nms_iou=1.0, detections=10_000)
+    assert len(everything["scores"]) > 300
+    assert len(found(score=0.0, detections=7)["scores"]) == 7
+    middle = everything["scores"].median().item()
+    assert found(score=middle, nms_iou=1.0)["scores"].min() > middle
+    assert len(found(score=0.0, nms_iou=0.1, detections=10_000)["scores"]) < len(everything["scores"]) / 2
+
+
+def test_one_class_does_not_silence_another():
+    """Two classes of one anchor, as probable as each other, are both told."""
+    network = _network(score=0.2).eval()
+    for level in network.head.classes:
+        torch.nn.init.zeros_(level.weight)
+        torch.nn.init.zeros_(level.bias)
+    with torch.inference_mode():
+        (found,) = network([torch.rand(3, 64, 64)])
+    assert set(found["labels"].tolist()) == {1, 2}
+    assert found["scores"].tolist() == pytest.approx([1 / 3] * len(found["scores"]))
 
 
 def test_five_levels_reach_from_stride_4_to_64():
@@ -405,7 +471,15 @@ def test_a_mesh_that_is_not_there_is_named(tmp_path):
     [
         ({"anchor_sizes": [[10], [20]]}, "three or five levels"),
         ({"anchor_sizes": [[10], [20, 30], [40]]}, "equally many"),
-        ({"anchor_sizes": [[0], [20], [30]]}, "no size"),
+        ({"anchor_sizes": [[0], [20], [30]]}, "anchor_sizes"),
+        ({"anchor_sizes": [[], [], []]}, "equally many"),
+        ({"leak": -1}, "leak"),
+        ({"detections": 0}, "detections"),
+        ({"score": math.nan}, "score"),
+        ({"nms_iou": 5}, "nms_iou"),
+        ({"box_weight": -1}, "box_weight"),
+        ({"negatives": 10**20}, "negatives"),
+        ({"variances": [0, 1]}, "variances"),
         ({"positive_iou": 0.3, "negative_iou": 0.4}, "negative_iou ≤ positive_iou"),
         ({"channels": 30}, "multiple of 4"),
         ({"class_weights": [1, 2]}, "1 numbers over 0"),
@@ -501,6 +575,52 @@ def test_a_faces_head_is_spread_over_the_classes(published):
     assert torch.allclose(classes[..., 1], classes[..., 3])
 
 
+def test_a_published_resnet_is_loaded_and_says_which_settings_it_needs(tmp_path):
+    """Three levels, wide maps and centred pixels: a network of the paper's shape is refused, not filled askew."""
+    name, settings = published_model({"body.layer1.0.conv1.weight": torch.zeros(1)})
+    assert (name, settings["pixels"], len(settings["anchor_sizes"])) == ("resnet50", "centred", 3)
+    torch.manual_seed(0)
+    network = build_model(name, 1, None, settings).network
+    torch.save(_published_names(network), tmp_path / "resnet.pth")
+    engine = engine_for("retinaface:resnet50")
+    assert engine.model_in(tmp_path / "resnet.pth") == "retinaface:resnet50"
+    loaded = engine.load(tmp_path / "resnet.pth", "cpu")._network
+    first = network.backbone.body.conv1.weight.flip(1)  # published files see blue first
+    scale = network.backbone.body.bn1.weight / torch.sqrt(network.backbone.body.bn1.running_var + 1e-5)
+    assert loaded._shape.anchor_sizes == ((16, 32), (64, 128), (256, 512))
+    assert torch.allclose(loaded.backbone.body.conv1.weight, first) or torch.allclose(
+        loaded.backbone.body.conv1.weight, first * scale[:, None, None, None]
+    )
+    model = build_model(name, 2, None, {})
+    with pytest.raises(UsageError, match=r"other levels .*--set pixels=") as caught:
+        load_weights(model, name, str(tmp_path / "resnet.pth"))
+    words = re.findall(r"--set (\w+)=(\S+?)\.?(?= --set|$)", str(caught.value))
+    wanted = {key: json.loads(value) for key, value in words}
+    assert load_weights(build_model(name, 2, None, wanted), name, str(tmp_path / "resnet.pth")).not_loaded == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 10])
+def test_a_download_that_broke_off_is_one_line(content, tmp_path):
+    """An empty file, or one of a few bytes, is no file of tensors."""
+    (tmp_path / "e.pth").write_bytes(content)
+    with pytest.raises(DataError, match=r"e\.pth"):
+        engine_for(LIGHT).load(tmp_path / "e.pth", "cpu")
+    with pytest.raises(DataError, match="not a file of tensors"):
+        load_weights(build_model("mobilenet0.25", 1, None, {}), "mobilenet0.25", str(tmp_path / "e.pth"))
+
+
+def test_a_broken_file_in_the_cache_is_fetched_again(served, monkeypatch):
+    """What an interrupted download left behind is not taken for the weights, neither by `doctor` nor by a training."""
+    from curate.steps.doctor import doctor
+
+    monkeypatch.setattr(origin, "LIGHT_SHA256", hashlib.sha256(served.read_bytes()).hexdigest())
+    origin.light_file().parent.mkdir(parents=True)
+    origin.light_file().write_bytes(b"")
+    (check,) = (check for check in doctor().checks if check.name == "RetinaFace weights")
+    assert not check.ok
+    assert load_weights(build_model("mobilenet0.25", 2, None, {}), "mobilenet0.25", "default").not_loaded == ()
+
+
 def test_training_starts_from_published_weights(published, tmp_path):
     """Every tensor is filled, whatever the classes are."""
     run = train_shapes(
@@ -574,7 +694,7 @@ def test_default_weights_are_downloaded_once_and_checked(served, monkeypatch):
     from curate.steps.doctor import doctor
 
     digest = hashlib.sha256(served.read_bytes()).hexdigest()
-    monkeypatch.setattr(published_weights, "LIGHT_SHA256", digest)
+    monkeypatch.setattr(origin, "LIGHT_SHA256", digest)
     model = build_model("mobilenet0.25", 2, None, {})
     assert load_weights(model, "mobilenet0.25", "default").not_loaded == ()
     monkeypatch.setattr(origin, "LIGHT_URL", "http://127.0.0.1:9/nothing")

@@ -22,7 +22,7 @@ from curate.engines.runs import RunFolder
 from curate.engines.two_stage.crops import GREY, cut, squares_around
 from curate.engines.two_stage.first_stage import FirstStage, find_first_stage
 from curate.engines.two_stage.settings import TwoStage
-from curate.errors import DataError, TrainingError, UsageError
+from curate.errors import CurateError, DataError, TrainingError, UsageError
 from curate.evaluation.scores import score
 from curate.images import decode_rgb
 from curate.pipeline_inputs import fingerprints
@@ -711,10 +711,38 @@ def test_what_the_command_cannot_use_is_refused_before_there_is_a_run(root, weig
         ({"detector": COLOUR}, "--detector-weights FILE too"),
         ({"detector": COLOUR, "detector_weights": weights, "epochs": 1, "steps": 1}, "say the same"),
         ({"detector": COLOUR, "detector_weights": weights, "epochs": float("nan")}, "not a number of epochs"),
+        ({"detector": COLOUR, "detector_weights": weights, "epochs": float("inf")}, "not a number of epochs"),
+        ({"detector": COLOUR, "detector_weights": weights, "epochs": 1, "batch": 0}, "batch = 0"),
     ]:
         with pytest.raises(UsageError, match=message):
             train_classifier(root, run="both", **options)
     assert not (root / "runs/both").exists()
+
+
+def test_nothing_is_overwritten_for_a_detector_that_cannot_be_read(root, weights, tmp_path):
+    """The error names the file as it was given, and the run of that name is as it was."""
+    train_classifier(root, run="both", steps=1, detector=COLOUR, detector_weights=weights, **QUICK)
+    before = RunFolder.named(root, "both").best.read_bytes()
+    (tmp_path / "no.json").write_text("no JSON")
+    wrong = {"detector": COLOUR, "detector_weights": str(tmp_path / "no.json")}
+    for options in (wrong, {"detector": COLOUR, "detector_weights": weights, "model": "resnet19"}):
+        with pytest.raises((CurateError, ValueError)):
+            train_classifier(root, run="both", steps=1, overwrite=True, **QUICK, **options)
+        assert RunFolder.named(root, "both").best.read_bytes() == before
+
+
+def test_it_goes_on_with_runs_of_its_own_only(root, weights, monkeypatch):
+    """A detector's run is no classifier's; and the same run may be named from another folder."""
+    train_classifier(root, run="both", steps=1, detector=COLOUR, detector_weights=weights, **QUICK)
+    train_classifier(root, run="again", steps=1, detector="both", **QUICK)
+    folder = root / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert train_classifier("..", run="again", steps=2, detector="both", resume=True).steps == 2
+    run = RunFolder.named(root, "both")
+    run.write_config(TrainingConfig(**run.read_config() | {"model": "torchvision:fcos_resnet50_fpn"}))
+    with pytest.raises(UsageError, match="no classifier's"):
+        train_classifier(root, run="both", resume=True)
 
 
 def test_a_recipe_trains_again_after_a_first_stage_that_changed(root, weights):
@@ -724,7 +752,12 @@ def test_a_recipe_trains_again_after_a_first_stage_that_changed(root, weights):
     os.utime(weights, ns=(1, 1))
     assert fingerprints("train-classifier", of_file, root) != before
     train_classifier(root, run="faces", steps=1, detector=COLOUR, detector_weights=weights, **QUICK)
+    in_settings = {"settings": {"detector": str(RunFolder.named(root, "faces").path)}}
+    loop = {"training": in_settings}
+    of_loop = fingerprints("loop", loop, root), fingerprints("train", in_settings, root)
     of_run = {"detector": "faces"}
     before = fingerprints("train-classifier", of_run, root)
     os.utime(RunFolder.named(root, "faces").best, ns=(1, 1))
     assert fingerprints("train-classifier", of_run, root) != before
+    after = fingerprints("loop", loop, root), fingerprints("train", in_settings, root)
+    assert all(new != old for new, old in zip(after, of_loop, strict=True))

@@ -424,3 +424,26 @@ def test_a_list_inside_the_dataset(faces, tmp_path):
     result = curate.import_widerface(faces, tmp_path / "list", images=faces / "media/images")
     assert (result.updated, result.added, result.problems) == (1, 0, ())
     assert points(faces) == [POINTS, UNKNOWN, POINTS]
+
+
+def test_a_list_of_names_alone_says_nothing_of_faces(tmp_path):
+    """As of WIDER FACE's test images: nobody has said that they show no face."""
+    folder = widerface_folder(tmp_path / "one", {"a.jpg": (), "b.jpg": ()})
+    curate.import_widerface(tmp_path / "data", folder)
+    assert {state_of(tmp_path / "data", name) for name in ("a.jpg", "b.jpg")} == {"unlabelled"}
+
+
+def test_a_landmark_miles_away_is_a_slip(tmp_path):
+    """A training would stop at such a number; it is listed and taken as unknown."""
+    result = import_faces(tmp_path, "8 6 14 20 1.5e38 1.5e38 0 12 12 0 14 18 0 11 22 0 17 22 0 0.8")
+    assert kinds(result) == ["landmark_not_finite"]
+    assert points(tmp_path / "data") == [(None, None, 12, 12, 14, 18, 11, 22, 17, 22)]
+
+
+def test_diff_sees_a_landmark_that_moved(faces, tmp_path):
+    """One eye, one pixel: one box has changed."""
+    moved = FACE.split()
+    moved[4] = str(float(moved[4]) + 1)
+    import_faces(tmp_path, " ".join(moved), WITHOUT)
+    assert curate.diff(faces, 1, 2).boxes_changed == 1
+    assert curate.diff(faces, 1, 1).boxes_changed == 0

@@ -43,7 +43,7 @@ class TrainingConfig(BaseModel):
 
     model: str = Field(min_length=1)  # `engine_for` tells what is wrong with it
     weights: str = Field(default="default", min_length=1)
-    steps: int = Field(default=1000, ge=1)
+    steps: int = Field(default=1000, ge=1, le=10**9)
     batch: int = Field(default=4, ge=1)
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     image_size: int | None = Field(default=None, ge=32, le=4096)

@@ -66,7 +66,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
-        raise DataError(f"not a file of tensors: {str(error).splitlines()[0]}", place=path) from error
+        raise DataError(f"not a file of tensors: {_first_line(error)}", place=path) from error
     except Exception as error:
         # safetensors raises its own type, which the package does not export alike in all versions
         if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "builtins"):
@@ -76,13 +76,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     tensors = (
-        {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        {key: value for key, value in content.items() if isinstance(key, str) and _is_plain(value)}
         if isinstance(content, Mapping)
         else {}
     )
     if not tensors:
         raise DataError("the file holds no named tensors", place=path, expected="a state dict")
     return tensors
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor that has numbers, all of them."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
 
 
 def file_in_package(distribution: str) -> Path:

@@ -6,7 +6,7 @@
 A line names an image, the lines below it its faces: left, top, width, height; then, or not, x, y and a flag of each
 landmark, −1 throughout where unknown: left eye, right eye, nose, left and right corner of the mouth, as seen in the
 picture; then, or not, how well the face can be seen. An image without faces has no such line, or the single line
-`0 0 0 0`.
+`0 0 0 0`. A list of names alone, as there is of the test images, says nothing of faces: its images are unlabelled.
 
 What is kept: boxes and landmarks. Nothing aborts: a fault takes out one box or one image, and is listed.
 """
@@ -34,6 +34,7 @@ _SPLITS = ("train", "val", "test")
 _BOX_ALONE, _WITH_LANDMARKS, _WITH_QUALITY = 4, 19, 20  # numbers in a face's line
 _REPORT_EVERY = 200
 _LONGEST_SHOWN = 60
+_FARTHEST_PX = 1e6  # from the picture's corner; a landmark beyond is a slip
 _Points = tuple[float, ...]
 
 
@@ -111,7 +112,7 @@ class _Reading:
         self._files = layout.image_files
         self._problems = [one._replace(file=self._place(one.file)) for one in layout.problems]
         self._sections: dict[str, _Section] = {}  # by image
-        self._says_landmarks = False
+        self._says_landmarks = self._says_faces = False
         self._images: list[tuple[str, ImageFacts, str]] = []
         self._faces: list[tuple[int, _Face]] = []  # each with the row of its image
 
@@ -137,9 +138,13 @@ class _Reading:
 
     def _add_to(self, first: _Section, again: _Section) -> None:
         """An image that is named again keeps its first faces; others there make it incomplete."""
-        self._note(again.line, None, "image_taken", f"{again.name!r} is named in line {first.line} already")
         known = {(face.corners, face.points) for face in first.settled()}
         others = {(face.corners, face.points) for face in again.settled()} - known
+        if others:
+            detail = f"{len(others)} faces of {again.name!r} that line {first.line} does not have were left out"
+        else:
+            detail = f"{again.name!r} is named in line {first.line} already"
+        self._note(again.line, None, "image_taken", detail)
         first.is_incomplete |= again.is_incomplete or bool(others)
 
     def _read_sections(self) -> Iterator[_Section]:
@@ -158,6 +163,7 @@ class _Reading:
             yield section
 
     def _read_face(self, section: _Section | None, text: str, line: int, number: int) -> None:
+        self._says_faces = True
         numbers = _numbers(text)
         if numbers is None:
             expected = f"expected {_BOX_ALONE}, {_WITH_LANDMARKS} or {_WITH_QUALITY} numbers"
@@ -172,9 +178,9 @@ class _Reading:
         points = _points(numbers[_BOX_ALONE:_WITH_LANDMARKS]) if len(numbers) > _BOX_ALONE else None
         if points is not None:
             self._says_landmarks = True
-            if any(map(math.isinf, points)):
+            if any(abs(value) > _FARTHEST_PX for value in points):  # of NaN nothing is larger
                 self._note(line, number, "landmark_not_finite", f"{_shown(text)}, taken as unknown")
-                points = tuple(math.nan if math.isinf(value) else value for value in points)
+                points = tuple(math.nan if abs(value) > _FARTHEST_PX else value for value in points)
         section.faces.append(_Face(line, number, (left, top, left + width, top + height), points))
 
     def read_images(self, progress: Progress) -> None:
@@ -189,7 +195,8 @@ class _Reading:
                 self._note(section.line, None, "image_broken", f"{image}: {error.fact}")
                 continue
             self._faces += [(len(self._images), face) for face in section.settled()]
-            self._images.append((image, facts, "incomplete" if section.is_incomplete else "labelled"))
+            state = "labelled" if self._says_faces else "unlabelled"
+            self._images.append((image, facts, "incomplete" if section.is_incomplete else state))
         progress("reading images", total, total)
         for image in self._files:
             if image not in self._sections:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from curate.browse.mongo import GET_FIFTYONE, GET_MONGOD, URI_VARIABLE, find_mongod
 from curate.engines.base import GET_DETECTRON2, GET_TRAIN
-from curate.engines.retinaface.origin import LIGHT_URL, light_file
+from curate.engines.retinaface.origin import LIGHT_URL, is_whole, light_file
 from curate.steps.results import Result
 
 GET_WATCH = "pip install 'curate-vision[watch]'"
@@ -128,7 +128,7 @@ def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:
 def _face_weights() -> Check:
     file = light_file()
     needed_for = "finding faces with `retinaface:mobilenet0.25`"
-    if file.is_file():
+    if is_whole(file):
         return Check("RetinaFace weights", True, str(file), needed_for, None)
     remedy = f"The first training of it downloads them, or fetch {LIGHT_URL} (1.8 MB, MIT) and name it with --weights."
     return Check("RetinaFace weights", False, None, needed_for, remedy)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from curate.columns import CORNERS
+from curate.columns import CORNERS, LANDMARKS
 from curate.dataset import Dataset
 from curate.steps.results import Result, as_json
 from curate.store import Store
@@ -107,7 +108,18 @@ def _count_changed(old: Dataset, new: Dataset) -> int:
     differs = np.zeros(len(both), dtype=bool)
     for column in columns:
         differs |= (both[f"{column}_old"] != both[f"{column}_new"]).to_numpy()
+    for column in LANDMARKS:
+        before, after = (_landmark(both, boxes, column, side) for boxes, side in ((old, "old"), (new, "new")))
+        differs |= ~np.isclose(before, after, rtol=0, atol=0, equal_nan=True)
     return int(differs.sum())
+
+
+def _landmark(both: pd.DataFrame, dataset: Dataset, column: str, side: str) -> NDArray[np.float64]:
+    """A landmark's coordinate of the boxes in both versions; unknown where the version has no landmarks."""
+    if column not in dataset.boxes:
+        return np.full(len(both), np.nan)
+    name = f"{column}_{side}" if f"{column}_{side}" in both else column  # only what both have gets a suffix
+    return both[name].to_numpy(dtype=np.float64)
 
 
 @dataclass(frozen=True)

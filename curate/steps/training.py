@@ -171,7 +171,7 @@ def _config(chosen: Mapping[str, Any], steps: int | None, epochs: float | None, 
         return config
     if steps is not None:
         raise UsageError("steps and epochs say the same", place="--epochs", expected="one of --steps and --epochs")
-    if not epochs > 0:
+    if not 0 < epochs < float("inf"):
         raise UsageError("not a number of epochs", place="--epochs", got=epochs, expected="over 0")
     return TrainingConfig.checked(**config.model_dump() | {"steps": steps_of_epochs(epochs, images, config)})
 

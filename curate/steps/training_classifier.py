@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from curate.dataset import Dataset
 from curate.engines.base import names_model
+from curate.engines.config import TrainingConfig
 from curate.engines.runs import RunFolder
-from curate.engines.two_stage.first_stage import ENGINE, find_first_stage
+from curate.engines.two_stage.first_stage import ENGINE, find_first_stage, read_first_stage
 from curate.errors import UsageError
 from curate.progress import Progress, silent
 from curate.steps.judged import training_images
@@ -75,8 +77,10 @@ def train_classifier(
     """
     folder = RunFolder.named(dataset, run)
     known = folder.read_config() if resume and folder.exists() else {}
+    if known and not known["model"].startswith(_PREFIX):
+        raise UsageError("the run is no classifier's", place=folder.path, got=known["model"], expected=f"{_PREFIX}NAME")
     given = {
-        "detector": None if detector is None else _named(dataset, detector),
+        "detector": None if detector is None else _named(dataset, detector, known),
         "detector_weights": None if detector_weights is None else str(detector_weights),
         "margin": margin,
     }
@@ -86,6 +90,8 @@ def train_classifier(
         _check_first_stage(str(chosen.get("detector", "")), str(chosen.get("detector_weights", "")), folder)
     whole_model = _PREFIX + model.removeprefix(_PREFIX) if model else known.get("model", _PREFIX + USUAL_MODEL)
     batch = int(known.get("batch", USUAL_BATCH)) if batch is None else batch
+    TrainingConfig.checked(model=whole_model, batch=batch)  # before anything counts with them
+    _check_network(whole_model)
     if epochs is not None:
         version = folder.read_record().dataset_version if known else None
         steps = _steps_of(epochs, steps, batch, training_images(Store(dataset).load(version)))
@@ -112,9 +118,22 @@ def train_classifier(
     )
 
 
-def _named(dataset: str | os.PathLike[str], detector: str) -> str:
-    """The folder of a run of the dataset, a run's path, or a model's name as it is."""
-    return detector if names_model(detector) else RunFolder.named(dataset, detector).path.as_posix()
+def _named(dataset: str | os.PathLike[str], detector: str, known: Mapping[str, Any]) -> str:
+    """The folder of a run of the dataset, a run's path, or a model's name as it is.
+
+    A run that goes on keeps its own words for the same folder: the command may come from elsewhere this time.
+    """
+    if names_model(detector):
+        return detector
+    path = RunFolder.named(dataset, detector).path
+    before = str(known.get("settings", {}).get("detector", ""))
+    return before if before and Path(before).name == path.name else path.as_posix()
+
+
+def _check_network(model: str) -> None:
+    from curate.engines.two_stage.classifier import check_network
+
+    check_network(model.removeprefix(_PREFIX))
 
 
 def _check_first_stage(detector: str, weights: str, folder: RunFolder) -> None:
@@ -124,13 +143,14 @@ def _check_first_stage(detector: str, weights: str, folder: RunFolder) -> None:
         raise UsageError(
             "the run would be its own first stage", place="--detector", got=file, remedy="Give --run another name."
         )
+    read_first_stage(detector, weights)  # else --overwrite would remove a run for a file that cannot be read
 
 
 def _steps_of(epochs: float, steps: int | None, batch: int, images: Dataset) -> int:
     """The steps in which as many crops pass as there are boxes, times `epochs`."""
     if steps is not None:
         raise UsageError("steps and epochs say the same", place="--epochs", expected="one of --steps and --epochs")
-    if not epochs > 0:
+    if not 0 < epochs < float("inf"):
         raise UsageError("not a number of epochs", place="--epochs", got=epochs, expected="over 0")
     boxes = int((~images.boxes["crowd"].to_numpy(dtype=bool)).sum())
     return max(1, round(epochs * boxes / batch))

@@ -47,7 +47,9 @@ class Head(nn.Module):
 
         def convolutions(numbers: int) -> nn.ModuleList:
             out = shape.anchors_a_cell * numbers
-            return nn.ModuleList(nn.Conv2d(shape.channels, out, 1) for _ in range(shape.levels))
+            return nn.ModuleList(
+                nn.Conv2d(shape.channels, out, 1) for _ in range(1 if shape.shared_head else shape.levels)
+            )
 
         self.classes, self.boxes, self.landmarks = convolutions(class_count + 1), convolutions(4), convolutions(10)
         self._numbers = {"classes": class_count + 1, "boxes": 4, "landmarks": 10}
@@ -58,8 +60,8 @@ class Head(nn.Module):
 
     def _all_levels(self, convolutions: Any, maps: list[Tensor], numbers: int) -> Tensor:
         levels = [
-            convolution(features).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, numbers))
-            for convolution, features in zip(convolutions, maps, strict=True)
+            convolutions[level % len(convolutions)](features).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, numbers))
+            for level, features in enumerate(maps)
         ]
         return torch.cat(levels, dim=1)
 
@@ -114,6 +116,9 @@ class RetinaFace(nn.Module):
             In training "loss_…" each one number; otherwise for each image "boxes" (n, 4), "scores" (n,), "labels" (n,)
             and "landmarks" (n, 10), best first, in the pixels of the image.
         """
+        if not self.training and len({image.shape for image in images}) > 1:
+            # what lies beside a smaller image on a canvas is not what lies beside it alone
+            return [answer for image in images for answer in self([image])]
         canvas = self._canvas(images)
         height, width = canvas.shape[-2:]
         anchors = anchors_on(width, height, self._shape.strides, self._shape.anchor_sizes, canvas.device)
@@ -122,8 +127,8 @@ class RetinaFace(nn.Module):
         if self.training:
             return self._losses(found, maps, anchors, images, targets or [])
         return [
-            self._detections({key: value[row] for key, value in found.items()}, anchors, image)
-            for row, image in enumerate(images)
+            self._detections({key: value[row] for key, value in found.items()}, anchors, width, height)
+            for row in range(len(images))
         ]
 
     def _canvas(self, images: Sequence[Tensor]) -> Tensor:
@@ -156,12 +161,9 @@ class RetinaFace(nn.Module):
             losses["loss_dense"] = shape.dense_weight * self.dense.loss(parameters, images, boxes, lessons.image)
         return losses
 
-    def _detections(self, found: Mapping[str, Tensor], anchors: Tensor, image: Tensor) -> dict[str, Tensor]:
+    def _detections(self, found: Mapping[str, Tensor], anchors: Tensor, width: int, height: int) -> dict[str, Tensor]:
         shape = self._shape
-        height, width = image.shape[1:]
         scores = functional.softmax(found["classes"].float(), dim=1)[:, 1:]  # (a, classes)
-        # cells that lie on the canvas beside the image see nothing
-        scores = scores * ((anchors[:, 0] < width) & (anchors[:, 1] < height))[:, None]
         anchor, label = (scores > shape.score).nonzero(as_tuple=True)
         score = scores[anchor, label]
         if len(score) > _CANDIDATES:

@@ -3,6 +3,7 @@
 They were trained on WIDER FACE by the authors of Face-Detector-1MB-with-landmark, and are under the MIT licence.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -18,3 +19,11 @@ def light_file() -> Path:
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = Path(os.environ.get("TORCH_HOME", f"{caches}/torch")).expanduser()
     return home / "hub" / "checkpoints" / f"retinaface_mobilenet0.25-{LIGHT_SHA256[:8]}.pth"
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file is the one that was published; one that cannot be read is not."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest() == LIGHT_SHA256
+    except OSError:
+        return False

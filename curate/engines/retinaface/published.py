@@ -4,6 +4,7 @@ Known are the files of `biubug6/Face-Detector-1MB-with-landmark` and `biubug6/Py
 and ResNet-50, three levels, two anchors a cell, trained on WIDER FACE.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from curate.engines.retinaface import origin
-from curate.engines.retinaface.origin import LIGHT_SHA256, light_file
-from curate.engines.retinaface.shape import PUBLISHED_RESNET, Shape
+from curate.engines.retinaface.origin import light_file
+from curate.engines.retinaface.shape import PUBLISHED_RESNET, SHAPES, Shape
+from curate.errors import UsageError
 
 _CLASS_HEAD = "head.classes."
 _CONTEXT_PARTS = {
@@ -68,7 +70,9 @@ def adapted(tensors: Mapping[str, Tensor], shape: Shape, class_count: int) -> di
         class_count: of that network, without the background.
     """
     renamed = {our_name(name): value for name, value in tensors.items()}
-    if is_published(tensors):  # they see blue first
+    if is_published(tensors):
+        _check_fits(shape, published_model(tensors)[1])
+        # they see blue first
         renamed |= {name: renamed[name].flip(1) for name in _FIRST_LAYERS if name in renamed}
     two = 2 * shape.anchors_a_cell  # background and one class for each anchor
     return {
@@ -77,6 +81,21 @@ def adapted(tensors: Mapping[str, Tensor], shape: Shape, class_count: int) -> di
         else value
         for name, value in renamed.items()
     }
+
+
+def _check_fits(shape: Shape, published: Mapping[str, Any]) -> None:
+    """Refuse a network whose levels are not those of the file: tensors of the same shape would mean something else."""
+    wanted = Shape(**published)
+    if (shape.levels, shape.pixels) != (wanted.levels, wanted.pixels):
+        settings = {name: value for name, value in published.items() if getattr(SHAPES["resnet50"], name) != value}
+        words = " ".join(f"--set {name}={json.dumps(value)}".replace(" ", "") for name, value in settings.items())
+        raise UsageError(
+            "the weights are of a network with other levels",
+            place="--weights",
+            got=f"{wanted.levels} levels, {wanted.pixels} pixels",
+            expected=f"{shape.levels} levels, {shape.pixels} pixels",
+            remedy=f"Add {words.replace('--set', '--set ')}.",
+        )
 
 
 def _spread(head: Tensor, anchors: int, class_count: int) -> Tensor:
@@ -95,7 +114,7 @@ def download_light() -> Path:
         RuntimeError: another file came.
     """
     file = light_file()
-    if not file.is_file():
+    if not origin.is_whole(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(origin.LIGHT_URL, str(file), hash_prefix=LIGHT_SHA256, progress=False)
+        torch.hub.download_url_to_file(origin.LIGHT_URL, str(file), hash_prefix=origin.LIGHT_SHA256, progress=False)
     return file

@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from curate.errors import UsageError
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Size = Annotated[float, Field(ge=1, le=1e5)]
+_Positive = Annotated[float, Field(gt=0, le=1e3)]
 
 
 @dataclass(frozen=True)
@@ -19,9 +26,10 @@ class Shape:
         variances: by which the targets of centres and of sides are divided.
         pixels: how the network sees them: "centred": red, green, blue from 0 to 255 minus (123, 117, 104), as in the
             published light detector; "standardised": as torchvision's backbones expect.
-        leak: slope of the rectifiers below 0. The published light detector has 0, an ImageNet backbone of the same
-            shape that others published 0.1.
+        leak: slope of the rectifiers below 0. The published light detector has 0; an ImageNet backbone of the same
+            shape that others published has 0.1, and standardised pixels.
         deformable: whether the 3×3 convolutions of pyramid and context modules sample where they choose.
+        shared_head: whether one head serves all levels.
         positive_iou: an anchor with this IoU or more with a truth learns it.
         negative_iou: an anchor below this IoU with every truth learns background; those between learn nothing.
         keep_every_truth: whether a truth that no anchor meets by `positive_iou` gets the anchor that meets it best.
@@ -34,24 +42,25 @@ class Shape:
         detections: at most so many in an image.
     """
 
-    channels: int = 64
-    anchor_sizes: tuple[tuple[float, ...], ...] = ((10, 20), (32, 64), (128, 256))
-    variances: tuple[float, float] = (0.1, 0.2)
+    channels: Annotated[int, Field(ge=4, le=4096)] = 64
+    anchor_sizes: tuple[tuple[_Size, ...], ...] = ((10, 20), (32, 64), (128, 256))
+    variances: tuple[_Positive, _Positive] = (0.1, 0.2)
     pixels: Literal["centred", "standardised"] = "centred"
-    leak: float = 0.0
+    leak: _Share = 0.0
     deformable: bool = False
-    positive_iou: float = 0.35
-    negative_iou: float = 0.35
+    shared_head: bool = False
+    positive_iou: _Share = 0.35
+    negative_iou: _Share = 0.35
     keep_every_truth: bool = True
-    negatives: int = 7
-    box_weight: float = 2.0
-    landmark_weight: float = 1.0
-    dense_weight: float = 0.01
-    class_weights: tuple[float, ...] = ()
+    negatives: Annotated[int, Field(ge=0, le=10_000)] = 7
+    box_weight: _Weight = 2.0
+    landmark_weight: _Weight = 1.0
+    dense_weight: _Weight = 0.01
+    class_weights: tuple[_Positive, ...] = ()
     mesh: str = ""
-    score: float = 0.02
-    nms_iou: float = 0.5
-    detections: int = 200
+    score: _Share = 0.02
+    nms_iou: _Share = 0.5
+    detections: Annotated[int, Field(ge=1, le=10_000)] = 200
 
     @property
     def levels(self) -> int:
@@ -77,6 +86,7 @@ PAPER = Shape(
     variances=(1.0, 1.0),
     pixels="standardised",
     deformable=True,
+    shared_head=True,
     positive_iou=0.5,
     negative_iou=0.3,
     keep_every_truth=False,
@@ -95,15 +105,14 @@ def check_shape(shape: Shape, class_count: int) -> Shape:
     Raises:
         UsageError: it names the setting.
     """
-    if shape.levels not in (3, 5) or len({len(sizes) for sizes in shape.anchor_sizes}) != 1:
+    counts = {len(sizes) for sizes in shape.anchor_sizes}
+    if shape.levels not in (3, 5) or len(counts) != 1 or 0 in counts:
         raise UsageError(
             "not anchors for a pyramid",
             place="--set anchor_sizes",
             got=shape.anchor_sizes,
             expected="three or five levels of equally many sizes, such as [[10,20],[32,64],[128,256]]",
         )
-    if not all(size > 0 for sizes in shape.anchor_sizes for size in sizes):
-        raise UsageError("an anchor has no size", place="--set anchor_sizes", got=shape.anchor_sizes, expected="over 0")
     if not 0 < shape.negative_iou <= shape.positive_iou <= 1:
         got = f"{shape.negative_iou} and {shape.positive_iou}"
         raise UsageError(
@@ -112,12 +121,12 @@ def check_shape(shape: Shape, class_count: int) -> Shape:
             got=got,
             expected="0 < negative_iou ≤ positive_iou ≤ 1",
         )
-    if shape.class_weights and (len(shape.class_weights) != class_count or min(shape.class_weights) <= 0):
+    if shape.class_weights and len(shape.class_weights) != class_count:
         expected = f"{class_count} numbers over 0, or none"
         raise UsageError(
             "not a weight for each class", place="--set class_weights", got=shape.class_weights, expected=expected
         )
-    if shape.channels < 4 or shape.channels % 4:
+    if shape.channels % 4:
         raise UsageError(
             "not a width for context modules", place="--set channels", got=shape.channels, expected="a multiple of 4"
         )

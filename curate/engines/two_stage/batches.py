@@ -164,9 +164,9 @@ class _Surroundings:
             entry = self._cut_out(pixels, row)
             self._kept[row] = entry
             self._bytes += entry[0].nbytes
-        while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
-            _, (oldest, *_) = self._kept.popitem(last=False)
-            self._bytes -= oldest.nbytes
+            while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
+                _, (oldest, *_) = self._kept.popitem(last=False)
+                self._bytes -= oldest.nbytes
 
     def _cut_out(self, pixels: NDArray[np.uint8], row: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], int, int]:
         height, width = pixels.shape[:2]

@@ -100,9 +100,8 @@ def read_first_stage(detector: str, weights: str) -> FirstStage:
         from curate.engines.two_stage.embedding import first_stage_in
 
         return first_stage_in(file)
-    found = FirstStage(model, file.name, file.read_bytes())
-    found.load("cpu")  # a fault is told before the training, not after it
-    return found
+    engine_for(model).load(file, "cpu")  # a fault is told before the training, and with the file's own name
+    return FirstStage(model, file.name, file.read_bytes())
 
 
 def _of_run(folder: RunFolder, weights: str) -> tuple[str, Path]:
