@@ -725,6 +725,18 @@ def test_an_imagenet_backbone_fills_the_body(tmp_path):
     assert torch.equal(model.body.state_dict()[weight], body[weight] + 1)
 
 
+def test_a_checkpoint_that_lacks_a_tensor_is_one_line(published, tmp_path):
+    """It is told as a fault of the file."""
+    run = train_shapes(
+        shapes_dataset(tmp_path / "shapes"), tmp_path / "run", model=LIGHT, weights=str(published), steps=1
+    )
+    document = torch.load(run.best, weights_only=True)
+    del document["weights"]["head.boxes.0.weight"]
+    torch.save(document, run.best)
+    with pytest.raises(DataError, match=r"not those of its model .*head\.boxes\.0\.weight"):
+        engine_for(LIGHT).load(run.best, "cpu")
+
+
 def test_a_run_needs_no_other_file(published, tmp_path):
     """The weights that a training began with may go."""
     file = shutil.copy(published, tmp_path / "face.pth")

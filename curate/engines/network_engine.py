@@ -26,7 +26,7 @@ from curate.engines.ordering import BatchOrder
 from curate.engines.processes import Team, check_processes, launch_torchrun, train_together
 from curate.engines.runs import RunFolder
 from curate.engines.training import Training
-from curate.errors import CurateError
+from curate.errors import CurateError, DataError
 from curate.progress import Progress, silent
 
 
@@ -108,7 +108,13 @@ class NetworkEngine(ABC):
         saved = self.for_use(read_checkpoint(checkpoint))
         name = saved.model.partition(":")[2]
         model = self.build(name, len(saved.classes), saved.image_size, saved.settings)
-        model.network.load_state_dict(saved.weights)
+        try:
+            model.network.load_state_dict(saved.weights)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            fault = " ".join(str(error).split("\n")[1:2]).strip()
+            raise DataError(
+                "the checkpoint's tensors are not those of its model", place=checkpoint, got=fault
+            ) from error
         return self.detector(model, saved.classes, device_named(device))
 
     def model_in(self, checkpoint: Path) -> str | None:

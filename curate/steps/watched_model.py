@@ -87,7 +87,12 @@ def choose_model(run: str, weights: str | None) -> Model:
             raise UsageError("the run has no checkpoint yet", place=folder.path, remedy=remedy)
         return Model(run, record.model, folder.best, folder)
     if weights is None:
-        raise UsageError("a model without weights has learnt nothing", place=run, expected="--weights FILE too")
+        raise UsageError(
+            "a model without weights has learnt nothing",
+            place=run,
+            expected="--weights FILE too",
+            remedy="Train it; or, to find faces, get the file that `curate doctor` names.",
+        )
     if not Path(weights).is_file():
         raise UsageError("there is no such file", place="--weights", got=weights)
     return Model(f"{run} with {weights}", run, Path(weights), None)

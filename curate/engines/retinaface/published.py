@@ -27,6 +27,7 @@ _CONTEXT_PARTS = {
     "conv7X7_2": "narrow7",
     "conv7x7_3": "see7",
 }
+_NONE = torch.empty(0)
 _FIRST_LAYERS = ("backbone.body.stage1.0.0.weight", "backbone.body.conv1.weight")
 _HEADS = {"ClassHead": "classes", "BboxHead": "boxes", "LandmarkHead": "landmarks"}
 
@@ -73,11 +74,11 @@ def adapted(tensors: Mapping[str, Tensor], shape: Shape, class_count: int) -> di
     if is_published(tensors):
         _check_fits(shape, published_model(tensors)[1])
         # they see blue first
-        renamed |= {name: renamed[name].flip(1) for name in _FIRST_LAYERS if name in renamed}
+        renamed |= {name: tensor.flip(1) for name in _FIRST_LAYERS if (tensor := renamed.get(name, _NONE)).ndim == 4}
     two = 2 * shape.anchors_a_cell  # background and one class for each anchor
     return {
         name: _spread(value, shape.anchors_a_cell, class_count)
-        if name.startswith(_CLASS_HEAD) and len(value) == two and class_count > 1
+        if name.startswith(_CLASS_HEAD) and value.shape[:1] == (two,) and class_count > 1
         else value
         for name, value in renamed.items()
     }
