@@ -210,7 +210,7 @@ def test_predictions_are_in_original_pixels(detector):
     for factor in (1, 3):
         (found,) = detector.predict([np.kron(pixels, np.ones((factor, factor, 1), dtype=np.uint8))])
         truth = np.array([shape[1:] for shape in shapes]) * factor
-        assert (iou_matrix(truth, found.boxes_xyxy[found.scores > 0.5]).max(axis=1) > 0.6).all()
+        assert (iou_matrix(truth, found.boxes_xyxy[found.scores > 0.5]).max(axis=1) > 0.5).all()
 
 
 def test_answers_keep_the_order_of_the_images(detector):
