@@ -575,6 +575,14 @@ def test_a_faces_head_is_spread_over_the_classes(published):
     assert torch.allclose(classes[..., 1], classes[..., 3])
 
 
+def test_published_weights_do_not_fit_other_levels(published):
+    """The light file into five levels, or into pixels of another scale, would say nothing sensible."""
+    for settings in ({"pixels": "standardised"}, {"anchor_sizes": [[8], [16], [32], [64], [128]]}):
+        model = build_model("mobilenet0.25", 1, None, settings)
+        with pytest.raises(UsageError, match=r"other levels .*Leave out --set anchor_sizes and --set pixels\."):
+            load_weights(model, "mobilenet0.25", str(published))
+
+
 def test_a_published_resnet_is_loaded_and_says_which_settings_it_needs(tmp_path):
     """Three levels, wide maps and centred pixels: a network of the paper's shape is refused, not filled askew."""
     name, settings = published_model({"body.layer1.0.conv1.weight": torch.zeros(1)})

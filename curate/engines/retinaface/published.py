@@ -95,7 +95,9 @@ def _check_fits(shape: Shape, published: Mapping[str, Any]) -> None:
             place="--weights",
             got=f"{wanted.levels} levels, {wanted.pixels} pixels",
             expected=f"{shape.levels} levels, {shape.pixels} pixels",
-            remedy=f"Add {words.replace('--set', '--set ')}.",
+            remedy=f"Add {words.replace('--set', '--set ')}."
+            if words
+            else "Leave out --set anchor_sizes and --set pixels.",
         )
 
 
