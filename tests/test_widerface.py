@@ -433,6 +433,14 @@ def test_a_list_of_names_alone_says_nothing_of_faces(tmp_path):
     assert {state_of(tmp_path / "data", name) for name in ("a.jpg", "b.jpg")} == {"unlabelled"}
 
 
+def test_a_list_of_names_alone_takes_no_faces_away(faces, tmp_path):
+    """Images that are labelled already stay so."""
+    before = box_rows(faces)
+    import_faces(tmp_path)
+    assert box_rows(faces) == before
+    assert state_of(faces) == "labelled"
+
+
 def test_a_landmark_miles_away_is_a_slip(tmp_path):
     """A training would stop at such a number; it is listed and taken as unknown."""
     result = import_faces(tmp_path, "8 6 14 20 1.5e38 1.5e38 0 12 12 0 14 18 0 11 22 0 17 22 0 0.8")

@@ -238,7 +238,7 @@ class _Reading:
                 "verified": False,
                 "split": pd.array([split] * len(files), dtype="str"),
                 "video_id": pd.array([None] * len(files), dtype="str"),
-                "annotated": True,
+                "annotated": self._says_faces,  # names alone take no boxes away
             }
         )
 
