@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from curate.commands.evaluate import evaluate
+from curate.commands.watch import watch
 from curate.engines.base import Detector, engine_for, model_of
-from curate.engines.checkpoints import read_checkpoint
-from curate.engines.runs import RunFolder
+from curate.engines.training.checkpoint import read_checkpoint
+from curate.engines.training.weights import read_tensors
 from curate.engines.two_stage.embedding import first_stage_in, is_detector
-from curate.engines.weights import read_tensors
 from curate.images import decode_rgb
-from curate.steps.evaluating import evaluate
-from curate.steps.watching import watch
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: measured, not learnt

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from curate.browse.app_content import JudgedRun, make_documents
-from curate.browse.app_views import list_views
-from curate.browse.mongo import FOLDER_VARIABLE, running_database
 from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
 from curate.evaluation.mistakes import find_mistakes
+from curate.fiftyone_app.documents import JudgedRun, make_documents
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE, running_database
+from curate.fiftyone_app.views import list_views
 
 BOXES, SIDE_PX = 5, 640
 
@@ -36,7 +36,7 @@ def main() -> None:
         os.environ[FOLDER_VARIABLE] = folder
         dataset, predictions = make_up(Path(folder) / "data", images)
         with running_database() as uri:
-            from curate.browse import fiftyone_views
+            from curate.fiftyone_app import dataset as fiftyone_views
 
             with fiftyone_views.connected(uri):
                 print(json.dumps(measure(dataset, predictions)))
@@ -44,7 +44,7 @@ def main() -> None:
 
 def measure(dataset: Dataset, predictions: Predictions) -> dict[str, float]:
     """All figures, printed on the way."""
-    from curate.browse import fiftyone_views
+    from curate.fiftyone_app import dataset as fiftyone_views
 
     images = len(dataset.images)
     began = time.perf_counter()

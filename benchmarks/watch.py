@@ -21,16 +21,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curate.commands.watch import watch
 from curate.dataset import ClassEntry
 from curate.engines import base
 from curate.engines.base import Detections
 from curate.engines.network_detector import NetworkDetector
-from curate.engines.torchvision_models import build_model
-from curate.sources.feeds.files import FileFeed
+from curate.engines.torchvision.models import build_model
+from curate.monitor.detections import Seen
+from curate.monitor.outputs.drawing import Drawer
+from curate.sources.feeds.file import FileFeed
 from curate.sources.video.writing import VideoWriter
-from curate.steps.watching import watch
-from curate.watch.drawing import Drawer
-from curate.watch.seen import Seen
 
 SHAPES = ((640, 480), (1280, 720))
 CLASSES = (ClassEntry(1, "with_mask"), ClassEntry(2, "without_mask"))

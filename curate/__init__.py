@@ -20,41 +20,38 @@ _HOME_OF = {
     "Dataset": "curate.dataset",
     "Predictions": "curate.dataset",
     "Store": "curate.store",
-    "fetch_youtube": "curate.steps.fetching",
-    "sample_frames": "curate.steps.sampling",
-    "label": "curate.steps.labelling",
-    "import_voc": "curate.steps.importing",
-    "import_widerface": "curate.steps.importing",
-    "stats": "curate.steps.stats",
-    "merge_classes": "curate.steps.classes",
-    "rename_class": "curate.steps.classes",
-    "drop_class": "curate.steps.classes",
-    "split": "curate.steps.splitting",
-    "log": "curate.steps.history",
-    "diff": "curate.steps.history",
-    "undo": "curate.steps.history",
-    "export_coco": "curate.steps.exporting",
-    "train": "curate.steps.training",
-    "train_classifier": "curate.steps.training_classifier",
-    "loop": "curate.steps.looping",
-    "runs": "curate.steps.comparing",
-    "evaluate": "curate.steps.evaluating",
-    "report": "curate.steps.reporting",
-    "view": "curate.steps.viewing",
-    "pull_tags": "curate.steps.pulling",
-    "predict": "curate.steps.predicting",
-    "run": "curate.pipeline",
-    "doctor": "curate.steps.doctor",
+    "fetch_youtube": "curate.commands.fetch_youtube",
+    "sample_frames": "curate.commands.sample_frames",
+    "label": "curate.commands.label",
+    "import_voc": "curate.commands.imports",
+    "import_widerface": "curate.commands.imports",
+    "stats": "curate.commands.stats",
+    "merge_classes": "curate.commands.classes",
+    "rename_class": "curate.commands.classes",
+    "drop_class": "curate.commands.classes",
+    "split": "curate.commands.split",
+    "log": "curate.commands.history",
+    "diff": "curate.commands.history",
+    "undo": "curate.commands.history",
+    "export_coco": "curate.commands.export_coco",
+    "train": "curate.commands.train",
+    "train_classifier": "curate.commands.train_classifier",
+    "loop": "curate.commands.loop",
+    "runs": "curate.commands.runs",
+    "evaluate": "curate.commands.evaluate",
+    "report": "curate.commands.report",
+    "view": "curate.commands.view",
+    "pull_tags": "curate.commands.pull_tags",
+    "predict": "curate.commands.predict",
+    "watch": "curate.commands.watch",
+    "run": "curate.commands.run",
+    "doctor": "curate.commands.doctor",
 }
 
-_PACKAGES = ("watch",)  # that are called like a function
-
-__all__ = ["__version__", *_HOME_OF, *_PACKAGES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", *_HOME_OF]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return import_module(f"curate.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'curate' has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curate.browse.mongo import FOLDER_VARIABLE, find_mongod
 from curate.dataset import Predictions
-from curate.engines.config import TrainingConfig
-from curate.engines.runs import RunFolder
-from curate.evaluation.results import write_results
-from curate.steps.run_predictions import _fingerprint
+from curate.evaluation.coco_results import write_results
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE, find_mongod
+from curate.inference.predictions import _fingerprint
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 from datasets import LARGE, MEDIUM, SMALL, build_dataset, save
 

@@ -9,9 +9,9 @@ import pytest
 
 from curate.dataset import ClassEntry, Dataset
 from curate.engines.base import engine_for
-from curate.engines.config import TrainingConfig
-from curate.engines.runs import RunFolder
 from curate.progress import silent
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 
 DETECTRON2 = "detectron2:Misc/scratch_mask_rcnn_R_50_FPN_3x_gn"
 # as small as it learns: eighteen layers, narrow pyramid and head

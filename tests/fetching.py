@@ -249,7 +249,7 @@ def _is_loopback(host):
 @pytest.fixture
 def waits(monkeypatch):
     """How long was waited, in place of waiting."""
-    from curate.sources.youtube import patience
+    from curate.sources.youtube import throttle as patience
 
     waited = []
     monkeypatch.setattr(patience, "wait", lambda seconds, stop: waited.append(seconds))

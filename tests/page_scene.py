@@ -7,10 +7,10 @@ from contextlib import closing, contextmanager
 
 import numpy as np
 
+from curate.monitor.detections import Seen
+from curate.monitor.page.page import LivePage
+from curate.monitor.triggers.event import Event
 from curate.serving.address import LOOPBACK, take_port
-from curate.watch.events import Event
-from curate.watch.page import LivePage
-from curate.watch.seen import Seen
 
 RED, GREEN, BLUE = (200, 30, 20), (20, 160, 40), (10, 60, 220)
 

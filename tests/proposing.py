@@ -8,9 +8,9 @@ from corner_engine import CornerDetector, CornerEngine, register
 
 from curate.dataset import Dataset
 from curate.engines.base import Detections
-from curate.engines.config import TrainingConfig
-from curate.engines.runs import RunFolder
-from curate.formats.voc_file import VocParser
+from curate.formats.voc.xml_parser import VocParser
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 
 
 def write_run(folder, classes=((1, "masked"), (2, "bare")), *, version=None):

@@ -22,12 +22,12 @@ import pytest
 from watching import Hook, event_of, eventually, own_threads, triggers_of
 
 from curate.errors import UsageError
-from curate.watch.actions import Actions, append_line
-from curate.watch.commands import CommandError, Runner, fill_in
-from curate.watch.receivers import Backoff
-from curate.watch.troubles import Troubles
-from curate.watch.undelivered import Undelivered
-from curate.watch.webhooks import Delivery, Sender, SendError, _retry_after_s, encode, sign
+from curate.monitor.actions.command import CommandError, Runner, fill_in
+from curate.monitor.actions.dispatcher import Actions, append_line
+from curate.monitor.actions.webhook.queue import Backoff
+from curate.monitor.actions.webhook.sender import Delivery, Sender, SendError, _retry_after_s, encode, sign
+from curate.monitor.actions.webhook.spool import Undelivered
+from curate.monitor.problems import Troubles
 
 QUICK = Backoff(first_s=0.01, longest_s=0.04, random=Random(0))
 SECRET = b"not easily guessed"

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from curate.sources.youtube import addresses
-from curate.sources.youtube.addresses import find_refusal
+from curate.sources.youtube import network_policy as addresses
+from curate.sources.youtube.network_policy import find_refusal
 
 NAMES = {
     "example.org": ["93.184.215.14"],

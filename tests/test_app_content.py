@@ -5,10 +5,10 @@ import pytest
 from app_scene import DETECTIONS, FALSE_POSITIVES, MISSED, save_scene
 
 import curate
-from curate.browse.app_content import JudgedRun, make_documents, run_fields
-from curate.browse.app_views import list_views
 from curate.dataset import Predictions
 from curate.evaluation.mistakes import find_mistakes
+from curate.fiftyone_app.documents import JudgedRun, make_documents, run_fields
+from curate.fiftyone_app.views import list_views
 from curate.sizes import RangeOfInterest
 from curate.store import Store
 from datasets import build_dataset

@@ -5,8 +5,8 @@ import json
 import pytest
 from asking import ENTRANCE, app, ask
 
-from curate.browse.app_guard import OPERATORS, guard_app
-from curate.browse.app_server import media_of
+from curate.fiftyone_app.guard import OPERATORS, guard_app
+from curate.fiftyone_app.server import media_of
 
 IMAGE = "/faces/media/images/a.png"
 

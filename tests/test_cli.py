@@ -5,14 +5,14 @@ import os
 import re
 import subprocess
 import sys
-from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 from typer.main import get_command
 
 import curate
 from curate.cli.app import app
-from curate.steps import STEPS, step_function
+from curate.commands import STEPS, step_function
 from curate.store import Store
 from datasets import MEDIUM, build_dataset, face_dataset, results_of, run_curate, save, write_json, write_text
 
@@ -49,17 +49,15 @@ def test_every_command_is_a_step():
 
 def test_every_step_is_a_function_of_the_package():
     """What the command line does, `import curate` does under the same name."""
-    for command in sorted({*STEPS} - {"watch"}):
+    for command in STEPS:
         assert getattr(curate, command.replace("-", "_")) is step_function(command)
     assert callable(curate.run)
 
 
-def test_watch_is_a_package_that_is_called(monkeypatch):
-    """It has the name of its command: before and after its modules are imported, it is both."""
-    step = import_module("curate.steps.watching")
-    monkeypatch.setattr(step, "watch", lambda *arguments, **options: (arguments, options))
-    assert curate.watch("run", "0", score=0.5) == (("run", "0"), {"score": 0.5})
-    assert curate.watch is import_module("curate.watch")
+def test_no_module_has_the_name_of_a_command():
+    """A package or module `curate.report` would hide the function `curate.report` once it was imported."""
+    names = {module.name for module in iter_modules(curate.__path__)}
+    assert not names & {command.replace("-", "_") for command in COMMANDS}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

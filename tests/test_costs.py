@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_mistakes import golden_case
 
 from curate.evaluation.costs import COSTS
-from curate.evaluation.judging import judge
+from curate.evaluation.judgement import judge
 from curate.sizes import RangeOfInterest
 
 FACE, OTHER = (1, 1, 0, 0, 100, 100), (1, 1, 500, 500, 600, 600)

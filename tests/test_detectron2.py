@@ -10,8 +10,8 @@ import pytest
 from engine_contract import DETECTRON2, DETECTRON2_SMALL, shapes_dataset, train_shapes
 
 from curate.dataset import Predictions
-from curate.engines.config import TrainingConfig
 from curate.errors import DataError, MissingError, UsageError
+from curate.run_folder.config import TrainingConfig
 
 pytest.importorskip("detectron2", reason="needs Detectron2, which is built from its repository")
 import torch
@@ -20,9 +20,9 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, Instances
 
 import curate
-from curate.engines.detectron2_configs import plan_for
-from curate.engines.detectron2_data import dataset_dicts
-from curate.engines.detectron2_weights import load_initial_weights
+from curate.engines.detectron2.config import plan_for
+from curate.engines.detectron2.data import dataset_dicts
+from curate.engines.detectron2.weights import load_initial_weights
 from curate.evaluation.scores import score
 from datasets import build_dataset, save
 

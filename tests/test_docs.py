@@ -8,7 +8,7 @@ import typer
 
 import curate
 from curate.cli.app import app
-from curate.steps import STEPS
+from curate.commands import STEPS
 
 README = Path(__file__).parents[1] / "README.md"
 if not README.is_file():

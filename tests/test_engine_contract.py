@@ -24,10 +24,10 @@ from engine_contract import (
 
 from curate.boxes import iou_matrix
 from curate.engines.base import Detections, engine_for, predict_dataset
-from curate.engines.journal import Journal
-from curate.engines.runs import RunFolder
+from curate.engines.training.journal import Journal
 from curate.errors import DataError, MissingError, TrainingError
 from curate.evaluation.scores import score
+from curate.run_folder.folder import RunFolder
 
 pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
 pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
@@ -398,10 +398,10 @@ def test_augmented_batches_differ_by_step(shapes, whole, tmp_path):
     """Flips and sizes are drawn anew each time an image comes."""
     if not _model_of(whole).startswith("detectron2:"):
         pytest.skip("the torchvision engine's augmentation has tests of its own")
-    from curate.engines.config import TrainingConfig
-    from curate.engines.detectron2_configs import plan_for
-    from curate.engines.detectron2_data import Detectron2Batches, dataset_dicts
-    from curate.engines.ordering import BatchOrder
+    from curate.engines.detectron2.config import plan_for
+    from curate.engines.detectron2.data import Detectron2Batches, dataset_dicts
+    from curate.engines.training.order import BatchOrder
+    from curate.run_folder.config import TrainingConfig
 
     config = TrainingConfig(**whole.read_config())
     mapper = plan_for(config, 2, torch.device("cpu")).build_mapper()

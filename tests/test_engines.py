@@ -13,24 +13,25 @@ from engine_contract import LITE, LITE_WEIGHTS, draw_shapes, need_package, shape
 from curate.columns import LANDMARKS
 from curate.dataset import Dataset
 from curate.engines.base import engine_for
-from curate.engines.config import TrainingConfig
-from curate.engines.ordering import BatchOrder, repeat_factors
+from curate.engines.training.order import BatchOrder, repeat_factors
 from curate.errors import DataError, MissingError, TrainingError, UsageError
+from curate.run_folder.config import TrainingConfig
 
 pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
 pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
 pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
 import torch
 
-from curate.engines import devices, training
-from curate.engines.augment import Augmentation, Sample, Sizing, crop, flip, resize
 from curate.engines.averaging import Average
-from curate.engines.batches import TrainingBatches, landmarks_by_image, truth_by_image
-from curate.engines.checkpoints import fingerprint
 from curate.engines.focal import focal_loss
 from curate.engines.network_detector import NetworkDetector
-from curate.engines.torchvision_models import build_model, known_models
-from curate.engines.weights import load_weights
+from curate.engines.torchvision.models import build_model, known_models
+from curate.engines.training.augment import Augmentation, Sample, Sizing, crop, flip, resize
+from curate.engines.training.batches import TrainingBatches, landmarks_by_image, truth_by_image
+from curate.engines.training.checkpoint import fingerprint
+from curate.engines.training.loop import device as devices
+from curate.engines.training.loop import loop as training
+from curate.engines.training.weights import load_weights
 
 pytestmark = pytest.mark.train
 

@@ -9,9 +9,9 @@ import pytest
 from corner_engine import CornerDetector, CornerEngine
 
 import curate
-from curate.engines.config import TrainingConfig
-from curate.engines.runs import RunFolder
 from curate.errors import CurateError, DataError, MissingError, UsageError
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 from datasets import CLASSES, SMALL, build_dataset, face_dataset, results_of, save, write_json
 

@@ -7,18 +7,18 @@ import pytest
 from evaluation_oracle import awkward_case, build_predictions, build_truth, jittered
 from PIL import Image
 
-from curate.browse.evaluation_plots import (
+from curate.evaluation.confusion import Confusion
+from curate.evaluation.curves import PrecisionRecall
+from curate.evaluation.judgement import judge
+from curate.evaluation.scores import SideScores, score
+from curate.plots.evaluation import (
     draw_ap_by_min_side,
     draw_confusion,
     draw_errors,
     draw_precision_recall,
     draw_scores,
 )
-from curate.browse.plots import save_plot
-from curate.evaluation.confusion import Confusion
-from curate.evaluation.curves import PrecisionRecall
-from curate.evaluation.judging import judge
-from curate.evaluation.scores import SideScores, score
+from curate.plots.style import save_plot
 from curate.sizes import sides_to_try
 
 

@@ -7,7 +7,7 @@ from evaluation_oracle import build_predictions, build_truth
 from rich.console import Console
 
 from curate.cli.evaluation_tables import evaluation_tables
-from curate.evaluation.judging import judge
+from curate.evaluation.judgement import judge
 from curate.evaluation.scores import score
 from curate.sizes import RangeOfInterest
 from curate.steps.evaluation_result import EvaluateResult, OperatingPoint

@@ -332,7 +332,7 @@ def test_self_check_finds_a_broken_file(root, tmp_path, damage):
 
 def test_export_fails_where_the_truth_does_not_match_itself(root, tmp_path, monkeypatch):
     """An AP that is not 1 fails the export, naming the file."""
-    monkeypatch.setattr("curate.steps.exporting.self_check_ap", lambda _: 0.999)
+    monkeypatch.setattr("curate.commands.export_coco.self_check_ap", lambda _: 0.999)
     with pytest.raises(DataError, match=r"instances_train\.json: the exported truth does not match.*AP 0\.999"):
         curate.export_coco(root, tmp_path / "out")
 

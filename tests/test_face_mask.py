@@ -9,13 +9,13 @@ from builders import kinds, load
 from evaluation_oracle import STATS, jittered, oracle, oracle_numbers
 
 from curate.card import read_card
-from curate.evaluation.results import write_results
-from curate.steps.classes import merge_classes
-from curate.steps.evaluating import evaluate
-from curate.steps.exporting import export_coco
-from curate.steps.history import undo
-from curate.steps.importing import import_voc
-from curate.steps.splitting import split
+from curate.commands.classes import merge_classes
+from curate.commands.evaluate import evaluate
+from curate.commands.export_coco import export_coco
+from curate.commands.history import undo
+from curate.commands.imports import import_voc
+from curate.commands.split import split
+from curate.evaluation.coco_results import write_results
 from curate.store import Store
 
 REPOSITORY = Path(__file__).parents[1]

@@ -28,13 +28,16 @@ from fetching import (
 )
 from typer.testing import CliRunner
 
-from curate.sources.youtube import addresses, fetching, guard, one_file, session
+from curate.commands.doctor import doctor
+from curate.commands.fetch_youtube import REMAINING, fetch_youtube
+from curate.sources.youtube import batch as fetching
+from curate.sources.youtube import download as one_file
+from curate.sources.youtube import guard, session
+from curate.sources.youtube import network_policy as addresses
 from curate.sources.youtube.failures import Failure, explain
+from curate.sources.youtube.ffmpeg_relay import Source, open_relay
 from curate.sources.youtube.links import collect_wishes
-from curate.sources.youtube.patience import StoppedError
-from curate.sources.youtube.relay import Source, open_relay
-from curate.steps.doctor import doctor
-from curate.steps.fetching import REMAINING, fetch_youtube
+from curate.sources.youtube.throttle import StoppedError
 
 LATER = {"Retry-After": "7"}
 
@@ -492,7 +495,7 @@ def test_command_exits_with_1(dataset, site, video):
     """The command prints its document and exits with 1 where a link failed."""
     import typer
 
-    from curate.cli.fetching import add_to
+    from curate.cli.fetch_youtube import add_to
 
     app = typer.Typer()
     app.callback()(lambda: None)
@@ -508,8 +511,8 @@ def test_missing_runtime_is_told_first(dataset, monkeypatch):
     """The command tells of a missing JavaScript runtime before it fetches anything."""
     import typer
 
-    from curate.cli.fetching import add_to
-    from curate.steps import fetching as step
+    from curate.cli.fetch_youtube import add_to
+    from curate.commands import fetch_youtube as step
 
     app = typer.Typer()
     app.callback()(lambda: None)

@@ -22,7 +22,7 @@ from fetching import (
     write_with_sound,
 )
 
-from curate.steps.fetching import fetch_youtube
+from curate.commands.fetch_youtube import fetch_youtube
 
 
 def fetch(dataset, *urls, **options):

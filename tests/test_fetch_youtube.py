@@ -30,13 +30,13 @@ from fetching import (
     write_hls,
 )
 
+from curate.commands import fetch_youtube as fetching
+from curate.commands.fetch_youtube import REMAINING, fetch_youtube
+from curate.commands.history import undo
+from curate.commands.imports import import_voc
 from curate.errors import MissingError, StoreError, UsageError
-from curate.sources.youtube import cutting
+from curate.sources.youtube import ffmpeg as cutting
 from curate.sources.youtube.links import parse_clip
-from curate.steps import fetching
-from curate.steps.fetching import REMAINING, fetch_youtube
-from curate.steps.history import undo
-from curate.steps.importing import import_voc
 from curate.store import Store
 
 VIDEOS = "media/videos"
@@ -472,7 +472,8 @@ def test_truncated_answer_for_a_clip_goes_on(dataset, site, video, waits):
 
 
 _RUN = (
-    "import sys; from curate.steps.fetching import fetch_youtube as f; f(sys.argv[1], sys.argv[2:], allow_private=True)"
+    "import sys; from curate.commands.fetch_youtube import fetch_youtube as f; "
+    "f(sys.argv[1], sys.argv[2:], allow_private=True)"
 )
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import UsageError
-from curate.sources.frames import At, Every, Keyframes, Scenes, choose_frames, format_times, read_times
-from curate.sources.sampling import find_blurred, find_duplicates
+from curate.sources.frame_export import find_blurred, find_duplicates
+from curate.sources.frame_selection import At, Every, Keyframes, Scenes, choose_frames, format_times, read_times
 from curate.sources.times import format_seconds, parse_seconds
 from curate.sources.video import index_video
 from datasets import write_text

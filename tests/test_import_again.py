@@ -20,10 +20,10 @@ from builders import (
 from corner_engine import register
 from proposing import write_run
 
-from curate.steps.history import undo
-from curate.steps.importing import import_voc
-from curate.steps.predicting import predict
-from curate.steps.splitting import split
+from curate.commands.history import undo
+from curate.commands.imports import import_voc
+from curate.commands.predict import predict
+from curate.commands.split import split
 from curate.store import Store
 
 

@@ -13,10 +13,10 @@ from builders import (
     problem_of,
 )
 
+from curate.commands.classes import drop_class, merge_classes, rename_class
+from curate.commands.history import undo
+from curate.commands.imports import import_voc
 from curate.errors import DataError
-from curate.steps.classes import drop_class, merge_classes, rename_class
-from curate.steps.history import undo
-from curate.steps.importing import import_voc
 
 
 def import_one(tmp_path, *objects, **options):

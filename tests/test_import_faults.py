@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.columns import CORNERS
+from curate.commands.imports import import_voc
 from curate.errors import CurateError, StrictImportError
-from curate.steps.importing import import_voc
 from curate.store import Store
 
 

@@ -20,7 +20,7 @@ from builders import (
     write_xml,
 )
 
-from curate.steps.importing import import_voc
+from curate.commands.imports import import_voc
 
 
 def import_one(tmp_path, *objects, **options):

@@ -22,8 +22,8 @@ from builders import (
 )
 
 from curate.columns import CORNERS
+from curate.commands.imports import import_voc
 from curate.errors import DataError, UsageError
-from curate.steps.importing import import_voc
 from curate.store import Store
 
 

@@ -7,10 +7,10 @@ import signal
 import pytest
 from engine_contract import shapes_dataset
 
-from curate.engines.config import TrainingConfig
-from curate.engines.journal import Journal, StepReport
-from curate.engines.runs import RunFolder
+from curate.engines.training.journal import Journal, StepReport
 from curate.progress import silent
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 
 pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
 

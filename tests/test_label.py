@@ -14,7 +14,7 @@ from proposing import save_in_labelimg, write_run
 
 import curate
 from curate.errors import DataError, UsageError
-from curate.formats.voc_file import VocParser
+from curate.formats.voc.xml_parser import VocParser
 from curate.store import Store
 from datasets import run_curate, write_text
 

@@ -14,16 +14,16 @@ from clips import draw_number, read_corners, read_number, write_clip
 from stream_servers import FPS, HttpServer, RtspServer
 
 from curate.errors import DataError, UsageError
-from curate.sources.feeds import live_faults
-from curate.sources.feeds.addresses import parse_live
-from curate.sources.feeds.base import Notice, Picture
+from curate.sources.feeds import ffmpeg_errors as live_faults
+from curate.sources.feeds.address import parse_live
 from curate.sources.feeds.camera import CameraOpener
+from curate.sources.feeds.feed import Notice, Picture
+from curate.sources.feeds.ffmpeg_errors import tell_unopened
 from curate.sources.feeds.live import LiveFeed, open_live
 from curate.sources.feeds.live_base import LiveTroubleError, Shot
-from curate.sources.feeds.live_faults import tell_unopened
-from curate.sources.feeds.live_files import RemoteFileFeed
 from curate.sources.feeds.live_pace import Backlog, Pace
-from curate.sources.feeds.live_streams import StreamOpener
+from curate.sources.feeds.remote_file import RemoteFileFeed
+from curate.sources.feeds.stream import StreamOpener
 
 PATIENCE_S = 8
 MOST_LATE = 0.4 * FPS  # frames; of them two are the encoder's and the container's

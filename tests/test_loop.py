@@ -14,9 +14,9 @@ import curate
 from curate.cli import main
 from curate.cli.output import print_rich
 from curate.cli.run_tables import loop_tables, round_lines
-from curate.engines.runs import RunFolder
 from curate.errors import DataError, UsageError
-from curate.steps.results import as_json
+from curate.result import as_json
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 from datasets import LARGE, SMALL, build_dataset, save, set_column, write_text
 

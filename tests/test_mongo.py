@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from app_scene import await_gone, needs_mongod, processes_of
 
-from curate.browse import mongo
-from curate.browse.locks import Hold, held, try_hold
-from curate.browse.mongo import FOLDER_VARIABLE, database_folder, running_database
 from curate.errors import MissingError
+from curate.fiftyone_app import mongo
+from curate.fiftyone_app.locks import Hold, held, try_hold
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE, database_folder, running_database
 
 pymongo = pytest.importorskip("pymongo", reason="pymongo, which comes with FiftyOne, is not installed")
 
 USE = """
 import sys, time
-from curate.browse.mongo import running_database
+from curate.fiftyone_app.mongo import running_database
 with running_database() as uri:
     print(uri, flush=True)
     time.sleep(float(sys.argv[1]))
@@ -28,7 +28,7 @@ with running_database() as uri:
 WAIT = """
 import sys
 from pathlib import Path
-from curate.browse.locks import Hold, held
+from curate.fiftyone_app.locks import Hold, held
 print("go", flush=True)
 with held(Path(sys.argv[1]), Hold.ALONE):
     print("got", flush=True)

@@ -15,9 +15,9 @@ from rich.console import Console
 
 import curate
 from curate.cli.pipelines import pipeline_summary
+from curate.commands.run import fill_in, read_recipe
 from curate.curation.classes import rename
 from curate.errors import CurateError, UsageError
-from curate.pipeline import fill_in, read_recipe
 from curate.store import Store
 
 IMPORT = {"import-voc": {"dataset": "$dataset", "source": "$source", "video_from": "(clip)"}}

@@ -14,9 +14,9 @@ from pycocotools.coco import COCO
 
 import curate
 from curate.cli import main
+from curate.commands.predict import predict
 from curate.errors import DataError, StoreError, UsageError
-from curate.steps.judged import training_images
-from curate.steps.predicting import predict
+from curate.inference.judge import training_images
 from curate.store import Store
 from datasets import MEDIUM, SMALL, build_dataset, save, set_column
 

@@ -7,10 +7,10 @@ from app_scene import needs_fiftyone, needs_mongod, save_scene
 from builders import BARE, MASK, annotation_xml, box_rows, object_xml, write_image
 
 import curate
-from curate.browse.app_server import AppServer
-from curate.browse.mongo import FOLDER_VARIABLE, URI_VARIABLE
 from curate.errors import UsageError
-from curate.formats.voc_write import TruthBox, truth_xml
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE, URI_VARIABLE
+from curate.fiftyone_app.server import AppServer
+from curate.formats.voc.writer import TruthBox, truth_xml
 from curate.store import Store
 
 

@@ -17,16 +17,16 @@ from lxml import html as lxml_html
 from report_page import page_of, section, table, tiles, words
 
 import curate
-from curate.browse import gallery as gallery_module
-from curate.browse.gallery import crop_window, make_gallery
-from curate.browse.report_words import count_gained, duration, miss_sentence, points_gained
-from curate.browse.svg_charts import chart_ap_by_min_side
-from curate.engines.config import TrainingConfig
-from curate.engines.runs import RunFolder
+from curate.commands import evaluate as evaluating
 from curate.errors import DataError, UsageError
 from curate.evaluation.mistakes import find_mistakes
+from curate.html_report import gallery as gallery_module
+from curate.html_report.charts import chart_ap_by_min_side
+from curate.html_report.gallery import crop_window, make_gallery
+from curate.html_report.wording import count_gained, duration, miss_sentence, points_gained
 from curate.images import decode_rgb
-from curate.steps import evaluating
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 from datasets import CLASSES, LARGE, MEDIUM, SMALL, build_dataset, face_dataset, run_curate, save
 

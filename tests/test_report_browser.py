@@ -10,8 +10,8 @@ from app_scene import keep_run
 from chromium import open_browser, open_page
 
 import curate
-from curate.engines.config import TrainingConfig
-from curate.engines.runs import RunFolder
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 from datasets import LARGE, MEDIUM, SMALL, build_dataset, save
 

@@ -12,13 +12,13 @@ from evaluation_oracle import build_predictions, build_truth
 from report_page import page_of, section, table, words
 
 import curate
-from curate.browse import gallery as gallery_module
-from curate.browse import report_tables as tables
-from curate.browse.gallery import make_gallery
-from curate.browse.report_content import ClassChange
-from curate.browse.report_data_tables import change_table
-from curate.browse.report_words import SIZE_WORDS
 from curate.evaluation.mistakes import find_mistakes
+from curate.html_report import gallery as gallery_module
+from curate.html_report import tables
+from curate.html_report.content import ClassChange
+from curate.html_report.data_tables import change_table
+from curate.html_report.gallery import make_gallery
+from curate.html_report.wording import SIZE_WORDS
 from datasets import MEDIUM, SMALL, build_dataset, save
 
 

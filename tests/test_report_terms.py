@@ -13,10 +13,10 @@ from lxml import html as lxml_html
 from report_page import page_of, section, table
 
 import curate
-from curate.engines.runs import RunFolder
+from curate.commands import evaluate as evaluating
 from curate.errors import DataError, UsageError
-from curate.steps import evaluating
-from curate.steps.run_predictions import _fingerprint
+from curate.inference.predictions import _fingerprint
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 from datasets import SMALL, build_dataset, face_dataset, save
 

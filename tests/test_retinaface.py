@@ -16,15 +16,15 @@ import pytest
 from engine_contract import shapes_dataset, train_shapes
 
 from curate.engines.base import engine_for
-from curate.engines.config import TrainingConfig
 from curate.errors import DataError, MissingError, UsageError
+from curate.run_folder.config import TrainingConfig
 
 pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
 pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
 import torch
 from torch.autograd import gradcheck
 
-from curate.engines.retinaface import origin
+from curate.engines.retinaface import download as origin
 from curate.engines.retinaface.anchors import (
     anchors_on,
     decode_boxes,
@@ -35,15 +35,15 @@ from curate.engines.retinaface.anchors import (
 )
 from curate.engines.retinaface.dense.synthetic import synthetic_face
 from curate.engines.retinaface.dense.topology_file import write_topology
-from curate.engines.retinaface.lessons import lessons_of
 from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
 from curate.engines.retinaface.matching import BACKGROUND, NOTHING, match_anchors
 from curate.engines.retinaface.models import build_model
 from curate.engines.retinaface.network import RetinaFace
-from curate.engines.retinaface.published import adapted, our_name, published_model
+from curate.engines.retinaface.published_weights import adapted, our_name, published_model
 from curate.engines.retinaface.pyramid import Context, DeformableConv
-from curate.engines.retinaface.shape import PAPER, Shape
-from curate.engines.weights import load_weights
+from curate.engines.retinaface.settings import PAPER, Shape
+from curate.engines.retinaface.targets import lessons_of
+from curate.engines.training.weights import load_weights
 
 pytestmark = pytest.mark.train
 
@@ -619,7 +619,7 @@ def test_a_download_that_broke_off_is_one_line(content, tmp_path):
 
 def test_a_broken_file_in_the_cache_is_fetched_again(served, monkeypatch):
     """What an interrupted download left behind is not taken for the weights, neither by `doctor` nor by a training."""
-    from curate.steps.doctor import doctor
+    from curate.commands.doctor import doctor
 
     monkeypatch.setattr(origin, "LIGHT_SHA256", hashlib.sha256(served.read_bytes()).hexdigest())
     origin.light_file().parent.mkdir(parents=True)
@@ -672,7 +672,7 @@ def test_the_published_light_detector_gives_its_numbers():
 )
 def test_watch_finds_the_signing_persons_face(sign, tmp_path):
     """In at least 95 of 100 frames; no more than two faces, for one person wears a skull on the shirt."""
-    from curate.steps.watching import watch
+    from curate.commands.watch import watch
 
     table = tmp_path / "found.parquet"
     result = watch(LIGHT, str(VIDEOS / f"asl_{sign}.mkv"), weights=str(WEIGHTS), detections=str(table))
@@ -699,7 +699,7 @@ def served(published, tmp_path, monkeypatch):
 
 def test_default_weights_are_downloaded_once_and_checked(served, monkeypatch):
     """Into torch's cache, where `doctor` finds them; from there they come a second time."""
-    from curate.steps.doctor import doctor
+    from curate.commands.doctor import doctor
 
     digest = hashlib.sha256(served.read_bytes()).hexdigest()
     monkeypatch.setattr(origin, "LIGHT_SHA256", digest)

@@ -3,9 +3,9 @@
 import pytest
 from engine_contract import shapes_dataset
 
-from curate.engines.config import TrainingConfig
-from curate.engines.runs import RunFolder
 from curate.errors import UsageError
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from corner_engine import CornerEngine
 
 import curate
-from curate.browse.run_plots import ApCurve, draw_runs
 from curate.cli.output import print_rich
 from curate.cli.run_tables import runs_tables
-from curate.engines.runs import RunFolder
 from curate.errors import DataError, StoreError, UsageError
+from curate.plots.runs import ApCurve, draw_runs
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 from datasets import MEDIUM, SMALL, build_dataset, run_curate, save, set_column, write_text
 

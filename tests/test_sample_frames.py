@@ -15,15 +15,15 @@ import pytest
 from clips import draw_number, read_number, write_clip
 
 import curate
+from curate.commands.sample_frames import DROPPED_LIST
 from curate.errors import DataError, MissingError, UsageError
 from curate.images import decode_rgb, difference_hash, read_image_facts, sharpness, shrink
-from curate.steps.sampling import DROPPED_LIST
 from curate.store import Store
 from datasets import run_curate, write_text
 
 MANY = """
 import sys
-from curate.steps.sampling import sample_frames
+from curate.commands.sample_frames import sample_frames
 sample_frames(sys.argv[1], [sys.argv[2]], every="1/30s", format="png", workers=2)
 """
 
@@ -384,7 +384,7 @@ def test_what_is_no_video_stays_outside(root, tmp_path, clip):
 
 def test_scenes_need_pyscenedetect(root, clip, monkeypatch):
     """Without PySceneDetect the command ends at once and says how to get it."""
-    monkeypatch.setattr("curate.sources.frames.find_spec", lambda name: None)
+    monkeypatch.setattr("curate.sources.frame_selection.find_spec", lambda name: None)
     with pytest.raises(MissingError, match=r"--scenes: PySceneDetect is not installed\. pip install"):
         curate.sample_frames(root, [str(clip)], scenes=True)
     assert not root.exists()
@@ -414,7 +414,7 @@ def test_nothing_where_it_was_asked_for(root, clip):
 
 def test_two_at_once_count_what_they_added(root, clip, monkeypatch):
     """Frames that another process added meanwhile are not counted as one's own."""
-    from curate.sources.sampling import VideoSampler
+    from curate.sources.frame_export import VideoSampler
 
     sample = VideoSampler.sample
 
@@ -469,7 +469,7 @@ def assert_images_are_whole(root):
 
 def test_long_work_is_one_step_of_the_history(root, tmp_path, monkeypatch):
     """Videos are kept as they finish, and all of them are undone at once."""
-    monkeypatch.setattr("curate.steps.sampling._COMMIT_EVERY_S", 0)
+    monkeypatch.setattr("curate.commands.sample_frames._COMMIT_EVERY_S", 0)
     for number in range(3):
         write_clip(tmp_path / "in" / f"v{number}.mp4", 6 + number, fps=2)
     result = curate.sample_frames(root, [str(tmp_path / "in")], every="1s", workers=1)

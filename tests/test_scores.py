@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import DataError, MissingError
-from curate.evaluation.results import read_results, write_results
+from curate.evaluation.coco_results import read_results, write_results
 from curate.evaluation.scores import score, self_check_ap
 from curate.sizes import RangeOfInterest
 

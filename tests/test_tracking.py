@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from curate.watch.seen import NO_TRACK
-from curate.watch.tracking import Tracker
+from curate.monitor.detections import NO_TRACK
+from curate.monitor.tracker import Tracker
 
 FPS = 30
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from engine_contract import DETECTRON2, DETECTRON2_SMALL, need_detectron2, shapes_dataset
 
-from curate.engines.runs import RunFolder
+from curate.run_folder.folder import RunFolder
 from datasets import save
 
 pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")

@@ -7,10 +7,10 @@ import pytest
 from watching import CLASSES, triggers_of, write_triggers
 
 from curate.errors import UsageError
+from curate.monitor.actions.webhook.address import is_named, read_address
+from curate.monitor.triggers.config import read_triggers
+from curate.monitor.triggers.fields import FrameCount, QuietHours
 from curate.sizes import RangeOfInterest
-from curate.watch.addresses import is_named, read_address
-from curate.watch.trigger_file import read_triggers
-from curate.watch.trigger_words import FrameCount, QuietHours
 
 EVERYTHING = """
 triggers:

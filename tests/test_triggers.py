@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from watching import BOX, CLASSES, NOON, seen_at, spotted
 
 from curate.errors import UsageError
+from curate.monitor.triggers import zones
+from curate.monitor.triggers.config import Rule
+from curate.monitor.triggers.engine import TRACK_MEMORY_FRAMES, Triggers
 from curate.sizes import RangeOfInterest
-from curate.watch import zones
-from curate.watch.trigger_file import Rule
-from curate.watch.triggers import TRACK_MEMORY_FRAMES, Triggers
 
 WIDTH, HEIGHT = 640, 480
 

@@ -12,20 +12,20 @@ import pytest
 from engine_contract import DISC, SQUARE, draw_shapes, shapes_dataset
 
 from curate.boxes import iou_matrix
+from curate.commands.run_inputs import fingerprints
 from curate.dataset import ClassEntry
 from curate.engines import base
-from curate.engines.augment import Augmentation, Sizing
 from curate.engines.base import Detections, engine_for, predict_dataset
-from curate.engines.config import TrainingConfig
-from curate.engines.journal import Journal
-from curate.engines.runs import RunFolder
+from curate.engines.training.augment import Augmentation, Sizing
+from curate.engines.training.journal import Journal
 from curate.engines.two_stage.crops import GREY, cut, squares_around
 from curate.engines.two_stage.first_stage import FirstStage, find_first_stage
 from curate.engines.two_stage.settings import TwoStage
 from curate.errors import CurateError, DataError, TrainingError, UsageError
 from curate.evaluation.scores import score
 from curate.images import decode_rgb
-from curate.pipeline_inputs import fingerprints
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
 pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
@@ -34,12 +34,12 @@ import torch
 from colour_engine import ColourDetector, write_weights
 from torch import nn
 
+from curate.commands.train_classifier import train_classifier
+from curate.engines.training.weights import load_weights
 from curate.engines.two_stage import batches as batches_module
 from curate.engines.two_stage.batches import CropBatches, TrainingBoxes, vary
 from curate.engines.two_stage.detector import RememberedBoxes, TwoStageDetector
 from curate.engines.two_stage.embedding import first_stage_in
-from curate.engines.weights import load_weights
-from curate.steps.training_classifier import train_classifier
 
 pytestmark = pytest.mark.train
 
@@ -656,7 +656,7 @@ def test_a_run_of_the_dataset_is_the_first_stage(root, capsys, monkeypatch):
     """From the shell: a small detector is trained, then a classifier behind it; its run is like any other."""
     pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
     from curate.cli import main
-    from curate.steps.training import train as train_detector
+    from curate.commands.train import train as train_detector
 
     train_detector(root, model=SMALL, run="boxes", steps=2, **(QUICK | {"batch": 2, "image_size": 64}))
     options = "--run both --detector boxes --weights none --steps 2 --batch 8 --image-size 32 --margin 0.2 --workers 0"
@@ -678,7 +678,7 @@ def test_a_few_steps_tell_discs_from_squares(root, weights):
 
     Eight boxes in train, shown twenty times, are twenty steps of eight crops.
     """
-    from curate.steps.evaluating import evaluate
+    from curate.commands.evaluate import evaluate
 
     options = {**QUICK, "detector": COLOUR, "detector_weights": weights}
     result = train_classifier(root, run="both", epochs=20, lr=1e-3, **options)

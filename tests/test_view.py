@@ -17,10 +17,10 @@ from app_scene import (
     save_scene,
 )
 
-from curate.browse.app_server import AppServer
-from curate.browse.mongo import FOLDER_VARIABLE, URI_VARIABLE, find_mongod
+from curate.commands import view as viewing
 from curate.errors import DataError, MissingError, UsageError
-from curate.steps import viewing
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE, URI_VARIABLE, find_mongod
+from curate.fiftyone_app.server import AppServer
 from datasets import build_dataset, save, set_column
 
 pytestmark = [needs_fiftyone, needs_mongod]
@@ -135,7 +135,7 @@ def test_documents_are_fiftyones_own(root, show):
 
 def test_the_same_is_not_built_twice(root, show, monkeypatch):
     """A second view of the same opens what is there; another version or run is something else."""
-    from curate.browse import fiftyone_views
+    from curate.fiftyone_app import dataset as fiftyone_views
 
     built = []
     build = fiftyone_views.build
@@ -281,7 +281,7 @@ def test_only_views_are_built_on_request(root, show):
 
 def test_cut_off(root, show, monkeypatch):
     """A loading that was interrupted is done anew the next time."""
-    from curate.browse import fiftyone_views
+    from curate.fiftyone_app import dataset as fiftyone_views
 
     with monkeypatch.context() as patch:
         patch.setattr(fiftyone_views, "_colour", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -15,7 +15,7 @@ from app_scene import needs_fiftyone, needs_mongod, open_view, save_scene
 from chromium import open_browser, open_page
 from PIL import Image
 
-from curate.browse.mongo import FOLDER_VARIABLE
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE
 from datasets import run_curate
 
 pytestmark = [needs_fiftyone, needs_mongod]

@@ -11,10 +11,10 @@ import pytest
 from app_scene import save_scene
 from rich.console import Console
 
-from curate.browse.app_server import DEFAULT_PORT, AppServer
 from curate.cli.view_tables import pulled_lines, view_lines
+from curate.commands.run import fill_in, read_recipe
 from curate.errors import UsageError
-from curate.pipeline import fill_in, read_recipe
+from curate.fiftyone_app.server import DEFAULT_PORT, AppServer
 from curate.serving.address import LOOPBACK, take_port
 from datasets import run_curate, write_text
 

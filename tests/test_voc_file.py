@@ -10,7 +10,7 @@ from builders import annotation_xml, object_xml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.formats.voc_file import UnreadableError, VocParser
+from curate.formats.voc.xml_parser import UnreadableError, VocParser
 
 LABELIMG = b"""<annotation verified="yes">
 	<folder>images</folder>

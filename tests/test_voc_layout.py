@@ -6,7 +6,7 @@ import pytest
 from builders import labelimg_folder, write_image, write_xml
 
 from curate.errors import DataError
-from curate.formats.voc import read_voc
+from curate.formats.voc.reader import read_voc
 
 MASK = [("mask", 5, 5, 20, 20)]
 

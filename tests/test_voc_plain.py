@@ -6,8 +6,8 @@ import re
 import pytest
 from builders import MASK, annotation_xml
 
-from curate.formats.voc_file import UnreadableError, VocParser
-from curate.formats.voc_plain import PlainReader
+from curate.formats.voc.fast_parser import PlainReader
+from curate.formats.voc.xml_parser import UnreadableError, VocParser
 
 LABELIMG = b"""<annotation verified="yes">
 \t<folder>frames</folder>

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lxml import etree
 from proposing import save_in_labelimg
 
+from curate.commands.imports import import_voc
 from curate.formats import voc_matching
-from curate.formats.voc_file import VocParser
-from curate.formats.voc_write import is_proposal, proposal_xml, write_proposal
-from curate.steps.importing import import_voc
+from curate.formats.voc.writer import is_proposal, proposal_xml, write_proposal
+from curate.formats.voc.xml_parser import VocParser
 
 IMAGE = Path("/photos/door/a&b.jpg")
 EXPECTED = """<annotation>

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene
 
+from curate.commands.watch import watch
 from curate.errors import DataError, MissingError, UsageError
-from curate.sources.feeds.base import Picture
+from curate.inference.detector import Model
+from curate.sources.feeds.feed import Picture
 from curate.sources.feeds.queued import QueuedFeed
-from curate.sources.feeds.raw import RawFeed, RawLayout
+from curate.sources.feeds.raw_pipe import RawFeed, RawLayout
 from curate.sources.video import FrameReader, index_video
 from curate.sources.video.writing import VideoWriter
-from curate.steps.watched_model import Model
-from curate.steps.watching import watch
 from curate.store import Store
 
 VIDEOS = Path(__file__).parents[2] / "shared" / "data" / "videos"
@@ -245,7 +245,7 @@ def test_a_pipe_gives_raw_frames(tmp_path):
         "import sys, colour_engine, json\n"
         "from curate.engines import base\n"
         "base.ENGINES = {'colour': ('colour_engine', 'ColourEngine')}\n"
-        "from curate.steps.watching import watch\n"
+        "from curate.commands.watch import watch\n"
         "r = watch('colour:squares', '-', weights='weights.json', device='cpu', raw='160x96@10@bgr24',\n"
         "          detections='d.parquet', out='o.mp4')\n"
         "print(json.dumps([r.frames, r.problems]))\n"
@@ -422,7 +422,7 @@ def test_what_does_not_fit_is_one_line(tmp_path, options, message):
 def test_weights_of_another_model_are_refused(tmp_path):
     """The name that is told, and kept in histories, is that of the model which looks."""
     pytest.importorskip("torch", reason="torch is not installed")
-    from curate.engines.checkpoints import Checkpoint, write_checkpoint
+    from curate.engines.training.checkpoint import Checkpoint, write_checkpoint
 
     write_checkpoint(tmp_path / "best.pt", Checkpoint("torchvision:one", (), None, 1, {}))
     with pytest.raises(UsageError, match=r"the weights are another model's \(got torchvision:one; "):

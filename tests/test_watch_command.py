@@ -12,7 +12,7 @@ from stream_servers import RtspServer
 from watching import one_red_standing, write_scene
 
 from curate.cli.watch_tables import event_line, watch_lines
-from curate.watch.events import Event
+from curate.monitor.triggers.event import Event
 
 PATIENCE_S = 60
 

@@ -17,10 +17,10 @@ import yaml
 from stream_servers import FPS, HttpServer, RtspServer
 from watching import Hook, eventually
 
+from curate.commands.watch import watch
+from curate.monitor.actions.dispatcher import Actions
+from curate.monitor.page.app import PICTURE_NUMBER
 from curate.sources.video import index_video
-from curate.steps.watching import watch
-from curate.watch.actions import Actions
-from curate.watch.page_app import PICTURE_NUMBER
 
 PATIENCE_S = 20
 

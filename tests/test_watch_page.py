@@ -33,9 +33,9 @@ from page_scene import (
 from PIL import Image
 
 from curate.errors import MissingError
+from curate.monitor.page.page import LivePage
+from curate.monitor.page.picture import LatestPicture
 from curate.serving.address import LOOPBACK, take_port
-from curate.watch.page import LivePage
-from curate.watch.page_picture import LatestPicture
 
 pytest.importorskip("hypercorn")
 pytest.importorskip("starlette")
@@ -168,7 +168,7 @@ def test_waiting_for_a_picture(page):
 
 def test_no_picture_for_long(page, monkeypatch):
     """A page that waits in vain is told that somebody is there."""
-    monkeypatch.setattr("curate.watch.page_app._PATIENCE_S", 0.1)
+    monkeypatch.setattr("curate.monitor.page.app._PATIENCE_S", 0.1)
     answer = ask(page, "/picture")
     assert (answer.status, answer.read()) == (204, b"")
 
@@ -327,7 +327,7 @@ def test_trouble(page, trigger):
 
 def test_nothing_happens(page, monkeypatch):
     """A stream without news says that it is there."""
-    monkeypatch.setattr("curate.watch.page_app._ALIVE_EVERY_S", 0.1)
+    monkeypatch.setattr("curate.monitor.page.app._ALIVE_EVERY_S", 0.1)
     assert events_of(page, 2)[1] == {"comment": "still here"}
 
 

@@ -11,17 +11,17 @@ import pytest
 from watching import GREY, event_of, seen_at, shown, spotted
 
 from curate.errors import DataError, UsageError
-from curate.sources.feeds.choosing import Source, choose_sources
-from curate.sources.feeds.raw import RawLayout
-from curate.steps.watch_files import WatchFiles
-from curate.steps.watch_session import WatchClock
-from curate.watch.action_file import Clip
-from curate.watch.clips import ClipRecorder
-from curate.watch.detection_table import DetectionTable
-from curate.watch.drawing import Drawer
-from curate.watch.event_log import Announcer
+from curate.monitor.actions.clip import ClipRecorder
+from curate.monitor.actions.config import Clip
+from curate.monitor.outputs.detection_table import DetectionTable
+from curate.monitor.outputs.drawing import Drawer
+from curate.monitor.outputs.event_log import Announcer
+from curate.monitor.outputs.files import WatchFiles
+from curate.monitor.outputs.thread import OutputThread
+from curate.monitor.session import WatchClock
+from curate.sources.feeds.open import Source, choose_sources
+from curate.sources.feeds.raw_pipe import RawLayout
 from curate.watch.latency import Latencies
-from curate.watch.outputs import OutputThread
 
 NAMES = ("with_mask", "without_mask")
 

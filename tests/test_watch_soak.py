@@ -14,8 +14,8 @@ import yaml
 from stream_servers import RtspServer
 from watching import Hook
 
-from curate.steps.watching import watch
-from curate.watch.page_app import PICTURE_NUMBER
+from curate.commands.watch import watch
+from curate.monitor.page.app import PICTURE_NUMBER
 
 MINUTES = float(os.environ.get("CURATE_SOAK_MINUTES", "30"))
 MOST_GROWTH_MB = 12  # of which some are the index of the video that is written

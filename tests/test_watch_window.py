@@ -25,7 +25,7 @@ def screen(monkeypatch):
 
 def test_the_newest_frame_is_shown_until_a_key_is_pressed(screen):
     """As large as it is, or as the screen; Escape closes the window, and what comes then is no matter."""
-    from curate.watch.window import Window
+    from curate.monitor.outputs.window import Window
 
     window = Window("curate: door.mp4")
     for size, expected in (((120, 160), (160, 120)), ((1200, 1600), (800, 600)), ((60, 80), (80, 60))):

@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import yaml
 
-from curate.sources.feeds.base import Picture
+from curate.monitor.detections import NO_TRACK, Seen
+from curate.monitor.outputs.thread import Shown
+from curate.monitor.triggers.config import read_triggers
+from curate.monitor.triggers.event import Event
+from curate.sources.feeds.feed import Picture
 from curate.sources.video.writing import VideoWriter
-from curate.watch.events import Event
-from curate.watch.outputs import Shown
-from curate.watch.seen import NO_TRACK, Seen
-from curate.watch.trigger_file import read_triggers
 
 CLASSES = ("with_mask", "without_mask")
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=timezone(timedelta(hours=2)))

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from curate.browse.report_tables import MOST_ROWS, Cell, Row, Table
-from curate.browse.report_words import count, count_gained, points, points_gained, range_words, short
+from curate.html_report.tables import MOST_ROWS, Cell, Row, Table
+from curate.html_report.wording import count, count_gained, points, points_gained, range_words, short
 from curate.sizes import SIZES
 
 

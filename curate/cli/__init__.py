@@ -1,4 +1,4 @@
-"""The command line: parse, call one step, print. What commands do is in `curate.steps`."""
+"""The command line: parse, call one step, print. What commands do is in `curate.commands`."""
 
 import io
 import os

@@ -36,7 +36,7 @@ def stats(
 ) -> None:
     """Show the class balance and box sizes."""
     from curate.cli.tables import stats_table
-    from curate.steps.stats import stats as step
+    from curate.commands.stats import stats as step
 
     result = step(dataset, by=by.value if by else None, min_side=min_side, plot=plot, csv=csv, overwrite=overwrite)
     show(result, stats_table, as_json=as_json)
@@ -52,7 +52,7 @@ def merge_classes(
 ) -> None:
     """Merge classes into another; `undo` takes it back."""
     from curate.cli.tables import classes_table
-    from curate.steps.classes import merge_classes as step
+    from curate.commands.classes import merge_classes as step
 
     show(step(dataset, sources or (), into, map=map, dry_run=dry_run), classes_table, as_json=as_json)
 
@@ -67,7 +67,7 @@ def rename_class(
 ) -> None:
     """Rename a class; its id stays."""
     from curate.cli.tables import classes_table
-    from curate.steps.classes import rename_class as step
+    from curate.commands.classes import rename_class as step
 
     show(step(dataset, old, new, map=map, dry_run=dry_run), classes_table, as_json=as_json)
 
@@ -81,7 +81,7 @@ def drop_class(
 ) -> None:
     """Take out classes with their boxes; the images stay."""
     from curate.cli.tables import classes_table
-    from curate.steps.classes import drop_class as step
+    from curate.commands.classes import drop_class as step
 
     show(step(dataset, names or (), map=map, dry_run=dry_run), classes_table, as_json=as_json)
 
@@ -97,7 +97,7 @@ def split(
 ) -> None:
     """Split into train, val and test, stratified by class; a video is never on both sides."""
     from curate.cli.tables import split_table
-    from curate.steps.splitting import split as step
+    from curate.commands.split import split as step
 
     result = step(dataset, val=val, test=test, group_by=group_by.value, seed=seed, overwrite=overwrite)
     show(result, split_table, as_json=as_json)

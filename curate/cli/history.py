@@ -11,7 +11,7 @@ from curate.cli.output import show
 def log(dataset: DatasetFolder, as_json: AsJson = False) -> None:
     """Tell what was done to a dataset, newest first."""
     from curate.cli.tables import log_table
-    from curate.steps.history import log as step
+    from curate.commands.history import log as step
 
     show(step(dataset), log_table, as_json=as_json)
 
@@ -24,7 +24,7 @@ def diff(
 ) -> None:
     """Compare two versions."""
     from curate.cli.tables import diff_table
-    from curate.steps.history import diff as step
+    from curate.commands.history import diff as step
 
     show(step(dataset, a, b), diff_table, as_json=as_json)
 
@@ -32,7 +32,7 @@ def diff(
 def undo(dataset: DatasetFolder, as_json: AsJson = False) -> None:
     """Go back to the version before; nothing is deleted."""
     from curate.cli.tables import undo_line
-    from curate.steps.history import undo as step
+    from curate.commands.history import undo as step
 
     show(step(dataset), undo_line, as_json=as_json)
 

@@ -12,7 +12,7 @@ import typer
 from curate.progress import UNKNOWN, Progress, silent
 
 if TYPE_CHECKING:
-    from curate.steps.results import Result
+    from curate.result import Result
 
 _PLAIN_EVERY_S = 15.0
 

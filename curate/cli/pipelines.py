@@ -15,7 +15,7 @@ from curate.cli.evaluation_tables import evaluation_summary
 from curate.cli.output import counts_line, points
 from curate.cli.run_tables import runs_line
 from curate.cli.tables import classes_table
-from curate.pipeline import StepOutcome
+from curate.commands.run import StepOutcome
 
 _PLACES = {"run": "run", "out": "export", "plot": "plot", "csv": "table"}
 _JUDGES = ("evaluate", "report")

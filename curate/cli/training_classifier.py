@@ -44,7 +44,7 @@ def train_classifier(
 ) -> None:
     """Train a classifier for the boxes that a detector finds; together they are one detector."""
     from curate.cli.tables import train_lines
-    from curate.steps.training_classifier import train_classifier as step
+    from curate.commands.train_classifier import train_classifier as step
 
     with progress_on_stderr() as progress, interruption_told(_KEPT):
         result = step(

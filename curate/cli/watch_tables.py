@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from curate.cli.tables import new_table
 
 if TYPE_CHECKING:
-    from curate.steps.watching import WatchReady
+    from curate.commands.watch import WatchReady
 
 
 def ready_lines(ready: "WatchReady") -> list[str]:

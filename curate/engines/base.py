@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from curate.boxes import Boxes
 from curate.columns import CORNERS
 from curate.dataset import ClassEntry, Dataset, Predictions
-from curate.engines.config import TrainingConfig
-from curate.engines.runs import RunFolder
 from curate.errors import DataError, MissingError, UsageError, unknown_name
 from curate.images import decode_rgb
 from curate.progress import Progress, silent
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +102,9 @@ _REMEDIES = {"detectron2": GET_DETECTRON2, "pkg_resources": "pip install 'setupt
 # engine name → module, class; a module is imported when its engine is asked for
 ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "torchvision": ("curate.engines.torchvision_engine", "TorchvisionEngine"),
+        "torchvision": ("curate.engines.torchvision.engine", "TorchvisionEngine"),
         "retinaface": ("curate.engines.retinaface.engine", "RetinaFaceEngine"),
-        "detectron2": ("curate.engines.detectron2_engine", "Detectron2Engine"),
+        "detectron2": ("curate.engines.detectron2.engine", "Detectron2Engine"),
         "two-stage": ("curate.engines.two_stage.engine", "TwoStageEngine"),
     }
 )
@@ -120,7 +120,7 @@ def model_of(checkpoint: Path) -> str | None:
     """The name of the model that a checkpoint of curate is of; None where it is another kind of file."""
     if not is_zipfile(checkpoint):
         return None
-    from curate.engines.checkpoints import read_model_name
+    from curate.engines.training.checkpoint import read_model_name
 
     return read_model_name(checkpoint)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from curate.engines.augment import Sizing
-from curate.engines.recipes import Recipe
+from curate.engines.training.augment import Sizing
+from curate.engines.training.recipe import Recipe
 
 
 def _as_they_are(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

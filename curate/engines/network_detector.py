@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from curate.dataset import ClassEntry
-from curate.engines.augment import resize_pixels
 from curate.engines.base import Detections, check_images
 from curate.engines.built_model import BuiltModel
-from curate.engines.devices import placed
+from curate.engines.training.augment import resize_pixels
+from curate.engines.training.device import placed
 
 
 class NetworkDetector:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from curate.boxes import Boxes, xyxy_to_xywh
 from curate.dataset import Dataset, Predictions
 from curate.errors import UsageError
-from curate.evaluation.results import check_known_ids
+from curate.evaluation.coco_results import check_known_ids
 from curate.sizes import RangeOfInterest
 
 PAIRS_AT_ONCE = 1 << 20  # bounds the memory of `overlapping_pairs` to about 100 MB

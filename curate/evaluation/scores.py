@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from curate.boxes import shorter_side
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError
+from curate.evaluation.coco_results import check_known_ids
 from curate.evaluation.coco_run import (
     AP50,
     AP75,
@@ -31,7 +32,6 @@ from curate.evaluation.coco_run import (
     mean_defined,
     to_coco,
 )
-from curate.evaluation.results import check_known_ids
 from curate.sizes import COCO_AREA_RANGES, SIZES, RangeOfInterest
 
 _BATCH_BYTES = 1 << 20

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from curate.formats.incoming import Problem
-from curate.formats.voc_file import UnreadableError, VocParser
-from curate.formats.voc_layout import ImageFinder, VocLayout
-from curate.formats.voc_object import VocFile
-from curate.formats.voc_write import is_proposal
+from curate.formats.voc.layout import ImageFinder, VocLayout
+from curate.formats.voc.objects import VocFile
+from curate.formats.voc.writer import is_proposal
+from curate.formats.voc.xml_parser import UnreadableError, VocParser
 from curate.images import read_bytes
 from curate.progress import Progress, silent
 

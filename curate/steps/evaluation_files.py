@@ -40,8 +40,8 @@ def write_files(
 
 
 def _draw(result: EvaluateResult, folder: Path) -> None:
-    from curate.browse import evaluation_plots as plots
-    from curate.browse.plots import save_plot
+    from curate.plots import evaluation as plots
+    from curate.plots.style import save_plot
 
     interest = result.range_of_interest
     figures = (

@@ -8,7 +8,7 @@ from curate.evaluation.confusion import Confusion
 from curate.evaluation.costs import MistakeSummary
 from curate.evaluation.curves import PrecisionRecall, ScoreHistogram, Threshold
 from curate.evaluation.scores import ClassScores, RangeScores, SideScores
-from curate.steps.results import Result
+from curate.result import Result
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.dataset import ClassEntry, Dataset, Predictions
-from curate.engines.runs import RunFolder
 from curate.errors import StoreError
-from curate.steps.run_predictions import follow_merges
+from curate.inference.predictions import follow_merges
+from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
 

@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from curate.watch.events import Event
-from curate.watch.page_picture import LatestPicture
+from curate.monitor.page.picture import LatestPicture
+from curate.monitor.triggers.event import Event
 
 _KEPT = 200  # events
 _TROUBLE = frozenset({"stream_stalled", "stream_broken"})

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from curate.sources.feeds.base import Feed, Notice, Picture
-from curate.watch.event_log import Announcer, event_of
-from curate.watch.judging import Judge
-from curate.watch.outputs import OutputThread
+from curate.monitor.frame_judge import Judge
+from curate.monitor.outputs.event_log import Announcer, event_of
+from curate.monitor.outputs.thread import OutputThread
+from curate.sources.feeds.feed import Feed, Notice, Picture
 
 _TURN_S = 0.1  # at most so long until somebody who wants to stop is heard
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from curate.dataset import ClassEntry
 from curate.engines.base import Detector, model_of
 from curate.engines.built_model import BuiltModel
-from curate.engines.checkpoints import Checkpoint
-from curate.engines.devices import device_named
 from curate.engines.network_detector import NetworkDetector
-from curate.engines.network_engine import NetworkEngine
 from curate.engines.retinaface.fusing import fuse_norms
 from curate.engines.retinaface.models import build_model
-from curate.engines.retinaface.published import is_published, published_model
-from curate.engines.weights import read_tensors
+from curate.engines.retinaface.published_weights import is_published, published_model
+from curate.engines.torch_engine import NetworkEngine
+from curate.engines.training.checkpoint import Checkpoint
+from curate.engines.training.device import device_named
+from curate.engines.training.weights import read_tensors
 from curate.errors import DataError
 
 FACE = (ClassEntry(1, "face"),)

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from curate.engines.retinaface.anchors import encode_boxes, encode_landmarks
-from curate.engines.retinaface.lessons import Lessons
-from curate.engines.retinaface.shape import Shape
+from curate.engines.retinaface.settings import Shape
+from curate.engines.retinaface.targets import Lessons
 
 _FEWEST_NEGATIVES = 16  # of an image that shows nothing
 _GAMMA = 2.0

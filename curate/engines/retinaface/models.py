@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from curate.engines.augment import Augmentation, Sizing
 from curate.engines.built_model import BuiltModel
-from curate.engines.recipes import Recipe, changed, check_names
 from curate.engines.retinaface.backbones import BACKBONES
 from curate.engines.retinaface.network import RetinaFace
-from curate.engines.retinaface.published import adapted, download_light
-from curate.engines.retinaface.shape import SHAPES, check_shape
-from curate.engines.weights import read_tensors
+from curate.engines.retinaface.published_weights import adapted, download_light
+from curate.engines.retinaface.settings import SHAPES, check_shape
+from curate.engines.training.augment import Augmentation, Sizing
+from curate.engines.training.recipe import Recipe, changed, check_names
+from curate.engines.training.weights import read_tensors
 from curate.errors import unknown_name
 
 _BODY = "backbone.body."

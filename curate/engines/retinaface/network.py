@@ -13,10 +13,10 @@ from curate.engines.retinaface.anchors import anchors_on, decode_boxes, decode_l
 from curate.engines.retinaface.backbones import build_backbone
 from curate.engines.retinaface.dense.branch import DenseBranch, DenseHead
 from curate.engines.retinaface.dense.topology_file import read_topology
-from curate.engines.retinaface.lessons import lessons_of
 from curate.engines.retinaface.losses import multi_task_loss
 from curate.engines.retinaface.pyramid import Context, Pyramid
-from curate.engines.retinaface.shape import Shape
+from curate.engines.retinaface.settings import Shape
+from curate.engines.retinaface.targets import lessons_of
 
 _CANDIDATES = 2000  # of an image go into the suppression of duplicates
 _CENTRE = (123 / 255, 117 / 255, 104 / 255)

@@ -9,9 +9,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from curate.boxes import Boxes, clip, shorter_side
 from curate.dataset import Dataset
-from curate.engines.augment import Augmentation, Sample, Sizing
-from curate.engines.batches import Batch, truth_by_image
-from curate.engines.ordering import AUGMENTATION, ORDER
+from curate.engines.training.augment import Augmentation, Sample, Sizing
+from curate.engines.training.batches import Batch, truth_by_image
+from curate.engines.training.order import AUGMENTATION, ORDER
 from curate.engines.two_stage.crops import cut, squares_around
 from curate.engines.two_stage.settings import TwoStage
 from curate.errors import CurateError, TrainingError

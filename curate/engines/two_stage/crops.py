@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curate.boxes import Boxes, as_boxes
-from curate.engines.augment import resize_pixels
+from curate.engines.training.augment import resize_pixels
 
 GREY = 114  # beyond the image's edge
 

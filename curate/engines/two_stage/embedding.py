@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from curate.engines.checkpoints import read_checkpoint
+from curate.engines.training.checkpoint import read_checkpoint
 from curate.engines.two_stage.first_stage import FirstStage
 from curate.errors import DataError
 

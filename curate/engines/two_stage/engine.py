@@ -11,15 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from curate.dataset import ClassEntry, Dataset
-from curate.engines.augment import Augmentation, Sizing
 from curate.engines.base import Detector, Validate
-from curate.engines.batches import Batch
 from curate.engines.built_model import BuiltModel
-from curate.engines.config import TrainingConfig
-from curate.engines.devices import placed
-from curate.engines.network_engine import NetworkEngine
-from curate.engines.recipes import Recipe, changed, check_names
-from curate.engines.runs import RunFolder
+from curate.engines.torch_engine import NetworkEngine
+from curate.engines.training.augment import Augmentation, Sizing
+from curate.engines.training.batches import Batch
+from curate.engines.training.device import placed
+from curate.engines.training.recipe import Recipe, changed, check_names
 from curate.engines.two_stage.batches import CropBatches
 from curate.engines.two_stage.classifier import TwoStageNetwork, check_network, pretrained_tensors
 from curate.engines.two_stage.detector import RememberedBoxes, TwoStageDetector
@@ -28,6 +26,8 @@ from curate.engines.two_stage.first_stage import FirstStage, read_first_stage
 from curate.engines.two_stage.settings import TwoStage
 from curate.errors import CurateError, UsageError
 from curate.progress import Progress, silent
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
 
 CROP_PX = 64
 _EARLY = ("conv1.", "bn1.", "layer1.")

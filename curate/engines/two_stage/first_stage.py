@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from curate.engines.base import Detector, engine_for, names_model
-from curate.engines.runs import RunFolder
 from curate.errors import DataError, UsageError
+from curate.run_folder.folder import RunFolder
 
 ENGINE = "two-stage"
 

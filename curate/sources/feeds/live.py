@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import DataError, UsageError
-from curate.sources.feeds.addresses import LiveAddress, parse_live
-from curate.sources.feeds.base import Feed, Notice, Picture
+from curate.sources.feeds.address import LiveAddress, parse_live
+from curate.sources.feeds.feed import Feed, Notice, Picture
 from curate.sources.feeds.live_base import Connection, LiveTroubleError, Opener
-from curate.sources.feeds.live_files import RemoteFileFeed
 from curate.sources.feeds.live_mailbox import Mailbox
-from curate.sources.feeds.live_streams import StreamOpener
+from curate.sources.feeds.remote_file import RemoteFileFeed
+from curate.sources.feeds.stream import StreamOpener
 
 STALL_S = 10.0
 _OPEN_S = 10.0

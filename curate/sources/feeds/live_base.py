@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.sources.feeds.base import NoticeKind
+from curate.sources.feeds.feed import NoticeKind
 
 
 class LiveTroubleError(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from curate.errors import DataError
-from curate.sources.feeds.base import Notice, Picture
+from curate.sources.feeds.feed import Notice, Picture
 from curate.sources.feeds.live_base import LiveTroubleError
 
 

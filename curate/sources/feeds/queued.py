@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from curate.errors import CurateError, DataError
-from curate.sources.feeds.base import Notice, Picture
+from curate.sources.feeds.feed import Notice, Picture
 
 _MOST_BYTES = 2**28
 _PATIENCE_S = 0.1  # how late a thread notices that nobody wants more

@@ -9,7 +9,7 @@ pictures     decoded frames to upright RGB
 reader       `FrameReader`: frames by number
 """
 
-from curate.sources.video.containers import check_video
+from curate.sources.video.container import check_video
 from curate.sources.video.index import VideoIndex, index_video
 from curate.sources.video.reader import Frame, FrameReader
 

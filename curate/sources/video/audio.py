@@ -12,7 +12,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard
 
-from curate.sources.video.containers import READ_ERRORS, describe_error
+from curate.sources.video.container import READ_ERRORS, describe_error
 
 _HELD_BY_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})  # and known to players there
 _AAC_SAMPLES = 1024  # of a frame

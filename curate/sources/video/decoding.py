@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from curate.sources.video.containers import READ_ERRORS, describe_error, open_video, prepare_decoder
+from curate.sources.video.container import READ_ERRORS, describe_error, open_video, prepare_decoder
 from curate.sources.video.index import VideoIndex
 from curate.sources.video.packets import Packets
 

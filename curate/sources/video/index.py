@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from curate.errors import DataError
-from curate.sources.video.containers import READ_ERRORS, open_video, prepare_decoder
+from curate.sources.video.container import READ_ERRORS, open_video, prepare_decoder
 from curate.sources.video.packets import Findings, Packets, find_holes, read_packets, tabulate_packets
 from curate.sources.video.pictures import read_orientation
 

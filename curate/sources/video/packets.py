@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from curate.sources.video.bitstreams import INTRA_ONLY, UNKNOWN, Role, RoleReader, is_field_coded, role_reader
-from curate.sources.video.containers import READ_ERRORS, describe_error
+from curate.sources.video.container import READ_ERRORS, describe_error
 
 _UNKNOWN_RATE = Fraction(25)  # what FFmpeg takes for raw streams that tell nothing
 _ENOUGH_GAPS = 20

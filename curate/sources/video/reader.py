@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.sources.video.containers import describe_error
+from curate.sources.video.container import describe_error
 from curate.sources.video.decoding import choose_decoding
 from curate.sources.video.index import VideoIndex
 from curate.sources.video.pictures import RgbConverter

@@ -10,7 +10,7 @@ from yt_dlp import YoutubeDL
 from yt_dlp.networking._urllib import HTTPHandler, UrllibRH
 from yt_dlp.networking.exceptions import RequestError
 
-from curate.sources.youtube.addresses import find_refusal, is_public
+from curate.sources.youtube.network_policy import find_refusal, is_public
 
 
 class RefusedError(RequestError):

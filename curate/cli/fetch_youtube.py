@@ -1,0 +1,82 @@
+"""The command that brings videos in: `fetch-youtube`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.cli.options import AsJson, DatasetFolder
+from curate.cli.output import interruption_told, progress_on_stderr, show
+
+_KEPT = "finished videos are kept. The same command goes on."
+
+
+class LicenceName(StrEnum):
+    """Which licences are fetched."""
+
+    CREATIVE_COMMONS = "creative-commons"
+
+
+def fetch_youtube(
+    dataset: DatasetFolder,
+    urls: Annotated[
+        list[str] | None, typer.Argument(metavar="URL...", help="Videos, playlists, or pages with videos.")
+    ] = None,
+    clip: Annotated[
+        list[str] | None, typer.Option(metavar="START-END", help="Only this part, such as 0:10-0:40; repeatable.")
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One link a line, START-END behind it if wanted, # comments.")
+    ] = None,
+    max_height: Annotated[int, typer.Option(metavar="PX", help="The best format up to this height.")] = 720,
+    licence: Annotated[LicenceName | None, typer.Option(help="Skip what does not say that it is.")] = None,
+    max_duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Skip videos that are longer as a whole: 10min, 1:30:00.")
+    ] = None,
+    cookies: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A browser's cookies.txt; at the risk of that account.")
+    ] = None,
+    rate_limit: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Bytes a second in all, such as 500K or 2M.")
+    ] = None,
+    sleep: Annotated[
+        str | None, typer.Option(metavar="TIME", help="At least so long from one video's start to the next.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Videos at once.")] = 2,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Also contact hosts that are not public.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch videos or clips with where they come from; nothing twice, and a second run goes on."""
+    from curate.cli.tables import fetch_table
+    from curate.commands.fetch_youtube import fetch_youtube as step
+    from curate.commands.fetch_youtube import note_before
+
+    if note := note_before(urls or (), from_file=from_file):
+        typer.echo(f"note: {note}", err=True)
+    with progress_on_stderr() as progress, interruption_told(_KEPT):
+        result = step(
+            dataset,
+            urls or (),
+            clip=clip or (),
+            from_file=from_file,
+            max_height=max_height,
+            licence=licence.value if licence else None,
+            max_duration=max_duration,
+            cookies=cookies,
+            rate_limit=rate_limit,
+            sleep=sleep,
+            workers=workers,
+            allow_private=allow_private,
+            progress=progress,
+        )
+    show(result, fetch_table, as_json=as_json)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this stage's command."""
+    app.command("fetch-youtube", rich_help_panel="Bring data in")(fetch_youtube)

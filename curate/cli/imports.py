@@ -1,0 +1,89 @@
+"""Commands that bring data in: `import-voc`, `import-widerface`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.cli.options import AsJson, DatasetFolder, split_names
+from curate.cli.output import progress_on_stderr, show
+
+Strict = Annotated[bool, typer.Option("--strict", help="Import nothing if anything needs mending.")]
+
+
+class OriginName(StrEnum):
+    """How an XML file counts pixels."""
+
+    LABELIMG = "labelimg"
+    VOC = "voc"
+
+
+def import_voc(
+    dataset: DatasetFolder,
+    source: Annotated[Path, typer.Argument(help="A folder of LabelImg XML, or a VOC devkit.", show_default=False)],
+    images: Annotated[Path | None, typer.Option(help="Where the images lie, if not in SOURCE.")] = None,
+    origin: Annotated[
+        OriginName, typer.Option(help="labelimg: coordinates as they are. voc: 1-based, minima minus 1.")
+    ] = OriginName.LABELIMG,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Allowed classes in order; others are quarantined.")
+    ] = None,
+    card: Annotated[Path | None, typer.Option(help="A card with class order and expected counts.")] = None,
+    video_from: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Its first group, in an image's path, is the video.")
+    ] = None,
+    with_unlabelled: Annotated[bool, typer.Option("--with-unlabelled", help="Images without XML come in too.")] = False,
+    accept_proposals: Annotated[
+        bool, typer.Option("--accept-proposals", help="Proposals of `predict` that nobody has saved count as labelled.")
+    ] = False,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import LabelImg or Pascal VOC XML; coming back with corrected files updates their images."""
+    from curate.cli.tables import import_table
+    from curate.commands.imports import import_voc as step
+
+    with progress_on_stderr() as progress:
+        result = step(
+            dataset,
+            source,
+            images=images,
+            origin=origin.value,
+            classes=split_names(classes),
+            card=card,
+            video_from=video_from,
+            with_unlabelled=with_unlabelled,
+            accept_proposals=accept_proposals,
+            strict=strict,
+            progress=progress,
+        )
+    show(result, import_table, as_json=as_json)
+
+
+def import_widerface(
+    dataset: DatasetFolder,
+    source: Annotated[Path, typer.Argument(help="A folder with label.txt and images.", show_default=False)],
+    images: Annotated[Path | None, typer.Option(help="Where the images lie, if not in SOURCE/images.")] = None,
+    class_name: Annotated[str, typer.Option(metavar="NAME", help="The class of all boxes.")] = "face",
+    split: Annotated[
+        str | None, typer.Option(metavar="train|val|test", help="For images that are in no split yet.")
+    ] = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import faces with landmarks: WIDER FACE in RetinaFace's format."""
+    from curate.cli.tables import import_table
+    from curate.commands.imports import import_widerface as step
+
+    with progress_on_stderr() as progress:
+        result = step(
+            dataset, source, class_name=class_name, images=images, split=split, strict=strict, progress=progress
+        )
+    show(result, import_table, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this stage's commands."""
+    app.command("import-voc", rich_help_panel="Bring data in")(import_voc)
+    app.command("import-widerface", rich_help_panel="Bring data in")(import_widerface)

@@ -1,0 +1,66 @@
+"""`predict`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.cli.options import AsJson, Overwrite
+from curate.cli.output import interruption_told, progress_on_stderr, show
+
+
+class FormName(StrEnum):
+    """How boxes are written."""
+
+    COCO = "coco"
+    VOC = "voc"
+
+
+def predict(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a run, such as masks/runs/first.", show_default=False)
+    ],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="An image, a folder of images, or a dataset.", show_default=False)
+    ],
+    form: Annotated[
+        FormName | None, typer.Option("--as", help="coco: results in one file (default). voc: XML to open in LabelImg.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write; default: coco into the run's folder, voc beside the images."),
+    ] = None,
+    score: Annotated[
+        float | None, typer.Option(help="Lowest score to keep; default: coco keeps all, else 0.5.")
+    ] = None,
+    into_dataset: Annotated[
+        bool, typer.Option("--into-dataset", help="Keep the boxes in the dataset SOURCE, as proposals.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find objects in images with a trained run; for any tool, or to correct in LabelImg."""
+    from curate.cli.tables import predict_lines
+    from curate.commands.predict import predict as step
+
+    kept = "XML that is written stays. The same command does the rest." if form == "voc" else "nothing was changed."
+    with progress_on_stderr() as progress, interruption_told(kept):
+        result = step(
+            run,
+            source,
+            out=out,
+            form=form.value if form else None,
+            score=score,
+            into_dataset=into_dataset,
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    show(result, predict_lines, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("predict", rich_help_panel="Train and judge")(predict)

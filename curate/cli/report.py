@@ -1,0 +1,70 @@
+"""`report`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
+from curate.cli.output import progress_on_stderr, show
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def report(
+    dataset: DatasetFolder,
+    run: Annotated[str, typer.Option(help="A run, by name or path.", show_default=False)],
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "val",
+    min_side: MinSide = None,
+    max_distance: MaxDistance = None,
+    object_height: ObjectHeight = None,
+    focal_px: FocalPx = None,
+    score: Annotated[
+        float | None,
+        typer.Option(help="From which score on a detection counts.  [default: as last evaluated, else 0.5]"),
+    ] = None,
+    against: Annotated[str | None, typer.Option(metavar="RUN", help="A run evaluated before, shown beside.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page; by default report.html in the run's folder.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page that tells all of a run: numbers, curves, pictures of its mistakes, settings and data.
+
+    Range, camera and score are those of the run's last evaluation where they are not given; --min-side 0: all objects.
+    """
+    from curate.commands.report import report as step
+
+    with progress_on_stderr() as progress:
+        result = step(
+            dataset,
+            run=run,
+            split=split,
+            min_side=min_side,
+            max_distance=max_distance,
+            object_height=object_height,
+            focal_px=focal_px,
+            score=score,
+            against=against,
+            out=out,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    show(result, report_lines, as_json=as_json)
+
+
+def report_lines(document: Mapping[str, Any]) -> "RenderableType":
+    """Where the page lies, and what it shows."""
+    from rich.text import Text
+
+    mistakes = f"{document['missed']} missed, {document['false_positives']} false positives"
+    size = f"{document['bytes'] / 1e6:.1f} MB"
+    return Text(f"{document['report']} ({size})\n{mistakes}; {document['shown']} of them shown")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("report", rich_help_panel="Train and judge")(report)

@@ -1,0 +1,119 @@
+"""Commands from video to labels: `sample-frames`, `label`."""
+
+import os
+import shutil
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.cli.options import AsJson, DatasetFolder, split_names
+from curate.cli.output import interruption_told, progress_on_stderr, show
+
+_KEPT = "finished videos are kept. The same command does the rest."
+
+
+class ImageFormat(StrEnum):
+    """How frames are stored."""
+
+    JPG = "jpg"
+    PNG = "png"
+
+
+def sample_frames(
+    dataset: DatasetFolder,
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[VIDEO]...", help="Ids of its videos, or files and folders; default: all its videos."),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="TIME", help="One frame each 2s (default), 0.5, 1/3s, 500ms.")
+    ] = None,
+    fps: Annotated[str | None, typer.Option(metavar="RATE", help="So many frames a second, such as 0.5.")] = None,
+    at: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file of times: one, or VIDEO TIME, a line.")
+    ] = None,
+    keyframes: Annotated[bool, typer.Option("--keyframes", help="The frames that are stored whole.")] = False,
+    scenes: Annotated[bool, typer.Option("--scenes", help="The middle frame of every scene.")] = False,
+    start: Annotated[str, typer.Option(metavar="TIME", help="Nothing before; such as 10s or 1:02:03.5.")] = "0",
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="Nothing from then on.")] = None,
+    max_frames: Annotated[int | None, typer.Option(metavar="N", help="At most so many a video, spread evenly.")] = None,
+    drop_duplicates: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BITS", help="Leave out what looks like a frame that stays: up to BITS of 64 differ; try 4."
+        ),
+    ] = None,
+    drop_blurred: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="Leave out the least sharp of each video.")
+    ] = None,
+    format: Annotated[ImageFormat, typer.Option(help="Of the images.")] = ImageFormat.JPG,
+    quality: Annotated[int, typer.Option(help="Of JPEG, 1 to 100.")] = 90,
+    max_side: Annotated[int | None, typer.Option(metavar="PX", help="Scale larger frames down.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Videos at work at once; default: one a core.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take frames out of videos, each with source and exact time; nothing is taken twice."""
+    from curate.cli.tables import sample_table
+    from curate.commands.sample_frames import sample_frames as step
+
+    with progress_on_stderr() as progress, interruption_told(_KEPT):
+        result = step(
+            dataset,
+            videos or (),
+            every=every,
+            fps=fps,
+            at=at,
+            keyframes=keyframes,
+            scenes=scenes,
+            start=start,
+            end=end,
+            max_frames=max_frames,
+            drop_duplicates=drop_duplicates,
+            drop_blurred=drop_blurred,
+            format=format.value,
+            quality=quality,
+            max_side=max_side,
+            workers=workers,
+            progress=progress,
+        )
+    show(result, sample_table, as_json=as_json)
+
+
+def label(
+    dataset: DatasetFolder,
+    source: Annotated[str | None, typer.Option(help="Only images of this source, such as a video's id.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="Fill the folder up to so many images.")] = 50,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Names for the class list, besides the dataset's.")
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open LabelImg.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put the next unlabelled images into DATASET/label and open LabelImg on them."""
+    from curate.cli.tables import label_line
+    from curate.commands.label import label as step
+
+    result = step(dataset, source=source, limit=limit, classes=split_names(classes))
+    show(result, label_line, as_json=as_json)
+    if not no_open:
+        _open(result.command)
+
+
+def _open(command: tuple[str, ...]) -> None:
+    """Run LabelImg until the person closes it; say how, where that cannot be."""
+    if shutil.which(command[0]) is None:
+        typer.echo("LabelImg is not installed: pip install labelImg", err=True)
+    elif sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
+        typer.echo(f"there is no display here; on a desktop: {' '.join(command)}", err=True)
+    else:
+        subprocess.run(command, check=False, stdout=sys.stderr)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this stage's commands."""
+    app.command("sample-frames", rich_help_panel="Bring data in")(sample_frames)
+    app.command("label", rich_help_panel="Bring data in")(label)

@@ -1,0 +1,74 @@
+"""`train`."""
+
+from typing import Annotated
+
+import typer
+
+from curate.cli import train_options as of
+from curate.cli.options import AsJson, DatasetFolder, Overwrite, assignments
+from curate.cli.output import interruption_told, progress_on_stderr, show
+
+_KEPT = "what was learnt is saved. Go on with the same command and --resume."
+
+
+def train(
+    dataset: DatasetFolder,
+    model: of.Model,
+    run: of.Run,
+    weights: of.Weights = None,
+    steps: of.Steps = None,
+    epochs: of.Epochs = None,
+    batch: of.Batch = None,
+    lr: of.LearningRate = None,
+    image_size: of.ImageSize = None,
+    balance: of.Balance = None,
+    loss: of.Loss = None,
+    setting: of.Setting = None,
+    seed: of.Seed = None,
+    device: of.Device = None,
+    processes: of.Processes = None,
+    eval_every: of.EvalEvery = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N evaluations without a better AP.")
+    ] = None,
+    checkpoint_every: of.CheckpointEvery = None,
+    workers: of.Workers = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a detector on the train split and score it on val."""
+    from curate.cli.tables import train_lines
+    from curate.commands.train import train as step
+
+    with progress_on_stderr() as progress, interruption_told(_KEPT):
+        result = step(
+            dataset,
+            model=model,
+            run=run,
+            weights=weights,
+            steps=steps,
+            epochs=epochs,
+            batch=batch,
+            lr=lr,
+            image_size=image_size,
+            balance=balance,
+            loss=loss,
+            settings=assignments(setting),
+            seed=seed,
+            device=device,
+            processes=processes,
+            eval_every=eval_every,
+            patience=patience,
+            checkpoint_every=checkpoint_every,
+            workers=workers,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    show(result, train_lines, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("train", rich_help_panel="Train and judge")(train)

@@ -1,0 +1,140 @@
+"""`log`, `diff`, `undo`: the history of a dataset."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from curate.columns import CORNERS, LANDMARKS
+from curate.dataset import Dataset
+from curate.result import Result, as_json
+from curate.store import Store
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One version; `parent` is None for the first."""
+
+    version: int
+    operation: str
+    arguments: Mapping[str, Any]
+    parent: int | None
+    time: str
+    images: int
+    boxes: int
+
+
+@dataclass(frozen=True)
+class LogResult(Result):
+    """The versions that led to the current one, newest first."""
+
+    entries: tuple[LogEntry, ...]
+
+    def to_json(self) -> Any:
+        """A list of entries."""
+        return as_json(self.entries)
+
+
+def log(dataset: str | os.PathLike[str]) -> LogResult:
+    """Tell what was done to a dataset, newest first."""
+    return LogResult(
+        entries=tuple(
+            LogEntry(
+                entry.version,
+                entry.operation,
+                dict(entry.arguments),
+                entry.parent or None,
+                entry.time,
+                entry.counts["after"]["images"],
+                entry.counts["after"]["boxes"],
+            )
+            for entry in Store(dataset).history()
+        )
+    )
+
+
+@dataclass(frozen=True)
+class DiffResult(Result):
+    """What differs between two versions; boxes count as changed when class, corners or flags differ.
+
+    What a model proposed does not count; once it is accepted, it is added.
+    """
+
+    from_: int
+    to: int
+    classes: dict[str, tuple[int, int]]
+    images_added: int
+    images_removed: int
+    boxes_added: int
+    boxes_removed: int
+    boxes_changed: int
+
+    def to_json(self) -> Any:
+        """The document; `from` is a word of Python."""
+        document = super().to_json()
+        return {"from": document.pop("from_"), **document}
+
+
+def diff(dataset: str | os.PathLike[str], a: int, b: int) -> DiffResult:
+    """Compare two versions of a dataset, from `a` to `b`.
+
+    Raises:
+        StoreError: there is no such version.
+    """
+    store = Store(dataset)
+    old, new = store.load(a), store.load(b)
+    before, after = old.class_counts(), new.class_counts()
+    old_images, new_images = set(old.images["image_id"]), set(new.images["image_id"])
+    old_boxes, new_boxes = set(old.drawn_boxes["box_id"]), set(new.drawn_boxes["box_id"])
+    return DiffResult(
+        from_=a,
+        to=b,
+        classes={name: (before.get(name, 0), after.get(name, 0)) for name in dict.fromkeys([*before, *after])},
+        images_added=len(new_images - old_images),
+        images_removed=len(old_images - new_images),
+        boxes_added=len(new_boxes - old_boxes),
+        boxes_removed=len(old_boxes - new_boxes),
+        boxes_changed=_count_changed(old, new),
+    )
+
+
+def _count_changed(old: Dataset, new: Dataset) -> int:
+    columns = ["class_id", *CORNERS, "difficult", "truncated", "occluded", "crowd"]
+    both = pd.merge(old.drawn_boxes, new.drawn_boxes, on="box_id", suffixes=("_old", "_new"))
+    differs = np.zeros(len(both), dtype=bool)
+    for column in columns:
+        differs |= (both[f"{column}_old"] != both[f"{column}_new"]).to_numpy()
+    for column in LANDMARKS:
+        before, after = (_landmark(both, boxes, column, side) for boxes, side in ((old, "old"), (new, "new")))
+        differs |= ~np.isclose(before, after, rtol=0, atol=0, equal_nan=True)
+    return int(differs.sum())
+
+
+def _landmark(both: pd.DataFrame, dataset: Dataset, column: str, side: str) -> NDArray[np.float64]:
+    """A landmark's coordinate of the boxes in both versions; unknown where the version has no landmarks."""
+    if column not in dataset.boxes:
+        return np.full(len(both), np.nan)
+    name = f"{column}_{side}" if f"{column}_{side}" in both else column  # only what both have gets a suffix
+    return both[name].to_numpy(dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class UndoResult(Result):
+    """The version that is current now, and the one that was undone."""
+
+    version: int
+    undone: int
+
+
+def undo(dataset: str | os.PathLike[str]) -> UndoResult:
+    """Go back to the version before the current one; nothing is deleted.
+
+    Raises:
+        StoreError: nothing is left to undo.
+    """
+    version, undone = Store(dataset).undo()
+    return UndoResult(version=version, undone=undone)

@@ -1,0 +1,194 @@
+"""`runs`: the runs of a dataset beside one another."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.commands.train import Round
+from curate.curation.splits import VAL
+from curate.errors import CurateError, DataError, UsageError
+from curate.inference.evaluations import evaluation_file, kept_name, truth_mark
+from curate.result import Result
+from curate.run_folder.folder import RunFolder
+from curate.run_folder.rounds import LoopState, read_state, rounds_file
+from curate.sizes import SIZES
+from curate.store import Store
+
+if TYPE_CHECKING:
+    from curate.plots.runs import ApCurve
+
+_APS = ("ap", *(f"ap_{size}" for size in SIZES))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a training stood after some of its steps, on the val split."""
+
+    step: int
+    ap: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run; all but its name is None where its record cannot be read.
+
+    Attributes:
+        version: trained on; of a loop, in its best round, and so are `images` and `boxes`.
+        steps, steps_done, best_step: over all rounds.
+        ap, ap_small, ap_medium, ap_large: of the best checkpoint on val; None where it was trained since.
+        val: a mark of the images and boxes it was evaluated on; AP of runs with other marks does not compare.
+        seconds: spent training.
+        rounds: of a training, the one that it is.
+        evaluations: while it was trained; none of a loop, whose rounds tell more.
+        problem: what cannot be read of it.
+    """
+
+    run: str
+    model: str | None = None
+    version: int | None = None
+    images: int | None = None
+    boxes: int | None = None
+    steps: int | None = None
+    steps_done: int | None = None
+    best_step: int | None = None
+    ap: float | None = None
+    ap_small: float | None = None
+    ap_medium: float | None = None
+    ap_large: float | None = None
+    val: str | None = None
+    seconds: float | None = None
+    rounds: tuple[Round, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class RunsResult(Result):
+    """The runs in `DATASET/runs`, by name."""
+
+    runs: tuple[RunRow, ...]
+
+
+def runs(
+    dataset: str | os.PathLike[str], *, plot: str | os.PathLike[str] | None = None, overwrite: bool = False
+) -> RunsResult:
+    """List the runs of a dataset, with what they were trained on and their AP by size.
+
+    Nothing is evaluated for it: the numbers are those that `train`, `loop` and `evaluate` left in the runs' folders. A
+    folder that cannot be read is listed with what is wrong.
+
+    Args:
+        dataset: the dataset folder.
+        plot: draw AP by size, over rounds and steps, as a picture (PNG, SVG or PDF, by suffix).
+        overwrite: replace such a picture.
+
+    Raises:
+        StoreError: there is no dataset in the folder.
+        UsageError: the picture is there already.
+        DataError: there is nothing to draw.
+    """
+    if plot is not None and not overwrite and Path(plot).exists():
+        raise UsageError("the file is there already", place=plot, remedy="Choose another name, or give --overwrite.")
+    store = Store(dataset)
+    store.head()
+    folders = [RunFolder(path) for path in sorted((Path(dataset) / "runs").glob("*")) if path.is_dir()]
+    rows = tuple(_read_row(folder, store) for folder in folders if _is_begun(folder))
+    if plot is not None:
+        _draw(rows, plot, dataset)
+    return RunsResult(runs=rows, notes=_notes(rows))
+
+
+def _is_begun(folder: RunFolder) -> bool:
+    """Whether it holds a run, or what is left of one."""
+    marks = (folder.record_file, folder.config_file, rounds_file(folder), folder.checkpoints)
+    return any(mark.exists() for mark in marks)
+
+
+def _read_row(folder: RunFolder, store: Store) -> RunRow:
+    """What a run's files tell; as much as can be read."""
+    known: dict[str, Any] = {"run": folder.path.name}
+    try:
+        record = folder.read_record()
+        names = ("model", "images", "boxes", "steps", "steps_done", "best_step", "seconds")
+        known |= {name: getattr(record, name) for name in names} | {"version": record.dataset_version}
+        known |= _read_evaluation(folder, store) or {"ap": record.ap}
+        state = read_state(folder)
+        known["rounds"] = _rounds_of(state) if state else _only_round(known)
+        known["evaluations"] = () if state else _read_evaluations(folder)
+    except (CurateError, OSError, ValueError, KeyError, TypeError) as error:
+        # of a long list of faults the first is enough
+        known["problem"] = " ".join(str(error).split()).partition(" [type=")[0] or type(error).__name__
+    return RunRow(**known)
+
+
+def _rounds_of(state: LoopState) -> tuple[Round, ...]:
+    names = [field.name for field in fields(Round)]
+    return tuple(Round(**{name: getattr(report, name) for name in names}) for report in state.done)
+
+
+def _only_round(known: dict[str, Any]) -> tuple[Round, ...]:
+    if not known["steps_done"]:
+        return ()
+    return (Round(1, known["steps_done"], known["version"], **{name: known.get(name) for name in _APS}),)
+
+
+def _read_evaluation(folder: RunFolder, store: Store) -> dict[str, Any] | None:
+    """AP on val by size; all None where the run was trained since; None where there is no evaluation."""
+    file = evaluation_file(folder, kept_name(folder, store, VAL))
+    if not file.is_file():
+        return None
+    if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:
+        return dict.fromkeys(_APS)
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        return {name: document[name] for name in _APS} | {"val": truth_mark(document["terms"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the evaluation cannot be read: {error}", place=file) from error
+
+
+def _read_evaluations(folder: RunFolder) -> tuple[Evaluation, ...]:
+    """The lines of the metrics that tell of an evaluation."""
+    try:
+        lines = [line for line in folder.read_metrics() if "ap" in line]
+        return tuple(Evaluation(line["step"], *(line.get(name) for name in _APS)) for line in lines)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the metrics cannot be read: {error}", place=folder.metrics_file) from error
+
+
+def _notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
+    marks = {row.val for row in rows if row.val is not None}
+    if len(marks) < 2:
+        return ()
+    return (
+        "Not all runs were evaluated on the same images and boxes, so their AP does not compare; "
+        "`curate evaluate` does it anew.",
+    )
+
+
+def _draw(rows: Sequence[RunRow], plot: str | os.PathLike[str], dataset: str | os.PathLike[str]) -> None:
+    from curate.plots.runs import draw_runs
+    from curate.plots.style import save_plot
+
+    curves = [curve for row in rows if (curve := _curve(row)) is not None]
+    if not curves:
+        raise DataError("no run was evaluated on val yet", place=dataset, remedy="Do that first: `curate evaluate`.")
+    save_plot(draw_runs(curves), plot)
+
+
+def _curve(row: RunRow) -> "ApCurve | None":
+    """Over rounds where there are several; else over steps where it was evaluated on the way."""
+    from curate.plots.runs import ApCurve
+
+    unit = "step" if len(row.rounds) < 2 and len(row.evaluations) > 1 else "round"
+    judged = [one for one in (row.evaluations if unit == "step" else row.rounds) if one.ap is not None]
+    if not judged:
+        return None
+    at = [one.step if isinstance(one, Evaluation) else one.round for one in judged]
+    aps = {name: [getattr(one, key) for one in judged] for name, key in zip(("all", *SIZES), _APS, strict=True)}
+    return ApCurve(row.run, unit, at, aps)

@@ -1,0 +1,1 @@
+"""The Detectron2 engine."""

@@ -1,0 +1,163 @@
+"""The models of the torchvision engine: its own box detectors, and Faster R-CNN on any timm backbone.
+
+`build_model` returns a network with random weights and never downloads; `weights` fills it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+from torchvision.models import detection as torchvision_detection
+from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from curate.engines.built_model import BuiltModel
+from curate.engines.focal import FocalRoIHeads
+from curate.engines.torchvision.timm_fpn import faster_rcnn_on, names_up_to_first_map, timm_body
+from curate.engines.training.augment import Sizing
+from curate.engines.training.recipe import Pyramid, Recipe, changed, check_names
+from curate.errors import UsageError, unknown_name
+
+TIMM_PREFIX = "fasterrcnn+timm/"
+_NOT_BOX_DETECTORS = ("mask", "keypoint")  # they need more than boxes to train
+_BODY = "backbone.body."
+_SMALLEST_PX = {"ssd300_vgg16": 300}  # below that its last feature maps would have no pixel
+_HAVE_FOCAL_LOSS = ("retinanet", "fcos")  # anyway
+
+
+def known_models() -> list[str]:
+    """The names of torchvision's own box detectors."""
+    names = list_models(module=torchvision_detection)
+    return [name for name in names if not name.startswith(_NOT_BOX_DETECTORS)]
+
+
+def check_model(name: str) -> None:
+    """Refuse a name that `build_model` does not know.
+
+    Raises:
+        UsageError: it names the closest one.
+    """
+    if not name.startswith(TIMM_PREFIX):
+        if name not in known_models():
+            raise unknown_name("torchvision model", name, [*known_models(), f"{TIMM_PREFIX}BACKBONE"], place="--model")
+        return
+    import timm
+
+    backbone = name.removeprefix(TIMM_PREFIX)
+    if not timm.is_model(backbone):
+        closest = get_close_matches(backbone.split(".")[0], timm.list_models(), n=1)
+        raise UsageError(
+            "unknown timm backbone",
+            place="--model",
+            got=repr(backbone),
+            expected="a name that timm.list_models() lists",
+            remedy=f"Did you mean {closest[0]!r}?" if closest else None,
+        )
+
+
+def build_model(
+    name: str,
+    class_count: int,
+    image_size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    loss: str = "default",
+) -> BuiltModel:
+    """Build a network with random weights.
+
+    Args:
+        name: without the engine, such as "ssdlite320_mobilenet_v3_large" or "fasterrcnn+timm/resnet18".
+        class_count: without the background.
+        image_size: shorter side in pixels; None takes the model's own.
+        settings: fields of `Recipe`, of its `Augmentation` and, on timm backbones, of `Pyramid`.
+        loss: "default" or "focal".
+
+    Raises:
+        UsageError: unknown name or setting, a size that the model cannot work at, a backbone without a pyramid of
+            feature maps, or a model that has no place for a focal loss.
+    """
+    check_model(name)
+    settings = settings or {}
+    if name.startswith(TIMM_PREFIX):
+        model = _build_on_timm(name.removeprefix(TIMM_PREFIX), class_count, image_size, settings)
+    else:
+        model = _build_own(name, class_count, image_size, settings)
+    recipe = changed(model.recipe, settings)
+    augmentation = changed(model.recipe.augmentation, settings)
+    if loss == "focal":
+        _use_focal_loss(name, model.network)
+    return replace(model, recipe=replace(recipe, augmentation=augmentation))
+
+
+def _build_own(name: str, class_count: int, image_size: int | None, settings: Mapping[str, Any]) -> BuiltModel:
+    if image_size is not None and image_size < _SMALLEST_PX.get(name, 0):
+        raise UsageError(
+            f"{name} cannot see images this small",
+            place="--image-size",
+            got=image_size,
+            expected=f"{_SMALLEST_PX[name]} px or more",
+        )
+    recipe = Recipe()
+    check_names(settings, recipe, recipe.augmentation)
+    network: Any = get_model(name, weights=None, weights_backbone=None, num_classes=class_count + 1)
+    own = network.transform  # a GeneralizedRCNNTransform
+    if own.fixed_size is not None:
+        side = image_size or own.fixed_size[0]
+        sizing = Sizing(side, side, square=True)
+    else:
+        short = image_size or own.min_size[-1]
+        sizing = Sizing(short, round(short * own.max_size / own.min_size[-1]))
+    network.transform = _Normalisation(own.image_mean, own.image_std, own.size_divisible)
+    has_getter = hasattr(network.backbone, "body")
+    body = network.backbone.body if has_getter else network.backbone
+    prefix = _BODY if has_getter else "backbone."
+    early = ("conv1.", "bn1.", "layer1.") if "resnet" in name else ()
+    return BuiltModel(network, body, prefix, early, sizing, recipe, partial(_pretrained_tensors, name))
+
+
+def _build_on_timm(backbone: str, class_count: int, image_size: int | None, settings: Mapping[str, Any]) -> BuiltModel:
+    shape, recipe = Pyramid(), Recipe(lr=2e-4, new_lr=5e-4)
+    check_names(settings, recipe, recipe.augmentation, shape)
+    body = timm_body(backbone, pretrained=False)
+    network = faster_rcnn_on(body, class_count, changed(shape, settings))
+    own: dict[str, Any] = getattr(body, "pretrained_cfg", None) or {}
+    mean, std = own.get("mean", (0.485, 0.456, 0.406)), own.get("std", (0.229, 0.224, 0.225))
+    network.transform = _Normalisation(list(mean), list(std), size_divisible=32)
+    short = image_size or 400
+    sizing, pretrained = Sizing(short, short * 2), partial(_pretrained_tensors, f"{TIMM_PREFIX}{backbone}")
+    return BuiltModel(network, body, _BODY, names_up_to_first_map(body), sizing, recipe, pretrained)
+
+
+def _use_focal_loss(name: str, network: Any) -> None:
+    if name.startswith(_HAVE_FOCAL_LOSS):
+        return
+    if not hasattr(network, "roi_heads"):
+        raise UsageError(
+            f"{name} has no place for a focal loss",
+            place="--loss",
+            got="focal",
+            expected="a Faster R-CNN, RetinaNet or FCOS",
+            remedy="Leave --loss out.",
+        )
+    network.roi_heads.__class__ = FocalRoIHeads  # the same parts, with another loss
+
+
+def _pretrained_tensors(name: str) -> dict[str, Tensor]:
+    """Download what the library itself offers for a model: tensors named as in the whole network."""
+    if name.startswith(TIMM_PREFIX):
+        body = timm_body(name.removeprefix(TIMM_PREFIX), pretrained=True)
+        return {f"{_BODY}{key}": value for key, value in body.state_dict().items()}
+    offered: Any = get_model_weights(name)
+    return dict(offered.DEFAULT.get_state_dict(progress=False, check_hash=True))
+
+
+class _Normalisation(GeneralizedRCNNTransform):
+    """Normalises and batches; curate has sized the images itself, alike in training and prediction."""
+
+    def __init__(self, mean: list[float], std: list[float], size_divisible: int) -> None:
+        super().__init__(1, 1, mean, std, size_divisible=size_divisible)
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        return image, target

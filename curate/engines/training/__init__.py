@@ -1,0 +1,1 @@
+"""Training of torch networks: the loop, its batches, checkpoints, devices and processes."""

@@ -1,0 +1,1 @@
+"""The FiftyOne app: datasets, saved views, server, and the MongoDB behind it."""

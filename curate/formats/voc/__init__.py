@@ -1,0 +1,1 @@
+"""LabelImg and Pascal VOC XML."""

@@ -1,0 +1,144 @@
+"""The plain annotation file: what LabelImg and the VOC kit write when nothing is unusual about it.
+
+A few expressions read such a file many times faster than an XML library hands over its elements, and an import spends
+most of its time there. They describe whole files, strictly: nothing but nested elements, without attributes, comments,
+entities or document types, every object with each part once and nothing else, every value as expected. Whatever is not
+exactly so is left to the XML parser of `curate.formats.voc.xml_parser`, which also does all the complaining.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate, chain
+from typing import NamedTuple
+
+from curate.formats.voc.objects import CORNERS, FLAGS, PARTS, VocFile, VocObject
+
+_OPTIONAL = frozenset({"pose", "occluded"})
+_SPACE = r"[ \t\n]*+"
+_TEXT = r"[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+"  # XML 1.0, production 2, without what would have to be escaped
+_HEAD = re.compile(
+    rf"""(?:<\?xml[ ]version="1\.0"(?:[ ]encoding="(?:utf|UTF)-8")?[ ]?\?>)?{_SPACE}
+    <annotation(?:[ ]verified="(?P<verified>\w*+)")?>{_SPACE}
+    (?:
+        (?:
+            <filename>(?P<filename>{_TEXT})</filename>
+            | (?P<size><size>){_SPACE}<width>(?P<width>{_TEXT})</width>{_SPACE}<height>(?P<height>{_TEXT})</height>
+              {_SPACE}(?:<depth>{_TEXT}</depth>{_SPACE})?</size>
+            | <(?!(?:filename|size|object)>)(?P<outer>[A-Za-z_]\w*+)>
+              (?:{_TEXT}|{_SPACE}(?:<(?P<inner>[A-Za-z_]\w*+)>{_TEXT}</(?P=inner)>{_SPACE})*)</(?P=outer)>
+        ){_SPACE}
+    )*""",
+    re.ASCII | re.VERBOSE,
+)
+_TAG = re.compile(r"<(\w+)/?>")
+_to_float = lru_cache(1 << 16)(float)  # the same whole numbers again and again: looking up is cheaper than parsing
+
+
+class PlainReader:
+    """Reads plain files; one for a folder, since it learns the shapes of the objects."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[tuple[str, ...], _Shape | None] = {}
+        self._latest: _Shape | None = None
+
+    def read(self, data: bytes) -> VocFile | None:
+        """Read a file; None if it is not plain."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return None
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+        head = _HEAD.match(text)
+        if head is None or text.count("<filename>", 0, head.end()) > 1 or text.count("<size>", 0, head.end()) > 1:
+            return None
+        objects = self._read_objects(text, head.end())
+        if objects is None:
+            return None
+        verified, filename, width, height = head.group("verified", "filename", "width", "height")
+        return VocFile(
+            filename=filename.strip() if filename else "",
+            filename_line=_line(text, head.start("filename")),
+            width=width.strip() if width is not None else None,
+            height=height.strip() if height is not None else None,
+            size_line=_line(text, head.start("size")),
+            verified=verified == "yes",
+            objects=objects,
+            faults=[],
+        )
+
+    def _read_objects(self, text: str, start: int) -> list[VocObject] | None:
+        """The objects, which must reach from `start` to the end of the root; None if anything is unusual."""
+        shape = self._latest
+        found = shape.expression.findall(text, start) if shape else []
+        if len(found) != text.count("<object>", start):
+            shape = self._latest = self._find_shape(text, start)
+            found = shape.expression.findall(text, start) if shape else []
+        written = list(zip(*found, strict=True)) if found else [()] * (len(PARTS) + 1)
+        end = start + sum(map(len, written[0]))
+        if text[end:].rstrip(" \t\n") != "</annotation>":  # nothing lay between the objects, and nothing follows
+            return None
+        if shape is None or not found:
+            return []
+        lines = accumulate((whole.count("\n") for whole in written[0]), initial=text.count("\n", 0, start) + 1)
+        nothing = ("",) * len(found)
+        return _make_objects([written[place] if place else nothing for place in shape.places], list(lines)[:-1])
+
+    def _find_shape(self, text: str, start: int) -> "_Shape | None":
+        """The shape of the first object."""
+        names = tuple(_TAG.findall(text, start, max(text.find("</object>", start), start)))
+        if names not in self._shapes:
+            self._shapes[names] = _shape_of(names)
+        return self._shapes[names]
+
+
+class _Shape(NamedTuple):
+    """The element names of an object, in their order."""
+
+    expression: re.Pattern[str]  # a whole object with the white space behind it; the groups are the whole and each part
+    places: tuple[int | None, ...]  # of each of `PARTS` among the groups
+
+
+def _shape_of(names: tuple[str, ...]) -> _Shape | None:
+    """The shape of an object with these elements; None unless each part is there once and nothing else is."""
+    known = {"object", "bndbox", *PARTS}
+    if len(set(names)) != len(names) or not known - _OPTIONAL <= set(names) <= known:
+        return None
+    box = names.index("bndbox")
+    before, inside, after = names[1:box], names[box + 1 : box + 5], names[box + 5 :]
+    if names[0] != "object" or set(inside) != set(CORNERS):
+        return None
+    corners = "".join(map(_element, inside))
+    body = [*map(_element, before), f"<bndbox>{_SPACE}{corners}</bndbox>{_SPACE}", *map(_element, after)]
+    groups = [None, *before, *inside, *after]  # the first is the whole
+    return _Shape(
+        re.compile(f"(<object>{_SPACE}{''.join(body)}</object>{_SPACE})"),
+        tuple(groups.index(part) if part in groups else None for part in PARTS),
+    )
+
+
+def _element(name: str) -> str:
+    return f"<{name}(?:>({_TEXT})</{name}>|/>){_SPACE}"
+
+
+def _make_objects(columns: Sequence[Sequence[str]], lines: Sequence[int]) -> list[VocObject] | None:
+    """Objects from columns with the texts of their `PARTS`; None if a value is not as expected."""
+    names, poses, truncated, difficult, occluded, *corners = columns
+    if not all(name and name == name.strip() for name in names) or any(pose.isspace() for pose in poses):
+        return None
+    if "_" in "".join(chain(*corners)):  # Python would read 1_0 as ten
+        return None
+    try:
+        sides = [map(_to_float, side) for side in corners]
+        flags = [[FLAGS[text] for text in column] for column in (difficult, truncated)]
+        hidden = [text != "" and FLAGS[text] for text in occluded]
+        views = [pose or None for pose in poses]
+        rows = zip(names, *sides, *flags, hidden, views, lines, range(1, len(lines) + 1), strict=True)
+        return list(map(VocObject._make, rows))
+    except (ValueError, KeyError):
+        return None
+
+
+def _line(text: str, position: int) -> int | None:
+    return text.count("\n", 0, position) + 1 if position >= 0 else None

@@ -1,0 +1,1 @@
+"""A trained model on images: detections, predictions, and how they are judged."""

@@ -1,0 +1,1 @@
+"""A trained model on a video, camera or stream: tracks, triggers, outputs."""

@@ -1,0 +1,1 @@
+"""Webhooks: delivery, its queue, and the file for what was not delivered."""

@@ -1,0 +1,1 @@
+"""Where a watch writes: event log, detections, annotated video, window, dataset."""

@@ -1,0 +1,1 @@
+"""Triggers: which detections are an event."""
