@@ -23,7 +23,7 @@ from curate.commands.watch import watch
 from curate.engines.base import Detector, engine_for, model_of
 from curate.engines.training.checkpoint import read_checkpoint
 from curate.engines.training.weights import read_tensors
-from curate.engines.two_stage.embedding import first_stage_in, is_detector
+from curate.engines.two_stage.first_stage import first_stage_in, is_detector
 from curate.images import decode_rgb
 from curate.run_folder.folder import RunFolder
 from curate.store import Store

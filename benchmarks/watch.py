@@ -25,7 +25,7 @@ from curate.commands.watch import watch
 from curate.dataset import ClassEntry
 from curate.engines import base
 from curate.engines.base import Detections
-from curate.engines.network_detector import NetworkDetector
+from curate.engines.torch_engine import NetworkDetector
 from curate.engines.torchvision.models import build_model
 from curate.monitor.detections import Seen
 from curate.monitor.outputs.drawing import Drawer

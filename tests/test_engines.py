@@ -22,13 +22,12 @@ pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curat
 pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
 import torch
 
-from curate.engines.averaging import Average
-from curate.engines.focal import focal_loss
-from curate.engines.network_detector import NetworkDetector
-from curate.engines.torchvision.models import build_model, known_models
+from curate.engines.torch_engine import NetworkDetector
+from curate.engines.torchvision.models import build_model, focal_loss, known_models
 from curate.engines.training.augment import Augmentation, Sample, Sizing, crop, flip, resize
 from curate.engines.training.batches import TrainingBatches, landmarks_by_image, truth_by_image
 from curate.engines.training.checkpoint import fingerprint
+from curate.engines.training.loop import Average
 from curate.engines.training.loop import device as devices
 from curate.engines.training.loop import loop as training
 from curate.engines.training.weights import load_weights

@@ -6,11 +6,11 @@ import pytest
 from evaluation_oracle import build_predictions, build_truth
 from rich.console import Console
 
-from curate.cli.evaluation_tables import evaluation_tables
+from curate.cli.evaluate import evaluation_tables
 from curate.evaluation.judgement import judge
 from curate.evaluation.scores import score
+from curate.inference.judge import EvaluateResult, OperatingPoint
 from curate.sizes import RangeOfInterest
-from curate.steps.evaluation_result import EvaluateResult, OperatingPoint
 
 FACE, SMALL, MASK = (1, 1, 0, 0, 100, 100), (1, 1, 300, 0, 320, 20), (1, 2, 500, 500, 600, 600)
 

@@ -32,8 +32,9 @@ from curate.commands.doctor import doctor
 from curate.commands.fetch_youtube import REMAINING, fetch_youtube
 from curate.sources.youtube import batch as fetching
 from curate.sources.youtube import download as one_file
-from curate.sources.youtube import guard, session
 from curate.sources.youtube import network_policy as addresses
+from curate.sources.youtube import network_policy as guard
+from curate.sources.youtube import session
 from curate.sources.youtube.failures import Failure, explain
 from curate.sources.youtube.ffmpeg_relay import Source, open_relay
 from curate.sources.youtube.links import collect_wishes

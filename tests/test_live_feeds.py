@@ -17,13 +17,11 @@ from curate.errors import DataError, UsageError
 from curate.sources.feeds import ffmpeg_errors as live_faults
 from curate.sources.feeds.address import parse_live
 from curate.sources.feeds.camera import CameraOpener
-from curate.sources.feeds.feed import Notice, Picture
+from curate.sources.feeds.feed import LiveTroubleError, Notice, Picture, Shot
 from curate.sources.feeds.ffmpeg_errors import tell_unopened
 from curate.sources.feeds.live import LiveFeed, open_live
-from curate.sources.feeds.live_base import LiveTroubleError, Shot
-from curate.sources.feeds.live_pace import Backlog, Pace
 from curate.sources.feeds.remote_file import RemoteFileFeed
-from curate.sources.feeds.stream import StreamOpener
+from curate.sources.feeds.stream import Backlog, Pace, StreamOpener
 
 PATIENCE_S = 8
 MOST_LATE = 0.4 * FPS  # frames; of them two are the encoder's and the container's

@@ -12,8 +12,8 @@ from corner_engine import CornerDetector, CornerEngine
 
 import curate
 from curate.cli import main
+from curate.cli.loop import loop_tables, round_lines
 from curate.cli.output import print_rich
-from curate.cli.run_tables import loop_tables, round_lines
 from curate.errors import DataError, UsageError
 from curate.result import as_json
 from curate.run_folder.folder import RunFolder

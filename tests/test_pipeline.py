@@ -14,7 +14,7 @@ from proposing import save_in_labelimg
 from rich.console import Console
 
 import curate
-from curate.cli.pipelines import pipeline_summary
+from curate.cli.run import pipeline_summary
 from curate.commands.run import fill_in, read_recipe
 from curate.curation.classes import rename
 from curate.errors import CurateError, UsageError

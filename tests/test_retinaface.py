@@ -35,14 +35,12 @@ from curate.engines.retinaface.anchors import (
 )
 from curate.engines.retinaface.dense.synthetic import synthetic_face
 from curate.engines.retinaface.dense.topology_file import write_topology
+from curate.engines.retinaface.engine import build_model
 from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
-from curate.engines.retinaface.matching import BACKGROUND, NOTHING, match_anchors
-from curate.engines.retinaface.models import build_model
-from curate.engines.retinaface.network import RetinaFace
+from curate.engines.retinaface.network import Context, DeformableConv, RetinaFace
 from curate.engines.retinaface.published_weights import adapted, our_name, published_model
-from curate.engines.retinaface.pyramid import Context, DeformableConv
 from curate.engines.retinaface.settings import PAPER, Shape
-from curate.engines.retinaface.targets import lessons_of
+from curate.engines.retinaface.targets import BACKGROUND, NOTHING, lessons_of, match_anchors
 from curate.engines.training.weights import load_weights
 
 pytestmark = pytest.mark.train

@@ -11,8 +11,8 @@ import pytest
 from corner_engine import CornerEngine
 
 import curate
+from curate.cli.loop import runs_tables
 from curate.cli.output import print_rich
-from curate.cli.run_tables import runs_tables
 from curate.errors import DataError, StoreError, UsageError
 from curate.plots.runs import ApCurve, draw_runs
 from curate.run_folder.folder import RunFolder

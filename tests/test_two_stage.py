@@ -39,7 +39,7 @@ from curate.engines.training.weights import load_weights
 from curate.engines.two_stage import batches as batches_module
 from curate.engines.two_stage.batches import CropBatches, TrainingBoxes, vary
 from curate.engines.two_stage.detector import RememberedBoxes, TwoStageDetector
-from curate.engines.two_stage.embedding import first_stage_in
+from curate.engines.two_stage.first_stage import first_stage_in
 
 pytestmark = pytest.mark.train
 

@@ -256,7 +256,7 @@ def test_a_folder_that_is_away_for_a_while(root, show, tmp_path):
 
 def test_only_views_are_built_on_request(root, show):
     """A request that names another class than a view's stage or aggregation gets nothing, and runs nothing."""
-    from curate.browse.fiftyone_limits import limit_requests
+    from curate.fiftyone_app.guard import limit_requests
 
     def ask(_):
         import eta.core.utils as etau

@@ -11,7 +11,7 @@ import pytest
 from app_scene import save_scene
 from rich.console import Console
 
-from curate.cli.view_tables import pulled_lines, view_lines
+from curate.cli.view import pulled_lines, view_lines
 from curate.commands.run import fill_in, read_recipe
 from curate.errors import UsageError
 from curate.fiftyone_app.server import DEFAULT_PORT, AppServer

@@ -11,7 +11,7 @@ import pytest
 from stream_servers import RtspServer
 from watching import one_red_standing, write_scene
 
-from curate.cli.watch_tables import event_line, watch_lines
+from curate.cli.watch import event_line, watch_lines
 from curate.monitor.triggers.event import Event
 
 PATIENCE_S = 60

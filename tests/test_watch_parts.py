@@ -17,11 +17,10 @@ from curate.monitor.outputs.detection_table import DetectionTable
 from curate.monitor.outputs.drawing import Drawer
 from curate.monitor.outputs.event_log import Announcer
 from curate.monitor.outputs.files import WatchFiles
-from curate.monitor.outputs.thread import OutputThread
+from curate.monitor.outputs.thread import Latencies, OutputThread
 from curate.monitor.session import WatchClock
 from curate.sources.feeds.open import Source, choose_sources
 from curate.sources.feeds.raw_pipe import RawLayout
-from curate.watch.latency import Latencies
 
 NAMES = ("with_mask", "without_mask")
 

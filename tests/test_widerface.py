@@ -27,7 +27,7 @@ from curate.cli.app import app
 from curate.columns import BOX_COLUMNS, LANDMARKS, has_landmarks
 from curate.dataset import Dataset
 from curate.errors import DataError, StrictImportError, UsageError
-from curate.formats.landmarks import carry_landmarks
+from curate.formats.joining import carry_landmarks
 from curate.store import Store
 
 POINTS = (10, 12.5, 18, 12, 14, 18, 11, 22, 17, 22.25)  # of the face at 8, 6, 14×20

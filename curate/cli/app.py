@@ -19,7 +19,7 @@ from curate.cli import (
     run,
     sample_frames,
     train,
-    training_classifier,
+    train_classifier,
     view,
     watch,
 )
@@ -74,7 +74,7 @@ for stage in (
     history,
     export_coco,
     train,
-    training_classifier,
+    train_classifier,
     loop,
     evaluate,
     report,

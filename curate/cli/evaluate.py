@@ -1,12 +1,144 @@
 """`evaluate`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
-from curate.cli.output import progress_on_stderr, show
+from curate.cli.output import points, progress_on_stderr, show
+from curate.cli.tables import SIZE_STYLES, new_table
+from curate.evaluation.mistakes import KINDS
+from curate.sizes import SIZES
+
+_MOST_CLASSES = 12  # in a confusion matrix that fits a terminal
+
+
+def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
+    """AP by size and class and what was missed, beside another run's if there is one; then this run's alone."""
+    other = document.get("against")
+    columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
+    parts: list[RenderableType] = [_metrics_table(columns), _errors_table(columns), _kinds_table(columns)]
+    parts += [_class_table(title, one) for title, one in columns]
+    parts += [_confusion_table(document), _threshold_table(document), _side_table(document)]
+    if document.get("report") is not None:
+        parts.append(Text(f"report: {document['report']}"))
+    return Group(*parts)
+
+
+def evaluation_summary(document: Mapping[str, Any]) -> RenderableType:
+    """AP by size and class, and what was missed: the rest is in the report."""
+    other = document.get("against")
+    columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
+    return Group(_metrics_table(columns), _errors_table(columns), *(_class_table(title, one) for title, one in columns))
+
+
+def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
+    document = columns[-1][1]
+    title = f"{document['split']}: {document['images']} images, {document['truth']} objects"
+    table = new_table(title, "", *(name or "all" for name, _ in columns))
+    table.add_row("classes", *(str(len(one["classes"])) for _, one in columns))
+    for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")):
+        table.add_row(label, *(points(one[key]) for _, one in columns), style="bold" if key == "ap" else "")
+    for size in SIZES:
+        table.add_row(f"AP {size}", *(points(one[f"ap_{size}"]) for _, one in columns), style=SIZE_STYLES[size])
+    if any(one["range_of_interest"] for _, one in columns):
+        interest = document["range_of_interest"] or {}
+        sides = f"shorter side ≥ {interest.get('min_side_px', 0):g} px" if interest else "in range"
+        table.add_section()
+        for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AR 100", "ar_100")):
+            cells = (points((one["range_of_interest"] or {}).get(key)) for _, one in columns)
+            table.add_row(f"{label}, {sides}", *cells)
+    return table
+
+
+def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
+    document = columns[-1][1]
+    point = document["operating_point"]
+    title = f"mistakes at score ≥ {point['score']:g}, IoU ≥ {point['iou']:g}"
+    if document["range_of_interest"]:
+        title += f", shorter side ≥ {document['range_of_interest']['min_side_px']:g} px"
+    headers = [f"{name} {what}".strip() for name, _ in columns for what in ("missed", "false positives")]
+    table = new_table(title, "size", *headers)
+    for size in SIZES:
+        cells = [str(one["errors"][what][size]) for _, one in columns for what in ("missed", "false_positives")]
+        table.add_row(size, *cells, style=SIZE_STYLES[size])
+    sums = [sum(one["errors"][what].values()) for _, one in columns for what in ("missed", "false_positives")]
+    table.add_row("all", *map(str, sums), style="bold")
+    return table
+
+
+def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
+    headers = [f"{name} {what}".strip() for name, _ in columns for what in ("count", "costs AP50")]
+    table = new_table("kinds of mistakes; the cost is over all scores", "kind", *headers)
+    for kind in KINDS:
+        cells = []
+        for _, one in columns:
+            costs = one["errors"].get("ap_cost", {})  # an evaluation that was kept by an older version has none
+            cells += [str(one["errors"]["kinds"][kind]), points(costs.get(kind))]
+        table.add_row(kind, *cells)
+    return table
+
+
+def _confusion_table(document: Mapping[str, Any]) -> RenderableType:
+    names, matrix = document["confusion"]["classes"], document["confusion"]["matrix"]
+    if len(names) - 1 > _MOST_CLASSES:
+        return Text(f"confusion of {len(names) - 1} classes: see --plots or --json\n")
+    table = new_table(
+        "what objects are taken for, by the best-scored detection on them", "truth", *names[:-1], "missed"
+    )
+    for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
+        cells = [Text(str(count), style="bold" if column == place else "") for column, count in enumerate(counts)]
+        table.add_row(name, *(cells if place < len(names) - 1 else cells[:-1]))
+    return table
+
+
+def _threshold_table(document: Mapping[str, Any]) -> RenderableType:
+    wished = document["wished_precision"]
+    headers = ["best F1", "from score", "precision", "recall"]
+    if wished is not None:
+        headers += [f"precision ≥ {wished:g} from score", "recall"]
+    table = new_table("scores to cut at", "class", *headers)
+    for entry in document["thresholds"]:
+        best = entry["best_f1"] or {}
+        cells = [points(best.get("f1")), _score(best.get("score")), points(best.get("precision"))]
+        cells.append(points(best.get("recall")))
+        if wished is not None:
+            cells += [_score(entry["score"]), points(entry["recall"])]
+        table.add_row(entry["class"], *cells)
+    return table
+
+
+def _side_table(document: Mapping[str, Any]) -> RenderableType:
+    entries = document["by_min_side"]
+    has_distances = any(entry["distance_m"] is not None for entry in entries)
+    headers = ["up to", "objects", "AP", "AP50"] if has_distances else ["objects", "AP", "AP50"]
+    table = new_table("AP by the smallest side that counts", "shorter side", *headers)
+    wanted = (document["range_of_interest"] or {}).get("min_side_px")
+    for entry in entries:
+        cells = [str(entry["truth"]), points(entry["ap"]), points(entry["ap50"])]
+        if has_distances:
+            cells.insert(0, "–" if entry["distance_m"] is None else f"{entry['distance_m']:.3g} m")
+        side = f"≥ {entry['min_side_px']:g} px"
+        table.add_row(side, *cells, style="bold" if entry["min_side_px"] == wanted else "")
+    return table
+
+
+def _score(score: float | None) -> str:
+    return "–" if score is None else f"{score:.3f}"
+
+
+def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:
+    table = new_table(
+        f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *(f"AP {size}" for size in SIZES)
+    )
+    for entry in document["classes"]:
+        cells = [points(entry[key]) for key in ("ap", "ap50", *(f"ap_{size}" for size in SIZES))]
+        table.add_row(entry["name"], str(entry["truth"]), *cells)
+    return table
 
 
 def evaluate(
@@ -32,7 +164,6 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Show AP by size and class, how many objects of each size were missed, and what each kind of mistake costs."""
-    from curate.cli.evaluation_tables import evaluation_tables
     from curate.commands.evaluate import evaluate as step
 
     with progress_on_stderr() as progress:

@@ -1,16 +1,187 @@
 """`loop`, `runs`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite, assignments
-from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.output import counts_line, interruption_told, points, progress_on_stderr, show
+from curate.cli.tables import SIZE_STYLES, new_table
+from curate.sizes import SIZES
 
 if TYPE_CHECKING:
     from curate.run_folder.rounds import RoundReport
+
+_REASONS = {
+    "target_ap": "the AP that was asked for is reached",
+    "patience": "the last rounds brought no better AP",
+    "rounds": "all rounds are done",
+}
+_INDENT = " " * 9
+
+
+def round_lines(report: Mapping[str, Any]) -> str:
+    """What a round brought, and what changed since the round before: data, AP by size, AP by class."""
+    before = report["before"]
+    lines = [f"round {report['round']}: AP {_changed(report, before, 'ap')}, " + _sizes(report, before) + _rank(report)]
+    if before is not None:
+        lines += _data_lines(report, before)
+    old = _class_aps(before)
+    classes = (f"{name} {points(ap)}{_difference(old.get(name), ap)}" for name, ap in _class_aps(report).items())
+    lines.append(f"{_INDENT}AP by class: {', '.join(classes)}")
+    if report["ap_in_range"] is not None:
+        lines.append(f"{_INDENT}AP in range: {_changed(report, before, 'ap_in_range')}")
+    missed = f"{_INDENT}missed: {counts_line(report['missed'])}"
+    lines.append(f"{missed}; false positives: {counts_line(report['false_positives'])}")
+    return "\n".join(lines)
+
+
+def _sizes(report: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
+    values = " / ".join(_changed(report, before, f"ap_{size}") for size in SIZES)
+    return f"{' / '.join(SIZES)} {values}"
+
+
+def _rank(report: Mapping[str, Any]) -> str:
+    best = report["best"]
+    if best["round"] == report["round"]:
+        return "" if report["before"] is None else "; the best so far"
+    return f"; round {best['round']} stays the best with {points(best['ap'])}"
+
+
+def _data_lines(report: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    if report["version"] == before["version"]:
+        return [f"{_INDENT}trained on version {report['version']}, as before"]
+    names = dict.fromkeys([*before["boxes"], *report["boxes"]])
+    counts = [(name, before["boxes"].get(name, 0), report["boxes"].get(name, 0)) for name in names]
+    boxes = (f"{name} {now}" if now == old else f"{name} {old} → {now}" for name, old, now in counts)
+    return [f"{_INDENT}version {before['version']} → {report['version']}, boxes: {', '.join(boxes)}"]
+
+
+def _class_aps(report: Mapping[str, Any] | None) -> dict[str, float | None]:
+    return {} if report is None else {entry["name"]: entry["ap"] for entry in report["classes"]}
+
+
+def _changed(report: Mapping[str, Any], before: Mapping[str, Any] | None, key: str) -> str:
+    return points(report[key]) + _difference(before[key] if before else None, report[key])
+
+
+def _difference(old: float | None, new: float | None) -> str:
+    return "" if old is None or new is None else f" ({100 * (new - old):+.1f})"
+
+
+def loop_tables(document: Mapping[str, Any]) -> RenderableType:
+    """The rounds beside one another: AP, mistakes, and boxes and AP of each class; why it ended."""
+    reports, best_round = document["rounds"], document["best_round"]
+    head = f"run {document['run']}: {document['model']}, {document['steps']} steps; {_REASONS[document['stopped']]}"
+    best = f"best: round {best_round}, val AP {points(document['ap'])}"
+    shown = sorted({1, best_round, len(reports)})
+    return Group(
+        Text(head),
+        _rounds_table(reports, best_round),
+        Text("* the best; change: against the round before, on the same images", style="dim"),
+        _classes_table([reports[number - 1] for number in shown]),
+        Text(best, style="bold"),
+    )
+
+
+def _rounds_table(reports: Sequence[Mapping[str, Any]], best_round: int) -> RenderableType:
+    table = new_table("rounds", "round", "version", "AP", "change", *SIZES, "missed", "false\npositives")
+    _colour_sizes(table)
+    for report in reports:
+        is_best = report["round"] == best_round
+        change = _difference(report["before"]["ap"], report["ap"]) if report["before"] else ""
+        aps = [points(report[f"ap_{size}"]) for size in SIZES]
+        counts = (str(sum(report[what].values())) for what in ("missed", "false_positives"))
+        cells = [str(report["version"]), points(report["ap"]), change.strip(" ()"), *aps, *counts]
+        table.add_row(_marked(str(report["round"]), is_best), *cells, style=_style(is_best))
+    return table
+
+
+def _classes_table(reports: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Boxes and AP of each class in some of the rounds."""
+    headers = (f"round {report['round']}\n{what}" for report in reports for what in ("boxes", "AP"))
+    table = new_table("by class, in the first, the best and the last round", "class", *headers)
+    for name in dict.fromkeys(name for report in reports for name in (*_class_aps(report), *report["boxes"])):
+        cells = []
+        for report in reports:
+            cells += [str(report["boxes"].get(name, "–")), points(_class_aps(report).get(name))]
+        table.add_row(name, *cells)
+    return table
+
+
+def runs_tables(document: Mapping[str, Any]) -> RenderableType:
+    """One row a run, the best marked; then what cannot be read."""
+    if not document["runs"]:
+        return Text("there is no run yet; start one with `curate train`")
+    rows = [row for row in document["runs"] if row["model"] is not None]
+    problems = [Text.assemble((f"{row['run']}: ", "red"), row["problem"]) for row in document["runs"] if row["problem"]]
+    return Group(*([_runs_table(rows)] if rows else []), *problems)
+
+
+def _runs_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    aps = [row["ap"] for row in rows if row["ap"] is not None]
+    best = max(aps) if len(aps) > 1 else None
+    table = new_table("runs", "run", "version", "boxes", "steps", "rounds", "AP", *SIZES, "time")
+    _colour_sizes(table)
+    for row in rows:
+        is_best = best is not None and row["ap"] == best
+        counts = (_count(row["version"]), _count(row["boxes"]), _steps(row), str(len(row["rounds"])))
+        aps_by_size = (points(row[f"ap_{size}"]) for size in SIZES)
+        cells = (*counts, points(row["ap"]), *aps_by_size, _duration(row["seconds"]))
+        table.add_row(_marked(row["run"], is_best), *cells, style=_style(is_best))
+    legend = [Text("* the best", style="dim")] if best is not None else []
+    return Group(table, *legend, *_model_lines(rows))
+
+
+def _model_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Which runs are of which model: names too long for a column, and often all the same."""
+    runs: dict[str, list[str]] = {}
+    for row in rows:
+        runs.setdefault(row["model"], []).append(row["run"])
+    return [Text(f"{model}: {', '.join(names) if len(runs) > 1 else 'all'}") for model, names in runs.items()]
+
+
+def _colour_sizes(table: Table) -> None:
+    for column in table.columns:
+        column.style = SIZE_STYLES.get(str(column.header), "")
+
+
+def runs_line(document: Mapping[str, Any]) -> str:
+    """How many runs, and which is the best."""
+    judged = [row for row in document["runs"] if row["ap"] is not None]
+    best = max(judged, key=lambda row: row["ap"], default=None)
+    count = f"{len(document['runs'])} runs"
+    return count if best is None else f"{count}, best {best['run']} with AP {points(best['ap'])}"
+
+
+def _marked(name: str, is_best: bool) -> str:
+    return f"{name} *" if is_best else name
+
+
+def _style(is_best: bool) -> str:
+    return "bold" if is_best else ""
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else str(number)
+
+
+def _steps(row: Mapping[str, Any]) -> str:
+    done, steps = row["steps_done"], row["steps"]
+    return str(done) if done == steps else f"{done} of {steps}"
+
+
+def _duration(seconds: float) -> str:
+    """3725 → "1:02:05", hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
 
 _KEPT = "finished rounds are kept, and of the one at hand what was learnt. Go on with the same command and --resume."
 
@@ -47,7 +218,6 @@ def loop(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune and evaluate in rounds, each on the newest labels, and say what changed."""
-    from curate.cli.run_tables import loop_tables
     from curate.commands.loop import loop as step
 
     training = {
@@ -92,14 +262,12 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs of a dataset and compare their AP by size."""
-    from curate.cli.run_tables import runs_tables
     from curate.commands.runs import runs as step
 
     show(step(dataset, plot=plot, overwrite=overwrite), runs_tables, as_json=as_json)
 
 
 def _tell(report: "RoundReport") -> None:
-    from curate.cli.run_tables import round_lines
     from curate.result import as_json
 
     typer.echo(round_lines(as_json(report)), err=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
+from curate.files import no_garbage_collection
 from curate.formats.coco import coco_file_name, listed_images, write_coco
-from curate.garbage import no_garbage_collection
 from curate.media import link_or_copy
 from curate.progress import Progress, silent
 from curate.result import Result

@@ -19,12 +19,11 @@ from curate.progress import Progress, one_at_a_time, silent
 from curate.result import Result
 from curate.sources.youtube.archive import Archive, Record
 from curate.sources.youtube.batch import Fetcher
-from curate.sources.youtube.download import FREE_MARGIN
+from curate.sources.youtube.download import FREE_MARGIN, Failed, Got, Outcome, Skipped
 from curate.sources.youtube.failures import GET_RUNTIME
 from curate.sources.youtube.ffmpeg import require_ffmpeg
 from curate.sources.youtube.links import Wish, collect_wishes, write_link_file
 from curate.sources.youtube.options import Licence, Wanted, parse_wanted, unwanted
-from curate.sources.youtube.outcomes import Failed, Got, Outcome, Skipped
 from curate.sources.youtube.session import find_runtimes, youtube_id
 from curate.store import Store
 

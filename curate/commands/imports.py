@@ -4,10 +4,10 @@ import os
 from collections.abc import Sequence
 
 from curate.errors import UsageError
+from curate.files import no_garbage_collection
 from curate.formats.ingest import ImportResult, find_allowed, take_in
 from curate.formats.voc.reader import Origin, read_voc
 from curate.formats.widerface import read_widerface
-from curate.garbage import no_garbage_collection
 from curate.progress import Progress, silent
 from curate.store import Store
 

@@ -11,7 +11,7 @@ from curate.commands.train import train
 from curate.curation.splits import VAL
 from curate.errors import DataError
 from curate.files import TEMPORARY, sync_folder, write_atomically
-from curate.inference.judge import training_images
+from curate.inference.judge import EvaluateResult, training_images
 from curate.media import link_or_copy
 from curate.progress import Progress
 from curate.run_folder.config import TrainingConfig
@@ -29,7 +29,6 @@ from curate.run_folder.rounds import (
     round_folder,
     standing_of,
 )
-from curate.steps.evaluation_result import EvaluateResult
 from curate.store import Store
 
 

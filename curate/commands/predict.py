@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from curate.columns import CORNERS
+from curate.commands.label import CLASS_FILE
 from curate.dataset import Predictions
 from curate.errors import UsageError
 from curate.formats.proposals import WAITING, join_proposals
@@ -28,7 +29,6 @@ from curate.inference.predictor import Look, inside
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
-from curate.steps.label_folder import CLASS_FILE
 from curate.store import Store
 
 Form = Literal["coco", "voc"]

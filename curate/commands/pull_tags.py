@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from curate.columns import CORNERS
+from curate.commands.label import CLASS_FILE, folder_names, link_image, write_classes
 from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.fiftyone_app.mongo import database_exists, running_database
@@ -16,7 +17,6 @@ from curate.files import write_atomically
 from curate.formats.voc.writer import TruthBox, truth_xml
 from curate.progress import Progress, silent
 from curate.result import Result
-from curate.steps.label_folder import CLASS_FILE, folder_names, link_image, write_classes
 from curate.store import Store
 
 RELABEL, DROP = "relabel", "drop"

@@ -5,29 +5,74 @@ batch is, and what answers with boxes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from curate.dataset import ClassEntry, Dataset
-from curate.engines.base import Detector, Validate, model_of
-from curate.engines.built_model import BuiltModel
-from curate.engines.network_detector import NetworkDetector
+from curate.engines.base import Detections, Detector, Validate, check_images, model_of
+from curate.engines.training.augment import resize_pixels
 from curate.engines.training.batches import Batch, TrainingBatches
 from curate.engines.training.checkpoint import Checkpoint, read_checkpoint
-from curate.engines.training.device import device_named
+from curate.engines.training.device import device_named, placed
 from curate.engines.training.journal import Journal
 from curate.engines.training.loop import Training
 from curate.engines.training.order import BatchOrder
 from curate.engines.training.processes import Team, check_processes, launch_torchrun, train_together
+from curate.engines.training.recipe import BuiltModel
 from curate.errors import CurateError, DataError
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
+
+
+class NetworkDetector:
+    """A trained network; see `Detector`."""
+
+    def __init__(self, model: BuiltModel, classes: tuple[ClassEntry, ...], device: torch.device) -> None:
+        self._network = placed(model.network, device).eval()
+        self._sizing, self._classes, self._device = model.sizing, classes, device
+
+    @property
+    def classes(self) -> tuple[ClassEntry, ...]:
+        """In the order of `Detections.class_indices`."""
+        return self._classes
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Find objects; see `Detector.predict`. The images go through the network together.
+
+        Raises:
+            DataError: something that is no H×W×3 uint8 array; the message names its index.
+        """
+        if not images:
+            return []
+        check_images(images)
+        sized = [resize_pixels(pixels, *self._sizing.fitted(pixels.shape[1], pixels.shape[0])) for pixels in images]
+        with torch.inference_mode():
+            found = self._network([self._as_tensor(pixels) for pixels in sized])
+        return [
+            _in_original_pixels(answer, seen, given) for answer, seen, given in zip(found, sized, images, strict=True)
+        ]
+
+    def _as_tensor(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """H×W×3 uint8 → (3, h, w) float in 0..1."""
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(self._device).float() / 255
+
+
+def _in_original_pixels(answer: dict[str, Tensor], seen: NDArray[np.uint8], given: NDArray[np.uint8]) -> Detections:
+    scale = np.array([given.shape[1] / seen.shape[1], given.shape[0] / seen.shape[0]] * 2)
+    return Detections(
+        boxes_xyxy=answer["boxes"].double().cpu().numpy() * scale,
+        scores=answer["scores"].double().cpu().numpy(),
+        class_indices=answer["labels"].cpu().numpy().astype(np.int64) - 1,
+    )
 
 
 class NetworkEngine(ABC):

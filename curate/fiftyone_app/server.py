@@ -6,9 +6,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from curate.browse.fiftyone_limits import limit_requests
 from curate.errors import MissingError
-from curate.fiftyone_app.guard import guard_app
+from curate.fiftyone_app.guard import guard_app, limit_requests
 from curate.serving.address import Entrance
 
 DEFAULT_PORT = 5151  # FiftyOne's own

@@ -2,21 +2,71 @@
 
 An image that is there already (the same file, else the same content) keeps its id, source, time and split, and gets
 the incoming boxes. Its boxes that did not change keep their ids. Nothing is removed because it did not come again.
-Landmarks are those that the source says; where it knows none, see `curate.formats.landmarks`.
+Landmarks are those that the source says; where it knows none, see `curate.formats.joining`.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from curate.boxes import iou_matrix
 from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, LANDMARKS, conform, has_landmarks
 from curate.dataset import ClassEntry, Dataset
 from curate.formats.incoming import Incoming, Problem, problem_table
-from curate.formats.landmarks import carry_landmarks, say_landmarks, with_landmarks
+
+_SAME_FACE_IOU = 0.5
+
+
+def with_landmarks(boxes: pd.DataFrame) -> pd.DataFrame:
+    """The boxes with the columns of `LANDMARKS`, unknown where they had none."""
+    return boxes.assign(**{name: np.nan for name in LANDMARKS if name not in boxes})
+
+
+def say_landmarks(existing: pd.DataFrame, incoming: pd.DataFrame) -> bool:
+    """Whether boxes that come into a dataset have landmarks to say, or such to unsay."""
+    if not has_landmarks(incoming):
+        return False
+    return has_landmarks(existing) or bool(incoming[LANDMARKS].notna().to_numpy().any())
+
+
+def carry_landmarks(existing: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
+    """Give boxes of a source that knows no landmarks those of the same images' boxes before.
+
+    Args:
+        existing: a dataset's boxes, with landmarks.
+        boxes: rows for its boxes table, by the same image ids.
+
+    Returns:
+        `boxes` with the columns of `LANDMARKS`.
+    """
+    known = existing[existing["image_id"].isin(boxes["image_id"]).to_numpy()]
+    points = np.full((len(boxes), len(LANDMARKS)), np.nan)
+    if known[LANDMARKS].notna().to_numpy().any():
+        before, corners = known[[*CORNERS, *LANDMARKS]].to_numpy(dtype=np.float64), boxes[CORNERS].to_numpy(np.float64)
+        rows_of = boxes.groupby("image_id").indices
+        for image_id, old in known.groupby("image_id").indices.items():
+            new = rows_of[image_id]
+            for one, other in _pairs(iou_matrix(before[old, :4], corners[new])):
+                points[new[other]] = before[old[one], 4:]
+    return boxes.assign(**dict(zip(LANDMARKS, points.T, strict=True)))
+
+
+def _pairs(iou: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+    """Rows and columns that belong together, the largest overlaps first; equal ones in their order."""
+    rows, columns = np.nonzero(iou >= _SAME_FACE_IOU)
+    taken_rows, taken_columns = set(), set()
+    # rounded: two equal boxes overlap by 1 but for the last bits
+    for pair in np.argsort(-np.round(iou[rows, columns], 6), kind="stable"):
+        row, column = int(rows[pair]), int(columns[pair])
+        if row not in taken_rows and column not in taken_columns:
+            taken_rows.add(row)
+            taken_columns.add(column)
+            yield row, column
+
 
 _FLAGS = ["difficult", "truncated", "occluded", "crowd"]
 

@@ -23,9 +23,9 @@ import pandas as pd
 
 from curate.columns import CORNERS, LANDMARKS
 from curate.errors import DataError, UsageError
+from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming, Problem, mend_boxes
 from curate.formats.voc.layout import find_layout
-from curate.garbage import no_garbage_collection
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
 

@@ -15,10 +15,10 @@ from curate.errors import DataError, UsageError
 from curate.files import TEMPORARY, write_atomically
 from curate.inference.evaluations import kept_name
 from curate.inference.judge import ALL, Judged
+from curate.inference.predictions import is_run_of
 from curate.progress import Progress, silent
 from curate.run_folder.folder import RunFolder
 from curate.sizes import count_by_size
-from curate.steps.run_classes import is_run_of
 from curate.store import Store, Version
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from curate import __version__
-from curate.browse.report_against import against_tables, class_difference
 from curate.evaluation.error_table import FALSE_POSITIVE, MISSED
 from curate.evaluation.mistakes import KINDS
 from curate.html_report import data_tables, tables
 from curate.html_report.charts import LINES, chart_ap_by_min_side, chart_precision_recall, chart_scores
 from curate.html_report.content import ReportContent
 from curate.html_report.gallery import CropGroup
+from curate.html_report.tables import against_tables, class_difference
 from curate.html_report.wording import (
     SIZE_WORDS,
     count,

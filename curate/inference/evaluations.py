@@ -14,10 +14,10 @@ from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
 from curate.evaluation.mistakes import KINDS
 from curate.files import write_atomically
+from curate.inference.predictions import is_run_of
 from curate.result import as_json
 from curate.run_folder.folder import RunFolder
 from curate.sizes import PinholeView, RangeOfInterest
-from curate.steps.run_classes import is_run_of
 from curate.store import Store
 
 

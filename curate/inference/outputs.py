@@ -15,9 +15,8 @@ from curate.files import write_atomically
 from curate.formats.coco import coco_file_name
 from curate.formats.incoming import Problem
 from curate.formats.proposals import WAITING
-from curate.formats.voc.layout import VocLayout
+from curate.formats.voc.layout import VocLayout, XmlMatcher
 from curate.formats.voc.writer import is_proposal
-from curate.formats.voc_matching import XmlMatcher
 from curate.inference.inputs import Pictures
 from curate.media import source_name
 from curate.run_folder.folder import RunFolder

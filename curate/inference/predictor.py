@@ -12,9 +12,9 @@ from curate.engines.base import Detector, engine_for, predict_dataset
 from curate.errors import DataError
 from curate.formats.incoming import Problem
 from curate.inference.inputs import Pictures, refuse_none
+from curate.inference.predictions import RunClasses
 from curate.progress import Progress
 from curate.run_folder.folder import RunFolder
-from curate.steps.run_classes import RunClasses
 
 _BATCH = 8  # images at once, and between two reports
 

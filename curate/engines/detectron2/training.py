@@ -20,7 +20,6 @@ from curate.engines.detectron2.config import plan_for
 from curate.engines.detectron2.data import Detectron2Batches, dataset_dicts
 from curate.engines.detectron2.detector import Detectron2Detector
 from curate.engines.detectron2.weights import load_initial_weights
-from curate.engines.memory import is_out_of_memory, largest_that_fits, too_large
 from curate.engines.training.batches import loaded
 from curate.engines.training.checkpoint import (
     Checkpoint,
@@ -29,6 +28,7 @@ from curate.engines.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from curate.engines.training.device import is_out_of_memory, largest_that_fits, too_large
 from curate.engines.training.journal import Journal, StepReport
 from curate.engines.training.order import BatchOrder, step_seed
 from curate.engines.training.processes import Team

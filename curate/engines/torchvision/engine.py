@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from curate.engines.built_model import BuiltModel
 from curate.engines.torch_engine import NetworkEngine
 from curate.engines.torchvision.models import build_model
+from curate.engines.training.recipe import BuiltModel
 
 
 class TorchvisionEngine(NetworkEngine):

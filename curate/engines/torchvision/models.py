@@ -9,17 +9,42 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.models import detection as torchvision_detection
 from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from curate.engines.built_model import BuiltModel
-from curate.engines.focal import FocalRoIHeads
 from curate.engines.torchvision.timm_fpn import faster_rcnn_on, names_up_to_first_map, timm_body
 from curate.engines.training.augment import Sizing
-from curate.engines.training.recipe import Pyramid, Recipe, changed, check_names
+from curate.engines.training.recipe import BuiltModel, Pyramid, Recipe, changed, check_names
 from curate.errors import UsageError, unknown_name
+
+_GAMMA = 2.0
+
+
+class FocalRoIHeads(RoIHeads):
+    """torchvision's box head; only the classification loss differs."""
+
+    def forward(self, features: Any, proposals: Any, image_shapes: Any, targets: Any = None) -> Any:
+        """As `RoIHeads.forward`: losses in training, boxes otherwise."""
+        if not self.training:
+            return super().forward(features, proposals, image_shapes, targets)
+        proposals, _, labels, regression_targets = self.select_training_samples(proposals, targets)
+        pooled = self.box_roi_pool(features, proposals, image_shapes)  # (n, c, h, w)
+        logits, regression = self.box_predictor(self.box_head(pooled))  # (n, classes), (n, 4 · classes)
+        _, loss_box_reg = fastrcnn_loss(logits, regression, labels, regression_targets)
+        return [], {"loss_classifier": focal_loss(logits, torch.cat(labels)), "loss_box_reg": loss_box_reg}
+
+
+def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of (n, classes) logits against (n,) labels, 0 being the background, as one number."""
+    cross_entropy = functional.cross_entropy(logits.float(), labels, reduction="none")
+    hardness = (1 - torch.exp(-cross_entropy)).pow(_GAMMA)
+    return (hardness * cross_entropy).sum() / (labels > 0).sum().clamp(min=1)
+
 
 TIMM_PREFIX = "fasterrcnn+timm/"
 _NOT_BOX_DETECTORS = ("mask", "keypoint")  # they need more than boxes to train

@@ -12,10 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from curate.dataset import Dataset
-from curate.engines.averaging import Average
 from curate.engines.base import Detector
-from curate.engines.built_model import BuiltModel, freeze_pretrained
-from curate.engines.memory import is_out_of_memory, largest_that_fits, too_large
 from curate.engines.training.batches import Batch, loaded
 from curate.engines.training.checkpoint import (
     Checkpoint,
@@ -24,10 +21,11 @@ from curate.engines.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from curate.engines.training.device import placed
+from curate.engines.training.device import is_out_of_memory, largest_that_fits, placed, too_large
 from curate.engines.training.journal import StepReport
 from curate.engines.training.order import step_seed
 from curate.engines.training.processes import Team
+from curate.engines.training.recipe import BuiltModel, freeze_pretrained
 from curate.engines.training.weights import load_weights
 from curate.errors import TrainingError
 from curate.run_folder.config import TrainingConfig
@@ -35,6 +33,44 @@ from curate.run_folder.folder import RunFolder
 
 if TYPE_CHECKING:
     from curate.engines.torch_engine import NetworkEngine
+
+
+_EARLY = 10  # steps after which the average may look further back than a few steps
+
+
+class Average:
+    """An exponential moving average of all floating-point tensors of a network.
+
+    In step s the average keeps min(decay, (1 + s) / (10 + s)) of itself, so that it forgets the random start soon
+    (as tf.train.ExponentialMovingAverage with `num_updates`).
+
+    Args:
+        network: what is averaged.
+        decay: 0 averages nothing.
+        kept: the average of a checkpoint, to go on from.
+    """
+
+    def __init__(self, network: nn.Module, decay: float, kept: Mapping[str, Tensor] | None = None) -> None:
+        self._decay = decay
+        own = network.state_dict()
+        self._names = [name for name, value in own.items() if decay and value.is_floating_point()]
+        start = kept or own
+        self._tensors = [start[name].detach().to(own[name].device, copy=True) for name in self._names]
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module, step: int) -> None:
+        """Move the average towards the weights after `step`, counted from 0."""
+        if not self._names:
+            return
+        own = network.state_dict()
+        share = 1 - min(self._decay, (2 + step) / (_EARLY + 1 + step))
+        for name, tensor in zip(self._names, self._tensors, strict=True):
+            tensor.lerp_(own[name], share)
+
+    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+        """The averaged tensors, and those that are not averaged, by name."""
+        return {**network.state_dict(), **dict(zip(self._names, self._tensors, strict=True))}
+
 
 _REFERENCE_BATCH = 4  # the learning rates of the recipes are for this batch
 _LAST_LR = 0.01  # of the highest

@@ -14,7 +14,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from curate.engines.built_model import BuiltModel
+from curate.engines.training.recipe import BuiltModel
 from curate.errors import CurateError, DataError, MissingError, UsageError
 from curate.run_folder.record import WeightsReport
 

@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms.functional import normalize
 
-from curate.engines.two_stage.embedding import EmbeddedDetector
+from curate.engines.two_stage.first_stage import EmbeddedDetector
 from curate.engines.two_stage.settings import TwoStage
 from curate.errors import unknown_name
 

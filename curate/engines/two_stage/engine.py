@@ -12,17 +12,15 @@ from torch.utils.data import Dataset as TorchDataset
 
 from curate.dataset import ClassEntry, Dataset
 from curate.engines.base import Detector, Validate
-from curate.engines.built_model import BuiltModel
 from curate.engines.torch_engine import NetworkEngine
 from curate.engines.training.augment import Augmentation, Sizing
 from curate.engines.training.batches import Batch
 from curate.engines.training.device import placed
-from curate.engines.training.recipe import Recipe, changed, check_names
+from curate.engines.training.recipe import BuiltModel, Recipe, changed, check_names
 from curate.engines.two_stage.batches import CropBatches
 from curate.engines.two_stage.classifier import TwoStageNetwork, check_network, pretrained_tensors
 from curate.engines.two_stage.detector import RememberedBoxes, TwoStageDetector
-from curate.engines.two_stage.embedding import first_stage_in, is_detector
-from curate.engines.two_stage.first_stage import FirstStage, read_first_stage
+from curate.engines.two_stage.first_stage import FirstStage, first_stage_in, is_detector, read_first_stage
 from curate.engines.two_stage.settings import TwoStage
 from curate.errors import CurateError, UsageError
 from curate.progress import Progress, silent

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+from torch import Tensor, nn
+
 from curate.engines.base import Detector, engine_for, names_model
+from curate.engines.training.checkpoint import read_checkpoint
 from curate.errors import DataError, UsageError
 from curate.run_folder.folder import RunFolder
 
@@ -97,8 +101,6 @@ def read_first_stage(detector: str, weights: str) -> FirstStage:
     """
     model, file = find_first_stage(detector, weights)
     if model.partition(":")[0] == ENGINE:
-        from curate.engines.two_stage.embedding import first_stage_in
-
         return first_stage_in(file)
     engine_for(model).load(file, "cpu")  # a fault is told before the training, and with the file's own name
     return FirstStage(model, file.name, file.read_bytes())
@@ -114,3 +116,53 @@ def _of_run(folder: RunFolder, weights: str) -> tuple[str, Path]:
         remedy = "Train it, or go on with --resume."
         raise UsageError("the run has no checkpoint yet", place=folder.path, remedy=remedy)
     return record.model, folder.best
+
+
+_STATE = "_extra_state"  # torch's name for what a module saves beside its tensors
+
+
+class EmbeddedDetector(nn.Module):
+    """Holds the file of a first stage: no parameters, no part in optimizer, average or device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._document = torch.empty(0, dtype=torch.uint8)  # (n,)
+
+    def hold(self, first: FirstStage) -> None:
+        """Save this one from now on."""
+        self._document = torch.frombuffer(bytearray(first.to_bytes()), dtype=torch.uint8)
+
+    def held(self) -> FirstStage:
+        """What it holds.
+
+        Raises:
+            DataError: nothing.
+        """
+        return FirstStage.from_bytes(self._document.numpy().tobytes())
+
+    def get_extra_state(self) -> Tensor:
+        """What `state_dict` takes along; torch calls it."""
+        return self._document
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take it from a `state_dict`; torch calls it."""
+        self._document = state
+
+
+def is_detector(name: str) -> bool:
+    """Whether a tensor of a state dict is a detector's file."""
+    return name.endswith(_STATE)
+
+
+def first_stage_in(checkpoint: Path) -> FirstStage:
+    """The first stage of a two-stage checkpoint.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it is no checkpoint, or none with a detector in it.
+    """
+    weights = read_checkpoint(checkpoint).weights
+    for name, tensor in weights.items():
+        if is_detector(name):
+            return FirstStage.from_bytes(tensor.numpy().tobytes())
+    raise DataError("the checkpoint holds no detector for its first stage", place=checkpoint)

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 
 from curate.errors import DataError, UsageError
+from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming, Problem, mend_boxes
-from curate.formats.voc.layout import SPLIT_LISTS, VocLayout, find_layout
+from curate.formats.voc.layout import SPLIT_LISTS, VocLayout, XmlMatcher, find_layout
 from curate.formats.voc.objects import VocFile, VocObject
-from curate.formats.voc_matching import XmlMatcher
-from curate.garbage import no_garbage_collection
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
 

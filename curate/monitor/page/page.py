@@ -4,12 +4,12 @@ import socket
 
 from curate.errors import MissingError
 from curate.monitor.detections import Seen
+from curate.monitor.page.app import PageNews
 from curate.monitor.page.picture import Draw, LatestPicture, Pixels
 from curate.monitor.triggers.event import Event
 from curate.serving.address import Entrance
 from curate.serving.background import BackgroundServer
 from curate.serving.guard import Guard
-from curate.watch.page_news import PageNews
 
 
 class LivePage:

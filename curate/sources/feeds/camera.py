@@ -12,7 +12,7 @@ import numpy as np
 from cv2.utils import logging
 from numpy.typing import NDArray
 
-from curate.sources.feeds.live_base import LiveTroubleError, Shot
+from curate.sources.feeds.feed import LiveTroubleError, Shot
 
 _LONG_S = 5.0  # drivers give up by themselves, V4L2 after 10 s
 

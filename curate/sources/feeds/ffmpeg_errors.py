@@ -6,7 +6,7 @@ import socket
 import av.error
 
 from curate.sources.feeds.address import LiveAddress
-from curate.sources.feeds.live_base import LiveTroubleError
+from curate.sources.feeds.feed import LiveTroubleError
 
 NO_VIDEO = "it has no video stream"
 _NO_CODEC = "its video cannot be decoded: FFmpeg does not know the codec"

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from curate.errors import DataError
-from curate.sources.feeds.feed import Picture
-from curate.sources.feeds.live_base import LiveTroubleError
+from curate.sources.feeds.feed import LiveTroubleError, Picture
 from curate.sources.feeds.queued import QueuedFeed
 from curate.sources.feeds.stream import StreamConnection, StreamEndedError
 

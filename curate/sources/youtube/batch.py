@@ -11,13 +11,12 @@ from pathlib import Path
 from curate.media import VIDEOS
 from curate.progress import Progress
 from curate.sources.youtube.archive import Archive, Key, Record, make_key
-from curate.sources.youtube.download import FileFetcher, Order
+from curate.sources.youtube.download import Failed, FileFetcher, Got, Order, Outcome, Skipped
 from curate.sources.youtube.failures import WORTH_ASKING_AGAIN, Failure, FetchError, explain, fail
 from curate.sources.youtube.found import Entry, Options, Video
 from curate.sources.youtube.links import Clip, Wish
 from curate.sources.youtube.network_policy import find_refusal
 from curate.sources.youtube.options import Wanted, unwanted
-from curate.sources.youtube.outcomes import Failed, Got, Outcome, Skipped
 from curate.sources.youtube.session import Session, youtube_id
 from curate.sources.youtube.throttle import Patience, StoppedError
 

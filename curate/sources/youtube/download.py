@@ -17,15 +17,55 @@ from curate.progress import Progress
 from curate.sources.video import VideoIndex, index_video
 from curate.sources.video_library import describe
 from curate.sources.youtube.archive import Archive, Key, Record
-from curate.sources.youtube.failures import PASSING, WORTH_ASKING_AGAIN, FetchError, damaged, explain, fail, unreadable
+from curate.sources.youtube.failures import (
+    PASSING,
+    WORTH_ASKING_AGAIN,
+    Failure,
+    FetchError,
+    damaged,
+    explain,
+    fail,
+    unreadable,
+)
 from curate.sources.youtube.ffmpeg import CutError, cut, find_ffmpeg, remux
 from curate.sources.youtube.ffmpeg_relay import HEAD_SIZE, Source, open_relay
 from curate.sources.youtube.found import Video
 from curate.sources.youtube.links import Clip, Wish
 from curate.sources.youtube.options import Wanted
-from curate.sources.youtube.outcomes import Got
 from curate.sources.youtube.session import Session, is_broken_off
 from curate.sources.youtube.throttle import Patience
+
+
+@dataclass(frozen=True)
+class Got:
+    """A video that is there now; `is_new` tells whether it was fetched in this run."""
+
+    wish: Wish
+    record: Record
+    is_new: bool
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A link that was left out on purpose; `later` is what the next run is to ask for."""
+
+    wish: Wish
+    reason: str
+    later: Wish | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A link that gave nothing; `later` is what the next run is to ask for."""
+
+    wish: Wish
+    failure: Failure
+    later: Wish | None = None
+
+
+Outcome = Got | Skipped | Failed
+
 
 PARTIAL = f"{VIDEOS}/.partial"
 FREE_MARGIN = 1_000_000_000  # bytes that must stay free

@@ -19,10 +19,9 @@ from yt_dlp.utils import ContentTooShortError, ExtractorError, GeoRestrictedErro
 from curate.sources.youtube.archive import id_from_link
 from curate.sources.youtube.failures import FetchError, Kind, explain, fail
 from curate.sources.youtube.found import Entry, Options, Video
-from curate.sources.youtube.guard import GuardedYoutubeDL, RefusedError
 from curate.sources.youtube.links import tidy_link
-from curate.sources.youtube.network_policy import find_refusal
-from curate.sources.youtube.resuming import Begun, ChangedError
+from curate.sources.youtube.network_policy import GuardedYoutubeDL, RefusedError, find_refusal
+from curate.sources.youtube.partial_file import Begun, ChangedError
 
 _LIVE_STATES = {"is_live": "it is live now", "is_upcoming": "it has not begun", "post_live": "it has only just ended"}
 _DEEPEST = 6  # pages that only name another page
