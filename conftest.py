@@ -5,4 +5,4 @@ A test module that cannot be imported is an error. `--doctest-ignore-import-erro
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("detectron2") else ["curate/engines/detectron2/*.py"]
+collect_ignore_glob = [] if find_spec("detectron2") else ["curate/engines/detectron2_engine/*.py"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sample_datasets import MEDIUM, build_dataset, face_dataset, video_rows
 
 from curate.columns import BOX_COLUMNS, IMAGE_COLUMNS, conform
 from curate.dataset import ClassEntry, Dataset, NextIds, Predictions
 from curate.errors import DataError, UsageError
-from datasets import MEDIUM, build_dataset, face_dataset, video_rows
 
 
 def two_images():

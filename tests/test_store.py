@@ -13,15 +13,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from committing import add_an_image, new_class
+from places import SUPPORT
+from sample_datasets import build_dataset, face_dataset, save, set_column, video_rows
 
 from curate import __version__
 from curate.columns import TABLES
 from curate.dataset import Dataset
 from curate.errors import StoreError
 from curate.store import Store
-from datasets import build_dataset, face_dataset, save, set_column, video_rows
 
-COMMITTING = Path(__file__).with_name("committing.py")
+COMMITTING = SUPPORT / "committing.py"
 
 
 @pytest.fixture

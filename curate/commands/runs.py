@@ -7,13 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.commands.train import Round
 from curate.curation.splits import VAL
 from curate.errors import CurateError, DataError, UsageError
 from curate.inference.evaluations import evaluation_file, kept_name, truth_mark
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
-from curate.run_folder.rounds import LoopState, read_state, rounds_file
+from curate.run_folder.rounds import LoopState, Round, read_state, rounds_file
 from curate.sizes import SIZES
 from curate.store import Store
 

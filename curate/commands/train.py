@@ -17,20 +17,8 @@ from curate.result import Result
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 from curate.run_folder.record import RunRecord
+from curate.run_folder.rounds import Round
 from curate.store import Store
-
-
-@dataclass(frozen=True)
-class Round:
-    """One fine-tune-and-evaluate turn; AP is None where there is no val split, or nothing of that size in it."""
-
-    round: int
-    steps: int
-    version: int | None
-    ap: float | None
-    ap_small: float | None
-    ap_medium: float | None
-    ap_large: float | None
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "torchvision": ("curate.engines.torchvision.engine", "TorchvisionEngine"),
         "retinaface": ("curate.engines.retinaface.engine", "RetinaFaceEngine"),
-        "detectron2": ("curate.engines.detectron2.engine", "Detectron2Engine"),
+        "detectron2": ("curate.engines.detectron2_engine.engine", "Detectron2Engine"),
         "two-stage": ("curate.engines.two_stage.engine", "TwoStageEngine"),
     }
 )

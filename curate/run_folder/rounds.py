@@ -17,12 +17,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from curate.commands.train import Round
 from curate.errors import DataError
 from curate.files import TEMPORARY, write_atomically
 from curate.run_folder.folder import RunFolder
 
 FORMAT = "curate rounds 1"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fine-tune-and-evaluate turn; AP is None where there is no val split, or nothing of that size in it."""
+
+    round: int
+    steps: int
+    version: int | None
+    ap: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
 
 
 @dataclass(frozen=True)

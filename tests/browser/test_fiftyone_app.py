@@ -1,0 +1,288 @@
+"""The real app in a headless Chromium: links, counts, colours, clicks, and who is let in."""
+
+import http.client
+import http.server
+import io
+import json
+import re
+import threading
+import time
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import pytest
+from app_scene import needs_fiftyone, needs_mongod, open_view, save_scene
+from chromium import open_browser, open_page
+from PIL import Image
+from sample_datasets import run_curate
+
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE
+
+pytestmark = [needs_fiftyone, needs_mongod]
+READY_MS = 30_000
+COUNTS = '[data-cy="entry-counts"]'
+TILES = '[data-cy="looker"]'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser for all tests here, each with a profile of its own."""
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def app(browser, tmp_path_factory):
+    """The app on the dataset of `app_scene`: what `view` printed as JSON, and the dataset's folder."""
+    folder = tmp_path_factory.mktemp("app")
+    root = save_scene(folder / "faces")
+    with open_view(root, "--run", "first", database=folder / "database") as (document, _):
+        yield document, root
+
+
+def views_of(app):
+    return {view["name"]: view for view in app[0]["views"]}
+
+
+def open_view_page(browser, link):
+    """The app's page at a link, when it shows how many images there are."""
+    page, noted = open_page(browser, link, width=1400)
+    page.wait_for_selector(COUNTS, timeout=READY_MS)
+    return page, noted
+
+
+def expected_count(view):
+    number, what = (view["objects"], "patch") if view["name"].endswith("patches") else (view["images"], "sample")
+    plural = {"patch": "patches", "sample": "samples"}[what]
+    return f"{number} {what if number == 1 else plural}"
+
+
+def wait_for_count(page, text):
+    page.wait_for_function(
+        "([cy, text]) => document.querySelector(cy)?.innerText.trim() === text", arg=[COUNTS, text], timeout=READY_MS
+    )
+
+
+def share_of(page, colour):
+    """How many pixels of the pictures are of a colour, give or take what drawing changes."""
+    pixels = [
+        np.asarray(Image.open(io.BytesIO(tile.screenshot())).convert("RGB"), dtype=np.int64)
+        for tile in page.locator(TILES).all()
+    ]
+    wanted = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    return sum(int((np.abs(picture - wanted).max(axis=2) < 40).sum()) for picture in pixels)
+
+
+def wait_for_colour(page, colour, what):
+    """Boxes are drawn a moment after their pictures, on a busy machine a long one."""
+    until_s = time.monotonic() + READY_MS / 1000
+    while share_of(page, colour) <= 50:
+        assert time.monotonic() < until_s, what
+        page.wait_for_timeout(200)
+
+
+RED, ORANGE, GREEN = "#e02b35", "#f28500", "#1fa34a"
+
+
+def test_every_view_opens_by_its_link(browser, app):
+    """Each saved view opens by its link in a new browser, with the images or objects that were told."""
+    page, _ = open_view_page(browser, app[0]["link"])
+    assert page.locator(COUNTS).inner_text().strip() == "11 samples"
+    for view in app[0]["views"]:
+        page.goto(view["link"])
+        slug = re.search(r"view=([^&]+)", view["link"]).group(1)
+        if view["images"] == 0:
+            page.wait_for_selector("text=/no samples|0 samples|0 patches/i", timeout=READY_MS)
+        else:
+            wait_for_count(page, expected_count(view))
+        assert f"view={slug}" in page.url
+        assert "token" not in page.url
+    page.context.close()
+
+
+def test_counts_are_those_of_evaluate(app):
+    """What the views hold is what `evaluate` counts."""
+    import curate
+
+    errors = curate.evaluate(app[1], run="first", report=False).errors
+    views = views_of(app)
+    for size in ("small", "medium", "large"):
+        assert views[f"missed {size} patches"]["objects"] == errors.missed[size]
+        assert views[f"false positives {size}"]["objects"] == errors.false_positives[size]
+
+
+def test_colours(browser, app):
+    """Missed objects are drawn red, false positives orange, found objects green."""
+    views = views_of(app)
+    for name, drawn, absent in (
+        ("missed medium", RED, GREEN),
+        ("missed small patches", RED, ORANGE),
+        ("nothing there patches", ORANGE, RED),
+    ):
+        page, _ = open_view_page(browser, views[name]["link"])
+        page.wait_for_selector(TILES, timeout=READY_MS)
+        wait_for_colour(page, drawn, name)
+        assert share_of(page, absent) == 0 or name == "missed medium", name
+        page.context.close()
+    page, _ = open_view_page(browser, views["duplicates"]["link"])
+    page.wait_for_selector(TILES, timeout=READY_MS)
+    wait_for_colour(page, GREEN, "duplicates")
+    page.context.close()
+
+
+def test_a_click_switches_views(browser, app):
+    """From one view to another it is one click in the list."""
+    views = views_of(app)
+    page, _ = open_view_page(browser, views["missed small"]["link"])
+    wait_for_count(page, expected_count(views["missed small"]))
+    page.get_by_text("Dismiss", exact=True).click()  # FiftyOne's own advertisement lies over the page, once
+    page.locator('[data-cy="saved-views-selection"]').click()
+    page.get_by_text("missed large patches", exact=True).click()
+    wait_for_count(page, "1 patch")
+    assert "view=missed-large-patches" in page.url
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", [None, "false positives large patches"])
+def test_histograms_are_beside(browser, app, name):
+    """The workspace of the links shows sizes of misses and false positives as histograms, beside patches too."""
+    page, _ = open_view_page(browser, app[0]["link"] if name is None else views_of(app)[name]["link"])
+    for field in ("run_first_missed_sizes", "run_first_false_positive_sizes"):
+        if name is not None and field == "run_first_missed_sizes":
+            continue  # none of them was missed
+        # only a histogram that has bars has this name
+        page.wait_for_selector(f'[id="histogram-{field}"] svg', state="attached", timeout=READY_MS)
+    assert "TypeError" not in page.inner_text("body")
+    page.context.close()
+
+
+def test_nothing_leaves_the_machine(browser, app):
+    """The page gets nothing from elsewhere, though FiftyOne's would."""
+    page, _ = open_page(browser, "about:blank")
+    answered = []
+    page.on("response", lambda response: answered.append(response.url))
+    page.goto(app[0]["link"])
+    page.wait_for_selector(TILES, timeout=READY_MS)
+    origin = app[0]["link"].partition("/datasets")[0] + "/"
+    assert [url for url in answered if not url.startswith((origin, "data:", "blob:"))] == []
+    page.context.close()
+
+
+def test_no_errors_of_its_own(browser, app):
+    """No script of the page fails, and nothing that it asks for is refused."""
+    page, noted = open_page(browser, "about:blank")
+    refused = []
+    page.on("response", lambda response: response.status >= 400 and refused.append((response.status, response.url)))
+    page.goto(app[0]["link"])
+    page.wait_for_selector(TILES, timeout=READY_MS)
+    page.wait_for_timeout(1000)
+    assert noted.errors == []
+    assert refused == []
+    page.context.close()
+
+
+def test_without_the_token(browser, app):
+    """Without the token there is nothing but a word how to get it."""
+    link = app[0]["link"].partition("?")[0]
+    page, _ = open_page(browser, link)
+    assert "Open the link that `curate view` printed" in page.inner_text("body")
+    page.context.close()
+
+
+def ask(app, path, *, method="GET", body=None, **headers):
+    """Status and body of a request with the cookie; headers may be others than the right ones."""
+    document = app[0]
+    connection = http.client.HTTPConnection("127.0.0.1", document["port"], timeout=30)
+    connection.request("GET", urlsplit(document["link"]).path + "?" + urlsplit(document["link"]).query)
+    answer = connection.getresponse()
+    answer.read()
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    known = {"Cookie": cookie, "Content-Type": "application/json"}
+    connection.putrequest(method, path, skip_host="Host" in headers)
+    data = b"" if body is None else json.dumps(body).encode()
+    for name, value in {**known, "Content-Length": str(len(data)), **headers}.items():
+        connection.putheader(name, value)
+    connection.endheaders(data)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def test_tags_come_out_while_the_app_is_open(app):
+    """What is tagged in the open app, `pull-tags` finds from another process."""
+    document, root = app
+    name = urlsplit(document["link"]).path.rpartition("/")[2]
+    of_image_5 = {"_cls": "fiftyone.core.stages.Match", "kwargs": [["filter", {"image_id": 5}]]}
+    for wanted in (True, False):
+        body = {"dataset": name, "view": [of_image_5], "filters": {}, "changes": {"drop": wanted}}
+        assert ask(app, "/tag", method="POST", body=body)[0] == 200
+        database = {FOLDER_VARIABLE: str(root.parent / "database")}
+        told = run_curate("pull-tags", root, "--dry-run", "--json", **database)
+        assert json.loads(told.stdout).get("dropped") == (["media/images/faces/005.png"] if wanted else None)
+
+
+def test_media_of_the_dataset_only(app):
+    """The dataset's images are served, and no other file of the machine."""
+    image = app[1] / "media/images/faces/002.png"
+    assert ask(app, f"/media?filepath={quote(str(image))}") == (200, image.read_bytes())
+    for path in ("/etc/passwd", str(app[1] / "HEAD"), str(image) + "/../../../../HEAD"):
+        assert ask(app, f"/media?filepath={quote(path)}")[0] == 403
+    assert ask(app, "/media?filepath=/etc/passwd", Cookie="")[0] == 401
+
+
+def test_foreign_hosts_and_origins(app):
+    """A foreign Host, and a POST from a foreign page, are refused."""
+    port = app[0]["port"]
+    assert ask(app, "/", Host=f"127.0.0.1:{port}")[0] == 200
+    assert ask(app, "/", Host="evil.example")[0] == 403
+    query = {"query": "{ version }"}
+    assert ask(app, "/graphql", method="POST", body=query)[0] == 200
+    assert ask(app, "/graphql", method="POST", body=query, Origin="http://evil.example")[0] == 403
+
+
+def test_operators_on_files_are_off(app):
+    """Listing files of the machine and deleting samples are refused."""
+    for name in ("list_files", "download_file", "delete_selected_samples"):
+        body = {"operator_uri": f"@voxel51/operators/{name}", "params": {"path": "/etc"}}
+        assert ask(app, "/operators/execute", method="POST", body=body)[0] == 403
+
+
+def test_a_page_on_another_port(browser, app):
+    """A page that another program serves on this machine gets neither the cookie nor an image of the dataset."""
+    cookies = []
+    address = app[0]["link"].partition("/datasets")[0]
+    image = f"{address}/media?filepath={quote(str(app[1] / 'media/images/faces/002.png'))}"
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            cookies.append(self.headers["Cookie"])
+            body = f"<img src='{image}'>".encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    page, _ = open_view_page(browser, app[0]["link"])
+    own = page.evaluate("async url => (await fetch(url)).status", image)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{server.server_port}/", wait_until="load")
+        width = page.evaluate("document.images[0].naturalWidth")
+        server.shutdown()
+    page.context.close()
+    assert (own, width, set(cookies)) == (200, 0, {None})
+
+
+def test_only_on_the_loopback(app):
+    """Other addresses of the machine do not answer."""
+    import socket
+
+    addresses = {entry[4][0] for entry in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for address in addresses - {"127.0.0.1"}:
+        if address.startswith("127."):
+            continue
+        with pytest.raises(OSError), socket.create_connection((address, app[0]["port"]), timeout=2):  # noqa: PT011
+            pass

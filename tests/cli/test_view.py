@@ -1,0 +1,129 @@
+"""`view` and `pull-tags` on the command line, as far as they go without FiftyOne."""
+
+import io
+import re
+import socket
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+from app_scene import save_scene
+from rich.console import Console
+from sample_datasets import run_curate, write_text
+
+from curate.cli.view import pulled_lines, view_lines
+from curate.commands.run import fill_in, read_recipe
+from curate.errors import UsageError
+from curate.fiftyone_app.server import DEFAULT_PORT, AppServer
+from curate.serving.address import LOOPBACK, take_port
+
+VIEWS = [
+    {
+        "name": "missed small",
+        "patches": False,
+        "images": 8,
+        "objects": 9,
+        "link": "http://127.0.0.1:5151/datasets/x?view=missed-small",
+    },
+    {
+        "name": "missed small patches",
+        "patches": True,
+        "images": 8,
+        "objects": 9,
+        "link": "http://127.0.0.1:5151/datasets/x?view=b",
+    },
+    {
+        "name": "worst images",
+        "patches": False,
+        "images": 3,
+        "objects": None,
+        "link": "http://127.0.0.1:5151/datasets/x?view=c",
+    },
+]
+READY = {
+    "dataset": "faces", "version": 3, "runs": ["first"], "split": "val", "min_side_px": 24.0, "score": 0.5,
+    "port": 5151, "link": "http://127.0.0.1:5151/datasets/x?token=abc", "images": 853, "views": VIEWS,
+}  # fmt: skip
+
+
+def text_of(renderable):
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(renderable)
+    return console.export_text()
+
+
+def test_what_is_printed_when_the_app_is_ready():
+    """The link, and a row a view with its images and objects; patches have no row of their own."""
+    text = text_of(view_lines(READY))
+    assert "853 images, version 3; first on val, scores from 0.5, sides of at least 24 px" in text
+    assert "Open http://127.0.0.1:5151/datasets/x?token=abc" in text
+    rows = [line.split() for line in text.splitlines() if line.strip().startswith(("missed", "worst"))]
+    assert rows == [["missed", "small", "8", "9"], ["worst", "images", "3"]]
+
+
+def test_without_a_run_nothing_is_said_of_runs():
+    """The title tells only of the dataset then."""
+    text = text_of(view_lines({**READY, "runs": [], "split": None}))
+    assert text.splitlines()[0].strip() == "853 images, version 3"
+
+
+def test_what_was_pulled():
+    """Both lists are printed, and where what is to be corrected lies."""
+    document = {"version": 4, "dropped": ["b.png"], "relabel": ["a.png"], "folder": "faces/relabel", "command": []}
+    text = text_of(pulled_lines(document))
+    assert [line.strip() for line in text.splitlines()] == [
+        *("1 image to correct in faces/relabel", "a.png", "1 image gone in version 4", "b.png"),
+    ]
+    assert "1 image would go" in text_of(pulled_lines({**document, "version": None}))
+
+
+def test_not_in_pipelines(tmp_path):
+    """A pipeline cannot wait for somebody to look: `view` is no step of one."""
+    file = write_text(tmp_path / "p.yaml", "name: p\nsteps:\n  - view: {dataset: faces}\n")
+    with pytest.raises(UsageError, match="unknown command"):
+        fill_in(read_recipe(file), {})
+
+
+def test_without_fiftyone(tmp_path):
+    """One line says how to get it, before anything is done."""
+    root = save_scene(tmp_path / "faces", runs=())
+    script = "import sys; sys.modules['fiftyone'] = None; from curate.cli import main; main()"
+    told = subprocess.run(
+        [sys.executable, "-c", script, "view", str(root)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == "curate: view: FiftyOne is not installed. pip install 'curate-vision[view]'\n"
+
+
+def test_no_dataset(tmp_path):
+    """A folder without a dataset is told of."""
+    told = run_curate("pull-tags", tmp_path)
+    assert told.returncode == 1
+    assert "there is no dataset here" in told.stderr
+
+
+def test_links():
+    """Links name dataset, view and workspace, and hold the token that each server makes for itself."""
+    with (
+        take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as one,
+        take_port("0.0.0.0", 0, usual=DEFAULT_PORT) as all_addresses,
+    ):
+        server, other = AppServer(one, LOOPBACK), AppServer(all_addresses, "0.0.0.0")
+        link = server.link("a b", view="missed-small", workspace="w")
+        assert link.endswith(f":{server.port}/datasets/a%20b?view=missed-small&workspace=w&token={server.token}")
+        assert server.token != other.token
+        assert len(server.token) >= 32
+        assert other.link("a", view="b", workspace="c").startswith(f"http://{socket.gethostname()}:{other.port}/")
+        once = server.link("a", view="b", workspace="c", once=True)
+        assert server.token not in once
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Safari does not know names below .localhost")
+def test_each_app_has_a_host_of_its_own():
+    """Browsers send cookies to every port of a host, so that each app on the loopback has another name."""
+    with take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as one, take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as two:
+        links = [AppServer(port, LOOPBACK).link("a", view="b", workspace="c") for port in (one, two)]
+    hosts = {urlsplit(link).hostname for link in links}
+    assert len(hosts) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{16}\.localhost", host) for host in hosts)

@@ -1,0 +1,274 @@
+"""Merging, renaming and dropping classes: counts, aliases, what the annotator wrote, maps and dry runs."""
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sample_datasets import CLASSES, MEDIUM, build_dataset, face_dataset, save, write_text
+
+import curate
+from curate.curation.classes import drop, merge, parse_drops, parse_merges, parse_renames, rename
+from curate.dataset import Dataset
+from curate.errors import DataError, UsageError
+from curate.store import Store
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A saved dataset: 7 with_mask, 3 without_mask, 1 badly_masked."""
+    return save(face_dataset(tmp_path / "faces"))
+
+
+def head(root):
+    """The number of the current version."""
+    return Store(root).head()
+
+
+# ── merge ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_merge_moves_the_boxes():
+    """The target takes the boxes of the source, which is a class no longer; no box is lost or moved."""
+    before = face_dataset()
+    after = merge(before, ["badly_masked"], "without_mask")
+    assert after.class_counts() == {"with_mask": 7, "without_mask": 4}
+    assert after.boxes.drop(columns="class_id").equals(before.boxes.drop(columns="class_id"))
+
+
+def test_merge_keeps_what_the_annotator_wrote():
+    """`original_class` stays as it was."""
+    after = merge(face_dataset(), ["badly_masked", "with_mask"], "without_mask")
+    assert set(after.boxes["original_class"]) == set(CLASSES)
+
+
+def test_merge_keeps_ids():
+    """Classes that stay keep their ids; there may be gaps."""
+    after = merge(face_dataset(), ["without_mask"], "with_mask")
+    assert after.classes == ((1, "with_mask"), (3, "badly_masked"))
+    assert after.next_ids.class_ == 4
+
+
+def test_merge_leaves_an_alias():
+    """The name of the source leads to the target from then on, over several merges too."""
+    once = merge(face_dataset(), ["badly_masked"], "without_mask")
+    twice = merge(once, ["without_mask"], "with_mask")
+    assert (dict(once.aliases), dict(twice.aliases)) == ({"badly_masked": 2}, {"badly_masked": 1, "without_mask": 1})
+
+
+def test_merge_twice_is_merge_once():
+    """Merging what was merged into the same target before changes nothing."""
+    once = merge(face_dataset(), ["badly_masked"], "without_mask")
+    assert merge(once, ["badly_masked"], "without_mask") is once
+
+
+def test_merge_into_another_than_before_is_unknown():
+    """What was merged into one class cannot be merged into another: its boxes cannot be told apart any more."""
+    once = merge(face_dataset(), ["badly_masked"], "without_mask")
+    with pytest.raises(UsageError, match="unknown class"):
+        merge(once, ["badly_masked"], "with_mask")
+
+
+def test_target_among_the_sources():
+    """The target itself among the sources is passed over; alone it is misuse."""
+    both = merge(face_dataset(), ["badly_masked", "without_mask"], "without_mask")
+    assert both.class_counts() == {"with_mask": 7, "without_mask": 4}
+    with pytest.raises(UsageError, match="nothing to merge"):
+        merge(face_dataset(), ["without_mask"], "without_mask")
+
+
+@pytest.mark.parametrize(("sources", "into"), [(["with_maks"], "without_mask"), (["badly_masked"], "with_maks")])
+def test_unknown_class(sources, into):
+    """An unknown class, source or target, is misuse: the known ones are listed and the closest suggested."""
+    with pytest.raises(UsageError, match=r"got 'with_maks'; expected one of .*\). Did you mean 'with_mask'\?"):
+        merge(face_dataset(), sources, into)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(CLASSES[:-1]), min_size=1))
+def test_merge_never_loses_a_box(sources):
+    """However classes are merged, all boxes stay and the dataset given stays as it was."""
+    before = face_dataset()
+    table = before.boxes.copy(deep=True)
+    after = merge(before, sources, "badly_masked")
+    assert sum(after.class_counts().values()) == sum(before.class_counts().values())
+    assert after.class_counts()["badly_masked"] == 1 + sum(before.class_counts()[name] for name in set(sources))
+    pd.testing.assert_frame_equal(before.boxes, table)
+
+
+def test_classes_of_an_empty_dataset():
+    """Classes without boxes can be merged, renamed and dropped."""
+    empty = build_dataset(images=[])
+    assert merge(empty, ["badly_masked"], "with_mask").class_counts() == {"with_mask": 0, "without_mask": 0}
+    assert list(rename(empty, {"with_mask": "masked"}).class_counts()) == ["masked", "without_mask", "badly_masked"]
+    assert drop(empty, CLASSES).classes == ()
+
+
+# ── rename and drop ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rename_keeps_id_place_and_boxes():
+    """A renamed class keeps its id, its place in the order and its boxes; its old name becomes an alias."""
+    after = rename(face_dataset(), {"without_mask": "bare"})
+    assert after.classes == ((1, "with_mask"), (2, "bare"), (3, "badly_masked"))
+    assert (after.class_counts()["bare"], dict(after.aliases)) == (3, {"without_mask": 2})
+    assert "without_mask" in set(after.boxes["original_class"])
+
+
+def test_rename_there_and_back():
+    """A name that is a class again is no alias any more."""
+    after = rename(rename(face_dataset(), {"without_mask": "bare"}), {"bare": "without_mask"})
+    assert (after.classes, dict(after.aliases)) == (face_dataset().classes, {"bare": 2})
+
+
+@pytest.mark.parametrize(("new", "fact"), [("with_mask", "two classes would have one name"), (" ", "not a class name")])
+def test_refused_rename(new, fact):
+    """A name that another class has, or none at all, is misuse."""
+    with pytest.raises(UsageError, match=fact):
+        rename(face_dataset(), {"without_mask": new})
+
+
+def test_drop_takes_the_boxes_and_leaves_the_images():
+    """A dropped class goes with its boxes; images stay, now without boxes; the name leads nowhere."""
+    after = drop(face_dataset(), ["badly_masked"])
+    assert (len(after.images), len(after.boxes), dict(after.aliases)) == (8, 10, {"badly_masked": None})
+    assert (after.images["label_state"] == "labelled").all()
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_merge_command(root):
+    """The answer has the version and the counts before and after."""
+    assert curate.merge_classes(root, ["badly_masked"], "without_mask").to_json() == {
+        "version": 2,
+        "before": {"with_mask": 7, "without_mask": 3, "badly_masked": 1},
+        "after": {"with_mask": 7, "without_mask": 4},
+    }
+    assert Store(root).load().class_counts() == {"with_mask": 7, "without_mask": 4}
+
+
+def test_undo_brings_the_class_back(root):
+    """After `undo` all three classes are there with their boxes, ids and all."""
+    curate.merge_classes(root, ["badly_masked"], "without_mask")
+    curate.undo(root)
+    now = Store(root).load()
+    assert (now.class_counts(), now.classes) == (face_dataset().class_counts(), face_dataset().classes)
+
+
+def test_merge_command_again(root):
+    """The same merge again makes no version."""
+    curate.merge_classes(root, ["badly_masked"], "without_mask")
+    again = curate.merge_classes(root, ["badly_masked"], "without_mask")
+    assert (again.version, again.before) == (2, again.after)
+
+
+@pytest.mark.parametrize("command", ["merge", "rename", "drop"])
+def test_dry_run(root, command):
+    """A dry run answers the counts, has no version, and changes no file."""
+    files = {file: file.stat().st_mtime_ns for file in root.rglob("*")}
+    result = {
+        "merge": lambda: curate.merge_classes(root, ["badly_masked"], "without_mask", dry_run=True),
+        "rename": lambda: curate.rename_class(root, "badly_masked", "bad", dry_run=True),
+        "drop": lambda: curate.drop_class(root, ["badly_masked"], dry_run=True),
+    }[command]()
+    assert (result.version, result.before["badly_masked"], "badly_masked" in result.after) == (None, 1, False)
+    assert {file: file.stat().st_mtime_ns for file in root.rglob("*")} == files
+
+
+def test_unknown_class_makes_no_version(root):
+    """A refused merge changes nothing, though others in the same call are known."""
+    with pytest.raises(UsageError, match="unknown class"):
+        curate.merge_classes(root, ["badly_masked", "nose"], "without_mask")
+    assert head(root) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["without_mask: [badly_masked]", "badly_masked: without_mask", "without_mask:\n  - badly_masked\n"],
+)
+def test_merge_map(root, tmp_path, text):
+    """A map lists the sources of each target, or the target of each source."""
+    result = curate.merge_classes(root, map=write_text(tmp_path / "map.yaml", text))
+    assert result.after == {"with_mask": 7, "without_mask": 4}
+    assert Store(root).read_version(2).arguments == {"merges": {"without_mask": ["badly_masked"]}}
+
+
+def test_merge_map_of_many(root, tmp_path):
+    """One map is one version, however many classes it merges."""
+    map_ = write_text(tmp_path / "map.yaml", "badly_masked: with_mask\nwithout_mask: with_mask\n")
+    assert curate.merge_classes(root, map=map_).after == {"with_mask": 11}
+    assert head(root) == 2
+
+
+def test_rename_and_drop_maps(root, tmp_path):
+    """Renames are `old: new` lines, drops a list."""
+    renames = write_text(tmp_path / "r.yaml", "with_mask: masked\nwithout_mask: bare\n")
+    assert curate.rename_class(root, map=renames).after == {"masked": 7, "bare": 3, "badly_masked": 1}
+    drops = write_text(tmp_path / "d.yaml", "- bare\n- badly_masked\n")
+    assert curate.drop_class(root, map=drops).after == {"masked": 7}
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: 3\n", "a: []\n", "a: [1]\n", "a: {b: c}\n", "3: a\n", "just text"])
+def test_refused_merge_map(root, tmp_path, text):
+    """A map that is no map of names is misuse, and its file is named."""
+    with pytest.raises(UsageError, match=r"map\.yaml"):
+        curate.merge_classes(root, map=write_text(tmp_path / "map.yaml", text))
+
+
+@pytest.mark.parametrize("text", ["a: [", "\x00", "a: b: c"])
+def test_map_that_is_no_yaml(root, tmp_path, text):
+    """A file that is no YAML is told in one line."""
+    with pytest.raises(DataError, match=r"map\.yaml: the map cannot be read"):
+        curate.merge_classes(root, map=write_text(tmp_path / "map.yaml", text))
+
+
+def test_map_that_is_not_there(root, tmp_path):
+    """A map that is not there is told with its name."""
+    with pytest.raises(DataError, match=r"nowhere\.yaml: the map cannot be read"):
+        curate.drop_class(root, map=tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda root: curate.merge_classes(root),
+        lambda root: curate.merge_classes(root, ["badly_masked"]),
+        lambda root: curate.merge_classes(root, into="with_mask"),
+        lambda root: curate.merge_classes(root, ["badly_masked"], "with_mask", map="m.yaml"),
+        lambda root: curate.rename_class(root, "with_mask"),
+        lambda root: curate.rename_class(root, "with_mask", "x", map="m.yaml"),
+        lambda root: curate.drop_class(root),
+        lambda root: curate.drop_class(root, ["with_mask"], map="m.yaml"),
+    ],
+)
+def test_half_said(root, call):
+    """Too little or twice the same is misuse."""
+    with pytest.raises(UsageError):
+        call(root)
+    assert head(root) == 1
+
+
+def test_parsed_maps():
+    """Maps come out as target → sources, old → new, names."""
+    assert parse_merges({"a": ["b", "c"], "d": "a"}) == {"a": ("b", "c", "d")}
+    assert parse_renames({"a": "b"}) == {"a": "b"}
+    assert parse_drops(["a"]) == ("a",)
+
+
+def test_merge_of_a_crowd_of_classes():
+    """Every class but one can be merged at once."""
+    names = tuple(f"c{number}" for number in range(30))
+    dataset = build_dataset(images=[[(name, MEDIUM) for name in names]], classes=names)
+    after = merge(dataset, names[1:], "c0")
+    assert (after.class_counts(), len(after.aliases)) == ({"c0": 30}, 29)
+    assert isinstance(after, Dataset)
+
+
+def test_two_classes_swap_their_names():
+    """Renames in one map happen at once, so that two classes can swap names."""
+    before = face_dataset()
+    after = rename(before, {"with_mask": "without_mask", "without_mask": "with_mask"})
+    ids = {name: id_ for id_, name in before.class_names.items()}
+    assert after.class_names[ids["with_mask"]] == "without_mask"
+    assert after.class_names[ids["without_mask"]] == "with_mask"
+    assert dict(after.aliases) == dict(before.aliases)

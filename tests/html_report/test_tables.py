@@ -1,0 +1,225 @@
+"""The tables and sentences of a report: what they are of, which classes they hold, and how they tell names apart."""
+
+import base64
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from app_scene import keep_run, save_scene
+from evaluation_oracle import build_predictions, build_truth
+from report_page import page_of, section, table, words
+from sample_datasets import MEDIUM, SMALL, build_dataset, save
+
+import curate
+from curate.evaluation.mistakes import find_mistakes
+from curate.html_report import gallery as gallery_module
+from curate.html_report import tables
+from curate.html_report.content import ClassChange
+from curate.html_report.data_tables import change_table
+from curate.html_report.gallery import make_gallery
+from curate.html_report.wording import SIZE_WORDS
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A dataset with a run that makes one mistake of every kind and size."""
+    return save_scene(tmp_path / "faces")
+
+
+def named(tmp_path, *classes, detections=None):
+    """A dataset with two images a class, one of train and one of val, and a run that finds the first class alone."""
+    images = [[(name, SMALL)] for name in classes for _ in range(2)]
+    splits = pd.array(["train", "val"] * len(classes), dtype="str")
+    root = save(build_dataset(tmp_path / "d", images, classes, split=splits), pictures=True)
+    keep_run(root, "first", detections or [(2, 1, SMALL, 0.9)])
+    return root
+
+
+def legend(page):
+    """The lines under the curves."""
+    return [words(one) for one in page.get_element_by_id("curves").find_class("legend")[0].iter("li")]
+
+
+# ── of what ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_range_is_told_where_it_counts(root):
+    """Curves, scores to cut at and kinds say that they are of the range; classes that they are not."""
+    page = page_of(root, min_side=24)
+    assert "over all scores; shorter side ≥ 24 px." in section(page, "curves")
+    assert "At IoU 0.5, shorter side ≥ 24 px." in section(page, "curves")
+    assert "Counts and costs: shorter side ≥ 24 px." in section(page, "mistakes")
+    assert "Objects and AP: all objects, as in COCO." in section(page, "sizes")
+
+
+def test_misses_of_the_matrix(root):
+    """That the matrix counts misses otherwise than the rest of the page is told beside it."""
+    assert "found under another class is not missed here, and is missed in the counts by size" in section(
+        page_of(root), "confusion"
+    )
+
+
+def test_size_words():
+    """The bounds of sizes are told as they are."""
+    assert SIZE_WORDS == {"small": "area < 32² px", "medium": "32² to 96² px", "large": "≥ 96² px"}
+
+
+@pytest.mark.parametrize(("most", "told"), [(60, "None of this kind."), (1, "None of this kind among those shown.")])
+def test_none_of_a_kind(root, monkeypatch, most, told):
+    """That a group has none of a kind is said only of those that are shown."""
+    monkeypatch.setattr(gallery_module, "MOST_IN_A_GROUP", most)
+    page = page_of(root)
+    small = next(one for one in page.find_class("group") if words(one.find("h4")) == "2 small")
+    assert words(small.find_class("none")[0]) == told
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_class_called_mean(tmp_path):
+    """A class of that name stands beside the mean over classes, in legend and table."""
+    page = page_of(named(tmp_path, "mean", "other"))
+    assert legend(page) == ["mean of 2 classes, AP50 50.0", "mean, AP50 100.0", "other, AP50 0.0"]
+    rows = table(page, "Precision at each recall, at IoU 0.5")[1:]
+    assert [row[:2] for row in rows] == [["mean of 2 classes", "50.0"], ["mean", "100.0"], ["other", "0.0"]]
+
+
+def test_classes_called_as_the_matrix_calls_nothing(tmp_path):
+    """Classes named background and missed are told apart from the matrix's own row and column."""
+    page = page_of(named(tmp_path, "background", "missed"))
+    rows = table(page, "Rows: what it is. Columns: what it was taken for.")
+    assert rows[0] == ["truth", "background", "missed", "missed (no class)"]
+    assert [row[0] for row in rows[1:]] == ["background", "missed", "background (no class)"]
+
+
+def test_no_header_is_empty(root):
+    """Every column of every table has a name."""
+    keep_run(root, "second")
+    curate.evaluate(root, run="first", report=False)
+    page = page_of(root, run="second", against="first")
+    assert all(words(cell) for cell in page.iterfind(".//thead//th"))
+
+
+def test_only_wide_tables_stop_the_keyboard(tmp_path, root):
+    """A table that has room is no stop and no region of its own; a matrix of many classes is."""
+    assert not page_of(root).findall(".//*[@role='region']")
+    page = page_of(named(tmp_path, *(f"class {number}" for number in range(8))))
+    (region,) = page.findall(".//*[@role='region']")
+    assert region.get("aria-label") == "Rows: what it is. Columns: what it was taken for."
+    assert region.get("tabindex") == "0"
+
+
+# ── beside another run ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_means_over_classes_that_have_objects(tmp_path):
+    """Where classes differ, it is told over how many with objects each mean is, and what becomes of mistakes."""
+    images = [[("a", SMALL)], [("a", SMALL)], [("b", SMALL)]]
+    splits = pd.array(["train", "val", "val"], dtype="str")
+    root = save(build_dataset(tmp_path / "d", images, ("a", "b", "never"), split=splits), pictures=True)
+    for run in ("first", "second"):
+        keep_run(root, run, [(2, 1, SMALL, 0.9)])
+    curate.evaluate(root, run="first", report=False)
+    assert "Their classes differ" not in section(page_of(root, run="second", against="first"), "beside")
+    curate.merge_classes(root, ["b"], "a")
+    text = section(page_of(root, run="second", against="first"), "beside")
+    assert "AP is a mean over the classes that have objects, 1 here and 2 there;" in text
+    assert "an object that is found under another class is a mistake" in text
+
+
+def test_renamed_class_beside_itself(tmp_path):
+    """A class that was renamed since is one, under both names, with its difference."""
+    root = named(tmp_path, "a", "b")
+    curate.evaluate(root, run="first", report=False)
+    curate.rename_class(root, "a", "new")
+    page = page_of(root, against="first")
+    assert table(page, "AP by class")[1:] == [["new there a", "100.0", "100.0", "0.0"], ["b", "0.0", "0.0", "0.0"]]
+    assert "Their classes differ" not in section(page, "beside")
+
+
+def test_merged_class_beside_itself(tmp_path):
+    """Classes that were merged since stand on lines of their own, for the class that took them is another one."""
+    root = named(tmp_path, "a", "b")
+    curate.evaluate(root, run="first", report=False)
+    curate.merge_classes(root, ["b"], "a")
+    curate.rename_class(root, "a", "both")
+    rows = table(page_of(root, against="first"), "AP by class")[1:]
+    assert [row[:2] for row in rows] == [["both", "–"], ["a", "100.0"], ["b", "0.0"]]
+    assert {row[3] for row in rows} == {"–"}
+
+
+# ── many classes ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tables_hold_the_same_classes(tmp_path, monkeypatch):
+    """Where not all classes have room, every table holds those with most objects, and the mean is none of them."""
+    monkeypatch.setattr(tables, "MOST_ROWS", 2)
+    images = [[("a", SMALL)], [("a", SMALL)], [("b", SMALL), ("b", MEDIUM)], [("c", SMALL), ("c", MEDIUM)]]
+    splits = pd.array(["train", "val", "val", "val"], dtype="str")
+    root = save(build_dataset(tmp_path / "d", images, ("a", "b", "c"), split=splits), pictures=True)
+    keep_run(root, "first", [(2, 1, SMALL, 0.9)])
+    page = page_of(root)
+    for caption in ("By class", "Scores to cut at"):
+        assert [row[0] for row in table(page, caption)[1:]] == ["b", "c"]
+    rows = table(page, "Precision at each recall, at IoU 0.5")[1:]
+    assert [row[0] for row in rows] == ["mean of 3 classes", "b", "c"]
+    assert section(page, "curves").count("2 of 3 classes, those with most objects.") == 2
+
+
+def test_change_among_many_classes():
+    """Of a change among many classes only what changed is told."""
+    before = {f"class {number}": 1 for number in range(30)}
+    after = {**before, "class 3": 2}
+    del after["class 7"]
+    made = change_table(ClassChange(2, "merge-classes", before, after))
+    assert [row.name for row in made.rows] == ["class 3", "class 7"]
+    assert made.below == "2 of 30 classes, those that changed."
+
+
+def test_many_changes(tmp_path):
+    """Of many changes the newest are told, and how many there were."""
+    root = named(tmp_path, "a", "b")
+    names = ["a", *(f"a{number}" for number in range(22))]
+    for old, new in pairwise(names):
+        curate.rename_class(root, old, new)
+    page = page_of(root)
+    captions = [words(one) for one in page.get_element_by_id("balance").iter("caption")]
+    assert [one for one in captions if one.startswith("rename")] == [
+        f"rename-class, which made version {version}" for version in range(4, 24)
+    ]
+    assert "The last 20 of 22 changes." in section(page, "balance")
+
+
+# ── boxes beside a mistake ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("earlier", [0, 150])
+def test_boxes_near_a_mistake(tmp_path, earlier):
+    """What is near a mistake is drawn however many boxes the table has before it."""
+    cv2.imwrite(str(tmp_path / "1.jpg"), np.full((900, 900, 3), 128, np.uint8))
+    far = [(1, 2, 600, 600, 610, 610)] * earlier
+    truth = build_truth([*far, (1, 1, 100, 100, 140, 140)], side_px=900).replace(root=tmp_path)
+    found = build_predictions([(1, 1, 100, 120, 140, 160, 0.9)])
+    made = make_gallery(truth, found, find_mistakes(truth, found))
+    crop = next(group.crops[0] for group in made.groups if group.total and group.mistake == "false positive")
+    pixels = picture_pixels(crop.picture)
+    assert ((pixels[..., 1] - pixels[..., 0] > 60) & (pixels[..., 1] - pixels[..., 2] > 30)).sum() > 100
+
+
+def picture_pixels(uri):
+    """The decoded picture of a data URI, as RGB in numbers that can be subtracted."""
+    data = base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
+
+
+def test_paper_has_a_list_for_a_wide_matrix(tmp_path):
+    """A matrix with more columns than paper has room for has a list of pairs in its place there."""
+    page = page_of(named(tmp_path, *(f"class {number}" for number in range(8))))
+    for name, caption in (("only-screen", "Rows: what it is."), ("only-print", "Confused most often")):
+        (found,) = [one for one in page.get_element_by_id("confusion").find_class(name) if one.tag == "div"]
+        assert words(found).startswith(caption)
+    rows = [[words(cell) for cell in row.iter("th", "td")] for row in found.iter("tr")]
+    assert rows[:2] == [["truth", "taken for", "times"], ["class 1", "missed", "1"]]
+    assert "`" not in words(page.get_element_by_id("confusion"))

@@ -1,0 +1,877 @@
+"""What happens after an event: lines, commands, and webhooks to receivers that behave badly."""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from random import Random
+
+import pytest
+from places import REPOSITORY
+from watching import Hook, event_of, eventually, own_threads, triggers_of
+
+from curate.errors import UsageError
+from curate.monitor.actions.command import CommandError, Runner, fill_in
+from curate.monitor.actions.dispatcher import Actions, append_line
+from curate.monitor.actions.webhook.queue import Backoff
+from curate.monitor.actions.webhook.sender import Delivery, Sender, SendError, _retry_after_s, encode, sign
+from curate.monitor.actions.webhook.spool import Undelivered
+from curate.monitor.problems import Troubles
+
+QUICK = Backoff(first_s=0.01, longest_s=0.04, random=Random(0))
+SECRET = b"not easily guessed"
+
+
+@pytest.fixture
+def hook():
+    """A receiver that takes everything."""
+    one = Hook()
+    yield one
+    one.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    yield
+    eventually(lambda: own_threads() == [])
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Start the actions of a trigger file; they are closed at the end."""
+    begun = []
+
+    def begin(*actions, **parts):
+        file = triggers_of(tmp_path, *actions, **parts)
+        begun.append(Actions(file, undelivered=tmp_path / "undelivered.jsonl", backoff=QUICK))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.close(0)
+
+
+def webhook(hook, **parts):
+    return {"webhook": {"url": hook.url, **parts}}
+
+
+def tracks(hook):
+    return [body["track_id"] for body in hook.bodies]
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def kept_lines(tmp_path):
+    file = tmp_path / "undelivered.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+# ── all actions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_event_starts_its_own_triggers_actions(tmp_path, begin):
+    """A trigger's event is written where the trigger says, the source's trouble where the file says."""
+    door, trouble = tmp_path / "door.jsonl", tmp_path / "trouble.jsonl"
+    actions = begin({"write": str(door)}, {"clip": "clips"}, stream=[{"write": str(trouble)}])
+    events = [event_of(track_id=number, class_name="Gesicht ü\udcff") for number in range(3)]
+    broken = event_of("stream_broken", class_name=None, track_id=None, score=None, box=None, detail="it ended")
+    for event in (*events, broken, event_of("another")):
+        actions.start(event)
+    actions.close()
+    assert [json.loads(line) for line in door.read_text("utf-8").splitlines()] == [one.as_json() for one in events]
+    assert [json.loads(line) for line in trouble.read_text().splitlines()] == [broken.as_json()]
+    assert actions.problems() == ()
+
+
+def test_every_thread_has_a_name_and_ends(begin, hook, tmp_path):
+    """Of three actions there are three threads of curate, and after close none; close may be called again."""
+    actions = begin(webhook(hook), {"write": str(tmp_path / "a")}, {"command": ["true"]})
+    assert own_threads() == ["curate-command-0", "curate-webhook-0", "curate-write-0"]
+    actions.start(event_of())
+    actions.close()
+    assert own_threads() == []
+    actions.close()
+    assert actions.problems() == ()
+
+
+def test_what_comes_after_the_end_is_told(begin, tmp_path):
+    """An event after close does nothing, and is counted."""
+    actions = begin({"write": str(tmp_path / "a")})
+    actions.close()
+    actions.start(event_of())
+    assert actions.problems() == ("actions: 1 action left out: the watch had ended",)
+
+
+def test_close_tells_what_it_waits_for(begin, tmp_path):
+    """`told` hears how much is under way, falling, and 0 in the end."""
+    actions = begin({"command": ["sleep", "0.3"]})
+    for _ in range(2):
+        actions.start(event_of())
+    heard = []
+    actions.close(told=heard.append)
+    assert heard == [2, 1, 0]
+
+
+def test_the_same_fault_is_told_once_with_its_count():
+    """A list of faults does not grow with their number, nor without end with their reasons."""
+    troubles = Troubles()
+    for number in range(1000):
+        troubles.add("webhook example.org", "delivery failed|deliveries failed", "answered 410 Gone")
+        troubles.add("command a", "run failed|runs failed", f"{number}\nx" + "y" * 300)
+    lines = troubles.lines()
+    assert lines[0] == "webhook example.org: 1000 deliveries failed: answered 410 Gone"
+    assert lines[1].startswith("command a: 1 run failed: 0 xyyy")
+    assert lines[-1] == "command a: 980 runs failed: other reasons"
+    assert len(lines) == 22
+    assert max(map(len, lines)) < 250
+
+
+def test_a_fault_is_known_again_when_its_count_has_grown():
+    """What a fault is called stays the same, so that a list that is looked at now and then shows what is new."""
+    troubles = Troubles()
+    troubles.add("clips a", "clip failed|clips failed", "no space\nleft")
+    before = troubles.kinds()
+    troubles.add("clips a", "clip failed|clips failed", "no space left", 2)
+    troubles.add("clips b", "clip failed|clips failed", "no space left")
+    after = troubles.kinds()
+    assert list(before.values()) == ["clips a: 1 clip failed: no space left"]
+    assert [after[kind] for kind in before] == ["clips a: 3 clips failed: no space left"]
+    assert [line for kind, line in after.items() if kind not in before] == ["clips b: 1 clip failed: no space left"]
+
+
+def test_problems_may_be_asked_for_at_any_time(begin, tmp_path):
+    """While events come and go, another thread that asks all the time hears the same kinds, and holds up nothing."""
+    actions = begin({"webhook": f"http://127.0.0.1:{free_port()}/"}, {"write": str(tmp_path / "a")})
+    (tmp_path / "a").mkdir()
+    heard, done = set(), threading.Event()
+
+    def listen():
+        while not done.is_set():
+            heard.update(actions.kinds())
+
+    listening = threading.Thread(target=listen)
+    listening.start()
+    for _ in range(200):
+        actions.start(event_of())
+    eventually(lambda: len(actions.kinds()) == 2)
+    known = set(actions.kinds())
+    eventually(lambda: known <= heard)
+    actions.close(0.1)
+    done.set()
+    listening.join()
+    assert {kind.partition(":")[0] for kind in known} == {"webhook 127.0.0.1", f"write {tmp_path / 'a'}"}
+    assert heard <= known | set(actions.kinds())
+    assert f"write {tmp_path / 'a'}: 200 lines failed: Is a directory" in actions.problems()
+
+
+# ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_writers_of_one_file_do_not_mix_lines(tmp_path):
+    """Four threads that append a long line each leave whole lines."""
+    file = tmp_path / "lines"
+    texts = [bytes([mark]) * 50_000 for mark in b"abcd"]
+    threads = [
+        threading.Thread(target=lambda text=text: [append_line(file, text) for _ in range(20)]) for text in texts
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(file.read_bytes().splitlines()) == sorted(texts * 20)
+
+
+def test_a_line_that_cannot_be_written_is_told(begin, tmp_path):
+    """A folder that takes the file's place, and a pipe that nobody reads, are problems and no wait."""
+    os.mkfifo(tmp_path / "pipe")
+    actions = begin({"write": str(tmp_path / "a")}, {"write": str(tmp_path / "pipe")})
+    (tmp_path / "a").mkdir()
+    for _ in range(2):
+        actions.start(event_of())
+    actions.close()
+    folder, pipe = sorted(actions.problems())
+    assert folder == f"write {tmp_path / 'a'}: 2 lines failed: Is a directory"
+    assert pipe.startswith(f"write {tmp_path / 'pipe'}: 2 lines failed: No such device")
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_class_name_stays_one_argument(begin, tmp_path):
+    """Whatever a class is called, it is text in one argument and no option; the event is on standard input."""
+    script = "import json, sys; print(json.dumps([sys.argv[2:], json.load(sys.stdin)]), file=open(sys.argv[1], 'a'))"
+    out = tmp_path / "got.jsonl"
+    actions = begin({"command": [sys.executable, "-Sc", script, str(out), "{class}", "<{class}> {score}", "{{class}}"]})
+    names = ["a b; touch x", "$(id) `id` * '\"", "--help", "{score}\nü"]
+    events = [event_of(class_name=name) for name in names]
+    for event in events:
+        actions.start(event)
+    actions.close(60)
+    got = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [given for _, given in got] == [event.as_json() for event in events]
+    assert [arguments for arguments, _ in got] == [
+        [" --help" if name == "--help" else name, f"<{name}> 0.875", "{class}"] for name in names
+    ]
+    assert actions.problems() == ()
+
+
+def test_placeholders():
+    """Each has its form; what an event has not is empty; a path that begins with - stays a path."""
+    run = ["x", "{trigger}|{class}|{track_id}|{score}|{time}|{timestamp_s}|{clip}|{source}", "{source}", "a{class}"]
+    event = event_of(source="-rf.mp4", clip="clips/1.mp4", class_name="-x")
+    assert fill_in(run, event) == [
+        "x",
+        "bare|-x|7|0.875|2026-05-04T12:00:00.000+02:00|1.500|clips/1.mp4|-rf.mp4",
+        "./-rf.mp4",
+        "a-x",
+    ]
+    stalled = event_of("stream_stalled", class_name=None, track_id=None, score=None, box=None)
+    assert fill_in(run, stalled)[1:] == ["stream_stalled||||2026-05-04T12:00:00.000+02:00|1.500||", "", "a"]
+
+
+def test_a_command_that_fails_is_told(begin):
+    """The exit code and the last line of what it said, once with its count."""
+    actions = begin({"command": ["sh", "-c", "echo trying; printf 'no\\tspeaker\\n' >&2; exit 3"]})
+    for _ in range(3):
+        actions.start(event_of())
+    actions.close()
+    assert actions.problems() == ("command sh: 3 runs failed: exit code 3 (no speaker)",)
+
+
+def test_a_command_that_hangs_is_killed_with_its_children(begin, tmp_path):
+    """After its time the whole group is gone, and the next event's run begins."""
+    pid_file = tmp_path / "pid"
+    script = f"sleep 100 & echo $! >> {pid_file}; wait"
+    actions = begin({"command": {"run": ["sh", "-c", script], "timeout": "0.3s"}})
+    began = time.monotonic()
+    for _ in range(2):
+        actions.start(event_of())
+    actions.close()
+    assert 0.6 <= time.monotonic() - began < 5
+    assert actions.problems() == ("command sh: 2 runs failed: killed: took over 0.3 s",)
+    children = [int(line) for line in pid_file.read_text().split()]
+    assert len(children) == 2
+    eventually(lambda: not any(_is_running(pid) for pid in children))
+
+
+def test_the_end_of_the_watch_ends_a_command(begin):
+    """After its patience close kills what runs, and tells what did not begin."""
+    actions = begin({"command": ["sleep", "100"]})
+    for _ in range(3):
+        actions.start(event_of())
+    began = time.monotonic()
+    actions.close(0.2)
+    assert time.monotonic() - began < 3
+    assert actions.problems() == (
+        "command sleep: 1 run failed: killed: the watch ended",
+        "command sleep: 2 runs left out: there was no time",
+    )
+
+
+def test_a_command_that_floods_its_output_is_bounded(tmp_path):
+    """Megabytes of output are read and dropped; the end of them is what is told."""
+    script = "head -c 3000000 /dev/zero; echo; echo last words; exit 1"
+    with pytest.raises(CommandError, match=r"^exit code 1 \(last words\)$"):
+        _runner(tmp_path, ["sh", "-c", script]).run(event_of())
+
+
+def test_a_command_whose_child_keeps_its_output_open_is_done(tmp_path):
+    """What a command leaves in the background does not hold the line."""
+    began = time.monotonic()
+    _runner(tmp_path, ["sh", "-c", "sleep 5 & exit 0"]).run(event_of())
+    assert time.monotonic() - began < 3
+
+
+def test_a_command_that_does_not_read_an_event_of_any_length_is_done(tmp_path):
+    """More JSON than a pipe holds does not block."""
+    event = event_of(frames=tuple(range(100_000)))
+    assert len(encode(event.as_json())) > 2**19
+    began = time.monotonic()
+    _runner(tmp_path, ["true"]).run(event)
+    assert time.monotonic() - began < 3
+
+
+def test_a_class_name_that_no_argument_can_hold_is_a_failure(begin):
+    """A NUL in a name starts nothing, and is told."""
+    actions = begin({"command": ["true", "{class}"]})
+    actions.start(event_of(class_name="a\0b"))
+    actions.close()
+    assert actions.problems() == ("command true: 1 run failed: it did not start (embedded null byte)",)
+
+
+def _runner(tmp_path, run):
+    return Runner(triggers_of(tmp_path, {"command": run}).triggers[0].actions[0].command)
+
+
+def _is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# ── webhooks: what is sent ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_webhook_is_the_events_json_signed(begin, hook, monkeypatch):
+    """The receiver finds the event and an id in the body, and can check time and signature."""
+    monkeypatch.setenv("HOOK_SECRET", SECRET.decode())
+    actions = begin(webhook(hook, secret_env="HOOK_SECRET", headers={"X-Door": "front"}))
+    actions.start(event_of())
+    actions.close()
+    ((path, headers, body),) = hook.got
+    document = json.loads(body)
+    assert path == "/hook"
+    assert headers["Host"] == f"127.0.0.1:{hook.port}"
+    assert headers["Content-Type"] == "application/json"
+    assert headers["X-Door"] == "front"
+    assert headers["X-Curate-Delivery"] == document.pop("id")
+    assert document == event_of().as_json()
+    assert abs(int(headers["X-Curate-Timestamp"]) - time.time()) < 60
+    signed = hmac.new(SECRET, headers["X-Curate-Timestamp"].encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert headers["X-Curate-Signature"] == f"sha256={signed}"
+
+
+def test_a_receiver_that_checks_as_the_documentation_says():
+    """Its `verify` takes what is signed with the secret and fresh, and refuses all else without an error."""
+    text = (REPOSITORY / "docs" / "watching.md").read_text(encoding="utf-8")
+    names = {}
+    exec(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def verify" in code), names)
+    now, body = str(int(time.time())), b'{"a":1}'
+
+    def verify(timestamp, signature, secret=SECRET):
+        headers = {"X-Curate-Timestamp": timestamp, "X-Curate-Signature": signature}
+        given = {name: value for name, value in headers.items() if value is not None}
+        return names["verify"](given, body, secret)
+
+    assert verify(now, sign(SECRET, now, body)) is True
+    assert verify(now, sign(SECRET, now, body), b"another") is False
+    assert verify(now, sign(SECRET, now, body + b" ")) is False
+    old = str(int(now) - 301)
+    assert verify(old, sign(SECRET, old, body)) is False
+    for timestamp in (None, "", "soon", "ü", now):
+        for signature in (None, "", "sha256=ü", "\udcff", "sha256=" + "0" * 64):
+            assert verify(timestamp, signature) is False
+
+
+def test_without_a_secret_there_is_no_signature(begin, hook):
+    """Nothing pretends to be signed."""
+    begin(webhook(hook)).start(event_of())
+    hook.wait_for(1)
+    assert "X-Curate-Signature" not in hook.got[0][1]
+
+
+def test_proxies_are_not_used(begin, hook, monkeypatch):
+    """What the environment says of proxies changes nothing."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    actions = begin(webhook(hook))
+    actions.start(event_of())
+    actions.close()
+    assert tracks(hook) == [7]
+
+
+def test_a_secret_that_went_away_is_refused_at_the_start(begin, hook, tmp_path):
+    """Nothing is sent unsigned because a file vanished, and no thread stays behind."""
+    (tmp_path / "secret").write_bytes(SECRET)
+    parts = triggers_of(tmp_path, {"write": str(tmp_path / "a")}, webhook(hook, secret_file=str(tmp_path / "secret")))
+    (tmp_path / "secret").unlink()
+    with pytest.raises(UsageError, match=r"^secret_file: the secret is not there"):
+        Actions(parts, undelivered=tmp_path / "undelivered.jsonl")
+    assert own_threads() == []
+
+
+def test_the_host_is_looked_at_again_when_sending(tmp_path, hook):
+    """A sender whose hosts do not name the address opens no connection."""
+    config = triggers_of(tmp_path, webhook(hook)).triggers[0].actions[0].webhook
+    with pytest.raises(SendError, match="does not name this host"):
+        Sender(config, ["example.org"]).send(Delivery("1", hook.url, b"{}"))
+    with pytest.raises(SendError, match="does not name this host"):
+        Sender(config, ["127.0.0.1"]).send(Delivery("1", "http://127.0.0.2/", b"{}"))
+    assert hook.got == []
+
+
+# ── webhooks: receivers that behave badly ────────────────────────────────────────────────────────────────────────────
+
+
+def test_nothing_is_lost_while_a_receiver_is_down(begin, tmp_path):
+    """Events for a port that nobody listens on arrive when somebody does: all, in order, each once."""
+    port = free_port()
+    actions = begin({"webhook": f"http://127.0.0.1:{port}/hook"})
+    for number in range(5):
+        actions.start(event_of(track_id=number))
+    waiting = f"webhook 127.0.0.1:{port}: 5 deliveries wait: connection refused"
+    eventually(lambda: waiting in actions.problems())
+    hook = Hook(port=port)
+    hook.wait_for(5)
+    actions.close()
+    hook.close()
+    assert tracks(hook) == [0, 1, 2, 3, 4]
+    assert actions.problems() == ()
+    assert kept_lines(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 599])
+def test_what_may_succeed_later_is_sent_again(begin, status):
+    """The same id and the same body come until the receiver takes them, and not once more; the order is kept."""
+    hook = Hook(status, status, 202)
+    actions = begin(webhook(hook))
+    actions.start(event_of(track_id=1))
+    actions.start(event_of(track_id=2))
+    hook.wait_for(4)
+    actions.close()
+    hook.close()
+    assert tracks(hook) == [1, 1, 1, 2]
+    assert len({(headers["X-Curate-Delivery"], body) for _, headers, body in hook.got}) == 2
+    assert actions.problems() == ()
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
+def test_what_is_refused_is_not_sent_again(begin, tmp_path, status):
+    """A receiver that says no is told of once, with how often it was."""
+    hook = Hook(status)
+    actions = begin(webhook(hook))
+    for number in range(3):
+        actions.start(event_of(track_id=number))
+    actions.close()
+    hook.close()
+    assert tracks(hook) == [0, 1, 2]
+    (told,) = actions.problems()
+    assert told.startswith(f"webhook 127.0.0.1:{hook.port}: 3 deliveries failed: answered {status} ")
+    assert kept_lines(tmp_path) == []
+
+
+def test_redirects_are_not_followed(begin, hook):
+    """A receiver cannot send an event on to another address."""
+    away = Hook((302, {"Location": hook.url}))
+    actions = begin(webhook(away))
+    actions.start(event_of())
+    actions.close()
+    away.close()
+    assert len(away.got) == 1
+    assert hook.got == []
+    assert actions.problems() == (
+        f"webhook 127.0.0.1:{away.port}: 1 delivery failed: answered 302 Found, and redirects are not followed",
+    )
+
+
+def test_retry_after_is_kept(begin):
+    """Who asks for a second is left alone for a second, however short our own pause would be."""
+    hook = Hook((429, {"Retry-After": "1"}), 200)
+    actions = begin(webhook(hook))
+    actions.start(event_of())
+    hook.wait_for(1)
+    first = time.monotonic()
+    hook.wait_for(2)
+    assert time.monotonic() - first > 0.9
+    actions.close()
+    hook.close()
+
+
+def test_retry_after_longer_than_the_patience_ends_the_wait(begin, tmp_path):
+    """At the end nobody waits for a time that is known to be too long, and the receiver's wish is kept."""
+    hook = Hook((503, {"Retry-After": "500"}))
+    actions = begin(webhook(hook))
+    actions.start(event_of())
+    eventually(lambda: actions.problems() != ())
+    began = time.monotonic()
+    actions.close(60)
+    hook.close()
+    assert time.monotonic() - began < 5
+    assert len(hook.got) == 1
+    assert len(kept_lines(tmp_path)) == 1
+
+
+def test_retry_after_as_it_may_be_written():
+    """Seconds or a date, at most ten minutes; what is neither is none."""
+    now = datetime(2026, 5, 4, tzinfo=UTC)
+    in_a_minute = format_datetime(now + timedelta(seconds=60), usegmt=True)
+    assert _retry_after_s(in_a_minute, lambda: now) == 60
+    assert _retry_after_s(format_datetime(now - timedelta(days=1)), lambda: now) == 0
+    assert [_retry_after_s(text) for text in ("5", "99999999999999", "soon", "-1", "", None)] == [
+        5,
+        600,
+        None,
+        None,
+        None,
+        None,
+    ]
+
+
+def test_the_pause_doubles_to_its_bound():
+    """1, 2, 4, … 60 s, by chance down to half of it, for any number of failures."""
+    pauses = [Backoff(random=Random(1)).pause_s(failures) for failures in (1, 2, 3, 6, 7, 100_000)]
+    for pause_s, longest_s in zip(pauses, (1, 2, 4, 32, 60, 60), strict=True):
+        assert longest_s / 2 <= pause_s <= longest_s
+
+
+def _drip(handler):
+    """One byte every 50 ms, until the sender goes."""
+    try:
+        while True:
+            handler.wfile.write(b"x")
+            time.sleep(0.05)
+    except OSError:
+        return
+
+
+def _drip_head(handler):
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    _drip(handler)
+
+
+def _continue_for_ever(handler):
+    try:
+        while True:
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            time.sleep(0.02)
+    except OSError:
+        return
+
+
+def _say_nothing(handler):
+    handler.rfile.read(1)  # until the sender goes
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "sent"),
+    [(_drip, [1, 1, 2]), (_continue_for_ever, [1, 1, 2]), (_say_nothing, [1, 1, 2]), (_drip_head, [1, 2])],
+)
+def test_no_receiver_holds_a_worker_longer_than_its_time(begin, behaviour, sent):
+    """Silence, or a byte now and then, ends after the timeout of 0.3 s; what was not answered is sent again."""
+    hook = Hook(behaviour, 200)
+    actions = begin(webhook(hook, timeout="0.3s"))
+    began = time.monotonic()
+    actions.start(event_of(track_id=1))
+    actions.start(event_of(track_id=2))
+    hook.wait_for(len(sent))
+    assert 0.25 < time.monotonic() - began < 8
+    actions.close()
+    hook.close()
+    assert tracks(hook) == sent
+    assert actions.problems() == ()
+
+
+@pytest.mark.parametrize(
+    ("talk", "why"),
+    [
+        (b"", "the connection ended without an answer"),
+        (b"SSH-2.0-x\r\n\r\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 " + b"x" * 100_000, "the answer is not HTTP"),
+    ],
+)
+def test_an_answer_that_is_none_is_no_delivery(tmp_path, talk, why):
+    """What is not HTTP, or too much of it, is a failure that is tried again."""
+    hook = Hook(lambda handler: handler.wfile.write(talk))
+    config = triggers_of(tmp_path, webhook(hook)).triggers[0].actions[0].webhook
+    with pytest.raises(SendError, match=f"^{why}$"):
+        Sender(config, ["127.0.0.1"]).send(Delivery("1", hook.url, b"{}"))
+    hook.close()
+
+
+def test_the_body_of_an_answer_is_not_read(begin):
+    """An answer with an endless body is an answer: it is delivered, and not sent twice."""
+
+    def endless(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                handler.wfile.write(b"x" * 65_536)
+        except OSError:
+            return
+
+    hook = Hook(endless, 200)
+    actions = begin(webhook(hook))
+    actions.start(event_of(track_id=1))
+    actions.start(event_of(track_id=2))
+    hook.wait_for(2)
+    actions.close()
+    hook.close()
+    assert tracks(hook) == [1, 2]
+
+
+def test_a_slow_receiver_delays_neither_the_video_nor_another_receiver(begin, hook, tmp_path):
+    """Hundreds of events are taken in no time while one receiver is silent, and the other one gets them all."""
+    silent = Hook(_say_nothing)
+    actions = begin(webhook(silent, timeout="60s"), webhook(hook))
+    actions.start(event_of())
+    silent.wait_for(1)
+    began = time.monotonic()
+    for _ in range(300):
+        actions.start(event_of())
+    assert time.monotonic() - began < 1
+    hook.wait_for(301)
+    began = time.monotonic()
+    actions.close(0.1)
+    assert time.monotonic() - began < 3
+    silent.close()
+    assert len(kept_lines(tmp_path)) == 301
+    assert actions.problems() == (
+        f"webhook 127.0.0.1:{silent.port}: 301 deliveries kept in {tmp_path / 'undelivered.jsonl'}: the watch ended",
+    )
+
+
+def test_a_connection_that_is_never_taken_ends_with_the_watch(begin, tmp_path):
+    """A receiver whose queue is full, so that connecting hangs, does not hold the end up."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        others = []
+        for _ in range(4):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+            others.append(one)
+        port = server.getsockname()[1]
+        actions = begin({"webhook": {"url": f"http://127.0.0.1:{port}/", "timeout": "60s"}})
+        actions.start(event_of())
+        began = time.monotonic()
+        actions.close(0.3)
+        assert time.monotonic() - began < 3
+        for one in others:
+            one.close()
+    assert len(kept_lines(tmp_path)) == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the certificate")
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
+    """TLS is verified: what is not trusted gets no event, and is told."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run([*command, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    hook = Hook()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    hook._server.socket = context.wrap_socket(hook._server.socket, server_side=True)
+    url = f"https://localhost:{hook.port}/"
+    config = triggers_of(tmp_path, {"webhook": url}, hosts=["localhost"]).triggers[0].actions[0].webhook
+    sender = Sender(config, ["localhost"])
+    with pytest.raises(SendError, match=r"^its certificate is not trusted \(self.signed certificate\)$"):
+        sender.send(Delivery("1", url, b"{}"))
+    assert hook.got == []
+    sender._tls.load_verify_locations(certificate)
+    assert sender.send(Delivery("1", url, b"{}")).is_done
+    hook.close()
+
+
+# ── webhooks: deliveries that a receiver always fails on ─────────────────────────────────────────────────────────────
+
+
+def _failing_on(track_id):
+    """A receiver that has a fault of its own with one event, and takes all others."""
+
+    def answer(handler):
+        status = "500 Oh" if hook.bodies[-1]["track_id"] == track_id else "200 OK"
+        handler.wfile.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    hook = Hook(answer)
+    return hook
+
+
+def test_a_delivery_that_always_fails_lets_the_others_go_first(begin, tmp_path):
+    """After ten answers of 500 the rest goes on in its order, what comes later too; it is told, and kept at the end."""
+    hook = _failing_on(1)
+    actions = begin(webhook(hook))
+    for number in range(4):
+        actions.start(event_of(track_id=number))
+    eventually(lambda: 3 in tracks(hook))
+    actions.start(event_of(track_id=4))
+    eventually(lambda: 4 in tracks(hook))
+    place = f"webhook 127.0.0.1:{hook.port}"
+    why = "answered 500 Internal Server Error"
+    assert f"{place}: 1 delivery lets the others go first: {why}, 10 times" in actions.problems()
+    eventually(lambda: f"{place}: 1 delivery waits: {why}" in actions.problems())
+    actions.close(0.01)
+    hook.close()
+    got = tracks(hook)
+    assert [one for one in got if one != 1] == [0, 2, 3, 4]
+    assert got[:12] == [0, *[1] * 10, 2]
+    (kept,) = kept_lines(tmp_path)
+    assert (kept["body"]["track_id"], kept["refused"]) == (1, got.count(1))
+
+
+def test_what_failed_ten_times_waits_for_the_others_in_the_next_watch_too(begin, tmp_path):
+    """A watch that begins with it sends first what else was left, and its own events."""
+    hook = _failing_on(1)
+    rows = [{"url": hook.url, "id": str(track), "body": {"track_id": track}} for track in (1, 3)]
+    rows[0]["refused"] = 10
+    (tmp_path / "undelivered.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    slow = Backoff(first_s=30, longest_s=30, random=Random(0))
+    actions = Actions(triggers_of(tmp_path, webhook(hook)), undelivered=tmp_path / "undelivered.jsonl", backoff=slow)
+    eventually(lambda: {1, 3} <= set(tracks(hook)))
+    began = time.monotonic()
+    actions.start(event_of(track_id=4))
+    eventually(lambda: 4 in tracks(hook))
+    assert time.monotonic() - began < 5  # no pause is kept for it
+    actions.close(0.01)
+    hook.close()
+    assert [one for one in tracks(hook) if one != 1] == [3, 4]
+
+
+def test_a_delivery_that_failed_ten_thousand_times_is_given_up(begin, tmp_path):
+    """The answers of all watches count; then it is told as failed, and kept no more."""
+    hook = Hook(500)
+    row = {"url": hook.url, "id": "1", "body": {"track_id": 1}, "refused": 9999}
+    (tmp_path / "undelivered.jsonl").write_text(json.dumps(row) + "\n")
+    actions = begin(webhook(hook))
+    eventually(lambda: actions.problems() != ())
+    actions.close()
+    hook.close()
+    assert tracks(hook) == [1]
+    why = "answered 500 Internal Server Error, 10000 times"
+    assert actions.problems() == (f"webhook 127.0.0.1:{hook.port}: 1 delivery failed: {why}",)
+    assert kept_lines(tmp_path) == []
+
+
+@pytest.mark.parametrize("trouble", [429, lambda handler: None])
+def test_a_receiver_that_is_busy_or_not_there_gets_everything_in_order(begin, trouble):
+    """What says nothing about a delivery keeps its place, however often it has to be sent."""
+    hook = Hook(*[trouble] * 12, 200)
+    actions = begin(webhook(hook))
+    for number in (1, 2):
+        actions.start(event_of(track_id=number))
+    hook.wait_for(14)
+    actions.close()
+    hook.close()
+    assert tracks(hook) == [1] * 13 + [2]
+    assert actions.problems() == ()
+
+
+# ── webhooks: what was not delivered ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_was_not_delivered_is_sent_first_next_time(begin, tmp_path):
+    """The next watch sends the same ids and bodies, in order, before its own; nothing is left on disk."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/hook"
+    actions = begin({"webhook": url})
+    for number in range(3):
+        actions.start(event_of(track_id=number, class_name="ü"))
+    eventually(lambda: actions.problems() != ())
+    actions.close(0.05)
+    kept = kept_lines(tmp_path)
+    file = tmp_path / "undelivered.jsonl"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [(line["url"], line["body"]["track_id"]) for line in kept] == [(url, 0), (url, 1), (url, 2)]
+    assert [line["body"]["id"] for line in kept] == [line["id"] for line in kept]
+    (told,) = actions.problems()
+    assert told == f"webhook 127.0.0.1:{port}: 3 deliveries kept in {file}: connection refused"
+
+    hook = Hook(port=port)
+    later = begin({"webhook": url})
+    later.start(event_of(track_id=3))
+    later.close()
+    hook.close()
+    assert tracks(hook) == [0, 1, 2, 3]
+    assert [body["id"] for body in hook.bodies[:3]] == [line["id"] for line in kept]
+    assert later.problems() == ()
+    assert [path.name for path in tmp_path.iterdir()] == ["door.yaml"]
+
+
+def test_what_is_still_not_delivered_stays(begin, tmp_path):
+    """A receiver that stays down through a second watch loses nothing, and nothing is there twice."""
+    action = {"webhook": f"http://127.0.0.1:{free_port()}/hook"}
+    for number in range(3):
+        actions = begin(action)
+        actions.start(event_of(track_id=number))
+        actions.close(0.02)
+    assert [line["body"]["track_id"] for line in kept_lines(tmp_path)] == [0, 1, 2]
+
+
+def test_no_secret_is_on_disk(begin, tmp_path, monkeypatch):
+    """What waits is signed when it is sent."""
+    monkeypatch.setenv("HOOK_SECRET", SECRET.decode())
+    actions = begin({"webhook": {"url": f"http://127.0.0.1:{free_port()}/", "secret_env": "HOOK_SECRET"}})
+    actions.start(event_of())
+    actions.close(0.02)
+    text = (tmp_path / "undelivered.jsonl").read_bytes()
+    assert b"track_id" in text
+    assert SECRET not in text
+
+
+def test_an_address_that_the_file_no_longer_names_gets_nothing(begin, hook, tmp_path):
+    """What waits for another address stays where it is, and is told."""
+    other = Hook()
+    lines = [
+        {"url": one.url, "id": str(number), "body": {"track_id": number}} for number, one in enumerate((other, hook))
+    ]
+    file = tmp_path / "undelivered.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines) + "torn {")
+    actions = begin(webhook(hook))
+    actions.close()
+    other.close()
+    assert tracks(hook) == [1]
+    assert other.got == []
+    assert kept_lines(tmp_path) == [lines[0]]
+    assert actions.problems() == (
+        f"{file}: 1 line left out: not a webhook that was kept",
+        f"{file}: 1 webhook stays: their address is not in the trigger file any more",
+    )
+
+
+def test_two_watches_do_not_send_the_same(tmp_path):
+    """What one has claimed the other does not see, until that one has died; then it sees the rest."""
+    file = tmp_path / "undelivered.jsonl"
+    first, second, third = Undelivered(file), Undelivered(file), Undelivered(file)
+    waiting = [Delivery(str(number), "http://[::1]/", encode({"id": str(number)})) for number in range(3)]
+    first.keep(waiting)
+    assert first.claim() == (waiting, 0)
+    assert second.claim() == ([], 0)
+    first.done(waiting[1])
+    first.close()  # as the system does for a process that is killed
+    assert second.claim() == ([waiting[0], waiting[2]], 0)
+    second.keep([waiting[2]])
+    assert third.claim() == ([waiting[2]], 0)
+    third.keep([])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_that_fails_loses_nothing(tmp_path, begin, hook):
+    """Where what was left cannot be read, that is told, and it waits for the next watch."""
+    bad = tmp_path / "undelivered.jsonl.claimed-1"
+    bad.mkdir()
+    good = json.dumps({"url": hook.url, "id": "1", "body": {"track_id": 1}})
+    (tmp_path / "undelivered.jsonl.claimed-0").write_text(good)
+    actions = begin(webhook(hook))
+    actions.start(event_of())
+    actions.close()
+    assert tracks(hook) == [7]
+    assert actions.problems() == (f"{tmp_path / 'undelivered.jsonl'}: 1 file not read: Is a directory",)
+    bad.rmdir()
+    begin(webhook(hook)).close()
+    assert tracks(hook) == [7, 1]
+
+
+def test_a_file_that_cannot_be_kept_is_told(begin, tmp_path):
+    """Where nothing can be written, what is lost is counted."""
+    actions = begin({"webhook": f"http://127.0.0.1:{free_port()}/hook"})
+    (tmp_path / "undelivered.jsonl").mkdir()
+    actions.start(event_of())
+    actions.close(0.02)
+    assert actions.problems()[-1] == f"{tmp_path / 'undelivered.jsonl'}: 1 webhook is lost: Is a directory"
+
+
+def test_a_watch_that_is_killed_has_noted_what_it_delivered(begin, hook, tmp_path):
+    """What was left and is delivered is marked at once, so that a kill right after does not send it again."""
+    file = tmp_path / "undelivered.jsonl"
+    file.write_text(json.dumps({"url": hook.url, "id": "1", "body": {"id": "1"}}) + "\n")
+    begin(webhook(hook))
+    hook.wait_for(1)
+    (claimed,) = tmp_path.glob("undelivered.jsonl.claimed-*")
+    eventually(lambda: claimed.read_text().endswith('{"done":"1"}\n'))

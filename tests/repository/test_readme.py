@@ -1,0 +1,45 @@
+"""What the README says of the command line is true of it."""
+
+import re
+
+import pytest
+import typer
+from places import REPOSITORY
+
+import curate
+from curate.cli.app import app
+from curate.commands import STEPS
+
+README = REPOSITORY / "README.md"
+if not README.is_file():
+    pytest.skip("the README lies beside the tests in a clone only", allow_module_level=True)
+TEXT = README.read_text(encoding="utf-8")
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_is_in_the_readme(command):
+    """A command that is added must be documented."""
+    assert f"`curate {command}" in TEXT
+
+
+@pytest.mark.parametrize("command", sorted({*STEPS, "run", "doctor"}))
+def test_every_command_is_a_function(command):
+    """What the shell can do, a notebook can."""
+    assert command in COMMANDS
+    assert callable(getattr(curate, command.replace("-", "_")))
+
+
+@pytest.mark.parametrize("line", [line for line in TEXT.splitlines() if "curate " in line])
+def test_every_option_in_the_readme_is_there(line):
+    """An option that the README gives to a command is one of that command's."""
+    named = re.findall(r"curate ([a-z-]+)", line)
+    known = {option for name in named if name in COMMANDS for one in COMMANDS[name].params for option in one.opts}
+    if known:
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)) <= known
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", TEXT))
+def test_every_link_leads_somewhere(target):
+    """Files and pictures that the README points to are in the repository."""
+    assert (README.parent / target).exists()
