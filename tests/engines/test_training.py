@@ -24,12 +24,12 @@ import torch
 
 from curate.engines.torch_engine import NetworkDetector
 from curate.engines.torchvision.models import build_model, focal_loss, known_models
+from curate.engines.training import device as devices
+from curate.engines.training import loop as training
 from curate.engines.training.augment import Augmentation, Sample, Sizing, crop, flip, resize
 from curate.engines.training.batches import TrainingBatches, landmarks_by_image, truth_by_image
 from curate.engines.training.checkpoint import fingerprint
 from curate.engines.training.loop import Average
-from curate.engines.training.loop import device as devices
-from curate.engines.training.loop import loop as training
 from curate.engines.training.weights import load_weights
 
 pytestmark = pytest.mark.train
