@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from builders import kinds, load
 from evaluation_oracle import STATS, jittered, oracle, oracle_numbers
-from places import REPOSITORY
+from places import REPOSITORY, SHARED_DATA
 
 from curate.card import read_card
 from curate.commands.classes import merge_classes
@@ -19,8 +19,7 @@ from curate.commands.split import split
 from curate.evaluation.coco_results import write_results
 from curate.store import Store
 
-REPOSITORY = REPOSITORY
-SOURCE = REPOSITORY.parent / "shared" / "data" / "face-mask"
+SOURCE = SHARED_DATA / "face-mask"
 CARD = REPOSITORY / "datasets" / "face-mask" / "card.yaml"
 COUNTS = {"with_mask": 3232, "without_mask": 717, "mask_weared_incorrect": 123}
 MIN_SIDE_PX = 24
