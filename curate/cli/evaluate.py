@@ -9,9 +9,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
-from curate.cli.output import points, progress_on_stderr, show
+from curate.cli.output import progress_on_stderr, show
 from curate.cli.tables import SIZE_STYLES, new_table
 from curate.evaluation.mistakes import KINDS
+from curate.formatting import metres, points
+from curate.formatting import score as score_text
 from curate.sizes import SIZES
 
 _MOST_CLASSES = 12  # in a confusion matrix that fits a terminal
@@ -104,10 +106,10 @@ def _threshold_table(document: Mapping[str, Any]) -> RenderableType:
     table = new_table("scores to cut at", "class", *headers)
     for entry in document["thresholds"]:
         best = entry["best_f1"] or {}
-        cells = [points(best.get("f1")), _score(best.get("score")), points(best.get("precision"))]
+        cells = [points(best.get("f1")), score_text(best.get("score")), points(best.get("precision"))]
         cells.append(points(best.get("recall")))
         if wished is not None:
-            cells += [_score(entry["score"]), points(entry["recall"])]
+            cells += [score_text(entry["score"]), points(entry["recall"])]
         table.add_row(entry["class"], *cells)
     return table
 
@@ -121,14 +123,10 @@ def _side_table(document: Mapping[str, Any]) -> RenderableType:
     for entry in entries:
         cells = [str(entry["truth"]), points(entry["ap"]), points(entry["ap50"])]
         if has_distances:
-            cells.insert(0, "–" if entry["distance_m"] is None else f"{entry['distance_m']:.3g} m")
+            cells.insert(0, metres(entry["distance_m"]))
         side = f"≥ {entry['min_side_px']:g} px"
         table.add_row(side, *cells, style="bold" if entry["min_side_px"] == wanted else "")
     return table
-
-
-def _score(score: float | None) -> str:
-    return "–" if score is None else f"{score:.3f}"
 
 
 def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:

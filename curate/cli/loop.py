@@ -11,8 +11,9 @@ from rich.text import Text
 
 from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite, assignments
-from curate.cli.output import counts_line, interruption_told, points, progress_on_stderr, show
+from curate.cli.output import counts_line, interruption_told, progress_on_stderr, show
 from curate.cli.tables import SIZE_STYLES, new_table
+from curate.formatting import points
 from curate.sizes import SIZES
 
 if TYPE_CHECKING:

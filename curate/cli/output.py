@@ -113,16 +113,6 @@ def interruption_told(words: str) -> Iterator[None]:
         raise
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """0.793 → "79.3 %"; "–" for none."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
-
-
-def points(metric: float | None) -> str:
-    """0.5132 → "51.3", as detection papers print AP; "–" for none."""
-    return "–" if metric is None else f"{100 * metric:.1f}"
-
-
 def counts_line(counts: Mapping[str, int]) -> str:
     """{"a": 3, "b": 1} → "a 3, b 1"."""
     return ", ".join(f"{name} {number}" for name, number in counts.items()) or "none"

@@ -15,9 +15,10 @@ from rich.text import Text
 from curate.cli.evaluate import evaluation_summary
 from curate.cli.loop import runs_line
 from curate.cli.options import AsJson, assignments
-from curate.cli.output import counts_line, points, print_rich, progress_on_stderr, show
+from curate.cli.output import counts_line, print_rich, progress_on_stderr, show
 from curate.cli.tables import classes_table
 from curate.commands.run import StepOutcome
+from curate.formatting import points
 
 _PLACES = {"run": "run", "out": "export", "plot": "plot", "csv": "table"}
 _JUDGES = ("evaluate", "report")

@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from curate.cli.output import counts_line, percent, points
+from curate.cli.output import counts_line
+from curate.formatting import percent, points
 from curate.sizes import SIZES
 
 SIZE_STYLES = {"small": "red", "medium": "yellow", "large": "green"}

@@ -12,6 +12,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from curate.formatting import points
+
 WIDTH = 360.0
 LINES = 8  # colours that the style sheet has for lines
 _LEFT, _RIGHT, _TOP = 38.0, 352.0, 10.0
@@ -148,7 +150,7 @@ def _without_overlap(x: Sequence[float], texts: Sequence[str], first: int | None
 
 
 def _side_told(entry: Mapping[str, Any]) -> str:
-    aps = [f"{name} {'–' if entry[key] is None else f'{100 * entry[key]:.1f}'}" for name, key in _APS]
+    aps = [f"{name} {points(entry[key])}" for name, key in _APS]
     return f"≥ {entry['min_side_px']:g} px: {', '.join(aps)}, {entry['truth']:,} objects"
 
 
@@ -164,8 +166,8 @@ def _line(x0: float, y0: float, x1: float, y1: float, kind: str) -> str:
 
 
 def _path(spots: Sequence[tuple[float, float]], kind: str) -> str:
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-    return f'<polyline class="{kind}" points="{points}"/>' if spots else ""
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
+    return f'<polyline class="{kind}" points="{corners}"/>' if spots else ""
 
 
 def _dot(x: float, y: float, kind: str, told: str) -> str:

@@ -1,8 +1,9 @@
 """The tables of a report that tell of the data and the run, as values that one template lays out."""
 
+from curate.formatting import count, percent
 from curate.html_report.content import ClassChange, DataFacts, RunFacts
 from curate.html_report.tables import MOST_ROWS, Cell, Row, Table, left_out
-from curate.html_report.wording import count, moment, percent, short
+from curate.html_report.wording import moment, short
 from curate.sizes import SIZES
 
 _SHOWN_WHOLE = 20  # classes, of a change

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from curate import __version__
 from curate.evaluation.error_table import FALSE_POSITIVE, MISSED
 from curate.evaluation.mistakes import KINDS
+from curate.formatting import count, points, score
 from curate.html_report import data_tables, tables
 from curate.html_report.charts import LINES, chart_ap_by_min_side, chart_precision_recall, chart_scores
 from curate.html_report.content import ReportContent
@@ -22,16 +23,13 @@ from curate.html_report.gallery import CropGroup
 from curate.html_report.tables import against_tables, class_difference
 from curate.html_report.wording import (
     SIZE_WORDS,
-    count,
     count_gained,
     crop_words,
     false_positive_sentence,
     miss_sentence,
-    points,
     points_gained,
     range_words,
     reason,
-    score,
     short,
 )
 from curate.sizes import SIZES

@@ -7,18 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 from curate.evaluation.mistakes import KINDS
+from curate.formatting import count, metres, percent, points, score
 from curate.html_report.wording import (
     KIND_WORDS,
-    NOTHING,
     SIZE_WORDS,
-    count,
     count_gained,
     own_word,
-    percent,
-    points,
     points_gained,
     range_words,
-    score,
     short,
 )
 from curate.sizes import SIZES
@@ -141,7 +137,7 @@ def side_table(evaluation: Mapping[str, Any]) -> Table:
     has_distances = any(entry["distance_m"] is not None for entry in entries)
     rows = []
     for entry in entries:
-        far = () if not has_distances else ((entry["distance_m"] and f"{entry['distance_m']:.3g} m") or NOTHING,)
+        far = () if not has_distances else (metres(entry["distance_m"]),)
         cells = (*far, count(entry["truth"]), points(entry["ap"]), points(entry["ap50"]))
         rows.append(
             Row(f"≥ {entry['min_side_px']:g} px", tuple(map(Cell, cells)), strong=entry["min_side_px"] == wanted)

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from curate.evaluation.error_table import MISSED
+from curate.formatting import UNDEFINED, count, score
 from curate.html_report.gallery import Crop
 from curate.sizes import LARGE_FROM_PX2, MEDIUM_FROM_PX2, SIZES
 
-NOTHING = "–"
 _LONGEST_NAME = 80
 
 KIND_WORDS: Mapping[str, str] = {
@@ -26,30 +26,10 @@ SIZE_WORDS: Mapping[str, str] = {
 }
 
 
-def points(metric: float | None) -> str:
-    """0.5132 → "51.3", as papers print AP."""
-    return NOTHING if metric is None else f"{100 * metric:.1f}"
-
-
-def percent(share: float | None) -> str:
-    """0.793 → "79.3 %"."""
-    return NOTHING if share is None else f"{100 * share:.1f} %"
-
-
-def count(number: int | None) -> str:
-    """12345 → "12,345"."""
-    return NOTHING if number is None else f"{number:,}"
-
-
-def score(value: float | None) -> str:
-    """0.69063 → "0.691"."""
-    return NOTHING if value is None else f"{value:.3f}"
-
-
 def points_gained(now: float | None, before: float | None) -> str:
     """The difference of two metrics in points, of what is printed: 0.479, 0.422 → "+5.7"."""
     if now is None or before is None:
-        return NOTHING
+        return UNDEFINED
     return _signed(round(100 * now, 1) - round(100 * before, 1), ".1f")
 
 

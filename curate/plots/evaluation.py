@@ -11,6 +11,7 @@ from curate.evaluation.costs import MistakeSummary
 from curate.evaluation.curves import PrecisionRecall, ScoreHistogram
 from curate.evaluation.mistakes import KINDS
 from curate.evaluation.scores import SideScores
+from curate.formatting import points
 from curate.plots.style import INK, SIZE_COLOURS
 from curate.sizes import SIZES
 
@@ -134,7 +135,7 @@ def draw_errors(errors: MistakeSummary) -> Figure:
     _draw_bars(by_kind, counts, [str(count) for count in counts])
     by_kind.set_title("by kind, each counted once", loc="left")
     costs = [errors.ap_cost[kind] for kind in KINDS]
-    _draw_bars(by_cost, [cost or 0 for cost in costs], ["–" if cost is None else f"{100 * cost:.1f}" for cost in costs])
+    _draw_bars(by_cost, [cost or 0 for cost in costs], [points(cost) for cost in costs])
     by_cost.set_title("cost in AP50, all scores", loc="left")
     return figure
 
@@ -143,8 +144,8 @@ def _draw_aps(axes, entries: Sequence[SideScores]) -> None:
     places = np.arange(len(entries))
     aps = {"AP50": [entry.ap50 for entry in entries], "AP": [entry.ap for entry in entries]}
     for (label, values), colour in zip(aps.items(), (_LINES[2], _LINES[0]), strict=True):
-        points = [np.nan if value is None else 100 * value for value in values]
-        axes.plot(places, points, label=label, color=colour, marker="o")
+        heights = [np.nan if value is None else 100 * value for value in values]
+        axes.plot(places, heights, label=label, color=colour, marker="o")
     axes.set_ylim(0, 104)  # room for a marker at 100
     axes.set_ylabel("AP")
     axes.grid(axis="y", color="#eeeeee")
@@ -212,7 +213,7 @@ def _draw_legend(figure: Figure, lines: Sequence[Line2D], labels: Sequence[str],
 
 
 def _label(name: str, precision: Sequence[float]) -> str:
-    return f"{_short(name)}, AP50 {100 * np.mean(precision):.1f}"
+    return f"{_short(name)}, AP50 {points(float(np.mean(precision)))}"
 
 
 def _short(name: str) -> str:

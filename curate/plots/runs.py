@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from curate.formatting import points
 from curate.plots.style import SIZE_COLOURS
 
 _INK = "#333333"
@@ -36,16 +37,16 @@ class ApCurve:
 def draw_runs(curves: Sequence[ApCurve]) -> Figure:
     """One small picture a run that was judged more than once, and one in which all the others stand side by side."""
     courses = [curve for curve in curves if len(curve.at) > 1]
-    points = [curve for curve in curves if len(curve.at) == 1]
-    count = len(courses) + bool(points)
+    single = [curve for curve in curves if len(curve.at) == 1]
+    count = len(courses) + bool(single)
     columns = min(_COLUMNS, max(count, 1))
     rows = max(1, math.ceil(count / columns))
     figure = Figure(figsize=(1.2 + 3.6 * columns, 0.6 + 2.9 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     for axes, curve in zip(grid, courses, strict=False):
         _draw_course(axes, curve)
-    if points:
-        _draw_points(grid[len(courses)], points)
+    if single:
+        _draw_points(grid[len(courses)], single)
     for axes in grid[count:]:
         axes.set_visible(False)
     for place in range(0, count, columns):
@@ -64,7 +65,7 @@ def _draw_course(axes, curve: ApCurve) -> None:
     best = max(ap for ap in curve.aps["all"] if ap is not None)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel(curve.unit)
-    _finish(axes, f"{curve.run}: best {100 * best:.1f}")
+    _finish(axes, f"{curve.run}: best {points(best)}")
 
 
 def _draw_points(axes, curves: Sequence[ApCurve]) -> None:

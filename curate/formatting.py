@@ -1,0 +1,28 @@
+"""How tables, reports and plots write numbers; an undefined number is a dash."""
+
+UNDEFINED = "–"
+
+
+def points(metric: float | None) -> str:
+    """0.5132 → "51.3", as detection papers print AP."""
+    return UNDEFINED if metric is None else f"{100 * metric:.1f}"
+
+
+def percent(share: float | None) -> str:
+    """0.793 → "79.3 %"."""
+    return UNDEFINED if share is None else f"{100 * share:.1f} %"
+
+
+def count(number: int | None) -> str:
+    """12345 → "12,345"."""
+    return UNDEFINED if number is None else f"{number:,}"
+
+
+def score(value: float | None) -> str:
+    """0.69063 → "0.691"."""
+    return UNDEFINED if value is None else f"{value:.3f}"
+
+
+def metres(distance_m: float | None) -> str:
+    """12.345 → "12.3 m"."""
+    return UNDEFINED if distance_m is None else f"{distance_m:.3g} m"
