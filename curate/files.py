@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whenever a process dies."""
+"""Output files: checked before long work, and written whole or not at all."""
 
 import gc
 import os
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from curate.errors import UsageError
 
 
 @contextmanager
@@ -25,6 +27,24 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 TEMPORARY = ".tmp"
+OVERWRITE_REMEDY = "Choose another name, or replace it with --overwrite."
+
+
+def check_output_files(*files: str | os.PathLike[str] | None, overwrite: bool) -> None:
+    """Check, before long work starts, that output files can take their names.
+
+    Args:
+        files: The files to write; None for those that were not requested.
+        overwrite: Whether existing files may be replaced.
+
+    Raises:
+        UsageError: A name is a folder's, or a file exists and `overwrite` is false.
+    """
+    for file in map(Path, filter(None, files)):
+        if file.is_dir():
+            raise UsageError("this is a folder", place=file, expected="a file", remedy="Choose another name.")
+        if file.exists() and not overwrite:
+            raise UsageError("the file already exists", place=file, remedy=OVERWRITE_REMEDY)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -9,6 +9,7 @@ from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.evaluation.error_table import check_error_file, list_errors, write_errors
 from curate.evaluation.mistakes import Mistakes
+from curate.files import check_output_files
 from curate.html_report.build import remove_reports, report_place, write_report
 from curate.inference.evaluations import errors_file, evaluation_terms, keep_evaluation, kept_name, read_evaluation
 from curate.inference.judge import EvaluateResult, Terms, choose_split, find_in_file, find_with_run, judge_detections
@@ -25,15 +26,13 @@ def check_places(errors: Name, plots: Name, *, overwrite: bool) -> None:
     """Refuse names before the long work: of no known kind, or taken.
 
     Raises:
-        UsageError: the table's suffix is unknown, or a file is there already and may not be replaced.
+        UsageError: the table's suffix is unknown, or a file already exists and may not be replaced.
     """
     files = [Path(plots) / name for name in PICTURES] if plots is not None else []
     if errors is not None:
         check_error_file(Path(errors))
         files.append(Path(errors))
-    if taken := [file for file in files if file.exists() and not overwrite]:
-        remedy = "Choose another name, or give --overwrite."
-        raise UsageError("the file is there already", place=taken[0], remedy=remedy)
+    check_output_files(*files, overwrite=overwrite)
 
 
 def write_files(
@@ -107,7 +106,7 @@ def evaluate(
         progress: told how far predicting and report are.
 
     Raises:
-        UsageError: neither or both of `run` and `predictions`; no such split or run; a file is there already.
+        UsageError: neither or both of `run` and `predictions`; no such split or run; a file already exists.
         DataError: nothing is labelled in the split, or predictions that do not fit the dataset.
     """
     if (run is None) == (predictions is None):

@@ -7,7 +7,7 @@ from pathlib import Path
 from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
-from curate.files import no_garbage_collection
+from curate.files import OVERWRITE_REMEDY, no_garbage_collection
 from curate.formats.coco import coco_file_name, listed_images, write_coco
 from curate.media import link_or_copy
 from curate.progress import Progress, silent
@@ -96,7 +96,7 @@ def _check_place(target: Path, overwrite: bool) -> set[str]:
     if not target.is_dir() or not any(target.iterdir()):
         return set()
     if not overwrite:
-        raise UsageError("the folder is not empty", place=target, remedy="Choose another, or give --overwrite.")
+        raise UsageError("the folder is not empty", place=target, remedy=OVERWRITE_REMEDY)
     files = list((target / "annotations").glob("instances_*.json"))
     listed = [listed_images(file) for file in files]
     if not files or None in listed or (target / "images").is_symlink():

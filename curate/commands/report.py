@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError, UsageError
+from curate.files import check_output_files
 from curate.html_report.build import check_place, report_place, write_report
 from curate.inference.evaluations import (
     errors_file,
@@ -78,7 +79,7 @@ def report(
         progress: told how far predicting and pictures are.
 
     Raises:
-        UsageError: no such split or run; the other run was judged on other terms; a file is there already, or none can
+        UsageError: no such split or run; the other run was judged on other terms; a file already exists, or none can
             be written.
         DataError: nothing is labelled in the split, or the run's last evaluation cannot be read.
     """
@@ -131,8 +132,7 @@ def _check_out(path: Path, *, overwrite: bool) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError("not a page's name", place=path, got=repr(path.suffix), expected=", ".join(_SUFFIXES))
     check_place(path)
-    if path.exists() and not overwrite:
-        raise UsageError("the file is there already", place=path, remedy="Choose another name, or give --overwrite.")
+    check_output_files(path, overwrite=overwrite)
 
 
 def _terms(given: Mapping[str, Any], kept: Mapping[str, Any]) -> Terms:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.curation.splits import VAL
-from curate.errors import CurateError, DataError, UsageError
+from curate.errors import CurateError, DataError
+from curate.files import check_output_files
 from curate.inference.evaluations import evaluation_file, kept_name, truth_mark
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
@@ -89,11 +90,10 @@ def runs(
 
     Raises:
         StoreError: there is no dataset in the folder.
-        UsageError: the picture is there already.
+        UsageError: the picture already exists.
         DataError: there is nothing to draw.
     """
-    if plot is not None and not overwrite and Path(plot).exists():
-        raise UsageError("the file is there already", place=plot, remedy="Choose another name, or give --overwrite.")
+    check_output_files(plot, overwrite=overwrite)
     store = Store(dataset)
     store.head()
     folders = [RunFolder(path) for path in sorted((Path(dataset) / "runs").glob("*")) if path.is_dir()]

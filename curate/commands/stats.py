@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate.curation.stats import Balance, ClassBalance, count, count_by
-from curate.errors import UsageError
+from curate.files import check_output_files
 from curate.result import Result, as_json
 from curate.sizes import RangeOfInterest
 from curate.store import Store
@@ -55,12 +55,9 @@ def stats(
 
     Raises:
         StoreError: there is no dataset in the folder.
-        UsageError: a file is there already.
+        UsageError: An output file already exists.
     """
-    for file in (plot, csv):
-        if file is not None and not overwrite and Path(file).exists():
-            remedy = "Choose another name, or give --overwrite."
-            raise UsageError("the file is there already", place=file, remedy=remedy)
+    check_output_files(plot, csv, overwrite=overwrite)
     store = Store(dataset)
     version = store.head()
     current = store.load(version)

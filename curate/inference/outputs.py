@@ -11,7 +11,7 @@ import pandas as pd
 from curate.dataset import ClassEntry, Predictions
 from curate.errors import UsageError
 from curate.evaluation.coco_results import write_results
-from curate.files import write_atomically
+from curate.files import check_output_files, write_atomically
 from curate.formats.coco import coco_file_name
 from curate.formats.incoming import Problem
 from curate.formats.proposals import WAITING
@@ -37,11 +37,7 @@ def check_results(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.suffix == ".json" or (folder.exists() and not folder.is_dir()):
         raise UsageError("not a folder", place=folder, expected=f"a folder for {RESULTS} and {IMAGES}")
-    for file in (folder / RESULTS, folder / IMAGES):
-        if file.exists() and not overwrite:
-            raise UsageError(
-                "the file is there already", place=file, remedy="Choose another --out, or give --overwrite."
-            )
+    check_output_files(folder / RESULTS, folder / IMAGES, overwrite=overwrite)
 
 
 def write_coco_results(

@@ -287,7 +287,7 @@ def test_nothing_is_overwritten(root, tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     for name in ("e.csv", "scores.png"):
         (tmp_path / name).write_text("mine")
-    with pytest.raises(UsageError, match="the file is there already"):
+    with pytest.raises(UsageError, match="the file already exists"):
         curate.evaluate(root, predictions="nowhere.json", **options)
     assert {(tmp_path / name).read_text() for name in ("e.csv", "scores.png")} == {"mine"}
     curate.evaluate(root, predictions=own_results(root), overwrite=True, **options)

@@ -143,7 +143,7 @@ def test_results_are_not_overwritten(run, photos):
     """Results that are there stay, unless `--overwrite` is given."""
     predict(run, photos)
     before = snapshot(run)
-    with pytest.raises(UsageError, match=r"predictions.json: the file is there already\..* give --overwrite"):
+    with pytest.raises(UsageError, match=r"predictions.json: the file already exists\..* --overwrite"):
         predict(run, photos, score=0.7)
     assert snapshot(run) == before
     assert predict(run, photos, score=0.7, overwrite=True).boxes == 4

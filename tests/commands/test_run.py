@@ -252,7 +252,7 @@ def test_results_that_the_recipe_did_not_make(kitchen):
     curate.import_voc("data", "source")
     train_by_hand()
     curate.predict("data/runs/first", "source")
-    with pytest.raises(UsageError, match="the file is there already"):
+    with pytest.raises(UsageError, match="the file already exists"):
         cook({"predict": PREDICT})
 
 

@@ -220,7 +220,7 @@ def test_picture(root, tmp_path):
     curate.loop(root, model=MODEL, run="night", steps=3, rounds=2)
     curate.runs(root, plot=tmp_path / "ap.png")
     before = (tmp_path / "ap.png").read_bytes()
-    with pytest.raises(UsageError, match="the file is there already"):
+    with pytest.raises(UsageError, match="the file already exists"):
         curate.runs(root, plot=tmp_path / "ap.png")
     curate.runs(root, plot=tmp_path / "ap.png", overwrite=True)
     assert before[:4] == b"\x89PNG"

@@ -162,7 +162,7 @@ def test_nothing_is_overwritten_unasked(root, tmp_path, option):
     """A file that is there already is replaced only when that is asked for."""
     file = tmp_path / "kept.svg"
     file.write_text("mine")
-    with pytest.raises(UsageError, match=r"kept\.svg: the file is there already.*--overwrite"):
+    with pytest.raises(UsageError, match=r"kept\.svg: the file already exists.*--overwrite"):
         curate.stats(root, **{option: file})
     assert file.read_text() == "mine"
     curate.stats(root, **{option: file}, overwrite=True)

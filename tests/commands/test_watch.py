@@ -371,7 +371,7 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
     write_scene(tmp_path / "in.mp4", 3, one_red)
     Path(name).write_text("mine")
     files = {"out": "out.mp4", "events": "events.jsonl", "detections": "d.parquet"}
-    with pytest.raises(UsageError, match=f"^{name}: it exists already"):
+    with pytest.raises(UsageError, match=f"^{name}: the file already exists"):
         run_watch(tmp_path, "in.mp4", **files)
     assert Path(name).read_text() == "mine"
     run_watch(tmp_path, "in.mp4", **files, overwrite=True)

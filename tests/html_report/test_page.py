@@ -542,7 +542,7 @@ def test_out(root, tmp_path):
     assert curate.report(root, run="first", out=out).report == out
     before = out.read_bytes()
     assert not folder.report_file.exists()
-    with pytest.raises(UsageError, match=r"page\.html: the file is there already\. .*--overwrite"):
+    with pytest.raises(UsageError, match=r"page\.html: the file already exists\. .*--overwrite"):
         curate.report(root, run="nowhere", out=out)
     out.write_text("old")
     curate.report(root, run="first", out=out, overwrite=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import UsageError
+from curate.files import check_output_files
 from curate.sources.feeds.open import Source
 from curate.sources.video.writing import SUFFIX, check_place
 
@@ -84,10 +85,7 @@ def _in_folder(sources: Sequence[Source], folder: Path, out: Path) -> tuple[Path
 
 
 def _check(option: str, file: Path, *, overwrite: bool) -> None:
-    if file.is_dir():
-        raise UsageError("a folder is there", place=option, got=file, expected="a file")
-    if file.exists() and not overwrite:
-        raise UsageError("it exists already", place=file, remedy="Replace it with --overwrite, or name another.")
+    check_output_files(file, overwrite=overwrite)
     if option == "--out":
         _make(file.parent, option)
     elif not file.parent.is_dir():

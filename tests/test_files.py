@@ -1,0 +1,33 @@
+"""Output files: what is checked before they are written."""
+
+import pytest
+
+from curate.errors import UsageError
+from curate.files import check_output_files
+
+
+def test_free_names_are_accepted(tmp_path):
+    """Files that do not exist, and outputs that were not requested, pass."""
+    check_output_files(None, tmp_path / "new.csv", str(tmp_path / "missing" / "new.png"), overwrite=False)
+
+
+def test_an_existing_file_is_refused(tmp_path):
+    """The first existing file is named, with the option that replaces it; nothing is written."""
+    (tmp_path / "old.csv").write_text("old")
+    with pytest.raises(UsageError, match=r"old\.csv: the file already exists\. .*--overwrite"):
+        check_output_files(tmp_path / "new.csv", tmp_path / "old.csv", overwrite=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["old.csv"]
+
+
+def test_an_existing_file_may_be_replaced(tmp_path):
+    """With `overwrite` an existing file passes, and is left as it is."""
+    (tmp_path / "old.csv").write_text("old")
+    check_output_files(tmp_path / "old.csv", overwrite=True)
+    assert (tmp_path / "old.csv").read_text() == "old"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_is_never_replaced(tmp_path, overwrite):
+    """A folder in the place of a file is refused, also with `overwrite`."""
+    with pytest.raises(UsageError, match=r"this is a folder \(expected a file\)"):
+        check_output_files(tmp_path, overwrite=overwrite)
