@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from committing import add_an_image, new_class
-from places import SUPPORT
+from repository_paths import SUPPORT
 from sample_datasets import build_dataset, face_dataset, save, set_column, video_rows
 
 from curate import __version__

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from builders import BARE, MASK, labelimg_folder, write_image
 from corner_engine import CornerDetector, CornerEngine
-from places import REPOSITORY
 from proposing import save_in_labelimg
+from repository_paths import REPOSITORY
 from rich.console import Console
 
 import curate

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from places import SUPPORT
+from repository_paths import SUPPORT
 from sample_datasets import LARGE, SMALL, build_dataset, face_dataset, many_images, save, video_rows
 
 import curate

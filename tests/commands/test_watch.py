@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from places import SHARED_DATA
+from repository_paths import SHARED_DATA
 from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene
 
 from curate.commands.watch import watch

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from engine_contract import shapes_dataset, train_shapes
-from places import SHARED_DATA
+from repository_paths import SHARED_DATA
 
 from curate.engines.base import engine_for
 from curate.errors import DataError, MissingError, UsageError

@@ -2,10 +2,9 @@
 
 import pytest
 from cost_oracle import oracle_costs, without_crowds
-from evaluation_oracle import awkward_case, build_predictions, build_truth, perfect_predictions
+from evaluation_oracle import awkward_case, build_predictions, build_truth, golden_case, perfect_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_mistakes import golden_case
 
 from curate.evaluation.costs import COSTS
 from curate.evaluation.judgement import judge

@@ -1,12 +1,11 @@
 """Each miss and false positive with its kind: by hand, and against TIDE."""
 
 import dataclasses
-import random
 
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_oracle import awkward_case, build_predictions, build_truth, perfect_predictions
+from evaluation_oracle import awkward_case, build_predictions, build_truth, golden_case, perfect_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,24 +146,6 @@ def test_sizes():
     ).counts()
     assert counts.missed == {"small": 1, "medium": 1, "large": 1}
     assert counts.false_positives == {"small": 1, "medium": 0, "large": 1}
-
-
-def golden_case():
-    """Faces and masks with jitter; `random.Random` gives these numbers in every version of Python."""
-    throw = random.Random(2020).random
-    objects, detections = [], []
-    for image_id in range(1, 9):
-        for _ in range(12):
-            x, y, side = 300 * throw(), 300 * throw(), 20 + 100 * throw()
-            class_id = 1 + (throw() < 0.3)
-            objects.append((image_id, class_id, x, y, x + side, y + side))
-            for _ in range(int(3 * throw())):
-                reach = side * 2 * throw() ** 3
-                dx, dy, grow = reach * (throw() - 0.5), reach * (throw() - 0.5), 0.7 + 0.6 * throw()
-                guess = class_id if throw() < 0.8 else 3 - class_id
-                box = (x + dx, y + dy, x + dx + side * grow, y + dy + side * grow)
-                detections.append((image_id, guess, *box, 0.3 + 0.7 * throw()))
-    return build_truth(objects, images=range(1, 9)), build_predictions(detections)
 
 
 def test_counts_equal_tide():

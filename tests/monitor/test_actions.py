@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from places import REPOSITORY
+from repository_paths import REPOSITORY
 from watching import Hook, event_of, eventually, own_threads, triggers_of
 
 from curate.errors import UsageError

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from lxml import etree
-from places import REPOSITORY
+from repository_paths import REPOSITORY
 from sample_datasets import write_text
 
 import curate

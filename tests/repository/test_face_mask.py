@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from builders import kinds, load
 from evaluation_oracle import STATS, jittered, oracle, oracle_numbers
-from places import REPOSITORY, SHARED_DATA
+from repository_paths import REPOSITORY, SHARED_DATA
 
 from curate.card import read_card
 from curate.commands.classes import merge_classes

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import typer
-from places import REPOSITORY
+from repository_paths import REPOSITORY
 
 import curate
 from curate.cli.app import app

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from clips import HEIGHT, WIDTH, draw_number, read_corners, read_number, write_clip, write_sound
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from places import SHARED_DATA
+from repository_paths import SHARED_DATA
 
 from curate.errors import DataError, UsageError
 from curate.sources.video import FrameReader, index_video
