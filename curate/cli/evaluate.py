@@ -10,11 +10,9 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
 from curate.cli.output import progress_on_stderr, show
-from curate.cli.tables import SIZE_STYLES, new_table
-from curate.evaluation.mistakes import KINDS
+from curate.cli.table import SIZE_STYLES, new_table
 from curate.formatting import metres, points
 from curate.formatting import score as score_text
-from curate.sizes import SIZES
 
 _MOST_CLASSES = 12  # in a confusion matrix that fits a terminal
 
@@ -45,7 +43,7 @@ def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTy
     table.add_row("classes", *(str(len(one["classes"])) for _, one in columns))
     for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")):
         table.add_row(label, *(points(one[key]) for _, one in columns), style="bold" if key == "ap" else "")
-    for size in SIZES:
+    for size in SIZE_STYLES:
         table.add_row(f"AP {size}", *(points(one[f"ap_{size}"]) for _, one in columns), style=SIZE_STYLES[size])
     if any(one["range_of_interest"] for _, one in columns):
         interest = document["range_of_interest"] or {}
@@ -65,7 +63,7 @@ def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTyp
         title += f", shorter side ≥ {document['range_of_interest']['min_side_px']:g} px"
     headers = [f"{name} {what}".strip() for name, _ in columns for what in ("missed", "false positives")]
     table = new_table(title, "size", *headers)
-    for size in SIZES:
+    for size in SIZE_STYLES:
         cells = [str(one["errors"][what][size]) for _, one in columns for what in ("missed", "false_positives")]
         table.add_row(size, *cells, style=SIZE_STYLES[size])
     sums = [sum(one["errors"][what].values()) for _, one in columns for what in ("missed", "false_positives")]
@@ -76,7 +74,7 @@ def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTyp
 def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
     headers = [f"{name} {what}".strip() for name, _ in columns for what in ("count", "costs AP50")]
     table = new_table("kinds of mistakes; the cost is over all scores", "kind", *headers)
-    for kind in KINDS:
+    for kind in columns[0][1]["errors"]["kinds"]:
         cells = []
         for _, one in columns:
             costs = one["errors"].get("ap_cost", {})  # an evaluation that was kept by an older version has none
@@ -130,11 +128,10 @@ def _side_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:
-    table = new_table(
-        f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *(f"AP {size}" for size in SIZES)
-    )
+    sizes = (f"AP {size}" for size in SIZE_STYLES)
+    table = new_table(f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *sizes)
     for entry in document["classes"]:
-        cells = [points(entry[key]) for key in ("ap", "ap50", *(f"ap_{size}" for size in SIZES))]
+        cells = [points(entry[key]) for key in ("ap", "ap50", *(f"ap_{size}" for size in SIZE_STYLES))]
         table.add_row(entry["name"], str(entry["truth"]), *cells)
     return table
 

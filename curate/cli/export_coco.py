@@ -1,9 +1,12 @@
-"""Commands that write files for other tools: `export-coco`."""
+"""`export-coco`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
+from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite
 from curate.cli.output import progress_on_stderr, show
@@ -16,7 +19,6 @@ def export_coco(
     as_json: AsJson = False,
 ) -> None:
     """Export as COCO, one file a split, checked by evaluating it against itself."""
-    from curate.cli.tables import export_lines
     from curate.commands.export_coco import export_coco as step
 
     with progress_on_stderr() as progress:
@@ -24,6 +26,15 @@ def export_coco(
     show(result, export_lines, as_json=as_json)
 
 
+def export_lines(document: Mapping[str, Any]) -> RenderableType:
+    """Where the files lie."""
+    ap = document["self_check_ap"]
+    lines = [f"{document['images']} images and {document['boxes']} boxes in {document['out']}"]
+    lines += [f"  {split}: {path}" for split, path in document["files"].items()]
+    lines.append("checked: the truth matches itself, AP 1" if ap is not None else "no boxes, so nothing to check")
+    return Text("\n".join(lines))
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add this stage's commands."""
+    """Add this command."""
     app.command("export-coco", rich_help_panel="Give to other tools")(export_coco)

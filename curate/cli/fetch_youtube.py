@@ -1,13 +1,17 @@
-"""The command that brings videos in: `fetch-youtube`."""
+"""`fetch-youtube`."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder
 from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.table import new_table
 
 _KEPT = "finished videos are kept. The same command goes on."
 
@@ -50,7 +54,6 @@ def fetch_youtube(
     as_json: AsJson = False,
 ) -> None:
     """Fetch videos or clips with where they come from; nothing twice, and a second run goes on."""
-    from curate.cli.tables import fetch_table
     from curate.commands.fetch_youtube import fetch_youtube as step
     from curate.commands.fetch_youtube import note_before
 
@@ -77,6 +80,23 @@ def fetch_youtube(
         raise typer.Exit(1)
 
 
+def fetch_table(document: Mapping[str, Any]) -> RenderableType:
+    """What came, and what did not and why."""
+    title = ", ".join(f"{len(document[key])} {key}" for key in ("fetched", "skipped", "failed"))
+    table = new_table(title, "file", "seconds", "height", "licence", "title")
+    for place in (3, 4):
+        table.columns[place].justify = "left"
+    for one in document["fetched"]:
+        cells = (f"{one['duration_s']:.2f}", str(one["height"]), one["licence"] or "–", one["title"] or "–")
+        table.add_row(one["path"], *cells)
+    parts: list[RenderableType] = [table if document["fetched"] else Text(title, style="bold")]
+    parts += [Text(f"skipped  {one['url']}: {one['reason']}", style="dim") for one in document["skipped"]]
+    parts += [
+        Text.assemble((f"{one['reason']}  ", "red"), f"{one['url']}: {one['advice']}") for one in document["failed"]
+    ]
+    return Group(*parts)
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add this stage's command."""
+    """Add this command."""
     app.command("fetch-youtube", rich_help_panel="Bring data in")(fetch_youtube)

@@ -1,16 +1,19 @@
-"""Commands on the history: `log`, `diff`, `undo`."""
+"""`log`, `diff`, `undo`."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder
 from curate.cli.output import show
+from curate.cli.table import new_table
 
 
 def log(dataset: DatasetFolder, as_json: AsJson = False) -> None:
     """Tell what was done to a dataset, newest first."""
-    from curate.cli.tables import log_table
     from curate.commands.history import log as step
 
     show(step(dataset), log_table, as_json=as_json)
@@ -23,7 +26,6 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Compare two versions."""
-    from curate.cli.tables import diff_table
     from curate.commands.history import diff as step
 
     show(step(dataset, a, b), diff_table, as_json=as_json)
@@ -31,13 +33,50 @@ def diff(
 
 def undo(dataset: DatasetFolder, as_json: AsJson = False) -> None:
     """Go back to the version before; nothing is deleted."""
-    from curate.cli.tables import undo_line
     from curate.commands.history import undo as step
 
     show(step(dataset), undo_line, as_json=as_json)
 
 
+def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
+    """History, newest first."""
+    table = new_table("history", "version", "operation", "time", "images", "boxes", "arguments", left=3)
+    table.columns[5].justify = "left"
+    table.columns[5].no_wrap = False
+    for entry in document:
+        arguments = ", ".join(
+            f"{name} {value}" for name, value in entry["arguments"].items() if value not in (None, False, [])
+        )
+        table.add_row(
+            str(entry["version"]),
+            entry["operation"],
+            entry["time"],
+            str(entry["images"]),
+            str(entry["boxes"]),
+            arguments,
+        )
+    return table
+
+
+def diff_table(document: Mapping[str, Any]) -> RenderableType:
+    """What changed between two versions."""
+    table = new_table(f"version {document['from']} → {document['to']}", "", "before", "after")
+    for name, (before, after) in document["classes"].items():
+        table.add_row(name, str(before), str(after))
+    lines = [
+        f"images: {document['images_added']} added, {document['images_removed']} removed",
+        f"boxes: {document['boxes_added']} added, {document['boxes_removed']} removed, "
+        f"{document['boxes_changed']} changed",
+    ]
+    return Group(table, *(Text(line) for line in lines))
+
+
+def undo_line(document: Mapping[str, Any]) -> RenderableType:
+    """Which version is current now."""
+    return Text(f"version {document['undone']} is undone; version {document['version']} is current")
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add this stage's commands."""
+    """Add these commands."""
     for command in (log, diff, undo):
         app.command(command.__name__, rich_help_panel="Go back")(command)

@@ -1,13 +1,21 @@
-"""Commands that bring data in: `import-voc`, `import-widerface`."""
+"""`import-voc`, `import-widerface`."""
 
+from collections import Counter
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, split_names
-from curate.cli.output import progress_on_stderr, show
+from curate.cli.output import counts_line, progress_on_stderr, show
+from curate.cli.table import new_table
+
+_ACTIONS = ("quarantined", "repaired", "noted")
+_ACTION_STYLES = {"quarantined": "red", "repaired": "yellow", "noted": "dim"}
 
 Strict = Annotated[bool, typer.Option("--strict", help="Import nothing if anything needs mending.")]
 
@@ -41,7 +49,6 @@ def import_voc(
     as_json: AsJson = False,
 ) -> None:
     """Import LabelImg or Pascal VOC XML; coming back with corrected files updates their images."""
-    from curate.cli.tables import import_table
     from curate.commands.imports import import_voc as step
 
     with progress_on_stderr() as progress:
@@ -73,7 +80,6 @@ def import_widerface(
     as_json: AsJson = False,
 ) -> None:
     """Import faces with landmarks: WIDER FACE in RetinaFace's format."""
-    from curate.cli.tables import import_table
     from curate.commands.imports import import_widerface as step
 
     with progress_on_stderr() as progress:
@@ -83,7 +89,29 @@ def import_widerface(
     show(result, import_table, as_json=as_json)
 
 
+def import_table(document: Mapping[str, Any]) -> RenderableType:
+    """What an import brought, and its problems by kind."""
+    lines = [
+        Text(f"{document['dataset']}, version {document['version']}: ", style="bold")
+        + Text(f"{document['images']} images, {document['boxes']} boxes", style="not bold"),
+        Text(f"classes: {counts_line(document['classes'])}"),
+        Text(f"images: {document['added']} added, {document['updated']} updated, {document['unchanged']} unchanged"),
+        Text(f"boxes: {document['repaired']} repaired, {document['quarantined']} quarantined"),
+    ]
+    if not document["problems"]:
+        return Group(*lines)
+    kinds = Counter((problem["action"], problem["kind"]) for problem in document["problems"])
+    table = new_table("problems", "action", "kind", "count", "for example", left=2)
+    table.columns[3].justify = "left"
+    table.columns[3].no_wrap = False
+    for (action, kind), number in sorted(kinds.items(), key=lambda item: (_ACTIONS.index(item[0][0]), -item[1])):
+        first = next(one for one in document["problems"] if one["kind"] == kind)
+        where = first["file"] + (f":{first['line']}" if first["line"] else "")
+        table.add_row(action, kind, str(number), f"{where}: {first['detail']}", style=_ACTION_STYLES[action])
+    return Group(*lines, Text(), table)
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add this stage's commands."""
+    """Add these commands."""
     app.command("import-voc", rich_help_panel="Bring data in")(import_voc)
     app.command("import-widerface", rich_help_panel="Bring data in")(import_widerface)

@@ -1,13 +1,18 @@
 """`predict`."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
+from rich.text import Text
 
 from curate.cli.options import AsJson, Overwrite
 from curate.cli.output import interruption_told, progress_on_stderr, show
+
+_SHOWN_PROBLEMS = 10
 
 
 class FormName(StrEnum):
@@ -42,7 +47,6 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Find objects in images with a trained run; for any tool, or to correct in LabelImg."""
-    from curate.cli.tables import predict_lines
     from curate.commands.predict import predict as step
 
     kept = "XML that is written stays. The same command does the rest." if form == "voc" else "nothing was changed."
@@ -59,6 +63,17 @@ def predict(
             progress=progress,
         )
     show(result, predict_lines, as_json=as_json)
+
+
+def predict_lines(document: Mapping[str, Any]) -> RenderableType:
+    """What was found, and where it lies."""
+    what = {"coco": "COCO results", "voc": "XML for LabelImg", None: f"proposals, version {document['version']}"}
+    lines = [f"{document['boxes']} boxes in {document['images']} images: {what[document['form']]} in {document['out']}"]
+    problems = document["problems"]
+    lines += [f"left out  {one['file']}: {one['detail']}" for one in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        lines.append(f"and {len(problems) - _SHOWN_PROBLEMS} more; --json lists all")
+    return Text("\n".join(lines))
 
 
 def add_to(app: typer.Typer) -> None:

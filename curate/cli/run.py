@@ -1,4 +1,4 @@
-"""Commands for the whole: `run`, `doctor`."""
+"""`run`."""
 
 import os
 import shlex
@@ -6,19 +6,21 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from shutil import which
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from curate.cli.classes import classes_table
 from curate.cli.evaluate import evaluation_summary
-from curate.cli.loop import runs_line
 from curate.cli.options import AsJson, assignments
 from curate.cli.output import counts_line, print_rich, progress_on_stderr, show
-from curate.cli.tables import classes_table
-from curate.commands.run import StepOutcome
+from curate.cli.runs import runs_line
 from curate.formatting import points
+
+if TYPE_CHECKING:
+    from curate.commands.run import StepOutcome
 
 _PLACES = {"run": "run", "out": "export", "plot": "plot", "csv": "table"}
 _JUDGES = ("evaluate", "report")
@@ -67,7 +69,7 @@ _BRIEF: Mapping[str, Callable[[Any], str]] = {
 }
 
 
-def step_line(outcome: StepOutcome) -> RenderableType:
+def step_line(outcome: "StepOutcome") -> RenderableType:
     """One line: what a step did, and how long it took."""
     took = "unchanged" if outcome.skipped else f"{outcome.seconds:.1f} s"
     brief = _BRIEF.get(outcome.step, lambda _: "done")(outcome.result)
@@ -131,15 +133,6 @@ def run(
     show(result, pipeline_summary, as_json=as_json)
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Show what is installed, what is missing and how to get it."""
-    from curate.cli.tables import doctor_table
-    from curate.commands.doctor import doctor as step
-
-    show(step(), doctor_table, as_json=as_json)
-
-
 def add_to(app: typer.Typer) -> None:
-    """Add this stage's commands."""
+    """Add this command."""
     app.command("run", rich_help_panel="Do it all")(run)
-    app.command("doctor", rich_help_panel="Do it all")(doctor)

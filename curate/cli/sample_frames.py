@@ -1,17 +1,17 @@
-"""Commands from video to labels: `sample-frames`, `label`."""
+"""`sample-frames`."""
 
-import os
-import shutil
-import subprocess
-import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
-from curate.cli.options import AsJson, DatasetFolder, split_names
-from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.options import AsJson, DatasetFolder
+from curate.cli.output import counts_line, interruption_told, progress_on_stderr, show
+from curate.cli.table import new_table
 
 _KEPT = "finished videos are kept. The same command does the rest."
 
@@ -21,6 +21,18 @@ class ImageFormat(StrEnum):
 
     JPG = "jpg"
     PNG = "png"
+
+
+def sample_table(document: Mapping[str, Any]) -> RenderableType:
+    """How many frames each video gave."""
+    table = new_table(
+        f"version {document['version']}: {document['frames']} new frames", "video", "frames", "from", "to"
+    )
+    for video in document["videos"]:
+        times = ("–" if video[key] is None else f"{video[key]:.3f} s" for key in ("first_s", "last_s"))
+        table.add_row(video["video_id"], str(video["frames"]), *times)
+    dropped = {kind: document[f"dropped_{kind}"] for kind in ("duplicates", "blurred") if document[f"dropped_{kind}"]}
+    return Group(table, *([Text(f"left out: {counts_line(dropped)}")] if dropped else []))
 
 
 def sample_frames(
@@ -57,7 +69,6 @@ def sample_frames(
     as_json: AsJson = False,
 ) -> None:
     """Take frames out of videos, each with source and exact time; nothing is taken twice."""
-    from curate.cli.tables import sample_table
     from curate.commands.sample_frames import sample_frames as step
 
     with progress_on_stderr() as progress, interruption_told(_KEPT):
@@ -83,37 +94,6 @@ def sample_frames(
     show(result, sample_table, as_json=as_json)
 
 
-def label(
-    dataset: DatasetFolder,
-    source: Annotated[str | None, typer.Option(help="Only images of this source, such as a video's id.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="Fill the folder up to so many images.")] = 50,
-    classes: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Names for the class list, besides the dataset's.")
-    ] = None,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open LabelImg.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Put the next unlabelled images into DATASET/label and open LabelImg on them."""
-    from curate.cli.tables import label_line
-    from curate.commands.label import label as step
-
-    result = step(dataset, source=source, limit=limit, classes=split_names(classes))
-    show(result, label_line, as_json=as_json)
-    if not no_open:
-        _open(result.command)
-
-
-def _open(command: tuple[str, ...]) -> None:
-    """Run LabelImg until the person closes it; say how, where that cannot be."""
-    if shutil.which(command[0]) is None:
-        typer.echo("LabelImg is not installed: pip install labelImg", err=True)
-    elif sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
-        typer.echo(f"there is no display here; on a desktop: {' '.join(command)}", err=True)
-    else:
-        subprocess.run(command, check=False, stdout=sys.stderr)
-
-
 def add_to(app: typer.Typer) -> None:
-    """Add this stage's commands."""
+    """Add this command."""
     app.command("sample-frames", rich_help_panel="Bring data in")(sample_frames)
-    app.command("label", rich_help_panel="Bring data in")(label)

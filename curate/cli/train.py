@@ -1,12 +1,17 @@
 """`train`."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
+from rich.text import Text
 
 from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, Overwrite, assignments
 from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.table import SIZE_STYLES
+from curate.formatting import points
 
 _KEPT = "what was learnt is saved. Go on with the same command and --resume."
 
@@ -38,7 +43,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a detector on the train split and score it on val."""
-    from curate.cli.tables import train_lines
     from curate.commands.train import train as step
 
     with progress_on_stderr() as progress, interruption_told(_KEPT):
@@ -67,6 +71,17 @@ def train(
             progress=progress,
         )
     show(result, train_lines, as_json=as_json)
+
+
+def train_lines(document: Mapping[str, Any]) -> RenderableType:
+    """How a training ended."""
+    best = f", best at {document['best_step']}" if document["best_step"] not in (None, document["steps"]) else ""
+    text = f"run {document['run']}: {document['model']}, {document['steps']} steps{best}"
+    last = document["rounds"][-1] if document["rounds"] else None
+    if last and last["ap"] is not None:
+        sizes = " / ".join(points(last[f"ap_{size}"]) for size in SIZE_STYLES)
+        text += f"; val AP {points(last['ap'])} (small / medium / large {sizes})"
+    return Text(text)
 
 
 def add_to(app: typer.Typer) -> None:

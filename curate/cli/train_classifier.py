@@ -7,6 +7,7 @@ import typer
 from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, Overwrite, assignments
 from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.train import train_lines
 
 _KEPT = "what was learnt is saved. Go on with the same command and --resume."
 
@@ -43,7 +44,6 @@ def train_classifier(
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier for the boxes that a detector finds; together they are one detector."""
-    from curate.cli.tables import train_lines
     from curate.commands.train_classifier import train_classifier as step
 
     with progress_on_stderr() as progress, interruption_told(_KEPT):

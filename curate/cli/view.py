@@ -1,7 +1,7 @@
-"""Commands around the app: `view`, `pull-tags`."""
+"""`view`."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from curate.cli.options import AsJson, DatasetFolder, DryRun, MinSide
+from curate.cli.options import AsJson, DatasetFolder, MinSide
 from curate.cli.output import progress_on_stderr, show
-from curate.cli.tables import new_table
+from curate.cli.table import new_table
 
 if TYPE_CHECKING:
     from curate.commands.view import ViewResult
@@ -29,23 +29,6 @@ def view_lines(document: Mapping[str, Any]) -> RenderableType:
         "“… patches” of each shows the objects alone. Tag images `relabel` or `drop`; `curate pull-tags` takes them."
     )
     return Group(table, Text(patches), Text(f"\nOpen {document['link']}", style="bold"), Text("Ctrl-C ends it."))
-
-
-def pulled_lines(document: Mapping[str, Any]) -> RenderableType:
-    """What lies ready to be corrected, and what was dropped."""
-    lines = []
-    if document["relabel"]:
-        lines.append(f"{_images(document['relabel'])} to correct in {document['folder']}")
-        lines += [f"  {path}" for path in document["relabel"]]
-    if document["dropped"]:
-        version = "would go" if document["version"] is None else f"gone in version {document['version']}"
-        lines.append(f"{_images(document['dropped'])} {version}")
-        lines += [f"  {path}" for path in document["dropped"]]
-    return Text("\n".join(lines))
-
-
-def _images(paths: Sequence[str]) -> str:
-    return f"{len(paths)} image{'' if len(paths) == 1 else 's'}"
 
 
 def _what(document: Mapping[str, Any]) -> str:
@@ -98,21 +81,6 @@ def view(
         )
 
 
-def pull_tags(
-    dataset: DatasetFolder,
-    keep_tags: Annotated[bool, typer.Option("--keep-tags", help="Leave the tags in the app.")] = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Take in what was tagged `relabel` or `drop` in the app: to LabelImg, or a version without."""
-    from curate.commands.pull_tags import pull_tags as step
-
-    with progress_on_stderr() as progress:
-        result = step(dataset, keep_tags=keep_tags, dry_run=dry_run, progress=progress)
-    show(result, pulled_lines, as_json=as_json)
-
-
 def add_to(app: typer.Typer) -> None:
-    """Add this stage's commands."""
+    """Add this command."""
     app.command("view", rich_help_panel="Train and judge")(view)
-    app.command("pull-tags", rich_help_panel="Train and judge")(pull_tags)

@@ -15,14 +15,11 @@ from rich.console import RenderableType
 
 from curate.cli.options import AsJson, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
 from curate.cli.output import progress_on_stderr, show
-from curate.cli.tables import new_table
+from curate.cli.table import new_table
 
 if TYPE_CHECKING:
     from curate.commands.watch import WatchReady
     from curate.monitor.triggers.event import Event
-
-if TYPE_CHECKING:
-    from curate.commands.watch import WatchReady
 
 
 def ready_lines(ready: "WatchReady") -> list[str]:

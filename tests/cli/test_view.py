@@ -12,7 +12,8 @@ from app_scene import save_scene
 from rich.console import Console
 from sample_datasets import run_curate, write_text
 
-from curate.cli.view import pulled_lines, view_lines
+from curate.cli.pull_tags import pulled_lines
+from curate.cli.view import view_lines
 from curate.commands.run import fill_in, read_recipe
 from curate.errors import UsageError
 from curate.fiftyone_app.server import DEFAULT_PORT, AppServer

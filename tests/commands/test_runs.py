@@ -12,8 +12,8 @@ from corner_engine import CornerEngine
 from sample_datasets import MEDIUM, SMALL, build_dataset, run_curate, save, set_column, write_text
 
 import curate
-from curate.cli.loop import runs_tables
 from curate.cli.output import print_rich
+from curate.cli.runs import runs_tables
 from curate.errors import DataError, StoreError, UsageError
 from curate.plots.runs import ApCurve, draw_runs
 from curate.run_folder.folder import RunFolder

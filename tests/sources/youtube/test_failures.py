@@ -528,7 +528,7 @@ def test_table_names_everything(dataset, site, video):
     """The table for people names every file, and every link that gave none."""
     from rich.console import Console
 
-    from curate.cli.tables import fetch_table
+    from curate.cli.fetch_youtube import fetch_table
 
     site.files["/street.mp4"] = video
     result = fetch(dataset, site.url("/none.mp4"), site.url("/street.mp4"))

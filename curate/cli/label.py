@@ -1,0 +1,55 @@
+"""`label`."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from curate.cli.options import AsJson, DatasetFolder, split_names
+from curate.cli.output import show
+
+
+def label_line(document: Mapping[str, Any]) -> RenderableType:
+    """Where the images lie, and how many more there are."""
+    count = f"{document['images']} images in {document['folder']}, {document['added']} of them new"
+    return Text(f"{count}; {document['waiting']} more wait\nclasses: {', '.join(document['classes']) or 'none yet'}")
+
+
+def label(
+    dataset: DatasetFolder,
+    source: Annotated[str | None, typer.Option(help="Only images of this source, such as a video's id.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="Fill the folder up to so many images.")] = 50,
+    classes: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Names for the class list, besides the dataset's.")
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open LabelImg.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put the next unlabelled images into DATASET/label and open LabelImg on them."""
+    from curate.commands.label import label as step
+
+    result = step(dataset, source=source, limit=limit, classes=split_names(classes))
+    show(result, label_line, as_json=as_json)
+    if not no_open:
+        _open(result.command)
+
+
+def _open(command: tuple[str, ...]) -> None:
+    """Run LabelImg until the person closes it; say how, where that cannot be."""
+    if shutil.which(command[0]) is None:
+        typer.echo("LabelImg is not installed: pip install labelImg", err=True)
+    elif sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
+        typer.echo(f"there is no display here; on a desktop: {' '.join(command)}", err=True)
+    else:
+        subprocess.run(command, check=False, stdout=sys.stderr)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("label", rich_help_panel="Bring data in")(label)

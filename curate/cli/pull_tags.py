@@ -1,0 +1,47 @@
+"""`pull-tags`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from curate.cli.options import AsJson, DatasetFolder, DryRun
+from curate.cli.output import progress_on_stderr, show
+
+
+def pulled_lines(document: Mapping[str, Any]) -> RenderableType:
+    """What lies ready to be corrected, and what was dropped."""
+    lines = []
+    if document["relabel"]:
+        lines.append(f"{_images(document['relabel'])} to correct in {document['folder']}")
+        lines += [f"  {path}" for path in document["relabel"]]
+    if document["dropped"]:
+        version = "would go" if document["version"] is None else f"gone in version {document['version']}"
+        lines.append(f"{_images(document['dropped'])} {version}")
+        lines += [f"  {path}" for path in document["dropped"]]
+    return Text("\n".join(lines))
+
+
+def _images(paths: Sequence[str]) -> str:
+    return f"{len(paths)} image{'' if len(paths) == 1 else 's'}"
+
+
+def pull_tags(
+    dataset: DatasetFolder,
+    keep_tags: Annotated[bool, typer.Option("--keep-tags", help="Leave the tags in the app.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take in what was tagged `relabel` or `drop` in the app: to LabelImg, or a version without."""
+    from curate.commands.pull_tags import pull_tags as step
+
+    with progress_on_stderr() as progress:
+        result = step(dataset, keep_tags=keep_tags, dry_run=dry_run, progress=progress)
+    show(result, pulled_lines, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("pull-tags", rich_help_panel="Train and judge")(pull_tags)

@@ -1,0 +1,94 @@
+"""`runs`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from curate.cli.options import AsJson, DatasetFolder, Overwrite
+from curate.cli.output import show
+from curate.cli.table import SIZE_STYLES, colour_sizes, new_table
+from curate.formatting import points
+
+
+def runs_tables(document: Mapping[str, Any]) -> RenderableType:
+    """One row a run, the best marked; then what cannot be read."""
+    if not document["runs"]:
+        return Text("there is no run yet; start one with `curate train`")
+    rows = [row for row in document["runs"] if row["model"] is not None]
+    problems = [Text.assemble((f"{row['run']}: ", "red"), row["problem"]) for row in document["runs"] if row["problem"]]
+    return Group(*([_runs_table(rows)] if rows else []), *problems)
+
+
+def _runs_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    aps = [row["ap"] for row in rows if row["ap"] is not None]
+    best = max(aps) if len(aps) > 1 else None
+    table = new_table("runs", "run", "version", "boxes", "steps", "rounds", "AP", *SIZE_STYLES, "time")
+    colour_sizes(table)
+    for row in rows:
+        is_best = best is not None and row["ap"] == best
+        counts = (_count(row["version"]), _count(row["boxes"]), _steps(row), str(len(row["rounds"])))
+        aps_by_size = (points(row[f"ap_{size}"]) for size in SIZE_STYLES)
+        cells = (*counts, points(row["ap"]), *aps_by_size, _duration(row["seconds"]))
+        table.add_row(_marked(row["run"], is_best), *cells, style=_style(is_best))
+    legend = [Text("* the best", style="dim")] if best is not None else []
+    return Group(table, *legend, *_model_lines(rows))
+
+
+def _model_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Which runs are of which model: names too long for a column, and often all the same."""
+    runs: dict[str, list[str]] = {}
+    for row in rows:
+        runs.setdefault(row["model"], []).append(row["run"])
+    return [Text(f"{model}: {', '.join(names) if len(runs) > 1 else 'all'}") for model, names in runs.items()]
+
+
+def runs_line(document: Mapping[str, Any]) -> str:
+    """How many runs, and which is the best."""
+    judged = [row for row in document["runs"] if row["ap"] is not None]
+    best = max(judged, key=lambda row: row["ap"], default=None)
+    count = f"{len(document['runs'])} runs"
+    return count if best is None else f"{count}, best {best['run']} with AP {points(best['ap'])}"
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else str(number)
+
+
+def _steps(row: Mapping[str, Any]) -> str:
+    done, steps = row["steps_done"], row["steps"]
+    return str(done) if done == steps else f"{done} of {steps}"
+
+
+def _duration(seconds: float) -> str:
+    """3725 → "1:02:05", hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _marked(name: str, is_best: bool) -> str:
+    return f"{name} *" if is_best else name
+
+
+def _style(is_best: bool) -> str:
+    return "bold" if is_best else ""
+
+
+def runs(
+    dataset: DatasetFolder,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw AP by size over rounds and steps.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of a dataset and compare their AP by size."""
+    from curate.commands.runs import runs as step
+
+    show(step(dataset, plot=plot, overwrite=overwrite), runs_tables, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("runs", rich_help_panel="Train and judge")(runs)

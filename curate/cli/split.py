@@ -1,0 +1,57 @@
+"""`split`."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from curate.cli.options import AsJson, DatasetFolder, Overwrite, Seed
+from curate.cli.output import show
+from curate.cli.table import new_table
+from curate.formatting import percent
+
+
+class TogetherName(StrEnum):
+    """What `split` keeps together."""
+
+    VIDEO = "video"
+    SOURCE = "source"
+    NONE = "none"
+
+
+def split_table(document: Mapping[str, Any]) -> RenderableType:
+    """What each split holds."""
+    splits = document["splits"]
+    names = list(dict.fromkeys(name for counts in splits.values() for name in counts["classes"]))
+    table = new_table(f"version {document['version']}", "split", "images", "groups", "boxes", *names)
+    totals = {name: sum(counts["classes"].get(name, 0) for counts in splits.values()) for name in names}
+    for split, counts in splits.items():
+        cells = [
+            f"{counts['classes'].get(name, 0)} ({percent(counts['classes'].get(name, 0) / max(totals[name], 1))})"
+            for name in names
+        ]
+        table.add_row(split, str(counts["images"]), str(counts["groups"]), str(counts["boxes"]), *cells)
+    return table
+
+
+def split(
+    dataset: DatasetFolder,
+    val: Annotated[float, typer.Option(help="Share of every class in val.")] = 0.25,
+    test: Annotated[float, typer.Option(help="Share of every class in test.")] = 0.0,
+    group_by: Annotated[TogetherName, typer.Option(help="What must stay on one side.")] = TogetherName.VIDEO,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Split into train, val and test, stratified by class; a video is never on both sides."""
+    from curate.commands.split import split as step
+
+    result = step(dataset, val=val, test=test, group_by=group_by.value, seed=seed, overwrite=overwrite)
+    show(result, split_table, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("split", rich_help_panel="Look and put in order")(split)

@@ -1,0 +1,67 @@
+"""`stats`."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
+from curate.cli.output import show
+from curate.cli.table import SIZE_STYLES, new_table
+from curate.formatting import percent
+
+_BAR_WIDTH = 24
+
+
+class GroupName(StrEnum):
+    """How `stats` can group."""
+
+    SPLIT = "split"
+    SOURCE = "source"
+
+
+def stats_table(document: Mapping[str, Any]) -> RenderableType:
+    """Class balance with bars, and one table a group."""
+    parts = [_balance_table(document, f"version {document['version']}")]
+    parts += [_balance_table(balance, name) for name, balance in document.get("groups", {}).items()]
+    return Group(*parts)
+
+
+def _balance_table(balance: Mapping[str, Any], title: str) -> RenderableType:
+    table = new_table(title, "class", "boxes", "share", "", "images", *SIZE_STYLES)
+    table.columns[3].justify = "left"
+    most = max((entry["boxes"] for entry in balance["classes"]), default=0)
+    for entry in balance["classes"]:
+        bar = Text("█" * round(_BAR_WIDTH * entry["boxes"] / most) if most else "", style="cyan")
+        sizes = (str(entry[size]) for size in SIZE_STYLES)
+        table.add_row(entry["name"], str(entry["boxes"]), percent(entry["share"]), bar, str(entry["images"]), *sizes)
+    imbalance = balance["imbalance"]
+    line = f"{balance['images']} labelled images ({balance['images_without_boxes']} without boxes)"
+    line += f", {balance['unlabelled']} not labelled, {balance['boxes']} boxes"
+    line += f", imbalance {imbalance:.1f}" if imbalance is not None else ""
+    return Group(table, Text(line), Text())
+
+
+def stats(
+    dataset: DatasetFolder,
+    by: Annotated[GroupName | None, typer.Option(help="Also count each split or source.")] = None,
+    min_side: MinSide = None,
+    plot: Annotated[Path | None, typer.Option(help="Write balance and sizes as .png, .svg or .pdf.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the class balance and box sizes."""
+    from curate.commands.stats import stats as step
+
+    result = step(dataset, by=by.value if by else None, min_side=min_side, plot=plot, csv=csv, overwrite=overwrite)
+    show(result, stats_table, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command("stats", rich_help_panel="Look and put in order")(stats)
