@@ -200,7 +200,9 @@ def encode_video(images: Iterable[np.ndarray], fps: Fraction) -> bytes:
     """Encode images (HEIGHT, WIDTH, 3), uint8 RGB, as H.264 in MP4; the same images give the same bytes."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "fast"})
+        # x264's macroblock tree gives other bytes each time on some processors
+        options = {"crf": "18", "preset": "fast", "x264-params": "mbtree=0"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.thread_count = 1
         for image in images:
