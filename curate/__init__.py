@@ -1,4 +1,4 @@
-"""curate: from videos and hand-drawn boxes to a detector that someone can trust.
+"""curate: from videos and hand-drawn boxes to a detector that you can trust.
 
 Every command of the command line is a function here, with the same name and arguments::
 
@@ -15,47 +15,28 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOME_OF = {
+_TYPES = {
     "CurateError": "curate.errors",
     "Dataset": "curate.dataset",
     "Predictions": "curate.dataset",
     "Store": "curate.store",
-    "fetch_youtube": "curate.commands.fetch_youtube",
-    "sample_frames": "curate.commands.sample_frames",
-    "label": "curate.commands.label",
-    "import_voc": "curate.commands.imports",
-    "import_widerface": "curate.commands.imports",
-    "stats": "curate.commands.stats",
-    "merge_classes": "curate.commands.classes",
-    "rename_class": "curate.commands.classes",
-    "drop_class": "curate.commands.classes",
-    "split": "curate.commands.split",
-    "log": "curate.commands.history",
-    "diff": "curate.commands.history",
-    "undo": "curate.commands.history",
-    "export_coco": "curate.commands.export_coco",
-    "train": "curate.commands.train",
-    "train_classifier": "curate.commands.train_classifier",
-    "loop": "curate.commands.loop",
-    "runs": "curate.commands.runs",
-    "evaluate": "curate.commands.evaluate",
-    "report": "curate.commands.report",
-    "view": "curate.commands.view",
-    "pull_tags": "curate.commands.pull_tags",
-    "predict": "curate.commands.predict",
-    "watch": "curate.commands.watch",
-    "run": "curate.commands.run",
-    "doctor": "curate.commands.doctor",
 }
 
-__all__ = ["__version__", *_HOME_OF]  # pyright: ignore[reportUnsupportedDunderAll]
+
+def _homes() -> dict[str, str]:
+    """Name → the module that defines it."""
+    commands = import_module("curate.commands.registry").COMMANDS.values()
+    return _TYPES | {command.function_name: command.home for command in commands}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    homes = _homes()
+    if name == "__all__":
+        return ["__version__", *homes]
+    if name not in homes:
         raise AttributeError(f"module 'curate' has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+    return getattr(import_module(homes[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(["__version__", *_homes()])

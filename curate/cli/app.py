@@ -1,64 +1,105 @@
-"""The Typer application: its commands, by stage."""
+"""The Typer application; its commands come from `curate.commands.registry`, each loaded when it is used."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from curate import __version__
-from curate.cli import (
-    classes,
-    doctor,
-    evaluate,
-    export_coco,
-    fetch_youtube,
-    history,
-    imports,
-    label,
-    loop,
-    predict,
-    pull_tags,
-    report,
-    run,
-    runs,
-    sample_frames,
-    split,
-    stats,
-    train,
-    train_classifier,
-    view,
-    watch,
-)
+from curate.commands.registry import COMMANDS
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_METAVARS: Mapping[Any, str] = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
-class StagedGroup(TyperGroup):
-    """Lists the commands by stage, in plain text: Typer's pages with frames take longer to load than all of curate."""
+class PlainCommand(TyperCommand):
+    """Shows arguments by their names alone: `DATASET`, not `{DATASET}` or `DATASET <path>`."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [self.options_metavar or "", *map(_usage_name, self._arguments())]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        if arguments := self._arguments():
+            with formatter.section("Arguments"):
+                formatter.write_dl([(_usage_name(argument), argument.help or "") for argument in arguments])
+        records = [option.get_help_record(ctx) for option in self.get_params(ctx) if option not in arguments]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record is not None])
+
+    def _arguments(self) -> list[Any]:
+        return [parameter for parameter in self.params if parameter.param_type_name == "argument"]
+
+
+def _usage_name(argument: Any) -> str:
+    name = argument.metavar or argument.name.upper()
+    return name if argument.required or name.startswith("[") else f"[{name}]"
+
+
+class _Commands(Mapping[str, Any]):
+    """Name → Typer's command, built when it is asked for: Typer and rich take longer to load than all of curate."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        command = COMMANDS[name]
+        function = command.cli_function()
+        about = f"{command.about}\n\n{function.__doc__}" if function.__doc__ else command.about
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        alone.command(command.name, cls=PlainCommand, help=about, context_settings=_CONTEXT)(function)
+        built = typer.main.get_command(alone)
+        types = get_type_hints(function)
+        for parameter in built.params:
+            if parameter.name in types and parameter.metavar is None:
+                parameter.metavar = _metavar(types[parameter.name])
+        return built
+
+
+def _metavar(declared: Any) -> str:
+    """What stands for a value in the help: `a|b` for a choice, else a word for the type."""
+    if get_origin(declared) in (UnionType, list):
+        return _metavar(get_args(declared)[0])
+    if issubclass(declared, Enum):
+        return "|".join(str(member.value) for member in declared)
+    return _METAVARS.get(declared, "VALUE")
+
+
+class CommandGroup(TyperGroup):
+    """Lists the commands by panel, in the order of the registry."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = _Commands()
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one section a stage, in the order of the work."""
-        stages: dict[str, list[tuple[str, str]]] = {}
-        for name in self.list_commands(ctx):
-            command: Any = self.get_command(ctx, name)
-            stages.setdefault(command.rich_help_panel, []).append((name, command.get_short_help_str(limit=100)))
-        for stage, rows in stages.items():
-            with formatter.section(stage):
-                formatter.write_dl(rows)
+        for panel in dict.fromkeys(command.panel for command in COMMANDS.values()):
+            with formatter.section(panel):
+                formatter.write_dl(
+                    [(command.name, command.about) for command in COMMANDS.values() if command.panel == panel]
+                )
 
 
 app = typer.Typer(
     name="curate",
-    cls=StagedGroup,
+    cls=CommandGroup,
     help="From videos and hand-drawn boxes to a detector that you can trust.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_CONTEXT,
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(f"curate {__version__}")
         raise typer.Exit
 
@@ -70,29 +111,3 @@ def root(
     ] = False,
 ) -> None:
     """From videos and hand-drawn boxes to a detector that you can trust."""
-
-
-for stage in (
-    fetch_youtube,
-    sample_frames,
-    label,
-    imports,
-    stats,
-    classes,
-    split,
-    history,
-    export_coco,
-    train,
-    train_classifier,
-    loop,
-    runs,
-    evaluate,
-    report,
-    view,
-    pull_tags,
-    predict,
-    watch,
-    run,
-    doctor,
-):
-    stage.add_to(app)

@@ -7,7 +7,7 @@ import typer
 from rich.console import RenderableType
 
 from curate.cli.options import AsJson, DatasetFolder, DryRun, MapFile
-from curate.cli.output import show
+from curate.cli.output import counts_line, show
 from curate.cli.table import new_table
 from curate.formatting import percent
 
@@ -42,7 +42,6 @@ def merge_classes(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Merge classes into another; `undo` takes it back."""
     from curate.commands.classes import merge_classes as step
 
     show(step(dataset, sources or (), into, map=map, dry_run=dry_run), classes_table, as_json=as_json)
@@ -56,7 +55,6 @@ def rename_class(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rename a class; its id stays."""
     from curate.commands.classes import rename_class as step
 
     show(step(dataset, old, new, map=map, dry_run=dry_run), classes_table, as_json=as_json)
@@ -69,15 +67,10 @@ def drop_class(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take out classes with their boxes; the images stay."""
     from curate.commands.classes import drop_class as step
 
     show(step(dataset, names or (), map=map, dry_run=dry_run), classes_table, as_json=as_json)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands."""
-    panel = "Look and put in order"
-    app.command("merge-classes", rich_help_panel=panel)(merge_classes)
-    app.command("rename-class", rich_help_panel=panel)(rename_class)
-    app.command("drop-class", rich_help_panel=panel)(drop_class)
+def classes_brief(document: Mapping[str, Any]) -> str:
+    return counts_line(document["after"])

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import typer
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -25,12 +24,6 @@ def doctor_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Show what is installed, what is missing and how to get it."""
     from curate.commands.doctor import doctor as step
 
     show(step(), doctor_table, as_json=as_json)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("doctor", rich_help_panel="Do it all")(doctor)

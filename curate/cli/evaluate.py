@@ -158,7 +158,6 @@ def evaluate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show AP by size and class, how many objects of each size were missed, and what each kind of mistake costs."""
     from curate.commands.evaluate import evaluate as step
 
     with progress_on_stderr() as progress:
@@ -183,6 +182,8 @@ def evaluate(
     show(result, evaluation_tables, as_json=as_json)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("evaluate", rich_help_panel="Train and judge")(evaluate)
+def evaluate_brief(document: Mapping[str, Any]) -> str:
+    missed = sum(document["errors"]["missed"].values())
+    interest = document["range_of_interest"]
+    objects = f"{interest['truth']} objects in range" if interest else f"{document['truth']} objects"
+    return f"AP {points(document['ap'])} on {document['split']}, {missed} of {objects} missed"

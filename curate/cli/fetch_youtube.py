@@ -53,7 +53,6 @@ def fetch_youtube(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch videos or clips with where they come from; nothing twice, and a second run goes on."""
     from curate.commands.fetch_youtube import fetch_youtube as step
     from curate.commands.fetch_youtube import note_before
 
@@ -97,6 +96,5 @@ def fetch_table(document: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("fetch-youtube", rich_help_panel="Bring data in")(fetch_youtube)
+def fetch_brief(document: Mapping[str, Any]) -> str:
+    return ", ".join(f"{len(links)} {outcome}" for outcome, links in document.items() if links) or "no links"

@@ -1,6 +1,6 @@
 """`log`, `diff`, `undo`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +13,6 @@ from curate.cli.table import new_table
 
 
 def log(dataset: DatasetFolder, as_json: AsJson = False) -> None:
-    """Tell what was done to a dataset, newest first."""
     from curate.commands.history import log as step
 
     show(step(dataset), log_table, as_json=as_json)
@@ -25,14 +24,12 @@ def diff(
     b: Annotated[int, typer.Argument(metavar="B", help="Another.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Compare two versions."""
     from curate.commands.history import diff as step
 
     show(step(dataset, a, b), diff_table, as_json=as_json)
 
 
 def undo(dataset: DatasetFolder, as_json: AsJson = False) -> None:
-    """Go back to the version before; nothing is deleted."""
     from curate.commands.history import undo as step
 
     show(step(dataset), undo_line, as_json=as_json)
@@ -76,7 +73,14 @@ def undo_line(document: Mapping[str, Any]) -> RenderableType:
     return Text(f"version {document['undone']} is undone; version {document['version']} is current")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands."""
-    for command in (log, diff, undo):
-        app.command(command.__name__, rich_help_panel="Go back")(command)
+def log_brief(document: Sequence[Mapping[str, Any]]) -> str:
+    return f"{len(document)} versions"
+
+
+def diff_brief(document: Mapping[str, Any]) -> str:
+    keys = ("images_added", "images_removed", "boxes_added", "boxes_removed", "boxes_changed")
+    return ", ".join(f"{document[key]} {key.replace('_', ' ')}" for key in keys if document[key]) or "no difference"
+
+
+def undo_brief(document: Mapping[str, Any]) -> str:
+    return f"back to version {document['version']}"

@@ -48,7 +48,6 @@ def import_voc(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import LabelImg or Pascal VOC XML; coming back with corrected files updates their images."""
     from curate.commands.imports import import_voc as step
 
     with progress_on_stderr() as progress:
@@ -79,7 +78,6 @@ def import_widerface(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import faces with landmarks: WIDER FACE in RetinaFace's format."""
     from curate.commands.imports import import_widerface as step
 
     with progress_on_stderr() as progress:
@@ -111,7 +109,8 @@ def import_table(document: Mapping[str, Any]) -> RenderableType:
     return Group(*lines, Text(), table)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command("import-voc", rich_help_panel="Bring data in")(import_voc)
-    app.command("import-widerface", rich_help_panel="Bring data in")(import_widerface)
+def import_brief(document: Mapping[str, Any]) -> str:
+    changes = ", ".join(
+        f"{document[key]} {key}" for key in ("added", "updated", "repaired", "quarantined") if document[key]
+    )
+    return f"{document['images']} images, {document['boxes']} boxes" + (f" ({changes})" if changes else "")

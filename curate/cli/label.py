@@ -31,7 +31,6 @@ def label(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open LabelImg.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put the next unlabelled images into DATASET/label and open LabelImg on them."""
     from curate.commands.label import label as step
 
     result = step(dataset, source=source, limit=limit, classes=split_names(classes))
@@ -50,6 +49,5 @@ def _open(command: tuple[str, ...]) -> None:
         subprocess.run(command, check=False, stdout=sys.stderr)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("label", rich_help_panel="Bring data in")(label)
+def label_brief(document: Mapping[str, Any]) -> str:
+    return f"{document['images']} images in {document['folder']}"

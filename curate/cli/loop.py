@@ -155,7 +155,6 @@ def loop(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune and evaluate in rounds, each on the newest labels, and say what changed."""
     from curate.commands.loop import loop as step
 
     training = {
@@ -199,6 +198,5 @@ def _tell(report: "RoundReport") -> None:
     typer.echo(round_lines(as_json(report)), err=True)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("loop", rich_help_panel="Train and judge")(loop)
+def loop_brief(document: Mapping[str, Any]) -> str:
+    return f"{len(document['rounds'])} rounds, val AP {points(document['ap'])}"

@@ -46,7 +46,6 @@ def predict(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find objects in images with a trained run; for any tool, or to correct in LabelImg."""
     from curate.commands.predict import predict as step
 
     kept = "XML that is written stays. The same command does the rest." if form == "voc" else "nothing was changed."
@@ -76,6 +75,5 @@ def predict_lines(document: Mapping[str, Any]) -> RenderableType:
     return Text("\n".join(lines))
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("predict", rich_help_panel="Train and judge")(predict)
+def predict_brief(document: Mapping[str, Any]) -> str:
+    return f"{document['boxes']} boxes in {document['images']} images"

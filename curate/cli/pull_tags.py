@@ -34,7 +34,6 @@ def pull_tags(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take in what was tagged `relabel` or `drop` in the app: to LabelImg, or a version without."""
     from curate.commands.pull_tags import pull_tags as step
 
     with progress_on_stderr() as progress:
@@ -42,6 +41,5 @@ def pull_tags(
     show(result, pulled_lines, as_json=as_json)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("pull-tags", rich_help_panel="Train and judge")(pull_tags)
+def pull_tags_brief(document: Mapping[str, Any]) -> str:
+    return f"{len(document['relabel'])} to correct, {len(document['dropped'])} dropped"

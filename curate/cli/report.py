@@ -32,10 +32,7 @@ def report(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page that tells all of a run: numbers, curves, pictures of its mistakes, settings and data.
-
-    Range, camera and score are those of the run's last evaluation where they are not given; --min-side 0: all objects.
-    """
+    """Range, camera and score default to those of the run's last evaluation; --min-side 0 takes all objects."""
     from curate.commands.report import report as step
 
     with progress_on_stderr() as progress:
@@ -65,6 +62,5 @@ def report_lines(document: Mapping[str, Any]) -> "RenderableType":
     return Text(f"{document['report']} ({size})\n{mistakes}; {document['shown']} of them shown")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("report", rich_help_panel="Train and judge")(report)
+def report_brief(document: Mapping[str, Any]) -> str:
+    return f"{document['report']}, {document['shown']} mistakes shown"

@@ -46,7 +46,7 @@ def _model_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     return [Text(f"{model}: {', '.join(names) if len(runs) > 1 else 'all'}") for model, names in runs.items()]
 
 
-def runs_line(document: Mapping[str, Any]) -> str:
+def runs_brief(document: Mapping[str, Any]) -> str:
     """How many runs, and which is the best."""
     judged = [row for row in document["runs"] if row["ap"] is not None]
     best = max(judged, key=lambda row: row["ap"], default=None)
@@ -83,12 +83,6 @@ def runs(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs of a dataset and compare their AP by size."""
     from curate.commands.runs import runs as step
 
     show(step(dataset, plot=plot, overwrite=overwrite), runs_tables, as_json=as_json)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("runs", rich_help_panel="Train and judge")(runs)

@@ -68,7 +68,6 @@ def sample_frames(
     workers: Annotated[int | None, typer.Option(help="Videos at work at once; default: one a core.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take frames out of videos, each with source and exact time; nothing is taken twice."""
     from curate.commands.sample_frames import sample_frames as step
 
     with progress_on_stderr() as progress, interruption_told(_KEPT):
@@ -94,6 +93,5 @@ def sample_frames(
     show(result, sample_table, as_json=as_json)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("sample-frames", rich_help_panel="Bring data in")(sample_frames)
+def sample_brief(document: Mapping[str, Any]) -> str:
+    return f"{document['frames']} new frames of {len(document['videos'])} videos"

@@ -8,7 +8,7 @@ import typer
 from rich.console import RenderableType
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite, Seed
-from curate.cli.output import show
+from curate.cli.output import counts_line, show
 from curate.cli.table import new_table
 from curate.formatting import percent
 
@@ -45,13 +45,11 @@ def split(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Split into train, val and test, stratified by class; a video is never on both sides."""
     from curate.commands.split import split as step
 
     result = step(dataset, val=val, test=test, group_by=group_by.value, seed=seed, overwrite=overwrite)
     show(result, split_table, as_json=as_json)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("split", rich_help_panel="Look and put in order")(split)
+def split_brief(document: Mapping[str, Any]) -> str:
+    return counts_line({name: split["images"] for name, split in document["splits"].items()})

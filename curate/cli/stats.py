@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
-from curate.cli.output import show
+from curate.cli.output import counts_line, show
 from curate.cli.table import SIZE_STYLES, new_table
 from curate.formatting import percent
 
@@ -55,13 +55,11 @@ def stats(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the class balance and box sizes."""
     from curate.commands.stats import stats as step
 
     result = step(dataset, by=by.value if by else None, min_side=min_side, plot=plot, csv=csv, overwrite=overwrite)
     show(result, stats_table, as_json=as_json)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("stats", rich_help_panel="Look and put in order")(stats)
+def stats_brief(document: Mapping[str, Any]) -> str:
+    return counts_line({entry["name"]: entry["boxes"] for entry in document["classes"]})

@@ -42,7 +42,6 @@ def train(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune a detector on the train split and score it on val."""
     from curate.commands.train import train as step
 
     with progress_on_stderr() as progress, interruption_told(_KEPT):
@@ -84,6 +83,5 @@ def train_lines(document: Mapping[str, Any]) -> RenderableType:
     return Text(text)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("train", rich_help_panel="Train and judge")(train)
+def train_brief(document: Mapping[str, Any]) -> str:
+    return f"{document['steps']} steps, val AP {points(document['ap'])}"

@@ -7,6 +7,7 @@ import typer
 from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, Overwrite, assignments
 from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.train import train_brief as train_brief
 from curate.cli.train import train_lines
 
 _KEPT = "what was learnt is saved. Go on with the same command and --resume."
@@ -43,7 +44,6 @@ def train_classifier(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a classifier for the boxes that a detector finds; together they are one detector."""
     from curate.commands.train_classifier import train_classifier as step
 
     with progress_on_stderr() as progress, interruption_told(_KEPT):
@@ -73,8 +73,3 @@ def train_classifier(
             progress=progress,
         )
     show(result, train_lines, as_json=as_json)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("train-classifier", rich_help_panel="Train and judge")(train_classifier)

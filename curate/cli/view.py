@@ -57,7 +57,6 @@ def view(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the link.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Browse the dataset, and what runs missed, by size, in the FiftyOne app; until Ctrl-C."""
     from curate.commands.view import view as step
 
     with ExitStack() as bars:
@@ -79,8 +78,3 @@ def view(
             on_ready=ready,
             progress=bars.enter_context(progress_on_stderr()),
         )
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("view", rich_help_panel="Train and judge")(view)

@@ -126,7 +126,6 @@ def watch(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a trained model on a video, camera or stream; follow objects, fire triggers. Ctrl-C ends it."""
     from curate.commands.watch import watch as step
 
     with ExitStack() as stack:
@@ -199,8 +198,3 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command("watch", rich_help_panel="Use it")(watch)

@@ -24,7 +24,7 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from curate.commands import STEPS, step_function
+from curate.commands.registry import COMMANDS, Role
 from curate.commands.run_inputs import fingerprints, run_folder
 from curate.errors import UsageError, unknown_name
 from curate.files import write_atomically
@@ -33,9 +33,8 @@ from curate.result import Result
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
-_OUTPUTS = ("out", "plot", "csv", "errors", "plots")  # arguments that name what is written
 _DONE = frozenset({"result", "output_version"})  # what an entry has when its step is done
-_COMMANDS = [command for command in STEPS if command not in ("view", "watch")]  # these last until somebody ends them
+_COMMANDS = [command.name for command in COMMANDS.values() if command.brief is not None]
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -251,7 +250,7 @@ def _replace(value: Any, values: Mapping[str, Any], where: str) -> Any:
 
 def _check_arguments(command: str, arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The arguments in the types that the step's function declares."""
-    function = step_function(command)
+    function = COMMANDS[command].function()
     parameters = inspect.signature(function).parameters
     known = [name for name in parameters if name != "progress"]
     for name in arguments:
@@ -277,7 +276,7 @@ def _rule(error: ValidationError) -> str:
 
 
 def _call(step: Step, again: Mapping[str, Any], progress: Progress) -> Result:
-    function = step_function(step.command)
+    function = COMMANDS[step.command].function()
     wants_progress = "progress" in inspect.signature(function).parameters
     return function(**{**step.arguments, **again, **({"progress": progress} if wants_progress else {})})
 
@@ -287,7 +286,7 @@ def _ways_to_run_again(step: Step, *, made_before: bool, same: bool) -> dict[str
 
     What the pipeline did not make itself is never replaced.
     """
-    parameters = inspect.signature(step_function(step.command)).parameters
+    parameters = inspect.signature(COMMANDS[step.command].function()).parameters
     if not made_before:
         return {}
     if "resume" in parameters and same and RunFolder.named(step.dataset, step.arguments["run"]).exists():
@@ -297,7 +296,11 @@ def _ways_to_run_again(step: Step, *, made_before: bool, same: bool) -> dict[str
 
 def _places(step: Step) -> list[Path]:
     """The files and folders that a step writes to, apart from the dataset itself."""
-    places = [Path(step.arguments[name]) for name in _OUTPUTS if step.arguments.get(name) is not None]
+    places = [
+        Path(step.arguments[name])
+        for name in COMMANDS[step.command].names(Role.OUTPUT)
+        if step.arguments.get(name) is not None
+    ]
     if step.command == "predict":
         return places or _places_of_predict(step)
     run = run_folder(step.command, step.arguments, step.dataset)

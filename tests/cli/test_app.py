@@ -13,7 +13,7 @@ from typer.main import get_command
 
 import curate
 from curate.cli.app import app
-from curate.commands import STEPS, step_function
+from curate.commands.registry import COMMANDS as REGISTRY
 from curate.store import Store
 
 HEAVY = ("pandas", "numpy", "torch", "cv2", "pyarrow", "matplotlib", "hotcoco", "pydantic", "yaml", "lxml")
@@ -42,16 +42,12 @@ def in_process(monkeypatch, capsys, *arguments):
 # ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_command_is_a_step():
-    """Every command is a step, `run` or `doctor`, and every step is a command."""
-    assert sorted([*STEPS, "run", "doctor"]) == COMMANDS
-
-
-def test_every_step_is_a_function_of_the_package():
+@pytest.mark.parametrize("command", REGISTRY.values(), ids=lambda command: command.name)
+def test_every_command_is_a_function_of_the_package(command):
     """What the command line does, `import curate` does under the same name."""
-    for command in STEPS:
-        assert getattr(curate, command.replace("-", "_")) is step_function(command)
-    assert callable(curate.run)
+    function = getattr(curate, command.function_name)
+    assert function is command.function()
+    assert (function.__name__, command.cli_function().__name__) == (command.function_name,) * 2
 
 
 def test_no_module_has_the_name_of_a_command():

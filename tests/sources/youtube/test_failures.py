@@ -494,13 +494,8 @@ def test_interrupted_fault_keeps_what_is_done(dataset, site, tube, video):
 
 def test_command_exits_with_1(dataset, site, video):
     """The command prints its document and exits with 1 where a link failed."""
-    import typer
+    from curate.cli.app import app
 
-    from curate.cli.fetch_youtube import add_to
-
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    add_to(app)
     site.files["/street.mp4"] = video
     arguments = ["fetch-youtube", str(dataset), "--allow-private", "--json"]
     failing = CliRunner().invoke(app, [*arguments, site.url("/none.mp4"), site.url("/street.mp4")])
@@ -510,14 +505,9 @@ def test_command_exits_with_1(dataset, site, video):
 
 def test_missing_runtime_is_told_first(dataset, monkeypatch):
     """The command tells of a missing JavaScript runtime before it fetches anything."""
-    import typer
-
-    from curate.cli.fetch_youtube import add_to
+    from curate.cli.app import app
     from curate.commands import fetch_youtube as step
 
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    add_to(app)
     monkeypatch.setattr(step, "find_runtimes", dict)
     monkeypatch.setattr(step, "fetch_youtube", lambda *_, **__: 1 / 0)
     told = CliRunner().invoke(app, ["fetch-youtube", str(dataset), YOUTUBE + "dQw4w9WgXcQ"])
