@@ -1,4 +1,4 @@
-"""What steps return: frozen values whose fields are the keys of the JSON contract."""
+"""What commands return: frozen values whose fields are the keys of the JSON contract."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -8,17 +8,20 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Base of all results.
+    """Base of all results. Its own fields are not part of the JSON.
 
     Attributes:
-        notes: sentences for the person at the terminal; not part of the JSON.
+        notes: Sentences for the person at the terminal.
+        reads: Files and folders that the result depends on and that no argument of the command names.
     """
 
     notes: tuple[str, ...] = ()
+    reads: tuple[Path, ...] = ()
 
     def to_json(self) -> Any:
         """The document of the JSON contract."""
-        return {item.name: as_json(getattr(self, item.name)) for item in fields(self) if item.name != "notes"}
+        base = {item.name for item in fields(Result)}
+        return {item.name: as_json(getattr(self, item.name)) for item in fields(self) if item.name not in base}
 
 
 def as_json(value: Any) -> Any:

@@ -65,6 +65,8 @@ class Incoming:
             `difficult`, `truncated`, `occluded`, `crowd`, `pose`, `file`, `line`, `object` (place in the source).
         problems: every fault met, in file order; files are relative to `folder`, images apart whole.
         files: the annotation files that were read, for forgetting older problems of theirs.
+        reads: every file and folder that the result depends on, also where it is not there: a pipeline runs the import
+            again when one of them changes.
         class_order: class names in the order that the source itself declares, if it does.
     """
 
@@ -74,6 +76,7 @@ class Incoming:
     boxes: pd.DataFrame
     problems: Sequence[Problem]
     files: Sequence[str]
+    reads: Sequence[Path] = field(kw_only=True)
     class_order: Sequence[str] = field(default=())
 
 

@@ -132,6 +132,7 @@ class _Outcome:
         self._store = store
         self._dataset = dataset
         self._folder = incoming.folder
+        self._reads = tuple(incoming.reads)
         # files that are named whole, not relative to the folder
         self._whole = (f"{incoming.image_folder}/",) if incoming.image_folder != incoming.folder else ()
         self._card_file = str(allowed.card_file)
@@ -205,6 +206,7 @@ class _Outcome:
                 for problem in problems
             ),
             notes=tuple(notes),
+            reads=self._reads,
         )
 
 

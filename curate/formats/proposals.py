@@ -59,5 +59,6 @@ def _as_incoming(root: Path, images: pd.DataFrame, found: Predictions, classes: 
         boxes=pd.DataFrame(columns, index=boxes.index).reset_index(drop=True),
         problems=(),
         files=(),
+        reads=(),  # the boxes come from a model
         class_order=tuple(name for id_, name in classes.items() if id_ in there),
     )

@@ -223,6 +223,7 @@ class _Reading:
             boxes=boxes,
             problems=in_order,
             files=(LIST_FILE,),
+            reads=(self._folder, self._image_folder),
             class_order=(class_name,),
         )
 

@@ -185,6 +185,7 @@ class _Reading:
             boxes=boxes,
             problems=_in_file_order([*self._matcher.problems, *self._problems, *problems]),
             files=self._layout.xml_files,
+            reads=(self._layout.folder, self._layout.image_folder),
             class_order=self._layout.class_order,
         )
 
