@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from curate.errors import UsageError, unknown_name
+from curate.redaction import redact_url
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp")
 _HIGHEST_CAMERA = 99
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
-# cameras take secrets in the path too: /user=admin_password=…_channel=1
-_SECRET = re.compile(r"([\w-]*(?:token|pass|pwd|key|secret|auth|sig|cred)[\w-]*)=[^&/;?#]*", re.IGNORECASE)
-_HIDDEN = "***"
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def _parse_camera(text: str) -> LiveAddress:
 
 
 def _parse_stream(text: str, scheme: str, rest: str) -> LiveAddress:
-    shown = f"{scheme}://{_hide_secrets(rest)}"
+    shown = redact_url(f"{scheme}://{rest}")
     if scheme == "file":
         raise UsageError("a file is named by its path", place=shown, remedy="Leave out `file://`.")
     if scheme not in SCHEMES:
@@ -87,18 +85,3 @@ def _parse_stream(text: str, scheme: str, rest: str) -> LiveAddress:
     if not host and scheme not in ("udp", "rtp"):
         raise UsageError("the address names no host", place=shown, expected=f"{scheme}://HOST/PATH")
     return LiveAddress(f"{scheme}://{rest}", shown, scheme, host=host)
-
-
-def _hide_secrets(rest: str) -> str:
-    """What follows `://`, to be shown.
-
-    Without an @ before the path, but with a colon there and an @ behind, a password may hold a / or ?: all goes.
-    """
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    if authority.startswith("@"):  # udp://@GROUP is no user
-        return _SECRET.sub(rf"\1={_HIDDEN}", rest)
-    if "@" in authority:
-        rest = f"{_HIDDEN}@{rest[authority.rindex('@') + 1 :]}"
-    elif ":" in authority and "@" in rest:
-        rest = f"{_HIDDEN}@{rest[rest.rindex('@') + 1 :]}"
-    return _SECRET.sub(rf"\1={_HIDDEN}", rest)
