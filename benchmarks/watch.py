@@ -27,7 +27,7 @@ from curate.engines import base
 from curate.engines.base import Detections
 from curate.engines.torch_engine import NetworkDetector
 from curate.engines.torchvision.models import build_model
-from curate.monitor.detections import Seen
+from curate.monitor.detections import FrameDetections
 from curate.monitor.outputs.drawing import Drawer
 from curate.sources.feeds.file import FileFeed
 from curate.sources.video.writing import VideoWriter
@@ -110,8 +110,10 @@ def measure(folder: Path, width: int, height: int, frames: int, rounds: int) -> 
         drawer = Drawer([entry.name for entry in CLASSES])
         for number, picture in enumerate(pictures):
             found = FiveObjects()._next(picture)
-            drawer.draw(picture, Seen(number, number / 30, found.boxes_xyxy, found.scores, found.class_indices,
-                                      np.arange(OBJECTS) + 1))  # fmt: skip
+            detections = FrameDetections(
+                number, number / 30, found.boxes_xyxy, found.scores, found.class_indices, np.arange(OBJECTS) + 1
+            )
+            drawer.draw(picture, detections)
 
     def watch_only() -> None:
         watch("bench:five", video, weights=weights, device="cpu", detections=folder / "d.parquet", overwrite=True)

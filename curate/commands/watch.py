@@ -1,4 +1,4 @@
-"""`watch`: a trained model on a file, camera or stream; tracks, triggers, annotated video."""
+"""`watch`: run a trained model on a file, camera or stream, with tracks, triggers and an annotated video."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,12 +12,13 @@ from curate.errors import MissingError, UsageError
 from curate.inference.detector import choose_model, choose_terms, usual_batch
 from curate.monitor.actions.dispatcher import Actions
 from curate.monitor.outputs.collector import Collector
-from curate.monitor.outputs.event_log import Announcer
+from curate.monitor.outputs.event_log import EventPublisher
 from curate.monitor.outputs.files import WatchFiles
-from curate.monitor.outputs.registry import Gear
+from curate.monitor.outputs.output_set import OutputSet
 from curate.monitor.outputs.window import Window, check_screen
+from curate.monitor.problems import Problems
 from curate.monitor.session import Session, WatchClock
-from curate.monitor.triggers.config import Rule, TriggerFile, read_triggers
+from curate.monitor.trigger_file import Trigger, TriggerFile, read_triggers
 from curate.monitor.triggers.event import Event
 from curate.progress import Progress, silent
 from curate.result import Result
@@ -26,13 +27,13 @@ from curate.sources.feeds.live import STALL_S
 from curate.sources.feeds.open import Source, choose_sources
 from curate.sources.times import parse_seconds
 
-USUAL_PORT = 5152
-_EVERYTHING = TriggerFile(triggers=(Rule.model_validate({"name": "seen"}),))
+DEFAULT_PORT = 5152
+_DEFAULT_TRIGGERS = TriggerFile(triggers=(Trigger.model_validate({"name": "seen"}),))
 
 
 @dataclass(frozen=True)
 class LatencyMs:
-    """Milliseconds from a decoded frame to the end of all that is done with it: half of the frames stay below p50."""
+    """Percentiles in milliseconds of the time from a decoded frame until all outputs have it; None without frames."""
 
     p50: float | None
     p95: float | None
@@ -41,16 +42,16 @@ class LatencyMs:
 
 @dataclass(frozen=True)
 class WatchResult(Result):
-    """What a watch saw.
+    """The outcome of a watch.
 
     Attributes:
-        frames: that went through the detector.
-        detections: that count: sure enough, and in the range of interest.
-        events: that fired, trouble with the source included.
-        frames_per_s: from the first frame on.
-        latency_ms: of the frames.
-        complete: whether every recording was watched to its end; what is live has none.
-        problems: what is wrong with a source or an action, a sentence each.
+        frames: Frames that the detector saw.
+        detections: Detections above the score threshold and in the range of interest.
+        events: Events, those about the source included.
+        frames_per_s: Speed from the first frame on.
+        latency_ms: Latency of the frames.
+        complete: Whether every recording was watched to its end; live sources do not count.
+        problems: Problems with sources, outputs and actions, one sentence each.
     """
 
     frames: int
@@ -64,7 +65,15 @@ class WatchResult(Result):
 
 @dataclass(frozen=True)
 class WatchReady:
-    """What is known before the first frame: what is watched, with what, where the page opens if there is one."""
+    """What is known before the first frame.
+
+    Attributes:
+        source: What is watched.
+        model: Name of the model.
+        terms: Score threshold and range of interest, as text.
+        link: Link to the page; None without `serve`.
+        notes: Warnings, one sentence each.
+    """
 
     source: str
     model: str
@@ -106,47 +115,50 @@ def watch(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = silent,
 ) -> WatchResult:
-    """Watch a video with a trained model; every frame of a file, of what is live the newest.
+    """Run a trained model on a video: every frame of a recording, the latest frame of a live source.
 
-    What counts is what `evaluate` counts: scores from `score` on, in the range of interest. Where neither is given,
-    they are those of the run's last evaluation on val. Without a file of triggers each object is an event, once.
+    Detections count as in `evaluate`: scores from `score` on, in the range of interest. The defaults are those of the
+    run's last evaluation on val. Without a trigger file each tracked object is one event.
 
     Args:
-        run: a run's folder, or ENGINE:NAME with `weights`.
-        source: a file, a folder of files, the number of a camera, an address, or `-` for raw frames on stdin.
-        weights: a checkpoint, for ENGINE:NAME.
-        triggers: a YAML file that says what is an event, and what to do then.
-        out: a file for the video with boxes, H.264 in MP4; for a folder of files, a folder.
-        events: a file for the events, JSON lines.
-        detections: a file for all detections, Parquet.
-        collect: a dataset that gets the frames in which something fired.
-        collect_as: whether what was found comes along for correction.
-        score: least score.
-        min_side: least shorter side in pixels; or, with the next two, `max_distance` in metres.
-        max_distance: the farthest that counts.
-        object_height: metres.
-        focal_px: of the camera, in pixels.
-        serve: show picture and events on a page.
-        port: of the page; without it 5152, or any that is free.
-        address: to listen on. Another than the loopback is for all who reach this machine and have the link.
-        show: show the picture in a window.
-        raw: layout of raw frames: WIDTHxHEIGHT@FPS, and @bgr24 or @gray behind it.
-        began: when a recording began, ISO 8601; events then tell that time, and quiet hours go by it.
-        stop_after: seconds after the first frame.
-        stall: seconds without a frame after which a live source counts as stalled.
-        batch: frames for the detector at once; default: one of what is live, else what suits the device.
+        run: Folder of a run, or ENGINE:NAME with `weights`.
+        source: A file, a folder of files, the number of a camera, a stream URL, or `-` for raw frames on stdin.
+        weights: Checkpoint for ENGINE:NAME.
+        triggers: YAML file with triggers and their actions.
+        out: File for the annotated video, H.264 in MP4; a folder if the source is a folder.
+        events: File for the events, JSON lines.
+        detections: File for all detections, Parquet.
+        collect: Dataset that gets the frames in which a trigger fired.
+        collect_as: "proposed" adds the detections as proposed boxes, "unlabelled" does not.
+        score: Lowest score that counts.
+        min_side: Range of interest: shortest side in pixels. Alternatively `max_distance`.
+        max_distance: Range of interest in metres; needs `object_height` and `focal_px`.
+        object_height: Height of the objects in metres.
+        focal_px: Focal length of the camera in pixels.
+        serve: Serve a page with picture and events.
+        port: Port of the page; default 5152, or a free one if it is taken.
+        address: Address of the page. Anything but loopback is reachable from the network, for all who have the link.
+        show: Show the video in a window.
+        raw: Layout of raw frames: WIDTHxHEIGHT@FPS, optionally followed by @bgr24 or @gray.
+        began: Start of a recording, ISO 8601; sets the time of events and quiet hours.
+        stop_after: Seconds after the first frame after which the watch ends, or a text such as "1h".
+        stall: Seconds without a frame after which a live source counts as stalled.
+        batch: Frames per call of the detector; default 1 for live sources, else chosen for the device.
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
-        overwrite: replace files that are there.
-        on_ready: told once before the first frame.
-        on_event: told of each event.
-        on_problem: told of what goes wrong meanwhile, such as a webhook whose receiver is down.
-        stop: asked ten times a second whether to end; what was written is finished then.
-        progress: told how many frames are done.
+        overwrite: Replace existing files.
+        on_ready: Called once before the first frame.
+        on_event: Called with each event.
+        on_problem: Called with each problem while the watch runs, such as a webhook whose receiver is down.
+        stop: Called ten times per second; true ends the watch and finishes all files.
+        progress: Callback for progress.
+
+    Returns:
+        Counts, speed and problems.
 
     Raises:
-        UsageError: options that do not fit one another, files that are there, a source or run that is not.
-        DataError: the source cannot be opened, the model's file not be read, an output not be written.
-        MissingError: the run's library, the device or a package is not there.
+        UsageError: Options contradict each other, an output file exists, or source or run do not exist.
+        DataError: The source cannot be opened, the checkpoint cannot be read, or an output cannot be written.
+        MissingError: The run's library, the device or a package is missing.
     """
     _check_packages()
     sources = choose_sources(str(source), raw=raw, stall_s=stall)
@@ -156,69 +168,75 @@ def watch(
     )
     files = WatchFiles.checked(sources, str(source), out, events, detections, overwrite=overwrite)
     _check_options(batch=batch, collect_as=collect_as, port=port, serve=serve, show=show)
-    clock = WatchClock(began, knows_end=all(one.is_recorded for one in sources), sources=len(sources))
-    ends_after_s = None if stop_after is None else float(parse_seconds(stop_after, place="--stop-after"))
+    clock = WatchClock(began, is_recorded=all(one.is_recorded for one in sources), sources=len(sources))
+    stop_after_s = None if stop_after is None else float(parse_seconds(stop_after, place="--stop-after"))
     with ExitStack() as stack:
-        taken = stack.enter_context(closing(take_port(address, port, usual=USUAL_PORT))) if serve else None
+        listener = stack.enter_context(closing(take_port(address, port, usual=DEFAULT_PORT))) if serve else None
         detector = model.load(device)
-        names = [entry.name for entry in detector.classes]
-        rules = _EVERYTHING if triggers is None else read_triggers(triggers, names)
-        gear = Gear.opened(stack, files, names, sources, _common_name(sources, str(source)), model.name)
-        if taken is not None:
-            gear.serve(stack, taken, address)
+        class_names = [entry.name for entry in detector.classes]
+        trigger_file = _DEFAULT_TRIGGERS if triggers is None else read_triggers(triggers, class_names)
+        outputs = OutputSet(files, class_names, sources, _common_name(sources, str(source)), model.name)
+        outputs.open_files(stack)
+        if listener is not None:
+            outputs.open_page(stack, listener, address)
         if show:
-            gear.window = stack.enter_context(closing(Window(f"curate: {sources[0].name}")))
+            outputs.window = stack.enter_context(closing(Window(f"curate: {sources[0].name}")))
         if collect is not None:
-            arguments = {"run": model.name, "source": _common_name(sources, str(source)), "score": terms.score}
+            arguments = {"run": model.name, "source": outputs.name, "score": terms.score}
             arguments["triggers"] = None if triggers is None else str(triggers)
-            collector = Collector(Path(collect), arguments, names, proposes=collect_as == "proposed")
-            gear.collector = stack.enter_context(closing(collector))
-        actions = Actions(rules, undelivered=Path(triggers or "watch").with_suffix(".undelivered.jsonl"))
+            collector = Collector(Path(collect), arguments, class_names, proposes=collect_as == "proposed")
+            outputs.collector = stack.enter_context(closing(collector))
+        problems = Problems(on_problem)
+        actions = Actions(
+            ((trigger, action) for trigger, _, action in trigger_file.all_actions()),
+            trigger_file.hosts,
+            spool=Path(triggers or "watch").with_suffix(".undelivered.jsonl"),
+            problems=problems,
+        )
         stack.callback(actions.close)
         session = Session(
             detector=detector,
             score=terms.score,
             interest=terms.interest,
-            rules=rules,
-            gear=gear,
-            announcer=Announcer(actions.start, *gear.listeners, on_event),
+            trigger_file=trigger_file,
+            outputs=outputs,
+            publisher=EventPublisher(actions.start, *outputs.event_listeners, on_event, problems=problems),
+            problems=problems,
             clock=clock,
             batch=batch or usual_batch(device),
-            ends_after_s=ends_after_s,
+            stop_after_s=stop_after_s,
             stop=stop,
             progress=progress,
-            running_problems=actions.kinds,
-            on_problem=on_problem,
         )
         on_ready(
             WatchReady(
-                source=_common_name(sources, str(source)),
+                source=outputs.name,
                 model=model.name,
                 terms=str(terms),
-                link=gear.page.link() if gear.page else None,
+                link=outputs.page.link() if outputs.page else None,
                 notes=(
-                    *_warn_of(address, serve=serve),
-                    *clock.notes(rules),
-                    *(rules.notes() if triggers else ()),
+                    *_warn_about_address(address, serve=serve),
+                    *clock.notes(trigger_file),
+                    *(trigger_file.notes() if triggers else ()),
                 ),
             )
         )
         session.watch(sources)
-        if gear.collector is not None:
-            gear.collector.close()
-            session.notes.append(_tell_collected(gear.collector, Path(str(collect))))
-        actions.close(told=lambda pending: progress("waiting for actions", 0, pending))
-        session.note(*session.announcer.problems, *actions.problems())
-    return _result(session)
+        notes: list[str] = []
+        if outputs.collector is not None:
+            outputs.collector.close()
+            notes.append(_describe_collected(outputs.collector, Path(str(collect))))
+        actions.close(on_pending=lambda pending: progress("waiting for actions", 0, pending))
+    return _make_result(session, problems.lines(), notes)
 
 
 def _check_options(*, batch: int | None, collect_as: str, port: int | None, serve: bool, show: bool) -> None:
     if batch is not None and batch < 1:
-        raise UsageError("the value is out of range", place="--batch", got=batch, expected="1 or more")
+        raise UsageError("invalid value", place="--batch", got=batch, expected="1 or more")
     if collect_as not in ("proposed", "unlabelled"):
-        raise UsageError("unknown state", place="--collect-as", got=collect_as, expected="proposed or unlabelled")
+        raise UsageError("invalid value", place="--collect-as", got=collect_as, expected="proposed or unlabelled")
     if port is not None and not serve:
-        raise UsageError("there is no page", place="--port", got=port, expected="--serve too")
+        raise UsageError("applies only with --serve", place="--port", got=port)
     if show:
         check_screen()
 
@@ -227,33 +245,30 @@ def _common_name(sources: Sequence[Source], source: str) -> str:
     return sources[0].name if len(sources) == 1 else source
 
 
-def _warn_of(address: str, *, serve: bool) -> list[str]:
+def _warn_about_address(address: str, *, serve: bool) -> list[str]:
     if not serve or is_loopback(address):
         return []
-    return [
-        f"The page listens on {address}: whoever reaches this machine and has the link sees the picture. "
-        "Nothing is encrypted on the way."
-    ]
+    return [f"The page on {address} is reachable from the network, unencrypted; anyone with the link sees the picture."]
 
 
-def _tell_collected(collector: Collector, dataset: Path) -> str:
+def _describe_collected(collector: Collector, dataset: Path) -> str:
     if not collector.images:
-        return f"No new frame came into {dataset}."
-    images = "1 frame" if collector.images == 1 else f"{collector.images} frames"
-    return f"{images} came into {dataset}, version {collector.version}. To label: curate label {dataset}"
+        return f"No new frame was added to {dataset}."
+    images = "1 frame was" if collector.images == 1 else f"{collector.images} frames were"
+    return f"{images} added to {dataset}, version {collector.version}. To label them: curate label {dataset}"
 
 
-def _result(session: Session) -> WatchResult:
+def _make_result(session: Session, problems: tuple[str, ...], notes: Sequence[str]) -> WatchResult:
     percentiles = (session.latencies.percentile_ms(percent) for percent in (50, 95, 99))
     return WatchResult(
         frames=session.counts.frames,
         detections=session.counts.detections,
-        events=session.announcer.count,
+        events=session.publisher.count,
         frames_per_s=session.frames_per_s,
         latency_ms=LatencyMs(*percentiles),
         complete=session.complete,
-        problems=tuple(session.problems),
-        notes=(*session.problems, *session.notes),
+        problems=problems,
+        notes=(*problems, *notes),
     )
 
 

@@ -1,4 +1,4 @@
-"""What was found in one frame."""
+"""The detections of one frame that count."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ NO_TRACK = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """The detections of one frame that count: sure enough, and in the range of interest; best first.
+class FrameDetections:
+    """Detections of one frame above the score threshold and in the range of interest, by descending score.
 
     Attributes:
-        frame_index: of the source, from 0; those that a live source left out count too.
-        timestamp_s: seconds from the source's first frame.
+        frame_index: Index in the source, from 0; frames that a live source skipped count too.
+        timestamp_s: Seconds from the source's first frame.
         boxes_xyxy: (n, 4) float64, pixel edges of the frame.
         scores: (n,) float64 in 0..1.
         class_indices: (n,) int64, positions in the detector's `classes`, from 0.
-        track_ids: (n,) int64, from 1; `NO_TRACK` where a detection is of no track yet.
+        track_ids: (n,) int64, from 1; `NO_TRACK` where a detection belongs to no track yet.
     """
 
     frame_index: int

@@ -1,77 +1,121 @@
-"""What went wrong behind the video's back: each thing once, with how often."""
+"""The problems of one watch, from all threads: counted, logged, passed on while it runs, returned at its end."""
 
+import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-_MOST_REASONS = 20  # of one place; the rest is counted together
-_LONGEST = 200
-_OTHER = "other reasons"
+from curate.redaction import redact_text
+
+Failure = tuple[str, str]
+"""What failed, as singular and plural: `("delivery failed", "deliveries failed")`."""
+
+_LOGGER = logging.getLogger(__name__)
+_MAX_REASONS = 20  # of one failure at one place; further reasons are counted together
+_MAX_REASON_CHARACTERS = 200
+_OTHER_REASONS = "other reasons"
+_REPEAT_S = 60.0
 
 
 class Kind(NamedTuple):
-    """What a fault is, but for how often it happened.
+    """What identifies a counted problem.
 
     Attributes:
-        place: such as `webhook example.org`.
-        what: what failed, as one and as many: `delivery failed|deliveries failed`.
-        why: the reason, without full stop.
+        place: Such as `webhook example.org`.
+        failure: Singular and plural.
+        reason: Without a full stop.
     """
 
     place: str
-    what: str
-    why: str
+    failure: Failure
+    reason: str
 
 
-class Troubles:
-    """A list for several threads that does not grow with the number of faults."""
+class Problems:
+    """Collects problems; equal ones become one line with a count. All methods may be called from any thread.
 
-    def __init__(self) -> None:
+    Sources, triggers, outputs and actions report here and nowhere else, so this is where to look for a failed webhook.
+    Each new problem is logged as a warning.
+
+    Args:
+        on_problem: Called by `notify` with each new line.
+    """
+
+    def __init__(self, on_problem: Callable[[str], None] = lambda _: None) -> None:
+        self._on_problem = on_problem
         self._lock = threading.Lock()
-        self._counts: dict[Kind, int] = {}
+        self._counts: dict[Kind | str, int] = {}
+        self._pending: list[Callable[[], Iterable[tuple[Kind, int]]]] = []
+        self._notified: dict[Kind | str, tuple[float, str]] = {}
 
-    def add(self, place: str, what: str, why: str, count: int = 1) -> None:
-        """Count a fault.
+    def add(self, sentence: str) -> None:
+        """Report a problem as a sentence; the same sentence counts once."""
+        sentence = redact_text(sentence)
+        with self._lock:
+            is_new = sentence not in self._counts
+            self._counts[sentence] = 1
+        if is_new:
+            _LOGGER.warning("%s", sentence)
+
+    def count(self, place: str, failure: Failure, reason: str, count: int = 1) -> None:
+        """Report a problem that may happen often.
 
         Args:
-            place: such as `webhook example.org`; of places there must be a bounded number.
-            what: what failed, as one and as many: `delivery failed|deliveries failed`.
-            why: the reason, without full stop; a reason that many faults share is told once.
-            count: how many of them.
+            place: Such as `webhook example.org`; the number of places must be bounded.
+            failure: What failed, as singular and plural.
+            reason: Without a full stop; long reasons are cut.
+            count: How often it happened.
         """
-        kind = Kind(place, what, tidy(why))
+        kind = Kind(place, failure, _tidy(reason))
         with self._lock:
             if kind not in self._counts:
-                reasons = sum(known[:2] == kind[:2] for known in self._counts)
-                kind = kind if reasons < _MOST_REASONS else kind._replace(why=_OTHER)
+                reasons = sum(isinstance(known, Kind) and known[:2] == kind[:2] for known in self._counts)
+                kind = kind if reasons < _MAX_REASONS else kind._replace(reason=_OTHER_REASONS)
+            is_new = kind not in self._counts
             self._counts[kind] = self._counts.get(kind, 0) + count
+            line = _format(kind, self._counts[kind])
+        _LOGGER.log(logging.WARNING if is_new else logging.DEBUG, "%s", line)
+
+    def watch_pending(self, pending: Callable[[], Iterable[tuple[Kind, int]]]) -> None:
+        """Register a function that returns problems which may still resolve, such as deliveries being retried."""
+        with self._lock:
+            self._pending.append(pending)
 
     def lines(self) -> tuple[str, ...]:
-        """One line a place and reason, in the order in which they came up first."""
-        return tuple(self.kinds().values())
+        """One line per problem, in order of first occurrence; pending ones last."""
+        return tuple(self._current().values())
 
-    def kinds(self) -> dict[str, str]:
-        """The same lines by what stays the same in them while their counts grow."""
-        return lines_by_kind(self.counted())
+    def notify(self, now_s: float) -> None:
+        """Pass new lines to `on_problem`; a line whose count has grown is passed again after a minute.
 
-    def counted(self) -> list[tuple[Kind, int]]:
-        """Every fault and how often it happened, in the order in which they came up first."""
+        Args:
+            now_s: Seconds of a monotonic clock.
+        """
+        for kind, line in self._current().items():
+            notified_s, notified_line = self._notified.get(kind, (float("-inf"), ""))
+            if line != notified_line and now_s - notified_s >= _REPEAT_S:
+                self._notified[kind] = now_s, line
+                self._on_problem(line)
+
+    @property
+    def notified(self) -> int:
+        """Number of problems that `notify` has passed on."""
+        return len(self._notified)
+
+    def _current(self) -> dict[Kind | str, str]:
         with self._lock:
-            return list(self._counts.items())
+            counts, pending = dict(self._counts), tuple(self._pending)
+        for get_pending in pending:
+            counts |= {kind._replace(reason=_tidy(kind.reason)): count for kind, count in get_pending()}
+        return {kind: kind if isinstance(kind, str) else _format(kind, count) for kind, count in counts.items()}
 
 
-def lines_by_kind(counted: Iterable[tuple[Kind, int]]) -> dict[str, str]:
-    """Faults as lines, each by a key that does not change with its count."""
-    return {": ".join(kind): _line(kind, count) for kind, count in counted}
+def _format(kind: Kind, count: int) -> str:
+    """One line: `webhook example.org: 3 deliveries failed: answered 410 Gone`."""
+    return f"{kind.place}: {count} {kind.failure[count != 1]}: {kind.reason}"
 
 
-def _line(kind: Kind, count: int) -> str:
-    """One fault as a line: `webhook example.org: 3 deliveries failed: answered 410`."""
-    one, many = kind.what.split("|")
-    return f"{kind.place}: {count} {one if count == 1 else many}: {tidy(kind.why)}"
-
-
-def tidy(text: str) -> str:
-    """On one line, printable, and not too long."""
-    words = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
-    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+def _tidy(text: str) -> str:
+    """Make a reason printable, one line, bounded, and free of credentials."""
+    words = " ".join("".join(char if char.isprintable() else " " for char in redact_text(text)).split())
+    return words if len(words) <= _MAX_REASON_CHARACTERS else f"{words[: _MAX_REASON_CHARACTERS - 1]}…"

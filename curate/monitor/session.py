@@ -1,157 +1,100 @@
-"""One watch, from its first source to its last."""
+"""A watch from its first source to its last: opens sources and their outputs, reports progress and problems."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 from curate.engines.base import Detector
 from curate.errors import CurateError, DataError, UsageError
 from curate.monitor.actions.clip import ClipRecorder
-from curate.monitor.frame_judge import Judge
 from curate.monitor.outputs.annotated_video import AnnotatedVideo
 from curate.monitor.outputs.drawing import Drawer
-from curate.monitor.outputs.event_log import Announcer, event_of
-from curate.monitor.outputs.registry import Gear
+from curate.monitor.outputs.event_log import EventPublisher
+from curate.monitor.outputs.output_set import OutputSet
 from curate.monitor.outputs.thread import Latencies, OutputThread
-from curate.monitor.triggers.config import TriggerFile
+from curate.monitor.problems import Problems
+from curate.monitor.trigger_file import TriggerFile
 from curate.monitor.triggers.engine import Triggers
+from curate.monitor.watch_loop import Counts, FrameAnalyzer, watch_feed
 from curate.progress import UNKNOWN, Progress
 from curate.sizes import RangeOfInterest
-from curate.sources.feeds.feed import Feed, Notice, Picture
+from curate.sources.feeds.feed import Feed
 from curate.sources.feeds.file import FileFeed
 from curate.sources.feeds.open import Source
 
-_TURN_S = 0.1  # at most so long until somebody who wants to stop is heard
-
-
-@dataclass
-class Counts:
-    """What was seen so far: frames, detections that count, and the monotonic clock at the first frame."""
-
-    frames: int = 0
-    detections: int = 0
-    began_s: float | None = None
-
-
-def watch_feed(
-    feed: Feed,
-    judge: Judge,
-    outputs: OutputThread,
-    announcer: Announcer,
-    *,
-    batch: int,
-    clock: Callable[[float], datetime],
-    counts: Counts,
-    turn: Callable[[], bool],
-) -> None:
-    """Watch a source until it ends or somebody wants to stop.
-
-    Args:
-        feed: gives the frames; it is not closed.
-        judge: finds what counts in them.
-        outputs: get every frame.
-        announcer: gets every event.
-        batch: frames for the detector at once.
-        clock: what time it is at a `timestamp_s`.
-        counts: grows on the way.
-        turn: called after each batch, and at least ten times a second; true ends the watch.
-
-    Raises:
-        CurateError: the source cannot be opened, or an output failed.
-    """
-    while not feed.ended and not turn():
-        taken = feed.take(batch, _TURN_S)
-        for notice in (one for one in taken if isinstance(one, Notice)):
-            announcer.announce(event_of(notice, clock(notice.timestamp_s)))
-        pictures = [one for one in taken if isinstance(one, Picture)]
-        if not pictures:
-            continue
-        counts.began_s = pictures[0].arrived_s if counts.began_s is None else counts.began_s
-        for picture, (seen, events) in zip(pictures, judge.look(pictures), strict=True):
-            counts.frames += 1
-            counts.detections += len(seen.scores)
-            outputs.put(picture, seen, [announcer.announce(event) for event in events])
-
-
-_OPEN_TURN_S = 0.1
-_WAITING = 8  # frames between detector and outputs: of what is live as few as possible
-_WAITING_LIVE = 1
-_STATE_EVERY_S = 0.5
-_LOOK_EVERY_S = 2.0
-_AGAIN_S = 60.0
+_LOGGER = logging.getLogger(__name__)
+_POLL_S = 0.1
+_QUEUED_FRAMES = 8  # between detector and outputs
+_QUEUED_FRAMES_LIVE = 1  # each one adds to the latency
+_STATUS_EVERY_S = 0.5
+_PROBLEMS_EVERY_S = 2.0
 
 
 class WatchClock:
-    """What time it is in a source: in what is live now, in a recording whenever it was made.
+    """Returns the time of a frame: the current time, or for a recording with known start the time then.
 
     Args:
-        began: ISO 8601, when the recording began; None: not known.
-        knows_end: whether all sources are recordings.
-        sources: how many there are.
+        began: Start of the recording, ISO 8601; None if unknown.
+        is_recorded: Whether all sources are recordings.
+        sources: Number of sources.
 
     Raises:
-        UsageError: that is no time, or no recording.
+        UsageError: `began` is not a time, or the source is not a single recording.
     """
 
-    def __init__(self, began: str | None, *, knows_end: bool, sources: int = 1) -> None:
-        if began is not None and not knows_end:
-            raise UsageError("what is live begins now", place="--began", got=began, expected="a file to watch")
+    def __init__(self, began: str | None, *, is_recorded: bool, sources: int = 1) -> None:
+        if began is not None and not is_recorded:
+            raise UsageError("applies to recorded files only", place="--began", got=began)
         if began is not None and sources > 1:
-            raise UsageError("several files began at several times", place="--began", got=began, expected="one file")
+            raise UsageError("needs a single file", place="--began", got=f"{sources} files")
         try:
             self._began = None if began is None else datetime.fromisoformat(began).astimezone()
         except ValueError:
             expected = "such as 2026-05-01T18:00:00 or 2026-05-01T18:00:00+02:00"
-            raise UsageError("not a time", place="--began", got=repr(began), expected=expected) from None
-        self._is_recorded = knows_end
+            raise UsageError("invalid time", place="--began", got=repr(began), expected=expected) from None
+        self._is_recorded = is_recorded
 
     def __call__(self, timestamp_s: float) -> datetime:
-        """The time of a frame."""
         if self._began is None:
             return datetime.now().astimezone()
         return self._began + timedelta(seconds=timestamp_s)
 
-    def notes(self, rules: TriggerFile) -> list[str]:
-        """What should be known about quiet hours."""
-        if not self._is_recorded or self._began is not None or not any(rule.quiet_hours for rule in rules.triggers):
+    def notes(self, trigger_file: TriggerFile) -> list[str]:
+        """Warn about quiet hours in a recording without a known start."""
+        has_quiet_hours = any(trigger.quiet_hours for trigger in trigger_file.triggers)
+        if not self._is_recorded or self._began is not None or not has_quiet_hours:
             return []
-        return ["Quiet hours go by the clock of now; --began says when the recording began."]
+        return ["Quiet hours use the current time; --began sets the start of the recording."]
 
 
-def open_while(source: Source, stop: Callable[[], bool]) -> Feed | None:
-    """Open a source, which may take long, unless somebody wants to stop before: then nothing.
+def open_source(source: Source, stop: Callable[[], bool]) -> Feed | None:
+    """Open a source, which may take long; None if `stop` returns true first.
 
     Raises:
-        CurateError: it cannot be opened.
+        CurateError: The source cannot be opened.
     """
-    opened: list[Feed | CurateError] = []
+    results: list[Feed | CurateError] = []
 
     def work() -> None:
         try:
-            opened.append(source.open())
+            results.append(source.open())
         except CurateError as error:
-            opened.append(error)
+            results.append(error)
 
     thread = threading.Thread(target=work, name="curate-open", daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(_OPEN_TURN_S)
+        thread.join(_POLL_S)
         if thread.is_alive() and stop():
-            return None  # the thread ends by itself when the connection is there or fails
-    found = opened[0]
-    if isinstance(found, CurateError):
-        raise found
-    return found
-
-
-def _problems_of(triggers: Triggers, thread: OutputThread, clips: ClipRecorder | None) -> dict[str, str]:
-    """What is wrong in one source's watch: a line by a key that stays while its count grows."""
-    lines = (*triggers.remarks(), *thread.problems)
-    return {line: line for line in lines} | dict(clips.problems if clips else {})
+            return None  # the thread ends when the connection is open or fails
+    result = results[0]
+    if isinstance(result, CurateError):
+        raise result
+    return result
 
 
 @dataclass
@@ -159,104 +102,99 @@ class Session:
     """Watches one source after the other with one detector.
 
     Attributes:
-        detector: of the model.
-        score, interest: what counts.
-        rules: what is an event.
-        gear: what is written to and shown on.
-        announcer: tells events.
-        clock: of the sources.
-        batch: frames for the detector at once, of what is not live.
-        ends_after_s: seconds after the first frame; None: never.
-        stop: whether to end.
-        progress: told how many frames are done.
-        counts, latencies: of what was seen.
-        running_problems: of the actions: a line by a key that stays while its count grows.
-        on_problem: told of each problem while it lasts, soon after it came up.
-        complete: whether every recording was watched to its end.
-        problems: with sources, outputs, clips and actions.
-        notes: what else is worth knowing.
+        detector: The model.
+        score: Lowest score that counts.
+        interest: Range of interest; None for all sizes.
+        trigger_file: Triggers and actions.
+        outputs: Outputs for all sources.
+        publisher: Gets every event.
+        problems: Gets the problems of sources, outputs, triggers and clips.
+        clock: Returns the time of a frame.
+        batch: Most frames per call of the detector, for recordings.
+        stop_after_s: Seconds after the first frame; None: no limit.
+        stop: Whether to end; asked ten times per second.
+        progress: Callback for progress.
+        complete: Whether every recording was watched to its end.
+        counts: Totals so far.
+        latencies: Latencies so far.
     """
 
     detector: Detector
     score: float
     interest: RangeOfInterest | None
-    rules: TriggerFile
-    gear: Gear
-    announcer: Announcer
+    trigger_file: TriggerFile
+    outputs: OutputSet
+    publisher: EventPublisher
+    problems: Problems
     clock: WatchClock
     batch: int
-    ends_after_s: float | None
+    stop_after_s: float | None
     stop: Callable[[], bool]
     progress: Progress
-    running_problems: Callable[[], dict[str, str]]
-    on_problem: Callable[[str], None]
     complete: bool = True
     counts: Counts = field(default_factory=Counts)
     latencies: Latencies = field(default_factory=Latencies)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     _ended_s: float = 0.0
     _next_track: int = 1
-    _said_s: float = 0.0
-    _said_frames: int = 0
-    _looked_s: float = 0.0
-    _told_by: Callable[[], dict[str, str]] = dict
-    _told_of: dict[str, float] = field(default_factory=dict)
-    _last_words: dict[str, str] = field(default_factory=dict)
+    _status_s: float = 0.0  # of the latest status, by `time.monotonic`
+    _status_frames: int = 0
+    _problems_s: float = 0.0
 
     @property
     def frames_per_s(self) -> float:
-        """From the first frame until all was done with the last."""
-        if self.counts.began_s is None:
+        """From the first frame until all outputs had the last."""
+        if self.counts.started_s is None:
             return 0.0
-        return round(self.counts.frames / max(self._ended_s - self.counts.began_s, 1e-6), 2)
-
-    def note(self, *problems: str) -> None:
-        """Add problems."""
-        self.problems += problems
+        return round(self.counts.frames / max(self._ended_s - self.counts.started_s, 1e-6), 2)
 
     def watch(self, sources: Sequence[Source]) -> None:
-        """Watch all of them; one of several that cannot be read is a problem, and the rest goes on.
+        """Watch all sources. Of several, one that cannot be read is a problem, and the others are watched.
 
         Raises:
-            CurateError: none can be read, or an output failed.
+            CurateError: No source can be read, or an output failed.
         """
-        unread: list[DataError] = []
-        for place, source in enumerate(sources):
+        errors: list[DataError] = []
+        for number, source in enumerate(sources):
             if self._wants_to_stop():
                 self.complete = False
                 break
-            self.announcer.source = source.name if len(sources) > 1 else None
-            before = self.counts.frames
+            self.publisher.source = source.name if len(sources) > 1 else None
+            frames_before = self.counts.frames
             try:
-                self._watch_one(source, place)
+                self._watch_one(source, number)
             except DataError as error:
-                unread.append(error)
-                if len(sources) == 1 or self.counts.frames > before or error.place not in (source.name, source.file):
+                errors.append(error)
+                is_unreadable = self.counts.frames == frames_before and error.place in (source.name, source.file)
+                if len(sources) == 1 or not is_unreadable:
                     raise
-                self.note(str(error))
-        if len(unread) == len(sources):
-            first = unread[0]
-            raise DataError(f"none of {len(unread)} videos can be read", place=first.place, got=first.fact)
+                self.problems.add(str(error))
+        if len(errors) == len(sources):
+            first = errors[0]
+            raise DataError(f"none of {len(errors)} videos can be read", place=first.place, got=first.fact)
         self._ended_s = time.monotonic()
 
-    def _watch_one(self, source: Source, place: int) -> None:
-        before = self.counts.frames
+    def _watch_one(self, source: Source, number: int) -> None:
+        frames_before = self.counts.frames
+        _LOGGER.info("%s: opening", source.name)
         with ExitStack() as stack:
-            feed = open_while(source, self._wants_to_stop)
+            feed = open_source(source, self._wants_to_stop)
             if feed is None:
                 self.complete = False
                 return
             stack.enter_context(closing(feed))
-            video, clips = self._open_files(stack, source, feed, place)
-            outputs = [*([video] if video else []), *([clips] if clips else []), *self.gear.outputs]
-            waiting = _WAITING_LIVE if feed.is_live else _WAITING
-            drawer = Drawer(self.gear.names)
-            thread = OutputThread(outputs, drawer, self.latencies, waiting, leave_out=feed.is_live)
+            video, clips = self._open_outputs(stack, source, feed, number)
+            thread = OutputThread(
+                [*([video] if video else []), *([clips] if clips else []), *self.outputs.frame_outputs],
+                Drawer(self.outputs.class_names),
+                self.latencies,
+                _QUEUED_FRAMES_LIVE if feed.is_live else _QUEUED_FRAMES,
+                on_failure=self.problems.add if feed.is_live else None,
+            )
             stack.enter_context(closing(thread))
-            triggers = Triggers(self.rules.triggers, self.gear.names, self.interest)
-            self._told_by = partial(_problems_of, triggers, thread, clips)
-            judge = Judge(
+            triggers = Triggers(
+                self.trigger_file.triggers, self.outputs.class_names, self.interest, on_warning=self.problems.add
+            )
+            analyzer = FrameAnalyzer(
                 self.detector,
                 score=self.score,
                 interest=self.interest,
@@ -266,77 +204,72 @@ class Session:
             )
             watch_feed(
                 feed,
-                judge,
+                analyzer,
                 thread,
-                self.announcer,
+                self.publisher,
                 batch=1 if feed.is_live else self.batch,
                 clock=self.clock,
                 counts=self.counts,
-                turn=lambda: self._turn(source, feed, self.counts.frames - before),
+                turn=lambda: self._turn(source, feed, self.counts.frames - frames_before),
             )
-            self._next_track = judge.next_track
+            self._next_track = analyzer.next_track
             self.complete &= feed.is_live or feed.ended
-        faults = (feed.fault, video.fault if video else None)
-        self.note(*(f"{source.name}: {fault}." for fault in faults if fault), *self._told_by().values())
-        self._told_by = dict
+        _LOGGER.info("%s: %d frames watched", source.name, self.counts.frames - frames_before)
+        for fault in (feed.fault, video.fault if video else None):
+            if fault:
+                self.problems.add(f"{source.name}: {fault}.")
 
-    def _open_files(
-        self, stack: ExitStack, source: Source, feed: Feed, place: int
+    def _open_outputs(
+        self, stack: ExitStack, source: Source, feed: Feed, number: int
     ) -> tuple[AnnotatedVideo | None, ClipRecorder | None]:
-        """What is written of one source alone."""
+        """Open the outputs of one source, and tell the shared ones which source follows."""
         video = clips = None
-        if self.gear.files.videos is not None:
-            video = stack.enter_context(closing(AnnotatedVideo(self.gear.files.videos[place], feed)))
-        if rules := {rule.name: rule.clip for rule in self.rules.triggers if rule.clip is not None}:
-            clips = stack.enter_context(closing(ClipRecorder(rules)))
-        if self.gear.table is not None:
-            self.gear.table.source = source.name
-        if self.gear.collector is not None:
-            self.gear.collector.begin(source.name, source.file)
-        self.announcer.clips = clips
+        if self.outputs.files.videos is not None:
+            video = stack.enter_context(closing(AnnotatedVideo(self.outputs.files.videos[number], feed)))
+        triggers = self.trigger_file.triggers
+        if settings := {trigger.name: trigger.clip for trigger in triggers if trigger.clip is not None}:
+            clips = stack.enter_context(closing(ClipRecorder(settings, self.problems)))
+        if self.outputs.table is not None:
+            self.outputs.table.source = source.name
+        if self.outputs.collector is not None:
+            self.outputs.collector.begin(source.name, source.file)
+        self.publisher.name_clip = clips.name_clip if clips else None
         return video, clips
 
     def _turn(self, source: Source, feed: Feed, frames: int) -> bool:
-        """Tell how far it is; whether to end."""
-        window, now_s = self.gear.window, time.monotonic()
+        """Update window, status and problems; return whether to end."""
+        window, now_s = self.outputs.window, time.monotonic()
         if window is not None:
-            window.turn()
-        if now_s - self._said_s >= _STATE_EVERY_S:
-            self._say(source, feed, frames, now_s)
-        if now_s - self._looked_s >= _LOOK_EVERY_S:
-            self._look_for_problems(now_s)
+            window.update()
+        if now_s - self._status_s >= _STATUS_EVERY_S:
+            self._update_status(source, feed, frames, now_s)
+        if now_s - self._problems_s >= _PROBLEMS_EVERY_S:
+            self._problems_s = now_s
+            self.problems.notify(now_s)
         return self._wants_to_stop()
 
-    def _say(self, source: Source, feed: Feed, frames: int, now_s: float) -> None:
-        passed_s, self._said_s = now_s - self._said_s, now_s
-        rate = (self.counts.frames - self._said_frames) / passed_s
-        self._said_frames = self.counts.frames
+    def _update_status(self, source: Source, feed: Feed, frames: int, now_s: float) -> None:
+        elapsed_s, self._status_s = now_s - self._status_s, now_s
+        frames_per_s = (self.counts.frames - self._status_frames) / elapsed_s
+        self._status_frames = self.counts.frames
         last_s = self.latencies.last_s
-        if self.gear.page is not None:
+        if self.outputs.page is not None:
             latency_ms = 1000 * last_s if last_s is not None and feed.is_live else None
-            self.gear.page.state(self._status(source), frames_per_s=rate, latency_ms=latency_ms)
+            self.outputs.page.set_status(self._describe(source), frames_per_s=frames_per_s, latency_ms=latency_ms)
         index = feed.index if isinstance(feed, FileFeed) else None
-        events = f"{self.announcer.count} event{'' if self.announcer.count == 1 else 's'}"
-        note = f"{rate:.1f} frames/s, {events}"
+        events = f"{self.publisher.count} event{'' if self.publisher.count == 1 else 's'}"
+        note = f"{frames_per_s:.1f} frames/s, {events}"
         self.progress(f"watching {source.name}", frames, index.frames if index else UNKNOWN, note)
 
-    def _status(self, source: Source) -> str:
+    def _describe(self, source: Source) -> str:
         """A few words for the page."""
-        if self._told_of:
-            return f"{len(self._told_of)} problem{'' if len(self._told_of) == 1 else 's'}: see the terminal"
-        return f"watching {source.name}" if len(self.gear.sources) > 1 else "watching"
-
-    def _look_for_problems(self, now_s: float) -> None:
-        """Tell what came up of late; a line whose count only grew is told once a minute."""
-        self._looked_s = now_s
-        problems = {line: line for line in self.announcer.problems} | self._told_by() | self.running_problems()
-        for kind, problem in problems.items():
-            if now_s - self._told_of.get(kind, -_AGAIN_S) >= _AGAIN_S and self._last_words.get(kind) != problem:
-                self._told_of[kind], self._last_words[kind] = now_s, problem
-                self.on_problem(problem)
+        if problems := self.problems.notified:
+            return f"{problems} problem{'' if problems == 1 else 's'}: see the terminal"
+        return f"watching {source.name}" if len(self.outputs.sources) > 1 else "watching"
 
     def _wants_to_stop(self) -> bool:
-        began_s, window = self.counts.began_s, self.gear.window
-        if self.ends_after_s is not None and began_s is not None and time.monotonic() - began_s >= self.ends_after_s:
+        started_s, window = self.counts.started_s, self.outputs.window
+        elapsed_s = 0.0 if started_s is None else time.monotonic() - started_s
+        if started_s is not None and self.stop_after_s is not None and elapsed_s >= self.stop_after_s:
             return True
         return self.stop() or (window is not None and window.is_closed)

@@ -44,7 +44,7 @@ def live():
     """A page that shows something red with one object in it."""
     with open_live_page() as opened:
         opened.show(plain(RED), seen_of(1))
-        opened.state("watching", frames_per_s=24.9, latency_ms=83.0)
+        opened.set_status("watching", frames_per_s=24.9, latency_ms=83.0)
         yield opened
 
 
@@ -122,10 +122,10 @@ def test_a_video(browser, live):
 
 def test_events_appear(browser, live):
     """Events of before and of now are listed, the newest first; only what is new flashes; a reload keeps all."""
-    live.tell(event("before", 1))
+    live.add_event(event("before", 1))
     page, _ = open_ready(browser, live.link())
     await_rows(page, 1)
-    live.tell(event("now", 2, track_id=8))
+    live.add_event(event("now", 2, track_id=8))
     await_rows(page, 2)
     rows = [("now", "without_mask · score 0.88 · track 8"), ("before", "without_mask · score 0.88 · track 7")]
     assert rows_of(page) == rows
@@ -142,7 +142,7 @@ def test_the_last_events(browser, live):
     """A page that is open for long keeps the last 200 events."""
     page, _ = open_ready(browser, live.link())
     for number in range(210):
-        live.tell(event(str(number)))
+        live.add_event(event(str(number)))
         if number == 150:
             await_rows(page, 151)
     page.wait_for_function("() => document.querySelector('#events .trigger').textContent === '209'", timeout=READY_MS)
@@ -153,10 +153,10 @@ def test_the_last_events(browser, live):
 def test_text_is_text(browser):
     """Names from people's files are shown as they are written, and nothing in them runs."""
     with open_live_page() as live:
-        live._news._names.update(source=NASTY, run=NASTY)
+        live._state._names.update(source=NASTY, run=NASTY)
         live.show(plain(RED), None)
-        live.state(NASTY, frames_per_s=1.0, latency_ms=None)
-        live.tell(event(NASTY, class_name=NASTY, source=NASTY, detail=NASTY, clip=NASTY))
+        live.set_status(NASTY, frames_per_s=1.0, latency_ms=None)
+        live.add_event(event(NASTY, class_name=NASTY, source=NASTY, detail=NASTY, clip=NASTY))
         page, noted = open_ready(browser, live.link())
         await_rows(page, 1)
         assert rows_of(page) == [(NASTY, " · ".join([NASTY, "score 0.88", "track 7", NASTY, NASTY, NASTY]))]
@@ -174,14 +174,14 @@ def test_trouble(browser, live):
     """Trouble with the source stands out, in words too, until it shows again."""
     page, _ = open_ready(browser, live.link())
     assert page.locator("#status").inner_text() == "watching"
-    live.tell(trouble("stream_stalled", "no frame for 10 s"))
+    live.add_event(trouble("stream_stalled", "no frame for 10 s"))
     await_status(page, "trouble")
-    assert page.locator("#status").inner_text() == "The source is stalled"
+    assert page.locator("#status").inner_text() == "Source is stalled"
     await_rows(page, 1)
-    assert rows_of(page) == [("The source is stalled", "no frame for 10 s")]
+    assert rows_of(page) == [("Source is stalled", "no frame for 10 s")]
     assert page.locator("#events li.trouble").count() == 1
     live.show(plain(GREEN), seen_of(1))
-    live.tell(trouble("stream_back"))
+    live.add_event(trouble("stream_back"))
     await_status(page, "fine")
     await_rows(page, 2)
     assert page.locator("#events li.trouble").count() == 1
@@ -193,7 +193,7 @@ def test_numbers(browser, live):
     page, _ = open_ready(browser, live.link())
     numbers = "() => [...document.querySelectorAll('dd')].map(one => one.textContent).join()"
     assert page.evaluate(numbers) == "24.9,83 ms,1"
-    live.state("watching", frames_per_s=0.0, latency_ms=None)
+    live.set_status("watching", frames_per_s=0.0, latency_ms=None)
     page.wait_for_function(f"() => ({numbers})() === '0,–,1'", timeout=READY_MS)
     page.context.close()
 
@@ -250,7 +250,7 @@ def test_the_end_and_a_new_beginning(browser, same_link):
     """The page says when the server is gone, and goes on by itself, with what it has, when it is back."""
     with open_live_page() as first:
         first.show(plain(RED), seen_of(1))
-        first.tell(event("before"))
+        first.add_event(event("before"))
         page, _ = open_ready(browser, first.link())
         await_rows(page, 1)
         before = time.monotonic()
@@ -258,9 +258,9 @@ def test_the_end_and_a_new_beginning(browser, same_link):
         assert time.monotonic() - before < 2
         assert page_threads() == []
     await_status(page, "gone")
-    assert page.locator("#status").inner_text() == "Not connected. Trying again."
+    assert page.locator("#status").inner_text() == "Not connected. Retrying."
     with open_live_page(port=first.port) as second:
-        second.tell(event("after"))
+        second.add_event(event("after"))
         second.show(plain(BLUE), seen_of(1))
         await_status(page, "fine")
         page.wait_for_function(SHOWS, arg=list(BLUE), timeout=READY_MS)
@@ -277,7 +277,7 @@ def test_a_link_that_has_ended(browser, same_link):
     same_link.append("u")
     with open_live_page(port=first.port) as second:
         second.show(plain(BLUE), None)
-        page.wait_for_selector("text=This link has ended", timeout=READY_MS)
+        page.wait_for_selector("text=This link has expired", timeout=READY_MS)
         assert page.evaluate(SHOWS, list(RED))
     page.context.close()
 
@@ -286,7 +286,7 @@ def test_a_link_that_has_ended(browser, same_link):
 @pytest.mark.parametrize("dark", [False, True])
 def test_layout(browser, live, width, dark):
     """On a phone and on a wide screen nothing is cut off or sticks out, whatever the names are."""
-    live.tell(event("x" * 300, class_name="y" * 300))
+    live.add_event(event("x" * 300, class_name="y" * 300))
     page, noted = open_ready(browser, live.link(), width=width, height=800, dark=dark)
     await_rows(page, 1)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
@@ -304,7 +304,7 @@ def test_layout(browser, live, width, dark):
 
 def test_for_screen_readers(browser, live):
     """Events are a log that is read as it grows, but not what happened before; picture and status have names."""
-    live.tell(event())
+    live.add_event(event())
     page, _ = open_ready(browser, live.link())
     log = page.get_by_role("log", name="Events")
     assert log.count() == 1

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import shutil
@@ -23,14 +24,15 @@ from repository_paths import REPOSITORY
 from watching import Hook, event_of, eventually, own_threads, triggers_of
 
 from curate.errors import UsageError
-from curate.monitor.actions.command import CommandError, Runner, fill_in
+from curate.monitor.actions.command import CommandError, CommandRunner, fill_in
 from curate.monitor.actions.dispatcher import Actions, append_line
 from curate.monitor.actions.webhook.queue import Backoff
-from curate.monitor.actions.webhook.sender import Delivery, Sender, SendError, _retry_after_s, encode, sign
-from curate.monitor.actions.webhook.spool import Undelivered
-from curate.monitor.problems import Troubles
+from curate.monitor.actions.webhook.sender import Delivery, Sender, SendError, _parse_retry_after, sign
+from curate.monitor.actions.webhook.spool import Spool
+from curate.monitor.problems import Problems
+from curate.monitor.triggers.event import encode_json
 
-QUICK = Backoff(first_s=0.01, longest_s=0.04, random=Random(0))
+QUICK = Backoff(first_s=0.01, max_s=0.04, random=Random(0))
 SECRET = b"not easily guessed"
 
 
@@ -51,16 +53,24 @@ def _no_thread_is_left():
 @pytest.fixture
 def begin(tmp_path):
     """Start the actions of a trigger file; they are closed at the end."""
-    begun = []
+    started = []
 
     def begin(*actions, **parts):
-        file = triggers_of(tmp_path, *actions, **parts)
-        begun.append(Actions(file, undelivered=tmp_path / "undelivered.jsonl", backoff=QUICK))
-        return begun[-1]
+        started.append(start_actions(tmp_path, triggers_of(tmp_path, *actions, **parts), QUICK))
+        return started[-1]
 
     yield begin
-    for one in begun:
-        one.close(0)
+    for actions in started:
+        actions.close(0)
+
+
+def start_actions(folder, file, backoff=None):
+    """The actions of a trigger file; their problems are at `actions.problems`."""
+    problems = Problems()
+    placed = [(trigger, action) for trigger, _, action in file.all_actions()]
+    actions = Actions(placed, file.hosts, spool=folder / "undelivered.jsonl", problems=problems, backoff=backoff)
+    actions.problems = problems.lines
+    return actions
 
 
 def webhook(hook, **parts):
@@ -115,44 +125,17 @@ def test_what_comes_after_the_end_is_told(begin, tmp_path):
     actions = begin({"write": str(tmp_path / "a")})
     actions.close()
     actions.start(event_of())
-    assert actions.problems() == ("actions: 1 action left out: the watch had ended",)
+    assert actions.problems() == ("actions: 1 action skipped: the watch ended",)
 
 
 def test_close_tells_what_it_waits_for(begin, tmp_path):
-    """`told` hears how much is under way, falling, and 0 in the end."""
+    """`on_pending` is called with the number of pending actions, down to 0."""
     actions = begin({"command": ["sleep", "0.3"]})
     for _ in range(2):
         actions.start(event_of())
     heard = []
-    actions.close(told=heard.append)
+    actions.close(on_pending=heard.append)
     assert heard == [2, 1, 0]
-
-
-def test_the_same_fault_is_told_once_with_its_count():
-    """A list of faults does not grow with their number, nor without end with their reasons."""
-    troubles = Troubles()
-    for number in range(1000):
-        troubles.add("webhook example.org", "delivery failed|deliveries failed", "answered 410 Gone")
-        troubles.add("command a", "run failed|runs failed", f"{number}\nx" + "y" * 300)
-    lines = troubles.lines()
-    assert lines[0] == "webhook example.org: 1000 deliveries failed: answered 410 Gone"
-    assert lines[1].startswith("command a: 1 run failed: 0 xyyy")
-    assert lines[-1] == "command a: 980 runs failed: other reasons"
-    assert len(lines) == 22
-    assert max(map(len, lines)) < 250
-
-
-def test_a_fault_is_known_again_when_its_count_has_grown():
-    """What a fault is called stays the same, so that a list that is looked at now and then shows what is new."""
-    troubles = Troubles()
-    troubles.add("clips a", "clip failed|clips failed", "no space\nleft")
-    before = troubles.kinds()
-    troubles.add("clips a", "clip failed|clips failed", "no space left", 2)
-    troubles.add("clips b", "clip failed|clips failed", "no space left")
-    after = troubles.kinds()
-    assert list(before.values()) == ["clips a: 1 clip failed: no space left"]
-    assert [after[kind] for kind in before] == ["clips a: 3 clips failed: no space left"]
-    assert [line for kind, line in after.items() if kind not in before] == ["clips b: 1 clip failed: no space left"]
 
 
 def test_problems_may_be_asked_for_at_any_time(begin, tmp_path):
@@ -161,22 +144,25 @@ def test_problems_may_be_asked_for_at_any_time(begin, tmp_path):
     (tmp_path / "a").mkdir()
     heard, done = set(), threading.Event()
 
+    def kinds():
+        return {re.sub(r"\d+ (lines? failed|deliver\w+ \w+)", "N", line) for line in actions.problems()}
+
     def listen():
         while not done.is_set():
-            heard.update(actions.kinds())
+            heard.update(kinds())
 
     listening = threading.Thread(target=listen)
     listening.start()
     for _ in range(200):
         actions.start(event_of())
-    eventually(lambda: len(actions.kinds()) == 2)
-    known = set(actions.kinds())
+    eventually(lambda: len(kinds()) == 2)
+    known = kinds()
     eventually(lambda: known <= heard)
     actions.close(0.1)
     done.set()
     listening.join()
     assert {kind.partition(":")[0] for kind in known} == {"webhook 127.0.0.1", f"write {tmp_path / 'a'}"}
-    assert heard <= known | set(actions.kinds())
+    assert heard <= known | kinds()
     assert f"write {tmp_path / 'a'}: 200 lines failed: Is a directory" in actions.problems()
 
 
@@ -264,7 +250,7 @@ def test_a_command_that_hangs_is_killed_with_its_children(begin, tmp_path):
         actions.start(event_of())
     actions.close()
     assert 0.6 <= time.monotonic() - began < 5
-    assert actions.problems() == ("command sh: 2 runs failed: killed: took over 0.3 s",)
+    assert actions.problems() == ("command sh: 2 runs failed: killed: timeout of 0.3 s",)
     children = [int(line) for line in pid_file.read_text().split()]
     assert len(children) == 2
     eventually(lambda: not any(_is_running(pid) for pid in children))
@@ -280,7 +266,7 @@ def test_the_end_of_the_watch_ends_a_command(begin):
     assert time.monotonic() - began < 3
     assert actions.problems() == (
         "command sleep: 1 run failed: killed: the watch ended",
-        "command sleep: 2 runs left out: there was no time",
+        "command sleep: 2 runs skipped: the watch ended",
     )
 
 
@@ -301,7 +287,7 @@ def test_a_command_whose_child_keeps_its_output_open_is_done(tmp_path):
 def test_a_command_that_does_not_read_an_event_of_any_length_is_done(tmp_path):
     """More JSON than a pipe holds does not block."""
     event = event_of(frames=tuple(range(100_000)))
-    assert len(encode(event.as_json())) > 2**19
+    assert len(encode_json(event.as_json())) > 2**19
     began = time.monotonic()
     _runner(tmp_path, ["true"]).run(event)
     assert time.monotonic() - began < 3
@@ -312,11 +298,11 @@ def test_a_class_name_that_no_argument_can_hold_is_a_failure(begin):
     actions = begin({"command": ["true", "{class}"]})
     actions.start(event_of(class_name="a\0b"))
     actions.close()
-    assert actions.problems() == ("command true: 1 run failed: it did not start (embedded null byte)",)
+    assert actions.problems() == ("command true: 1 run failed: did not start (embedded null byte)",)
 
 
 def _runner(tmp_path, run):
-    return Runner(triggers_of(tmp_path, {"command": run}).triggers[0].actions[0].command)
+    return CommandRunner(triggers_of(tmp_path, {"command": run}).triggers[0].actions[0].command)
 
 
 def _is_running(pid):
@@ -392,17 +378,17 @@ def test_a_secret_that_went_away_is_refused_at_the_start(begin, hook, tmp_path):
     (tmp_path / "secret").write_bytes(SECRET)
     parts = triggers_of(tmp_path, {"write": str(tmp_path / "a")}, webhook(hook, secret_file=str(tmp_path / "secret")))
     (tmp_path / "secret").unlink()
-    with pytest.raises(UsageError, match=r"^secret_file: the secret is not there"):
-        Actions(parts, undelivered=tmp_path / "undelivered.jsonl")
+    with pytest.raises(UsageError, match=r"^secret_file: no secret found"):
+        start_actions(tmp_path, parts)
     assert own_threads() == []
 
 
 def test_the_host_is_looked_at_again_when_sending(tmp_path, hook):
     """A sender whose hosts do not name the address opens no connection."""
     config = triggers_of(tmp_path, webhook(hook)).triggers[0].actions[0].webhook
-    with pytest.raises(SendError, match="does not name this host"):
+    with pytest.raises(SendError, match="does not list this host"):
         Sender(config, ["example.org"]).send(Delivery("1", hook.url, b"{}"))
-    with pytest.raises(SendError, match="does not name this host"):
+    with pytest.raises(SendError, match="does not list this host"):
         Sender(config, ["127.0.0.1"]).send(Delivery("1", "http://127.0.0.2/", b"{}"))
     assert hook.got == []
 
@@ -416,7 +402,7 @@ def test_nothing_is_lost_while_a_receiver_is_down(begin, tmp_path):
     actions = begin({"webhook": f"http://127.0.0.1:{port}/hook"})
     for number in range(5):
         actions.start(event_of(track_id=number))
-    waiting = f"webhook 127.0.0.1:{port}: 5 deliveries wait: connection refused"
+    waiting = f"webhook 127.0.0.1:{port}: 5 deliveries pending: connection refused"
     eventually(lambda: waiting in actions.problems())
     hook = Hook(port=port)
     hook.wait_for(5)
@@ -440,6 +426,35 @@ def test_what_may_succeed_later_is_sent_again(begin, status):
     assert tracks(hook) == [1, 1, 1, 2]
     assert len({(headers["X-Curate-Delivery"], body) for _, headers, body in hook.got}) == 2
     assert actions.problems() == ()
+
+
+def test_each_attempt_is_logged_with_its_cause_and_the_next_wait(begin, caplog, monkeypatch):
+    """The log answers why a webhook failed; neither the URL's path nor the secret is in it."""
+    caplog.set_level(logging.INFO, "curate")
+    monkeypatch.setenv("HOOK_SECRET", SECRET.decode())
+    hook = Hook(503, 200)
+    actions = begin({"webhook": {"url": f"{hook.url}?token=t0ken", "secret_env": "HOOK_SECRET"}})
+    actions.start(event_of())
+    hook.wait_for(2)
+    actions.close()
+    hook.close()
+    name = re.escape(f"webhook 127.0.0.1:{hook.port}: delivery {hook.bodies[0]['id']}")
+    failed, succeeded = (record.getMessage() for record in caplog.records if record.name.endswith("webhook.queue"))
+    waits = r"next attempt in \d+\.\d s, 1 pending"
+    assert re.fullmatch(rf"{name}, attempt 1 failed: answered 503 Service Unavailable; {waits}", failed)
+    assert re.fullmatch(rf"{name}, attempt 2 answered 200 OK", succeeded)
+    assert not any(word in caplog.text for word in ("t0ken", "/hook", SECRET.decode()))
+
+
+def test_a_command_is_logged_without_its_arguments(begin, caplog):
+    """Program, trigger, exit code and duration are in the log; arguments may hold secrets."""
+    caplog.set_level(logging.INFO, "curate")
+    actions = begin({"command": ["true", "t0ken"]})
+    actions.start(event_of("bare"))
+    actions.close()
+    started, ended = caplog.messages
+    assert re.fullmatch(r"command true: started for trigger bare, process \d+", started)
+    assert re.fullmatch(r"command true: process \d+, exit code 0 after \d+\.\d s", ended)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
@@ -502,9 +517,9 @@ def test_retry_after_as_it_may_be_written():
     """Seconds or a date, at most ten minutes; what is neither is none."""
     now = datetime(2026, 5, 4, tzinfo=UTC)
     in_a_minute = format_datetime(now + timedelta(seconds=60), usegmt=True)
-    assert _retry_after_s(in_a_minute, lambda: now) == 60
-    assert _retry_after_s(format_datetime(now - timedelta(days=1)), lambda: now) == 0
-    assert [_retry_after_s(text) for text in ("5", "99999999999999", "soon", "-1", "", None)] == [
+    assert _parse_retry_after(in_a_minute, lambda: now) == 60
+    assert _parse_retry_after(format_datetime(now - timedelta(days=1)), lambda: now) == 0
+    assert [_parse_retry_after(text) for text in ("5", "99999999999999", "soon", "-1", "", None)] == [
         5,
         600,
         None,
@@ -516,7 +531,7 @@ def test_retry_after_as_it_may_be_written():
 
 def test_the_pause_doubles_to_its_bound():
     """1, 2, 4, … 60 s, by chance down to half of it, for any number of failures."""
-    pauses = [Backoff(random=Random(1)).pause_s(failures) for failures in (1, 2, 3, 6, 7, 100_000)]
+    pauses = [Backoff(random=Random(1)).wait_s(failures) for failures in (1, 2, 3, 6, 7, 100_000)]
     for pause_s, longest_s in zip(pauses, (1, 2, 4, 32, 60, 60), strict=True):
         assert longest_s / 2 <= pause_s <= longest_s
 
@@ -571,10 +586,10 @@ def test_no_receiver_holds_a_worker_longer_than_its_time(begin, behaviour, sent)
 @pytest.mark.parametrize(
     ("talk", "why"),
     [
-        (b"", "the connection ended without an answer"),
-        (b"SSH-2.0-x\r\n\r\n", "the answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n", "the answer is not HTTP"),
-        (b"HTTP/1.1 200 " + b"x" * 100_000, "the answer is not HTTP"),
+        (b"", "connection closed without a response"),
+        (b"SSH-2.0-x\r\n\r\n", "response is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n", "response is not HTTP"),
+        (b"HTTP/1.1 200 " + b"x" * 100_000, "response is not HTTP"),
     ],
 )
 def test_an_answer_that_is_none_is_no_delivery(tmp_path, talk, why):
@@ -662,11 +677,11 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
     url = f"https://localhost:{hook.port}/"
     config = triggers_of(tmp_path, {"webhook": url}, hosts=["localhost"]).triggers[0].actions[0].webhook
     sender = Sender(config, ["localhost"])
-    with pytest.raises(SendError, match=r"^its certificate is not trusted \(self.signed certificate\)$"):
+    with pytest.raises(SendError, match=r"^certificate is not trusted \(self.signed certificate\)$"):
         sender.send(Delivery("1", url, b"{}"))
     assert hook.got == []
     sender._tls.load_verify_locations(certificate)
-    assert sender.send(Delivery("1", url, b"{}")).is_done
+    assert sender.send(Delivery("1", url, b"{}")).is_success
     hook.close()
 
 
@@ -695,8 +710,8 @@ def test_a_delivery_that_always_fails_lets_the_others_go_first(begin, tmp_path):
     eventually(lambda: 4 in tracks(hook))
     place = f"webhook 127.0.0.1:{hook.port}"
     why = "answered 500 Internal Server Error"
-    assert f"{place}: 1 delivery lets the others go first: {why}, 10 times" in actions.problems()
-    eventually(lambda: f"{place}: 1 delivery waits: {why}" in actions.problems())
+    assert f"{place}: 1 delivery deprioritised: {why}, 10 times" in actions.problems()
+    eventually(lambda: f"{place}: 1 delivery pending: {why}" in actions.problems())
     actions.close(0.01)
     hook.close()
     got = tracks(hook)
@@ -712,8 +727,8 @@ def test_what_failed_ten_times_waits_for_the_others_in_the_next_watch_too(begin,
     rows = [{"url": hook.url, "id": str(track), "body": {"track_id": track}} for track in (1, 3)]
     rows[0]["refused"] = 10
     (tmp_path / "undelivered.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    slow = Backoff(first_s=30, longest_s=30, random=Random(0))
-    actions = Actions(triggers_of(tmp_path, webhook(hook)), undelivered=tmp_path / "undelivered.jsonl", backoff=slow)
+    slow = Backoff(first_s=30, max_s=30, random=Random(0))
+    actions = start_actions(tmp_path, triggers_of(tmp_path, webhook(hook)), slow)
     eventually(lambda: {1, 3} <= set(tracks(hook)))
     began = time.monotonic()
     actions.start(event_of(track_id=4))
@@ -820,25 +835,25 @@ def test_an_address_that_the_file_no_longer_names_gets_nothing(begin, hook, tmp_
     assert other.got == []
     assert kept_lines(tmp_path) == [lines[0]]
     assert actions.problems() == (
-        f"{file}: 1 line left out: not a webhook that was kept",
-        f"{file}: 1 webhook stays: their address is not in the trigger file any more",
+        f"{file}: 1 line skipped: not a stored webhook",
+        f"{file}: 1 webhook kept: its URL is no longer in the trigger file",
     )
 
 
 def test_two_watches_do_not_send_the_same(tmp_path):
     """What one has claimed the other does not see, until that one has died; then it sees the rest."""
     file = tmp_path / "undelivered.jsonl"
-    first, second, third = Undelivered(file), Undelivered(file), Undelivered(file)
-    waiting = [Delivery(str(number), "http://[::1]/", encode({"id": str(number)})) for number in range(3)]
-    first.keep(waiting)
+    first, second, third = Spool(file), Spool(file), Spool(file)
+    waiting = [Delivery(str(number), "http://[::1]/", encode_json({"id": str(number)})) for number in range(3)]
+    first.store(waiting)
     assert first.claim() == (waiting, 0)
     assert second.claim() == ([], 0)
-    first.done(waiting[1])
+    first.mark_done(waiting[1])
     first.close()  # as the system does for a process that is killed
     assert second.claim() == ([waiting[0], waiting[2]], 0)
-    second.keep([waiting[2]])
+    second.store([waiting[2]])
     assert third.claim() == ([waiting[2]], 0)
-    third.keep([])
+    third.store([])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -864,7 +879,7 @@ def test_a_file_that_cannot_be_kept_is_told(begin, tmp_path):
     (tmp_path / "undelivered.jsonl").mkdir()
     actions.start(event_of())
     actions.close(0.02)
-    assert actions.problems()[-1] == f"{tmp_path / 'undelivered.jsonl'}: 1 webhook is lost: Is a directory"
+    assert actions.problems()[-1] == f"{tmp_path / 'undelivered.jsonl'}: 1 webhook lost: Is a directory"
 
 
 def test_a_watch_that_is_killed_has_noted_what_it_delivered(begin, hook, tmp_path):

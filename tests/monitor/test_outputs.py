@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from watching import GREY, event_of, seen_at, shown, spotted
+from watching import GREY, detection, detections_at, event_of, watched_frame
 
 from curate.errors import DataError, UsageError
 from curate.monitor.actions.clip import ClipRecorder
 from curate.monitor.actions.config import Clip
 from curate.monitor.outputs.detection_table import DetectionTable
 from curate.monitor.outputs.drawing import Drawer
-from curate.monitor.outputs.event_log import Announcer
+from curate.monitor.outputs.event_log import EventPublisher
 from curate.monitor.outputs.files import WatchFiles
 from curate.monitor.outputs.thread import Latencies, OutputThread
+from curate.monitor.problems import Problems
 from curate.monitor.session import WatchClock
 from curate.sources.feeds.open import Source, choose_sources
 from curate.sources.feeds.raw_pipe import RawLayout
@@ -61,7 +62,7 @@ def test_times_beyond_measure_are_counted():
 
 def test_the_frame_itself_is_not_drawn_on():
     """Others still need it."""
-    drawn = Drawer(NAMES).draw(GREY, seen_at(0, spotted(box=(20, 40, 80, 90))))
+    drawn = Drawer(NAMES).draw(GREY, detections_at(0, detection(box=(20, 40, 80, 90))))
     assert (GREY == 128).all()
     assert (drawn != 128).any()
 
@@ -69,8 +70,8 @@ def test_the_frame_itself_is_not_drawn_on():
 @pytest.mark.parametrize("names", [NAMES, ("ohne Maske", "größer, 口罩, Маска")])
 def test_classes_have_colours_of_their_own(names):
     """Each edge is in the colour of its class, also where names have letters that OpenCV does not know."""
-    seen = seen_at(
-        0, spotted(1, "with_mask", box=(10, 60, 50, 100)), spotted(2, "without_mask", box=(90, 60, 130, 100))
+    seen = detections_at(
+        0, detection(1, "with_mask", box=(10, 60, 50, 100)), detection(2, "without_mask", box=(90, 60, 130, 100))
     )
     drawn = Drawer(names).draw(GREY, seen)
     assert drawn[80, 10].tolist() == [0xE6, 0x9F, 0x00]
@@ -81,7 +82,11 @@ def test_an_event_is_named_for_three_seconds():
     """In red on the lower left, whichever letters; then it goes."""
     drawer = Drawer(NAMES)
     red = [
-        bool((drawer.draw(GREY, seen_at(number), [event_of("Tür")] if number == 0 else [])[90:] == (200, 30, 46)).any())
+        bool(
+            (
+                drawer.draw(GREY, detections_at(number), [event_of("Tür")] if number == 0 else [])[90:] == (200, 30, 46)
+            ).any()
+        )
         for number in range(0, 40, 5)
     ]
     assert red == [True] * 7 + [False]
@@ -91,7 +96,7 @@ def test_an_event_is_named_for_three_seconds():
 def test_frames_of_any_size_are_drawn_on(size):
     """Boxes may leave the frame."""
     pixels = np.zeros((*size, 3), dtype=np.uint8)
-    seen = seen_at(0, spotted(box=(-50.0, -50.0, 1e4, 1e4)), spotted(box=(1e6, 1e6, 1e6 + 1, 1e6 + 1)))
+    seen = detections_at(0, detection(box=(-50.0, -50.0, 1e4, 1e4)), detection(box=(1e6, 1e6, 1e6 + 1, 1e6 + 1)))
     drawn = Drawer(NAMES).draw(pixels, seen, [event_of("a name that is longer than any frame is wide")])
     assert drawn.shape == pixels.shape
 
@@ -102,7 +107,7 @@ def test_frames_of_any_size_are_drawn_on(size):
 def test_a_detection_of_no_track_has_none(tmp_path):
     """It is null there, and not −1."""
     table = DetectionTable(tmp_path / "d.parquet", NAMES)
-    table.take(shown(3, spotted(None), spotted(9)))
+    table.take(watched_frame(3, detection(None), detection(9)))
     table.close()
     assert pq.read_table(tmp_path / "d.parquet")["track_id"].to_pylist() == [None, 9]
 
@@ -110,7 +115,7 @@ def test_a_detection_of_no_track_has_none(tmp_path):
 def test_a_table_without_rows_has_its_columns(tmp_path):
     """Who reads it need not know that nothing was seen."""
     table = DetectionTable(tmp_path / "d.parquet", NAMES, with_source=True)
-    table.take(shown(0))
+    table.take(watched_frame(0))
     table.close()
     table.close()
     found = pq.read_table(tmp_path / "d.parquet")
@@ -122,7 +127,7 @@ def test_many_rows_are_written_bit_by_bit(tmp_path):
     """Memory does not grow with the video."""
     table = DetectionTable(tmp_path / "d.parquet", NAMES)
     for number in range(25_000):
-        table.take(shown(number, spotted()))
+        table.take(watched_frame(number, detection()))
     assert len(table._rows) < 20_000
     table.close()
     assert pq.read_table(tmp_path / "d.parquet")["frame_index"].to_pylist() == list(range(25_000))
@@ -136,11 +141,11 @@ def test_clips_never_share_a_name(tmp_path):
     rules = {
         name: Clip.model_validate({"folder": tmp_path / "clips", "before": 1, "after": 1}) for name in ("a/b", "../c")
     }
-    recorder = ClipRecorder(rules)
-    first = recorder.announce(event_of("a/b", timestamp_s=0.0))
+    recorder = ClipRecorder(rules, Problems())
+    first = recorder.name_clip(event_of("a/b", timestamp_s=0.0))
     Path(first.clip).write_text("there")
-    second = recorder.announce(event_of("a/b", timestamp_s=50.0))
-    third = recorder.announce(event_of("../c", timestamp_s=99.0))
+    second = recorder.name_clip(event_of("a/b", timestamp_s=50.0))
+    third = recorder.name_clip(event_of("../c", timestamp_s=99.0))
     recorder.close()
     assert len({first.clip, second.clip, third.clip}) == 3
     assert {Path(one.clip).parent for one in (first, second, third)} == {tmp_path / "clips"}
@@ -148,15 +153,16 @@ def test_clips_never_share_a_name(tmp_path):
 
 def test_a_clip_ends_with_its_source(tmp_path):
     """What there is of the seconds after is saved; a clip has at most a minute, however many events there are."""
-    recorder = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})})
-    event = recorder.announce(event_of("bare", timestamp_s=0.5))
+    problems = Problems()
+    recorder = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})}, problems)
+    event = recorder.name_clip(event_of("bare", timestamp_s=0.5))
     for number in range(10):
-        recorder.take(shown(number, events=[event] if number == 5 else []))
+        recorder.take(watched_frame(number, events=[event] if number == 5 else []))
     recorder.close()
-    assert recorder.problems == {}
+    assert problems.lines() == ()
     assert [str(file) for file in tmp_path.iterdir()] == [event.clip]
-    plans = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})})
-    clips = {plans.announce(event_of("bare", timestamp_s=float(second))).clip for second in range(0, 180, 10)}
+    plans = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})}, problems)
+    clips = {plans.name_clip(event_of("bare", timestamp_s=float(second))).clip for second in range(0, 180, 10)}
     plans.close()
     assert len(clips) == 5  # of the events of thirty seconds each, so that thirty follow
 
@@ -170,8 +176,8 @@ def rules_of(folder, **seconds):
 
 def test_a_clip_never_ends_before_its_events_do(tmp_path):
     """Events every two seconds: a new clip begins before the one that is full would cut the last one off."""
-    recorder = ClipRecorder(rules_of(tmp_path, bare=(5, 5)))
-    events = [recorder.announce(event_of("bare", timestamp_s=float(second))) for second in range(0, 140, 2)]
+    recorder = ClipRecorder(rules_of(tmp_path, bare=(5, 5)), Problems())
+    events = [recorder.name_clip(event_of("bare", timestamp_s=float(second))) for second in range(0, 140, 2)]
     last = {event.clip: event.timestamp_s for event in events}
     first = {event.clip: event.timestamp_s for event in reversed(events)}
     recorder.close()
@@ -181,10 +187,10 @@ def test_a_clip_never_ends_before_its_events_do(tmp_path):
 
 def test_a_clip_is_shared_only_where_it_begins_early_enough(tmp_path):
     """One trigger wants a second before, the other ten."""
-    recorder = ClipRecorder(rules_of(tmp_path, short=(1, 5), long=(10, 5)))
-    one = recorder.announce(event_of("short", timestamp_s=20.0))
-    other = recorder.announce(event_of("long", timestamp_s=22.0))
-    third = recorder.announce(event_of("short", timestamp_s=23.0))
+    recorder = ClipRecorder(rules_of(tmp_path, short=(1, 5), long=(10, 5)), Problems())
+    one = recorder.name_clip(event_of("short", timestamp_s=20.0))
+    other = recorder.name_clip(event_of("long", timestamp_s=22.0))
+    third = recorder.name_clip(event_of("short", timestamp_s=23.0))
     recorder.close()
     assert one.clip != other.clip
     assert third.clip == other.clip
@@ -200,11 +206,12 @@ def test_who_fails_keeps_no_other_from_hearing():
     def fail(event):
         raise DataError("the disk is full", place="events.jsonl")
 
-    announcer = Announcer(fail, heard.append)
+    problems = Problems()
+    publisher = EventPublisher(fail, heard.append, problems=problems)
     for _ in range(3):
-        announcer.announce(event_of())
-    assert len(heard) == announcer.count == 3
-    assert announcer.problems == ["events.jsonl: the disk is full."]
+        publisher.publish(event_of())
+    assert len(heard) == publisher.count == 3
+    assert problems.lines() == ("events.jsonl: the disk is full.",)
 
 
 class Full:
@@ -224,14 +231,15 @@ class Full:
 @pytest.mark.parametrize("leave_out", [True, False])
 def test_an_output_that_fails_is_left_out_or_the_end(leave_out):
     """Of what is live the others go on; of a file something would be missing."""
-    full, table = Full(), Full(room=100)
-    thread = OutputThread([full, table], Drawer(NAMES), Latencies(), 100, leave_out=leave_out)
+    full, table, failures = Full(), Full(room=100), []
+    on_failure = failures.append if leave_out else None
+    thread = OutputThread([full, table], Drawer(NAMES), Latencies(), 100, on_failure=on_failure)
     for number in range(5):
-        one = shown(number)
-        thread.put(one.picture, one.seen, ())
+        one = watched_frame(number)
+        thread.put(one.picture, one.detections, ())
     if leave_out:
         thread.close()
-        assert (full.taken, table.taken, thread.problems) == (2, 5, ["out.mp4: the disk is full."])
+        assert (full.taken, table.taken, failures) == (2, 5, ["out.mp4: the disk is full."])
     else:
         with pytest.raises(DataError, match="the disk is full"):
             thread.close()
@@ -270,7 +278,7 @@ def test_a_folder_of_one_video_gives_a_folder(tmp_path):
 
 def test_several_videos_are_not_one_file(tmp_path):
     """That is refused."""
-    with pytest.raises(UsageError, match="one file for several videos"):
+    with pytest.raises(UsageError, match="one output file for several videos"):
         videos_of(tmp_path, ("in/a.mov", "in/b.mov"), "in", "out.mp4")
 
 
@@ -298,7 +306,7 @@ def test_layouts_that_are_none(text):
 
 def test_the_clock_of_a_recording_goes_with_its_frames():
     """From when it began; without that it is now."""
-    clock = WatchClock("2026-05-01T18:00:00+02:00", knows_end=True)
+    clock = WatchClock("2026-05-01T18:00:00+02:00", is_recorded=True)
     expected = datetime(2026, 5, 1, 18, 1, 2, 500_000, tzinfo=timezone(timedelta(hours=2)))
     assert clock(62.5) == expected
-    assert abs(WatchClock(None, knows_end=True)(62.5) - datetime.now().astimezone()) < timedelta(seconds=5)
+    assert abs(WatchClock(None, is_recorded=True)(62.5) - datetime.now().astimezone()) < timedelta(seconds=5)

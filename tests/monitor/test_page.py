@@ -168,7 +168,7 @@ def test_waiting_for_a_picture(page):
 
 def test_no_picture_for_long(page, monkeypatch):
     """A page that waits in vain is told that somebody is there."""
-    monkeypatch.setattr("curate.monitor.page.app._PATIENCE_S", 0.1)
+    monkeypatch.setattr("curate.monitor.page.app._PICTURE_TIMEOUT_S", 0.1)
     answer = ask(page, "/picture")
     assert (answer.status, answer.read()) == (204, b"")
 
@@ -207,7 +207,7 @@ def test_many_viewers():
 
     async def look(numbers):
         while time.monotonic() < until:
-            found = await picture.other_than(numbers[-1] if numbers else 0, 1, lambda: False)
+            found = await picture.newer_than(numbers[-1] if numbers else 0, 1, lambda: False)
             if found is not None:
                 numbers.append(found.number)
 
@@ -241,8 +241,8 @@ def test_the_video_does_not_wait():
         assert begun.wait(5)
         before = time.monotonic()
         page.show(plain(GREEN), seen_of(1))
-        page.tell(event())
-        page.state("watching", frames_per_s=1.0, latency_ms=None)
+        page.add_event(event())
+        page.set_status("watching", frames_per_s=1.0, latency_ms=None)
         assert time.monotonic() - before < 1
         assert asking.is_alive()
         go_on.set()
@@ -251,21 +251,21 @@ def test_the_video_does_not_wait():
 
 def test_events(page):
     """A page that is opened gets what happened before, oldest first, then how the watch does, then what happens."""
-    page.tell(event("first"))
-    page.tell(event("second", second=1, track_id=8))
+    page.add_event(event("first"))
+    page.add_event(event("second", second=1, track_id=8))
     stream = read_stream(ask(page, "/events"))
     told = list(islice(stream, 4))
     assert [one.get("event") for one in told] == [None, "happened", "happened", "state"]
     assert told[1]["data"] == {**event("first").as_json(), "is_trouble": False}
     assert (told[2]["data"]["trigger"], told[2]["data"]["track_id"]) == ("second", 8)
-    page.tell(event("third"))
+    page.add_event(event("third"))
     assert next(stream)["data"]["trigger"] == "third"
 
 
 def test_the_last_events(page):
     """The last 200 events are kept."""
     for number in range(250):
-        page.tell(event(str(number)))
+        page.add_event(event(str(number)))
     told = events_of(page, 201)
     assert [one["data"]["trigger"] for one in told[:-1]] == [str(number) for number in range(50, 250)]
     assert told[-1]["event"] == "state"
@@ -274,7 +274,7 @@ def test_the_last_events(page):
 def test_coming_back(page):
     """Who comes back gets only what it has not got yet; an id of another server's says nothing."""
     for name in "abc":
-        page.tell(event(name))
+        page.add_event(event(name))
     told = events_of(page, 3)
     again = events_of(page, 2, Last_Event_ID=told[1]["id"])
     assert [one["event"] for one in again] == ["happened", "state"]
@@ -285,7 +285,7 @@ def test_coming_back(page):
 
 def test_two_lines(page):
     """An event's text cannot end its line and begin another event."""
-    page.tell(event("a\n\nevent: state\ndata: {}\r\n", class_name="\u2028<b>\udcff"))
+    page.add_event(event("a\n\nevent: state\ndata: {}\r\n", class_name="\u2028<b>\udcff"))
     told = events_of(page, 2)
     assert [one["event"] for one in told] == ["happened", "state"]
     assert told[0]["data"]["trigger"] == "a\n\nevent: state\ndata: {}\r\n"
@@ -300,7 +300,7 @@ def test_how_the_watch_does(page):
         "frames_per_s": None, "latency_ms": None, "trouble": None, "objects": None,
     }  # fmt: skip
     page.show(plain(RED), seen_of(3))
-    page.state("watching", frames_per_s=24.949, latency_ms=float("nan"))
+    page.set_status("watching", frames_per_s=24.949, latency_ms=float("nan"))
     states = [one["data"] for one in islice(stream, 1)]
     while states[-1]["text"] == "starting":  # it may have been read between the two
         states.append(next(stream)["data"])
@@ -314,11 +314,11 @@ def test_how_the_watch_does(page):
 def test_trouble(page, trigger):
     """The source is in trouble from the event that says so until the next frame."""
     page.show(plain(RED), None)
-    page.tell(trouble(trigger, "no frame for 10 s"))
+    page.add_event(trouble(trigger, "no frame for 10 s"))
     happened, state = events_of(page, 2)
     assert (happened["data"]["is_trouble"], happened["data"]["detail"]) == (True, "no frame for 10 s")
     assert state["data"]["trouble"] == trigger
-    page.tell(trouble("stream_back"))
+    page.add_event(trouble("stream_back"))
     assert events_of(page, 3)[-1]["data"]["trouble"] == trigger
     page.show(plain(GREEN), None)
     back, state = events_of(page, 3)[1:]
@@ -327,7 +327,7 @@ def test_trouble(page, trigger):
 
 def test_nothing_happens(page, monkeypatch):
     """A stream without news says that it is there."""
-    monkeypatch.setattr("curate.monitor.page.app._ALIVE_EVERY_S", 0.1)
+    monkeypatch.setattr("curate.monitor.page.app._KEEPALIVE_S", 0.1)
     assert events_of(page, 2)[1] == {"comment": "still here"}
 
 
@@ -379,7 +379,7 @@ def test_too_many_connections(page):
             one.settimeout(5)
         assert all(map(_is_closed, others[-80:]))
         assert len(os.listdir("/proc/self/fd")) - before <= len(others) + 64
-        page.tell(event())
+        page.add_event(event())
         assert "happened" in [told.get("event") for told in islice(stream, 2)]
 
 
@@ -412,8 +412,8 @@ def test_after_the_end(page):
     """A frame or an event that comes when the page has ended is no fault."""
     page.close()
     page.show(plain(RED), None)
-    page.tell(event())
-    page.state("ended", frames_per_s=0.0, latency_ms=None)
+    page.add_event(event())
+    page.set_status("ended", frames_per_s=0.0, latency_ms=None)
     assert page_threads() == []
 
 

@@ -179,7 +179,7 @@ def test_what_goes_wrong_is_told_while_it_lasts(camera, tmp_path, monkeypatch):
     """A receiver that is not there is no news for the end of the week: it is told once, soon."""
     _, address = camera
     close = Actions.close
-    monkeypatch.setattr(Actions, "close", lambda self, told=None: close(self, patience_s=0.2))
+    monkeypatch.setattr(Actions, "close", lambda self, on_pending=None: close(self, timeout_s=0.2))
     hook = Hook(200)
     hook.close()
     action = {"webhook": {"url": hook.url}}

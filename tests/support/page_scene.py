@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 import numpy as np
 
-from curate.monitor.detections import Seen
+from curate.monitor.detections import FrameDetections
 from curate.monitor.page.page import LivePage
 from curate.monitor.triggers.event import Event
 from curate.serving.address import LOOPBACK, take_port
@@ -23,7 +23,7 @@ def plain(colour, width=160, height=120):
 def seen_of(count, frame_index=0):
     """So many objects in a frame."""
     boxes = np.tile([10.0, 10.0, 50.0, 60.0], (count, 1))
-    return Seen(
+    return FrameDetections(
         frame_index, frame_index / 25, boxes, np.full(count, 0.9), np.zeros(count, int), np.arange(1, count + 1)
     )
 

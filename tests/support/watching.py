@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import yaml
 
-from curate.monitor.detections import NO_TRACK, Seen
-from curate.monitor.outputs.thread import Shown
-from curate.monitor.triggers.config import read_triggers
+from curate.monitor.detections import NO_TRACK, FrameDetections
+from curate.monitor.outputs.thread import WatchedFrame
+from curate.monitor.trigger_file import read_triggers
 from curate.monitor.triggers.event import Event
 from curate.sources.feeds.feed import Picture
 from curate.sources.video.writing import VideoWriter
@@ -25,15 +25,15 @@ WIDTH, HEIGHT = 160, 96
 RED, BLUE = (235, 20, 20), (20, 20, 235)
 
 
-def spotted(track_id=1, class_name="without_mask", score=0.9, box=BOX):
-    """One detection, for `seen_at`."""
+def detection(track_id=1, class_name="without_mask", score=0.9, box=BOX):
+    """One detection, for `detections_at`."""
     return track_id, class_name, score, box
 
 
-def seen_at(frame_index, *detections, fps=10, timestamp_s=None):
+def detections_at(frame_index, *detections, fps=10, timestamp_s=None):
     """What was found in a frame of a source with so many frames a second."""
     rows = list(detections)
-    return Seen(
+    return FrameDetections(
         frame_index=frame_index,
         timestamp_s=frame_index / fps if timestamp_s is None else timestamp_s,
         boxes_xyxy=np.array([row[3] for row in rows], dtype=np.float64).reshape(-1, 4),
@@ -43,10 +43,10 @@ def seen_at(frame_index, *detections, fps=10, timestamp_s=None):
     )
 
 
-def shown(number, *detections, events=(), pixels=GREY):
+def watched_frame(number, *detections, events=(), pixels=GREY):
     """A frame on its way to the outputs."""
-    seen = seen_at(number, *detections)
-    return Shown(Picture(number, seen.timestamp_s, pixels, 0.0), seen, tuple(events), pixels)
+    seen = detections_at(number, *detections)
+    return WatchedFrame(Picture(number, seen.timestamp_s, pixels, 0.0), seen, tuple(events), pixels)
 
 
 def event_of(trigger="bare", **parts):

@@ -1,1 +1,1 @@
-"""What happens after an event: clips, webhooks, commands."""
+"""Actions of triggers: write a line, send a webhook, run a command, save a clip."""

@@ -1,8 +1,9 @@
-"""Clips of what happened: some seconds before an event and after it.
+"""Records clips: the seconds before and after an event, as one video.
 
-Frames wait as JPEG, so that ten seconds take some megabytes; a thread makes videos of them.
+Frames are held in memory as JPEG, some megabytes for ten seconds; a thread encodes finished clips.
 """
 
+import logging
 import queue
 import re
 import threading
@@ -16,160 +17,157 @@ from pathlib import Path
 from curate.errors import CurateError, UsageError
 from curate.images import decode_jpeg, encode_rgb
 from curate.monitor.actions.config import Clip
-from curate.monitor.outputs.thread import Shown
-from curate.monitor.problems import Troubles
+from curate.monitor.outputs.thread import WatchedFrame
+from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import Event
 from curate.sources.video.writing import VideoWriter
 
-_QUALITY = 92
-_LONGEST_S = 60.0  # of one clip, however many events it holds
+_LOGGER = logging.getLogger(__name__)
+_JPEG_QUALITY = 92
+_MAX_S = 60.0  # of one clip, however many events it shows
 _TICK = Fraction(1, 90_000)
 _RATE = Fraction(30)
-_ODD = re.compile(r"[^\w.-]+")
-_LONGEST_NAME = 120  # letters
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+_MAX_NAME_CHARACTERS = 120
+_FAILED = ("clip failed", "clips failed")
 
 
 @dataclass
 class _Plan:
-    """From when to when a clip goes, and to when at the latest."""
+    """The time range of a clip; it can be extended up to `max_until_s`."""
 
     path: Path
     from_s: float
     until_s: float
-    latest_s: float
+    max_until_s: float
 
-    def holds(self, event: Event, rule: Clip) -> bool:
-        """Whether this clip shows all that an event's clip has to show; if so, it goes on for longer."""
-        from_s, until_s = event.timestamp_s - rule.before_s, event.timestamp_s + rule.after_s
-        if from_s < self.from_s or event.timestamp_s > self.until_s or until_s > self.latest_s:
+    def include(self, event: Event, settings: Clip) -> bool:
+        """Extend the clip to show an event; False, and no change, where it cannot show all that is asked for."""
+        from_s, until_s = event.timestamp_s - settings.before_s, event.timestamp_s + settings.after_s
+        if from_s < self.from_s or event.timestamp_s > self.until_s or until_s > self.max_until_s:
             return False
         self.until_s = max(self.until_s, until_s)
         return True
 
 
 @dataclass
-class _Growing:
-    """One that grows."""
+class _Recording:
+    """A clip with its frames so far, as (seconds, JPEG)."""
 
     plan: _Plan
     frames: list[tuple[float, bytes]]
 
 
 class ClipRecorder:
-    """Records the clips of one source.
+    """Records the clips of one source; see `curate.monitor.outputs.thread.Output`.
 
-    An event during another one's clip in the same folder is in that clip, which then goes on for longer.
+    An event during another event's clip in the same folder extends that clip where possible.
 
     Args:
-        rules: how clips of a trigger are saved, by its name.
-
-    Attributes:
-        problems: clips that could not be written, with why; a line a folder, by a key that stays.
+        settings: Of the clips, by the name of their trigger.
+        problems: Gets clips that cannot be written.
 
     Raises:
-        UsageError: a folder cannot be made.
+        UsageError: A folder cannot be created.
     """
 
     wants_boxes = True
 
-    def __init__(self, rules: Mapping[str, Clip]) -> None:
-        self._troubles = Troubles()
-        self._rules = rules
-        self._before_s = max((rule.before_s for rule in rules.values()), default=0.0)
-        for folder in {rule.folder for rule in rules.values()}:
+    def __init__(self, settings: Mapping[str, Clip], problems: Problems) -> None:
+        self._settings, self._problems = settings, problems
+        self._before_s = max((one.before_s for one in settings.values()), default=0.0)
+        for folder in {one.folder for one in settings.values()}:
             _make_folder(folder)
-        self._planned: dict[Path, _Plan] = {}
-        self._given: set[Path] = set()  # names of clips that are not there yet
+        self._plans: dict[Path, _Plan] = {}  # the latest of each folder
+        self._reserved: set[Path] = set()  # names of clips that are not written yet
         self._frames: deque[tuple[float, bytes]] = deque()
-        self._growing: dict[str, _Growing] = {}
-        self._finished: queue.Queue[_Growing | None] = queue.Queue()
+        self._recordings: dict[str, _Recording] = {}
+        self._finished: queue.Queue[_Recording | None] = queue.Queue()
         self._thread = threading.Thread(target=self._write_all, name="curate-clips", daemon=True)
         self._thread.start()
 
-    @property
-    def problems(self) -> Mapping[str, str]:
-        """See the class."""
-        return self._troubles.kinds()
-
-    def announce(self, event: Event) -> Event:
-        """The event with the name of the clip that will show it, where its trigger saves one."""
-        rule = self._rules.get(event.trigger)
-        if rule is None:
+    def name_clip(self, event: Event) -> Event:
+        """Return the event with the path of its clip, where its trigger saves one."""
+        settings = self._settings.get(event.trigger)
+        if settings is None:
             return event
-        plan = self._planned.get(rule.folder)
-        if plan is None or not plan.holds(event, rule):
-            path = _free_name(rule.folder, event, self._given)
-            self._given.add(path)
-            plan = self._planned[rule.folder] = _plan(path, event, rule)
+        plan = self._plans.get(settings.folder)
+        if plan is None or not plan.include(event, settings):
+            path = _choose_name(settings.folder, event, self._reserved)
+            self._reserved.add(path)
+            plan = self._plans[settings.folder] = _make_plan(path, event, settings)
         return replace(event, clip=str(plan.path))
 
-    def take(self, shown: Shown) -> None:
-        """Keep a frame; begin, go on with and finish clips."""
-        now_s = shown.seen.timestamp_s
-        frame = now_s, encode_rgb(shown.drawn, ".jpg", quality=_QUALITY)
-        self._frames.append(frame)
+    def take(self, frame: WatchedFrame) -> None:
+        """Add a frame; start and finish clips."""
+        now_s = frame.detections.timestamp_s
+        encoded = now_s, encode_rgb(frame.drawn, ".jpg", quality=_JPEG_QUALITY)
+        self._frames.append(encoded)
         while self._frames[0][0] < now_s - self._before_s:
             self._frames.popleft()
-        for clip in self._growing.values():
-            clip.frames.append(frame)
-        for event in shown.events:
-            self._begin(event)
-        for path in [path for path, clip in self._growing.items() if clip.plan.until_s <= now_s]:
-            self._finished.put(self._growing.pop(path))
+        for recording in self._recordings.values():
+            recording.frames.append(encoded)
+        for event in frame.events:
+            self._start(event)
+        for path in [path for path, one in self._recordings.items() if one.plan.until_s <= now_s]:
+            self._finished.put(self._recordings.pop(path))
 
     def close(self) -> None:
-        """Finish all clips with what there is."""
-        for clip in self._growing.values():
-            self._finished.put(clip)
-        self._growing = {}
+        """Finish all clips with the frames so far."""
+        for recording in self._recordings.values():
+            self._finished.put(recording)
+        self._recordings = {}
         self._finished.put(None)
         self._thread.join()
 
-    def _begin(self, event: Event) -> None:
-        rule = self._rules.get(event.trigger)
-        if rule is None or event.clip is None:
+    def _start(self, event: Event) -> None:
+        settings = self._settings.get(event.trigger)
+        if settings is None or event.clip is None:
             return
-        clip = self._growing.get(event.clip)
-        if clip is not None:
-            clip.plan.until_s = max(clip.plan.until_s, event.timestamp_s + rule.after_s)
+        recording = self._recordings.get(event.clip)
+        if recording is not None:
+            recording.plan.until_s = max(recording.plan.until_s, event.timestamp_s + settings.after_s)
             return
-        frames = [frame for frame in self._frames if frame[0] >= event.timestamp_s - rule.before_s]
-        self._growing[event.clip] = _Growing(_plan(Path(event.clip), event, rule), frames)
+        frames = [frame for frame in self._frames if frame[0] >= event.timestamp_s - settings.before_s]
+        self._recordings[event.clip] = _Recording(_make_plan(Path(event.clip), event, settings), frames)
 
     def _write_all(self) -> None:
-        while (clip := self._finished.get()) is not None:
+        while (recording := self._finished.get()) is not None:
+            path = recording.plan.path
             try:
-                _write(clip)
+                _write(recording)
+                _LOGGER.info("clip %s: %d frames written", path, len(recording.frames))
             except CurateError as error:
-                self._troubles.add(f"clips {clip.plan.path.parent}", "clip failed|clips failed", error.fact)
-            self._given.discard(clip.plan.path)
+                _LOGGER.info("clip %s: not written: %s", path, error.fact)
+                self._problems.count(f"clips {path.parent}", _FAILED, error.fact)
+            self._reserved.discard(path)
 
 
-def _plan(path: Path, event: Event, rule: Clip) -> _Plan:
+def _make_plan(path: Path, event: Event, settings: Clip) -> _Plan:
     now_s = event.timestamp_s
-    return _Plan(path, now_s - rule.before_s, now_s + rule.after_s, now_s + max(_LONGEST_S, rule.after_s))
+    return _Plan(path, now_s - settings.before_s, now_s + settings.after_s, now_s + max(_MAX_S, settings.after_s))
 
 
-def _write(clip: _Growing) -> None:
-    writer = VideoWriter(clip.plan.path, time_base=_TICK, rate=_RATE)
-    ticks = [round((time_s - clip.frames[0][0]) / _TICK) for time_s, _ in clip.frames]
+def _write(recording: _Recording) -> None:
+    writer = VideoWriter(recording.plan.path, time_base=_TICK, rate=_RATE)
+    ticks = [round((time_s - recording.frames[0][0]) / _TICK) for time_s, _ in recording.frames]
     durations = [*(later - tick for tick, later in pairwise(ticks)), round(1 / _RATE / _TICK)]
     try:
-        for (_, jpeg), tick, duration in zip(clip.frames, ticks, durations, strict=True):
+        for (_, jpeg), tick, duration in zip(recording.frames, ticks, durations, strict=True):
             writer.write(decode_jpeg(jpeg), tick, duration)
     finally:
         writer.close()
 
 
-def _free_name(folder: Path, event: Event, given: Collection[Path]) -> Path:
+def _choose_name(folder: Path, event: Event, reserved: Collection[Path]) -> Path:
     words = (event.time, event.trigger, *(() if event.track_id is None else (str(event.track_id),)))
-    stem = "_".join(_ODD.sub("-", word).strip("-.") for word in words)[:_LONGEST_NAME]
+    stem = "_".join(_NOT_IN_NAMES.sub("-", word).strip("-.") for word in words)[:_MAX_NAME_CHARACTERS]
     names = (folder / f"{stem}{number}.mp4" for number in ("", *(f"-{place}" for place in range(2, 10_000))))
-    return next(name for name in names if name not in given and not name.exists())
+    return next(name for name in names if name not in reserved and not name.exists())
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the folder for clips cannot be made: {error.strerror}", place=folder) from error
+        raise UsageError(f"cannot create the folder for clips: {error.strerror}", place=folder) from error

@@ -1,5 +1,6 @@
-"""Commands of triggers: a program without a shell, in a process group of its own, for a limited time."""
+"""Runs the commands of triggers: without a shell, in a process group of their own, with a timeout."""
 
+import logging
 import os
 import select
 import signal
@@ -11,37 +12,37 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from curate.monitor.actions.config import PLACEHOLDER, Command
-from curate.monitor.actions.webhook.sender import encode
-from curate.monitor.triggers.event import Event
+from curate.monitor.triggers.event import Event, encode_json
 
-_LOOK_S = 0.05
-_LAST_BYTES = 2000
-_DYING_S = 5.0
+_LOGGER = logging.getLogger(__name__)
+_POLL_S = 0.05
+_KEPT_OUTPUT_BYTES = 2000
+_KILL_TIMEOUT_S = 5.0
 _PATHS = ("clip", "source")
 
 
 class CommandError(Exception):
-    """A command could not start, failed, or took too long."""
+    """A command did not start, failed, or exceeded its timeout."""
 
 
 def fill_in(run: Sequence[str], event: Event) -> list[str]:
-    """The arguments for an event: each stays one argument, and what is seen never becomes an option.
+    """Replace the placeholders: each argument stays one argument, and a value never becomes an option.
 
-    Where an argument begins with a placeholder and what takes its place begins with `-`, a path gets `./` before it,
-    anything else a space. `{{word}}` stands for `{word}`.
+    Where an argument begins with a placeholder whose value begins with `-`, a path is prefixed with `./`, any other
+    value with a space. `{{word}}` stands for `{word}`.
     """
-    values = _values(event)
-    filled = []
+    values = _placeholder_values(event)
+    arguments = []
     for argument in run:
         text = PLACEHOLDER.sub(lambda match: values[match[2]] if match[2] else f"{{{match[1]}}}", argument)
         first = PLACEHOLDER.match(argument)
         if first is not None and first[2] and text.startswith("-"):
             text = ("./" if first[2] in _PATHS else " ") + text
-        filled.append(text)
-    return filled
+        arguments.append(text)
+    return arguments
 
 
-def _values(event: Event) -> dict[str, str]:
+def _placeholder_values(event: Event) -> dict[str, str]:
     return {
         "trigger": event.trigger,
         "class": event.class_name or "",
@@ -54,7 +55,7 @@ def _values(event: Event) -> dict[str, str]:
     }
 
 
-class Runner:
+class CommandRunner:
     """Runs one command of the trigger file, for one event at a time."""
 
     def __init__(self, command: Command) -> None:
@@ -63,55 +64,62 @@ class Runner:
         self._stopped = threading.Event()
 
     def run(self, event: Event) -> None:
-        """Run it and wait for its end; the event's JSON is on its standard input.
+        """Run the command and wait for its end. The event's JSON is on its standard input.
 
         Raises:
-            CommandError: it did not start, ended with another code than 0, or was killed for its time, or by `stop`.
+            CommandError: It did not start, failed, exceeded its timeout, or was killed by `stop`.
         """
         if self._stopped.is_set():
             raise CommandError("the watch ended")
-        with tempfile.TemporaryFile() as given:
-            given.write(encode(event.as_json()))
-            given.seek(0)
+        started_s = time.monotonic()
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write(encode_json(event.as_json()))
+            stdin.seek(0)
             try:
                 process = subprocess.Popen(
                     fill_in(self._command.run, event),
-                    stdin=given,
+                    stdin=stdin,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,  # a group to kill, which Ctrl-C at the terminal does not reach
                 )
             except (OSError, ValueError) as error:
-                why = getattr(error, "strerror", None) or str(error)
-                raise CommandError(f"it did not start ({why})") from error
+                reason = getattr(error, "strerror", None) or str(error)
+                raise CommandError(f"did not start ({reason})") from error
+        # arguments may hold secrets, so only the program is logged
+        _LOGGER.info("command %s: started for trigger %s, process %d", self.name, event.trigger, process.pid)
         with process:
-            said = self._follow(process)
+            last_line = self._follow(process)
+        _LOGGER.info(
+            "command %s: process %d, %s after %.1f s",
+            self.name, process.pid, _describe_exit(process.returncode), time.monotonic() - started_s,
+        )  # fmt: skip
         if process.returncode:
-            raise CommandError(_end_of(process.returncode) + (f" ({said})" if said else ""))
+            raise CommandError(_describe_exit(process.returncode) + (f" ({last_line})" if last_line else ""))
 
     def stop(self) -> None:
-        """Kill what runs, and start nothing more."""
+        """Kill the running process, and start no other."""
         self._stopped.set()
 
     def _follow(self, process: "subprocess.Popen[bytes]") -> str:
-        """Wait for the end; the last line that the command wrote."""
+        """Wait for the end, and return the last line of output."""
         output = process.stdout.fileno() if process.stdout is not None else -1
         os.set_blocking(output, False)
         until = time.monotonic() + self._command.timeout_s
-        last = b""
+        tail = b""
         while process.poll() is None:
             if self._stopped.is_set() or time.monotonic() >= until:
                 _kill(process)
-                why = "the watch ended" if self._stopped.is_set() else f"took over {self._command.timeout_s:g} s"
-                raise CommandError(f"killed: {why}")
-            last = (last + _read(output, _LOOK_S))[-_LAST_BYTES:]
-        last = (last + _read(output, 0))[-_LAST_BYTES:]
-        lines = last.decode("utf-8", "replace").split("\n")
+                reason = "the watch ended" if self._stopped.is_set() else f"timeout of {self._command.timeout_s:g} s"
+                raise CommandError(f"killed: {reason}")
+            tail = (tail + _read(output, _POLL_S))[-_KEPT_OUTPUT_BYTES:]
+        tail = (tail + _read(output, 0))[-_KEPT_OUTPUT_BYTES:]
+        lines = tail.decode("utf-8", "replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _read(output: int, wait_s: float) -> bytes:
-    """What a command has written; where it closed its output, wait all the same."""
+    """Read what a command has written, waiting up to `wait_s`; also wait where it has closed its output."""
     poller = select.poll()
     poller.register(output, select.POLLIN)
     poller.poll(wait_s * 1000)
@@ -119,22 +127,22 @@ def _read(output: int, wait_s: float) -> bytes:
         chunk = os.read(output, 65_536)
     except BlockingIOError:
         return b""
-    # one that writes without end must not take the video's share of the machine
+    # a command that writes without pause must not take CPU time from the detector
     time.sleep(min(wait_s, 0.005) if chunk else wait_s)
     return chunk
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the group; its leader has not been waited for, so that the number is still its own."""
+    """Kill the process group; its leader has not been waited for, so its number has not been reused."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(_DYING_S)
+        process.wait(_KILL_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CommandError("it cannot be killed") from error
+        raise CommandError("cannot be killed") from error
 
 
-def _end_of(code: int) -> str:
-    if code > 0:
+def _describe_exit(code: int) -> str:
+    if code >= 0:
         return f"exit code {code}"
     try:
         return f"ended by {signal.Signals(-code).name}"

@@ -1,233 +1,250 @@
-"""What happens after an event: lines written, webhooks sent, commands run, all behind the video's back."""
+"""Starts the actions of events. Each file, webhook and command has a thread with a queue of its own."""
 
+import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.monitor.actions.command import CommandError, Runner
-from curate.monitor.actions.config import Action, Command, Webhook
-from curate.monitor.actions.webhook.queue import Backoff, Receiver
-from curate.monitor.actions.webhook.sender import Delivery, encode
-from curate.monitor.actions.webhook.spool import Undelivered
-from curate.monitor.actions.worker import WaitingLine
-from curate.monitor.problems import Troubles, lines_by_kind
-from curate.monitor.triggers.config import STREAM_PREFIX, TriggerFile
-from curate.monitor.triggers.event import Event
+from curate.monitor.actions.command import CommandError, CommandRunner
+from curate.monitor.actions.config import Action, Command
+from curate.monitor.actions.webhook.queue import Backoff, WebhookQueue
+from curate.monitor.actions.webhook.sender import Delivery
+from curate.monitor.actions.webhook.settings import Webhook
+from curate.monitor.actions.webhook.spool import Spool
+from curate.monitor.actions.worker import Worker
+from curate.monitor.problems import Kind, Problems
+from curate.monitor.triggers.event import STREAM_PREFIX, Event, encode_json
 
-_LET_GO_S = 3.0  # for a thread whose work was broken off
-_LOOK_S = 0.1
-_LINE = "line failed|lines failed"
-_RUN = "run failed|runs failed"
-_NO_TIME = "there was no time"
+_LOGGER = logging.getLogger(__name__)
+_INTERRUPT_TIMEOUT_S = 3.0  # for threads whose work was broken off
+_POLL_S = 0.1
+_LINE = ("line failed", "lines failed")
+_RUN = ("run failed", "runs failed")
+_RUN_SKIPPED = ("run skipped", "runs skipped")
+_ENDED = "the watch ended"
 
 
 class Actions:
-    """The actions of a trigger file. Every file, receiver and command has a thread of its own and a line before it.
+    """Runs the actions of a trigger file; what fails is reported to `problems`.
 
     Args:
-        file: as `read_triggers` gives it.
-        undelivered: where webhooks wait from one watch to the next; what is there is sent first.
-        backoff: of webhooks that fail; by default from one second to a minute.
+        actions: (name of the trigger, action) of each; the name is `stream_` for events about the source.
+        hosts: Hosts that webhooks may go to.
+        spool: File with undelivered webhooks of earlier watches, sent first, and of this one at its end.
+        problems: Collector of the watch.
+        backoff: Waits between attempts of webhooks; default 1 s to 60 s.
 
     Raises:
-        UsageError: a secret is not there.
+        UsageError: A webhook's secret cannot be read.
     """
 
-    def __init__(self, file: TriggerFile, *, undelivered: Path, backoff: Backoff | None = None) -> None:
-        self._file = file
+    def __init__(
+        self,
+        actions: Iterable[tuple[str, Action]],
+        hosts: Sequence[str],
+        *,
+        spool: Path,
+        problems: Problems,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._hosts = tuple(hosts)
         self._backoff = backoff or Backoff()
-        self._troubles = Troubles()
-        self._undelivered = Undelivered(undelivered)
-        self._foreign: list[Delivery] = []
-        self._receivers: dict[str, Receiver] = {}
-        self._writers: dict[str, WaitingLine[Event]] = {}
-        self._runners: list[tuple[str, WaitingLine[Event]]] = []
+        self._problems = problems
+        self._spool = Spool(spool)
+        self._foreign: list[Delivery] = []  # of the spool, for URLs that the trigger file no longer names
+        self._webhooks: dict[str, WebhookQueue] = {}
+        self._writers: dict[str, Worker[Event]] = {}
+        self._commands: list[tuple[str, Worker[Event]]] = []
         self._starts: dict[str, list[Callable[[Event], bool]]] = {}
         self._is_closed = False
         try:
-            for trigger, _, action in file.placed_actions():
+            for trigger, action in actions:
                 self._starts.setdefault(trigger, [])
-                if (start := self._start_of(action)) is not None:
+                if (start := self._make_start(action)) is not None:
                     self._starts[trigger].append(start)
-            self._send_what_was_left()
+            self._send_spooled()
         except BaseException:
-            self._break_off()
-            self._undelivered.close()
+            self._interrupt()
+            self._spool.close()
             raise
+        problems.watch_pending(self._pending_webhooks)
 
     def start(self, event: Event) -> None:
-        """Begin what the event's trigger asks for. Returns at once and never raises; see `problems`."""
+        """Queue the actions of the event's trigger. Returns at once and never raises."""
         trigger = STREAM_PREFIX if event.trigger.startswith(STREAM_PREFIX) else event.trigger
         for start in self._starts.get(trigger, ()):
             try:
                 if not start(event):
-                    self._troubles.add("actions", "action left out|actions left out", "the watch had ended")
-            except Exception as error:  # an alert that fails must end neither the watch nor the other actions
-                self._troubles.add("actions", "action failed|actions failed", f"{type(error).__name__}: {error}")
+                    self._problems.count("actions", ("action skipped", "actions skipped"), _ENDED)
+            except Exception as error:  # must end neither the watch nor the other actions
+                self._problems.count("actions", ("action failed", "actions failed"), _describe(error))
 
-    def problems(self) -> tuple[str, ...]:
-        """What went wrong so far, each thing once with its count; also what waits for a receiver that fails."""
-        return tuple(self.kinds().values())
-
-    def kinds(self) -> dict[str, str]:
-        """The same lines by what stays the same in them while their counts grow. For any thread, at any time."""
-        waits = () if self._is_closed else (one.waiting() for one in self._receivers.values())
-        return lines_by_kind([*self._troubles.counted(), *(wait for wait in waits if wait is not None)])
-
-    def close(self, patience_s: float = 10.0, told: Callable[[int], None] = lambda pending: None) -> None:
-        """Wait for what is under way, then end every thread and keep the webhooks that were not delivered.
+    def close(self, timeout_s: float = 10.0, on_pending: Callable[[int], None] = lambda pending: None) -> None:
+        """Wait for queued actions, end every thread, and store undelivered webhooks. May be called again.
 
         Args:
-            patience_s: wait at most so long; what still runs then is broken off. May be called again.
-            told: called with the number of what is under way, when it begins to wait and whenever that changes.
+            timeout_s: Longest wait; what still runs then is broken off.
+            on_pending: Called with the number of pending actions, first and whenever it changes.
         """
         if self._is_closed:
             return
         try:
-            until = time.monotonic() + patience_s
-            for one in self._lines():
-                one.finish(until)
-            _wait_for(self._lines(), until, told)
+            until = time.monotonic() + timeout_s
+            for worker in self._workers():
+                worker.finish(until)
+            _wait_for(self._workers(), until, on_pending)
         finally:
             self._is_closed = True
-            self._break_off()
-            self._tell_what_is_left()
-            self._keep_webhooks()
+            self._interrupt()
+            self._report_remaining()
+            self._store_webhooks()
 
-    def _lines(self) -> list[WaitingLine[Any]]:
-        receivers = [receiver.line for receiver in self._receivers.values()]
-        return [*receivers, *self._writers.values(), *(one for _, one in self._runners)]
+    def _workers(self) -> list[Worker[Any]]:
+        webhooks = [webhook.worker for webhook in self._webhooks.values()]
+        return [*webhooks, *self._writers.values(), *(worker for _, worker in self._commands)]
 
-    def _start_of(self, action: Action) -> Callable[[Event], bool] | None:
+    def _pending_webhooks(self) -> list[tuple[Kind, int]]:
+        pending = () if self._is_closed else (webhook.pending() for webhook in self._webhooks.values())
+        return [one for one in pending if one is not None]
+
+    def _make_start(self, action: Action) -> Callable[[Event], bool] | None:
         if action.write is not None:
             return self._writer(action.write).put
         if action.webhook is not None:
-            return self._receiver(action.webhook).put
+            return self._webhook(action.webhook).put
         if action.command is not None:
-            return self._runner(action.command).put
-        return None  # a clip, which is made of frames
+            return self._command(action.command).put
+        return None  # clips are recorded from frames, see `ClipRecorder`
 
-    def _writer(self, path: Path) -> WaitingLine[Event]:
+    def _writer(self, path: Path) -> Worker[Event]:
         def write(event: Event) -> None:
             try:
-                append_line(path, encode(event.as_json()))
+                append_line(path, encode_json(event.as_json()))
             except OSError as error:
-                self._troubles.add(f"write {path}", _LINE, error.strerror or str(error))
-            except Exception as error:
-                self._troubles.add(f"write {path}", _LINE, f"{type(error).__name__}: {error}")
+                self._problems.count(f"write {path}", _LINE, error.strerror or str(error))
+            except Exception as error:  # would end the thread
+                self._problems.count(f"write {path}", _LINE, _describe(error))
 
         key = os.path.realpath(path)
         if key not in self._writers:
-            self._writers[key] = WaitingLine(f"curate-write-{len(self._writers)}", write, lambda: None)
+            self._writers[key] = Worker(f"curate-write-{len(self._writers)}", write, lambda: None)
         return self._writers[key]
 
-    def _receiver(self, webhook: Webhook) -> Receiver:
-        if webhook.url not in self._receivers:
-            self._receivers[webhook.url] = Receiver(
+    def _webhook(self, webhook: Webhook) -> WebhookQueue:
+        if webhook.url not in self._webhooks:
+            self._webhooks[webhook.url] = WebhookQueue(
                 webhook,
-                self._file.hosts,
-                name=f"curate-webhook-{len(self._receivers)}",
+                self._hosts,
+                name=f"curate-webhook-{len(self._webhooks)}",
                 backoff=self._backoff,
-                troubles=self._troubles,
-                done=self._undelivered.done,
+                problems=self._problems,
+                on_done=self._spool.mark_done,
             )
-        return self._receivers[webhook.url]
+        return self._webhooks[webhook.url]
 
-    def _runner(self, command: Command) -> WaitingLine[Event]:
-        runner = Runner(command)
+    def _command(self, command: Command) -> Worker[Event]:
+        runner = CommandRunner(command)
         place = f"command {runner.name}"
 
         def run(event: Event) -> None:
             try:
                 runner.run(event)
             except CommandError as error:
-                self._troubles.add(place, _RUN, str(error))
-            except Exception as error:  # else the thread would end
-                self._troubles.add(place, _RUN, f"{type(error).__name__}: {error}")
+                self._problems.count(place, _RUN, str(error))
+            except Exception as error:  # would end the thread
+                self._problems.count(place, _RUN, _describe(error))
 
-        waiting: WaitingLine[Event] = WaitingLine(f"curate-command-{len(self._runners)}", run, runner.stop)
-        self._runners.append((place, waiting))
-        return waiting
+        worker: Worker[Event] = Worker(f"curate-command-{len(self._commands)}", run, runner.stop)
+        self._commands.append((place, worker))
+        return worker
 
-    def _send_what_was_left(self) -> None:
-        if not self._receivers:
+    def _send_spooled(self) -> None:
+        if not self._webhooks:
             return
-        place = str(self._undelivered.file)
+        place = str(self._spool.file)
         try:
-            left, unreadable = self._undelivered.claim()
+            deliveries, invalid_lines = self._spool.claim()
         except OSError as error:
-            self._troubles.add(place, "file not read|files not read", error.strerror or str(error))
+            self._problems.count(place, ("file not read", "files not read"), error.strerror or str(error))
             return
-        if unreadable:
-            self._troubles.add(place, "line left out|lines left out", "not a webhook that was kept", unreadable)
-        for delivery in left:
-            if (receiver := self._receivers.get(delivery.url)) is not None:
-                receiver.put_back(delivery)
+        if invalid_lines:
+            self._problems.count(place, ("line skipped", "lines skipped"), "not a stored webhook", invalid_lines)
+        for delivery in deliveries:
+            if (webhook := self._webhooks.get(delivery.url)) is not None:
+                webhook.put_back(delivery)
             else:
                 self._foreign.append(delivery)
         if self._foreign:
-            why = "their address is not in the trigger file any more"
-            self._troubles.add(place, "webhook stays|webhooks stay", why, len(self._foreign))
+            reason = "its URL is no longer in the trigger file"
+            self._problems.count(place, ("webhook kept", "webhooks kept"), reason, len(self._foreign))
 
-    def _break_off(self) -> None:
-        for one in self._lines():
-            one.stop()
-        until = time.monotonic() + _LET_GO_S
-        for one in self._lines():
-            if not one.has_ended(max(until - time.monotonic(), 0.0)):
-                self._troubles.add("actions", "thread has not ended|threads have not ended", "what it does lasts")
+    def _interrupt(self) -> None:
+        for worker in self._workers():
+            worker.stop()
+        until = time.monotonic() + _INTERRUPT_TIMEOUT_S
+        for worker in self._workers():
+            if not worker.has_ended(max(until - time.monotonic(), 0.0)):
+                running = ("thread still running", "threads still running")
+                self._problems.count("actions", running, "its work cannot be interrupted")
 
-    def _tell_what_is_left(self) -> None:
-        file = self._undelivered.file
-        for receiver in self._receivers.values():
-            if left := len(receiver.left()):
-                kept = f"delivery kept in {file}|deliveries kept in {file}"
-                self._troubles.add(receiver.place, kept, receiver.why or _NO_TIME, left)
+    def _report_remaining(self) -> None:
+        file = self._spool.file
+        for webhook in self._webhooks.values():
+            if remaining := len(webhook.remaining()):
+                stored = (f"delivery kept in {file}", f"deliveries kept in {file}")
+                self._problems.count(webhook.place, stored, webhook.last_error or _ENDED, remaining)
         for path, writer in self._writers.items():
-            if left := len(writer.left()):
-                self._troubles.add(f"write {path}", _LINE, _NO_TIME, left)
-        for place, runner in self._runners:
-            if left := len(runner.left()):
-                self._troubles.add(place, "run left out|runs left out", _NO_TIME, left)
+            if remaining := len(writer.remaining()):
+                self._problems.count(f"write {path}", _LINE, _ENDED, remaining)
+        for place, worker in self._commands:
+            if remaining := len(worker.remaining()):
+                self._problems.count(place, _RUN_SKIPPED, _ENDED, remaining)
 
-    def _keep_webhooks(self) -> None:
-        kept = [*self._foreign, *(one for receiver in self._receivers.values() for one in receiver.left())]
+    def _store_webhooks(self) -> None:
+        deliveries = [*self._foreign, *(one for webhook in self._webhooks.values() for one in webhook.remaining())]
         try:
-            self._undelivered.keep(kept)
+            self._spool.store(deliveries)
         except OSError as error:
-            self._undelivered.close()
-            lost = "webhook is lost|webhooks are lost"
-            self._troubles.add(str(self._undelivered.file), lost, error.strerror or str(error), len(kept))
+            self._spool.close()
+            lost = ("webhook lost", "webhooks lost")
+            self._problems.count(str(self._spool.file), lost, error.strerror or str(error), len(deliveries))
+        else:
+            if deliveries:
+                _LOGGER.info("%s: %d webhooks stored for the next watch", self._spool.file, len(deliveries))
 
 
 def append_line(path: Path, text: bytes) -> None:
-    """Add a line to a file in one write, so that lines of several writers do not mix. Folders are made if need be.
+    """Append a line in one write, so that lines of several writers do not mix. Creates missing folders.
 
     Raises:
-        OSError: it cannot be written, or not in full.
+        OSError: The line cannot be written in full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # O_NONBLOCK: a pipe that nobody reads is an error, not a wait without end
+    # O_NONBLOCK: a pipe without a reader is an error instead of blocking forever
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
     try:
         if os.write(descriptor, text + b"\n") <= len(text):
-            raise OSError(None, "the line was cut short")
+            raise OSError(None, "line was cut short")
     finally:
         os.close(descriptor)
 
 
-def _wait_for(lines: list[WaitingLine[Any]], until: float, told: Callable[[int], None]) -> None:
+def _wait_for(workers: list[Worker[Any]], until: float, on_pending: Callable[[int], None]) -> None:
     last = 0
 
-    def tell() -> int:
-        pending = sum(one.pending for one in lines)
+    def report() -> int:
+        pending = sum(worker.pending for worker in workers)
         if pending != last:
-            told(pending)
+            on_pending(pending)
         return pending
 
-    for one in lines:
-        while not one.has_ended(min(max(until - time.monotonic(), 0.0), _LOOK_S)) and time.monotonic() < until:
-            last = tell()
-    tell()
+    for worker in workers:
+        while not worker.has_ended(min(max(until - time.monotonic(), 0.0), _POLL_S)) and time.monotonic() < until:
+            last = report()
+    report()
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""A thread that does one thing after another, while those who ask for them go on at once."""
+"""A thread that works through a queue of items, while `put` returns at once."""
 
 import threading
 import time
@@ -11,41 +11,41 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Pause:
-    """What is at the head of the line could not be done; it is tried again after so long.
+class Retry:
+    """The result of work that failed and is to be tried again.
 
     Attributes:
-        seconds: how long.
-        is_asked_for: whether the other side wants it so; else the end of the watch cuts it short.
-        steps_back: whether it lets all others go first, now and later, and what comes cuts the pause short.
+        wait_s: Seconds until then.
+        is_requested: Whether the receiver asked for this wait; other waits end early when the watch ends.
+        deprioritise: Whether all other items go first, now and later; a new item ends the wait early.
     """
 
-    seconds: float
-    is_asked_for: bool = False
-    steps_back: bool = False
+    wait_s: float
+    is_requested: bool = False
+    deprioritise: bool = False
 
 
-class WaitingLine(Generic[Item]):
-    """Items in their order, done by one thread; what has to be tried again holds up the rest, unless it steps back.
+class Worker(Generic[Item]):
+    """Works through items in order, in one thread. An item that is retried holds up the rest unless deprioritised.
 
     Args:
-        name: of the thread.
-        work: does an item; returns a pause where it has to be tried again. Must not raise.
-        stop: breaks off the item at hand, from another thread.
+        name: Of the thread.
+        work: Handles an item; returns a `Retry` if it has to be tried again. Must not raise.
+        interrupt: Breaks off the current item; called from another thread.
     """
 
-    def __init__(self, name: str, work: Callable[[Item], Pause | None], stop: Callable[[], None]) -> None:
-        self._work, self._stop_work = work, stop
+    def __init__(self, name: str, work: Callable[[Item], Retry | None], interrupt: Callable[[], None]) -> None:
+        self._work, self._interrupt = work, interrupt
         self._items: deque[Item] = deque()
-        self._aside: deque[Item] = deque()  # done when there are no others
+        self._deprioritised: deque[Item] = deque()
         self._changed = threading.Condition()
-        self._deadline: float | None = None  # set: the line is closed, by `time.monotonic`
+        self._deadline: float | None = None  # of `time.monotonic`; set once the queue is closed
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def put(self, item: Item) -> bool:
-        """Add an item and return at once; False where the line is closed."""
+        """Add an item and return at once; False once the queue is closed."""
         with self._changed:
             if self._deadline is not None:
                 return False
@@ -53,73 +53,73 @@ class WaitingLine(Generic[Item]):
             self._changed.notify()
             return True
 
-    def put_aside(self, item: Item) -> None:
-        """Add an item that has stepped back before; those that come by `put` go first."""
+    def put_deprioritised(self, item: Item) -> None:
+        """Add an item that was deprioritised before; items from `put` go first."""
         with self._changed:
-            self._aside.append(item)
+            self._deprioritised.append(item)
             self._changed.notify()
 
     @property
     def pending(self) -> int:
-        """How many items are not done, the one at hand included."""
+        """Number of items that are not done, the current one included."""
         with self._changed:
-            return len(self._items) + len(self._aside)
+            return len(self._items) + len(self._deprioritised)
 
     def finish(self, deadline: float) -> None:
-        """Take nothing more, and go on with what is there until `deadline`, by `time.monotonic`."""
+        """Close the queue, and continue with what it holds until `deadline` of `time.monotonic`."""
         with self._changed:
             if self._deadline is None:
                 self._deadline = deadline
                 self._changed.notify()
 
     def has_ended(self, wait_s: float) -> bool:
-        """Wait so long for the thread's end."""
+        """Wait up to `wait_s` for the thread to end, and return whether it has."""
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """End as soon as the item at hand lets go."""
+        """Close the queue, and end the thread as soon as the current item lets go."""
         with self._changed:
             self._deadline = time.monotonic() if self._deadline is None else self._deadline
             self._stopped = True
             self._changed.notify()
-        self._stop_work()
+        self._interrupt()
 
-    def left(self) -> list[Item]:
-        """What was not done, in order, what stepped back last; to be asked for after `stop`."""
+    def remaining(self) -> list[Item]:
+        """Items that were not done, in order, deprioritised ones last; valid after `stop`."""
         with self._changed:
-            return [*self._items, *self._aside]
+            return [*self._items, *self._deprioritised]
 
     def _run(self) -> None:
-        while (line := self._next()) is not None:
-            pause = self._work(line[0])  # only this thread takes anything out
+        while (queue := self._next_queue()) is not None:
+            retry = self._work(queue[0])  # only this thread removes items
             with self._changed:
-                if pause is None:
-                    line.popleft()
+                if retry is None:
+                    queue.popleft()
                     continue
-                if pause.steps_back:
-                    self._aside.append(line.popleft())
-                self._wait(pause)
+                if retry.deprioritise:
+                    self._deprioritised.append(queue.popleft())
+                self._wait(retry)
 
-    def _next(self) -> deque[Item] | None:
-        """The line whose first item is next; None where the thread has to end."""
+    def _next_queue(self) -> deque[Item] | None:
+        """The queue whose first item is next; None where the thread has to end."""
         with self._changed:
-            while not (self._items or self._aside) and self._deadline is None:
+            while not (self._items or self._deprioritised) and self._deadline is None:
                 self._changed.wait()
-            line = self._items or self._aside
-            return line if line and not self._stopped else None
+            queue = self._items or self._deprioritised
+            return queue if queue and not self._stopped else None
 
-    def _wait(self, pause: Pause) -> None:
-        until = time.monotonic() + pause.seconds
+    def _wait(self, retry: Retry) -> None:
+        until = time.monotonic() + retry.wait_s
         was_open = self._deadline is None
-        may_pass = pause.steps_back and not pause.is_asked_for and not self._items
-        while not self._stopped and (rest_s := until - time.monotonic()) > 0:
-            if may_pass and self._items:
+        new_items_interrupt = retry.deprioritise and not retry.is_requested and not self._items
+        while not self._stopped and (remaining_s := until - time.monotonic()) > 0:
+            if new_items_interrupt and self._items:
                 return
             if self._deadline is not None:
-                if was_open and not pause.is_asked_for:
-                    return  # once more, now that the watch ends
+                if was_open and not retry.is_requested:
+                    return  # one more attempt, now that the watch ends
                 if until >= self._deadline:
                     self._stopped = True
                     return
-            self._changed.wait(rest_s)
+            self._changed.wait(remaining_s)

@@ -1,1 +1,1 @@
-"""Where a watch writes: event log, detections, annotated video, window, dataset."""
+"""Outputs of a watch: annotated video, detection table, event log, window, dataset."""

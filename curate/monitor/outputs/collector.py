@@ -17,8 +17,8 @@ from curate.formats.proposals import join_proposals
 from curate.images import encode_rgb
 from curate.inference.predictor import inside
 from curate.media import IMAGES, write_image
-from curate.monitor.detections import Seen
-from curate.monitor.outputs.thread import Shown
+from curate.monitor.detections import FrameDetections
+from curate.monitor.outputs.thread import WatchedFrame
 from curate.progress import silent
 from curate.sources.video import index_video
 from curate.sources.video_library import LocalVideo, VideoLibrary, describe
@@ -57,7 +57,7 @@ class Collector:
             raise UsageError("the dataset folder is a file", place="--collect", got=dataset)
         self._work = self._store.begin("watch", arguments)
         self._names, self._proposes = {place + 1: name for place, name in enumerate(class_names)}, proposes
-        self._waiting: list[tuple[dict[str, Any], Seen]] = []
+        self._waiting: list[tuple[dict[str, Any], FrameDetections]] = []
         self._video: LocalVideo | None = None
         self._video_id = ""
         self._committed_s = time.monotonic()
@@ -73,10 +73,10 @@ class Collector:
         self._video = VideoLibrary(self._store.root, current).find([str(file)], silent)[0]
         self._video_id = self._video.video_id
 
-    def take(self, shown: Shown) -> None:
+    def take(self, frame: WatchedFrame) -> None:
         """Keep a frame in which something fired."""
-        if any(event.box is not None for event in shown.events):
-            self._waiting.append((self._write(shown), shown.seen))
+        if any(event.box is not None for event in frame.events):
+            self._waiting.append((self._write(frame), frame.detections))
         if self._waiting and time.monotonic() - self._committed_s > _COMMIT_EVERY_S:
             self._commit()
 
@@ -84,8 +84,8 @@ class Collector:
         """Bring in what waits. May be called again."""
         self._commit()
 
-    def _write(self, shown: Shown) -> dict[str, Any]:
-        pixels, seen = shown.picture.pixels, shown.seen
+    def _write(self, frame: WatchedFrame) -> dict[str, Any]:
+        pixels, seen = frame.picture.pixels, frame.detections
         data = encode_rgb(pixels, ".jpg", quality=_QUALITY)
         digest = hashlib.sha256(data).hexdigest()
         wanted = f"{IMAGES}/{self._video_id}/{self._video_id}_{int(seen.timestamp_s * 1000):08d}ms.jpg"
@@ -117,7 +117,7 @@ class Collector:
         self.version, _ = self._work.commit(change)
         self.images += added
 
-    def _join(self, now: Dataset, fresh: Sequence[tuple[dict[str, Any], Seen]]) -> Dataset:
+    def _join(self, now: Dataset, fresh: Sequence[tuple[dict[str, Any], FrameDetections]]) -> Dataset:
         ids = now.next_ids.image + np.arange(len(fresh))
         rows = conform(pd.DataFrame([row for row, _ in fresh]).assign(image_id=ids), IMAGE_COLUMNS, place="frames")
         changes: dict[str, pd.DataFrame] = {"images": pd.concat([now.images, rows], ignore_index=True)}
@@ -132,7 +132,7 @@ class Collector:
         return join_proposals(after, rows, inside(Predictions(found), rows), self._names)
 
 
-def _found(image_id: int, seen: Seen) -> pd.DataFrame:
+def _found(image_id: int, seen: FrameDetections) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image_id": np.full(len(seen.scores), image_id, dtype=np.int64),

@@ -1,4 +1,4 @@
-"""Every detection that counts, as a Parquet table."""
+"""`watch --detections`: a Parquet table with one row per detection."""
 
 import os
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from curate.columns import CORNERS
 from curate.errors import DataError
 from curate.files import TEMPORARY
 from curate.monitor.detections import NO_TRACK
-from curate.monitor.outputs.thread import Shown
+from curate.monitor.outputs.thread import WatchedFrame
 
-_ROWS_AT_ONCE = 20_000
+_BUFFERED_ROWS = 20_000
 _FIELDS = [
     ("frame_index", pa.int64()),
     ("timestamp_s", pa.float64()),
-    ("track_id", pa.int64()),  # null: of no track
+    ("track_id", pa.int64()),  # null without a track
     ("class", pa.string()),
     ("score", pa.float64()),
     *((corner, pa.float64()) for corner in CORNERS),
@@ -26,15 +26,15 @@ _FIELDS = [
 
 
 class DetectionTable:
-    """Writes rows as they come; the file is there when it is closed.
+    """Writes rows to a temporary file, which `close` moves to its place.
 
     Args:
-        path: of the file.
-        class_names: by class index.
-        with_source: whether a last column tells the source, where several are watched.
+        path: Of the file.
+        class_names: By class index.
+        with_source: Whether to add the column `source`.
 
     Attributes:
-        source: what that column says from now on.
+        source: Value of that column in the following rows.
     """
 
     wants_boxes = False
@@ -42,28 +42,29 @@ class DetectionTable:
     def __init__(self, path: Path, class_names: Sequence[str], *, with_source: bool = False) -> None:
         self.source = ""
         self._path, self._part = path, path.with_name(path.name + TEMPORARY)
-        self._names = class_names
+        self._class_names = class_names
         self._schema = pa.schema([*_FIELDS, *([("source", pa.string())] if with_source else [])])
         self._rows: list[tuple[object, ...]] = []
         self._writer: ParquetWriter | None = ParquetWriter(self._part, self._schema)
 
-    def take(self, shown: Shown) -> None:
-        """Add what was seen in a frame."""
-        seen = shown.seen
+    def take(self, frame: WatchedFrame) -> None:
+        """Add the detections of a frame."""
+        detections = frame.detections
         for index, score, track, box in zip(
-            seen.class_indices.tolist(), seen.scores.tolist(), seen.track_ids.tolist(), seen.boxes_xyxy.tolist(),
-            strict=True,
+            detections.class_indices.tolist(), detections.scores.tolist(), detections.track_ids.tolist(),
+            detections.boxes_xyxy.tolist(), strict=True,
         ):  # fmt: skip
-            row = (seen.frame_index, seen.timestamp_s, None if track == NO_TRACK else track, self._names[index], score)
+            track_id = None if track == NO_TRACK else track
+            row = (detections.frame_index, detections.timestamp_s, track_id, self._class_names[index], score)
             self._rows.append((*row, *box, self.source)[: len(self._schema)])
-        if len(self._rows) >= _ROWS_AT_ONCE:
+        if len(self._rows) >= _BUFFERED_ROWS:
             self._write()
 
     def close(self) -> None:
-        """Write the rest and move the file to its place. May be called again.
+        """Write buffered rows and move the file to its place. May be called again.
 
         Raises:
-            DataError: the disk is full, say.
+            DataError: The file cannot be written, as on a full disk.
         """
         if self._writer is None:
             return
@@ -73,7 +74,7 @@ class DetectionTable:
             writer.close()
             os.replace(self._part, self._path)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
     def _write(self) -> None:
         if self._writer is None:
@@ -87,7 +88,7 @@ class DetectionTable:
             writer, self._writer = self._writer, None
             with suppress(OSError):
                 writer.close()
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
-    def _failed(self, error: OSError) -> DataError:
-        return DataError(f"the table cannot be written: {error.strerror or error}", place=self._path)
+    def _write_error(self, error: OSError) -> DataError:
+        return DataError(f"cannot write the table: {error.strerror or error}", place=self._path)

@@ -1,4 +1,4 @@
-"""Boxes, classes, scores and tracks drawn on frames, and for a while the name of what was fired."""
+"""Draws boxes with class, score and track on frames, and the names of recent events."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,55 +10,59 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from curate.monitor.detections import NO_TRACK, Seen
+from curate.monitor.detections import NO_TRACK, FrameDetections
 from curate.monitor.triggers.event import Event
 
 if TYPE_CHECKING:
     import supervision as sv
 
-_NAMED_S = 3.0  # how long the name of an event is shown
-_MOST_NAMES = 4
-_PADDING_PX = 3  # around the text of a label
-_LETTER_PX = 22  # height of OpenCV's letters at scale 1
-_ALERT = (200, 30, 46)
-# told apart with and without colour vision (Okabe and Ito, "Color Universal Design"), and light enough for black text
+_EVENT_SHOWN_S = 3.0
+_MAX_EVENTS = 4
+_PADDING_PX = 3  # around the text beside a box
+_LETTER_HEIGHT_PX = 22  # of OpenCV's font at scale 1
+_EVENT_COLOUR = (200, 30, 46)
+# distinguishable with colour blindness (Okabe and Ito, "Color Universal Design"), and light enough for black text
 _COLOURS = ("#E69F00", "#56B4E9", "#00C08B", "#F0E442", "#4FA3FF", "#FF7A3D", "#E79AC6")
 
 
 class Drawer:
-    """Draws on frames of one source.
+    """Draws on the frames of one source.
 
     Args:
-        class_names: by class index.
+        class_names: By class index.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        self._names = class_names
-        self._shown: list[tuple[float, str]] = []
+        self._class_names = class_names
+        self._recent: list[tuple[float, str]] = []
         self._annotators: tuple[sv.BoxAnnotator, sv.LabelAnnotator | sv.RichLabelAnnotator, int] | None = None
 
-    def draw(self, pixels: NDArray[np.uint8], seen: Seen, events: Sequence[Event] = ()) -> NDArray[np.uint8]:
-        """Return a copy of an H×W×3 uint8 RGB frame with everything on it."""
+    def draw(
+        self, pixels: NDArray[np.uint8], detections: FrameDetections, events: Sequence[Event] = ()
+    ) -> NDArray[np.uint8]:
+        """Return a copy of an H×W×3 uint8 RGB frame with boxes and event names."""
         import supervision as sv
 
         drawn = np.ascontiguousarray(pixels).copy()
-        if len(seen.scores):
-            found = sv.Detections(
-                xyxy=seen.boxes_xyxy.astype(np.float32), confidence=seen.scores, class_id=seen.class_indices
+        if len(detections.scores):
+            rows = sv.Detections(
+                xyxy=detections.boxes_xyxy.astype(np.float32),
+                confidence=detections.scores,
+                class_id=detections.class_indices,
             )
             boxes, labels, height_px = self._annotators or self._prepare(pixels)
-            drawn = boxes.annotate(drawn, found)
-            # a label stands on its box, but never above the frame; supervision's own way to place them all takes a
-            # tenth of a second where a hundred overlap
-            found.xyxy[:, 1] = np.clip(found.xyxy[:, 1], height_px, max(drawn.shape[0] - 1, height_px))
-            found.xyxy[:, 0] = np.clip(found.xyxy[:, 0], 0, drawn.shape[1] - 1)
-            drawn = labels.annotate(drawn, found, labels=self._labels(seen))
-        return self._name_events(drawn, seen.timestamp_s, events)
+            drawn = boxes.annotate(drawn, rows)
+            # text stands on top of its box, but within the frame; supervision's own placement takes 0.1 s for a hundred
+            # overlapping boxes
+            rows.xyxy[:, 1] = np.clip(rows.xyxy[:, 1], height_px, max(drawn.shape[0] - 1, height_px))
+            rows.xyxy[:, 0] = np.clip(rows.xyxy[:, 0], 0, drawn.shape[1] - 1)
+            drawn = labels.annotate(drawn, rows, labels=self._texts(detections))
+        return self._draw_events(drawn, detections.timestamp_s, events)
 
     def _prepare(
         self, pixels: NDArray[np.uint8]
     ) -> "tuple[sv.BoxAnnotator, sv.LabelAnnotator | sv.RichLabelAnnotator, int]":
-        """Lines and text that fit the frame."""
+        """Choose line width and text size for the frame size."""
         import supervision as sv
 
         height, width = pixels.shape[:2]
@@ -67,37 +71,39 @@ class Drawer:
         look = {"color": _palette(), "color_lookup": sv.ColorLookup.CLASS}
         boxes = sv.BoxAnnotator(thickness=thickness, **look)
         text = {"text_color": sv.Color.BLACK, "text_padding": _PADDING_PX, **look}
-        if all(name.isascii() for name in self._names):  # OpenCV has no other letters
+        if all(name.isascii() for name in self._class_names):  # OpenCV's font has ASCII only
             labels = sv.LabelAnnotator(text_scale=scale, text_thickness=max(thickness // 2, 1), **text)
-            height_px = round(_LETTER_PX * scale)
+            height_px = round(_LETTER_HEIGHT_PX * scale)
         else:
             labels = sv.RichLabelAnnotator(font_path=str(_font_file()), font_size=_font_px(scale), **text)
             height_px = _font_px(scale)
         self._annotators = boxes, labels, height_px + 2 * _PADDING_PX
         return self._annotators
 
-    def _labels(self, seen: Seen) -> list[str]:
-        rows = zip(seen.class_indices.tolist(), seen.scores.tolist(), seen.track_ids.tolist(), strict=True)
+    def _texts(self, detections: FrameDetections) -> list[str]:
+        columns = detections.class_indices, detections.scores, detections.track_ids
         return [
-            f"{self._names[index]} {score:.2f}" + (f" #{track}" if track != NO_TRACK else "")
-            for index, score, track in rows
+            f"{self._class_names[index]} {score:.2f}" + (f" #{track}" if track != NO_TRACK else "")
+            for index, score, track in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
-    def _name_events(self, drawn: NDArray[np.uint8], now_s: float, events: Sequence[Event]) -> NDArray[np.uint8]:
-        """The newest events in a corner."""
-        self._shown += [(now_s, _name(event)) for event in events]
-        self._shown = [(since_s, name) for since_s, name in self._shown if now_s - since_s <= _NAMED_S][-_MOST_NAMES:]
-        if self._shown:
-            _write_lines(drawn, [name for _, name in self._shown])
+    def _draw_events(self, drawn: NDArray[np.uint8], now_s: float, events: Sequence[Event]) -> NDArray[np.uint8]:
+        """Write the latest events into a corner."""
+        self._recent += [(now_s, _event_text(event)) for event in events]
+        self._recent = [(since_s, name) for since_s, name in self._recent if now_s - since_s <= _EVENT_SHOWN_S][
+            -_MAX_EVENTS:
+        ]
+        if self._recent:
+            _write_lines(drawn, [name for _, name in self._recent])
         return drawn
 
 
-def _name(event: Event) -> str:
+def _event_text(event: Event) -> str:
     return event.trigger if event.track_id is None else f"{event.trigger} #{event.track_id}"
 
 
 def _palette() -> "sv.ColorPalette":
-    """The colours for RGB frames: supervision takes frames for BGR."""
+    """The colours with red and blue swapped: supervision expects BGR frames, and gets RGB."""
     import supervision as sv
 
     colours = (sv.Color.from_hex(colour) for colour in _COLOURS)
@@ -110,7 +116,7 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 
 def _write_lines(drawn: NDArray[np.uint8], lines: Sequence[str]) -> None:
-    """Write lines of any letters onto the lower left corner of a frame, in place."""
+    """Write lines of text, in any script, into the bottom left corner of a frame, in place."""
     import supervision as sv
 
     height, width = drawn.shape[:2]
@@ -122,7 +128,7 @@ def _write_lines(drawn: NDArray[np.uint8], lines: Sequence[str]) -> None:
     for place, line in enumerate(lines):
         left, upper = size_px // 2, place * line_px
         box = (left, upper, left + pen.textlength(line, font=font) + size_px, upper + round(1.7 * size_px))
-        pen.rectangle(box, fill=_ALERT)
+        pen.rectangle(box, fill=_EVENT_COLOUR)
         pen.text((left + size_px // 2, upper + round(0.2 * size_px)), line, fill="white", font=font)
     drawn[top:] = np.asarray(strip)
 
@@ -132,7 +138,7 @@ def _font_px(scale: float) -> int:
 
 
 def _font_file() -> Path:
-    """A font with the letters of most languages, which comes with matplotlib."""
+    """DejaVu Sans, which covers most scripts and comes with matplotlib."""
     spec = find_spec("matplotlib")
     origin = spec.origin if spec and spec.origin else ""
     return Path(origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"

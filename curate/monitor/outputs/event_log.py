@@ -1,4 +1,4 @@
-"""Events on their way: named after their source, written down, acted upon, told."""
+"""Events on their way: completed with source and clip, written to `--events`, passed to actions, page and callback."""
 
 import json
 import os
@@ -8,16 +8,16 @@ from datetime import datetime
 from pathlib import Path
 
 from curate.errors import CurateError, DataError, UsageError
-from curate.monitor.actions.clip import ClipRecorder
-from curate.monitor.triggers.event import Event
+from curate.monitor.problems import Problems
+from curate.monitor.triggers.event import STREAM_PREFIX, Event
 from curate.sources.feeds.feed import Notice
 
 
 class EventLog:
-    """A file of JSON lines, one an event, each there as soon as it happens.
+    """A file of JSON lines, one per event, written as it happens.
 
     Raises:
-        UsageError: the file cannot be opened.
+        UsageError: The file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,19 +25,19 @@ class EventLog:
         try:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
         except OSError as error:
-            raise UsageError(f"the file cannot be written: {error.strerror}", place=path) from error
+            raise UsageError(f"cannot write the file: {error.strerror}", place=path) from error
 
     def write(self, event: Event) -> None:
-        """Add an event.
+        """Append an event.
 
         Raises:
-            DataError: the disk is full, say.
+            DataError: The file cannot be written, as on a full disk.
         """
         line = json.dumps(event.as_json(), ensure_ascii=False) + "\n"
         try:
             os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
         except OSError as error:
-            raise DataError(f"the event cannot be written: {error.strerror}", place=self._path) from error
+            raise DataError(f"cannot write the event: {error.strerror}", place=self._path) from error
 
     def close(self) -> None:
         """Close the file. May be called again."""
@@ -46,50 +46,45 @@ class EventLog:
             self._descriptor = -1
 
 
-class Announcer:
-    """Brings events to all who want them. One that fails keeps no other from hearing: its first failure is a problem.
+class EventPublisher:
+    """Passes every event to all listeners; a listener that fails is a problem, and the others still get the event.
 
     Args:
-        tell: each in turn gets every event.
+        listeners: Called in turn with every event.
+        problems: Gets failures of listeners.
 
     Attributes:
-        problems: of those who are told.
-        source: what events say where they are from; None where there is one source only.
-        clips: what names the clips of events.
-        count: how many there were.
+        source: Name of the source that events carry; None where only one is watched.
+        name_clip: Returns an event with the path of its clip, where there is one.
+        count: Number of events.
     """
 
-    def __init__(self, *tell: Callable[[Event], None]) -> None:
+    def __init__(self, *listeners: Callable[[Event], None], problems: Problems) -> None:
         self.source: str | None = None
-        self.clips: ClipRecorder | None = None
+        self.name_clip: Callable[[Event], Event] | None = None
         self.count = 0
-        self.problems: list[str] = []
-        self._tell = tell
+        self._listeners, self._problems = listeners, problems
 
-    def announce(self, event: Event) -> Event:
-        """Tell everybody, and return the event as it was told."""
+    def publish(self, event: Event) -> Event:
+        """Pass on an event, and return it with its source and clip."""
         event = replace(event, source=self.source)
-        if self.clips is not None:
-            event = self.clips.announce(event)
+        if self.name_clip is not None:
+            event = self.name_clip(event)
         self.count += 1
-        for tell in self._tell:
+        for listener in self._listeners:
             try:
-                tell(event)
+                listener(event)
             except (CurateError, OSError) as error:
-                self._note(str(error))
+                self._problems.add(str(error))
         return event
 
-    def _note(self, problem: str) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
 
-
-def event_of(notice: Notice, now: datetime) -> Event:
-    """The event of trouble with a source, or of its end."""
+def make_stream_event(notice: Notice, now: datetime) -> Event:
+    """Make the event of a source that stalls, breaks or comes back."""
     return Event(
         time=now.isoformat(timespec="milliseconds"),
         timestamp_s=notice.timestamp_s,
-        trigger=f"stream_{notice.kind}",
+        trigger=f"{STREAM_PREFIX}{notice.kind}",
         class_name=None,
         track_id=None,
         score=None,

@@ -1,4 +1,4 @@
-"""The files that a watch writes, checked before the long work."""
+"""The files that a watch writes, checked before it starts."""
 
 import os
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from curate.files import check_output_files
 from curate.sources.feeds.open import Source
 from curate.sources.video.writing import SUFFIX, check_place
 
-Place = str | os.PathLike[str] | None
+PathOption = str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
 class WatchFiles:
-    """Where everything goes; None where nothing is wanted.
+    """Paths of the output files; None where an option is not used.
 
     Attributes:
-        videos: the annotated video of each source, in their order.
-        events: JSON lines.
-        detections: Parquet.
+        videos: `--out`: the annotated video of each source, in their order.
+        events: `--events`, JSON lines.
+        detections: `--detections`, Parquet.
     """
 
     videos: tuple[Path, ...] | None
@@ -29,35 +29,44 @@ class WatchFiles:
 
     @classmethod
     def checked(
-        cls, sources: Sequence[Source], text: str, out: Place, events: Place, detections: Place, *, overwrite: bool
+        cls,
+        sources: Sequence[Source],
+        text: str,
+        out: PathOption,
+        events: PathOption,
+        detections: PathOption,
+        *,
+        overwrite: bool,
     ) -> "WatchFiles":
-        """Decide, and see that it can be done.
+        """Choose the paths, and check that they can be written.
+
+        Args:
+            sources: What is watched.
+            text: SOURCE as given, the folder where several files are watched.
+            out, events, detections: The options.
+            overwrite: Whether existing files are replaced.
 
         Raises:
-            UsageError: a file is there, or is watched itself; a folder is not there; two are the same.
+            UsageError: A file exists or is also the input, a folder does not exist, or two options name one file.
         """
         videos = None if out is None else _video_files(sources, text, Path(out))
-        files = cls(videos, _path(events), _path(detections))
+        files = cls(videos, None if events is None else Path(events), None if detections is None else Path(detections))
         named = [("--out", video) for video in videos or ()]
         named += [(o, file) for o, file in (("--events", files.events), ("--detections", files.detections)) if file]
-        watched = {one.file.resolve() for one in sources if one.file is not None}
-        seen: set[Path] = set()
+        inputs = {one.file.resolve() for one in sources if one.file is not None}
+        checked: set[Path] = set()
         for option, file in named:
-            if file.resolve() in watched:
-                raise UsageError("it is watched itself", place=option, got=file, expected="another file")
-            if file.resolve() in seen:
-                raise UsageError("two files with one name", place=option, got=file)
-            seen.add(file.resolve())
+            if file.resolve() in inputs:
+                raise UsageError("output file is also the input", place=option, got=file)
+            if file.resolve() in checked:
+                raise UsageError("two output files have the same path", place=option, got=file)
+            checked.add(file.resolve())
             _check(option, file, overwrite=overwrite)
         return files
 
 
-def _path(place: Place) -> Path | None:
-    return None if place is None else Path(place)
-
-
 def _video_files(sources: Sequence[Source], text: str, out: Path) -> tuple[Path, ...]:
-    """For one source the file itself; for a folder a file for each, at the same place in another folder."""
+    """For a single source the file itself; for a folder one file per video, at the same place in the other folder."""
     folder = Path(text)
     if len(sources) == 1 and sources[0].file != folder and sources[0].file is not None and out.suffix != SUFFIX:
         return _in_folder(sources, folder, out)
@@ -65,18 +74,17 @@ def _video_files(sources: Sequence[Source], text: str, out: Path) -> tuple[Path,
         check_place(out)
         return (out,)
     if out.suffix == SUFFIX:
-        raise UsageError(
-            "one file for several videos", place="--out", got=out, expected=f"a folder for {len(sources)} of them"
-        )
+        rule = f"a folder for {len(sources)} videos"
+        raise UsageError("one output file for several videos", place="--out", got=out, expected=rule)
     return _in_folder(sources, folder, out)
 
 
 def _in_folder(sources: Sequence[Source], folder: Path, out: Path) -> tuple[Path, ...]:
     if out.exists() and not out.is_dir():
-        raise UsageError("a file is there", place="--out", got=out, expected="a folder for the videos")
+        raise UsageError("this is a file", place="--out", got=out, expected="a folder for the videos")
     inside = [one.file.relative_to(folder) for one in sources if one.file is not None]
     stems = [path.with_suffix("") for path in inside]
-    # a.mov and a.mkv do not become one
+    # a.mov and a.mkv must not become one file
     names = [
         stem.with_name(stem.name + SUFFIX) if stems.count(stem) == 1 else path.with_name(path.name + SUFFIX)
         for stem, path in zip(stems, inside, strict=True)
@@ -87,13 +95,13 @@ def _in_folder(sources: Sequence[Source], folder: Path, out: Path) -> tuple[Path
 def _check(option: str, file: Path, *, overwrite: bool) -> None:
     check_output_files(file, overwrite=overwrite)
     if option == "--out":
-        _make(file.parent, option)
+        _make_folder(file.parent, option)
     elif not file.parent.is_dir():
-        raise UsageError("there is no such folder", place=file.parent, remedy="Make it first.")
+        raise UsageError("folder does not exist", place=file.parent, remedy="Create it first.")
 
 
-def _make(folder: Path, option: str) -> None:
+def _make_folder(folder: Path, option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the folder cannot be made: {error.strerror}", place=option, got=folder) from error
+        raise UsageError(f"cannot create the folder: {error.strerror}", place=option, got=folder) from error

@@ -1,10 +1,11 @@
-"""What becomes of each frame after the detector: drawn, written, shown; in a thread beside it."""
+"""The thread that passes detected frames to the outputs, beside the detector; also measures latency."""
 
+import logging
 import math
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,54 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import CurateError
-from curate.monitor.detections import Seen
+from curate.monitor.detections import FrameDetections
 from curate.monitor.outputs.drawing import Drawer
 from curate.monitor.triggers.event import Event
 from curate.sources.feeds.feed import Picture
 
+_LOGGER = logging.getLogger(__name__)
+_POLL_S = 0.1
 _SHORTEST_S = 1e-4
-_STEP = 1.02  # bounds of the bins grow by it, so that a percentile is right to two percent
-_BINS = math.ceil(math.log(1e4 / _SHORTEST_S, _STEP))
-
-
-class Latencies:
-    """Counts times in bins."""
-
-    def __init__(self) -> None:
-        self._counts = np.zeros(_BINS + 1, dtype=np.int64)
-        self.last_s: float | None = None
-
-    def add(self, seconds: float) -> None:
-        """Count one."""
-        self.last_s = seconds
-        place = math.log(max(seconds, _SHORTEST_S) / _SHORTEST_S, _STEP)
-        self._counts[min(int(place), _BINS)] += 1
-
-    def percentile_ms(self, percent: float) -> float | None:
-        """The time that so many percent stay below, in milliseconds; None where there is none."""
-        total = int(self._counts.sum())
-        if not total:
-            return None
-        place = int(np.searchsorted(np.cumsum(self._counts), math.ceil(total * percent / 100)))
-        return round(_SHORTEST_S * _STEP ** (place + 0.5) * 1000, 2)
-
-
-_PATIENCE_S = 0.1
+_BIN_RATIO = 1.02  # between the bounds of neighbouring bins: percentiles are exact to 2 %
+_BINS = math.ceil(math.log(1e4 / _SHORTEST_S, _BIN_RATIO))
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """One frame with what was found in it.
+class WatchedFrame:
+    """One frame with its detections and events.
 
     Attributes:
-        picture: the frame as it came.
-        seen: what counts in it.
-        events: that fired in it.
-        drawn: H×W×3 uint8 RGB with boxes; the frame itself where no output wants them.
+        picture: The frame as it came from the source.
+        detections: What counts in it.
+        events: Events that fired in it.
+        drawn: H×W×3 uint8 RGB with boxes; the plain frame where no output wants them.
     """
 
     picture: Picture
-    seen: Seen
+    detections: FrameDetections
     events: tuple[Event, ...]
     drawn: NDArray[np.uint8]
 
@@ -68,28 +46,50 @@ class Output(Protocol):
     """Takes frame after frame.
 
     Attributes:
-        wants_boxes: whether it shows `Shown.drawn`.
+        wants_boxes: Whether it uses `WatchedFrame.drawn`.
     """
 
     wants_boxes: bool
 
-    def take(self, shown: Shown) -> None:
-        """Take the next frame. It is called in the outputs' thread."""
+    def take(self, frame: WatchedFrame) -> None:
+        """Take the next frame; called in the output thread."""
         ...
 
 
+class Latencies:
+    """A histogram of times, in constant memory."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_BINS + 1, dtype=np.int64)
+        self.last_s: float | None = None
+
+    def add(self, seconds: float) -> None:
+        self.last_s = seconds
+        place = math.log(max(seconds, _SHORTEST_S) / _SHORTEST_S, _BIN_RATIO)
+        self._counts[min(int(place), _BINS)] += 1
+
+    def percentile_ms(self, percent: float) -> float | None:
+        """Return a percentile in milliseconds; None without times."""
+        total = int(self._counts.sum())
+        if not total:
+            return None
+        place = int(np.searchsorted(np.cumsum(self._counts), math.ceil(total * percent / 100)))
+        return round(_SHORTEST_S * _BIN_RATIO ** (place + 0.5) * 1000, 2)
+
+
+_Item = tuple[Picture, FrameDetections, tuple[Event, ...]]
+
+
 class OutputThread:
-    """Gives frames to outputs, beside whoever detects in the next ones.
+    """Passes frames to outputs while the detector works on the next ones.
 
     Args:
-        outputs: whoever made them closes them, after this thread.
-        drawer: draws the boxes, once a frame.
-        latencies: gets how old each frame is when it is done.
-        waiting: frames that may wait; whoever brings more has to wait, too.
-        leave_out: whether an output that fails is left out from then on, and told; else its failure ends the watch.
-
-    Attributes:
-        problems: failures of outputs that were left out.
+        outputs: Closed by their creator, after this thread.
+        drawer: Draws the boxes, once per frame.
+        latencies: Gets the age of each frame once all outputs have taken it.
+        queue_size: Frames that may wait; `put` blocks on a full queue.
+        on_failure: Called with the message of an output that fails, which gets no more frames; None: a failure ends
+            the watch.
     """
 
     def __init__(
@@ -97,32 +97,31 @@ class OutputThread:
         outputs: Sequence[Output],
         drawer: Drawer,
         latencies: Latencies,
-        waiting: int,
+        queue_size: int,
         *,
-        leave_out: bool = False,
+        on_failure: Callable[[str], None] | None = None,
     ) -> None:
-        self.problems: list[str] = []
         self._outputs, self._drawer, self._latencies = list(outputs), drawer, latencies
-        self._leave_out = leave_out
+        self._on_failure = on_failure
         self._wants_boxes = any(output.wants_boxes for output in outputs)
         self._error: BaseException | None = None
-        self._frames: queue.Queue[tuple[Picture, Seen, tuple[Event, ...]] | None] = queue.Queue(waiting)
-        self._thread = threading.Thread(target=self._work, name="curate-output", daemon=True)
+        self._queue: queue.Queue[_Item | None] = queue.Queue(queue_size)
+        self._thread = threading.Thread(target=self._run, name="curate-output", daemon=True)
         self._thread.start()
 
-    def put(self, picture: Picture, seen: Seen, events: Sequence[Event]) -> None:
-        """Hand over a frame, and wait where too many do.
+    def put(self, picture: Picture, detections: FrameDetections, events: Sequence[Event]) -> None:
+        """Queue a frame; blocks while the queue is full.
 
         Raises:
-            CurateError: what an output raised before.
+            CurateError: An output failed before.
         """
-        self._put((picture, seen, tuple(events)))
+        self._put((picture, detections, tuple(events)))
 
     def close(self) -> None:
-        """Wait until everything is done. May be called again.
+        """Wait until all frames are done. May be called again.
 
         Raises:
-            CurateError: what an output raised.
+            CurateError: An output failed.
         """
         if self._thread.is_alive():
             try:
@@ -133,34 +132,36 @@ class OutputThread:
             self._error = None
             raise error
 
-    def _put(self, item: "tuple[Picture, Seen, tuple[Event, ...]] | None") -> None:
+    def _put(self, item: _Item | None) -> None:
         while True:
             if self._error is not None:
                 raise self._error
             try:
-                self._frames.put(item, timeout=_PATIENCE_S)
+                self._queue.put(item, timeout=_POLL_S)
                 return
             except queue.Full:
                 continue
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         try:
-            while (item := self._frames.get()) is not None:
-                self._show(*item)
+            while (item := self._queue.get()) is not None:
+                self._pass_on(*item)
         except BaseException as error:
+            _LOGGER.info("outputs end: %s: %s", type(error).__name__, error)
             self._error = error
 
-    def _show(self, picture: Picture, seen: Seen, events: tuple[Event, ...]) -> None:
+    def _pass_on(self, picture: Picture, detections: FrameDetections, events: tuple[Event, ...]) -> None:
         drawn = picture.pixels
         if self._wants_boxes:
-            drawn = self._drawer.draw(picture.pixels, seen, events)
-        shown = Shown(picture, seen, events, drawn)
+            drawn = self._drawer.draw(picture.pixels, detections, events)
+        frame = WatchedFrame(picture, detections, events, drawn)
         for output in tuple(self._outputs):
             try:
-                output.take(shown)
+                output.take(frame)
             except CurateError as error:
-                if not self._leave_out:
+                if self._on_failure is None:
                     raise
+                _LOGGER.info("output %s gets no more frames: %s", type(output).__name__, error)
                 self._outputs.remove(output)
-                self.problems.append(str(error))
+                self._on_failure(str(error))
         self._latencies.add(time.monotonic() - picture.arrived_s)

@@ -1,4 +1,4 @@
-"""The picture in a window, where there is a screen."""
+"""`watch --show`: the video in a window."""
 
 import os
 import sys
@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curate.errors import MissingError, UsageError
-from curate.monitor.outputs.thread import Shown
+from curate.monitor.outputs.thread import WatchedFrame
 
-_INSTEAD = "Use --serve, and open its link in a browser."
+_ALTERNATIVE = "Use --serve, and open its link in a browser."
 
 
 class Window:
-    """Shows the newest frame; see `outputs.thread.Output`. `turn` runs in the main thread, as screens want it.
+    """Shows the latest frame; see `curate.monitor.outputs.thread.Output`.
+
+    `update` runs in the main thread, which window systems require.
 
     Raises:
-        UsageError: there is no screen.
-        MissingError: this Python comes without Tk.
+        UsageError: There is no display.
+        MissingError: This Python has no Tk.
     """
 
     wants_boxes = True
@@ -28,13 +30,13 @@ class Window:
         check_screen()
         import tkinter
 
-        self._newest: NDArray[np.uint8] | None = None
-        self._image: Any = None  # Tk keeps no reference
+        self._latest: NDArray[np.uint8] | None = None
+        self._image: Any = None  # Tk itself keeps no reference
         self.is_closed = False
         try:
             self._root = tkinter.Tk(className="curate")
         except tkinter.TclError as error:
-            raise UsageError(f"no window can be opened: {error}", place="--show", remedy=_INSTEAD) from error
+            raise UsageError(f"cannot open a window: {error}", place="--show", remedy=_ALTERNATIVE) from error
         self._root.title(title)
         self._root.protocol("WM_DELETE_WINDOW", self._end)
         for key in ("<Escape>", "q"):
@@ -42,19 +44,19 @@ class Window:
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
 
-    def take(self, shown: Shown) -> None:
-        """Keep a frame until the next turn."""
-        self._newest = shown.drawn
+    def take(self, frame: WatchedFrame) -> None:
+        """Keep a frame for the next `update`."""
+        self._latest = frame.drawn
 
-    def turn(self) -> None:
-        """Show the newest frame, and hear what was pressed."""
+    def update(self) -> None:
+        """Show the latest frame, and handle key presses."""
         from PIL import ImageTk
 
         if self.is_closed:
             return
-        newest, self._newest = self._newest, None
-        if newest is not None:
-            image = Image.fromarray(newest)
+        latest, self._latest = self._latest, None
+        if latest is not None:
+            image = Image.fromarray(latest)
             image.thumbnail((self._root.winfo_screenwidth(), self._root.winfo_screenheight()))
             self._image = ImageTk.PhotoImage(image, master=self._root)
             self._label.configure(image=self._image)
@@ -72,16 +74,16 @@ class Window:
 
 
 def check_screen() -> None:
-    """Make sure that a window can be opened.
+    """Check that a window can be opened.
 
     Raises:
-        UsageError: there is no screen.
-        MissingError: this Python comes without Tk.
+        UsageError: There is no display.
+        MissingError: This Python has no Tk.
     """
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise UsageError("there is no screen to show it on", place="--show", got="no DISPLAY", remedy=_INSTEAD)
+        raise UsageError("no display found", place="--show", expected="DISPLAY or WAYLAND_DISPLAY", remedy=_ALTERNATIVE)
     try:
         import tkinter  # noqa: F401
     except ImportError as error:
-        remedy = f"Install it (python3-tk). {_INSTEAD}"
-        raise MissingError("this Python comes without Tk", place="--show", remedy=remedy) from error
+        remedy = f"Install it (python3-tk). {_ALTERNATIVE}"
+        raise MissingError("this Python has no Tk", place="--show", remedy=remedy) from error

@@ -1,11 +1,11 @@
-"""The page of `watch --serve`: the live picture and the events, for who has its link."""
+"""The page of `watch --serve`: the live picture and the events, for browsers that have the link."""
 
 import socket
 
 from curate.errors import MissingError
-from curate.monitor.detections import Seen
-from curate.monitor.page.app import PageNews
+from curate.monitor.detections import FrameDetections
 from curate.monitor.page.picture import Draw, LatestPicture, Pixels
+from curate.monitor.page.state import PageState
 from curate.monitor.triggers.event import Event
 from curate.serving.address import Entrance
 from curate.serving.background import BackgroundServer
@@ -13,23 +13,25 @@ from curate.serving.guard import Guard
 
 
 class LivePage:
-    """A small page on one address, served beside the watch.
+    """A page on one address, served in a thread beside the watch.
 
-    The thread that reads the video calls `show`, `tell` and `state`; they keep what they are given and return at once.
+    `show`, `add_event` and `set_status` only store what they get, and return at once.
 
     Args:
-        taken: the socket, from `curate.serving.address.take_port`; the page closes it.
-        address: that it was taken on.
-        source: what is watched, without passwords.
-        run: what watches.
-        draw: makes of a frame and what was seen in it the picture to show; called in the server's thread, only for
-            frames that somebody gets to see. Without it frames are shown as they are given.
+        listener: Socket from `curate.serving.address.take_port`; the page closes it.
+        address: Address that the socket is bound to.
+        source: What is watched, without credentials.
+        run: Name of the model.
+        draw: Makes the picture to show from a frame and its detections; called in the server's thread, only for frames
+            that are sent. None shows the plain frame.
 
     Raises:
-        MissingError: a package of the server is not installed.
+        MissingError: A package of the server is not installed.
     """
 
-    def __init__(self, taken: socket.socket, address: str, *, source: str, run: str, draw: Draw | None = None) -> None:
+    def __init__(
+        self, listener: socket.socket, address: str, *, source: str, run: str, draw: Draw | None = None
+    ) -> None:
         try:
             import hypercorn.asyncio  # noqa: F401
 
@@ -40,49 +42,48 @@ class LivePage:
                 raise
             remedy = "pip install 'curate-vision[watch]'"
             raise MissingError(f"the package {package} is not installed", place="--serve", remedy=remedy) from error
-        self._entrance = Entrance.at(taken, address)
+        self._entrance = Entrance.at(listener, address)
         self._picture = LatestPicture(draw)
-        self._news = PageNews(self._picture, source=source, run=run)
-        app = make_app(self._picture, self._news, lambda: self._server.ending)
+        self._state = PageState(self._picture, source=source, run=run)
+        app = make_app(self._picture, self._state, lambda: self._server.ending)
         guard = Guard(app, self._entrance, check_path, POLICY, "watch")  # pyright: ignore[reportArgumentType]
-        self._server = BackgroundServer(guard, taken, "curate-page")
+        self._server = BackgroundServer(guard, listener, "curate-page")
 
     @property
     def port(self) -> int:
-        """Where it listens."""
         return self._entrance.port
 
     def link(self, *, once: bool = False) -> str:
-        """Where to open it; `once`: good for one time, where others may see it."""
+        """The link that opens the page; with `once` it works one time, for places where others can read it."""
         return self._entrance.link(once=once)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start answering requests."""
         self._server.start()
 
-    def show(self, pixels: Pixels, seen: Seen | None) -> None:
-        """Show a frame, until the next one comes.
+    def show(self, pixels: Pixels, detections: FrameDetections | None) -> None:
+        """Show a frame until the next one.
 
         Args:
-            pixels: H×W×3 uint8 RGB; not copied, so that nobody may write into it afterwards.
-            seen: what was found in it.
+            pixels: H×W×3 uint8 RGB; not copied, so it must not be changed afterwards.
+            detections: What counts in it.
         """
-        self._picture.show(pixels, seen)
+        self._picture.show(pixels, detections)
 
-    def tell(self, event: Event) -> None:
+    def add_event(self, event: Event) -> None:
         """Add an event to the list; the page keeps the last 200."""
-        self._news.tell(event)
+        self._state.add_event(event)
 
-    def state(self, text: str, *, frames_per_s: float, latency_ms: float | None) -> None:
-        """Say how the watch does.
+    def set_status(self, text: str, *, frames_per_s: float, latency_ms: float | None) -> None:
+        """Update the status line.
 
         Args:
-            text: in a few words, such as "watching".
-            frames_per_s: of late.
-            latency_ms: from a frame's arrival to its outcome; None where it tells nothing, as of a file.
+            text: A few words, such as "watching".
+            frames_per_s: Current speed.
+            latency_ms: Time from a frame's arrival until all outputs have it; None for recordings.
         """
-        self._news.set_state(text, frames_per_s, latency_ms)
+        self._state.set_status(text, frames_per_s, latency_ms)
 
     def close(self) -> None:
-        """End the server and its thread within two seconds, whoever watches. May be called again."""
+        """End the server and its thread within two seconds, whoever is connected. May be called again."""
         self._server.close()

@@ -1,4 +1,4 @@
-"""The newest frame as a JPEG, made once for all who watch, and only while somebody does."""
+"""The latest frame as a JPEG: encoded once for all viewers, and only when somebody asks for it."""
 
 import asyncio
 import time
@@ -9,24 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.images import encode_rgb, shrink
-from curate.monitor.detections import Seen
+from curate.monitor.detections import FrameDetections
 
 Pixels = NDArray[np.uint8]
-Draw = Callable[[Pixels, Seen], Pixels]
+Draw = Callable[[Pixels, FrameDetections], Pixels]
 
-_MOST_PER_S = 15
-_LONGEST_SIDE_PX = 1920
+_MAX_PER_S = 15
+_MAX_SIDE_PX = 1920
 _QUALITY = 80
-_LOOK_S = 0.02  # a thread that has to wake another for each frame costs more than to look so often
+_POLL_S = 0.02  # cheaper than waking the server's thread for each frame
 
 
 @dataclass(frozen=True)
 class Jpeg:
-    """A frame as it is sent.
+    """An encoded frame.
 
     Attributes:
-        number: of the frames that were shown, from 1.
-        content: the file.
+        number: Of the shown frames, from 1.
+        content: The JPEG file.
     """
 
     number: int
@@ -34,66 +34,70 @@ class Jpeg:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shown:
+class _Frame:
     number: int
     pixels: Pixels
-    seen: Seen | None
+    detections: FrameDetections | None
 
 
 class LatestPicture:
-    """Takes every frame of the video's thread, keeps the newest, and encodes it when it is asked for."""
+    """Keeps the latest frame of the watch, and encodes it on demand.
+
+    Args:
+        draw: Makes the picture to show from a frame and its detections; None shows the plain frame.
+    """
 
     def __init__(self, draw: Draw | None = None) -> None:
         self._draw = draw
-        self._shown: _Shown | None = None
-        self._made: Jpeg | None = None
-        self._made_at_s = float("-inf")
-        self._turn = asyncio.Lock()
+        self._latest: _Frame | None = None
+        self._encoded: Jpeg | None = None
+        self._encoded_s = float("-inf")
+        self._lock = asyncio.Lock()
 
     @property
     def number(self) -> int:
-        """How many frames were shown."""
-        return self._shown.number if self._shown is not None else 0
+        """Number of frames shown so far."""
+        return self._latest.number if self._latest is not None else 0
 
     @property
-    def seen(self) -> Seen | None:
-        """What was found in the newest frame."""
-        return self._shown.seen if self._shown is not None else None
+    def detections(self) -> FrameDetections | None:
+        """Detections of the latest frame."""
+        return self._latest.detections if self._latest is not None else None
 
-    def show(self, pixels: Pixels, seen: Seen | None) -> None:
-        """Keep a frame until the next one comes. For one thread; nothing is copied."""
-        self._shown = _Shown(self.number + 1, pixels, seen)
+    def show(self, pixels: Pixels, detections: FrameDetections | None) -> None:
+        """Keep a frame until the next one, without copying it. Called from one thread only."""
+        self._latest = _Frame(self.number + 1, pixels, detections)
 
-    async def other_than(self, number: int, patience_s: float, ending: Callable[[], bool]) -> Jpeg | None:
-        """The newest frame when it is another than `number`; None where none comes in time, or at the end.
+    async def newer_than(self, number: int, timeout_s: float, ending: Callable[[], bool]) -> Jpeg | None:
+        """Wait for a frame with another number; None at the timeout, or when the server ends.
 
-        However many wait, a frame is encoded once, and at most 15 a second are.
+        However many wait, each frame is encoded once, and at most 15 per second.
         """
         try:
-            async with asyncio.timeout(patience_s):
-                while (shown := self._shown) is None or shown.number == number:
+            async with asyncio.timeout(timeout_s):
+                while (frame := self._latest) is None or frame.number == number:
                     if ending():
                         return None
-                    await asyncio.sleep(_LOOK_S)
-                async with self._turn:
-                    return await self._make(shown, number)
+                    await asyncio.sleep(_POLL_S)
+                async with self._lock:
+                    return await self._encode(frame, number)
         except TimeoutError:
             return None
 
-    async def _make(self, shown: _Shown, number: int) -> Jpeg:
-        wait_s = self._made_at_s + 1 / _MOST_PER_S - time.monotonic()
+    async def _encode(self, frame: _Frame, number: int) -> Jpeg:
+        wait_s = self._encoded_s + 1 / _MAX_PER_S - time.monotonic()
         if wait_s > 0:
-            if self._made is not None and self._made.number != number:
-                return self._made  # somebody else's, and hardly older
+            if self._encoded is not None and self._encoded.number != number:
+                return self._encoded  # just encoded for another viewer
             await asyncio.sleep(wait_s)
-        shown = self._shown or shown
-        if self._made is None or self._made.number != shown.number:
-            self._made_at_s = time.monotonic()
-            content = encode_rgb(shrink(self._drawn(shown), _LONGEST_SIDE_PX), ".jpg", quality=_QUALITY)
-            self._made = Jpeg(shown.number, content)
-        return self._made
+        frame = self._latest or frame
+        if self._encoded is None or self._encoded.number != frame.number:
+            self._encoded_s = time.monotonic()
+            content = encode_rgb(shrink(self._drawn(frame), _MAX_SIDE_PX), ".jpg", quality=_QUALITY)
+            self._encoded = Jpeg(frame.number, content)
+        return self._encoded
 
-    def _drawn(self, shown: _Shown) -> Pixels:
-        if self._draw is None or shown.seen is None:
-            return shown.pixels
-        return self._draw(shown.pixels, shown.seen)
+    def _drawn(self, frame: _Frame) -> Pixels:
+        if self._draw is None or frame.detections is None:
+            return frame.pixels
+        return self._draw(frame.pixels, frame.detections)

@@ -1,1 +1,1 @@
-"""Triggers: which detections are an event."""
+"""Triggers: which detections make an event."""

@@ -1,25 +1,29 @@
-"""An event: something that a trigger waited for, or trouble with the source."""
+"""Events: a trigger fired, or the source stalled, broke or came back."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
+
+STREAM_PREFIX = "stream_"
+"""Prefix of events about the source itself; trigger names may not begin with it."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened once.
+    """One event.
 
     Attributes:
-        time: ISO 8601 with its offset: of the clock, or of a recording whose beginning is known.
-        timestamp_s: seconds from the source's first frame.
-        trigger: the name of what fired; `stream_stalled`, `stream_broken` or `stream_back` for the source itself.
-        class_name: of the object; None for trouble with the source, as are the next three.
-        track_id: of the object.
-        score: of the detection in the frame that made it fire.
-        box: corners x0, y0, x1, y1 there, in pixels.
-        frames: indices of the frames that counted, the last one is where it fired.
-        source: which file, where several are watched.
-        detail: what is wrong with the source.
-        clip: the file that shows it, where the trigger saves one.
+        time: ISO 8601 with UTC offset: the current time, or that of the recording where its start is known.
+        timestamp_s: Seconds from the source's first frame.
+        trigger: Name of the trigger, or `stream_stalled`, `stream_broken`, `stream_back` for the source itself.
+        class_name: Class of the object; like the next three, None in events about the source.
+        track_id: Track of the object.
+        score: Score of the detection that fired the trigger.
+        box: Its corners x0, y0, x1, y1 in pixels.
+        frames: Indices of the frames that counted; in the last one the trigger fired.
+        source: File name, where several files are watched.
+        detail: What is wrong with the source.
+        clip: Path of the clip, where the trigger saves one.
     """
 
     time: str
@@ -35,7 +39,7 @@ class Event:
     clip: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The line of `--events`; the last three keys only where they say something."""
+        """Return the object that `--events` writes; the last three keys only where they are set."""
         always = {
             "time": self.time,
             "timestamp_s": self.timestamp_s,
@@ -46,5 +50,10 @@ class Event:
             "box": list(self.box) if self.box is not None else None,
             "frames": list(self.frames),
         }
-        also = {"source": self.source, "detail": self.detail, "clip": self.clip}
-        return always | {name: value for name, value in also.items() if value is not None}
+        optional = {"source": self.source, "detail": self.detail, "clip": self.clip}
+        return always | {name: value for name, value in optional.items() if value is not None}
+
+
+def encode_json(document: object) -> bytes:
+    """Encode as compact JSON in UTF-8; surrogates, as in file names that are not UTF-8, become escapes."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")

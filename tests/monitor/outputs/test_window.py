@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from watching import shown
+from watching import watched_frame
 
 pytest.importorskip("tkinter", reason="this Python comes without Tk")
 
@@ -29,16 +29,16 @@ def test_the_newest_frame_is_shown_until_a_key_is_pressed(screen):
 
     window = Window("curate: door.mp4")
     for size, expected in (((120, 160), (160, 120)), ((1200, 1600), (800, 600)), ((60, 80), (80, 60))):
-        window.take(shown(0, pixels=np.zeros((30, 30, 3), dtype=np.uint8)))
-        window.take(shown(1, pixels=np.full((*size, 3), 200, dtype=np.uint8)))
-        window.turn()
-        window.turn()
+        window.take(watched_frame(0, pixels=np.zeros((30, 30, 3), dtype=np.uint8)))
+        window.take(watched_frame(1, pixels=np.full((*size, 3), 200, dtype=np.uint8)))
+        window.update()
+        window.update()
         assert (window._label.winfo_width(), window._label.winfo_height()) == expected
     window._root.focus_force()
-    window.turn()
+    window.update()
     window._root.event_generate("<Escape>")
-    window.turn()
+    window.update()
     assert window.is_closed
-    window.take(shown(2))
-    window.turn()
+    window.take(watched_frame(2))
+    window.update()
     window.close()

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from watching import BOX, CLASSES, NOON, seen_at, spotted
+from watching import BOX, CLASSES, NOON, detection, detections_at
 
 from curate.errors import UsageError
-from curate.monitor.triggers import zones
-from curate.monitor.triggers.config import Rule
-from curate.monitor.triggers.engine import TRACK_MEMORY_FRAMES, Triggers
+from curate.monitor.triggers.engine import TRACK_MEMORY_FRAMES, Triggers, points_in_polygon
+from curate.monitor.triggers.rule import Rule
 from curate.sizes import RangeOfInterest
 
 WIDTH, HEIGHT = 640, 480
@@ -21,16 +20,16 @@ def rule_of(name="bare", **keys):
     return Rule.model_validate({"name": name, **keys})
 
 
-def triggers(*rules, interest=None):
-    return Triggers(rules or (rule_of(),), CLASSES, interest)
+def triggers(*rules, interest=None, **options):
+    return Triggers(rules or (rule_of(),), CLASSES, interest, **options)
 
 
-def fired(judge, frames, *, fps=10, now=lambda seen: NOON):
+def fired(engine, frames, *, fps=10, now=lambda seen: NOON):
     """(trigger, track, frame it fired in) of all events; `frames` maps frame indices to detections."""
     found = []
     for index, detections in frames.items():
-        seen = seen_at(index, *detections, fps=fps)
-        events = judge.judge(seen, WIDTH, HEIGHT, now(seen))
+        seen = detections_at(index, *detections, fps=fps)
+        events = engine.evaluate(seen, WIDTH, HEIGHT, now(seen))
         found += [(event.trigger, event.track_id, event.frames[-1]) for event in events]
     return found
 
@@ -45,8 +44,8 @@ def same(frames, *detections):
 
 def test_an_event_says_what_was_seen():
     """An event has the frame's time, the track, its class, score and box, and the clock's time with its offset."""
-    seen = seen_at(15, spotted(3, score=0.75))
-    (event,) = triggers().judge(seen, WIDTH, HEIGHT, NOON)
+    seen = detections_at(15, detection(3, score=0.75))
+    (event,) = triggers().evaluate(seen, WIDTH, HEIGHT, NOON)
     assert event.as_json() == {
         "time": "2026-05-04T12:00:00.000+02:00",
         "timestamp_s": 1.5,
@@ -61,36 +60,38 @@ def test_an_event_says_what_was_seen():
 
 def test_a_track_fires_once():
     """A person who stays for a thousand frames is one event, in the first of them."""
-    assert fired(triggers(), same(range(1000), spotted())) == [("bare", 1, 0)]
+    assert fired(triggers(), same(range(1000), detection())) == [("bare", 1, 0)]
 
 
 def test_a_track_that_comes_back_fires_no_more():
     """Who was away for less than the memory, after a reconnect of a minute too, is the same person."""
-    frames = same(range(5), spotted()) | same(range(5, 5 + TRACK_MEMORY_FRAMES - 1)) | {11_000: (spotted(),)}
+    frames = same(range(5), detection()) | same(range(5, 5 + TRACK_MEMORY_FRAMES - 1)) | {11_000: (detection(),)}
     assert fired(triggers(), frames) == [("bare", 1, 0)]
 
 
 def test_tracks_fire_each_for_itself():
     """Two persons in one frame are two events, best first; each has its own frames."""
-    frames = same(range(3), spotted(1)) | same(range(3, 9), spotted(2, score=0.95), spotted(1))
+    frames = same(range(3), detection(1)) | same(range(3, 9), detection(2, score=0.95), detection(1))
     assert fired(triggers(rule_of(frames="2 of 3")), frames) == [("bare", 1, 1), ("bare", 2, 4)]
 
 
 def test_what_is_of_no_track_does_not_fire():
     """A detection that the tracker has not taken up is no person yet."""
-    assert fired(triggers(), same(range(10), spotted(None))) == []
+    assert fired(triggers(), same(range(10), detection(None))) == []
 
 
 def test_two_boxes_of_one_track_count_once_a_frame():
     """A track that a frame shows twice has still been seen in one frame."""
-    assert fired(triggers(rule_of(frames="2 of 2")), {0: (spotted(), spotted()), 1: (spotted(),)}) == [("bare", 1, 1)]
+    assert fired(triggers(rule_of(frames="2 of 2")), {0: (detection(), detection()), 1: (detection(),)}) == [
+        ("bare", 1, 1)
+    ]
 
 
 def test_the_input_stays_as_it_is():
     """Judging changes nothing of what was seen."""
-    seen = seen_at(0, spotted(), spotted(2))
+    seen = detections_at(0, detection(), detection(2))
     before = [seen.boxes_xyxy.copy(), seen.scores.copy(), seen.class_indices.copy(), seen.track_ids.copy()]
-    triggers(rule_of(zone=[[0, 0], [1, 0], [1, 1]], min_side=5)).judge(seen, WIDTH, HEIGHT, NOON)
+    triggers(rule_of(zone=[[0, 0], [1, 0], [1, 1]], min_side=5)).evaluate(seen, WIDTH, HEIGHT, NOON)
     for old, new in zip(before, (seen.boxes_xyxy, seen.scores, seen.class_indices, seen.track_ids), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -100,14 +101,14 @@ def test_the_input_stays_as_it_is():
 
 def test_only_the_class_that_was_asked_for_fires():
     """A trigger for bare faces does not fire for masks; one without a class fires for both."""
-    frames = {0: (spotted(1, "with_mask"), spotted(2))}
+    frames = {0: (detection(1, "with_mask"), detection(2))}
     assert fired(triggers(rule_of(**{"class": "without_mask"})), frames) == [("bare", 2, 0)]
     assert fired(triggers(), frames) == [("bare", 1, 0), ("bare", 2, 0)]
 
 
 def test_frames_of_another_class_do_not_count():
     """Where a track's class flickers, k of n counts the frames of the class alone."""
-    bare, mask = (spotted(),), (spotted(1, "with_mask"),)
+    bare, mask = (detection(),), (detection(1, "with_mask"),)
     rule = rule_of(**{"class": "without_mask", "frames": "3 of 5"})
     assert fired(triggers(rule), {0: bare, 1: mask, 2: bare, 3: mask, 4: bare}) == [("bare", 1, 4)]
     assert fired(triggers(rule), {0: bare, 1: mask, 2: mask, 3: bare, 4: mask, 5: bare}) == []
@@ -115,13 +116,13 @@ def test_frames_of_another_class_do_not_count():
 
 def test_a_score_of_exactly_the_least_is_enough():
     """0.6 passes `min_score: 0.6`, 0.599 does not."""
-    frames = {0: (spotted(1, score=0.6), spotted(2, score=0.599))}
+    frames = {0: (detection(1, score=0.6), detection(2, score=0.599))}
     assert fired(triggers(rule_of(min_score=0.6)), frames) == [("bare", 1, 0)]
 
 
 def test_the_range_of_interest_is_the_watchs_or_the_rules_own():
     """The shorter side decides, exactly the bound is enough, and a rule's own range comes before the watch's."""
-    frames = {0: (spotted(1, box=(0, 0, 40, 200)), spotted(2, box=(0, 0, 39.9, 200)))}
+    frames = {0: (detection(1, box=(0, 0, 40, 200)), detection(2, box=(0, 0, 39.9, 200)))}
     assert fired(triggers(rule_of(min_side=40)), frames) == [("bare", 1, 0)]
     assert fired(triggers(interest=RangeOfInterest(40)), frames) == [("bare", 1, 0)]
     assert len(fired(triggers(rule_of(min_side=1), interest=RangeOfInterest(40)), frames)) == 2
@@ -136,15 +137,15 @@ def test_the_range_of_interest_is_the_watchs_or_the_rules_own():
 def test_a_zone_in_fractions_is_exact_at_its_sides(x, inside):
     """0.1 and 0.5 of 640 pixels are 64 and 320, and a point on a side is inside."""
     zone = [[0.1, 0], [0.5, 0], [0.5, 1], [0.1, 1]]
-    frames = {0: (spotted(box=(x - 10, 100, x + 10, 140)),)}
+    frames = {0: (detection(box=(x - 10, 100, x + 10, 140)),)}
     assert bool(fired(triggers(rule_of(zone=zone)), frames)) is inside
 
 
 def test_a_zone_in_pixels_is_taken_as_it_is():
     """One number over 1 makes all of them pixels."""
     zone = [[0, 0], [150, 0], [150, 160], [0, 160]]
-    assert fired(triggers(rule_of(zone=zone)), {0: (spotted(),)}) == [("bare", 1, 0)]
-    assert fired(triggers(rule_of(zone=zone)), {0: (spotted(box=(101, 100, 201, 220)),)}) == []
+    assert fired(triggers(rule_of(zone=zone)), {0: (detection(),)}) == [("bare", 1, 0)]
+    assert fired(triggers(rule_of(zone=zone)), {0: (detection(box=(101, 100, 201, 220)),)}) == []
 
 
 def test_a_zone_beyond_the_picture_is_told():
@@ -152,28 +153,28 @@ def test_a_zone_beyond_the_picture_is_told():
     right, below = [[1000, 0], [1900, 0], [1900, 900]], [[0, 481], [640, 481], [640, 900]]
     edge, inside = [[640, 0], [900, 0], [900, 480]], [[0, 0], [1, 0], [1, 1]]
     named = {"right": right, "below": below, "edge": edge, "inside": inside, "none": None}
-    judge = triggers(*(rule_of(name, zone=zone) for name, zone in named.items()))
-    assert judge.remarks() == ()
+    warnings = []
+    engine = triggers(*(rule_of(name, zone=zone) for name, zone in named.items()), on_warning=warnings.append)
     for index in range(3):
-        judge.judge(seen_at(index), WIDTH, HEIGHT, NOON)
-    picture = "expected a part of 640×480 pixels). It never fires."
-    assert judge.remarks() == (
-        f"trigger right: its zone lies outside of the picture (got x from 1000 and y from 0 on; {picture}",
-        f"trigger below: its zone lies outside of the picture (got x from 0 and y from 481 on; {picture}",
-    )
+        engine.evaluate(detections_at(index), WIDTH, HEIGHT, NOON)
+    picture = "expected part of 640×480 pixels). It never fires."
+    assert warnings == [
+        f"trigger right: zone lies outside the picture (got x from 1000 and y from 0; {picture}",
+        f"trigger below: zone lies outside the picture (got x from 0 and y from 481; {picture}",
+    ]
 
 
 def test_the_anchor_chooses_the_point():
     """Of a box from y 100 to 220, the centre is at 160 and the bottom at 220."""
     upper = [[0, 0], [640, 0], [640, 200], [0, 200]]
-    assert fired(triggers(rule_of(zone=upper)), {0: (spotted(),)}) == [("bare", 1, 0)]
-    assert fired(triggers(rule_of(zone=upper, anchor="bottom")), {0: (spotted(),)}) == []
+    assert fired(triggers(rule_of(zone=upper)), {0: (detection(),)}) == [("bare", 1, 0)]
+    assert fired(triggers(rule_of(zone=upper, anchor="bottom")), {0: (detection(),)}) == []
 
 
 def test_a_box_that_leaves_the_picture_is_in_the_zone_at_its_edge():
     """The whole picture as a zone holds everything, what reaches beyond the lower edge too."""
     zone = [[0, 0], [1, 0], [1, 1], [0, 1]]
-    frames = {0: (spotted(box=(600, 400, 700, 500)),)}
+    frames = {0: (detection(box=(600, 400, 700, 500)),)}
     assert fired(triggers(rule_of(zone=zone, anchor="bottom")), frames) == [("bare", 1, 0)]
 
 
@@ -181,7 +182,7 @@ def test_a_zone_may_be_hollow():
     """What is between the arms of a U is outside; a corner's own height makes no difference."""
     arms = np.array([[0, 0], [100, 0], [100, 200], [200, 200], [200, 0], [300, 0], [300, 300], [0, 300]], dtype=float)
     points = np.array([[50, 50], [150, 50], [250, 50], [150, 200], [150, 199.9], [150, 250], [-5, 200], [350, 300]])
-    assert zones.contains(arms, points).tolist() == [True, False, True, True, False, True, False, False]
+    assert points_in_polygon(arms, points).tolist() == [True, False, True, True, False, True, False, False]
 
 
 @given(st.lists(st.tuples(st.floats(0, 640), st.floats(0, 480)), min_size=1, max_size=20), st.integers(3, 9))
@@ -196,7 +197,7 @@ def test_a_convex_zone_is_the_meeting_of_half_planes(points, corners):
     clear = np.abs(depth_px).min(axis=0) > 1e-5
     expected = (depth_px > 0).all(axis=0)
     for drawn in (polygon, polygon[::-1]):
-        np.testing.assert_array_equal(zones.contains(drawn, place)[clear], expected[clear])
+        np.testing.assert_array_equal(points_in_polygon(drawn, place)[clear], expected[clear])
 
 
 # ── k of n frames, cool-down, repeat ─────────────────────────────────────────────────────────────────────────────────
@@ -204,14 +205,18 @@ def test_a_convex_zone_is_the_meeting_of_half_planes(points, corners):
 
 def test_k_of_n_frames():
     """5 of 10 fires in the fifth frame, and says which five counted."""
-    judge = triggers(rule_of(frames="5 of 10"))
-    events = [event for index in range(20) for event in judge.judge(seen_at(index, spotted()), WIDTH, HEIGHT, NOON)]
+    engine = triggers(rule_of(frames="5 of 10"))
+    events = [
+        event
+        for index in range(20)
+        for event in engine.evaluate(detections_at(index, detection()), WIDTH, HEIGHT, NOON)
+    ]
     assert [event.frames for event in events] == [(0, 1, 2, 3, 4)]
 
 
 def test_frames_that_were_not_judged_do_not_count():
     """Of a live source that leaves frames out, the newest n are those that the detector saw."""
-    frames = {0: (spotted(),), 40: (), 80: (spotted(),)}
+    frames = {0: (detection(),), 40: (), 80: (detection(),)}
     assert fired(triggers(rule_of(frames="2 of 3")), frames) == [("bare", 1, 80)]
     assert fired(triggers(rule_of(frames="2 of 2")), frames) == []
 
@@ -219,8 +224,8 @@ def test_frames_that_were_not_judged_do_not_count():
 def test_exactly_n_frames_are_looked_back():
     """With 2 of 10, a second sight nine frames later counts, ten frames later it does not."""
     rule = rule_of(frames="2 of 10")
-    nine = {0: (spotted(),)} | same(range(1, 9)) | {9: (spotted(),)}
-    ten = {0: (spotted(),)} | same(range(1, 10)) | {10: (spotted(),)}
+    nine = {0: (detection(),)} | same(range(1, 9)) | {9: (detection(),)}
+    ten = {0: (detection(),)} | same(range(1, 10)) | {10: (detection(),)}
     assert fired(triggers(rule), nine) == [("bare", 1, 9)]
     assert fired(triggers(rule), ten) == []
 
@@ -228,7 +233,7 @@ def test_exactly_n_frames_are_looked_back():
 @pytest.mark.parametrize("fps", [10, 25, 29.97, 30])
 def test_cool_down_holds_back_all_tracks(fps):
     """In the 3 s after an event nothing fires; who is still there then fires at the first frame of 3 s or later."""
-    frames = same([0], spotted(1)) | same(range(1, 400), spotted(2), spotted(3))
+    frames = same([0], detection(1)) | same(range(1, 400), detection(2), detection(3))
     first = next(index for index in range(400) if index / fps >= 3)
     second = next(index for index in range(400) if index / fps - first / fps >= 3 - 1e-6)
     found = fired(triggers(rule_of(cool_down="3s")), frames, fps=fps)
@@ -237,7 +242,7 @@ def test_cool_down_holds_back_all_tracks(fps):
 
 def test_who_has_left_in_the_cool_down_does_not_fire():
     """A track that met the trigger only while it was silent fires nothing."""
-    frames = same([0], spotted(1)) | same(range(1, 20), spotted(2)) | same(range(20, 60))
+    frames = same([0], detection(1)) | same(range(1, 20), detection(2)) | same(range(20, 60))
     assert fired(triggers(rule_of(cool_down="3s")), frames) == [("bare", 1, 0)]
 
 
@@ -245,7 +250,7 @@ def test_who_has_left_in_the_cool_down_does_not_fire():
 def test_k_of_n_is_what_counting_says(there, seen, more):
     """Whenever a person comes and goes, the event is in the first frame that ends n frames with k sights."""
     of = seen + more
-    frames = {index: (spotted(),) if here else () for index, here in enumerate(there)}
+    frames = {index: (detection(),) if here else () for index, here in enumerate(there)}
     enough = (i for i, here in enumerate(there) if here and sum(there[max(i - of + 1, 0) : i + 1]) >= seen)
     first = next(enough, None)
     expected = [] if first is None else [("bare", 1, first)]
@@ -254,14 +259,14 @@ def test_k_of_n_is_what_counting_says(there, seen, more):
 
 def test_cool_down_is_each_triggers_own():
     """A trigger that is silent silences no other one."""
-    frames = same([0], spotted(1)) | same([1], spotted(2))
-    judge = triggers(rule_of("slow", cool_down="1h"), rule_of("quick"))
-    assert fired(judge, frames) == [("slow", 1, 0), ("quick", 1, 0), ("quick", 2, 1)]
+    frames = same([0], detection(1)) | same([1], detection(2))
+    engine = triggers(rule_of("slow", cool_down="1h"), rule_of("quick"))
+    assert fired(engine, frames) == [("slow", 1, 0), ("quick", 1, 0), ("quick", 2, 1)]
 
 
 def test_repeat():
     """With `repeat: 1s` at 10 frames/s a track fires every tenth frame that it is there."""
-    frames = same(range(15), spotted()) | same(range(15, 40)) | same(range(40, 52), spotted())
+    frames = same(range(15), detection()) | same(range(15, 40)) | same(range(40, 52), detection())
     assert fired(triggers(rule_of(repeat="1s")), frames) == [("bare", 1, at) for at in (0, 10, 40, 50)]
 
 
@@ -270,30 +275,30 @@ def test_repeat():
 
 def test_a_wall_clock_that_jumps_changes_only_the_time():
     """Whatever `now` says, the same frames fire."""
-    frames = same([0], spotted(1)) | same(range(1, 100), spotted(2), spotted(3))
-    judge = lambda: triggers(rule_of(cool_down="3s", repeat="4s"))  # noqa: E731
-    steady = fired(judge(), frames)
-    back = fired(judge(), frames, now=lambda seen: NOON - timedelta(days=seen.frame_index % 7))
-    forward = fired(judge(), frames, now=lambda seen: NOON + timedelta(days=400 * (seen.frame_index % 2)))
+    frames = same([0], detection(1)) | same(range(1, 100), detection(2), detection(3))
+    engine = lambda: triggers(rule_of(cool_down="3s", repeat="4s"))  # noqa: E731
+    steady = fired(engine(), frames)
+    back = fired(engine(), frames, now=lambda seen: NOON - timedelta(days=seen.frame_index % 7))
+    forward = fired(engine(), frames, now=lambda seen: NOON + timedelta(days=400 * (seen.frame_index % 2)))
     assert steady == back == forward
     assert len(steady) == 4  # at 0 s, 3 s, 6 s and 9 s
 
 
 def test_times_that_go_back_neither_silence_nor_fire_twice():
     """A stream that starts again at 0 s: the same track stays one event, and the cool-down ends after its time."""
-    judge = triggers(rule_of(cool_down="3s"))
+    engine = triggers(rule_of(cool_down="3s"))
     found = []
     for index in range(200):
         timestamp_s = 5000 + index / 10 if index < 50 else (index - 50) / 10
-        seen = seen_at(index, spotted(1), *([spotted(2)] if index >= 45 else []), timestamp_s=timestamp_s)
-        found += [(event.track_id, event.frames[-1]) for event in judge.judge(seen, WIDTH, HEIGHT, NOON)]
+        seen = detections_at(index, detection(1), *([detection(2)] if index >= 45 else []), timestamp_s=timestamp_s)
+        found += [(event.track_id, event.frames[-1]) for event in engine.evaluate(seen, WIDTH, HEIGHT, NOON)]
     assert found == [(1, 0), (2, 45)]
-    judge = triggers(rule_of(cool_down="3s"))
+    engine = triggers(rule_of(cool_down="3s"))
     found = []
     for index in range(200):
         timestamp_s = 5000 + index / 10 if index < 10 else (index - 10) / 10
-        seen = seen_at(index, spotted(1), spotted(2), timestamp_s=timestamp_s)
-        found += [(event.track_id, event.frames[-1]) for event in judge.judge(seen, WIDTH, HEIGHT, NOON)]
+        seen = detections_at(index, detection(1), detection(2), timestamp_s=timestamp_s)
+        found += [(event.track_id, event.frames[-1]) for event in engine.evaluate(seen, WIDTH, HEIGHT, NOON)]
     assert found == [(1, 0), (2, 31)]  # the frame in which the time went back took none
 
 
@@ -304,7 +309,7 @@ def test_times_that_go_back_neither_silence_nor_fire_twice():
 def test_quiet_hours_span_midnight(clock, quiet):
     """22:00-06:00 begins at ten sharp and is over at six sharp, by the time that the clock shows."""
     now = datetime.fromisoformat(f"2026-05-04T{clock}+05:30")
-    found = triggers(rule_of(quiet_hours="22:00-06:00")).judge(seen_at(0, spotted()), WIDTH, HEIGHT, now)
+    found = triggers(rule_of(quiet_hours="22:00-06:00")).evaluate(detections_at(0, detection()), WIDTH, HEIGHT, now)
     assert bool(found) is not quiet
 
 
@@ -313,15 +318,15 @@ def test_who_is_still_there_after_quiet_hours_fires_then():
     rule = rule_of(quiet_hours=["11:00-12:00"], cool_down="1h", frames="2 of 2")
     late = NOON - timedelta(seconds=2)
     found = fired(
-        triggers(rule), same(range(50), spotted()), now=lambda seen: late + timedelta(seconds=seen.timestamp_s)
+        triggers(rule), same(range(50), detection()), now=lambda seen: late + timedelta(seconds=seen.timestamp_s)
     )
     assert found == [("bare", 1, 20)]
 
 
 def test_a_time_without_offset_is_refused():
     """A clock that does not say where it is could be hours off."""
-    with pytest.raises(UsageError, match=r"^now: the time has no offset"):
-        triggers().judge(seen_at(0), WIDTH, HEIGHT, datetime(2026, 5, 4))
+    with pytest.raises(UsageError, match=r"^now: time has no UTC offset"):
+        triggers().evaluate(detections_at(0), WIDTH, HEIGHT, datetime(2026, 5, 4))
 
 
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -329,19 +334,19 @@ def test_a_time_without_offset_is_refused():
 
 def test_tracks_that_are_gone_are_forgotten():
     """With a new person every frame, no more are remembered than frames; the one who stays is still one event."""
-    judge = triggers(rule_of(cool_down="1000h"))
+    engine = triggers(rule_of(cool_down="1000h"))
     count = 0
     for index in range(TRACK_MEMORY_FRAMES + 3000):
-        count += len(judge.judge(seen_at(index, spotted(1), spotted(index + 2)), WIDTH, HEIGHT, NOON))
-    assert judge.tracks_in_mind == TRACK_MEMORY_FRAMES + 2
+        count += len(engine.evaluate(detections_at(index, detection(1), detection(index + 2)), WIDTH, HEIGHT, NOON))
+    assert engine.remembered_tracks == TRACK_MEMORY_FRAMES + 2
     assert count == 1
 
 
 def test_who_is_seen_without_meeting_the_trigger_is_not_forgotten():
     """A person who puts a mask on for hours and takes it off again stays the same person."""
-    mask = seen_at(1, spotted(1, "with_mask", box=BOX))
-    judge = triggers(rule_of(**{"class": "without_mask"}))
-    assert len(judge.judge(seen_at(0, spotted()), WIDTH, HEIGHT, NOON)) == 1
+    mask = detections_at(1, detection(1, "with_mask", box=BOX))
+    engine = triggers(rule_of(**{"class": "without_mask"}))
+    assert len(engine.evaluate(detections_at(0, detection()), WIDTH, HEIGHT, NOON)) == 1
     for _ in range(TRACK_MEMORY_FRAMES + 10):
-        judge.judge(mask, WIDTH, HEIGHT, NOON)
-    assert judge.judge(seen_at(20_000, spotted()), WIDTH, HEIGHT, NOON) == []
+        engine.evaluate(mask, WIDTH, HEIGHT, NOON)
+    assert engine.evaluate(detections_at(20_000, detection()), WIDTH, HEIGHT, NOON) == []

@@ -1,1 +1,1 @@
-"""Webhooks: delivery, its queue, and the file for what was not delivered."""
+"""Webhooks: events as signed POST requests, retried until the receiver takes them."""

@@ -1,49 +1,61 @@
-"""A receiver of webhooks: what is for it waits in one line, in order, until it has been delivered."""
+"""The deliveries to one webhook: sent in order, retried with growing waits, counted when they fail.
 
+Every attempt is logged with its delivery, outcome and next wait.
+"""
+
+import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from curate.monitor.actions.config import Webhook
-from curate.monitor.actions.webhook.sender import Answer, Delivery, Sender, SendError, StoppedError
-from curate.monitor.actions.worker import Pause, WaitingLine
-from curate.monitor.problems import Kind, Troubles
+from curate.monitor.actions.webhook.sender import Delivery, Response, Sender, SendError, StoppedError
+from curate.monitor.actions.webhook.settings import Webhook
+from curate.monitor.actions.worker import Retry, Worker
+from curate.monitor.problems import Kind, Problems
 from curate.monitor.triggers.event import Event
 
-FAILED = "delivery failed|deliveries failed"
-_WAIT = "delivery waits|deliveries wait"
-_STEPPED_BACK = "delivery lets the others go first|deliveries let the others go first"
-_STEPS_BACK_AFTER = 10  # answers that the receiver failed: some three minutes
-_GIVEN_UP_AFTER = 10_000  # five days, where nothing else is delivered either: longer than a weekend
+_LOGGER = logging.getLogger(__name__)
+_FAILED = ("delivery failed", "deliveries failed")
+_PENDING = ("delivery pending", "deliveries pending")
+_DEPRIORITISED = ("delivery deprioritised", "deliveries deprioritised")
+_NOT_RECORDED = ("delivery not recorded", "deliveries not recorded")
+_DEPRIORITISED_AFTER = 10  # server errors: about three minutes
+_GIVEN_UP_AFTER = 10_000  # server errors: five days where nothing else is delivered either, longer than a weekend
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long to wait after a failed attempt: each time twice as long, by chance down to half of it."""
+    """Waits after failed attempts: each twice the one before, randomly shortened by up to half."""
 
     first_s: float = 1.0
-    longest_s: float = 60.0
+    max_s: float = 60.0
     random: Random = field(default_factory=Random)
 
-    def pause_s(self, failures: int) -> float:
-        """The pause after so many failures in a row, in seconds."""
-        pause_s = min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 60))
-        return pause_s * self.random.uniform(0.5, 1.0)
+    def wait_s(self, failures: int) -> float:
+        """Return the wait after a number of failures in a row, in seconds."""
+        wait_s = min(self.max_s, self.first_s * 2.0 ** min(failures - 1, 60))
+        return wait_s * self.random.uniform(0.5, 1.0)
 
 
-class Receiver:
-    """One address and what is on its way there.
+class WebhookQueue:
+    """The queue of one webhook, with the thread that sends it.
 
     Args:
-        webhook: as the trigger file says it.
-        hosts: those that the file names.
-        name: of the thread.
-        backoff: after failures.
-        troubles: told of what the receiver refuses.
-        done: told of each delivery that needs no other attempt.
+        webhook: Settings from the trigger file.
+        hosts: Hosts that the trigger file lists.
+        name: Of the thread.
+        backoff: Waits between attempts.
+        problems: Gets what the receiver rejects.
+        on_done: Called with each delivery that needs no further attempt.
+
+    Attributes:
+        place: Name in problems and logs: host and port, since a path may be secret.
+        worker: Holds the deliveries.
+        last_error: Why the latest attempt failed; None after a success.
 
     Raises:
-        UsageError: the secret is not there.
+        UsageError: The secret cannot be read.
     """
 
     def __init__(
@@ -53,76 +65,89 @@ class Receiver:
         *,
         name: str,
         backoff: Backoff,
-        troubles: Troubles,
-        done: Callable[[Delivery], None],
+        problems: Problems,
+        on_done: Callable[[Delivery], None],
     ) -> None:
-        self.place = f"webhook {webhook.address.place}"
+        self.place = f"webhook {webhook.address.authority}"
+        self.last_error: str | None = None
         self._url = webhook.url
         self._sender = Sender(webhook, hosts)
-        self._backoff, self._troubles, self._done = backoff, troubles, done
-        self._failures = 0
-        self._refused: dict[str, int] = {}  # of deliveries that wait, by id
-        self.why: str | None = None
-        self.line: WaitingLine[Delivery] = WaitingLine(name, self._deliver, self._sender.stop)
+        self._backoff, self._problems, self._on_done = backoff, problems, on_done
+        self._failures = 0  # in a row, whichever delivery
+        self._attempts: Counter[str] = Counter()  # of unfinished deliveries, by ID
+        self._server_errors: dict[str, int] = {}  # likewise, over all watches
+        self.worker: Worker[Delivery] = Worker(name, self._deliver, self._sender.stop)
 
     def put(self, event: Event) -> bool:
-        """Send an event when its turn comes; False after the end."""
-        return self.line.put(Delivery.of(event, self._url))
+        """Queue an event; False once the queue is closed."""
+        return self.worker.put(Delivery.of(event, self._url))
 
     def put_back(self, delivery: Delivery) -> None:
-        """Send what an earlier watch could not deliver."""
-        if delivery.refused:
-            self._refused[delivery.id] = delivery.refused
-        if delivery.refused >= _STEPS_BACK_AFTER:
-            self.line.put_aside(delivery)
+        """Queue a delivery that an earlier watch could not finish."""
+        if delivery.server_errors:
+            self._server_errors[delivery.id] = delivery.server_errors
+        if delivery.server_errors >= _DEPRIORITISED_AFTER:
+            self.worker.put_deprioritised(delivery)
         else:
-            self.line.put(delivery)
+            self.worker.put(delivery)
 
-    def left(self) -> list[Delivery]:
-        """What was not delivered; to be asked for after the line's end."""
-        return [replace(one, refused=self._refused.get(one.id, 0)) for one in self.line.left()]
+    def remaining(self) -> list[Delivery]:
+        """Deliveries that were not finished; valid after the worker has stopped."""
+        return [replace(one, server_errors=self._server_errors.get(one.id, 0)) for one in self.worker.remaining()]
 
-    def waiting(self) -> tuple[Kind, int] | None:
-        """What waits since the last attempt failed, with its count; None where nothing does."""
-        pending, why = self.line.pending, self.why
-        return (Kind(self.place, _WAIT, why), pending) if pending and why is not None else None
+    def pending(self) -> tuple[Kind, int] | None:
+        """Number of pending deliveries where the latest attempt failed; None otherwise."""
+        pending, reason = self.worker.pending, self.last_error
+        return (Kind(self.place, _PENDING, reason), pending) if pending and reason is not None else None
 
-    def _deliver(self, delivery: Delivery) -> Pause | None:
+    def _deliver(self, delivery: Delivery) -> Retry | None:
+        self._attempts[delivery.id] += 1
         try:
             outcome = self._sender.send(delivery)
         except SendError as error:
             outcome = error
-        except Exception as error:  # else the thread would end, and with it all that waits
+        except Exception as error:  # would end the thread, and with it everything that waits
             outcome = SendError(f"{type(error).__name__}: {error}")
         if isinstance(outcome, SendError):
-            return self._pause(outcome)
-        refused = self._count(delivery, outcome)
-        if outcome.is_worth_another and refused < _GIVEN_UP_AFTER:
-            return replace(self._pause(outcome), steps_back=refused >= _STEPS_BACK_AFTER)
-        self._failures, self.why = 0, None
-        self._refused.pop(delivery.id, None)
-        if not outcome.is_done:
-            times = f", {refused} times" if outcome.is_worth_another else ""
-            self._troubles.add(self.place, FAILED, f"{outcome}{times}")
-        try:
-            self._done(delivery)
-        except OSError as error:
-            self._troubles.add(self.place, "note lost|notes lost", f"{error.strerror}: it may be sent again")
+            return self._retry(delivery, outcome)
+        server_errors = self._count_server_error(delivery, outcome)
+        if outcome.is_retryable and server_errors < _GIVEN_UP_AFTER:
+            return self._retry(delivery, outcome, deprioritise=server_errors >= _DEPRIORITISED_AFTER)
+        self._finish(delivery, outcome, server_errors)
         return None
 
-    def _count(self, delivery: Delivery, answer: Answer) -> int:
-        """How often the receiver has failed on it, this answer included."""
-        refused = self._refused.get(delivery.id, 0) + answer.is_failure
-        if answer.is_failure:
-            self._refused[delivery.id] = refused
-            if refused == _STEPS_BACK_AFTER:
-                self._troubles.add(self.place, _STEPPED_BACK, f"{answer}, {refused} times")
-        return refused
+    def _count_server_error(self, delivery: Delivery, response: Response) -> int:
+        """Return how often the receiver has failed on this delivery, this response included."""
+        server_errors = self._server_errors.get(delivery.id, 0) + response.is_server_error
+        if response.is_server_error:
+            self._server_errors[delivery.id] = server_errors
+            if server_errors == _DEPRIORITISED_AFTER:
+                self._problems.count(self.place, _DEPRIORITISED, f"{response}, {server_errors} times")
+        return server_errors
 
-    def _pause(self, outcome: Answer | SendError) -> Pause:
+    def _retry(self, delivery: Delivery, outcome: Response | SendError, *, deprioritise: bool = False) -> Retry:
         self._failures += 1
-        if self.why is None or not isinstance(outcome, StoppedError):
-            self.why = str(outcome)
-        own_s = self._backoff.pause_s(self._failures)
-        asked_s = outcome.retry_after_s if isinstance(outcome, Answer) else None
-        return Pause(own_s) if asked_s is None else Pause(max(own_s, asked_s), is_asked_for=True)
+        if self.last_error is None or not isinstance(outcome, StoppedError):
+            self.last_error = str(outcome)
+        wait_s = self._backoff.wait_s(self._failures)
+        requested_s = outcome.retry_after_s if isinstance(outcome, Response) else None
+        wait_s = wait_s if requested_s is None else max(wait_s, requested_s)
+        following = "not retried" if isinstance(outcome, StoppedError) else f"next attempt in {wait_s:.1f} s"
+        _LOGGER.info(
+            "%s: delivery %s, attempt %d failed: %s; %s, %d pending",
+            self.place, delivery.id, self._attempts[delivery.id], outcome, following, self.worker.pending,
+        )  # fmt: skip
+        return Retry(wait_s, is_requested=requested_s is not None, deprioritise=deprioritise)
+
+    def _finish(self, delivery: Delivery, response: Response, server_errors: int) -> None:
+        attempts = self._attempts.pop(delivery.id)
+        self._failures, self.last_error = 0, None
+        self._server_errors.pop(delivery.id, None)
+        _LOGGER.info("%s: delivery %s, attempt %d %s", self.place, delivery.id, attempts, response)
+        if not response.is_success:
+            times = f", {server_errors} times" if response.is_retryable else ""
+            self._problems.count(self.place, _FAILED, f"{response}{times}")
+        try:
+            self._on_done(delivery)
+        except OSError as error:
+            self._problems.count(self.place, _NOT_RECORDED, f"{error.strerror}; may be sent again")

@@ -1,13 +1,14 @@
-"""Webhooks that a watch could not deliver, kept for the next one.
+"""Stores the deliveries that a watch could not finish for the next one.
 
-`FILE` has a line of JSON each: `{"url", "id", "body"}`, no secret; also `"refused"`, how often the receiver failed on
-it, so that what always fails comes to its end over several watches too. A watch that starts renames it to
-`FILE.claimed-…` and locks that, so that no two watches send the same. `{"done": id}` in there marks what has been
-delivered since; where the watch was killed, the next one goes on with the rest.
+`FILE` has one JSON line per delivery: `{"url", "id", "body"}`, without secrets, and `"refused"`, the number of server
+errors, so that the limit on them holds over several watches. A watch renames the file to `FILE.claimed-…` at its start
+and locks that, so that no two watches send the same delivery. A line `{"done": id}` in the claimed file marks a
+finished delivery; if the watch is killed, the next one sends the rest.
 """
 
 import fcntl
 import json
+import logging
 import os
 import threading
 import time
@@ -17,9 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.monitor.actions.webhook.sender import Delivery, encode
+from curate.monitor.actions.webhook.sender import Delivery
+from curate.monitor.triggers.event import encode_json
 
-_LOCK_S = 5.0
+_LOGGER = logging.getLogger(__name__)
+_LOCK_TIMEOUT_S = 5.0
 
 
 @dataclass
@@ -29,8 +32,8 @@ class _Claim:
     ids: set[str] = field(default_factory=set)
 
 
-class Undelivered:
-    """The file, as one watch sees it; `done` and `close` are for any thread, the others for one."""
+class Spool:
+    """The file as one watch uses it. `mark_done` and `close` may be called from any thread."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -38,10 +41,13 @@ class Undelivered:
         self._claims: list[_Claim] = []
 
     def claim(self) -> tuple[list[Delivery], int]:
-        """Take what earlier watches have left, oldest first; also the number of lines that cannot be read.
+        """Take the deliveries that earlier watches left, oldest first.
+
+        Returns:
+            The deliveries, and the number of lines that are not valid.
 
         Raises:
-            OSError: the folder or a file cannot be read or renamed. Everything stays for the next watch then.
+            OSError: The folder or a file cannot be read or renamed; everything stays for the next watch.
         """
         try:
             return self._claim()
@@ -49,24 +55,24 @@ class Undelivered:
             self.close()
             raise
 
-    def done(self, delivery: Delivery) -> None:
-        """Note that it needs no other attempt; nothing is written for one that was not claimed.
+    def mark_done(self, delivery: Delivery) -> None:
+        """Record that a claimed delivery is finished; others need no record.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: The file cannot be written.
         """
         with self._lock:
             for claim in (claim for claim in self._claims if delivery.id in claim.ids):
-                os.write(claim.descriptor, encode({"done": delivery.id}) + b"\n")
+                os.write(claim.descriptor, encode_json({"done": delivery.id}) + b"\n")
 
-    def keep(self, deliveries: Sequence[Delivery]) -> None:
-        """Add these to the file, and let go of what was claimed, since it is done or among these.
+    def store(self, deliveries: Sequence[Delivery]) -> None:
+        """Add unfinished deliveries to the file, and delete the claimed files, whose deliveries are done or among them.
 
         Raises:
-            OSError: the file cannot be written; what was claimed stays claimed, until this process has ended.
+            OSError: The file cannot be written; claimed deliveries stay claimed until this process ends.
         """
         if deliveries:
-            text = b"".join(encode(_row(one)) + b"\n" for one in deliveries)
+            text = b"".join(encode_json(_as_row(one)) + b"\n" for one in deliveries)
             self.file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = _open_locked(self.file)
             try:
@@ -81,38 +87,40 @@ class Undelivered:
         self.close()
 
     def close(self) -> None:
-        """Let go of the locks; a claimed file that is still there goes to the next watch."""
+        """Release the locks; claimed files that still exist go to the next watch."""
         with self._lock:
             while self._claims:
                 os.close(self._claims.pop().descriptor)
 
     def _claim(self) -> tuple[list[Delivery], int]:
-        mark = f"{self.file.name}.claimed-"
-        found = self.file.parent.iterdir() if self.file.parent.is_dir() else ()
-        paths = [path for path in found if path.name.startswith(mark)]
+        prefix = f"{self.file.name}.claimed-"
+        siblings = self.file.parent.iterdir() if self.file.parent.is_dir() else ()
+        paths = [path for path in siblings if path.name.startswith(prefix)]
         paths.sort(key=lambda path: path.stat().st_mtime_ns)
-        own = self.file.with_name(f"{mark}{uuid.uuid4().hex}")
+        own = self.file.with_name(f"{prefix}{uuid.uuid4().hex}")
         try:
             os.rename(self.file, own)
             paths.append(own)
         except FileNotFoundError:
-            pass  # nothing was left, or another watch took it
-        taken: dict[str, Delivery] = {}
-        unreadable = 0
+            pass  # no deliveries, or another watch has claimed them
+        claimed: dict[str, Delivery] = {}
+        invalid_lines = 0
         for path in paths:
-            claim = _take(path)
+            claim = _lock(path)
             if claim is not None:
                 self._claims.append(claim)
-                deliveries, broken = _read(path)
-                unreadable += broken
-                fresh = {one.id: one for one in deliveries if one.id not in taken}
-                claim.ids |= fresh.keys()
-                taken |= fresh
-        return list(taken.values()), unreadable
+                deliveries, invalid = _read(path)
+                invalid_lines += invalid
+                new = {one.id: one for one in deliveries if one.id not in claimed}
+                claim.ids |= new.keys()
+                claimed |= new
+        if claimed:
+            _LOGGER.info("%s: %d deliveries of earlier watches to send", self.file, len(claimed))
+        return list(claimed.values()), invalid_lines
 
 
-def _take(path: Path) -> _Claim | None:
-    """A claim on a file; None where another watch, alive, has it."""
+def _lock(path: Path) -> _Claim | None:
+    """Lock a claimed file; None where a running watch holds it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
     except FileNotFoundError:
@@ -122,35 +130,35 @@ def _take(path: Path) -> _Claim | None:
         if path.stat().st_ino == os.fstat(descriptor).st_ino:
             return _Claim(path, descriptor)
     except (BlockingIOError, FileNotFoundError):
-        pass  # another one has it, or had it and is done
+        pass  # a running watch holds it, or has just deleted it
     os.close(descriptor)
     return None
 
 
 def _read(path: Path) -> tuple[list[Delivery], int]:
-    waiting: dict[str, Delivery] = {}
-    broken = 0
+    deliveries: dict[str, Delivery] = {}
+    invalid = 0
     for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
             if "done" in row:
-                waiting.pop(row["done"], None)
+                deliveries.pop(row["done"], None)
             else:
-                refused = int(row.get("refused", 0))
-                waiting[str(row["id"])] = Delivery(str(row["id"]), str(row["url"]), encode(row["body"]), refused)
+                own_id, server_errors = str(row["id"]), int(row.get("refused", 0))
+                deliveries[own_id] = Delivery(own_id, str(row["url"]), encode_json(row["body"]), server_errors)
         except (ValueError, TypeError, KeyError):
-            broken += 1
-    return list(waiting.values()), broken
+            invalid += 1
+    return list(deliveries.values()), invalid
 
 
-def _row(delivery: Delivery) -> dict[str, Any]:
-    refused = {"refused": delivery.refused} if delivery.refused else {}
+def _as_row(delivery: Delivery) -> dict[str, Any]:
+    refused = {"refused": delivery.server_errors} if delivery.server_errors else {}
     return {"url": delivery.url, "id": delivery.id, "body": json.loads(delivery.body), **refused}
 
 
 def _open_locked(file: Path) -> int:
-    """The file for appending, locked, and surely not one that another watch has renamed meanwhile."""
-    until = time.monotonic() + _LOCK_S
+    """Open and lock the file for appending; a file that another watch has renamed meanwhile is opened again."""
+    until = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:

@@ -1,35 +1,35 @@
 "use strict";
-// Text of events comes from people's files: it is only ever set as text, never as HTML.
+// Text of events may come from untrusted files: it is always set as text, never as HTML.
 
-const MOST_EVENTS = 200;
-const PATIENCE_MS = 20000; // the server answers within ten seconds, with or without a picture
-const PAUSE_MS = 1000;
-const SOURCE_WORDS = {
-  stream_stalled: "The source is stalled",
-  stream_broken: "The source is broken",
-  stream_back: "The source is back",
+const MAX_EVENTS = 200;
+const TIMEOUT_MS = 20000; // the server answers within 10 s, with or without a picture
+const RETRY_MS = 1000;
+const STREAM_TEXTS = {
+  stream_stalled: "Source is stalled",
+  stream_broken: "Source is disconnected",
+  stream_back: "Source is back",
 };
-const NOT_CONNECTED = "Not connected. Trying again.";
-const NOT_INVITED = "This link has ended. Open the one that curate watch printed last.";
+const NOT_CONNECTED = "Not connected. Retrying.";
+const LINK_EXPIRED = "This link has expired. Open the latest link that curate watch printed.";
 
 const element = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const number = (value, unit = "") => (value === null || value === undefined ? "–" : `${Math.round(value * 10) / 10}${unit}`);
 
 const known = new Set();
-const reached = { picture: true, events: false };
+const connected = { picture: true, events: false };
 let state = null;
-let lost = NOT_CONNECTED;
+let disconnectedText = NOT_CONNECTED;
 let source = null;
 
 function showStatus() {
-  const isThere = reached.picture && reached.events;
+  const isConnected = connected.picture && connected.events;
   let kind = "waiting";
   let text = "Connecting";
-  if (!isThere && (state || !reached.picture)) {
-    [kind, text] = ["gone", lost];
-  } else if (isThere && state) {
-    [kind, text] = state.trouble ? ["trouble", SOURCE_WORDS[state.trouble]] : ["fine", state.text];
+  if (!isConnected && (state || !connected.picture)) {
+    [kind, text] = ["gone", disconnectedText];
+  } else if (isConnected && state) {
+    [kind, text] = state.trouble ? ["trouble", STREAM_TEXTS[state.trouble]] : ["fine", state.text];
   }
   const status = element("status");
   if (status.dataset.kind !== kind || element("status-text").textContent !== text) {
@@ -39,23 +39,23 @@ function showStatus() {
   for (const id of ["picture", "numbers"]) element(id).classList.toggle("old", kind === "gone" || kind === "trouble");
 }
 
-function showState(told) {
-  state = told;
-  document.title = `${told.source} · curate watch`;
-  element("source").textContent = told.source;
-  element("run").textContent = told.run;
-  element("picture").alt = `The live picture of ${told.source}`;
-  element("frames-per-s").textContent = number(told.frames_per_s);
-  element("latency").textContent = number(told.latency_ms, " ms");
-  element("objects").textContent = number(told.objects);
+function showState(newState) {
+  state = newState;
+  document.title = `${newState.source} · curate watch`;
+  element("source").textContent = newState.source;
+  element("run").textContent = newState.run;
+  element("picture").alt = `The live picture of ${newState.source}`;
+  element("frames-per-s").textContent = number(newState.frames_per_s);
+  element("latency").textContent = number(newState.latency_ms, " ms");
+  element("objects").textContent = number(newState.objects);
   showStatus();
 }
 
 function withText(tag, className, text) {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  return node;
 }
 
 function timeOf(event) {
@@ -65,7 +65,7 @@ function timeOf(event) {
     const now = new Date();
     const today = [now.getFullYear(), now.getMonth() + 1, now.getDate()].map((one) => String(one).padStart(2, "0")).join("-");
     time.dateTime = event.time;
-    time.title = `${event.time}, ${event.timestamp_s.toFixed(1)} s from the beginning`;
+    time.title = `${event.time}, ${event.timestamp_s.toFixed(1)} s after the first frame`;
     time.textContent = parts[2];
     if (parts[1] !== today) time.append(withText("span", "", parts[1]));
   }
@@ -86,14 +86,14 @@ function addEvent(id, event, isNew) {
   known.add(id);
   const row = document.createElement("li");
   row.append(timeOf(event));
-  row.append(withText("bdi", "trigger", SOURCE_WORDS[event.trigger] || event.trigger));
+  row.append(withText("bdi", "trigger", STREAM_TEXTS[event.trigger] || event.trigger));
   row.append(withText("bdi", "what", describe(event)));
   row.dataset.id = id;
   row.classList.toggle("trouble", event.is_trouble);
   row.classList.toggle("new", isNew);
   const list = element("events");
   list.prepend(row);
-  while (list.children.length > MOST_EVENTS) {
+  while (list.children.length > MAX_EVENTS) {
     known.delete(list.lastElementChild.dataset.id);
     list.lastElementChild.remove();
   }
@@ -102,24 +102,24 @@ function addEvent(id, event, isNew) {
 
 function listen() {
   const log = element("log");
-  log.setAttribute("aria-busy", "true"); // what happened before is not read aloud
+  log.setAttribute("aria-busy", "true"); // screen readers do not read earlier events aloud
   source = new EventSource("events");
   const own = source;
   own.addEventListener("open", () => {
-    reached.events = true;
+    connected.events = true;
     showStatus();
   });
-  own.addEventListener("happened", (told) => {
-    addEvent(told.lastEventId, JSON.parse(told.data), log.getAttribute("aria-busy") === "false");
+  own.addEventListener("happened", (message) => {
+    addEvent(message.lastEventId, JSON.parse(message.data), log.getAttribute("aria-busy") === "false");
   });
-  own.addEventListener("state", (told) => {
+  own.addEventListener("state", (message) => {
     log.setAttribute("aria-busy", "false");
-    showState(JSON.parse(told.data));
+    showState(JSON.parse(message.data));
   });
   own.addEventListener("error", () => {
-    reached.events = false;
+    connected.events = false;
     showStatus();
-    if (own.readyState === EventSource.CLOSED && own === source) setTimeout(() => own === source && listen(), PAUSE_MS);
+    if (own.readyState === EventSource.CLOSED && own === source) setTimeout(() => own === source && listen(), RETRY_MS);
   });
 }
 
@@ -139,8 +139,8 @@ async function showPicture(content) {
 }
 
 async function nextPicture(after) {
-  const answer = await fetch(`picture?after=${after}`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-  lost = answer.status === 401 || answer.status === 403 ? NOT_INVITED : NOT_CONNECTED;
+  const answer = await fetch(`picture?after=${after}`, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+  disconnectedText = answer.status === 401 || answer.status === 403 ? LINK_EXPIRED : NOT_CONNECTED;
   if (answer.status === 204) return after;
   if (answer.status !== 200) throw new Error(answer.statusText);
   await showPicture(await answer.blob());
@@ -153,20 +153,20 @@ async function follow() {
     if (document.hidden) await new Promise((done) => document.addEventListener("visibilitychange", done, { once: true }));
     try {
       after = await nextPicture(after);
-      if (!reached.picture) {
-        reached.picture = true;
+      if (!connected.picture) {
+        connected.picture = true;
         showStatus();
       }
     } catch {
-      reached.picture = false;
-      after = "0"; // another server may have shown as many
+      connected.picture = false;
+      after = "0"; // another server may have reached the same number
       showStatus();
-      await pause(PAUSE_MS);
+      await pause(RETRY_MS);
     }
   }
 }
 
-// browsers keep six connections to a host, and each page that is looked at takes two
+// browsers allow six connections per host, and each visible page takes two
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) stopListening();
   else if (!source) listen();

@@ -1,0 +1,82 @@
+"""The outputs that last for all sources of a watch."""
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+from curate.monitor.outputs.collector import Collector
+from curate.monitor.outputs.detection_table import DetectionTable
+from curate.monitor.outputs.drawing import Drawer
+from curate.monitor.outputs.event_log import EventLog
+from curate.monitor.outputs.files import WatchFiles
+from curate.monitor.outputs.thread import Output, WatchedFrame
+from curate.monitor.outputs.window import Window
+from curate.monitor.page.page import LivePage
+from curate.monitor.triggers.event import Event
+from curate.sources.feeds.open import Source
+
+
+@dataclass
+class OutputSet:
+    """Outputs for all sources of a watch; None where an option is not used.
+
+    Attributes:
+        files: Paths of the files.
+        class_names: By class index.
+        sources: What is watched.
+        name: Common name of the sources.
+        model: Name of the model.
+        table: `--detections`.
+        log: `--events`.
+        page: `--serve`.
+        window: `--show`.
+        collector: `--collect`.
+    """
+
+    files: WatchFiles
+    class_names: Sequence[str]
+    sources: Sequence[Source]
+    name: str
+    model: str
+    table: DetectionTable | None = None
+    log: EventLog | None = None
+    page: LivePage | None = None
+    window: Window | None = None
+    collector: Collector | None = None
+
+    def open_files(self, stack: ExitStack) -> None:
+        """Open table and log; the stack closes them."""
+        if self.files.detections is not None:
+            table = DetectionTable(self.files.detections, self.class_names, with_source=len(self.sources) > 1)
+            self.table = stack.enter_context(closing(table))
+        if self.files.events is not None:
+            self.log = stack.enter_context(closing(EventLog(self.files.events)))
+
+    def open_page(self, stack: ExitStack, listener: socket.socket, address: str) -> None:
+        """Start the page; the stack ends it. It draws boxes only while a browser is connected."""
+        drawer = Drawer(self.class_names)
+        self.page = LivePage(listener, address, source=self.name, run=self.model, draw=drawer.draw)
+        stack.callback(self.page.close)
+        self.page.start()
+
+    @property
+    def event_listeners(self) -> list[Callable[[Event], None]]:
+        return [*([self.log.write] if self.log else []), *([self.page.add_event] if self.page else [])]
+
+    @property
+    def frame_outputs(self) -> list[Output]:
+        page = [_PageOutput(self.page)] if self.page else []
+        return [*page, *(one for one in (self.table, self.collector, self.window) if one is not None)]
+
+
+class _PageOutput:
+    """Passes frames to the page."""
+
+    wants_boxes = False
+
+    def __init__(self, page: LivePage) -> None:
+        self._page = page
+
+    def take(self, frame: WatchedFrame) -> None:
+        self._page.show(frame.picture.pixels, frame.detections)
