@@ -10,10 +10,13 @@ Every command of the command line is a function here, with the same name and arg
 Attributes load on first use, so that ``import curate`` costs nothing.
 """
 
+import logging
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet unless the caller configures logging
 
 _TYPES = {
     "CurateError": "curate.errors",

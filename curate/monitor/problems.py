@@ -10,7 +10,7 @@ from curate.redaction import redact_text
 Failure = tuple[str, str]
 """What failed, as singular and plural: `("delivery failed", "deliveries failed")`."""
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _MAX_REASONS = 20  # of one failure at one place; further reasons are counted together
 _MAX_REASON_CHARACTERS = 200
 _OTHER_REASONS = "other reasons"
@@ -55,7 +55,7 @@ class Problems:
             is_new = sentence not in self._counts
             self._counts[sentence] = 1
         if is_new:
-            _LOGGER.warning("%s", sentence)
+            logger.warning("%s", sentence)
 
     def count(self, place: str, failure: Failure, reason: str, count: int = 1) -> None:
         """Report a problem that may happen often.
@@ -74,7 +74,7 @@ class Problems:
             is_new = kind not in self._counts
             self._counts[kind] = self._counts.get(kind, 0) + count
             line = _format(kind, self._counts[kind])
-        _LOGGER.log(logging.WARNING if is_new else logging.DEBUG, "%s", line)
+        logger.log(logging.WARNING if is_new else logging.DEBUG, "%s", line)
 
     def watch_pending(self, pending: Callable[[], Iterable[tuple[Kind, int]]]) -> None:
         """Register a function that returns problems which may still resolve, such as deliveries being retried."""

@@ -26,7 +26,7 @@ from curate.sources.feeds.feed import Feed
 from curate.sources.feeds.file import FileFeed
 from curate.sources.feeds.open import Source
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _POLL_S = 0.1
 _QUEUED_FRAMES = 8  # between detector and outputs
 _QUEUED_FRAMES_LIVE = 1  # each one adds to the latency
@@ -175,7 +175,7 @@ class Session:
 
     def _watch_one(self, source: Source, number: int) -> None:
         frames_before = self.counts.frames
-        _LOGGER.info("%s: opening", source.name)
+        logger.info("%s: opening", source.name)
         with ExitStack() as stack:
             feed = open_source(source, self._wants_to_stop)
             if feed is None:
@@ -214,7 +214,7 @@ class Session:
             )
             self._next_track = analyzer.next_track
             self.complete &= feed.is_live or feed.ended
-        _LOGGER.info("%s: %d frames watched", source.name, self.counts.frames - frames_before)
+        logger.info("%s: %d frames watched", source.name, self.counts.frames - frames_before)
         for fault in (feed.fault, video.fault if video else None):
             if fault:
                 self.problems.add(f"{source.name}: {fault}.")

@@ -22,7 +22,7 @@ from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import Event
 from curate.sources.video.writing import VideoWriter
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _JPEG_QUALITY = 92
 _MAX_S = 60.0  # of one clip, however many events it shows
 _TICK = Fraction(1, 90_000)
@@ -136,9 +136,9 @@ class ClipRecorder:
             path = recording.plan.path
             try:
                 _write(recording)
-                _LOGGER.info("clip %s: %d frames written", path, len(recording.frames))
+                logger.info("clip %s: %d frames written", path, len(recording.frames))
             except CurateError as error:
-                _LOGGER.info("clip %s: not written: %s", path, error.fact)
+                logger.info("clip %s: not written: %s", path, error.fact)
                 self._problems.count(f"clips {path.parent}", _FAILED, error.fact)
             self._reserved.discard(path)
 

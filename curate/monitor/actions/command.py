@@ -14,7 +14,7 @@ from pathlib import PurePath
 from curate.monitor.actions.config import PLACEHOLDER, Command
 from curate.monitor.triggers.event import Event, encode_json
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _POLL_S = 0.05
 _KEPT_OUTPUT_BYTES = 2000
 _KILL_TIMEOUT_S = 5.0
@@ -87,10 +87,10 @@ class CommandRunner:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise CommandError(f"did not start ({reason})") from error
         # arguments may hold secrets, so only the program is logged
-        _LOGGER.info("command %s: started for trigger %s, process %d", self.name, event.trigger, process.pid)
+        logger.info("command %s: started for trigger %s, process %d", self.name, event.trigger, process.pid)
         with process:
             last_line = self._follow(process)
-        _LOGGER.info(
+        logger.info(
             "command %s: process %d, %s after %.1f s",
             self.name, process.pid, _describe_exit(process.returncode), time.monotonic() - started_s,
         )  # fmt: skip

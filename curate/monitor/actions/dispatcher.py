@@ -17,7 +17,7 @@ from curate.monitor.actions.worker import Worker
 from curate.monitor.problems import Kind, Problems
 from curate.monitor.triggers.event import STREAM_PREFIX, Event, encode_json
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _INTERRUPT_TIMEOUT_S = 3.0  # for threads whose work was broken off
 _POLL_S = 0.1
 _LINE = ("line failed", "lines failed")
@@ -212,7 +212,7 @@ class Actions:
             self._problems.count(str(self._spool.file), lost, error.strerror or str(error), len(deliveries))
         else:
             if deliveries:
-                _LOGGER.info("%s: %d webhooks stored for the next watch", self._spool.file, len(deliveries))
+                logger.info("%s: %d webhooks stored for the next watch", self._spool.file, len(deliveries))
 
 
 def append_line(path: Path, text: bytes) -> None:

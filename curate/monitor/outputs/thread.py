@@ -18,7 +18,7 @@ from curate.monitor.outputs.drawing import Drawer
 from curate.monitor.triggers.event import Event
 from curate.sources.feeds.feed import Picture
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _POLL_S = 0.1
 _SHORTEST_S = 1e-4
 _BIN_RATIO = 1.02  # between the bounds of neighbouring bins: percentiles are exact to 2 %
@@ -147,7 +147,7 @@ class OutputThread:
             while (item := self._queue.get()) is not None:
                 self._pass_on(*item)
         except BaseException as error:
-            _LOGGER.info("outputs end: %s: %s", type(error).__name__, error)
+            logger.info("outputs end: %s: %s", type(error).__name__, error)
             self._error = error
 
     def _pass_on(self, picture: Picture, detections: FrameDetections, events: tuple[Event, ...]) -> None:
@@ -161,7 +161,7 @@ class OutputThread:
             except CurateError as error:
                 if self._on_failure is None:
                     raise
-                _LOGGER.info("output %s gets no more frames: %s", type(output).__name__, error)
+                logger.info("output %s gets no more frames: %s", type(output).__name__, error)
                 self._outputs.remove(output)
                 self._on_failure(str(error))
         self._latencies.add(time.monotonic() - picture.arrived_s)

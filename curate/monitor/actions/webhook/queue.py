@@ -15,7 +15,7 @@ from curate.monitor.actions.worker import Retry, Worker
 from curate.monitor.problems import Kind, Problems
 from curate.monitor.triggers.event import Event
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _FAILED = ("delivery failed", "deliveries failed")
 _PENDING = ("delivery pending", "deliveries pending")
 _DEPRIORITISED = ("delivery deprioritised", "deliveries deprioritised")
@@ -133,7 +133,7 @@ class WebhookQueue:
         requested_s = outcome.retry_after_s if isinstance(outcome, Response) else None
         wait_s = wait_s if requested_s is None else max(wait_s, requested_s)
         following = "not retried" if isinstance(outcome, StoppedError) else f"next attempt in {wait_s:.1f} s"
-        _LOGGER.info(
+        logger.info(
             "%s: delivery %s, attempt %d failed: %s; %s, %d pending",
             self.place, delivery.id, self._attempts[delivery.id], outcome, following, self.worker.pending,
         )  # fmt: skip
@@ -143,7 +143,7 @@ class WebhookQueue:
         attempts = self._attempts.pop(delivery.id)
         self._failures, self.last_error = 0, None
         self._server_errors.pop(delivery.id, None)
-        _LOGGER.info("%s: delivery %s, attempt %d %s", self.place, delivery.id, attempts, response)
+        logger.info("%s: delivery %s, attempt %d %s", self.place, delivery.id, attempts, response)
         if not response.is_success:
             times = f", {server_errors} times" if response.is_retryable else ""
             self._problems.count(self.place, _FAILED, f"{response}{times}")

@@ -21,7 +21,7 @@ from typing import Any
 from curate.monitor.actions.webhook.sender import Delivery
 from curate.monitor.triggers.event import encode_json
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _LOCK_TIMEOUT_S = 5.0
 
 
@@ -115,7 +115,7 @@ class Spool:
                 claim.ids |= new.keys()
                 claimed |= new
         if claimed:
-            _LOGGER.info("%s: %d deliveries of earlier watches to send", self.file, len(claimed))
+            logger.info("%s: %d deliveries of earlier watches to send", self.file, len(claimed))
         return list(claimed.values()), invalid_lines
 
 
