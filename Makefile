@@ -4,6 +4,9 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/ready
 
+# many tests and commands start Python anew, and would compile hundreds of modules each time
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-long check format bench pins clean help
 
 help: ## show what can be made
@@ -51,6 +54,6 @@ $(UV):
 $(READY): pyproject.toml requirements.txt | $(UV)
 	@echo "setting up: packages into .venv (some gigabytes, most of them torch)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	@$(UV) pip install --quiet --python $(BIN)/python --requirements requirements.txt
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --requirements requirements.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(READY)

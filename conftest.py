@@ -1,8 +1,16 @@
-"""Which modules have their examples run: all but those of a library that no registry has, where it is absent.
+"""Which modules are looked through for examples: those that have one.
 
-A test module that cannot be imported is an error. `--doctest-ignore-import-errors` would make it a skip.
+Others are not imported only to find nothing in them. A module with an example that cannot be imported is an error;
+`--doctest-ignore-import-errors` would make it a skip.
 """
 
-from importlib.util import find_spec
+from pathlib import Path
 
-collect_ignore_glob = [] if find_spec("detectron2") else ["curate/engines/detectron2_engine/*.py"]
+_PACKAGE = Path(__file__).parent / "curate"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Skip modules of the package without a `>>>`."""
+    if collection_path.suffix == ".py" and _PACKAGE in collection_path.parents:
+        return True if ">>> " not in collection_path.read_text(encoding="utf-8") else None
+    return None

@@ -18,6 +18,17 @@ def app_database(tmp_path_factory):
     return tmp_path_factory.mktemp("app") / "database"
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch computes with one thread: networks this small gain nothing from more, and tests run in parallel."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def dataset(tmp_path):
     """Where a dataset is to be; nothing is there yet."""

@@ -11,8 +11,9 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
-from app_scene import needs_fiftyone, needs_mongod, open_view, save_scene
+from app_scene import needs_mongod, open_view, save_scene
 from chromium import open_browser, open_page
+from extras import needs_fiftyone
 from PIL import Image
 from sample_datasets import run_curate
 

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from chromium import open_browser, open_page
+from extras import needs_page
 from page_scene import BLUE, GREEN, RED, event, open_live_page, page_threads, plain, seen_of, trouble
 from PIL import Image
 
-pytest.importorskip("hypercorn")
-pytest.importorskip("starlette")
+pytestmark = needs_page
 READY_MS = 10_000
 COLOUR = """() => {
   const [picture, canvas] = [document.getElementById("picture"), document.createElement("canvas")];

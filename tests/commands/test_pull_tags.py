@@ -3,8 +3,9 @@
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from app_scene import needs_fiftyone, needs_mongod, save_scene
+from app_scene import needs_mongod, save_scene
 from builders import BARE, MASK, annotation_xml, box_rows, object_xml, write_image
+from extras import needs_fiftyone
 
 import curate
 from curate.errors import UsageError

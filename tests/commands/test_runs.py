@@ -15,7 +15,6 @@ import curate
 from curate.cli.output import print_rich
 from curate.cli.runs import runs_tables
 from curate.errors import DataError, StoreError, UsageError
-from curate.plots.runs import ApCurve, draw_runs
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
@@ -212,6 +211,8 @@ def test_nothing_heavy_is_loaded(root):
 
 
 def curve(run, unit, *aps):
+    from curate.plots.runs import ApCurve
+
     return ApCurve(run, unit, range(1, len(aps) + 1), dict.fromkeys(("all", "small", "medium", "large"), aps))
 
 
@@ -242,6 +243,8 @@ def test_what_is_drawn():
         curve("a", "round", 0.3),
         curve("b", "round", 0.4),
     ]
+    from curate.plots.runs import draw_runs
+
     panels = draw_runs(curves).axes
     assert [axes.get_title(loc="left") for axes in panels] == ["loop: best 35.0", "training: best 20.0", "judged once"]
     assert [axes.get_xlabel() for axes in panels] == ["round", "step", ""]
@@ -252,6 +255,8 @@ def test_what_is_drawn():
 def test_sizes_that_are_not_there_are_gaps():
     """An AP that is undefined is not drawn as 0."""
     aps = {"all": [0.1, 0.2], "small": [None, 0.2], "medium": [None, None], "large": [0.1, 0.2]}
+    from curate.plots.runs import ApCurve, draw_runs
+
     lines = draw_runs([ApCurve("x", "round", [1, 2], aps)]).axes[0].lines
     assert [str(value) for value in lines[1].get_ydata()] == ["nan", "20.0"]
 

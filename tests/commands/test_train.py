@@ -9,15 +9,12 @@ import time
 
 import pytest
 from engine_contract import DETECTRON2, DETECTRON2_SMALL, need_detectron2, shapes_dataset
+from extras import needs_torch
 from sample_datasets import save
 
 from curate.run_folder.folder import RunFolder
 
-pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
-pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
-import torch
-
-pytestmark = [pytest.mark.train, pytest.mark.long]
+pytestmark = [pytest.mark.train, pytest.mark.long, needs_torch]
 
 KILLS = 20
 MODELS = {
@@ -83,6 +80,8 @@ def test_twenty_kills_change_nothing(start):
         assert run.read_record().steps_done >= before
     assert kills == KILLS, process.communicate()[1]
     _finish(start("killed", "--resume"))
+    import torch
+
     for name in ("last.pt", "best.pt"):
         whole, killed = (
             torch.load(start.folder(one).checkpoints / name, weights_only=True) for one in ("whole", "killed")

@@ -10,12 +10,12 @@ from app_scene import (
     FALSE_POSITIVES,
     MISSED,
     await_gone,
-    needs_fiftyone,
     needs_mongod,
     open_view,
     processes_of,
     save_scene,
 )
+from extras import needs_fiftyone
 from sample_datasets import build_dataset, save, set_column
 
 from curate.commands import view as viewing

@@ -21,6 +21,7 @@ from engine_contract import (
     shapes_dataset,
     train_shapes,
 )
+from extras import needs_torch
 
 from curate.boxes import iou_matrix
 from curate.engines.base import Detections, engine_for, predict_dataset
@@ -29,12 +30,7 @@ from curate.errors import DataError, MissingError, TrainingError
 from curate.evaluation.scores import score
 from curate.run_folder.folder import RunFolder
 
-pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
-pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
-pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
-import torch
-
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, needs_torch]
 
 SMALL = "torchvision:fasterrcnn+timm/resnet10t"
 RETINAFACE = "retinaface:mobilenet0.25"
@@ -71,12 +67,10 @@ LEARNING = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Pictures this small gain nothing from threads, and lose much where tests run in parallel."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _torch(one_thread):
+    """Torch is imported when the first test here runs: collecting tests takes no seconds for it."""
+    global torch
+    import torch
 
 
 @pytest.fixture(scope="module")

@@ -13,40 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from engine_contract import shapes_dataset, train_shapes
+from extras import needs_torch
 from repository_paths import SHARED_DATA
 
 from curate.engines.base import engine_for
 from curate.errors import DataError, MissingError, UsageError
 from curate.run_folder.config import TrainingConfig
 
-pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
-pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
-import torch
-from torch.autograd import gradcheck
-
-from curate.engines.retinaface import download as origin
-from curate.engines.retinaface.anchors import (
-    anchors_on,
-    decode_boxes,
-    decode_landmarks,
-    encode_boxes,
-    encode_landmarks,
-    to_corners,
-)
-from curate.engines.retinaface.dense.synthetic import synthetic_face
-from curate.engines.retinaface.dense.topology_file import write_topology
-from curate.engines.retinaface.engine import build_model
-from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
-from curate.engines.retinaface.network import Context, DeformableConv, RetinaFace
-from curate.engines.retinaface.published_weights import adapted, our_name, published_model
-from curate.engines.retinaface.settings import PAPER, Shape
-from curate.engines.retinaface.targets import BACKGROUND, NOTHING, lessons_of, match_anchors
-from curate.engines.training.weights import load_weights
-
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, needs_torch]
 
 LIGHT = "retinaface:mobilenet0.25"
-CPU = torch.device("cpu")
 SHARED = SHARED_DATA
 WEIGHTS, VIDEOS = SHARED / "weights" / "retinaface_mobilenet0.25.pth", SHARED / "videos"
 needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason="the published weights of ../shared/data are not here")
@@ -65,12 +41,33 @@ PUBLISHED_NUMBERS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Pictures this small gain nothing from threads, and lose much where tests run in parallel."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _torch(one_thread):
+    """Torch is imported when the first test here runs: collecting tests takes no seconds for it."""
+    global torch, gradcheck, origin, anchors_on, decode_boxes, decode_landmarks, encode_boxes, encode_landmarks
+    global to_corners, synthetic_face, write_topology, build_model, box_loss, classification_loss
+    global focal_classification_loss, landmark_loss, Context, DeformableConv, RetinaFace, adapted, our_name
+    global published_model, PAPER, Shape, BACKGROUND, NOTHING, lessons_of, match_anchors, load_weights
+    import torch
+    from torch.autograd import gradcheck
+
+    from curate.engines.retinaface import download as origin
+    from curate.engines.retinaface.anchors import (
+        anchors_on,
+        decode_boxes,
+        decode_landmarks,
+        encode_boxes,
+        encode_landmarks,
+        to_corners,
+    )
+    from curate.engines.retinaface.dense.synthetic import synthetic_face
+    from curate.engines.retinaface.dense.topology_file import write_topology
+    from curate.engines.retinaface.engine import build_model
+    from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
+    from curate.engines.retinaface.network import Context, DeformableConv, RetinaFace
+    from curate.engines.retinaface.published_weights import adapted, our_name, published_model
+    from curate.engines.retinaface.settings import PAPER, Shape
+    from curate.engines.retinaface.targets import BACKGROUND, NOTHING, lessons_of, match_anchors
+    from curate.engines.training.weights import load_weights
 
 
 def _double(*values):
@@ -82,7 +79,7 @@ def _double(*values):
 
 def test_anchors_stand_at_the_cells_centres():
     """On 20×9 pixels, stride 8 has 3×2 cells of two anchors each; row by row, cell by cell, size by size."""
-    anchors = anchors_on(20, 9, (8, 16), ((10, 20), (32, 64)), CPU)
+    anchors = anchors_on(20, 9, (8, 16), ((10, 20), (32, 64)), torch.device("cpu"))
     assert len(anchors) == 3 * 2 * 2 + 2 * 1 * 2
     assert anchors[:3].tolist() == [[4, 4, 10, 10], [4, 4, 20, 20], [12, 4, 10, 10]]
     assert anchors[6].tolist() == [4, 12, 10, 10]
@@ -98,7 +95,7 @@ def test_the_papers_anchors_span_16_to_406_pixels():
     assert np.divide(sizes[1:], sizes[:-1]) == pytest.approx(2 ** (1 / 3), rel=1e-3)
     assert PAPER.strides == (4, 8, 16, 32, 64)
     # at 640 × 640 the paper counts 102,300 anchors, three quarters of them at P2
-    anchors = anchors_on(640, 640, PAPER.strides, PAPER.anchor_sizes, CPU)
+    anchors = anchors_on(640, 640, PAPER.strides, PAPER.anchor_sizes, torch.device("cpu"))
     assert len(anchors) == 102_300
 
 

@@ -9,41 +9,36 @@ import numpy as np
 import pandas as pd
 import pytest
 from engine_contract import LITE, LITE_WEIGHTS, draw_shapes, need_package, shapes_dataset, train_shapes
+from extras import needs_torch
 
 from curate.columns import LANDMARKS
 from curate.dataset import Dataset
 from curate.engines.base import engine_for
+from curate.engines.training.augment import Augmentation, Sample, Sizing, crop, flip, resize
 from curate.engines.training.order import BatchOrder, repeat_factors
 from curate.errors import DataError, MissingError, TrainingError, UsageError
 from curate.run_folder.config import TrainingConfig
 
-pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
-pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
-pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
-import torch
-
-from curate.engines.torch_engine import NetworkDetector
-from curate.engines.torchvision.models import build_model, focal_loss, known_models
-from curate.engines.training import device as devices
-from curate.engines.training import loop as training
-from curate.engines.training.augment import Augmentation, Sample, Sizing, crop, flip, resize
-from curate.engines.training.batches import TrainingBatches, landmarks_by_image, truth_by_image
-from curate.engines.training.checkpoint import fingerprint
-from curate.engines.training.loop import Average
-from curate.engines.training.weights import load_weights
-
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, needs_torch]
 
 SMALL = "torchvision:fasterrcnn+timm/resnet10t"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Pictures this small gain nothing from threads, and lose much where tests run in parallel."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _torch(one_thread):
+    """Torch is imported when the first test here runs: collecting tests takes no seconds for it."""
+    global torch, NetworkDetector, build_model, focal_loss, known_models, TrainingBatches, landmarks_by_image
+    global truth_by_image, fingerprint, Average, devices, training, load_weights
+    import torch
+
+    from curate.engines.torch_engine import NetworkDetector
+    from curate.engines.torchvision.models import build_model, focal_loss, known_models
+    from curate.engines.training import device as devices
+    from curate.engines.training import loop as training
+    from curate.engines.training.batches import TrainingBatches, landmarks_by_image, truth_by_image
+    from curate.engines.training.checkpoint import fingerprint
+    from curate.engines.training.loop import Average
+    from curate.engines.training.weights import load_weights
 
 
 @pytest.fixture(scope="module")

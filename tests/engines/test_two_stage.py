@@ -9,7 +9,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from colour_engine import ColourDetector, write_weights
 from engine_contract import DISC, SQUARE, draw_shapes, shapes_dataset
+from extras import needs_torch
 
 from curate.boxes import iou_matrix
 from curate.commands.run_inputs import fingerprints
@@ -19,7 +21,6 @@ from curate.engines.base import Detections, engine_for, predict_dataset
 from curate.engines.training.augment import Augmentation, Sizing
 from curate.engines.training.journal import Journal
 from curate.engines.two_stage.crops import GREY, cut, squares_around
-from curate.engines.two_stage.first_stage import FirstStage, find_first_stage
 from curate.engines.two_stage.settings import TwoStage
 from curate.errors import CurateError, DataError, TrainingError, UsageError
 from curate.evaluation.scores import score
@@ -28,20 +29,7 @@ from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
-pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
-pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
-import torch
-from colour_engine import ColourDetector, write_weights
-from torch import nn
-
-from curate.commands.train_classifier import train_classifier
-from curate.engines.training.weights import load_weights
-from curate.engines.two_stage import batches as batches_module
-from curate.engines.two_stage.batches import CropBatches, TrainingBoxes, vary
-from curate.engines.two_stage.detector import RememberedBoxes, TwoStageDetector
-from curate.engines.two_stage.first_stage import first_stage_in
-
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, needs_torch]
 
 MODEL, COLOUR = "two-stage:resnet18", "colour:squares"
 SMALL = "torchvision:fasterrcnn+timm/resnet10t"
@@ -51,12 +39,19 @@ PLAIN = Augmentation(zoom_out=1.0, zoom_in=1.0, flip=0.0, brightness=0.0, contra
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Pictures this small gain nothing from threads, and lose much where tests run in parallel."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _torch(one_thread):
+    """Torch is imported when the first test here runs: collecting tests takes no seconds for it."""
+    global torch, nn, train_classifier, load_weights, batches_module, CropBatches, TrainingBoxes, vary
+    global RememberedBoxes, TwoStageDetector, FirstStage, find_first_stage, first_stage_in
+    import torch
+    from torch import nn
+
+    from curate.commands.train_classifier import train_classifier
+    from curate.engines.training.weights import load_weights
+    from curate.engines.two_stage import batches as batches_module
+    from curate.engines.two_stage.batches import CropBatches, TrainingBoxes, vary
+    from curate.engines.two_stage.detector import RememberedBoxes, TwoStageDetector
+    from curate.engines.two_stage.first_stage import FirstStage, find_first_stage, first_stage_in
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -305,12 +300,15 @@ class FixedDetector:
         return [self.answers[(first + place) % len(self.answers)] for place in range(len(images))]
 
 
-class ColourShares(nn.Module):
-    """Says how red, green and blue a crop is: a classifier whose answers can be worked out by hand."""
+def colour_shares():
+    """A classifier whose answers can be worked out by hand: how red, green and blue a crop is."""
 
-    def forward(self, crops):
-        means = crops.mean(dim=(2, 3))
-        return means / means.sum(dim=1, keepdim=True)
+    class ColourShares(nn.Module):
+        def forward(self, crops):
+            means = crops.mean(dim=(2, 3))
+            return means / means.sum(dim=1, keepdim=True)
+
+    return ColourShares()
 
 
 def found(*rows):
@@ -322,7 +320,7 @@ def found(*rows):
 def joined(*answers, **settings):
     settings = TwoStage(**{"margin": 0.0, "classes_per_box": 1, **settings})
     first = FixedDetector(*answers)
-    return TwoStageDetector(first, ColourShares(), settings, 16, (RED, GREEN, BLUE), torch.device("cpu"))
+    return TwoStageDetector(first, colour_shares(), settings, 16, (RED, GREEN, BLUE), torch.device("cpu"))
 
 
 def patches(*colours):

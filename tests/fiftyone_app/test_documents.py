@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from app_scene import DETECTIONS, FALSE_POSITIVES, MISSED, save_scene
+from extras import needs_pymongo
 from sample_datasets import build_dataset
 
 import curate
@@ -13,7 +14,7 @@ from curate.fiftyone_app.views import list_views
 from curate.sizes import RangeOfInterest
 from curate.store import Store
 
-pytest.importorskip("bson", reason="pymongo, which comes with FiftyOne, is not installed")
+pytestmark = needs_pymongo
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from app_scene import await_gone, needs_mongod, processes_of
+from extras import needs_pymongo
 
 from curate.errors import MissingError
 from curate.fiftyone_app import mongo
 from curate.fiftyone_app.locks import Hold, held, try_hold
 from curate.fiftyone_app.mongo import FOLDER_VARIABLE, database_folder, running_database
 
-pymongo = pytest.importorskip("pymongo", reason="pymongo, which comes with FiftyOne, is not installed")
+pytestmark = needs_pymongo
 
 USE = """
 import sys, time
@@ -34,6 +35,12 @@ with held(Path(sys.argv[1]), Hold.ALONE):
     print("got", flush=True)
     input()
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pymongo():
+    global pymongo
+    import pymongo
 
 
 @pytest.fixture

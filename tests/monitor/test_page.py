@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from extras import needs_page
 from page_scene import (
     BLUE,
     GREEN,
@@ -37,8 +38,7 @@ from curate.monitor.page.page import LivePage
 from curate.monitor.page.picture import LatestPicture
 from curate.serving.address import LOOPBACK, take_port
 
-pytest.importorskip("hypercorn")
-pytest.importorskip("starlette")
+pytestmark = needs_page
 PATHS = ["/", "/page.css", "/page.js", "/picture", "/events"]
 
 

@@ -11,15 +11,21 @@ from curate.evaluation.confusion import Confusion
 from curate.evaluation.curves import PrecisionRecall
 from curate.evaluation.judgement import judge
 from curate.evaluation.scores import SideScores, score
-from curate.plots.evaluation import (
-    draw_ap_by_min_side,
-    draw_confusion,
-    draw_errors,
-    draw_precision_recall,
-    draw_scores,
-)
-from curate.plots.style import save_plot
 from curate.sizes import sides_to_try
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _matplotlib():
+    """Matplotlib is imported when the first test here runs."""
+    global draw_ap_by_min_side, draw_confusion, draw_errors, draw_precision_recall, draw_scores, save_plot
+    from curate.plots.evaluation import (
+        draw_ap_by_min_side,
+        draw_confusion,
+        draw_errors,
+        draw_precision_recall,
+        draw_scores,
+    )
+    from curate.plots.style import save_plot
 
 
 def draw_all(truth, predictions):

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -26,7 +25,6 @@ from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
-needs_fiftyone = pytest.mark.skipif(find_spec("fiftyone") is None, reason="FiftyOne is not installed")
 needs_mongod = pytest.mark.skipif(find_mongod() is None, reason="there is no mongod")
 
 MAIN = "from curate.cli import main; main()"

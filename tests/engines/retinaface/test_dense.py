@@ -5,47 +5,44 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from extras import needs_torch
 
-pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
-pytest.importorskip("torchvision", reason="needs torchvision: pip install 'curate-vision[train]'")
-import torch
-from torch.autograd import gradcheck
+pytestmark = [pytest.mark.train, needs_torch]
 
-from curate.engines.retinaface.dense.branch import DenseBranch, DenseHead, face_crops, pixel_loss
-from curate.engines.retinaface.dense.chebyshev import ChebyshevConvolution, scaled_laplacian, sparse_product
-from curate.engines.retinaface.dense.decoder import FARTHEST_OFFSET, MeshDecoder
-from curate.engines.retinaface.dense.rasteriser import Softness, rasterise
-from curate.engines.retinaface.dense.scene import (
-    Camera,
-    Light,
-    bounded_camera,
-    bounded_light,
-    project,
-    shaded,
-    vertex_normals,
-)
-from curate.engines.retinaface.dense.synthetic import synthetic_face
-from curate.engines.retinaface.dense.topology import MeshTopology, UpSampling
-from curate.engines.retinaface.dense.topology_file import read_topology, write_topology
-from curate.errors import DataError, UsageError
-
-pytestmark = pytest.mark.train
-
-SMOOTH = Softness(edge_px=1.5, depth=0.5)
 CODE, CAMERA, LIGHT = slice(0, 128), slice(128, 135), slice(135, 144)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Meshes this small gain nothing from threads, and lose much where tests run in parallel."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _torch(one_thread):
+    """Torch is imported when the first test here runs: collecting tests takes no seconds for it."""
+    global torch, gradcheck, DenseBranch, DenseHead, face_crops, pixel_loss, ChebyshevConvolution, scaled_laplacian
+    global sparse_product, FARTHEST_OFFSET, MeshDecoder, Softness, rasterise, Camera, Light, bounded_camera
+    global bounded_light, project, shaded, vertex_normals, synthetic_face, MeshTopology, UpSampling, read_topology
+    global write_topology, DataError, UsageError
+    import torch
+    from torch.autograd import gradcheck
+
+    from curate.engines.retinaface.dense.branch import DenseBranch, DenseHead, face_crops, pixel_loss
+    from curate.engines.retinaface.dense.chebyshev import ChebyshevConvolution, scaled_laplacian, sparse_product
+    from curate.engines.retinaface.dense.decoder import FARTHEST_OFFSET, MeshDecoder
+    from curate.engines.retinaface.dense.rasteriser import Softness, rasterise
+    from curate.engines.retinaface.dense.scene import (
+        Camera,
+        Light,
+        bounded_camera,
+        bounded_light,
+        project,
+        shaded,
+        vertex_normals,
+    )
+    from curate.engines.retinaface.dense.synthetic import synthetic_face
+    from curate.engines.retinaface.dense.topology import MeshTopology, UpSampling
+    from curate.engines.retinaface.dense.topology_file import read_topology, write_topology
+    from curate.errors import DataError, UsageError
 
 
-def _random(*shape, scale=1.0, seed=0, dtype=torch.float64):
-    return scale * torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+def _random(*shape, scale=1.0, seed=0, dtype=None):
+    return scale * torch.randn(*shape, dtype=dtype or torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def _camera(location=(0.0, 0.0, 4.0), pose=(0.0, 0.0, 0.0), focal=4.0):
@@ -536,7 +533,7 @@ def test_gradients_of_the_rasteriser():
     triangles = torch.arange(9).view(3, 3)
 
     def run(screen, colours):
-        return rasterise(screen, colours, triangles, 6, 6, softness=SMOOTH)
+        return rasterise(screen, colours, triangles, 6, 6, softness=Softness(edge_px=1.5, depth=0.5))
 
     assert gradcheck(run, (screen.requires_grad_(), colours.requires_grad_()), atol=1e-6)
 
@@ -625,7 +622,7 @@ def test_a_coarser_arithmetic_outside_does_not_reach_the_renderer():
 
 def test_gradients_of_the_whole_branch():
     """That of a loss in code, camera and light agrees with finite differences."""
-    branch = DenseBranch(synthetic_face(2), crop_px=8, softness=SMOOTH).double()
+    branch = DenseBranch(synthetic_face(2), crop_px=8, softness=Softness(edge_px=1.5, depth=0.5)).double()
     picture = torch.rand(1, 3, 20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     boxes, index = torch.tensor([[2.0, 3.0, 15.0, 18.0]], dtype=torch.float64), torch.tensor([0])
     parameters = _random(1, 144, scale=0.5, seed=3).requires_grad_()
@@ -645,7 +642,7 @@ def test_each_part_of_the_branch_hears_from_the_loss():
         assert parameter.grad.abs().sum() > 0
 
 
-def _grey(face: MeshTopology) -> MeshTopology:
+def _grey(face):
     """The same mesh as a grey half-ball: a learner that starts with it knows neither shape nor colours."""
     ball = face.vertices / np.linalg.norm(face.vertices, axis=1, keepdims=True)
     return replace(face, vertices=ball, colours=np.full_like(face.colours, 0.5))

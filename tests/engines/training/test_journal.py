@@ -6,13 +6,14 @@ import signal
 
 import pytest
 from engine_contract import shapes_dataset
+from extras import needs_torch
 
 from curate.engines.training.journal import Journal, StepReport
 from curate.progress import silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 
-pytest.importorskip("torch", reason="needs torch: pip install 'curate-vision[train]'")
+pytestmark = needs_torch
 
 LINE = {"loss": 1.5, "lr": 0.1}
 
