@@ -74,7 +74,9 @@ def _start(mongod: str, folder: Path, socket: Path) -> subprocess.Popen[bytes]:
 
 
 def _serve_until_unused(server: subprocess.Popen[bytes], folder: Path, socket: Path, state_file: Path) -> None:
-    while server.poll() is None and not socket.exists():
+    while not socket.exists():
+        if server.poll() is not None:
+            return  # it did not start: nobody is to find it
         time.sleep(0.02)
     uri = f"mongodb://{quote_plus(str(socket))}/?serverSelectionTimeoutMS=5000"
     state = {"keeper": os.getpid(), "mongod": server.pid, "uri": uri}
