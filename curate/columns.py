@@ -1,8 +1,14 @@
-"""The tables of a dataset: which columns each has, of which type, and how rows are made to fit them."""
+"""The tables of a dataset: their columns, types and defaults, and how rows are converted to them.
+
+A new column of images or boxes is one line here: stored versions without it get its default, imports join it by its
+`reimport` rule, and the FiftyOne app shows it if `in_app` is set.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -10,110 +16,173 @@ import pandas as pd
 from curate.errors import DataError
 
 CORNERS = ["x0", "y0", "x1", "y1"]
-# Optional, and then all ten: a face's points in pixels, left and right as seen in the picture; NaN where unknown. They
-# may lie outside the image.
+# Optional columns of boxes, all ten or none: points of a face in pixels, left and right as seen in the image; NaN where
+# unknown. They may lie outside the image. `curate.formats.joining` has their rule for re-imports.
 LANDMARKS = [
     f"{point}_{axis}" for point in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for axis in "xy"
 ]
 LABEL_STATES = ("unlabelled", "proposed", "labelled", "incomplete")
+Action = Literal["repaired", "quarantined", "noted"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
 
-IMAGE_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
-    {  # column: (dtype, value where a producer gives none)
-        "image_id": ("int64", None),
-        "path": ("str", None),  # POSIX, relative to the dataset folder, unique
-        "width": ("int32", None),  # upright pixels
-        "height": ("int32", None),
-        "split": ("str", pd.NA),  # null: in no split yet
-        "source": ("str", ""),  # the import or video that it came from
-        "video_id": ("str", pd.NA),  # null unless it is a frame of a known video
-        "frame_index": ("Int64", pd.NA),
-        "timestamp_s": ("float64", np.nan),  # seconds from the video's first frame
-        "label_state": ("str", "unlabelled"),  # one of LABEL_STATES
-        "verified": ("bool", False),  # LabelImg's own mark
-        "sha256": ("str", ""),  # of the file's bytes
-    }
-)
-BOX_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
+
+class Reimport(Enum):
+    """What a second import of an image does to the value that the dataset has, where the source has the column."""
+
+    KEEP = auto()  # the dataset's value stays
+    FILL = auto()  # only a missing value is replaced
+    REPLACE = auto()  # the source's value replaces it if the source has an annotation of the image
+    MATCH = auto()  # of boxes: equal in all these columns, a box is the same box and keeps its id
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        dtype: pandas' name of the type.
+        default: Value where rows do not have the column; None: they must have it.
+    """
+
+    dtype: str
+    default: Any
+
+    @property
+    def python_type(self) -> type:
+        """The type of a single value."""
+        return _PYTHON_TYPES[self.dtype]
+
+
+@dataclass(frozen=True)
+class JoinedColumn(Column):
+    """A column of a table that imports join.
+
+    Attributes:
+        reimport: What a second import does to its values.
+        in_app: Whether the FiftyOne app shows it.
+    """
+
+    reimport: Reimport
+    in_app: bool
+
+
+_PYTHON_TYPES = {"int32": int, "int64": int, "Int64": int, "float64": float, "bool": bool, "str": str, "category": str}
+
+IMAGE_COLUMNS: Mapping[str, JoinedColumn] = MappingProxyType(
     {
-        "box_id": ("int64", None),
-        "image_id": ("int64", None),
-        "class_id": ("int32", None),
-        "x0": ("float64", None),  # pixel edges: 0 ≤ x0 < x1 ≤ width, 0 ≤ y0 < y1 ≤ height
-        "y0": ("float64", None),
-        "x1": ("float64", None),
-        "y1": ("float64", None),
-        "difficult": ("bool", False),
-        "truncated": ("bool", False),
-        "occluded": ("bool", False),
-        "crowd": ("bool", False),
-        "pose": ("category", pd.NA),  # VOC's view point, kept for export
-        "original_class": ("category", pd.NA),  # what the annotator wrote
+        "image_id": JoinedColumn("int64", None, Reimport.KEEP, in_app=True),
+        # POSIX, relative to the dataset folder, unique
+        "path": JoinedColumn("str", None, Reimport.KEEP, in_app=False),
+        # pixels, upright
+        "width": JoinedColumn("int32", None, Reimport.REPLACE, in_app=False),
+        "height": JoinedColumn("int32", None, Reimport.REPLACE, in_app=False),
+        # null: in no split yet
+        "split": JoinedColumn("str", pd.NA, Reimport.FILL, in_app=True),
+        # name of the import or video that the image came from
+        "source": JoinedColumn("str", "", Reimport.KEEP, in_app=True),
+        # null unless the image is a frame of a known video
+        "video_id": JoinedColumn("str", pd.NA, Reimport.FILL, in_app=True),
+        "frame_index": JoinedColumn("Int64", pd.NA, Reimport.KEEP, in_app=True),
+        # seconds from the video's first frame
+        "timestamp_s": JoinedColumn("float64", np.nan, Reimport.KEEP, in_app=True),
+        # one of LABEL_STATES
+        "label_state": JoinedColumn("str", "unlabelled", Reimport.REPLACE, in_app=True),
+        # LabelImg's mark of an image that a person has checked
+        "verified": JoinedColumn("bool", False, Reimport.REPLACE, in_app=False),
+        # of the file's bytes
+        "sha256": JoinedColumn("str", "", Reimport.REPLACE, in_app=False),
     }
 )
-VIDEO_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
+BOX_COLUMNS: Mapping[str, JoinedColumn] = MappingProxyType(
     {
-        "video_id": ("str", None),  # unique; what `video_id` of the images names
-        "path": ("str", None),  # POSIX, relative to the dataset folder, unique
-        "origin": ("str", pd.NA),  # what was filmed: clips of one video have it in common; null: this file alone
-        "link": ("str", pd.NA),  # null for a local file
-        "title": ("str", pd.NA),
-        "uploader": ("str", pd.NA),
-        "licence": ("str", pd.NA),
-        "upload_date": ("str", pd.NA),  # ISO 8601
-        "clip_start_s": ("float64", np.nan),  # of the whole video; null where it is whole
-        "clip_end_s": ("float64", np.nan),
-        "fetched_at": ("str", pd.NA),  # UTC, ISO 8601
-        "width": ("int32", None),  # upright pixels
-        "height": ("int32", None),
-        "fps": ("float64", np.nan),  # frames by duration
-        "frames": ("Int64", pd.NA),
-        "duration_s": ("float64", np.nan),  # measured
-        "codec": ("str", pd.NA),
-        "sha256": ("str", ""),  # of the file's bytes
+        "box_id": JoinedColumn("int64", None, Reimport.KEEP, in_app=True),
+        "image_id": JoinedColumn("int64", None, Reimport.MATCH, in_app=False),
+        "class_id": JoinedColumn("int32", None, Reimport.MATCH, in_app=False),
+        # pixel edges: 0 ≤ x0 < x1 ≤ width, 0 ≤ y0 < y1 ≤ height
+        "x0": JoinedColumn("float64", None, Reimport.MATCH, in_app=False),
+        "y0": JoinedColumn("float64", None, Reimport.MATCH, in_app=False),
+        "x1": JoinedColumn("float64", None, Reimport.MATCH, in_app=False),
+        "y1": JoinedColumn("float64", None, Reimport.MATCH, in_app=False),
+        "difficult": JoinedColumn("bool", False, Reimport.REPLACE, in_app=True),
+        "truncated": JoinedColumn("bool", False, Reimport.REPLACE, in_app=True),
+        "occluded": JoinedColumn("bool", False, Reimport.REPLACE, in_app=True),
+        "crowd": JoinedColumn("bool", False, Reimport.REPLACE, in_app=True),
+        # Pascal VOC's view point, kept for export
+        "pose": JoinedColumn("category", pd.NA, Reimport.REPLACE, in_app=False),
+        # the class name that the annotator wrote
+        "original_class": JoinedColumn("category", pd.NA, Reimport.REPLACE, in_app=False),
     }
 )
-PROBLEM_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
+BOX_FLAGS = tuple(name for name, column in BOX_COLUMNS.items() if column.dtype == "bool")
+VIDEO_COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
-        "source": ("str", ""),  # the folder that was imported, relative to the dataset folder
-        "file": ("str", ""),  # POSIX, relative to that folder
-        "line": ("Int64", pd.NA),
-        "object": ("Int64", pd.NA),  # counted from 1 in the file
-        "kind": ("str", ""),
-        "detail": ("str", ""),
-        "action": ("str", "noted"),  # repaired | quarantined | noted
+        "video_id": Column("str", None),  # unique; the images table refers to it
+        "path": Column("str", None),  # POSIX, relative to the dataset folder, unique
+        "origin": Column("str", pd.NA),  # id shared by all clips of one recording; null: this file alone
+        "link": Column("str", pd.NA),  # null for a local file
+        "title": Column("str", pd.NA),
+        "uploader": Column("str", pd.NA),
+        "licence": Column("str", pd.NA),
+        "upload_date": Column("str", pd.NA),  # ISO 8601
+        "clip_start_s": Column("float64", np.nan),  # position in the whole video; NaN if the file is the whole video
+        "clip_end_s": Column("float64", np.nan),
+        "fetched_at": Column("str", pd.NA),  # UTC, ISO 8601
+        "width": Column("int32", None),  # pixels, upright
+        "height": Column("int32", None),
+        "fps": Column("float64", np.nan),  # number of frames / duration
+        "frames": Column("Int64", pd.NA),
+        "duration_s": Column("float64", np.nan),  # measured
+        "codec": Column("str", pd.NA),
+        "sha256": Column("str", ""),  # of the file's bytes
     }
 )
-TABLES: Mapping[str, Mapping[str, tuple[str, Any]]] = MappingProxyType(
+PROBLEM_COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        "source": Column("str", ""),  # the folder that was imported, relative to the dataset folder
+        "file": Column("str", ""),  # POSIX, relative to that folder
+        "line": Column("Int64", pd.NA),
+        "object": Column("Int64", pd.NA),  # position in the file, from 1
+        "kind": Column("str", None),
+        "detail": Column("str", ""),
+        "action": Column("str", None),  # one of ACTIONS
+    }
+)
+TABLES: Mapping[str, Mapping[str, Column]] = MappingProxyType(
     {"images": IMAGE_COLUMNS, "boxes": BOX_COLUMNS, "videos": VIDEO_COLUMNS, "problems": PROBLEM_COLUMNS}
 )
-PREDICTION_COLUMNS: Mapping[str, tuple[str, Any]] = MappingProxyType(
+PREDICTION_COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
-        "image_id": ("int64", None),
-        "class_id": ("int32", None),
-        **dict.fromkeys(CORNERS, ("float64", None)),
-        "score": ("float64", None),
+        "image_id": Column("int64", None),
+        "class_id": Column("int32", None),
+        **dict.fromkeys(CORNERS, Column("float64", None)),
+        "score": Column("float64", None),
     }
 )
 
 
-def conform(rows: Any, columns: Mapping[str, tuple[str, Any]], *, place: str = "table") -> pd.DataFrame:
-    """Return `rows` (a table or a mapping of columns) with exactly the declared columns first, typed, others behind.
+def app_fields(columns: Mapping[str, JoinedColumn]) -> dict[str, type]:
+    """The columns that the FiftyOne app shows, with the type of a value."""
+    return {name: column.python_type for name, column in columns.items() if column.in_app}
+
+
+def conform(rows: Any, columns: Mapping[str, Column], *, place: str = "table") -> pd.DataFrame:
+    """Return `rows` (a table or a mapping of columns) with the declared columns first and typed, others after them.
 
     Raises:
-        DataError: a column without a default is missing, or a value does not fit its type; the message names the row.
+        DataError: A column without a default is missing, or a value does not fit its type; the message names the row.
     """
     table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
-    if _conforms(table, columns):  # as nearly always: operations start from a dataset's own tables
+    if _conforms(table, columns):  # the usual case: operations start from a dataset's own tables
         return table.copy(deep=False)
     result: dict[str, Any] = {}
-    for name, (dtype, default) in columns.items():
+    for name, column in columns.items():
         if name in table:
             values = table[name]
-        elif default is None and len(table):
+        elif column.default is None and len(table):
             raise DataError(f"column {name!r} is missing", place=place, expected=", ".join(columns))
         else:
-            values = pd.Series([default] * len(table), dtype=dtype, index=table.index)
-        result[name] = _as_type(values, dtype, place)
+            values = pd.Series([column.default] * len(table), dtype=column.dtype, index=table.index)
+        result[name] = _as_type(values, column.dtype, place)
     for name in table.columns:
         if name not in columns:
             result[name] = _as_type(table[name], "float64", place) if name in LANDMARKS else table[name]
@@ -125,14 +194,14 @@ def has_landmarks(boxes: pd.DataFrame) -> bool:
     return set(LANDMARKS) <= set(boxes.columns)
 
 
-def _conforms(table: pd.DataFrame, columns: Mapping[str, tuple[str, Any]]) -> bool:
+def _conforms(table: pd.DataFrame, columns: Mapping[str, Column]) -> bool:
     index = table.index
     return (
         isinstance(index, pd.RangeIndex)
         and (index.start, index.step, index.name) == (0, 1, None)
         and list(table.columns[: len(columns)]) == list(columns)
-        and all(str(found) == dtype for found, (dtype, _) in zip(table.dtypes, columns.values(), strict=False))
-        and all(_has_text_categories(table[name]) for name, (dtype, _) in columns.items() if dtype == "category")
+        and all(str(dtype) == column.dtype for dtype, column in zip(table.dtypes, columns.values(), strict=False))
+        and all(_has_text_categories(table[name]) for name, column in columns.items() if column.dtype == "category")
         and all(table[name].dtype == "float64" for name in table.columns[len(columns) :] if name in LANDMARKS)
     )
 
@@ -142,7 +211,7 @@ def _as_type(values: pd.Series, dtype: str, place: str) -> pd.Series:
         fact = f"column {values.name!r} does not fit its type"
         refuse(_misfits(values, dtype), values.to_numpy(), place, fact, _TYPE_WORDS.get(dtype, dtype))
         values = values.astype(dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    if dtype == "category" and not _has_text_categories(values):  # an all-null column has no text to tell it
+    if dtype == "category" and not _has_text_categories(values):  # pandas infers no text type from an all-null column
         values = values.cat.set_categories(values.cat.categories.astype("str"))
     return values
 
@@ -152,16 +221,16 @@ def _has_text_categories(values: pd.Series) -> bool:
 
 
 _TYPE_WORDS = {
-    "int32": "a whole number of 32 bits",
+    "int32": "a 32-bit whole number",
     "int64": "a whole number",
-    "Int64": "a whole number, or none",
+    "Int64": "a whole number or null",
     "float64": "a number",
     "bool": "true or false",
 }
 
 
 def _misfits(values: pd.Series, dtype: str) -> np.ndarray:
-    """Where a value would be changed by the type, which pandas' own conversion does without a word."""
+    """Where conversion would change a value; pandas converts such values without an error. (n,)"""
     if dtype == "bool":
         return ~values.isin([True, False]).to_numpy(dtype=bool)
     if dtype in ("str", "category"):
@@ -178,15 +247,20 @@ def _misfits(values: pd.Series, dtype: str) -> np.ndarray:
 
 
 def refuse(wrong: Any, values: Any, place: str, fact: str, expected: str) -> None:
-    """Raise for the first row where the boolean array `wrong` is true; the message tells how many more there are."""
+    """Raise for the first row where the boolean array `wrong` is true; the message counts the other rows.
+
+    Raises:
+        DataError: `wrong` is true in any row.
+    """
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         value = values[row]
         plain: Any = value.item() if isinstance(value, np.generic) else value
         shown = ", ".join(f"{number:g}" for number in plain) if np.ndim(plain) else repr(plain)
         more = int(wrong.sum()) - 1
+        others = f"; {more} more row{'s have' if more > 1 else ' has'} the same problem" if more else ""
         raise DataError(
-            fact + (f", and so in {more} more rows" if more else ""),
+            fact + others,
             place=f"{place}, row {row}",
             got=shown,
             expected=expected,

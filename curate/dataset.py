@@ -14,6 +14,7 @@ import pandas as pd
 
 from curate.boxes import Boxes, as_boxes
 from curate.columns import (
+    ACTIONS,
     BOX_COLUMNS,
     CORNERS,
     IMAGE_COLUMNS,
@@ -99,6 +100,8 @@ class Dataset:
             _check_images(self.images)
         if "videos" in changed:
             _check_videos(self.videos)
+        if "problems" in changed:
+            _check_problems(self.problems)
         if changed & {"boxes", "images", "classes"}:
             _check_boxes(self)
         used = NextIds(
@@ -231,6 +234,11 @@ def _check_videos(videos: pd.DataFrame) -> None:
     refuse(names.isna().to_numpy(), names.to_numpy(dtype=object), "videos", "a video has no id", "a text")
     refuse(names.duplicated().to_numpy(), names.to_numpy(dtype=object), "videos", "an id is there twice", "unique ids")
     _check_paths(videos["path"], "videos")
+
+
+def _check_problems(problems: pd.DataFrame) -> None:
+    actions = problems["action"]
+    refuse(~actions.isin(ACTIONS).to_numpy(), actions.to_numpy(), "problems", "unknown action", ", ".join(ACTIONS))
 
 
 def _check_paths(paths: pd.Series, place: str) -> None:

@@ -45,7 +45,7 @@ class ImagePlacer:
         self._given: set[str] = set()
         self.renamed: dict[str, str] = {}
 
-    def wanted_path(self, file: str) -> str:
+    def target_path(self, file: str) -> str:
         """Where an image of the source belongs in the dataset folder, if nothing else is there. POSIX, relative."""
         if self._inside is not None:
             return "/".join(part for part in (IMAGES, self._inside, file) if part)
@@ -63,7 +63,7 @@ class ImagePlacer:
             DataError: the image cannot be linked or copied.
         """
         origin = f"{self._image_folder}/{file}"
-        wanted = self.wanted_path(file)
+        wanted = self.target_path(file)
         try:
             for path in _names(wanted, sha256):
                 if path not in self._given and (self._inside is not None or self._put(origin, path)):

@@ -88,9 +88,9 @@ def test_values_are_shown_plainly():
 
 
 def test_further_faults_are_counted():
-    """The message tells how many more rows have the same fault."""
+    """The message counts the other rows with the same problem."""
     dataset = face_dataset()
-    with pytest.raises(DataError, match="row 0: an image has no area, and so in 7 more rows"):
+    with pytest.raises(DataError, match="row 0: an image has no area; 7 more rows have the same problem"):
         dataset.replace(images=dataset.images.assign(width=0))
 
 
@@ -265,7 +265,7 @@ def test_conform_types_and_defaults():
     table = conform({"note": ["x"], "path": ["a.png"], "width": [5.0], "height": [5], "image_id": [1]}, IMAGE_COLUMNS)
     assert list(table) == [*IMAGE_COLUMNS, "note"]
     assert {name: str(dtype) for name, dtype in table.dtypes.items() if name != "note"} == {
-        name: dtype for name, (dtype, _) in IMAGE_COLUMNS.items()
+        name: column.dtype for name, column in IMAGE_COLUMNS.items()
     }
     assert table["label_state"].tolist() == ["unlabelled"]
     assert table["split"].isna().all()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from curate.columns import CORNERS, LANDMARKS
+from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS
 from curate.dataset import Dataset
 from curate.result import Result, as_json
 from curate.store import Store
@@ -103,7 +103,7 @@ def diff(dataset: str | os.PathLike[str], a: int, b: int) -> DiffResult:
 
 
 def _count_changed(old: Dataset, new: Dataset) -> int:
-    columns = ["class_id", *CORNERS, "difficult", "truncated", "occluded", "crowd"]
+    columns = ["class_id", *CORNERS, *BOX_FLAGS]
     both = pd.merge(old.drawn_boxes, new.drawn_boxes, on="box_id", suffixes=("_old", "_new"))
     differs = np.zeros(len(both), dtype=bool)
     for column in columns:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from curate.errors import UsageError
 from curate.files import no_garbage_collection
-from curate.formats.ingest import ImportResult, find_allowed, take_in
+from curate.formats.ingest import ImportResult, find_allowed_classes, ingest
 from curate.formats.voc.reader import Origin, read_voc
 from curate.formats.widerface import read_widerface
 from curate.progress import Progress, silent
@@ -55,7 +55,7 @@ def import_voc(
     if origin not in ("labelimg", "voc"):
         raise UsageError("unknown origin", place="--origin", got=repr(origin), expected="labelimg or voc")
     store = Store(dataset)
-    allowed = find_allowed(store, classes, card)
+    allowed = find_allowed_classes(store, classes, card)
     incoming = read_voc(
         source,
         images=images,
@@ -76,7 +76,7 @@ def import_voc(
         "accept_proposals": accept_proposals,
     }
     operation = "import-voc", arguments
-    return take_in(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
+    return ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
 
 
 @no_garbage_collection()
@@ -112,7 +112,7 @@ def import_widerface(
         StrictImportError: `strict`, and something needed mending; carries the result.
     """
     store = Store(dataset)
-    allowed = find_allowed(store)
+    allowed = find_allowed_classes(store)
     incoming = read_widerface(
         source, class_name=class_name, images=images, split=split, leave_out=store.root, progress=progress
     )
@@ -123,4 +123,4 @@ def import_widerface(
         "split": split,
     }
     operation = "import-widerface", arguments
-    return take_in(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
+    return ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)

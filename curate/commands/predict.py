@@ -240,9 +240,6 @@ def _result(
         out=str(out),
         form=form,
         version=version,
-        problems=tuple(
-            problem._asdict() | {"file": str(root / problem.file), "action": problem.action}
-            for problem in look.problems
-        ),
+        problems=tuple(problem._asdict() | {"file": str(root / problem.file)} for problem in look.problems),
         notes=(*more, *notes),
     )

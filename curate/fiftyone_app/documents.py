@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from curate.boxes import area, shorter_side
-from curate.columns import CORNERS
+from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, app_fields
 from curate.dataset import Dataset, Predictions
 from curate.evaluation.mistakes import Mistakes
 from curate.sizes import SIZES, RangeOfInterest, size_index
@@ -30,17 +30,9 @@ RIGHT, FALSE_POSITIVE = "right", "false positive"  # of detections; or ignored
 
 # attribute → kind of value, beside `label`
 _MEASURES = {"size": str, "area_px": float, "side_px": float, "in_range": bool}
-_FLAGS = ("difficult", "truncated", "occluded", "crowd")
-IMAGE_FIELDS: Mapping[str, type] = {
-    "image_id": int,
-    "split": str,
-    "source": str,
-    "video_id": str,
-    "frame_index": int,
-    "timestamp_s": float,
-    "label_state": str,
-}
-TRUTH_FIELDS: Mapping[str, type] = {**_MEASURES, "box_id": int, **dict.fromkeys(_FLAGS, bool)}
+IMAGE_FIELDS: Mapping[str, type] = app_fields(IMAGE_COLUMNS)
+_BOX_FIELDS: Mapping[str, type] = app_fields(BOX_COLUMNS)
+TRUTH_FIELDS: Mapping[str, type] = {**_MEASURES, **_BOX_FIELDS}
 DETECTION_FIELDS: Mapping[str, type] = {**_MEASURES, "outcome": str, "kind": str, "confused_with": str, "iou": float}
 
 
@@ -152,7 +144,7 @@ def _truth_documents(
     interest: RangeOfInterest | None,
     sides: pd.DataFrame,
 ) -> list[dict[str, Any]]:
-    columns = _measures(boxes, interest) | {name: boxes[name].tolist() for name in ("box_id", *_FLAGS)}
+    columns = _measures(boxes, interest) | {name: _values(boxes[name], kind) for name, kind in _BOX_FIELDS.items()}
     for run in runs:
         columns |= _said_of_truth(run, boxes["box_id"])
     labels = boxes["class_id"].map(dataset.class_names).tolist()
@@ -254,7 +246,9 @@ def _group(documents: list[dict[str, Any]], image_ids: pd.Series) -> dict[int, l
 
 
 def _values(column: pd.Series, kind: type) -> list[Any]:
-    """Plain values of one type; None for what is missing."""
+    """Plain values of one type; None for missing values."""
+    if kind in (int, bool) and column.dtype == kind:  # no value can be missing
+        return column.tolist()
     return [
         None if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else kind(value)
         for value in column.tolist()

@@ -1,7 +1,7 @@
-"""What a folder of somebody's annotations says, before it joins a dataset: the one result of every reader."""
+"""`Incoming`: images, boxes and problems as a reader of an annotation format returns them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,64 +10,64 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curate.boxes import Boxes, clip
-from curate.columns import CORNERS, PROBLEM_COLUMNS, conform
+from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, LANDMARKS, PROBLEM_COLUMNS, Action, conform
 
-# action, by kind of problem; what a reader meets is one of these
-REPAIRED_KINDS = frozenset({"reversed_corners", "outside_image"})
-QUARANTINED_KINDS = frozenset(
-    {
-        # boxes
-        "missing_coordinate",
-        "not_finite",
-        "no_area",
-        "empty_name",
-        "unknown_class",
-        # whole files
-        "unreadable_file",
-        "empty_file",
-        "wrong_root",
-        "declares_dtd",
-        "image_missing",
-        "image_broken",
-        "image_taken",
-        "file_name",
-    }
-)
+_IMAGE_NEEDS = {"file", "annotated", "width", "height", "sha256", "label_state"}
+_IMAGE_KNOWS = {*_IMAGE_NEEDS, *IMAGE_COLUMNS} - {"image_id", "path", "source"}
+_BOX_NEEDS = {"image", "name", "file", "line", "object", *CORNERS}
+_BOX_KNOWS = {*_BOX_NEEDS, *BOX_COLUMNS, *LANDMARKS} - {"box_id", "image_id", "class_id", "original_class"}
 
 
 class Problem(NamedTuple):
-    """A fault in a file: where (line and object counted from 1), what, and the value that shows it."""
+    """A fault in a source.
+
+    Attributes:
+        file: Where it is; POSIX, relative to the source folder.
+        line: Line in the file, from 1; None: the whole file.
+        object: Number of the object in the file, from 1; None: no single object.
+        kind: Short name, such as "no_area"; scripts count by it.
+        detail: The value that shows the fault.
+        action: What the import does: "repaired" (the box is changed and kept), "quarantined" (the box, image or file is
+            left out) or "noted" (nothing).
+    """
 
     file: str
     line: int | None
     object: int | None
     kind: str
     detail: str
-
-    @property
-    def action(self) -> str:
-        """What becomes of it: repaired, quarantined or noted."""
-        if self.kind in REPAIRED_KINDS:
-            return "repaired"
-        return "quarantined" if self.kind in QUARANTINED_KINDS else "noted"
+    action: Action
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Incoming:
-    """Images and boxes as a source describes them.
+    """Images and boxes of a source. A reader returns it; `curate.formats.ingest` does the rest.
+
+    Columns of `curate.columns` that a source does not have can be left out: they get their defaults, and keep the
+    dataset's values where an image or box is there already.
 
     Attributes:
-        folder: where the annotation files lie, as the caller named it.
-        image_folder: where the images lie; the same, unless they lie apart.
-        images: one row an image: `file` (POSIX, relative to `image_folder`), `width`, `height`, `sha256`, `split`,
-            `video_id`, `label_state`, `verified`, and `annotated`: whether an annotation file of it could be read.
-        boxes: one row a box: `image` (row in `images`), `name` (the class as written, trimmed), corners in pixels,
-            `difficult`, `truncated`, `occluded`, `crowd`, `pose`, `file`, `line`, `object` (place in the source).
-        problems: every fault met, in file order; files are relative to `folder`, images apart whole.
-        files: the annotation files that were read, for forgetting older problems of theirs.
-        reads: every file and folder that the result depends on, also where it is not there: a pipeline runs the import
-            again when one of them changes.
-        class_order: class names in the order that the source itself declares, if it does.
+        folder: The source folder, as the caller named it.
+        image_folder: The folder of the images; `folder`, unless they are elsewhere.
+        images: One row per image: `file` (POSIX, relative to `image_folder`), `annotated` (bool: an annotation of the
+            image was read), `width` and `height` in pixels, `sha256`, `label_state`, and more of `IMAGE_COLUMNS`.
+        boxes: One row per box: `image` (row in `images`), `name` (the class, without outer white space), corners in
+            pixels, `file`, `line` and `object` (place in the source), and more of `BOX_COLUMNS` and `LANDMARKS`.
+        problems: All faults but those in `unannotated`; files are relative to `folder`, or begin with `image_folder` if
+            that is another.
+        files: The annotation files that were read. Their older problems in the dataset are replaced.
+        reads: Every file and folder that the result depends on, also if it does not exist: a pipeline reruns the import
+            when one of them changes.
+        annotation_suffixes: Lower-case suffixes by which an annotation file is known after it was deleted: its older
+            problems stay.
+        class_order: Class names in the source's own order, if it has one.
+        unannotated: A problem for each image without annotation that was left out. They are dropped if the images are
+            inside the dataset, which has such images until somebody labels them.
+        unannotated_note: A sentence for the person at the terminal that sums up `unannotated`.
+        notes: Other sentences for the person at the terminal.
+
+    Raises:
+        ValueError: A table lacks a column, or has one that a reader cannot give.
     """
 
     folder: Path
@@ -76,18 +76,37 @@ class Incoming:
     boxes: pd.DataFrame
     problems: Sequence[Problem]
     files: Sequence[str]
-    reads: Sequence[Path] = field(kw_only=True)
-    class_order: Sequence[str] = field(default=())
+    reads: Sequence[Path]
+    annotation_suffixes: tuple[str, ...] = ()
+    class_order: Sequence[str] = ()
+    unannotated: Sequence[Problem] = ()
+    unannotated_note: str = ""
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _check_columns("images", self.images, _IMAGE_NEEDS, _IMAGE_KNOWS)
+        _check_columns("boxes", self.boxes, _BOX_NEEDS, _BOX_KNOWS)
 
 
-def problem_table(problems: Iterable[Problem], source: str) -> pd.DataFrame:
+def _check_columns(table: str, rows: pd.DataFrame, needs: set[str], knows: set[str]) -> None:
+    columns = set(rows.columns)
+    if missing := needs - columns:
+        raise ValueError(f"incoming {table} lack {', '.join(sorted(missing))}")
+    if unknown := columns - knows:
+        raise ValueError(f"incoming {table} have unknown columns: {', '.join(sorted(unknown))}")
+
+
+def in_file_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Problems sorted by file, line and object."""
+    return tuple(sorted(problems, key=lambda one: (one.file, one.line or 0, one.object or 0)))
+
+
+def problem_table(problems: Sequence[Problem], source: str) -> pd.DataFrame:
     """Problems as rows of a dataset's problems table."""
-    rows = list(problems)
-    values = list(zip(*rows, strict=True)) or [()] * len(Problem._fields)
+    values = list(zip(*problems, strict=True)) or [()] * len(Problem._fields)
     columns: dict[str, Any] = dict(zip(Problem._fields, values, strict=True))
     columns["line"], columns["object"] = (pd.array(columns[name], dtype="Int64") for name in ("line", "object"))
-    columns |= {"source": source, "action": [row.action for row in rows]}
-    return conform(pd.DataFrame(columns, index=range(len(rows))), PROBLEM_COLUMNS)
+    return conform(pd.DataFrame(columns | {"source": source}, index=range(len(problems))), PROBLEM_COLUMNS)
 
 
 def mend_boxes(
@@ -95,17 +114,17 @@ def mend_boxes(
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """Turn boxes as written into boxes that a dataset accepts.
 
-    Reversed corners are exchanged and boxes are clipped at the image (both repaired); what is not finite, or has no
-    area after clipping, is taken out (quarantined).
+    Reversed corners are swapped and boxes are clipped to the image (both repaired). Boxes with a coordinate that is not
+    finite, or without area after clipping, are left out (quarantined).
 
     Args:
-        boxes: as in `Incoming.boxes`, corners as written.
-        width: of each box's image, in pixels.
-        height: likewise.
-        shift: pixels to take off the minima, once corners are in order; 1 where a format counts from 1.
+        boxes: As in `Incoming.boxes`, corners as written.
+        width: Width of each box's image, in pixels. (n,)
+        height: Height of each box's image, in pixels. (n,)
+        shift: Pixels to subtract from the minima once corners are in order; 1 for formats that count from 1.
 
     Returns:
-        The boxes that remain, with a fresh index, and the problems.
+        The boxes that remain, with a new index, and the problems.
     """
     written: Boxes = boxes[CORNERS].to_numpy(dtype=np.float64)
     finite: NDArray[np.bool_] = np.isfinite(written).all(axis=1)  # pyright: ignore[reportAssignmentType]
@@ -120,15 +139,16 @@ def mend_boxes(
 
     problems = []
     files, lines, numbers = (boxes[name].to_numpy() for name in ("file", "line", "object"))
-    for kind, rows in (
-        ("not_finite", ~finite),
-        ("no_area", finite & ~usable),
-        ("reversed_corners", reversed_),
-        ("outside_image", outside),
-    ):
+    faults: tuple[tuple[str, Action, NDArray[np.bool_]], ...] = (
+        ("not_finite", "quarantined", ~finite),
+        ("no_area", "quarantined", finite & ~usable),
+        ("reversed_corners", "repaired", reversed_),
+        ("outside_image", "repaired", outside),
+    )
+    for kind, action, rows in faults:
         for row in np.flatnonzero(rows):
             detail = f"{_numbers(written[row])} in an image of {width[row]}×{height[row]}"
-            problems.append(Problem(files[row], int(lines[row]), int(numbers[row]), kind, detail))
+            problems.append(Problem(files[row], int(lines[row]), int(numbers[row]), kind, detail, action))
     kept = boxes.assign(**dict(zip(CORNERS, mended.T, strict=True)))
     return (kept if usable.all() else kept[usable].reset_index(drop=True)), problems
 

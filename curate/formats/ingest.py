@@ -1,4 +1,8 @@
-"""What every import does with what its reader found: classes, media, joining, one version, and what to tell of it."""
+"""What every import does after its reader: classes, media, joining, one version of the dataset, and the result.
+
+A new importer is a reader that returns `Incoming`, and a command that passes it to `ingest`. Nothing here depends on a
+format.
+"""
 
 import os
 from collections import Counter
@@ -10,7 +14,7 @@ from typing import Any
 from curate.card import Card, find_card, read_card
 from curate.dataset import Dataset
 from curate.errors import DataError, StrictImportError
-from curate.formats.incoming import Incoming, Problem
+from curate.formats.incoming import Incoming, Problem, in_file_order
 from curate.formats.joining import Joined, join, match_images, resolve_names
 from curate.media import ImagePlacer
 from curate.progress import Progress
@@ -18,19 +22,19 @@ from curate.result import Result
 from curate.store import Store
 
 _REPORT_EVERY = 200
-_WITHOUT_ANNOTATION = frozenset({"image_without_xml", "image_not_listed"})  # kinds of problems
 
 
 @dataclass(frozen=True)
 class ImportResult(Result):
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        dataset, version: where the result is; `version` is None when `strict` refused it.
-        images, boxes, classes: what the dataset holds now; boxes that a model proposed do not count.
-        added, updated, unchanged: images of this import.
-        repaired, quarantined: boxes of this import.
-        problems: every fault, with `file` as the caller can open it.
+        dataset: The dataset folder.
+        version: The new version; None if `strict` refused the import.
+        images, boxes, classes: What the dataset has now; proposals of models are not counted.
+        added, updated, unchanged: Images of this import.
+        repaired, quarantined: Boxes of this import.
+        problems: All faults; `file` is a path that the caller can open.
     """
 
     dataset: str
@@ -48,11 +52,12 @@ class ImportResult(Result):
 
 @dataclass(frozen=True)
 class AllowedClasses:
-    """Which class names a source may have.
+    """The class names that an import accepts.
 
     Attributes:
-        names: in order; boxes of others are quarantined. None: any.
-        card_file, card: the card that applies, with counts to check, if there is one.
+        names: In order; boxes of other classes are quarantined. None: all names.
+        card_file: The card in force, if there is one.
+        card: Its content; an import compares its counts.
     """
 
     names: tuple[str, ...] | None
@@ -60,21 +65,21 @@ class AllowedClasses:
     card: Card | None
 
 
-def find_allowed(
+def find_allowed_classes(
     store: Store, names: Sequence[str] | None = None, card: str | os.PathLike[str] | None = None
 ) -> AllowedClasses:
-    """The names that the caller gives, else those of the card that the caller gives, else of the dataset's own.
+    """The names that the caller gives, else those of the card that the caller gives, else of the dataset's own card.
 
     Raises:
-        DataError: the card cannot be read.
+        DataError: The card cannot be read.
     """
     card_file = Path(card) if card is not None else find_card(store.root)
-    the_card = read_card(card_file) if card_file else None
-    declared = tuple(names) if names is not None else (the_card.classes or None if the_card else None)
-    return AllowedClasses(declared, card_file, the_card)
+    content = read_card(card_file) if card_file else None
+    declared = tuple(names) if names is not None else (content.classes or None if content else None)
+    return AllowedClasses(declared, card_file, content)
 
 
-def take_in(
+def ingest(
     store: Store,
     dataset: str,
     incoming: Incoming,
@@ -84,93 +89,95 @@ def take_in(
     strict: bool,
     progress: Progress,
 ) -> ImportResult:
-    """Join what a reader found to a dataset, as one version; the dataset is created where it is not there.
+    """Join a source to a dataset as one version; the dataset is created if it does not exist.
 
     Args:
-        store: of the dataset.
-        dataset: its folder as the caller named it.
-        incoming: what was found.
-        allowed: the class names.
-        operation: the command and its arguments, for the history.
-        strict: make no version where anything was repaired or quarantined.
-        progress: told how many images are linked.
+        store: The dataset's store.
+        dataset: The dataset folder as the caller named it.
+        incoming: What the reader returned.
+        allowed: The accepted class names.
+        operation: The command and its arguments, for the history.
+        strict: Whether to make no version if a box, image or file is repaired or quarantined.
+        progress: Callback for progress.
 
     Raises:
-        StrictImportError: `strict`, and something needed mending; carries the result.
+        StrictImportError: `strict`, and something was repaired or quarantined; carries the result.
     """
-    incoming = _without_waiting(incoming, store.root)
-    outcome = _Outcome(store, dataset, incoming, allowed)
+    incoming = _complete_problems(incoming, store.root)
+    report = _Report(store, dataset, incoming, allowed)
     if strict:
         known = store.load() if store.exists() else Dataset(store.root)
-        outcome.refuse_mended(resolve_names(known, incoming, declared=allowed.names)[1].problems)
+        report.refuse_faults(resolve_names(known, incoming, declared=allowed.names)[1].problems)
     placer = ImagePlacer(store.root, incoming.folder, incoming.image_folder)
     relative = os.path.relpath(incoming.folder.resolve(), store.root.resolve())
-    here = os.fsencode(relative).decode(errors="backslashreplace")
+    origin = os.fsencode(relative).decode(errors="backslashreplace")
     placed = _place_new_images(store, incoming, placer, progress)
 
     def change(before: Dataset) -> Dataset:
         settled, named = resolve_names(before, incoming, declared=allowed.names)
         if strict:
-            outcome.refuse_mended(named.problems)
-        places = _complete_paths(before, named, placed, placer)
+            report.refuse_faults(named.problems)
+        paths = _complete_paths(before, named, placed, placer)
         notes = [*_note_other_names(named, placer)]
-        # the card speaks of its own source, not of what came since; or of frames, when XML comes for all of them
-        if (before.images["source"] == placer.source).all() or set(before.images["path"]) <= set(places):
-            notes += outcome.differences_from_card(named)
+        # The card describes its own source: it is compared if no other source came before, or if the import covers all
+        # images, as when all frames have been labelled.
+        if (before.images["source"] == placer.source).all() or set(before.images["path"]) <= set(paths):
+            notes += report.compare_with_card(named)
         named = replace(named, problems=(*named.problems, *notes))
-        outcome.joined = join(settled, named, places, source=placer.source, origin=here)
-        return outcome.joined.dataset
+        report.joined = join(settled, named, paths, source=placer.source, origin=origin)
+        return report.joined.dataset
 
     version, _ = store.commit(*operation, change)
-    return outcome.result(version)
+    return report.result(version)
 
 
-class _Outcome:
-    """Gathers what an import tells, across the commit."""
+class _Report:
+    """Collects what goes into the result, across the commit."""
 
     def __init__(self, store: Store, dataset: str, incoming: Incoming, allowed: AllowedClasses) -> None:
         self._store = store
         self._dataset = dataset
         self._folder = incoming.folder
-        self._reads = tuple(incoming.reads)
-        # files that are named whole, not relative to the folder
+        self._notes, self._reads = incoming.notes, tuple(incoming.reads)
+        # files that problems name whole, not relative to the folder
         self._whole = (f"{incoming.image_folder}/",) if incoming.image_folder != incoming.folder else ()
         self._card_file = str(allowed.card_file)
         self._card = allowed.card
         self.joined: Joined | None = None
 
     def _as_given(self, file: str) -> str:
-        """A problem's file as the caller can open it."""
+        """The file of a problem as a path that the caller can open."""
         return file if file.startswith(self._whole) or file == self._card_file else f"{self._folder}/{file}"
 
-    def refuse_mended(self, problems: Sequence[Problem]) -> None:
-        """Raise for the first import fault that is more than a note."""
-        mended = [problem for problem in problems if problem.action != "noted"]
-        if mended:
-            first = mended[0]
+    def refuse_faults(self, problems: Sequence[Problem]) -> None:
+        """Raise for the first problem that is more than a note."""
+        faults = [problem for problem in problems if problem.action != "noted"]
+        if faults:
+            first = faults[0]
             raise StrictImportError(
-                f"{len(mended)} fault{'s' if len(mended) > 1 else ''} in the annotations, the first: {first.kind}",
+                f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the annotations, the first: {first.kind}",
                 place=self._as_given(first.file) + (f", object {first.object}" if first.object else ""),
                 got=first.detail,
-                remedy="Nothing was imported. Mend the files, or import without --strict.",
+                remedy="Nothing was imported. Correct the files, or import without --strict.",
                 result=self._describe(
                     self._store.load() if self._store.exists() else Dataset(self._store.root), problems, None
                 ),
             )
 
-    def differences_from_card(self, incoming: Incoming) -> list[Problem]:
-        """A note for every count that the card has otherwise."""
+    def compare_with_card(self, incoming: Incoming) -> list[Problem]:
+        """A note for every count that differs from the card."""
         if self._card is None:
             return []
         repaired, quarantined = _count_boxes(incoming.problems)
-        found = {
+        counts = {
             "images": len(incoming.images),
             "boxes": len(incoming.boxes),
             "classes": Counter(incoming.boxes["name"].to_list()),
             "repaired": repaired,
             "quarantined": quarantined,
         }
-        return [Problem(self._card_file, None, None, "card_count", text) for text in self._card.differences(found)]
+        differences = self._card.differences(counts)
+        return [Problem(self._card_file, None, None, "card_count", text, "noted") for text in differences]
 
     def result(self, version: int) -> ImportResult:
         if self.joined is None:
@@ -179,17 +186,7 @@ class _Outcome:
 
     def _describe(self, dataset: Dataset, problems: Sequence[Problem], version: int | None) -> ImportResult:
         repaired, quarantined = _count_boxes(problems)
-        kinds = Counter(problem.kind for problem in problems)
-        notes = [f"The counts are not those of the card: {one.detail}." for one in problems if one.kind == "card_count"]
-        if kinds["image_without_xml"]:
-            notes.append(f"{kinds['image_without_xml']} images have no XML and were left out (--with-unlabelled).")
-        if unlisted := kinds["image_not_listed"]:
-            notes.append(f"{unlisted} image{'s are' if unlisted > 1 else ' is'} not in the list; left out.")
-        if proposals := kinds["untouched_proposal"]:
-            notes.append(
-                f"{proposals} XML file{'s are proposals' if proposals > 1 else ' is a proposal'} that nobody has saved;"
-                " left out (--accept-proposals takes them as labelled)."
-            )
+        differences = [one.detail for one in problems if one.kind == "card_count"]
         return ImportResult(
             dataset=self._dataset,
             version=version,
@@ -201,25 +198,25 @@ class _Outcome:
             unchanged=self.joined.unchanged if self.joined else 0,
             repaired=repaired,
             quarantined=quarantined,
-            problems=tuple(
-                problem._asdict() | {"file": self._as_given(problem.file), "action": problem.action}
-                for problem in problems
-            ),
-            notes=tuple(notes),
+            problems=tuple(problem._asdict() | {"file": self._as_given(problem.file)} for problem in problems),
+            notes=(*(f"A count differs from the card: {text}." for text in differences), *self._notes),
             reads=self._reads,
         )
 
 
-def _without_waiting(incoming: Incoming, root: Path) -> Incoming:
-    """Of images inside the dataset that are not annotated nothing is said: they are its own and wait for a label."""
-    if not incoming.image_folder.resolve().is_relative_to(root.resolve()):
-        return incoming
-    problems = tuple(problem for problem in incoming.problems if problem.kind not in _WITHOUT_ANNOTATION)
-    return replace(incoming, problems=problems)
+def _complete_problems(incoming: Incoming, root: Path) -> Incoming:
+    """Add images without annotation to the problems and notes, unless they are inside the dataset; sort by file."""
+    is_inside = incoming.image_folder.resolve().is_relative_to(root.resolve())
+    unannotated = () if is_inside else incoming.unannotated
+    return replace(
+        incoming,
+        problems=in_file_order([*incoming.problems, *unannotated]),
+        notes=(*([incoming.unannotated_note] if unannotated else ()), *incoming.notes),
+    )
 
 
 def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
-    """How many boxes were repaired, and how many quarantined; a box with two faults counts once."""
+    """Number of repaired and of quarantined boxes; a box with two faults counts once."""
     boxes = {
         action: {(one.file, one.object) for one in problems if one.object and one.action == action}
         for action in ("repaired", "quarantined")
@@ -228,38 +225,42 @@ def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
 
 
 def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, progress: Progress) -> list[str | None]:
-    """Link what the dataset does not hold into its folder, before the lock is taken. None: it is there already."""
-    held = set(store.load().images["sha256"].tolist()) if store.exists() else set()
+    """Link images that the dataset does not have into its folder, before the lock is taken.
+
+    Returns:
+        Path of each incoming image; None if the dataset has its content already. (n,)
+    """
+    known = set(store.load().images["sha256"].tolist()) if store.exists() else set()
     paths: list[str | None] = []
     total = len(incoming.images)
     for file, digest in zip(incoming.images["file"].tolist(), incoming.images["sha256"].tolist(), strict=True):
         if len(paths) % _REPORT_EVERY == 0:
             progress("linking images", len(paths), total)
-        paths.append(None if digest in held else placer.place(file, digest))
+        paths.append(None if digest in known else placer.place(file, digest))
     progress("linking images", total, total)
     return paths
 
 
 def _note_other_names(incoming: Incoming, placer: ImagePlacer) -> Iterator[Problem]:
-    """A note for every image whose name another one has: an image that was edited is another image."""
+    """A note for every image stored under another name, because a different image has its own."""
     apart = f"{incoming.image_folder}/" if incoming.image_folder != incoming.folder else ""
     for file, path in placer.renamed.items():
-        detail = f"{placer.wanted_path(file)} is another image; this one is {path}"
-        yield Problem(f"{apart}{file}", None, None, "same_name", detail)
+        detail = f"{placer.target_path(file)} is another image; this one is {path}"
+        yield Problem(f"{apart}{file}", None, None, "same_name", detail, "noted")
 
 
 def _complete_paths(
     dataset: Dataset, incoming: Incoming, placed: Sequence[str | None], placer: ImagePlacer
 ) -> list[str]:
-    """The place of every incoming image in the dataset as it is now, under the lock."""
+    """The path of every incoming image, with the dataset as it is now, under the lock."""
     if all(placed):
         return [path for path in placed if path]
     files, digests = incoming.images["file"].tolist(), incoming.images["sha256"].tolist()
-    held = dict(zip(dataset.images["path"].tolist(), dataset.images["sha256"].tolist(), strict=True))
+    digest_of = dict(zip(dataset.images["path"].tolist(), dataset.images["sha256"].tolist(), strict=True))
     hints = []
     for path, file, digest in zip(placed, files, digests, strict=True):
-        wanted = path or placer.wanted_path(file)
-        hints.append(wanted if path or held.get(wanted) == digest else None)
+        target = path or placer.target_path(file)
+        hints.append(target if path or digest_of.get(target) == digest else None)
     rows = match_images(dataset.images, incoming.images.assign(path=hints))
     known = dataset.images["path"].to_numpy(dtype=object)
     return [

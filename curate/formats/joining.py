@@ -1,8 +1,8 @@
-"""Joining incoming images and boxes to a dataset: what is new, what is changed, what was there already.
+"""Joining incoming images and boxes to a dataset.
 
-An image that is there already (the same file, else the same content) keeps its id, source, time and split, and gets
-the incoming boxes. Its boxes that did not change keep their ids. Nothing is removed because it did not come again.
-Landmarks are those that the source says; where it knows none, see `curate.formats.joining`.
+An image that the dataset has already (same file, else same content) keeps its id, source, time and split, and gets the
+incoming boxes; boxes that did not change keep their ids. Images that a source no longer has stay in the dataset. What
+happens to the value of each column is declared in `curate.columns`.
 """
 
 from collections import defaultdict
@@ -14,31 +14,316 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curate.boxes import iou_matrix
-from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, LANDMARKS, conform, has_landmarks
+from curate.columns import (
+    BOX_COLUMNS,
+    CORNERS,
+    IMAGE_COLUMNS,
+    LANDMARKS,
+    Reimport,
+    conform,
+    has_landmarks,
+)
 from curate.dataset import ClassEntry, Dataset
 from curate.formats.incoming import Incoming, Problem, problem_table
 
 _SAME_FACE_IOU = 0.5
+_MATCHED = [name for name, column in BOX_COLUMNS.items() if column.reimport is Reimport.MATCH]
+_REPLACED = [name for name, column in BOX_COLUMNS.items() if column.reimport is Reimport.REPLACE]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A dataset after joining.
+
+    Attributes:
+        dataset: The result.
+        is_new: Whether each incoming image is new. (n,)
+        is_changed: Whether each incoming image was there, and it or its boxes changed. (n,)
+        problems: Those of `Incoming`.
+    """
+
+    dataset: Dataset
+    is_new: NDArray[np.bool_]
+    is_changed: NDArray[np.bool_]
+    problems: tuple[Problem, ...]
+
+    @property
+    def added(self) -> int:
+        """Number of new images."""
+        return int(self.is_new.sum())
+
+    @property
+    def updated(self) -> int:
+        """Number of images that were there and changed."""
+        return int(self.is_changed.sum())
+
+    @property
+    def unchanged(self) -> int:
+        """Number of images that were there and did not change."""
+        return int((~self.is_new & ~self.is_changed).sum())
+
+
+def resolve_names(
+    dataset: Dataset, incoming: Incoming, *, declared: Sequence[str] | None = None
+) -> tuple[Dataset, Incoming]:
+    """Add the source's classes to a dataset, and quarantine boxes of classes that are not allowed.
+
+    Classes of the dataset keep their positions. After them come `declared`, else the source's own order, then the other
+    names alphabetically; with `declared`, boxes of other names are quarantined. Names that were merged, renamed or
+    dropped follow the dataset's aliases.
+
+    Returns:
+        The dataset with its new classes, and the incoming boxes without those that are left out.
+    """
+    names = set(incoming.boxes["name"].unique())
+    known = {entry.name for entry in dataset.classes} | dataset.aliases.keys()
+    refused = names - known - set(declared) if declared is not None else set()
+    ordered = dict.fromkeys([*(declared if declared is not None else incoming.class_order), *sorted(names - refused)])
+    first_id = dataset.next_ids.class_
+    added = [name for name in ordered if name not in known]
+    classes = (*dataset.classes, *(ClassEntry(first_id + place, name) for place, name in enumerate(added)))
+    dataset = dataset.replace(classes=classes) if added else dataset
+
+    dropped = {name for name in names if name in dataset.aliases and dataset.aliases[name] is None}
+    if not refused and not dropped:
+        return dataset, incoming
+    expected = ", ".join(declared or ())
+    problems, boxes, images = list(incoming.problems), incoming.boxes, incoming.images.copy()
+    for row in boxes[boxes["name"].isin(refused)].itertuples():
+        place = str(row.file), int(row.line), int(row.object)  # pyright: ignore[reportArgumentType]
+        problems.append(Problem(*place, "unknown_class", f"{row.name!r}, expected one of {expected}", "quarantined"))
+        images.loc[row.image, "label_state"] = "incomplete"
+    for row in boxes[boxes["name"].isin(dropped)].itertuples():
+        place = str(row.file), int(row.line), int(row.object)  # pyright: ignore[reportArgumentType]
+        problems.append(Problem(*place, "dropped_class", f"{row.name!r}", "noted"))
+    kept = boxes[~boxes["name"].isin(refused | dropped)].reset_index(drop=True)
+    return dataset, replace(incoming, images=images, boxes=kept, problems=tuple(problems))
+
+
+def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.int64]:
+    """Find the incoming images that a dataset has already: same path, else same content. No image is matched twice.
+
+    Of several images with the same content (a still picture in a video), one with the same file name comes first.
+
+    Args:
+        existing: A dataset's images.
+        incoming: Rows with `path` (in the dataset folder; null if not placed yet), `file` and `sha256`.
+
+    Returns:
+        Row in `existing` for each incoming image, -1 for a new one. (n,)
+    """
+    rows = np.full(len(incoming), -1, dtype=np.int64)
+    if not len(existing):
+        return rows
+    # lists in the loops: a text column would create a new Python string at each access
+    paths = existing["path"].tolist()
+    by_path = {path: row for row, path in enumerate(paths)}
+    by_content: dict[str, list[int]] = defaultdict(list)
+    for row, digest in enumerate(existing["sha256"].tolist()):
+        by_content[digest].append(row)
+    matched = set()
+    for index, path in enumerate(incoming["path"].tolist()):
+        if path in by_path:
+            rows[index] = by_path[path]
+            matched.add(by_path[path])
+    digests, files = incoming["sha256"].tolist(), incoming["file"].tolist()
+    candidates = [index for index, digest in enumerate(digests) if digest in by_content]
+    for same_name in (True, False):
+        for index in candidates:
+            if rows[index] >= 0:
+                continue
+            for row in by_content[digests[index]]:
+                if row not in matched and (not same_name or _base(paths[row]) == _base(files[index])):
+                    rows[index] = row
+                    matched.add(row)
+                    break
+    return rows
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: str, origin: str) -> Joined:
+    """Join the images, boxes and problems of a source to a dataset.
+
+    Args:
+        dataset: Has all classes that `incoming` names (see `resolve_names`).
+        incoming: The source.
+        paths: Path of each incoming image in the dataset folder. (n,)
+        source: Value of the column `source` of new images.
+        origin: The source folder, relative to the dataset folder; problems are stored under it.
+    """
+    images = incoming.images.assign(path=pd.array(list(paths), dtype="str"))
+    rows = match_images(dataset.images, images)
+    is_new = rows < 0
+    ids = np.empty(len(images), dtype=np.int64)
+    ids[~is_new] = dataset.images["image_id"].to_numpy()[rows[~is_new]]
+    ids[is_new] = dataset.next_ids.image + np.arange(int(is_new.sum()))
+
+    boxes = _incoming_boxes(dataset, incoming, ids)
+    # an image without a readable annotation leaves the dataset's boxes of it as they are
+    is_annotated = images["annotated"].to_numpy(dtype=bool)
+    absent = [name for name in _REPLACED if name not in incoming.boxes and name != "original_class"]
+    boxes, changed_boxes = _carry_ids(dataset, boxes, ids[is_annotated & ~is_new], absent)
+    merged_images, changed_images = _merge_images(dataset.images, images, rows, is_annotated, source, ids)
+    is_changed = np.isin(ids, list(changed_boxes | changed_images)) & ~is_new
+    annotated_ids = set(ids[is_annotated].tolist())
+    kept = dataset.boxes[~dataset.boxes["image_id"].isin(annotated_ids).to_numpy()]
+    fresh = boxes[boxes["image_id"].isin(annotated_ids).to_numpy()]
+    if has_landmarks(fresh):
+        kept = with_landmarks(kept)
+    result = dataset.replace(
+        images=merged_images if is_new.any() or changed_images else dataset.images,
+        boxes=_stack(kept, fresh) if is_new.any() or changed_boxes else dataset.boxes,
+        problems=_merge_problems(dataset.problems, incoming, origin),
+    )
+    return Joined(result, is_new, is_changed, tuple(incoming.problems))
+
+
+def _incoming_boxes(dataset: Dataset, incoming: Incoming, ids: NDArray[np.int64]) -> pd.DataFrame:
+    """Incoming boxes as rows of the boxes table, without their ids."""
+    class_of = {name: id_ for name, id_ in dataset.aliases.items() if id_ is not None}
+    class_of |= {entry.name: entry.id for entry in dataset.classes}
+    names = incoming.boxes["name"].astype("category")
+    codes = np.array([class_of[name] for name in names.cat.categories], dtype=np.int32)
+    columns = {
+        "box_id": np.zeros(len(names), dtype=np.int64),
+        "image_id": ids[incoming.boxes["image"].to_numpy(dtype=int)],
+        "class_id": codes[names.cat.codes.to_numpy()] if len(names) else np.empty(0, dtype=np.int32),
+        **{name: incoming.boxes[name] for name in (*CORNERS, *_REPLACED) if name in incoming.boxes},
+        "original_class": names,
+    }
+    if updates_landmarks(dataset.boxes, incoming.boxes):
+        columns |= {name: incoming.boxes[name] for name in LANDMARKS}
+    boxes = conform(columns, BOX_COLUMNS, place="incoming boxes")
+    lacks_landmarks = has_landmarks(dataset.boxes) and not has_landmarks(boxes)
+    return carry_landmarks(dataset.boxes, boxes) if lacks_landmarks else boxes
+
+
+def _carry_ids(
+    dataset: Dataset, boxes: pd.DataFrame, known_ids: NDArray[np.int64], absent: Sequence[str]
+) -> tuple[pd.DataFrame, set[int]]:
+    """Give boxes their ids: the old id where an image still has the same box, else a new one.
+
+    Args:
+        dataset: Before joining.
+        boxes: Incoming boxes.
+        known_ids: Ids of the annotated images that the dataset has already.
+        absent: Columns that the source does not have: the same box keeps its values.
+
+    Returns:
+        The boxes, and the ids of known images whose boxes changed.
+    """
+    if not len(known_ids):
+        return boxes.assign(box_id=dataset.next_ids.box + np.arange(len(boxes))), set()
+    compared = [*_REPLACED, *(LANDMARKS if has_landmarks(boxes) else ())]
+    old = dataset.boxes[dataset.boxes["image_id"].isin(known_ids).to_numpy()]
+    old = with_landmarks(old) if has_landmarks(boxes) else old
+    # equal boxes of an image are told apart by their order
+    new = boxes.assign(turn=boxes.groupby(_MATCHED, observed=True, dropna=False).cumcount())
+    old = old.assign(turn=old.groupby(_MATCHED, observed=True, dropna=False).cumcount())
+    keys = [*_MATCHED, "turn"]
+    joined = new[keys].merge(old[[*keys, "box_id", *compared]], on=keys, how="left")
+    is_known = joined["box_id"].notna().to_numpy()
+    if absent:
+        values = {name: np.where(is_known, joined[name].astype(object), boxes[name].astype(object)) for name in absent}
+        boxes = conform(boxes.assign(**values), BOX_COLUMNS, place="incoming boxes")
+    is_same = is_known.copy()
+    for column in compared:
+        is_same &= _is_equal(joined[column].to_numpy(dtype=object), boxes[column].to_numpy(dtype=object))
+    ids = np.where(is_known, joined["box_id"].fillna(0), 0).astype(np.int64)
+    ids[~is_known] = dataset.next_ids.box + np.arange(int((~is_known).sum()))
+    gone = old[~old["box_id"].isin(ids[is_known]).to_numpy()]["image_id"]
+    altered = boxes["image_id"].to_numpy()[~is_same]
+    return boxes.assign(box_id=ids), (set(altered.tolist()) & set(known_ids.tolist())) | set(gone.tolist())
+
+
+def _merge_images(
+    existing: pd.DataFrame,
+    images: pd.DataFrame,
+    rows: NDArray[np.int64],
+    is_annotated: NDArray[np.bool_],
+    source: str,
+    ids: NDArray[np.int64],
+) -> tuple[pd.DataFrame, set[int]]:
+    """Existing images with their new values, then the new images; and the ids of existing images that changed."""
+    is_new = rows < 0
+    table = existing.copy()
+    changed: set[int] = set()
+    for name, column in IMAGE_COLUMNS.items():
+        if name not in images or column.reimport is Reimport.KEEP:
+            continue
+        has_value = is_annotated if column.reimport is Reimport.REPLACE else images[name].notna().to_numpy(dtype=bool)
+        chosen = has_value & ~is_new
+        before = existing[name].to_numpy(dtype=object)[rows[chosen]]
+        after = images[name].to_numpy(dtype=object)[chosen]
+        differs = ~_is_equal(before, after) if column.reimport is Reimport.REPLACE else pd.isna(before)
+        if differs.any():
+            where = rows[chosen][differs]
+            values = pd.array(after[differs], dtype=table[name].dtype)
+            table.iloc[where, table.columns.get_loc(name)] = values  # pyright: ignore[reportCallIssue, reportArgumentType]
+            changed |= set(existing["image_id"].to_numpy()[where].tolist())
+    fresh = images[is_new].assign(image_id=ids[is_new], source=source).drop(columns=["file", "annotated"])
+    return _stack(table, conform(fresh, IMAGE_COLUMNS, place="incoming images")), changed
+
+
+def _is_equal(before: NDArray[np.object_], after: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Where two columns have the same value, or both have none. (n,)"""
+    no_before, no_after = pd.isna(before), pd.isna(after)
+    is_equal = no_before & no_after
+    known = ~(no_before | no_after)
+    is_equal[known] = before[known] == after[known]
+    return is_equal
+
+
+def _merge_problems(existing: pd.DataFrame, incoming: Incoming, origin: str) -> pd.DataFrame:
+    """Replace the older problems of the same folder, except those of annotation files that are gone."""
+    fresh = problem_table(incoming.problems, origin)
+    stale = (existing["source"] == origin).to_numpy(bool)
+    if stale.any():
+        was_read, suffixes = set(incoming.files), incoming.annotation_suffixes
+        is_gone = [file.lower().endswith(suffixes) and file not in was_read for file in existing["file"].tolist()]
+        stale = stale & ~np.array(is_gone, dtype=bool)
+    if fresh.reset_index(drop=True).equals(existing[stale].reset_index(drop=True)):
+        return existing
+    return _stack(existing[~stale], fresh)
+
+
+def _stack(above: pd.DataFrame, below: pd.DataFrame) -> pd.DataFrame:
+    """Concatenate two tables with the same columns; categories are united."""
+    if not len(above) or not len(below):
+        return (below if not len(above) else above).reset_index(drop=True)
+    columns = {}
+    for name in above.columns:
+        if isinstance(above[name].dtype, pd.CategoricalDtype):
+            columns[name] = pd.api.types.union_categoricals([above[name], below[name]], sort_categories=True)
+        else:
+            columns[name] = pd.concat([above[name], below[name]], ignore_index=True)
+    return pd.DataFrame(columns)
+
+
+# ── landmarks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def with_landmarks(boxes: pd.DataFrame) -> pd.DataFrame:
-    """The boxes with the columns of `LANDMARKS`, unknown where they had none."""
+    """The boxes with the columns of `LANDMARKS`; NaN in those that were absent."""
     return boxes.assign(**{name: np.nan for name in LANDMARKS if name not in boxes})
 
 
-def say_landmarks(existing: pd.DataFrame, incoming: pd.DataFrame) -> bool:
-    """Whether boxes that come into a dataset have landmarks to say, or such to unsay."""
+def updates_landmarks(existing: pd.DataFrame, incoming: pd.DataFrame) -> bool:
+    """Whether incoming boxes add landmarks to a dataset, or replace some that it has."""
     if not has_landmarks(incoming):
         return False
     return has_landmarks(existing) or bool(incoming[LANDMARKS].notna().to_numpy().any())
 
 
 def carry_landmarks(existing: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
-    """Give boxes of a source that knows no landmarks those of the same images' boxes before.
+    """Give boxes of a source without landmarks those of overlapping boxes that the same images had before.
 
     Args:
-        existing: a dataset's boxes, with landmarks.
-        boxes: rows for its boxes table, by the same image ids.
+        existing: A dataset's boxes, with landmarks.
+        boxes: Rows for its boxes table, with the same image ids.
 
     Returns:
         `boxes` with the columns of `LANDMARKS`.
@@ -50,282 +335,19 @@ def carry_landmarks(existing: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame
         rows_of = boxes.groupby("image_id").indices
         for image_id, old in known.groupby("image_id").indices.items():
             new = rows_of[image_id]
-            for one, other in _pairs(iou_matrix(before[old, :4], corners[new])):
-                points[new[other]] = before[old[one], 4:]
+            for old_row, new_row in _match_boxes(iou_matrix(before[old, :4], corners[new])):
+                points[new[new_row]] = before[old[old_row], 4:]
     return boxes.assign(**dict(zip(LANDMARKS, points.T, strict=True)))
 
 
-def _pairs(iou: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
-    """Rows and columns that belong together, the largest overlaps first; equal ones in their order."""
+def _match_boxes(iou: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+    """Pairs of row and column with an IoU of at least 0.5, largest first; each row and column once."""
     rows, columns = np.nonzero(iou >= _SAME_FACE_IOU)
-    taken_rows, taken_columns = set(), set()
-    # rounded: two equal boxes overlap by 1 but for the last bits
+    used_rows, used_columns = set(), set()
+    # rounded: the IoU of equal boxes is 1 except for the last bits
     for pair in np.argsort(-np.round(iou[rows, columns], 6), kind="stable"):
         row, column = int(rows[pair]), int(columns[pair])
-        if row not in taken_rows and column not in taken_columns:
-            taken_rows.add(row)
-            taken_columns.add(column)
+        if row not in used_rows and column not in used_columns:
+            used_rows.add(row)
+            used_columns.add(column)
             yield row, column
-
-
-_FLAGS = ["difficult", "truncated", "occluded", "crowd"]
-
-
-@dataclass(frozen=True)
-class Joined:
-    """A dataset after joining.
-
-    Attributes:
-        dataset: the result.
-        is_new, is_changed: of each incoming image: whether it was not there, or there with other boxes. (n,)
-        problems: of the incoming.
-    """
-
-    dataset: Dataset
-    is_new: NDArray[np.bool_]
-    is_changed: NDArray[np.bool_]
-    problems: tuple[Problem, ...]
-
-    @property
-    def added(self) -> int:
-        """How many images are new."""
-        return int(self.is_new.sum())
-
-    @property
-    def updated(self) -> int:
-        """How many images were there and are not what they were."""
-        return int(self.is_changed.sum())
-
-    @property
-    def unchanged(self) -> int:
-        """How many images were there just so."""
-        return int((~self.is_new & ~self.is_changed).sum())
-
-
-def resolve_names(
-    dataset: Dataset, incoming: Incoming, *, declared: Sequence[str] | None = None
-) -> tuple[Dataset, Incoming]:
-    """Settle the classes: which there are, in which order, and which boxes are of a class that is not allowed.
-
-    Classes that the dataset has keep their places; then come the declared names, else those of the source's own list,
-    else alphabetically; names found beyond a list are appended, or quarantined where `declared` is given. Names that
-    were merged, renamed or dropped before follow the dataset's aliases.
-
-    Returns:
-        The dataset with its new classes; the incoming boxes without the quarantined ones, which are listed instead.
-    """
-    found = set(incoming.boxes["name"].unique())
-    known = {entry.name for entry in dataset.classes} | dataset.aliases.keys()
-    refused = found - known - set(declared) if declared is not None else set()
-    listed = declared if declared is not None else incoming.class_order
-    new = dict.fromkeys([*listed, *sorted(found - refused)])
-    first_id = dataset.next_ids.class_
-    added = [name for name in new if name not in known]
-    classes = (*dataset.classes, *(ClassEntry(first_id + place, name) for place, name in enumerate(added)))
-    dataset = dataset.replace(classes=classes) if added else dataset
-
-    dropped = {name for name in found if name in dataset.aliases and dataset.aliases[name] is None}
-    if not refused and not dropped:
-        return dataset, incoming
-    expected = ", ".join(declared or ())
-    problems, boxes, images = list(incoming.problems), incoming.boxes, incoming.images.copy()
-    for row in boxes[boxes["name"].isin(refused)].itertuples():
-        detail = f"{row.name!r}, expected one of {expected}"
-        problems.append(Problem(str(row.file), int(row.line), int(row.object), "unknown_class", detail))  # pyright: ignore[reportArgumentType]
-        images.loc[row.image, "label_state"] = "incomplete"
-    for row in boxes[boxes["name"].isin(dropped)].itertuples():
-        place = str(row.file), int(row.line), int(row.object)  # pyright: ignore[reportArgumentType]
-        problems.append(Problem(*place, "dropped_class", f"{row.name!r}"))
-    kept = boxes[~boxes["name"].isin(refused | dropped)].reset_index(drop=True)
-    return dataset, replace(incoming, images=images, boxes=kept, problems=tuple(problems))
-
-
-def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.int64]:
-    """Find the images that are there already: the same path, else the same content. Each is found once.
-
-    Of several with the same content (a still picture in a video), the one of the same file name comes first.
-
-    Args:
-        existing: a dataset's images.
-        incoming: rows with `path` (in the dataset folder; null where not placed yet), `file` and `sha256`.
-
-    Returns:
-        Row in `existing` for each incoming image, -1 for a new one. (n,)
-    """
-    rows = np.full(len(incoming), -1, dtype=np.int64)
-    if not len(existing):
-        return rows
-    # lists, not columns, in the loops: a text column makes a Python string anew for each step
-    paths = existing["path"].tolist()
-    by_path = {path: row for row, path in enumerate(paths)}
-    by_content: dict[str, list[int]] = defaultdict(list)
-    for row, digest in enumerate(existing["sha256"].tolist()):
-        by_content[digest].append(row)
-    taken = set()
-    for index, path in enumerate(incoming["path"].tolist()):
-        if path in by_path:
-            rows[index] = by_path[path]
-            taken.add(by_path[path])
-    searched = [index for index, digest in enumerate(incoming["sha256"].tolist()) if digest in by_content]
-    digests, files = incoming["sha256"].tolist(), incoming["file"].tolist()
-    for same_name in (True, False):
-        for index in searched:
-            if rows[index] >= 0:
-                continue
-            for row in by_content[digests[index]]:
-                if row not in taken and (not same_name or _base(paths[row]) == _base(files[index])):
-                    rows[index] = row
-                    taken.add(row)
-                    break
-    return rows
-
-
-def _base(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: str, origin: str) -> Joined:
-    """Join what a source says to a dataset.
-
-    Args:
-        dataset: with all classes that `incoming` names (see `resolve_names`).
-        incoming: what the source says.
-        paths: where each incoming image lies in the dataset folder. (n,)
-        source: the name that new images carry as theirs.
-        origin: the folder that was imported, relative to the dataset folder: what its problems are kept under.
-    """
-    images = incoming.images.assign(path=pd.array(list(paths), dtype="str"))
-    rows = match_images(dataset.images, images)
-    is_new = rows < 0
-    ids = np.empty(len(images), dtype=np.int64)
-    ids[~is_new] = dataset.images["image_id"].to_numpy()[rows[~is_new]]
-    ids[is_new] = dataset.next_ids.image + np.arange(int(is_new.sum()))
-
-    boxes = _incoming_boxes(dataset, incoming, ids)
-    # an image that came without readable annotations says nothing about the boxes that are there
-    tells = images["annotated"].to_numpy(dtype=bool)
-    boxes, changed_boxes = _carry_ids(dataset, boxes, ids[tells & ~is_new])
-    merged_images, changed_images = _merge_images(dataset.images, images, rows, tells, source, ids)
-    changed = np.isin(ids, list(changed_boxes | changed_images)) & ~is_new
-    told = set(ids[tells].tolist())
-    untouched = dataset.boxes[~dataset.boxes["image_id"].isin(told).to_numpy()]
-    fresh = boxes[boxes["image_id"].isin(told).to_numpy()]
-    if has_landmarks(fresh):
-        untouched = with_landmarks(untouched)
-    problems = _merge_problems(dataset.problems, incoming, origin)
-    result = dataset.replace(
-        images=merged_images if is_new.any() or changed_images else dataset.images,
-        boxes=_stack(untouched, fresh) if is_new.any() or changed_boxes else dataset.boxes,
-        problems=problems,
-    )
-    return Joined(result, is_new, changed, tuple(incoming.problems))
-
-
-def _incoming_boxes(dataset: Dataset, incoming: Incoming, ids: NDArray[np.int64]) -> pd.DataFrame:
-    """Incoming boxes as rows of the boxes table, ids still to come."""
-    class_of = {name: id_ for name, id_ in dataset.aliases.items() if id_ is not None}
-    class_of |= {entry.name: entry.id for entry in dataset.classes}
-    names = incoming.boxes["name"].astype("category")
-    codes = np.array([class_of[name] for name in names.cat.categories], dtype=np.int32)
-    columns = {
-        "box_id": np.zeros(len(names), dtype=np.int64),
-        "image_id": ids[incoming.boxes["image"].to_numpy(dtype=int)],
-        "class_id": codes[names.cat.codes.to_numpy()] if len(names) else np.empty(0, dtype=np.int32),
-        **{column: incoming.boxes[column] for column in (*CORNERS, *_FLAGS, "pose")},
-        "original_class": names,
-    }
-    if say_landmarks(dataset.boxes, incoming.boxes):
-        columns |= {name: incoming.boxes[name] for name in LANDMARKS}
-    boxes = conform(columns, BOX_COLUMNS, place="incoming boxes")
-    lacking = has_landmarks(dataset.boxes) and not has_landmarks(boxes)
-    return carry_landmarks(dataset.boxes, boxes) if lacking else boxes
-
-
-def _carry_ids(dataset: Dataset, boxes: pd.DataFrame, known_ids: NDArray[np.int64]) -> tuple[pd.DataFrame, set[int]]:
-    """Give boxes their ids: the old one where an image holds the same box still, else a new one.
-
-    Returns:
-        The boxes, and the ids of known images whose boxes are not what they were.
-    """
-    if not len(known_ids):
-        return boxes.assign(box_id=dataset.next_ids.box + np.arange(len(boxes))), set()
-    place = ["image_id", "class_id", *CORNERS]
-    rest = [*_FLAGS, "pose", "original_class", *(LANDMARKS if has_landmarks(boxes) else ())]
-    old = dataset.boxes[dataset.boxes["image_id"].isin(known_ids).to_numpy()]
-    old = with_landmarks(old) if has_landmarks(boxes) else old
-    new = boxes.assign(turn=boxes.groupby(place, observed=True, dropna=False).cumcount())
-    old = old.assign(turn=old.groupby(place, observed=True, dropna=False).cumcount())
-    keys = [*place, "turn"]
-    joined = new[keys].merge(old[[*keys, "box_id", *rest]], on=keys, how="left")
-    found = joined["box_id"].notna().to_numpy()
-    same = found.copy()
-    for column in rest:
-        before, after = joined[column].astype(object).to_numpy(), boxes[column].astype(object).to_numpy()
-        same &= (before == after) | (pd.isna(before) & pd.isna(after))
-    ids = np.where(found, joined["box_id"].fillna(0), 0).astype(np.int64)
-    ids[~found] = dataset.next_ids.box + np.arange(int((~found).sum()))
-    gone = old[~old["box_id"].isin(ids[found]).to_numpy()]["image_id"]
-    altered = boxes["image_id"].to_numpy()[~same]
-    return boxes.assign(box_id=ids), (set(altered.tolist()) & set(known_ids.tolist())) | set(gone.tolist())
-
-
-def _merge_images(
-    existing: pd.DataFrame,
-    images: pd.DataFrame,
-    rows: NDArray[np.int64],
-    tells: NDArray[np.bool_],
-    source: str,
-    ids: NDArray[np.int64],
-) -> tuple[pd.DataFrame, set[int]]:
-    """Existing images with their new state, then the new ones. Also the ids of existing ones that changed."""
-    is_new = rows < 0
-    table = existing.copy()
-    changed: set[int] = set()
-    for column, wanted in (
-        ("label_state", tells),
-        ("verified", tells),
-        ("width", tells),
-        ("height", tells),
-        ("sha256", tells),
-        ("split", images["split"].notna().to_numpy()),
-        ("video_id", images["video_id"].notna().to_numpy()),
-    ):
-        chosen = wanted & ~is_new
-        target = table.columns.get_loc(column)
-        before = existing[column].to_numpy(dtype=object)[rows[chosen]]
-        after = images[column].to_numpy(dtype=object)[chosen]
-        keeps = ~pd.isna(before) if column in ("split", "video_id") else np.zeros(len(before), dtype=bool)
-        differs = (before != after) & ~keeps
-        if differs.any():
-            where = rows[chosen][differs]
-            values = pd.array(after[differs], dtype=table[column].dtype)
-            table.iloc[where, target] = values  # pyright: ignore[reportCallIssue, reportArgumentType]
-            changed |= set(existing["image_id"].to_numpy()[where].tolist())
-    fresh = images[is_new].assign(image_id=ids[is_new], source=source).drop(columns=["file", "annotated"])
-    return _stack(table, conform(fresh, IMAGE_COLUMNS, place="incoming images")), changed
-
-
-def _merge_problems(existing: pd.DataFrame, incoming: Incoming, origin: str) -> pd.DataFrame:
-    """Problems of a folder that was read again are replaced by what it says now; of XML gone from it, they stay."""
-    fresh = problem_table(incoming.problems, origin)
-    stale = (existing["source"] == origin).to_numpy(bool)
-    if stale.any():
-        read_again = set(incoming.files)
-        is_gone = [file.lower().endswith(".xml") and file not in read_again for file in existing["file"].tolist()]
-        stale = stale & ~np.array(is_gone, dtype=bool)
-    if fresh.reset_index(drop=True).equals(existing[stale].reset_index(drop=True)):
-        return existing
-    return _stack(existing[~stale], fresh)
-
-
-def _stack(above: pd.DataFrame, below: pd.DataFrame) -> pd.DataFrame:
-    """Concatenate two tables of one kind; categories are united."""
-    if not len(above) or not len(below):
-        return (below if not len(above) else above).reset_index(drop=True)
-    columns = {}
-    for name in above.columns:
-        if isinstance(above[name].dtype, pd.CategoricalDtype):
-            columns[name] = pd.api.types.union_categoricals([above[name], below[name]], sort_categories=True)
-        else:
-            columns[name] = pd.concat([above[name], below[name]], ignore_index=True)
-    return pd.DataFrame(columns)

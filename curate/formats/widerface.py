@@ -1,14 +1,14 @@
-"""WIDER FACE in the format that RetinaFace's authors published its landmarks in: `label.txt` beside `images/`.
+"""Reads WIDER FACE in the format in which RetinaFace's authors published landmarks: `label.txt` beside `images/`.
 
     # 0--Parade/0_Parade_marchingband_1_849.jpg
     449 330 122 149 488.9 373.6 0 542.0 376.4 0 515.0 412.8 0 485.1 425.8 0 538.3 431.4 0 0.82
 
-A line names an image, the lines below it its faces: left, top, width, height; then, or not, x, y and a flag of each
-landmark, −1 throughout where unknown: left eye, right eye, nose, left and right corner of the mouth, as seen in the
-picture; then, or not, how well the face can be seen. An image without faces has no such line, or the single line
-`0 0 0 0`. A list of names alone, as there is of the test images, says nothing of faces: its images are unlabelled.
+A line names an image; the lines after it are its faces: left, top, width, height; optionally x, y and a flag of each
+landmark (left eye, right eye, nose, left and right corner of the mouth, as seen in the image; −1 throughout where
+unknown); optionally how well the face is visible. An image without faces has no such line, or only `0 0 0 0`. A list of
+names only, as WIDER FACE has for its test images, has no annotations: the images are unlabelled.
 
-What is kept: boxes and landmarks. Nothing aborts: a fault takes out one box or one image, and is listed.
+Boxes and landmarks are kept. A fault costs one box or one image and becomes a problem; reading goes on.
 """
 
 import math
@@ -21,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from curate.columns import CORNERS, LANDMARKS
+from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS, Action
 from curate.errors import DataError, UsageError
 from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming, Problem, mend_boxes
-from curate.formats.voc.layout import find_layout
+from curate.formats.listing import is_image, list_files
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
 
@@ -34,32 +34,33 @@ _SPLITS = ("train", "val", "test")
 _BOX_ALONE, _WITH_LANDMARKS, _WITH_QUALITY = 4, 19, 20  # numbers in a face's line
 _REPORT_EVERY = 200
 _LONGEST_SHOWN = 60
-_FARTHEST_PX = 1e6  # from the picture's corner; a landmark beyond is a slip
+_FARTHEST_PX = 1e6  # from the image's corner; a landmark farther away is an error
 _Points = tuple[float, ...]
 
 
 class _Face(NamedTuple):
-    """A face's line; corners and points in pixels, as written. `number` counts the file's faces from 1."""
+    """A face as written: corners and points in pixels; `number` is its position in the file, from 1."""
 
     line: int
     number: int
     corners: tuple[float, float, float, float]
-    points: _Points | None  # None: the line says nothing of landmarks
+    points: _Points | None  # None: the line has no landmarks
 
 
 @dataclass
 class _Section:
-    """What the list says of one image."""
+    """An image in the list, with its faces."""
 
     name: str
     line: int
     faces: list[_Face] = field(default_factory=list)
-    is_incomplete: bool = False  # it has faces that cannot be read
+    is_incomplete: bool = False  # some faces cannot be read
 
-    def settled(self) -> list[_Face]:
-        """The faces; the single line `0 0 0 0` is none."""
-        is_nothing = len(self.faces) == 1 and not any(self.faces[0].corners)
-        return [] if is_nothing else self.faces
+    @property
+    def real_faces(self) -> list[_Face]:
+        """The faces without the placeholder `0 0 0 0`."""
+        is_placeholder = len(self.faces) == 1 and not any(self.faces[0].corners)
+        return [] if is_placeholder else self.faces
 
 
 @no_garbage_collection()
@@ -72,22 +73,22 @@ def read_widerface(
     leave_out: Path | None = None,
     progress: Progress = silent,
 ) -> Incoming:
-    """Read a folder with `label.txt` and `images/`. Landmarks are kept as they are, also outside the picture.
+    """Read a folder with `label.txt` and `images/`. Landmarks are kept as they are, also outside the image.
 
-    Only images inside the folder are looked at, whatever the list names. There are landmark columns only where the list
-    says anything of landmarks.
+    Only images inside the folder are read, whatever the list names. The result has landmark columns only if the list
+    has landmarks.
 
     Args:
-        folder: holds `label.txt`.
-        class_name: the class of all boxes.
-        images: the folder that the paths in the list begin in. Default: `images` in `folder`, else `folder`.
+        folder: Contains `label.txt`.
+        class_name: Class of all boxes.
+        images: Folder that the paths in the list are relative to. Default: `images` in `folder`, else `folder`.
         split: "train", "val" or "test"; the split of all images.
-        leave_out: a folder inside that is not looked at, such as the dataset itself.
-        progress: told now and then.
+        leave_out: A subfolder to skip, such as the dataset's own.
+        progress: Callback for progress.
 
     Raises:
-        DataError: a folder or the list is not there.
-        UsageError: the class name or the split is none.
+        DataError: A folder or the list does not exist.
+        UsageError: The class name is empty, or the split is unknown.
     """
     name = class_name.strip()
     if not name:
@@ -101,50 +102,51 @@ def read_widerface(
 
 
 class _Reading:
-    """The state of one pass over a list: rows that grow, and the problems met."""
+    """The state of one pass over a list: the rows and problems so far."""
 
     def __init__(self, folder: Path, images: Path | None, leave_out: Path | None) -> None:
         self._text = _read_text(folder)
         self._folder = folder
         inside = folder / "images"
         self._image_folder = images if images is not None else (inside if inside.is_dir() else folder)
-        layout = find_layout(self._image_folder, None, leave_out)
-        self._files = layout.image_files
-        self._problems = [one._replace(file=self._place(one.file)) for one in layout.problems]
+        files, problems = list_files(self._image_folder, leave_out=leave_out)
+        self._files = sorted(file for file in files if is_image(file))
+        self._problems = [one._replace(file=self._place(one.file)) for one in problems]
+        self._unannotated: list[Problem] = []
         self._sections: dict[str, _Section] = {}  # by image
-        self._says_landmarks = self._says_faces = False
+        self._has_landmarks = self._has_faces = False
         self._images: list[tuple[str, ImageFacts, str]] = []
         self._faces: list[tuple[int, _Face]] = []  # each with the row of its image
 
     def _place(self, image: str) -> str:
-        """How problems name an image: relative to the folder, or whole where the images lie apart."""
+        """An image's file name in problems: relative to the folder, or whole if the images are in another folder."""
         return image if self._image_folder == self._folder else f"{self._image_folder}/{image}"
 
     def read_list(self) -> None:
-        """Read the list, and find the image of each section among the files that are there."""
+        """Read the list, and find the image of each section among the files of the folder."""
         files = set(self._files)
         for section in self._read_sections():
-            # what is not in `files` is not looked for on the disk: a path cannot lead out of the folder
+            # only `files` is searched, not the disk: a path cannot lead out of the folder
             image = PurePosixPath(section.name.replace("\\", "/")).as_posix()
             if image not in files:
                 detail = f"no image {section.name!r}, which has {len(section.faces)} faces"
-                self._note(section.line, None, "image_missing", detail)
+                self._report(section.line, None, "image_missing", detail)
             elif image in self._sections:
                 self._add_to(self._sections[image], section)
             else:
                 self._sections[image] = section
         if not self._text.strip():
-            self._note(None, None, "empty_file", "it names no image")
+            self._report(None, None, "empty_file", "it names no image")
 
     def _add_to(self, first: _Section, again: _Section) -> None:
-        """An image that is named again keeps its first faces; others there make it incomplete."""
-        known = {(face.corners, face.points) for face in first.settled()}
-        others = {(face.corners, face.points) for face in again.settled()} - known
+        """Keep the first faces of an image that is named again; other faces make it incomplete."""
+        known = {(face.corners, face.points) for face in first.real_faces}
+        others = {(face.corners, face.points) for face in again.real_faces} - known
         if others:
             detail = f"{len(others)} faces of {again.name!r} that line {first.line} does not have were left out"
         else:
             detail = f"{again.name!r} is named in line {first.line} already"
-        self._note(again.line, None, "image_taken", detail)
+        self._report(again.line, None, "image_taken", detail)
         first.is_incomplete |= again.is_incomplete or bool(others)
 
     def _read_sections(self) -> Iterator[_Section]:
@@ -163,28 +165,28 @@ class _Reading:
             yield section
 
     def _read_face(self, section: _Section | None, text: str, line: int, number: int) -> None:
-        self._says_faces = True
+        self._has_faces = True
         numbers = _numbers(text)
         if numbers is None:
             expected = f"expected {_BOX_ALONE}, {_WITH_LANDMARKS} or {_WITH_QUALITY} numbers"
-            self._note(line, number, "missing_coordinate", f"{_shown(text)}, {expected}")
+            self._report(line, number, "missing_coordinate", f"{_shown(text)}, {expected}")
             if section is not None:
                 section.is_incomplete = True
             return
         if section is None:
-            self._note(line, number, "image_missing", "no image is named above the face")
+            self._report(line, number, "image_missing", "no image is named above the face")
             return
         left, top, width, height = numbers[:_BOX_ALONE]
         points = _points(numbers[_BOX_ALONE:_WITH_LANDMARKS]) if len(numbers) > _BOX_ALONE else None
         if points is not None:
-            self._says_landmarks = True
-            if any(abs(value) > _FARTHEST_PX for value in points):  # of NaN nothing is larger
-                self._note(line, number, "landmark_not_finite", f"{_shown(text)}, taken as unknown")
+            self._has_landmarks = True
+            if any(abs(value) > _FARTHEST_PX for value in points):  # false for NaN, which means unknown
+                self._report(line, number, "landmark_not_finite", f"{_shown(text)}, taken as unknown", "noted")
                 points = tuple(math.nan if abs(value) > _FARTHEST_PX else value for value in points)
         section.faces.append(_Face(line, number, (left, top, left + width, top + height), points))
 
     def read_images(self, progress: Progress) -> None:
-        """Read size and hash of every image that the list names, and list those that it does not name."""
+        """Read size and hash of every image in the list, and report the images that are not in it."""
         total = len(self._sections)
         for done, (image, section) in enumerate(self._sections.items()):
             if done % _REPORT_EVERY == 0:
@@ -192,39 +194,42 @@ class _Reading:
             try:
                 facts = read_image_facts(self._image_folder / image)
             except DataError as error:
-                self._note(section.line, None, "image_broken", f"{image}: {error.fact}")
+                self._report(section.line, None, "image_broken", f"{image}: {error.fact}")
                 continue
-            self._faces += [(len(self._images), face) for face in section.settled()]
-            state = "labelled" if self._says_faces else "unlabelled"
+            self._faces += [(len(self._images), face) for face in section.real_faces]
+            state = "labelled" if self._has_faces else "unlabelled"
             self._images.append((image, facts, "incomplete" if section.is_incomplete else state))
         progress("reading images", total, total)
         for image in self._files:
             if image not in self._sections:
                 detail = f"left out; {LIST_FILE} does not name it"
-                self._problems.append(Problem(self._place(image), None, None, "image_not_listed", detail))
+                self._unannotated.append(Problem(self._place(image), None, None, "image_not_listed", detail, "noted"))
 
-    def _note(self, line: int | None, number: int | None, kind: str, detail: str) -> None:
-        self._problems.append(Problem(LIST_FILE, line, number, kind, detail))
+    def _report(
+        self, line: int | None, number: int | None, kind: str, detail: str, action: Action = "quarantined"
+    ) -> None:
+        self._problems.append(Problem(LIST_FILE, line, number, kind, detail, action))
 
     def result(self, class_name: str, split: str | None) -> Incoming:
-        """Everything read, mended."""
+        """The rows read, with mended boxes, and all problems."""
         images = self._image_table(split)
         written = self._box_table(class_name)
         rows = written["image"].to_numpy()
         width, height = images["width"].to_numpy()[rows], images["height"].to_numpy()[rows]
         boxes, problems = mend_boxes(written, width, height)
-        gone = {problem.object for problem in problems if problem.action == "quarantined"}
-        images.loc[written.loc[written["object"].isin(gone), "image"].unique(), "label_state"] = "incomplete"
-        in_order = sorted([*self._problems, *problems], key=lambda one: (one.file, one.line or 0, one.object or 0))
+        quarantined = {problem.object for problem in problems if problem.action == "quarantined"}
+        images.loc[written.loc[written["object"].isin(quarantined), "image"].unique(), "label_state"] = "incomplete"
         return Incoming(
             folder=self._folder,
             image_folder=self._image_folder,
             images=images,
             boxes=boxes,
-            problems=in_order,
+            problems=(*self._problems, *problems),
             files=(LIST_FILE,),
             reads=(self._folder, self._image_folder),
             class_order=(class_name,),
+            unannotated=self._unannotated,
+            unannotated_note=_note_unannotated(len(self._unannotated)),
         )
 
     def _image_table(self, split: str | None) -> pd.DataFrame:
@@ -239,7 +244,7 @@ class _Reading:
                 "verified": False,
                 "split": pd.array([split] * len(files), dtype="str"),
                 "video_id": pd.array([None] * len(files), dtype="str"),
-                "annotated": self._says_faces,  # names alone take no boxes away
+                "annotated": self._has_faces,  # a list of names only leaves the dataset's boxes as they are
             }
         )
 
@@ -250,13 +255,13 @@ class _Reading:
             "image": np.array([row for row, _ in self._faces], dtype=np.int64),
             "name": pd.Series([class_name] * len(faces), dtype="object"),
             **dict(zip(CORNERS, corners.T, strict=True)),
-            **dict.fromkeys(("difficult", "truncated", "occluded", "crowd"), False),
+            **dict.fromkeys(BOX_FLAGS, False),
             "pose": pd.Series([None] * len(faces), dtype="object"),
             "file": pd.Series([LIST_FILE] * len(faces), dtype="object"),
             "line": np.array([face.line for face in faces], dtype=np.int64),
             "object": np.array([face.number for face in faces], dtype=np.int64),
         }
-        if self._says_landmarks:
+        if self._has_landmarks:
             unknown = (math.nan,) * len(LANDMARKS)
             points = np.array([face.points or unknown for face in faces], dtype=np.float64).reshape(-1, len(LANDMARKS))
             columns |= dict(zip(LANDMARKS, points.T, strict=True))
@@ -264,17 +269,17 @@ class _Reading:
 
 
 def _read_text(folder: Path) -> str:
-    """The list, with line ends of one kind."""
+    """The text of the list, with line ends as \\n."""
     if not folder.is_dir():
-        raise DataError("there is no such folder", place=folder, expected=f"a folder with {LIST_FILE}")
+        raise DataError("the folder does not exist", place=folder, expected=f"a folder with {LIST_FILE}")
     try:
         data = (folder / LIST_FILE).read_bytes()
     except FileNotFoundError:
         raise DataError(
-            f"there is no {LIST_FILE} in the folder",
+            f"the folder has no {LIST_FILE}",
             place=folder,
             expected=f"RetinaFace's format of WIDER FACE: {LIST_FILE} and images",
-            remedy="Of a download with train and val, import one folder after the other.",
+            remedy="If a download has folders train and val, import each by itself.",
         ) from None
     except OSError as error:
         raise DataError(f"the list cannot be read: {error.strerror}", place=folder / LIST_FILE) from error
@@ -282,9 +287,9 @@ def _read_text(folder: Path) -> str:
 
 
 def _numbers(text: str) -> list[float] | None:
-    """The numbers of a face's line; None if it is no such line."""
+    """The numbers in a face's line; None if the line is malformed."""
     words = text.split()
-    if len(words) not in (_BOX_ALONE, _WITH_LANDMARKS, _WITH_QUALITY) or "_" in text:  # Python reads 1_0 as ten
+    if len(words) not in (_BOX_ALONE, _WITH_LANDMARKS, _WITH_QUALITY) or "_" in text:  # Python reads 1_0 as 10
         return None
     try:
         return list(map(float, words))
@@ -293,7 +298,7 @@ def _numbers(text: str) -> list[float] | None:
 
 
 def _points(numbers: Sequence[float]) -> _Points:
-    """x0, y0, … x4, y4 of five times x, y, flag; NaN where unknown, and infinite where that is written."""
+    """x0, y0, … x4, y4 from five times x, y, flag; NaN where unknown, inf where not finite."""
     points: list[float] = []
     for x, y, flag in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
         is_unknown = flag < 0 or (x, y) == (-1, -1)
@@ -304,3 +309,7 @@ def _points(numbers: Sequence[float]) -> _Points:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+
+
+def _note_unannotated(images: int) -> str:
+    return f"{images} image{'s are' if images > 1 else ' is'} not in the list; left out."

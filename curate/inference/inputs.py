@@ -60,7 +60,7 @@ def read_pictures(source: Path, progress: Progress) -> Pictures:
         try:
             readable[number] = file, read_image_facts(source / file)
         except DataError as error:
-            problems.append(Problem(file, None, None, "image_broken", error.fact))
+            problems.append(Problem(file, None, None, "image_broken", error.fact, "quarantined"))
     progress("reading images", len(layout.image_files), len(layout.image_files))
     refuse_none(source, len(readable), problems)
     return Pictures(_as_dataset(source, readable), None, layout, tuple(problems))

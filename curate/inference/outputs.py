@@ -106,7 +106,7 @@ def plan_xml(pictures: Pictures, out: Path | None, *, overwrite: bool) -> XmlPla
         found = {file, root / elsewhere} if elsewhere else {file}
         there = [is_proposal(one.read_bytes()) for one in found if one.is_file()]
         if owners.setdefault(file, path) != path:
-            problems.append(Problem(path, None, None, "xml_taken", f"{name} is of {owners[file]}"))
+            problems.append(Problem(path, None, None, "xml_taken", f"{name} is of {owners[file]}", "noted"))
         elif not all(there):
             saved += 1
         elif there and not overwrite:

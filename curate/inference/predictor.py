@@ -74,7 +74,7 @@ class Look:
             paths = images.images["path"]
             if len(paths) > 1:
                 return [part for path in paths for part in self._see(detector, images.keep_images(paths == path))]
-            self.problems.append(Problem(paths.iloc[0], None, None, "image_broken", error.fact))
+            self.problems.append(Problem(paths.iloc[0], None, None, "image_broken", error.fact, "quarantined"))
             return []
 
 

@@ -1,9 +1,9 @@
-"""The plain annotation file: what LabelImg and the VOC kit write when nothing is unusual about it.
+"""Parses plain annotation files, as LabelImg and the VOC kit usually write them, by regular expressions.
 
-A few expressions read such a file many times faster than an XML library hands over its elements, and an import spends
-most of its time there. They describe whole files, strictly: nothing but nested elements, without attributes, comments,
-entities or document types, every object with each part once and nothing else, every value as expected. Whatever is not
-exactly so is left to the XML parser of `curate.formats.voc.xml_parser`, which also does all the complaining.
+This is many times faster than an XML library, and an import spends most of its time here. The expressions describe
+whole files strictly: nested elements only, no attributes, comments, entities or document types, every object with each
+part once and nothing else, every value as expected. All other files go to `curate.formats.voc.xml_parser`, which also
+reports the faults.
 """
 
 import re
@@ -16,7 +16,7 @@ from curate.formats.voc.objects import CORNERS, FLAGS, PARTS, VocFile, VocObject
 
 _OPTIONAL = frozenset({"pose", "occluded"})
 _SPACE = r"[ \t\n]*+"
-_TEXT = r"[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+"  # XML 1.0, production 2, without what would have to be escaped
+_TEXT = r"[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+"  # XML 1.0, production 2, without characters that must be escaped
 _HEAD = re.compile(
     rf"""(?:<\?xml[ ]version="1\.0"(?:[ ]encoding="(?:utf|UTF)-8")?[ ]?\?>)?{_SPACE}
     <annotation(?:[ ]verified="(?P<verified>\w*+)")?>{_SPACE}
@@ -32,18 +32,18 @@ _HEAD = re.compile(
     re.ASCII | re.VERBOSE,
 )
 _TAG = re.compile(r"<(\w+)/?>")
-_to_float = lru_cache(1 << 16)(float)  # the same whole numbers again and again: looking up is cheaper than parsing
+_to_float = lru_cache(1 << 16)(float)  # the same whole numbers recur; a look-up is cheaper than parsing
 
 
 class PlainReader:
-    """Reads plain files; one for a folder, since it learns the shapes of the objects."""
+    """Reads plain files. Use one per folder: it caches an expression for each order of elements."""
 
     def __init__(self) -> None:
         self._shapes: dict[tuple[str, ...], _Shape | None] = {}
         self._latest: _Shape | None = None
 
     def read(self, data: bytes) -> VocFile | None:
-        """Read a file; None if it is not plain."""
+        """Parse a file; None if it is not plain."""
         try:
             text = data.decode()
         except UnicodeDecodeError:
@@ -69,7 +69,7 @@ class PlainReader:
         )
 
     def _read_objects(self, text: str, start: int) -> list[VocObject] | None:
-        """The objects, which must reach from `start` to the end of the root; None if anything is unusual."""
+        """Parse the objects, which must fill the text from `start` to the end of the root; None if they do not."""
         shape = self._latest
         found = shape.expression.findall(text, start) if shape else []
         if len(found) != text.count("<object>", start):
@@ -77,7 +77,7 @@ class PlainReader:
             found = shape.expression.findall(text, start) if shape else []
         written = list(zip(*found, strict=True)) if found else [()] * (len(PARTS) + 1)
         end = start + sum(map(len, written[0]))
-        if text[end:].rstrip(" \t\n") != "</annotation>":  # nothing lay between the objects, and nothing follows
+        if text[end:].rstrip(" \t\n") != "</annotation>":  # something else between or after the objects
             return None
         if shape is None or not found:
             return []
@@ -86,7 +86,7 @@ class PlainReader:
         return _make_objects([written[place] if place else nothing for place in shape.places], list(lines)[:-1])
 
     def _find_shape(self, text: str, start: int) -> "_Shape | None":
-        """The shape of the first object."""
+        """The element order of the first object."""
         names = tuple(_TAG.findall(text, start, max(text.find("</object>", start), start)))
         if names not in self._shapes:
             self._shapes[names] = _shape_of(names)
@@ -94,14 +94,19 @@ class PlainReader:
 
 
 class _Shape(NamedTuple):
-    """The element names of an object, in their order."""
+    """An order of an object's elements.
 
-    expression: re.Pattern[str]  # a whole object with the white space behind it; the groups are the whole and each part
-    places: tuple[int | None, ...]  # of each of `PARTS` among the groups
+    Attributes:
+        expression: Matches an object and the white space after it; the groups are the whole object and each part.
+        places: Position of each of `PARTS` among the groups; None: absent.
+    """
+
+    expression: re.Pattern[str]
+    places: tuple[int | None, ...]
 
 
 def _shape_of(names: tuple[str, ...]) -> _Shape | None:
-    """The shape of an object with these elements; None unless each part is there once and nothing else is."""
+    """The shape for these element names; None unless each part occurs once and nothing else does."""
     known = {"object", "bndbox", *PARTS}
     if len(set(names)) != len(names) or not known - _OPTIONAL <= set(names) <= known:
         return None
@@ -123,11 +128,11 @@ def _element(name: str) -> str:
 
 
 def _make_objects(columns: Sequence[Sequence[str]], lines: Sequence[int]) -> list[VocObject] | None:
-    """Objects from columns with the texts of their `PARTS`; None if a value is not as expected."""
+    """Make objects from columns with the texts of their `PARTS`; None if a value is not as expected."""
     names, poses, truncated, difficult, occluded, *corners = columns
     if not all(name and name == name.strip() for name in names) or any(pose.isspace() for pose in poses):
         return None
-    if "_" in "".join(chain(*corners)):  # Python would read 1_0 as ten
+    if "_" in "".join(chain(*corners)):  # Python reads 1_0 as 10
         return None
     try:
         sides = [map(_to_float, side) for side in corners]

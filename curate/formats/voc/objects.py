@@ -1,7 +1,9 @@
-"""What an annotation file of LabelImg or Pascal VOC says, whichever way it was read."""
+"""The content of an annotation file of LabelImg or Pascal VOC, as both parsers return it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from curate.columns import Action
 
 PARTS = ("name", "pose", "truncated", "difficult", "occluded", "xmin", "ymin", "xmax", "ymax")
 CORNERS = PARTS[5:]
@@ -9,16 +11,17 @@ FLAGS: Mapping[str | None, bool] = {"0": False, "1": True}
 
 
 class Fault(NamedTuple):
-    """Something wrong inside a file; see `curate.formats.incoming.Problem` for the kinds."""
+    """A `curate.formats.incoming.Problem` without its file."""
 
     line: int | None
     object: int | None
     kind: str
     detail: str
+    action: Action
 
 
 class VocObject(NamedTuple):
-    """One box as written, corners in pixels; `number` counts the file's objects from 1."""
+    """A box as written: corners in pixels; `number` is its position in the file, from 1."""
 
     name: str
     x0: float
@@ -34,7 +37,7 @@ class VocObject(NamedTuple):
 
 
 class VocFile(NamedTuple):
-    """What an annotation file says; sizes are the text found, None where there is none."""
+    """An annotation file; `width` and `height` are the text of `<size>`, None if it is missing."""
 
     filename: str
     filename_line: int | None

@@ -1,13 +1,11 @@
-"""A folder of LabelImg or Pascal VOC XML.
+"""Reads a folder of LabelImg or Pascal VOC XML.
 
-VOC counts pixels from 1 and includes the last one; LabelImg writes the canvas's own edges, 0 to width (decision 0002).
-
-Nothing aborts: a fault takes out one box or one file, and is listed.
+VOC counts pixels from 1 and includes the last one; LabelImg writes the canvas's edges, 0 to width (decision 0002).
+A fault costs one box or one file and becomes a problem; reading goes on.
 """
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from curate.columns import Action
 from curate.errors import DataError, UsageError
 from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming, Problem, mend_boxes
-from curate.formats.voc.layout import SPLIT_LISTS, VocLayout, XmlMatcher, find_layout
+from curate.formats.voc.layout import SPLIT_LISTS, XML_SUFFIX, VocLayout, XmlMatcher, find_layout
 from curate.formats.voc.objects import VocFile, VocObject
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
@@ -50,31 +49,31 @@ def read_voc(
 ) -> Incoming:
     """Read a folder of LabelImg XML or a VOC devkit.
 
-    Sizes come from the images' headers, never from `<size>`.
+    Image sizes come from the images' headers, not from `<size>`.
 
     Args:
         folder: XML beside images, `annotations/` and `images/`, or `Annotations/`, `JPEGImages/`, `ImageSets/Main/`.
-        images: where the images lie, if not in `folder`.
-        origin: "labelimg" takes coordinates as they are; "voc" subtracts 1 from the minima (1-based, inclusive).
-        video_from: a regular expression; its first group in an image's path is the video that the frame is of.
-        with_unlabelled: whether images without XML come in too; else they are only listed.
-        accept_proposals: whether XML that `predict` or `label` wrote and nobody has saved since counts as a person's;
-            else it is listed, and its image is one without XML. Where a person's XML is of the image, that counts.
-        leave_out: a folder inside that is not looked at, such as the dataset itself.
-        progress: told now and then.
+        images: Folder of the images, if they are not in `folder`.
+        origin: "labelimg" reads coordinates as they are; "voc" subtracts 1 from the minima (1-based, inclusive).
+        video_from: Regular expression; its first group in an image's path is the video id of the frame.
+        with_unlabelled: Whether to read images without XML; otherwise they are only reported.
+        accept_proposals: Whether XML written by `predict` or `label` that nobody has saved since counts as labelled;
+            otherwise it is reported, and its image counts as one without XML. XML saved by a person comes first.
+        leave_out: A subfolder to skip, such as the dataset's own.
+        progress: Callback for progress.
 
     Raises:
-        DataError: the folder is not there, or holds neither XML nor (with `with_unlabelled`) images.
-        UsageError: `video_from` is no regular expression.
+        DataError: The folder does not exist, or has neither XML nor (with `with_unlabelled`) images.
+        UsageError: `video_from` is not a regular expression.
     """
     video_of = _compile(video_from)
     layout = find_layout(Path(folder), Path(images) if images is not None else None, leave_out)
     if not layout.xml_files and not (with_unlabelled and layout.image_files):
         raise DataError(
-            "there is no XML in the folder",
+            "the folder has no XML",
             place=folder,
             expected="LabelImg or Pascal VOC files",
-            remedy=None if with_unlabelled else "Images alone come in with --with-unlabelled.",
+            remedy=None if with_unlabelled else "To import images alone, use --with-unlabelled.",
         )
     reading = _Reading(layout, shift=1.0 if origin == "voc" else 0.0, accept_proposals=accept_proposals)
     reading.read_annotations(progress)
@@ -83,51 +82,52 @@ def read_voc(
 
 
 class _Reading:
-    """The state of one pass over a folder: rows that grow, and the problems met."""
+    """The state of one pass over a folder: the rows and problems so far."""
 
     def __init__(self, layout: VocLayout, *, shift: float, accept_proposals: bool) -> None:
         self._layout = layout
-        self._image_folder = f"{layout.image_folder}/"  # a string, not Path: this runs for every file
+        self._image_folder = f"{layout.image_folder}/"  # a string: joining a Path for every file is slow
         self._apart = layout.image_folder != layout.folder
         self._shift = shift
         self._accept_proposals = accept_proposals
         self._matcher = XmlMatcher(layout)
         self._objects: list[VocObject] = []
-        self._owners: list[tuple[str, int]] = []  # of each image: its XML, and how many of the objects are on it
+        self._owners: list[tuple[str, int]] = []  # of each image: its XML, and its number of objects
         self._images: list[tuple[Any, ...]] = []
         self._problems: list[Problem] = list(layout.problems)
-        self._unread: set[str] = set()  # XML files that cannot be read, whose images are there
-        self._proposed: set[str] = set()  # the images of proposals that were left out
-        self._taken: set[str] = set()  # images that an XML describes
+        self._unannotated: list[Problem] = []
+        self._unread: set[str] = set()  # XML files that cannot be read, but have an image
+        self._proposed: set[str] = set()  # images of proposals that were left out
+        self._taken: set[str] = set()  # images with XML
 
     def read_annotations(self, progress: Progress) -> None:
-        """Read every XML file, what people saved before proposals, each in the order of their names."""
+        """Read every XML file, sorted by name: first those saved by a person, then proposals."""
         for xml in self._matcher.read(progress):
             if xml.is_proposal and not self._accept_proposals:
-                self._note(
-                    xml.file, None, None, "untouched_proposal", "left out; --accept-proposals takes it as labelled"
-                )
+                detail = "left out; --accept-proposals takes it as labelled"
+                self._report(xml.file, None, "untouched_proposal", detail)
                 self._proposed.add(xml.image)
             else:
                 self._taken.add(xml.image)
                 self._read_image_of(xml.file, xml.image, xml.annotation)
 
     def _read_image_of(self, file: str, image: str, annotation: VocFile | None) -> None:
-        """Read the image of an XML file, and keep what both say."""
+        """Read the image of an XML file, and add rows for the image and its objects."""
         facts = self._read_image(file, image)
         if facts is None:
             return
-        if annotation is None:  # the picture is there, what was drawn on it cannot be read
+        if annotation is None:
             self._unread.add(file)
             self._add_image(image, facts, "incomplete", False, file)
             return
         name = annotation.filename
         if name and _base(image) != _base(name.replace("\\", "/")):
-            self._note(file, annotation.filename_line, None, "filename_mismatch", f"{name!r}, found {_base(image)!r}")
+            detail = f"{name!r}, found {_base(image)!r}"
+            self._report(file, annotation.filename_line, "filename_mismatch", detail)
         if annotation.width != str(facts.width) or annotation.height != str(facts.height):
-            said = f"{annotation.width}×{annotation.height}" if annotation.size_line else "no <size>"
-            detail = f"{said}, the image has {facts.width}×{facts.height}"
-            self._note(file, annotation.size_line, None, "size_mismatch", detail)
+            size = f"{annotation.width}×{annotation.height}" if annotation.size_line else "no <size>"
+            detail = f"{size}, the image has {facts.width}×{facts.height}"
+            self._report(file, annotation.size_line, "size_mismatch", detail)
         state = "labelled"
         for fault in annotation.faults:
             problem = Problem(file, *fault)
@@ -141,7 +141,7 @@ class _Reading:
         try:
             return read_image_facts(self._image_folder + image)
         except DataError as error:
-            self._note(file, None, None, "image_broken", f"{image}: {error.fact}")
+            self._report(file, None, "image_broken", f"{image}: {error.fact}", "quarantined")
             return None
 
     def _add_image(
@@ -151,25 +151,24 @@ class _Reading:
         self._images.append((image, facts.width, facts.height, facts.sha256, label_state, verified))
 
     def read_rest(self, with_unlabelled: bool) -> None:
-        """List the images that no XML describes, or take them in as unlabelled."""
+        """Read the images without XML as unlabelled, or report them."""
         for image in self._layout.image_files:
             if image in self._taken:
                 continue
             name = f"{self._image_folder}{image}" if self._apart else image
-            if not with_unlabelled:
-                if image in self._proposed:
-                    continue
-                self._note(name, None, None, "image_without_xml", "left out; --with-unlabelled takes it in")
-                continue
-            facts = self._read_image(name, image)
-            if facts is not None:
-                self._add_image(image, facts, "unlabelled", False)
+            if with_unlabelled:
+                facts = self._read_image(name, image)
+                if facts is not None:
+                    self._add_image(image, facts, "unlabelled", False)
+            elif image not in self._proposed:
+                detail = "left out; --with-unlabelled takes it in"
+                self._unannotated.append(Problem(name, None, None, "image_without_xml", detail, "noted"))
 
-    def _note(self, file: str, line: int | None, number: int | None, kind: str, detail: str) -> None:
-        self._problems.append(Problem(file, line, number, kind, detail))
+    def _report(self, file: str, line: int | None, kind: str, detail: str, action: Action = "noted") -> None:
+        self._problems.append(Problem(file, line, None, kind, detail, action))
 
     def result(self, video_of: re.Pattern[str] | None) -> Incoming:
-        """Everything read so far, mended."""
+        """The rows read, with mended boxes, and all problems."""
         images = self._image_table(video_of)
         written = self._box_table()
         rows = written["image"].to_numpy()
@@ -183,10 +182,14 @@ class _Reading:
             image_folder=self._layout.image_folder,
             images=images,
             boxes=boxes,
-            problems=_in_file_order([*self._matcher.problems, *self._problems, *problems]),
+            problems=(*self._matcher.problems, *self._problems, *problems),
             files=self._layout.xml_files,
             reads=(self._layout.folder, self._layout.image_folder),
+            annotation_suffixes=(XML_SUFFIX,),
             class_order=self._layout.class_order,
+            unannotated=self._unannotated,
+            unannotated_note=_note_unannotated(len(self._unannotated)),
+            notes=_note_proposals(sum(one.kind == "untouched_proposal" for one in self._problems)),
         )
 
     def _image_table(self, video_of: re.Pattern[str] | None) -> pd.DataFrame:
@@ -197,7 +200,7 @@ class _Reading:
             stems = [os.path.splitext(_base(file))[0] for file in files]
             splits = [self._layout.splits.get(stem) for stem in stems]
             for stem in sorted(self._layout.splits.keys() - set(stems)):
-                self._note(SPLIT_LISTS, None, None, "split_without_image", stem)
+                self._report(SPLIT_LISTS, None, "split_without_image", stem)
         matches = [video_of.search(file) if video_of else None for file in files]
         videos = [match and match.group(1 if match.re.groups else 0) for match in matches]
         table = pd.DataFrame(dict(zip(_IMAGE_COLUMNS, columns, strict=True)))
@@ -230,11 +233,12 @@ def _compile(video_from: str | None) -> re.Pattern[str] | None:
         raise UsageError(f"not a regular expression: {error}", place="--video-from", got=repr(video_from)) from error
 
 
-def _in_file_order(problems: list[Problem]) -> list[Problem]:
-    by_file: defaultdict[str, list[Problem]] = defaultdict(list)
-    for problem in problems:
-        by_file[problem.file].append(problem)
-    for group in by_file.values():
-        if len(group) > 1:
-            group.sort(key=lambda one: (one.line or 0, one.object or 0))
-    return [problem for file in sorted(by_file) for problem in by_file[file]]
+def _note_unannotated(images: int) -> str:
+    return f"{images} image{'s have' if images > 1 else ' has'} no XML; left out (--with-unlabelled takes them in)."
+
+
+def _note_proposals(files: int) -> tuple[str, ...]:
+    if not files:
+        return ()
+    number = f"{files} XML file{'s are proposals' if files > 1 else ' is a proposal'}"
+    return (f"{number} that nobody has saved; left out (--accept-proposals takes them as labelled).",)

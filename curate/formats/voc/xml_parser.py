@@ -1,7 +1,7 @@
-"""One annotation file of LabelImg or Pascal VOC: bytes in, what it says out.
+"""Parses one annotation file of LabelImg or Pascal VOC.
 
 Formats: the VOC2012 development kit, section 8, and LabelImg's `libs/pascal_voc_io.py`. Document types and entities
-are never read, nothing is fetched.
+are not read, and nothing is fetched.
 """
 
 from typing import Any
@@ -13,15 +13,15 @@ from curate.formats.voc.objects import CORNERS, FLAGS, PARTS, Fault, VocFile, Vo
 
 
 class UnreadableError(Exception):
-    """A file of which nothing can be taken."""
+    """The file cannot be read; `fault` says why."""
 
     def __init__(self, kind: str, detail: str, line: int | None = None) -> None:
         super().__init__(detail)
-        self.fault = Fault(line, None, kind, detail)
+        self.fault = Fault(line, None, kind, detail, "quarantined")
 
 
 class VocParser:
-    """Parses annotation files: plain ones by expressions, all others element by element."""
+    """Parses annotation files: plain files by regular expressions, all others element by element."""
 
     def __init__(self) -> None:
         self._xml = etree.XMLParser(
@@ -39,7 +39,8 @@ class VocParser:
         """Parse one file.
 
         Raises:
-            UnreadableError: empty, not XML, cut off, another root element, or a document type is declared.
+            UnreadableError: The file is empty, not XML or cut off, has another root element, or declares a document
+                type.
         """
         return self._plain.read(data) or self._parse_elements(data)
 
@@ -69,7 +70,7 @@ class VocParser:
         except (etree.XMLSyntaxError, ValueError) as error:
             if not data.strip():
                 raise UnreadableError("empty_file", "the file is empty") from error
-            _refuse_document_type(data, certain=False)  # told as such, also where the parser stopped at its entities
+            _refuse_document_type(data, certain=False)  # also if the parser stopped at an entity
             line = error.lineno if isinstance(error, etree.XMLSyntaxError) else None
             raise UnreadableError("unreadable_file", " ".join(str(error).split()), line) from error
         if root.getroottree().docinfo.doctype:  # pyright: ignore[reportAttributeAccessIssue] - missing in the stubs
@@ -87,7 +88,7 @@ def _refuse_document_type(data: bytes, *, certain: bool) -> None:
 
 
 def _read_object(element: Any, number: int, faults: list[Fault]) -> VocObject | None:
-    """An object of unusual shape, element by element; what cannot be kept is listed."""
+    """Read an object element by element; elements that are not kept become faults."""
     texts: dict[str, str | None] = {}
     for part in element:
         if part.tag == "bndbox" and not texts.keys() & set(CORNERS):
@@ -95,58 +96,59 @@ def _read_object(element: Any, number: int, faults: list[Fault]) -> VocObject | 
         elif part.tag in PARTS and part.tag not in CORNERS and part.tag not in texts:
             texts[part.tag] = part.text
         else:
-            faults.append(Fault(part.sourceline, number, "element_not_kept", f"<{part.tag}>"))
+            faults.append(Fault(part.sourceline, number, "element_not_kept", f"<{part.tag}>", "noted"))
     return _make_object([texts.get(part) for part in PARTS], element.sourceline, number, faults)
 
 
 def _make_object(texts: list[str | None], line: int, number: int, faults: list[Fault]) -> VocObject | None:
-    """An object from the texts of its `PARTS`; None, and a fault, where it has no name or no corners."""
+    """Make an object from the texts of its `PARTS`; None, and a fault, if it has no name or no corners."""
     written, pose, truncated, difficult, occluded, *corners = texts
     name = (written or "").strip()
     if not name:
-        faults.append(Fault(line, number, "empty_name", "the class has no name"))
+        faults.append(Fault(line, number, "empty_name", "the class has no name", "quarantined"))
         return None
     if name != written:
-        faults.append(Fault(line, number, "white_space", f"around {name!r}"))
+        faults.append(Fault(line, number, "white_space", f"around {name!r}", "noted"))
     try:
         x0, y0, x1, y1 = map(_number, corners)
     except TypeError:
         missing = [side for side, text in zip(CORNERS, corners, strict=True) if not (text or "").strip()]
-        faults.append(Fault(line, number, "missing_coordinate", ", ".join(missing)))
+        faults.append(Fault(line, number, "missing_coordinate", ", ".join(missing), "quarantined"))
         return None
     except ValueError as error:
-        faults.append(Fault(line, number, "not_finite", str(error)))
+        faults.append(Fault(line, number, "not_finite", str(error), "quarantined"))
         return None
     flags = FLAGS.get(difficult), FLAGS.get(truncated), FLAGS.get(occluded)
     if None in flags:
         flags = (
             _odd_flag("difficult", difficult, line, number, faults),
             _odd_flag("truncated", truncated, line, number, faults),
-            # not of VOC's first years, nor of LabelImg
+            # LabelImg and early VOC years do not write it
             _odd_flag("occluded", occluded, line, number, faults) if occluded is not None else False,
         )
     return VocObject(name, x0, y0, x1, y1, *flags, pose or None, line, number)  # pyright: ignore[reportArgumentType]
 
 
 def _number(text: str | None) -> float:
-    """A coordinate.
+    """Parse a coordinate.
 
     Raises:
-        TypeError: there is none.
-        ValueError: it is no number.
+        TypeError: The text is missing or empty.
+        ValueError: The text is not a number.
     """
     if not text or text.isspace():
         raise TypeError
-    if "_" in text:  # Python would read 1_0 as ten
+    if "_" in text:  # Python reads 1_0 as 10
         raise ValueError(f"{text!r} is not a number")
     return float(text)
 
 
 def _odd_flag(flag: str, text: str | None, line: int, number: int, faults: list[Fault]) -> bool:
-    """A flag that may be missing or neither 0 nor 1: listed, and taken for what it seems to mean."""
+    """Parse a flag that is missing or not 0 or 1: true, yes and padded digits are accepted, others are noted."""
     word = (text or "").strip().lower()
     if word not in FLAGS:
-        faults.append(Fault(line, number, "odd_flag", f"<{flag}> is {'missing' if text is None else repr(text)}"))
+        detail = f"<{flag}> is {'missing' if text is None else repr(text)}"
+        faults.append(Fault(line, number, "odd_flag", detail, "noted"))
     return word in ("1", "true", "yes")
 
 

@@ -1,0 +1,103 @@
+"""Lists the files of a source folder. Readers look files up in the list only, so an annotation cannot lead elsewhere.
+
+Links inside the folder are followed: somebody has put them there.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from curate.errors import DataError
+from curate.formats.incoming import Problem
+from curate.images import IMAGE_SUFFIXES
+
+_IMAGE_SUFFIXES = tuple(IMAGE_SUFFIXES)
+
+
+def list_files(
+    folder: Path,
+    *,
+    inside: Sequence[str] = ("",),
+    leave_out: Path | None = None,
+    annotation_suffixes: tuple[str, ...] = (),
+) -> tuple[list[str], list[Problem]]:
+    """List the regular files of a folder and its subfolders; hidden ones are skipped.
+
+    Args:
+        folder: The source folder.
+        inside: Subfolders to list, instead of all.
+        leave_out: A subfolder to skip, such as the dataset's own.
+        annotation_suffixes: Lower-case suffixes; files with them, and images, are reported if they cannot be opened.
+
+    Returns:
+        Files relative to `folder`, in no particular order, and the problems with names, folders and links.
+
+    Raises:
+        DataError: The folder does not exist.
+    """
+    if not folder.is_dir():
+        raise DataError("the folder does not exist", place=folder)
+    problems: list[Problem] = []
+    suffixes = (*annotation_suffixes, *_IMAGE_SUFFIXES)
+    return [name for start in inside for name in _walk(folder, start, leave_out, suffixes, problems)], problems
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name has the suffix of an image."""
+    return name.lower().endswith(_IMAGE_SUFFIXES)
+
+
+def _walk(
+    folder: Path, start: str, leave_out: Path | None, suffixes: tuple[str, ...], problems: list[Problem]
+) -> Iterator[str]:
+    visited = {_identity(leave_out)} - {_identity(folder)} if leave_out is not None and leave_out.exists() else set()
+    pending = [start]
+    while pending:
+        inner = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder / inner), key=lambda entry: entry.name)
+            identity = _identity(folder / inner)
+        except OSError as error:
+            detail = f"the folder: {error.strerror}"
+            problems.append(Problem(inner, None, None, "unreadable_file", detail, "quarantined"))
+            continue
+        if identity in visited:  # a link that leads back up
+            continue
+        visited.add(identity)
+        for entry in entries:
+            name = f"{inner}/{entry.name}" if inner else entry.name
+            if entry.name.startswith("."):
+                continue
+            if fault := _name_fault(name):
+                shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+                problems.append(Problem(shown, None, None, "file_name", fault, "quarantined"))
+            elif _holds(entry.is_dir):
+                pending.append(name)
+            elif _holds(entry.is_file):
+                yield name
+            elif name.lower().endswith(suffixes):
+                kind = "image_broken" if is_image(name) else "unreadable_file"
+                problems.append(Problem(name, None, None, kind, "not a file, or a link to nothing", "quarantined"))
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _name_fault(name: str) -> str | None:
+    """Why a file of this name cannot be in a dataset, whose paths are portable text."""
+    if "\\" in name:
+        return "a backslash in the name"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    return None
