@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from curate.cli.options import AsJson, DatasetFolder, DryRun, MapFile
 from curate.cli.output import counts_line, show
-from curate.cli.table import new_table
+from curate.cli.table import Table
 from curate.formatting import percent
 
 
@@ -16,14 +16,8 @@ def classes_table(document: Mapping[str, Any]) -> RenderableType:
     """Boxes of each class before and after."""
     version = document["version"]
     before, after = document["before"], document["after"]
-    table = new_table(
-        f"version {version}" if version is not None else "dry run: nothing was changed",
-        "class",
-        "before",
-        "share",
-        "after",
-        "share",
-    )
+    title = f"version {version}" if version is not None else "dry run: nothing was changed"
+    table = Table(title, "class", "before", "share", "after", "share")
     totals = sum(before.values()), sum(after.values())
     for name in dict.fromkeys([*before, *after]):
         cells = []

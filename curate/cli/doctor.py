@@ -8,18 +8,16 @@ from rich.text import Text
 
 from curate.cli.options import AsJson
 from curate.cli.output import show
-from curate.cli.table import new_table
+from curate.cli.table import Column, Kind, Table
 
 
 def doctor_table(document: Mapping[str, Any]) -> RenderableType:
-    """What is there and what is missing."""
-    table = new_table("doctor", "", "part", "found", "needed for", "how to get it", left=5)
-    table.columns[4].no_wrap, table.columns[4].overflow = False, "fold"  # a link is of use only whole
+    """What is installed, and how to get what is missing."""
+    table = Table("doctor", "part", Column("needed for", Kind.TEXT), Column("found, or how to get it", Kind.DETAIL))
     for check in document["checks"]:
-        mark = ("✓", "green") if check["ok"] else ("✗", "yellow")
-        table.add_row(
-            Text(*mark), check["name"], check["found"] or "missing", check["needed_for"], check["remedy"] or ""
-        )
+        mark = ("✓ ", "green") if check["ok"] else ("✗ ", "yellow")
+        state = ". ".join(words for words in (check["found"] or "missing", check["remedy"]) if words)
+        table.add_row(Text.assemble(mark, check["name"]), check["needed_for"], state)
     return table
 
 

@@ -1,7 +1,8 @@
 """`evaluate`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -9,12 +10,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
-from curate.cli.output import progress_on_stderr, show
-from curate.cli.table import SIZE_STYLES, new_table
+from curate.cli.output import counts_line, progress_on_stderr, show
+from curate.cli.table import SIZE_STYLES, Column, Kind, Table
 from curate.formatting import metres, points
 from curate.formatting import score as score_text
-
-_MOST_CLASSES = 12  # in a confusion matrix that fits a terminal
 
 
 def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
@@ -39,7 +38,7 @@ def evaluation_summary(document: Mapping[str, Any]) -> RenderableType:
 def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
     document = columns[-1][1]
     title = f"{document['split']}: {document['images']} images, {document['truth']} objects"
-    table = new_table(title, "", *(name or "all" for name, _ in columns))
+    table = Table(title, "", *(name or "all" for name, _ in columns))
     table.add_row("classes", *(str(len(one["classes"])) for _, one in columns))
     for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")):
         table.add_row(label, *(points(one[key]) for _, one in columns), style="bold" if key == "ap" else "")
@@ -61,38 +60,60 @@ def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTyp
     title = f"mistakes at score ≥ {point['score']:g}, IoU ≥ {point['iou']:g}"
     if document["range_of_interest"]:
         title += f", shorter side ≥ {document['range_of_interest']['min_side_px']:g} px"
-    headers = [f"{name} {what}".strip() for name, _ in columns for what in ("missed", "false positives")]
-    table = new_table(title, "size", *headers)
-    for size in SIZE_STYLES:
-        cells = [str(one["errors"][what][size]) for _, one in columns for what in ("missed", "false_positives")]
-        table.add_row(size, *cells, style=SIZE_STYLES[size])
-    sums = [sum(one["errors"][what].values()) for _, one in columns for what in ("missed", "false_positives")]
-    table.add_row("all", *map(str, sums), style="bold")
-    return table
+    counts = [(one["errors"]["missed"], one["errors"]["false_positives"]) for _, one in columns]
+    rows = {size: [[str(by_size[size]) for by_size in both] for both in counts] for size in SIZE_STYLES}
+    rows["all"] = [[str(sum(by_size.values())) for by_size in both] for both in counts]
+    runs, styles = [name for name, _ in columns], SIZE_STYLES | {"all": "bold"}
+    return _by_run(title, "size", ("missed", "false positives"), runs, rows, styles)
 
 
 def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
-    headers = [f"{name} {what}".strip() for name, _ in columns for what in ("count", "costs AP50")]
-    table = new_table("kinds of mistakes; the cost is over all scores", "kind", *headers)
+    rows = {}
     for kind in columns[0][1]["errors"]["kinds"]:
-        cells = []
-        for _, one in columns:
-            costs = one["errors"].get("ap_cost", {})  # an evaluation that was kept by an older version has none
-            cells += [str(one["errors"]["kinds"][kind]), points(costs.get(kind))]
-        table.add_row(kind, *cells)
+        # an evaluation that was kept by an older version has no costs
+        costs = [one["errors"].get("ap_cost", {}).get(kind) for _, one in columns]
+        rows[kind] = [
+            (str(one["errors"]["kinds"][kind]), points(cost)) for (_, one), cost in zip(columns, costs, strict=True)
+        ]
+    title = "kinds of mistakes; the cost is over all scores"
+    return _by_run(title, "kind", ("count", "costs AP50"), [name for name, _ in columns], rows)
+
+
+def _by_run(
+    title: str,
+    header: str,
+    measures: Sequence[str],
+    runs: Sequence[str],
+    rows: Mapping[str, Sequence[Sequence[str]]],
+    styles: Mapping[str, str] = MappingProxyType({}),
+) -> Table:
+    """A row a name with the measures of the runs beside one another; where that is too wide, below one another."""
+    narrow = Table(title, header, Column("run", Kind.TEXT), *measures)
+    table = Table(title, header, *(f"{run} {what}".strip() for run in runs for what in measures), narrow=narrow)
+    for name, cells_by_run in rows.items():
+        table.add_row(name, *(cell for cells in cells_by_run for cell in cells), style=styles.get(name, ""))
+        for run, cells in zip(runs, cells_by_run, strict=True):
+            narrow.add_row(name, run, *cells, style=styles.get(name, ""))
     return table
 
 
 def _confusion_table(document: Mapping[str, Any]) -> RenderableType:
     names, matrix = document["confusion"]["classes"], document["confusion"]["matrix"]
-    if len(names) - 1 > _MOST_CLASSES:
-        return Text(f"confusion of {len(names) - 1} classes: see --plots or --json\n")
-    table = new_table(
-        "what objects are taken for, by the best-scored detection on them", "truth", *names[:-1], "missed"
-    )
+    title = "what objects are taken for, by the best-scored detection on them"
+    table = Table(title, "truth", *names[:-1], "missed", narrow=_confusion_list(title, names, matrix))
     for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
         cells = [Text(str(count), style="bold" if column == place else "") for column, count in enumerate(counts)]
-        table.add_row(name, *(cells if place < len(names) - 1 else cells[:-1]))
+        table.add_row(name, *(cells if place < len(names) - 1 else [*cells[:-1], ""]))
+    return table
+
+
+def _confusion_list(title: str, names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
+    """The same, a row a class, without the zeros."""
+    table = Table(title, "truth", "correct", "missed", Column("taken for", Kind.DETAIL))
+    for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
+        others = counts_line({names[n]: count for n, count in enumerate(counts[:-1]) if count and n != place}, none="")
+        is_class = place < len(names) - 1
+        table.add_row(name, *((str(counts[place]), str(counts[-1])) if is_class else ("", "")), others)
     return table
 
 
@@ -101,7 +122,7 @@ def _threshold_table(document: Mapping[str, Any]) -> RenderableType:
     headers = ["best F1", "from score", "precision", "recall"]
     if wished is not None:
         headers += [f"precision ≥ {wished:g} from score", "recall"]
-    table = new_table("scores to cut at", "class", *headers)
+    table = Table("scores to cut at", "class", *headers)
     for entry in document["thresholds"]:
         best = entry["best_f1"] or {}
         cells = [points(best.get("f1")), score_text(best.get("score")), points(best.get("precision"))]
@@ -116,7 +137,7 @@ def _side_table(document: Mapping[str, Any]) -> RenderableType:
     entries = document["by_min_side"]
     has_distances = any(entry["distance_m"] is not None for entry in entries)
     headers = ["up to", "objects", "AP", "AP50"] if has_distances else ["objects", "AP", "AP50"]
-    table = new_table("AP by the smallest side that counts", "shorter side", *headers)
+    table = Table("AP by the smallest side that counts", "shorter side", *headers)
     wanted = (document["range_of_interest"] or {}).get("min_side_px")
     for entry in entries:
         cells = [str(entry["truth"]), points(entry["ap"]), points(entry["ap50"])]
@@ -129,7 +150,7 @@ def _side_table(document: Mapping[str, Any]) -> RenderableType:
 
 def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:
     sizes = (f"AP {size}" for size in SIZE_STYLES)
-    table = new_table(f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *sizes)
+    table = Table(f"by class{f', {title}' if title else ''}", "class", "objects", "AP", "AP50", *sizes)
     for entry in document["classes"]:
         cells = [points(entry[key]) for key in ("ap", "ap50", *(f"ap_{size}" for size in SIZE_STYLES))]
         table.add_row(entry["name"], str(entry["truth"]), *cells)

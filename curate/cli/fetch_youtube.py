@@ -11,7 +11,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder
 from curate.cli.output import interruption_told, progress_on_stderr, show
-from curate.cli.table import new_table
+from curate.cli.table import Column, Kind, Table
 
 _KEPT = "finished videos are kept. The same command goes on."
 
@@ -82,9 +82,8 @@ def fetch_youtube(
 def fetch_table(document: Mapping[str, Any]) -> RenderableType:
     """What came, and what did not and why."""
     title = ", ".join(f"{len(document[key])} {key}" for key in ("fetched", "skipped", "failed"))
-    table = new_table(title, "file", "seconds", "height", "licence", "title")
-    for place in (3, 4):
-        table.columns[place].justify = "left"
+    licence, video_title = Column("licence", Kind.TEXT), Column("title", Kind.DETAIL)
+    table = Table(title, "file", "seconds", "height", licence, video_title)
     for one in document["fetched"]:
         cells = (f"{one['duration_s']:.2f}", str(one["height"]), one["licence"] or "–", one["title"] or "–")
         table.add_row(one["path"], *cells)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder
 from curate.cli.output import show
-from curate.cli.table import new_table
+from curate.cli.table import Column, Kind, Table
 
 
 def log(dataset: DatasetFolder, as_json: AsJson = False) -> None:
@@ -37,12 +37,13 @@ def undo(dataset: DatasetFolder, as_json: AsJson = False) -> None:
 
 def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
     """History, newest first."""
-    table = new_table("history", "version", "operation", "time", "images", "boxes", "arguments", left=3)
-    table.columns[5].justify = "left"
-    table.columns[5].no_wrap = False
+    operation, when = Column("operation", Kind.TEXT), Column("time", Kind.TEXT)
+    table = Table("history", "version", operation, when, "images", "boxes", Column("arguments", Kind.DETAIL))
     for entry in document:
-        arguments = ", ".join(
-            f"{name} {value}" for name, value in entry["arguments"].items() if value not in (None, False, [])
+        arguments = "; ".join(
+            f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            for name, value in entry["arguments"].items()
+            if value not in (None, False, [])
         )
         table.add_row(
             str(entry["version"]),
@@ -57,7 +58,7 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
 
 def diff_table(document: Mapping[str, Any]) -> RenderableType:
     """What changed between two versions."""
-    table = new_table(f"version {document['from']} → {document['to']}", "", "before", "after")
+    table = Table(f"version {document['from']} → {document['to']}", "", "before", "after")
     for name, (before, after) in document["classes"].items():
         table.add_row(name, str(before), str(after))
     lines = [

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, split_names
 from curate.cli.output import counts_line, progress_on_stderr, show
-from curate.cli.table import new_table
+from curate.cli.table import Column, Kind, Table
 
 _ACTIONS = ("quarantined", "repaired", "noted")
 _ACTION_STYLES = {"quarantined": "red", "repaired": "yellow", "noted": "dim"}
@@ -99,11 +99,9 @@ def import_table(document: Mapping[str, Any]) -> RenderableType:
     if not document["problems"]:
         return Group(*lines)
     kinds = Counter((problem["action"], problem["kind"]) for problem in document["problems"])
-    table = new_table("problems", "action", "kind", "count", "for example", left=2)
-    table.columns[3].justify = "left"
-    table.columns[3].no_wrap = False
+    table = Table("problems", "action", Column("kind", Kind.TEXT), "count", Column("for example", Kind.DETAIL))
     for (action, kind), number in sorted(kinds.items(), key=lambda item: (_ACTIONS.index(item[0][0]), -item[1])):
-        first = next(one for one in document["problems"] if one["kind"] == kind)
+        first = next(one for one in document["problems"] if (one["action"], one["kind"]) == (action, kind))
         where = first["file"] + (f":{first['line']}" if first["line"] else "")
         table.add_row(action, kind, str(number), f"{where}: {first['detail']}", style=_ACTION_STYLES[action])
     return Group(*lines, Text(), table)

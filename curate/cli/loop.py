@@ -10,7 +10,7 @@ from rich.text import Text
 from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite, assignments
 from curate.cli.output import counts_line, interruption_told, progress_on_stderr, show
-from curate.cli.table import SIZE_STYLES, colour_sizes, new_table
+from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
 from curate.formatting import points
 
 if TYPE_CHECKING:
@@ -89,36 +89,27 @@ def loop_tables(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _rounds_table(reports: Sequence[Mapping[str, Any]], best_round: int) -> RenderableType:
-    table = new_table("rounds", "round", "version", "AP", "change", *SIZE_STYLES, "missed", "false\npositives")
-    colour_sizes(table)
+    table = Table("rounds", "round", "version", "AP", "change", *SIZE_COLUMNS, "missed", "false positives")
     for report in reports:
         is_best = report["round"] == best_round
         change = _difference(report["before"]["ap"], report["ap"]) if report["before"] else ""
         aps = [points(report[f"ap_{size}"]) for size in SIZE_STYLES]
         counts = (str(sum(report[what].values())) for what in ("missed", "false_positives"))
         cells = [str(report["version"]), points(report["ap"]), change.strip(" ()"), *aps, *counts]
-        table.add_row(_marked(str(report["round"]), is_best), *cells, style=_style(is_best))
+        table.add_row(mark_best(str(report["round"]), is_best), *cells, style="bold" if is_best else "")
     return table
 
 
 def _classes_table(reports: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Boxes and AP of each class in some of the rounds."""
     headers = (f"round {report['round']}\n{what}" for report in reports for what in ("boxes", "AP"))
-    table = new_table("by class, in the first, the best and the last round", "class", *headers)
+    table = Table("by class, in the first, the best and the last round", "class", *headers)
     for name in dict.fromkeys(name for report in reports for name in (*_class_aps(report), *report["boxes"])):
         cells = []
         for report in reports:
             cells += [str(report["boxes"].get(name, "–")), points(_class_aps(report).get(name))]
         table.add_row(name, *cells)
     return table
-
-
-def _marked(name: str, is_best: bool) -> str:
-    return f"{name} *" if is_best else name
-
-
-def _style(is_best: bool) -> str:
-    return "bold" if is_best else ""
 
 
 _KEPT = "finished rounds are kept, and of the one at hand what was learnt. Go on with the same command and --resume."

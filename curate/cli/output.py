@@ -1,6 +1,7 @@
 """Printing: results to stdout as tables or one JSON document, notes and progress to stderr."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from curate.result import Result
 
 _PLAIN_EVERY_S = 15.0
+_UNLIMITED = 100_000  # characters a line
 
 
 def show(result: "Result", render: Callable[[Any], object], *, as_json: bool) -> None:
@@ -41,13 +43,14 @@ def print_json(document: object) -> None:
 
 
 def print_rich(*renderables: object) -> None:
-    """Print tables and text; plain where stdout is no terminal, and never wrapped there."""
+    """Print tables and text: as wide as the terminal or `COLUMNS`, else as wide as they need, without colours."""
     from rich.console import Console
 
+    wraps = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     # names come from files: `[a]` and `:b:` in them are no markup
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
-    if not sys.stdout.isatty():
-        console.width = 160
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not wraps)
+    if not wraps:
+        console.width = _UNLIMITED
     console.print(*renderables)
 
 
@@ -113,6 +116,6 @@ def interruption_told(words: str) -> Iterator[None]:
         raise
 
 
-def counts_line(counts: Mapping[str, int]) -> str:
+def counts_line(counts: Mapping[str, int], *, none: str = "none") -> str:
     """{"a": 3, "b": 1} → "a 3, b 1"."""
-    return ", ".join(f"{name} {number}" for name, number in counts.items()) or "none"
+    return ", ".join(f"{name} {number}" for name, number in counts.items()) or none

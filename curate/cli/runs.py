@@ -10,7 +10,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite
 from curate.cli.output import show
-from curate.cli.table import SIZE_STYLES, colour_sizes, new_table
+from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
 from curate.formatting import points
 
 
@@ -26,14 +26,13 @@ def runs_tables(document: Mapping[str, Any]) -> RenderableType:
 def _runs_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     aps = [row["ap"] for row in rows if row["ap"] is not None]
     best = max(aps) if len(aps) > 1 else None
-    table = new_table("runs", "run", "version", "boxes", "steps", "rounds", "AP", *SIZE_STYLES, "time")
-    colour_sizes(table)
+    table = Table("runs", "run", "version", "boxes", "steps", "rounds", "AP", *SIZE_COLUMNS, "time")
     for row in rows:
         is_best = best is not None and row["ap"] == best
         counts = (_count(row["version"]), _count(row["boxes"]), _steps(row), str(len(row["rounds"])))
         aps_by_size = (points(row[f"ap_{size}"]) for size in SIZE_STYLES)
         cells = (*counts, points(row["ap"]), *aps_by_size, _duration(row["seconds"]))
-        table.add_row(_marked(row["run"], is_best), *cells, style=_style(is_best))
+        table.add_row(mark_best(row["run"], is_best), *cells, style="bold" if is_best else "")
     legend = [Text("* the best", style="dim")] if best is not None else []
     return Group(table, *legend, *_model_lines(rows))
 
@@ -67,14 +66,6 @@ def _duration(seconds: float) -> str:
     """3725 → "1:02:05", hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def _marked(name: str, is_best: bool) -> str:
-    return f"{name} *" if is_best else name
-
-
-def _style(is_best: bool) -> str:
-    return "bold" if is_best else ""
 
 
 def runs(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder
 from curate.cli.output import counts_line, interruption_told, progress_on_stderr, show
-from curate.cli.table import new_table
+from curate.cli.table import Table
 
 _KEPT = "finished videos are kept. The same command does the rest."
 
@@ -25,9 +25,7 @@ class ImageFormat(StrEnum):
 
 def sample_table(document: Mapping[str, Any]) -> RenderableType:
     """How many frames each video gave."""
-    table = new_table(
-        f"version {document['version']}: {document['frames']} new frames", "video", "frames", "from", "to"
-    )
+    table = Table(f"version {document['version']}: {document['frames']} new frames", "video", "frames", "from", "to")
     for video in document["videos"]:
         times = ("–" if video[key] is None else f"{video[key]:.3f} s" for key in ("first_s", "last_s"))
         table.add_row(video["video_id"], str(video["frames"]), *times)

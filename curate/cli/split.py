@@ -9,7 +9,7 @@ from rich.console import RenderableType
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite, Seed
 from curate.cli.output import counts_line, show
-from curate.cli.table import new_table
+from curate.cli.table import Table
 from curate.formatting import percent
 
 
@@ -22,17 +22,16 @@ class TogetherName(StrEnum):
 
 
 def split_table(document: Mapping[str, Any]) -> RenderableType:
-    """What each split holds."""
+    """What each split holds: a column a split, a row a class."""
     splits = document["splits"]
-    names = list(dict.fromkeys(name for counts in splits.values() for name in counts["classes"]))
-    table = new_table(f"version {document['version']}", "split", "images", "groups", "boxes", *names)
-    totals = {name: sum(counts["classes"].get(name, 0) for counts in splits.values()) for name in names}
-    for split, counts in splits.items():
-        cells = [
-            f"{counts['classes'].get(name, 0)} ({percent(counts['classes'].get(name, 0) / max(totals[name], 1))})"
-            for name in names
-        ]
-        table.add_row(split, str(counts["images"]), str(counts["groups"]), str(counts["boxes"]), *cells)
+    table = Table(f"version {document['version']}", "", *splits)
+    for what in ("images", "groups", "boxes"):
+        table.add_row(what, *(str(counts[what]) for counts in splits.values()))
+    table.add_section()
+    for name in dict.fromkeys(name for counts in splits.values() for name in counts["classes"]):
+        numbers = [counts["classes"].get(name, 0) for counts in splits.values()]
+        total = max(sum(numbers), 1)
+        table.add_row(name, *(f"{number} ({percent(number / total)})" for number in numbers))
     return table
 
 

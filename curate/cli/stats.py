@@ -11,7 +11,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
 from curate.cli.output import counts_line, show
-from curate.cli.table import SIZE_STYLES, new_table
+from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Column, Kind, Table
 from curate.formatting import percent
 
 _BAR_WIDTH = 24
@@ -32,8 +32,7 @@ def stats_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _balance_table(balance: Mapping[str, Any], title: str) -> RenderableType:
-    table = new_table(title, "class", "boxes", "share", "", "images", *SIZE_STYLES)
-    table.columns[3].justify = "left"
+    table = Table(title, "class", "boxes", "share", Column("", Kind.BAR), "images", *SIZE_COLUMNS)
     most = max((entry["boxes"] for entry in balance["classes"]), default=0)
     for entry in balance["classes"]:
         bar = Text("█" * round(_BAR_WIDTH * entry["boxes"] / most) if most else "", style="cyan")

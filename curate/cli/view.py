@@ -12,7 +12,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, MinSide
 from curate.cli.output import progress_on_stderr, show
-from curate.cli.table import new_table
+from curate.cli.table import Table
 
 if TYPE_CHECKING:
     from curate.commands.view import ViewResult
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 def view_lines(document: Mapping[str, Any]) -> RenderableType:
     """The link, and what each saved view shows; names are links where the terminal knows them."""
-    table = new_table(_what(document), "view", "images", "objects", left=1)
+    table = Table(_what(document), "view", "images", "objects")
     for view in document["views"]:
         if not view["patches"]:
             name = Text(view["name"], style=Style(link=view["link"]))
             table.add_row(name, str(view["images"]), "" if view["objects"] is None else str(view["objects"]))
     patches = (
-        "“… patches” of each shows the objects alone. Tag images `relabel` or `drop`; `curate pull-tags` takes them."
+        "Each view has a second one, NAME patches, with the objects alone."
+        " Tag images `relabel` or `drop`; `curate pull-tags` applies the tags."
     )
-    return Group(table, Text(patches), Text(f"\nOpen {document['link']}", style="bold"), Text("Ctrl-C ends it."))
+    link = Text.assemble(("Open ", "bold"), (document["link"], f"bold link {document['link']}"))
+    return Group(table, Text(patches), Text(), link, Text("Ctrl-C ends it."))
 
 
 def _what(document: Mapping[str, Any]) -> str:

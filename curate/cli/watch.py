@@ -15,7 +15,7 @@ from rich.console import RenderableType
 
 from curate.cli.options import AsJson, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
 from curate.cli.output import progress_on_stderr, show
-from curate.cli.table import new_table
+from curate.cli.table import Column, Table
 
 if TYPE_CHECKING:
     from curate.commands.watch import WatchReady
@@ -44,7 +44,7 @@ def event_line(event: Mapping[str, Any]) -> str:
 def watch_lines(document: Mapping[str, Any]) -> RenderableType:
     """The counts, and how fast it was."""
     latency = document["latency_ms"]
-    table = new_table("", "frames", "detections", "events", "frames/s", "latency p50", "p95", "p99", left=0)
+    table = Table("", Column("frames"), "detections", "events", "frames/s", "latency p50", "p95", "p99")
     counts = (str(document[name]) for name in ("frames", "detections", "events"))
     times = ("–" if latency[name] is None else f"{latency[name]:.0f} ms" for name in ("p50", "p95", "p99"))
     table.add_row(*counts, f"{document['frames_per_s']:.1f}", *times)

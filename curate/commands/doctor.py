@@ -25,7 +25,7 @@ _PACKAGES = {
     "hotcoco": ("hotcoco", "evaluation", "pip install curate-vision"),
     "torch": ("torch", "training and prediction", GET_TRAIN),
     "torchvision": ("torchvision", "`torchvision:` models", GET_TRAIN),
-    "timm": ("timm", "`torchvision:fasterrcnn+timm/…` backbones", GET_TRAIN),
+    "timm": ("timm", "timm backbones of `torchvision:` models", GET_TRAIN),
     "tensorboard": ("tensorboard", "curves of a training: `tensorboard --logdir RUN`", GET_TRAIN),
     "fiftyone": ("fiftyone", "`view`, `pull-tags`", GET_FIFTYONE),
     "detectron2": ("detectron2", "`detectron2:` models", GET_DETECTRON2),
@@ -130,7 +130,7 @@ def _face_weights() -> Check:
     needed_for = "finding faces with `retinaface:mobilenet0.25`"
     if is_whole(file):
         return Check("RetinaFace weights", True, str(file), needed_for, None)
-    remedy = f"The first training of it downloads them, or fetch {LIGHT_URL} (1.8 MB, MIT) and name it with --weights."
+    remedy = f"The first training downloads them; or fetch {LIGHT_URL} (1.8 MB, MIT) and pass it with --weights."
     return Check("RetinaFace weights", False, None, needed_for, remedy)
 
 
@@ -144,7 +144,7 @@ def _device() -> Check:
         found = gpu_name()
     except (ImportError, OSError) as error:  # torch is there, but not a library that it needs
         return Check("GPU", False, f"torch does not load: {error}", needed_for, "Install torch again.")
-    remedy = None if found else "None was found; everything runs on the CPU, slower."
+    remedy = None if found else "Everything runs on the CPU, which is slower."
     return Check("GPU", found is not None, found, needed_for, remedy)
 
 

@@ -81,10 +81,11 @@ def test_report_is_named(usual):
 
 
 def test_many_classes():
-    """A matrix that fits no terminal is left out, and where it is to be found is told."""
+    """Where the matrix does not fit, a row a class names what it is taken for."""
     classes = tuple((number, f"class {number}") for number in range(1, 41))
-    printed = lines(document([FACE], [], classes=classes))
-    assert "confusion of 40 classes: see --plots or --json" in printed
+    printed = lines(document([FACE], [(1, 2, *FACE[2:], 0.9)], classes=classes))
+    assert "truth correct missed taken for" in printed
+    assert {"class 1 0 0 class 2 1", "class 40 0 0", "background"} <= set(printed)
 
 
 @pytest.mark.parametrize("found", [[], [(*FACE, 0.9)]])
