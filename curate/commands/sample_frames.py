@@ -1,4 +1,4 @@
-"""`sample-frames`: frames of videos into the dataset, each with its source and exact time."""
+"""`sample-frames`: adds frames of videos to a dataset, each with its source and exact time."""
 
 import os
 import shlex
@@ -11,10 +11,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from curate.columns import IMAGE_COLUMNS, PROBLEM_COLUMNS, VIDEO_COLUMNS, conform
+from curate.columns import PROBLEM_COLUMNS, Action, conform
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
@@ -24,16 +23,16 @@ from curate.result import Result
 from curate.sources.frame_export import Recipe, Sampled, VideoSampler
 from curate.sources.frame_selection import At, Choice, Time, format_times, parse_choice, read_times
 from curate.sources.times import parse_seconds
-from curate.sources.video_library import LocalVideo, VideoLibrary
+from curate.sources.video_library import LocalVideo, VideoLibrary, add_frames, is_taken, taken_frames
 from curate.store import Store
 
 DROPPED_LIST = "media/dropped-frames.txt"
-_COMMIT_EVERY_S = 30.0  # what is finished is kept so often
+_COMMIT_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
 class SampledVideo:
-    """What came out of one video: how many new frames, and the times of the first and the last of them."""
+    """One video: the number of its new frames, and the times of the first and last of them."""
 
     video_id: str
     frames: int
@@ -43,14 +42,14 @@ class SampledVideo:
 
 @dataclass(frozen=True)
 class SampleResult(Result):
-    """What a sampling did.
+    """The result of `sample_frames`.
 
     Attributes:
-        version: the current one now.
-        frames: new images.
-        videos: one entry a video, in the order asked for.
-        dropped_duplicates, dropped_blurred: frames that were chosen and left out again.
-        problems: videos that broke off or could not be read, as in an import.
+        version: The dataset's current version.
+        frames: Number of new images.
+        videos: One entry per video, in the order of the arguments.
+        dropped_duplicates, dropped_blurred: Number of chosen frames that were dropped.
+        problems: Videos that broke off or could not be read, as in an import.
     """
 
     version: int
@@ -81,33 +80,32 @@ def sample_frames(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> SampleResult:
-    """Take frames out of videos; they come in as unlabelled images. What was taken before is not taken again.
+    """Add frames of videos as unlabelled images. Frames that the dataset has already are not added again.
 
-    Files with the same content are one video. A video that breaks off gives what comes before.
+    Files with the same content are one video. A damaged video gives the frames before the damage.
 
     Args:
-        dataset: the dataset folder; created where it is not there.
-        videos: ids of the dataset's videos, or files and folders, which then become videos of it. Default: all.
-        every: seconds from one frame to the next ("2s", "1/3s"); 2 s unless another way is chosen.
-        fps: frames a second, instead.
-        at: a file of times, instead; one a line, after a video's id where it is meant for that video only.
-        keyframes: the frames that the encoder stored whole, instead.
-        scenes: the middle frame of every scene, instead; needs PySceneDetect.
-        start: nothing before this time, from each video's first frame.
-        end: nothing from this time on.
-        max_frames: of each video at most so many, evenly spread.
-        drop_duplicates: leave out frames of which at most so many of 64 bits of the difference hash differ from those
-            of one that stays.
-        drop_blurred: leave out the least sharp so many percent of each video.
-        format: of the images.
-        quality: of JPEG.
-        max_side: scale larger frames down to this many pixels on the longer side.
-        workers: videos at work at once; default: one for each core.
-        progress: told how many videos are done, and how many frames of each at work.
+        dataset: The dataset folder; created if it does not exist.
+        videos: Ids of the dataset's videos, or files and folders, which become videos of it. Default: all its videos.
+        every: Seconds between frames ("2s", "1/3s"). Default: 2 s, unless another rule is given.
+        fps: Frames per second; replaces `every`.
+        at: File of times, one per line, optionally after the id of the video it is for; replaces `every`.
+        keyframes: Take the keyframes; replaces `every`.
+        scenes: Take the middle frame of every scene; replaces `every`. Needs PySceneDetect.
+        start: Skip frames before this time, from each video's first frame.
+        end: Skip frames from this time on.
+        max_frames: At most this many frames per video, evenly spread.
+        drop_duplicates: Drop frames whose difference hash is at most this many bits (of 64) from that of a kept frame.
+        drop_blurred: Percentage of each video's frames to drop, least sharp first.
+        format: Image format.
+        quality: JPEG quality, 1 to 100.
+        max_side: Scale larger frames down to this many pixels on the longer side.
+        workers: Number of videos processed at once. Default: one per core.
+        progress: Callback for progress: videos finished, and frames read of each video in work.
 
     Raises:
-        UsageError: the ways to choose do not fit one another, or a video is unknown.
-        DataError: no video can be read.
+        UsageError: The options do not fit one another, or a video is unknown.
+        DataError: No video can be read.
     """
     recipe = Recipe(
         choice=parse_choice(every=every, fps=fps, at=at, keyframes=keyframes, scenes=scenes, start=start),
@@ -130,14 +128,13 @@ def sample_frames(
     arguments = _arguments(locals())
     library = VideoLibrary(store.root, current)
     own_list = at is not None and Path(at).resolve() == (store.root / DROPPED_LIST).resolve()
-    found = _find_videos(videos, recipe.choice, library, progress, own_list=own_list)
-    work = _Work(store, arguments, found)
+    work = _Work(store, arguments, _find_videos(videos, recipe.choice, library, progress, own_list=own_list))
     work.run(recipe, current, workers or os.cpu_count() or 1, progress)
     return work.result(library.unreadable)
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the version file keeps: the arguments that say which frames."""
+    """The arguments for the version file: those that decide which frames are taken."""
     names = (
         *("videos", "every", "fps", "at", "keyframes", "scenes", "start", "end", "max_frames"),
         *("drop_duplicates", "drop_blurred", "format", "quality", "max_side"),
@@ -148,13 +145,13 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 def _find_videos(
     videos: Sequence[str], choice: Choice, library: VideoLibrary, progress: Progress, *, own_list: bool
 ) -> list[LocalVideo]:
-    """The videos to look at; without any named, those that times name, if each names one.
+    """The videos to sample: `videos`; if empty and all times have a video id, the videos of the times.
 
-    Times of frames that were dropped (`own_list`) may be of videos that an undo took away; others may not.
+    The list of dropped frames (`own_list`) may name videos that an undo has removed; other lists may not.
     """
     named = {video_id for video_id, _ in choice.times} if isinstance(choice, At) else {None}
-    there = library.by_id.keys() | {Path(video).stem for video in videos}
-    unknown = sorted(name for name in named if name is not None and name not in there)
+    known = library.by_id.keys() | {Path(video).stem for video in videos}
+    unknown = sorted(name for name in named if name is not None and name not in known)
     if unknown and not own_list:
         raise unknown_name("video", unknown[0], library.by_id, place="--at")
     if not videos and None not in named:
@@ -163,30 +160,30 @@ def _find_videos(
 
 
 class _Work:
-    """All videos of one sampling: several at once, kept in the dataset as they finish."""
+    """Samples videos, several at once, and commits them as they finish."""
 
     def __init__(self, store: Store, arguments: Mapping[str, Any], videos: Sequence[LocalVideo]) -> None:
         self._store, self._videos = store, videos
-        self._kept = store.begin("sample-frames", arguments)
+        self._work = store.begin("sample-frames", arguments)
         self._done: dict[str, Sampled] = {}
-        self._waiting = list(videos)  # not yet in the dataset
+        self._uncommitted = list(videos)
         self._version = 0
 
     def run(self, recipe: Recipe, current: Dataset, workers: int, progress: Progress) -> None:
-        """Sample every video; after Ctrl-C, those that were finished are kept."""
-        stop, taken, total = threading.Event(), _taken_frames(current), len(self._videos)
-        # of many videos each gets a core; a few share them through their decoders' own threads
+        """Sample every video; after Ctrl-C, commit those that are finished."""
+        stop, taken, total = threading.Event(), taken_frames(current), len(self._videos)
+        # with many videos each gets a core; with few, decoders use threads of their own
         threads, progress = 1 if total >= workers else 0, one_at_a_time(progress)
         sampler = VideoSampler(self._store.root, recipe, threads=threads, stop=stop, progress=progress)
         with ThreadPoolExecutor(min(workers, total)) as pool:
-            waiting: set[Future[Sampled]] = {
+            running: set[Future[Sampled]] = {
                 pool.submit(sampler.sample, video, taken.get(video.video_id, frozenset())) for video in self._videos
             }
             committed = time.monotonic()
             try:
-                while waiting:
-                    progress("sampling videos", total - len(waiting), total)
-                    finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                while running:
+                    progress("sampling videos", total - len(running), total)
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
                     for sampled in (future.result() for future in finished):
                         self._done[sampled.video.video_id] = sampled
                     if time.monotonic() - committed > _COMMIT_EVERY_S:
@@ -195,30 +192,30 @@ class _Work:
             except BaseException:
                 stop.set()
                 pool.shutdown(cancel_futures=True)
-                self._commit([video for video in self._waiting if video.video_id in self._done])
+                self._commit([video for video in self._uncommitted if video.video_id in self._done])
                 raise
         progress("sampling videos", total, total)
         self._commit(self._finished_in_order())
 
     def _finished_in_order(self) -> list[LocalVideo]:
-        """Up to the first that is not finished: so images get the same ids whichever video is done first."""
-        return list(takewhile(lambda video: video.video_id in self._done, self._waiting))
+        """The finished videos up to the first unfinished one, so that image ids do not depend on timing."""
+        return list(takewhile(lambda video: video.video_id in self._done, self._uncommitted))
 
     def _commit(self, videos: Sequence[LocalVideo]) -> None:
-        """Bring finished videos into the dataset; all parts of one sampling are one version."""
+        """Add finished videos to the dataset; all commits of one sampling become one version."""
         finished = [self._done[video.video_id] for video in videos]
-        self._waiting = [video for video in self._waiting if video not in videos]
+        self._uncommitted = [video for video in self._uncommitted if video not in videos]
         if len(finished) == len(self._videos) and not any(one.facts for one in finished):
             raise DataError(finished[0].fault or "it cannot be read", place=self._store.root / finished[0].video.path)
 
         def change(now: Dataset) -> Dataset:
-            _list_dropped(self._store.root / DROPPED_LIST, finished)  # here, where nobody else writes it
+            _list_dropped(self._store.root / DROPPED_LIST, finished)  # under the lock
             return _join(now, finished)
 
-        self._version, _ = self._kept.commit(change)
+        self._version, _ = self._work.commit(change)
 
     def result(self, unreadable: Mapping[Path, str]) -> SampleResult:
-        """What came out, with files that did not come in at all."""
+        """The result, including files that could not be read."""
         sampled = [self._done[video.video_id] for video in self._videos]
         duplicates, blurred = (sum(len(getattr(one, kind)) for one in sampled) for kind in ("duplicates", "blurred"))
         root = self._store.root
@@ -234,64 +231,49 @@ class _Work:
             notes=(
                 *(f"{one['file']}: {one['detail']}." for one in problems),
                 *self._note_dropped(duplicates + blurred),
-                *(() if any(one.chosen for one in sampled) else ("No frame of the videos is where it was asked for.",)),
+                *(() if any(one.chosen for one in sampled) else ("The videos have no frames at the requested times.",)),
             ),
         )
 
     def _note_dropped(self, dropped: int) -> list[str]:
         file = self._store.root / DROPPED_LIST
-        way_back = (
-            f"`{shlex.join(['curate', 'sample-frames', str(self._store.root), '--at', str(file)])}` brings them back"
-        )
-        return [f"{dropped} frames were left out again; {way_back}."] if dropped else []
-
-
-def _taken_frames(dataset: Dataset) -> dict[str, frozenset[int]]:
-    """Video id → positions of its frames that are images already."""
-    frames = dataset.images[dataset.images["frame_index"].notna() & dataset.images["video_id"].notna()]
-    return {str(name): frozenset(group.astype(int)) for name, group in frames.groupby("video_id")["frame_index"]}
+        command = shlex.join(["curate", "sample-frames", str(self._store.root), "--at", str(file)])
+        frames = f"{dropped} frame{'s were' if dropped > 1 else ' was'}"
+        return [f"{frames} dropped; `{command}` adds what was dropped."] if dropped else []
 
 
 def _join(now: Dataset, finished: Sequence[Sampled]) -> Dataset:
-    """Add new frames, videos and problems; what somebody else has added since is not added twice."""
-    taken = _taken_frames(now)
+    """Add new frames, videos and problems; frames that another process has added since are skipped."""
+    taken = taken_frames(now)
     for one in finished:
-        others = taken.get(one.video.video_id, frozenset())
-        one.rows = [row for row in one.rows if row["frame_index"] not in others]
+        one.rows = [row for row in one.rows if not is_taken(taken, row)]
     rows = [row for one in finished for row in one.rows]
-    held = set(now.videos["video_id"])
-    videos = [{**vars(one.video), **one.facts} for one in finished if one.facts and one.video.video_id not in held]
-    changes: dict[str, pd.DataFrame] = {}
-    if rows:
-        images = conform(
-            pd.DataFrame(rows).assign(image_id=now.next_ids.image + np.arange(len(rows))), IMAGE_COLUMNS, place="frames"
-        )
-        changes["images"] = pd.concat([now.images, images], ignore_index=True)
-    if videos:
-        changes["videos"] = pd.concat([now.videos, conform(videos, VIDEO_COLUMNS, place="videos")], ignore_index=True)
+    after, _ = add_frames(now, rows, [(one.video, one.facts) for one in finished if one.facts])
     problems = _merge_problems(now.problems, finished)
-    if problems is not now.problems:
-        changes["problems"] = problems
-    return now.replace(**changes)
+    return after if problems is now.problems else after.replace(problems=problems)
 
 
 def _merge_problems(known: pd.DataFrame, finished: Sequence[Sampled]) -> pd.DataFrame:
-    """What is told of a file once stays told, in the words of that time: its bytes do not change."""
-    told = set(known.loc[known["source"] == VIDEOS, "file"])
-    fresh = [problem for problem in map(_problem, finished) if problem["detail"] and problem["file"] not in told]
+    """Add problems of files that have none yet; the bytes of a file do not change, and neither do its problems."""
+    reported = set(known.loc[known["source"] == VIDEOS, "file"])
+    fresh = [problem for problem in map(_problem, finished) if problem["detail"] and problem["file"] not in reported]
     return pd.concat([known, conform(fresh, PROBLEM_COLUMNS)], ignore_index=True) if fresh else known
 
 
 def _problem(one: Sampled) -> dict[str, Any]:
+    file = Path(one.video.path).name
     if not one.facts:
-        return _unreadable(Path(one.video.path).name, one.fault or "")
-    where = {"source": VIDEOS, "file": Path(one.video.path).name, "line": None, "object": None}
-    return {**where, "kind": "video_breaks_off", "detail": one.fault, "action": "noted"}
+        return _unreadable(file, one.fault or "")
+    return _problem_row(file, "video_breaks_off", one.fault or "", "noted")
 
 
 def _unreadable(file: str, fact: str) -> dict[str, Any]:
+    return _problem_row(file, "unreadable_video", fact, "quarantined")
+
+
+def _problem_row(file: str, kind: str, detail: str, action: Action) -> dict[str, Any]:
     where = {"source": VIDEOS, "file": file, "line": None, "object": None}
-    return {**where, "kind": "unreadable_video", "detail": fact, "action": "quarantined"}
+    return {**where, "kind": kind, "detail": detail, "action": action}
 
 
 def _summary(one: Sampled) -> SampledVideo:
@@ -300,7 +282,7 @@ def _summary(one: Sampled) -> SampledVideo:
 
 
 def _list_dropped(file: Path, finished: Sequence[Sampled]) -> None:
-    """Add the times of dropped frames to a list that `--at` reads. Nothing is taken from it: an undo may need it."""
+    """Add the times of dropped frames to a file for `--at`. Times are never removed: an undo may need them."""
     known = {(name or "", time_s) for name, time_s in read_times(file).times} if file.exists() else set()
     dropped = {(one.video.video_id, time_s) for one in finished for time_s in (*one.duplicates, *one.blurred)}
     if not dropped <= known:

@@ -36,7 +36,7 @@ def list_files(
         DataError: The folder does not exist.
     """
     if not folder.is_dir():
-        raise DataError("the folder does not exist", place=folder)
+        raise DataError("there is no such folder", place=folder)
     problems: list[Problem] = []
     suffixes = (*annotation_suffixes, *_IMAGE_SUFFIXES)
     return [name for start in inside for name in _walk(folder, start, leave_out, suffixes, problems)], problems

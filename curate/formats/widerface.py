@@ -271,7 +271,7 @@ class _Reading:
 def _read_text(folder: Path) -> str:
     """The text of the list, with line ends as \\n."""
     if not folder.is_dir():
-        raise DataError("the folder does not exist", place=folder, expected=f"a folder with {LIST_FILE}")
+        raise DataError("there is no such folder", place=folder, expected=f"a folder with {LIST_FILE}")
     try:
         data = (folder / LIST_FILE).read_bytes()
     except FileNotFoundError:

@@ -1,6 +1,5 @@
-"""Frames of one video as image files of a dataset: decode, scale, judge, encode, write."""
+"""Writes frames of videos as image files of a dataset: decode, scale, drop duplicates and blurred frames, encode."""
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,30 +13,31 @@ from numpy.typing import NDArray
 
 from curate.errors import CurateError, StoreError, UsageError
 from curate.images import difference_hash, encode_rgb, sharpness, shrink
-from curate.media import IMAGES, remove_leftovers, write_image
+from curate.media import IMAGES, remove_leftovers
 from curate.progress import Progress, silent
 from curate.sources.frame_selection import At, Choice, Read, choose_frames
 from curate.sources.video import Frame, FrameReader, VideoIndex, index_video
-from curate.sources.video_library import LocalVideo, describe
+from curate.sources.video_library import LocalVideo, describe, write_frame
 
-_SPOOL_BYTES = 64 * 2**20  # encoded frames that wait for a judgement; beyond it they wait on disk
+_SPOOL_BYTES = 64 * 2**20  # of encoded frames that may be dropped; more are kept on disk
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which frames, and as what kind of image files.
+    """Which frames to take, and how to encode them.
 
     Attributes:
-        choice: the rule that picks them.
-        start_s, end_s, max_frames: see `choose_frames`.
-        drop_duplicates: leave out frames that look like one that stays, up to so many of 64 bits (None: none).
-        drop_blurred: leave out the least sharp so many percent.
+        choice: The rule that picks frames.
+        start_s, end_s, max_frames: See `choose_frames`.
+        drop_duplicates: Drop frames whose difference hash is at most this many bits (of 64) from that of a kept frame;
+            None: keep all.
+        drop_blurred: Percentage of frames to drop, least sharp first; None: keep all.
         suffix: ".jpg" or ".png".
-        quality: of JPEG, 1 to 100.
-        max_side_px: scale larger frames down to so many pixels on the longer side.
+        quality: JPEG quality, 1 to 100.
+        max_side_px: Scale larger frames down to this many pixels on the longer side.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: A value is out of range.
     """
 
     choice: Choice
@@ -68,11 +68,11 @@ class Recipe:
 
     @property
     def drops(self) -> bool:
-        """Whether anything that was picked may be left out again."""
+        """Whether picked frames may be dropped."""
         return self.drop_duplicates is not None or self.drop_blurred is not None
 
     def choose(self, index: VideoIndex, video_id: str, read: Read) -> list[int]:
-        """Positions of the frames to take from a video, ascending."""
+        """Indices of the frames to take from a video, ascending."""
         choice = self.choice.of(video_id) if isinstance(self.choice, At) else self.choice
         span = {"start_s": self.start_s, "end_s": self.end_s, "max_frames": self.max_frames}
         return choose_frames(index, choice, **span, read=read)
@@ -80,15 +80,15 @@ class Recipe:
 
 @dataclass
 class Sampled:
-    """What one video gave.
+    """The frames taken from one video.
 
     Attributes:
-        video: which.
-        facts: what its file tells, as columns of the videos table; empty where it cannot be read.
-        chosen: how many frames the recipe picks, those that are taken already included.
-        rows: the new images, as rows of the images table without ids.
-        duplicates, blurred: times of frames that were left out again, in seconds.
-        fault: why not all frames came, if so.
+        video: The video.
+        facts: What `describe` returns; empty if the file cannot be read.
+        chosen: Number of frames that the recipe picks, including those that the dataset has already.
+        rows: The new images, as rows of `write_frame`.
+        duplicates, blurred: Times of dropped frames, in seconds.
+        fault: Why frames are missing, if any are.
     """
 
     video: LocalVideo
@@ -101,14 +101,14 @@ class Sampled:
 
 
 class VideoSampler:
-    """Samples videos of one dataset; may be used from several threads.
+    """Takes frames from videos of one dataset. Safe to use from several threads.
 
     Args:
-        root: the dataset folder.
-        recipe: which frames.
-        threads: of each decoder; 0 leaves it to the decoder.
-        stop: once set, work in progress ends with KeyboardInterrupt.
-        progress: told, in the thread that samples, how many frames of a video are read.
+        root: The dataset folder.
+        recipe: Which frames to take.
+        threads: Threads per decoder; 0: the decoder decides.
+        stop: Once set, running calls raise KeyboardInterrupt.
+        progress: Callback for progress within a video; called in the sampling thread.
     """
 
     def __init__(
@@ -118,16 +118,28 @@ class VideoSampler:
         self._progress = progress
 
     def sample(self, video: LocalVideo, taken: frozenset[int]) -> Sampled:
-        """Write the chosen frames of a video, but not those that are `taken` already; faults are told, not raised."""
+        """Write the chosen frames of a video.
+
+        Args:
+            video: The video.
+            taken: Indices of frames that the dataset has already; they are not written again.
+
+        Returns:
+            The result; a fault of the video is in `fault`, not raised.
+
+        Raises:
+            StoreError: The dataset cannot be written.
+            KeyboardInterrupt: `stop` was set.
+        """
         result = Sampled(video)
         remove_leftovers(self._root / IMAGES / video.video_id)
         try:
             self._sample(result, taken)
-        except StoreError:  # the dataset cannot be written: no other video can come in either
+        except StoreError:  # the dataset cannot be written, for other videos neither
             raise
         except CurateError as error:
             result.fault = error.fact
-        except Exception as error:  # whatever a library trips over in a damaged file; the other videos go on
+        except Exception as error:  # libraries raise anything on damaged files; other videos go on
             result.fault = f"it cannot be read: {type(error).__name__}: {error}"
         return result
 
@@ -135,13 +147,13 @@ class VideoSampler:
         video = result.video
         index = index_video(self._root / video.path)
         reader = FrameReader(index, threads=self._threads)
-        wanted = self._recipe.choose(index, video.video_id, lambda frames: self._read(reader, video, frames))
-        new = [frame for frame in wanted if frame not in taken]
+        chosen = self._recipe.choose(index, video.video_id, lambda frames: self._read(reader, video, frames))
+        new = [frame for frame in chosen if frame not in taken]
         if new:
             video.check(self._root)
-        result.facts, result.chosen = describe(index), len(wanted)
+        result.facts, result.chosen = describe(index), len(chosen)
         if self._recipe.drops:
-            self._write_the_best(reader, wanted, taken, result)
+            self._write_best(reader, chosen, taken, result)
         else:
             for frame in self._read(reader, video, new):
                 pixels = self._scaled(frame)
@@ -150,50 +162,47 @@ class VideoSampler:
         faults = [fault for fault in (index.fault, reader.fault) if fault]
         result.fault = "; ".join(faults) or None
 
-    def _read(self, reader: FrameReader, video: LocalVideo, wanted: Sequence[int]) -> Iterator[Frame]:
-        for count, frame in enumerate(reader.read(wanted)):
+    def _read(self, reader: FrameReader, video: LocalVideo, frames: Sequence[int]) -> Iterator[Frame]:
+        for count, frame in enumerate(reader.read(frames)):
             if self._stop.is_set():
                 raise KeyboardInterrupt
-            self._progress(video.video_id, count, len(wanted))
+            self._progress(video.video_id, count, len(frames))
             yield frame
-        self._progress(video.video_id, len(wanted), len(wanted))
+        self._progress(video.video_id, len(frames), len(frames))
 
     def _scaled(self, frame: Frame) -> NDArray[np.uint8]:
         longest = self._recipe.max_side_px
         return frame.pixels if longest is None else shrink(frame.pixels, longest)
 
-    def _write_the_best(
-        self, reader: FrameReader, wanted: Sequence[int], taken: frozenset[int], result: Sampled
-    ) -> None:
-        """Encode all, keep them aside, and write those that are neither blurred nor like one that stays.
+    def _write_best(self, reader: FrameReader, chosen: Sequence[int], taken: frozenset[int], result: Sampled) -> None:
+        """Encode all chosen frames into a spool, then write those that are neither blurred nor duplicates.
 
-        All that are taken are looked at too: so asking again gives the same answer.
+        Taken frames are inspected too, so that a second run drops the same frames.
         """
-        asked = set(wanted)
+        chosen_set = set(chosen)
         frames: list[tuple[int, Fraction, tuple[int, ...]]] = []
         hashes: list[int] = []
         sharpnesses: dict[int, float] = {}
         with SpooledTemporaryFile(_SPOOL_BYTES) as spool:
-            for frame in self._read(reader, result.video, sorted(asked | taken)):
+            for frame in self._read(reader, result.video, sorted(chosen_set | taken)):
                 pixels = self._scaled(frame)
                 frames.append((frame.index, frame.time_s, pixels.shape))
                 hashes.append(difference_hash(frame.pixels))
-                if frame.index in asked:
+                if frame.index in chosen_set:
                     sharpnesses[frame.index] = sharpness(frame.pixels)
                 is_new = frame.index not in taken
-                _put_aside(
-                    spool, encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality) if is_new else b""
-                )
+                data = encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality) if is_new else b""
+                _push(spool, data)
             spool.seek(0)
             blurred = self._find_blurred(sharpnesses)
-            alike = self._find_alike([one[0] for one in frames], hashes, taken, blurred)
+            duplicates = self._find_duplicates([one[0] for one in frames], hashes, taken, blurred)
             for index, time_s, shape in frames:
-                data = _take_up(spool)
+                data = _pop(spool)
                 if index in taken:
                     continue
                 if index in blurred:
                     result.blurred.append(time_s)
-                elif index in alike:
+                elif index in duplicates:
                     result.duplicates.append(time_s)
                 else:
                     result.rows.append(self._write(result.video, index, time_s, shape, data))
@@ -202,51 +211,42 @@ class VideoSampler:
         marked = find_blurred(list(sharpnesses.values()), self._recipe.drop_blurred or 0)
         return {frame for frame, is_blurred in zip(sharpnesses, marked, strict=True) if is_blurred}
 
-    def _find_alike(
+    def _find_duplicates(
         self, frames: Sequence[int], hashes: Sequence[int], taken: frozenset[int], blurred: set[int]
     ) -> set[int]:
-        """Frames like one that is taken, or like an earlier one that stays; blurred ones stand for nothing."""
+        """Frames that look like a taken frame or an earlier kept one; blurred frames are not compared with."""
         if self._recipe.drop_duplicates is None:
             return set()
         known = [value for frame, value in zip(frames, hashes, strict=True) if frame in taken]
         new = [(frame, value) for frame, value in zip(frames, hashes, strict=True) if frame not in taken | blurred]
         marked = find_duplicates([value for _, value in new], self._recipe.drop_duplicates, known)
-        return {frame for (frame, _), is_alike in zip(new, marked, strict=True) if is_alike}
+        return {frame for (frame, _), is_duplicate in zip(new, marked, strict=True) if is_duplicate}
 
     def _write(
         self, video: LocalVideo, frame: int, time_s: Fraction, shape: tuple[int, ...], data: bytes
     ) -> dict[str, Any]:
-        digest = hashlib.sha256(data).hexdigest()
-        name = f"{video.video_id}_{int(time_s * 1000):08d}ms{self._recipe.suffix}"
-        return {
-            "path": write_image(self._root, f"{IMAGES}/{video.video_id}/{name}", data, digest),
-            "width": shape[1],
-            "height": shape[0],
-            "source": video.video_id,
-            "video_id": video.video_id,
-            "frame_index": frame,
-            "timestamp_s": float(time_s),
-            "sha256": digest,
-        }
+        height, width = shape[:2]
+        suffix = self._recipe.suffix
+        return write_frame(self._root, video.video_id, frame, time_s, data, suffix=suffix, width=width, height=height)
 
 
 def find_blurred(sharpnesses: Sequence[float], percent: float) -> NDArray[np.bool_]:
-    """Mark the least sharp frames of a video: so many percent of them, rounded down. (n,)"""
+    """Mark the least sharp `percent` of the frames, rounded down. (n,)"""
     marked = np.zeros(len(sharpnesses), dtype=bool)
     marked[np.argsort(sharpnesses, kind="stable")[: int(len(sharpnesses) * percent / 100)]] = True
     return marked
 
 
 def find_duplicates(hashes: Sequence[int], bits: int, known: Sequence[int] = ()) -> NDArray[np.bool_]:
-    """Mark the frames that look like an earlier one that stays: at most `bits` of the 64 bits of their hashes differ.
+    """Mark frames that look like an earlier frame that is kept.
 
     Args:
-        hashes: of a video's frames, in order (`curate.images.difference_hash`).
-        bits: 0 to 64.
-        known: hashes of frames that are there in any case.
+        hashes: `curate.images.difference_hash` of a video's frames, in order.
+        bits: Frames are alike if at most this many of the 64 bits differ.
+        known: Hashes of frames that are kept in any case.
 
     Returns:
-        True for each frame to drop. (n,)
+        Whether to drop each frame. (n,)
     """
     marked = np.zeros(len(hashes), dtype=bool)
     kept = np.empty(len(known) + len(hashes), dtype=np.uint64)
@@ -262,9 +262,9 @@ def find_duplicates(hashes: Sequence[int], bits: int, known: Sequence[int] = ())
     return marked
 
 
-def _put_aside(spool: IO[bytes], data: bytes) -> None:
+def _push(spool: IO[bytes], data: bytes) -> None:
     spool.write(len(data).to_bytes(8, "big") + data)
 
 
-def _take_up(spool: IO[bytes]) -> bytes:
+def _pop(spool: IO[bytes]) -> bytes:
     return spool.read(int.from_bytes(spool.read(8), "big"))

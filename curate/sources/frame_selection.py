@@ -1,7 +1,7 @@
-"""Which frames of a video to take: by time, at given times, keyframes, one a scene.
+"""Chooses frames of a video: at regular times, at given times, keyframes, one per scene.
 
-The frame for a time t is the last one that is shown at t: the last with a time stamp of at most t, where t counts from
-the video's first frame. All times are fractions, so that a frame is never missed by a rounding.
+The frame at time t is the last one with a time stamp of at most t, where t counts from the video's first frame. All
+times are fractions: rounding cannot pick a neighbouring frame.
 """
 
 import os
@@ -20,8 +20,7 @@ from curate.images import shrink
 from curate.sources.times import format_seconds, parse_seconds
 from curate.sources.video import Frame, FrameReader, VideoIndex
 
-_SCENE_SIDE_PX = 256  # scenes are found in small pictures just as well
-
+_SCENE_SIDE_PX = 256  # small pictures are enough to find scenes
 
 Read = Callable[[Sequence[int]], Iterator[Frame]]
 Time = str | float | Fraction
@@ -31,60 +30,58 @@ class Choice(Protocol):
     """A rule that picks frames of a video."""
 
     def __call__(self, index: VideoIndex, span: range, read: Read) -> Iterable[int]:
-        """Positions of frames, in any order, perhaps twice or outside of what is wanted.
+        """Indices of frames, in any order; repeated ones and those outside `span` are ignored.
 
         Args:
-            index: the video.
-            span: the frames that can be wanted at all.
-            read: decodes frames, for rules that have to see them.
+            index: The video.
+            span: The frames between start and end time.
+            read: Decodes frames, for rules that inspect pixels.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Every:
-    """One frame each `period_s` seconds, counted from `start_s`, while the video lasts."""
+    """One frame every `period_s` seconds from `start_s` to the end of the video."""
 
     period_s: Fraction
     start_s: Fraction = Fraction(0)
 
     def __call__(self, index: VideoIndex, span: range, read: Read) -> Iterable[int]:
-        """The frames during which a step falls: so a tiny step costs no more than all frames."""
+        # loops over frames, not times: a tiny period costs no more than all frames
         for frame in span:
             shown_s, until_s = index.time(frame), index.time(frame + 1)
-            step = max(0, -((self.start_s - shown_s) // self.period_s))
-            if self.start_s + step * self.period_s < until_s:
+            periods = max(0, -((self.start_s - shown_s) // self.period_s))
+            if self.start_s + periods * self.period_s < until_s:
                 yield frame
 
 
 @dataclass(frozen=True)
 class At:
-    """The frames shown at given times, of any video and of named ones."""
+    """The frames at given times; a time with a video id counts for that video only."""
 
     times: tuple[tuple[str | None, Fraction], ...]
 
     def of(self, video_id: str) -> "At":
-        """Only those of one video."""
+        """The times for one video."""
         return At(tuple(one for one in self.times if one[0] in (None, video_id)))
 
     def __call__(self, index: VideoIndex, span: range, read: Read) -> Iterable[int]:
-        """One frame a time; none for times after the video's end."""
         end_s = index.time(index.frames)
         return [index.frame_at(time_s) for _, time_s in self.times if time_s < end_s]
 
 
 @dataclass(frozen=True)
 class Keyframes:
-    """Every frame that the encoder stored whole."""
+    """All keyframes: frames that the encoder stored whole."""
 
     def __call__(self, index: VideoIndex, span: range, read: Read) -> Iterable[int]:
-        """All keyframes."""
         return np.flatnonzero(index.is_keyframe).tolist()
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """The middle frame of every scene, as PySceneDetect's adaptive detector finds them.
+    """The middle frame of every scene that PySceneDetect's adaptive detector finds.
 
     Raises:
         MissingError: PySceneDetect is not installed.
@@ -97,7 +94,6 @@ class Scenes:
             )
 
     def __call__(self, index: VideoIndex, span: range, read: Read) -> Iterable[int]:
-        """One frame a scene; the whole span is decoded."""
         cuts = [span.start, *_find_cuts(index, span, read), span.stop]
         return [(first + last) // 2 for first, last in pairwise(cuts) if last > first]
 
@@ -111,16 +107,16 @@ def parse_choice(
     scenes: bool = False,
     start: Time = 0,
 ) -> Choice:
-    """The rule behind the options of `sample-frames`, of which at most one way to choose is given; see there.
+    """The rule for the options of `sample-frames`. At most one of `every`, `fps`, `at`, `keyframes`, `scenes` is given.
 
     Raises:
-        UsageError: several ways, or one that is not understood.
+        UsageError: Several are given, or a value is malformed.
         MissingError: PySceneDetect is not installed.
     """
     ways = {"--every": every, "--fps": fps, "--at": at, "--keyframes": keyframes, "--scenes": scenes}
     chosen = [option for option, value in ways.items() if value is not None and value is not False]
     if len(chosen) > 1:
-        raise UsageError("frames are chosen in one way at a time", got=", ".join(chosen), expected="one of them")
+        raise UsageError("these options are mutually exclusive", place=", ".join(chosen), expected="one of them")
     if at is not None:
         return read_times(Path(at))
     if keyframes or scenes:
@@ -130,7 +126,7 @@ def parse_choice(
         rate = _parse_rate(fps)
         period_s = 1 / rate if rate else Fraction(0)
     if not period_s:
-        raise UsageError("not a step", place=chosen[0] if chosen else "--every", got=0, expected="more than 0")
+        raise UsageError("must be positive", place=chosen[0] if chosen else "--every", got=0)
     return Every(period_s, parse_seconds(start, place="--start"))
 
 
@@ -140,7 +136,8 @@ def _parse_rate(fps: Time) -> Fraction:
     except (ValueError, ZeroDivisionError):
         rate = Fraction(-1)
     if rate < 0:
-        raise UsageError("not a rate", place="--fps", got=repr(fps), expected="frames a second such as 0.5, 2 or 1/3")
+        expected = "frames per second such as 0.5, 2 or 1/3"
+        raise UsageError("not a frame rate", place="--fps", got=repr(fps), expected=expected)
     return rate
 
 
@@ -153,18 +150,18 @@ def choose_frames(
     max_frames: int | None = None,
     read: Read | None = None,
 ) -> list[int]:
-    """Pick frames of a video.
+    """Choose frames of a video.
 
     Args:
-        index: the video.
-        choice: the rule.
-        start_s: nothing that is over by then.
-        end_s: nothing that is first shown at this time or later.
-        max_frames: at most so many, evenly spread over what the rule picked.
-        read: decodes frames for rules that have to see them; default: a reader of its own.
+        index: The video.
+        choice: The rule.
+        start_s: Skip frames that end by this time.
+        end_s: Skip frames that begin at this time or later.
+        max_frames: At most this many frames, evenly spread over those that the rule picks.
+        read: Decodes frames for rules that inspect pixels. Default: a new reader.
 
     Returns:
-        Positions in the index, ascending, each once.
+        Frame indices, ascending, without repetition.
     """
     first = max(0, index.frame_at(start_s)) if start_s < index.time(index.frames) else index.frames
     stop = index.frames if end_s is None else 1 + index.frame_at(end_s)
@@ -178,15 +175,15 @@ def choose_frames(
 
 
 def read_times(path: Path) -> At:
-    """Read a file of times: one a line, after the id of a video where it is meant for that one only; `#` comments.
+    """Read a file of times: one per line, optionally after the id of the video it is for; `#` starts a comment.
 
     Raises:
-        UsageError: the file cannot be read, or a line is not understood.
+        UsageError: The file cannot be read, or a line is malformed.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the times cannot be read: {error}", place=path) from error
+        raise UsageError(f"the file cannot be read: {error}", place=path) from error
     times: list[tuple[str | None, Fraction]] = []
     for number, line in enumerate(lines, start=1):
         written = line.partition("#")[0].strip()
@@ -197,7 +194,7 @@ def read_times(path: Path) -> At:
 
 def _read_time(written: str, place: str) -> tuple[str | None, Fraction]:
     try:
-        return None, parse_seconds(written, place=place)  # "2 s" is a time, not a video called "2"
+        return None, parse_seconds(written, place=place)  # "2 s" is a time, not a video "2"
     except UsageError:
         video_id, *rest = written.rsplit(None, 1)
         if not rest:
@@ -206,7 +203,7 @@ def _read_time(written: str, place: str) -> tuple[str | None, Fraction]:
 
 
 def format_times(times: Iterable[tuple[str, Fraction]]) -> str:
-    """Video ids and times as lines that `read_times` reads back."""
+    """Video ids and times as lines for `read_times`."""
     return "".join(f"{video_id} {format_seconds(time_s)}\n" for video_id, time_s in times)
 
 

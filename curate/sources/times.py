@@ -1,4 +1,4 @@
-"""Times as people write them, exactly: `2s`, `0.5`, `1/3s`, `1m30s`, `1:02:03.5` become fractions of seconds."""
+"""Reads and writes times such as `2s`, `0.5`, `1/3s`, `1m30s`, `1:02:03.5` exactly, as fractions of seconds."""
 
 import re
 from fractions import Fraction
@@ -14,10 +14,14 @@ _FORMS = "seconds such as 2s, 0.5 or 1/3s, or a time such as 1m30s or 1:02:03.5"
 
 
 def parse_seconds(text: str | float | Fraction, *, place: object) -> Fraction:
-    """Read a time, 0 or more; `h:m:s`, `1h2m3s`, or a number with the unit s (default), ms or min.
+    """Parse a time, 0 or more: `h:m:s`, `1h2m3s`, or a number with the unit s (default), ms, min or h.
+
+    Args:
+        text: The time.
+        place: Where it is written, for the error.
 
     Raises:
-        UsageError: it is none; `place` says where it stands.
+        UsageError: It is not a time.
 
     Examples:
         >>> parse_seconds("1/3s", place="--every"), parse_seconds("1:02:03.5", place="--start")
@@ -37,7 +41,7 @@ def parse_seconds(text: str | float | Fraction, *, place: object) -> Fraction:
 
 
 def format_seconds(time_s: Fraction) -> str:
-    """A time as text that `parse_seconds` reads back exactly; decimal where that is exact.
+    """A time as text that `parse_seconds` reads exactly: decimal if that is exact, else a fraction.
 
     Examples:
         >>> format_seconds(Fraction(5, 2)), format_seconds(Fraction(1, 3)), format_seconds(Fraction(40))

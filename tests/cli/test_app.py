@@ -157,7 +157,7 @@ FAILING = [
     (1, "there is no dataset here", "stats", "results.json"),
     (1, "there is no version 7", "diff", "faces", "1", "7"),
     (1, "the results cannot be read", "evaluate", "faces", "--predictions", "nowhere.json"),
-    (1, "the folder does not exist", "import-voc", "new", "nowhere"),
+    (1, "there is no such folder", "import-voc", "new", "nowhere"),
     (2, "the pipeline cannot be read", "run", "nowhere.yaml"),
     (2, "not an assignment", "run", "recipe.yaml", "--set", "novalue"),
     (2, "unknown engine", "train", "faces", "--model", "nothing:x", "--run", "r"),

@@ -253,7 +253,7 @@ def test_empty_folder(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: there is no image in the folder"):
         predict(run, tmp_path / "empty")
-    with pytest.raises(DataError, match=r"nowhere: the folder does not exist"):
+    with pytest.raises(DataError, match=r"nowhere: there is no such folder"):
         predict(run, tmp_path / "nowhere")
 
 

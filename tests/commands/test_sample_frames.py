@@ -305,9 +305,9 @@ def test_nothing_that_can_be_read(root, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"every": "1s", "fps": "1"}, r"frames are chosen in one way at a time \(got --every, --fps"),
-        ({"every": "0"}, r"--every: not a step"),
-        ({"fps": 0}, r"--fps: not a step"),
+        ({"every": "1s", "fps": "1"}, r"--every, --fps: these options are mutually exclusive"),
+        ({"every": "0"}, r"--every: must be positive"),
+        ({"fps": 0}, r"--fps: must be positive"),
         ({"every": "-1"}, r"--every: not a time"),
         ({"start": 3, "end": 2}, r"--start, --end: the end is not after the start"),
         ({"max_frames": 0}, r"--max-frames: the value is out of range \(got 0; expected 1 or more\)"),
@@ -315,7 +315,7 @@ def test_nothing_that_can_be_read(root, tmp_path):
         ({"drop_blurred": 101}, r"--drop-blurred: "),
         ({"quality": 0}, r"--quality: "),
         ({"workers": 0}, r"--workers: .* expected 1 or more"),
-        ({"fps": "500ms"}, r"--fps: not a rate"),
+        ({"fps": "500ms"}, r"--fps: not a frame rate"),
         ({"format": "bmp"}, r"--format: unknown format \(got 'bmp'; expected jpg or png\)"),
     ],
 )
@@ -345,7 +345,7 @@ def test_a_video_that_somebody_changed(root, tmp_path, clip):
     file.write_bytes(clip.read_bytes())
     curate.sample_frames(root, [str(file)], every="1s")
     file.write_bytes(write_clip(tmp_path / "other.mp4", 30).read_bytes())
-    with pytest.raises(DataError, match=r"media/videos/walk.mp4: the file has been changed since it came into"):
+    with pytest.raises(DataError, match=r"media/videos/walk.mp4: the file was modified after it was added to"):
         curate.sample_frames(root, ["walk"], every="0.5s")
     assert len(frames_of(root)) == 2
 
@@ -409,7 +409,7 @@ def test_nothing_where_it_was_asked_for(root, clip):
     """When no time is within the videos, that is said."""
     result = curate.sample_frames(root, str(clip), start="1:00:00")
     assert result.frames == 0
-    assert "No frame of the videos is where it was asked for." in result.notes
+    assert "The videos have no frames at the requested times." in result.notes
 
 
 def test_two_at_once_count_what_they_added(root, clip, monkeypatch):

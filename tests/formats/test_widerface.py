@@ -267,7 +267,7 @@ def test_strict_makes_no_version(tmp_path):
     [
         (UsageError, "--class-name", {"class_name": " "}),
         (UsageError, "--split", {"split": "training"}),
-        (DataError, "the folder does not exist", {"images": "nowhere"}),
+        (DataError, "there is no such folder", {"images": "nowhere"}),
     ],
 )
 def test_misuse(tmp_path, error, told, options):

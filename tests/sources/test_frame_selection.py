@@ -141,7 +141,7 @@ def test_given_times_that_are_none(tmp_path):
     file = write_text(tmp_path / "times.txt", "0.5\nv soon\n")
     with pytest.raises(UsageError, match=r"times.txt, line 2: not a time \(got 'soon'"):
         read_times(file)
-    with pytest.raises(UsageError, match=r"none.txt: the times cannot be read"):
+    with pytest.raises(UsageError, match=r"none.txt: the file cannot be read"):
         read_times(tmp_path / "none.txt")
 
 
