@@ -102,10 +102,7 @@ def test_a_file_that_is_not_there_is_misuse(curate):
     assert (
         err.strip()
         .splitlines()[-1]
-        .endswith(
-            "none.mp4: there is no such file or folder."
-            " A camera is a number, a stream an address such as rtsp://HOST/PATH."
-        )
+        .endswith("none.mp4: no such file or folder. A camera is a number, a stream a URL such as rtsp://HOST/PATH.")
     )
     assert "Traceback" not in err
 

@@ -183,7 +183,7 @@ def test_what_came_before_a_failure_is_given_first():
     while len(taken) < 3:
         taken += feed.take(8, 1.0)
     assert [one.index for one in taken] == [0, 1, 2]
-    with pytest.raises(DataError, match=r"^door.mp4: it cannot be read on: Input/output error"):
+    with pytest.raises(DataError, match=r"^door.mp4: reading failed: Input/output error"):
         feed.take(8, 1.0)
     assert feed.ended
     feed.close()
@@ -381,11 +381,14 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "none.mp4"}, "none.mp4: there is no such file or folder"),
-        ({"source": "-"}, "-: raw frames do not say how large they are"),
-        ({"raw": "160x96"}, "--raw: only a pipe has raw frames"),
-        ({"source": "-", "raw": "big"}, "--raw: not a shape of frames (got 'big'; expected such as 640x480@30)"),
-        ({"source": "ftp://host/a"}, "ftp://host/a: unknown kind of stream"),
+        ({"source": "none.mp4"}, "none.mp4: no such file or folder"),
+        ({"source": "-"}, "-: raw frames need a layout"),
+        ({"raw": "160x96"}, "--raw: applies to the source - only"),
+        (
+            {"source": "-", "raw": "big"},
+            "--raw: invalid frame layout (got 'big'; expected WIDTHxHEIGHT@FPS such",
+        ),
+        ({"source": "ftp://host/a"}, "ftp://host/a: unknown URL scheme"),
         ({"weights": None}, "colour:squares: a model without weights has learnt nothing"),
         ({"weights": "none.pt"}, "--weights: there is no such file (got none.pt)"),
         ({"run": "none"}, "none: there is no run here"),
@@ -398,8 +401,8 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
         ({"events": "no/e.jsonl"}, "no: folder does not exist"),
         ({"events": "x", "detections": "x"}, "--detections: two output files have the same path"),
         ({"source": ".", "began": "2026-01-01T00:00:00"}, "--began: needs a single file"),
-        ({"stall": float("nan")}, "--stall: not a time"),
-        ({"stall": float("inf")}, "--stall: not a time"),
+        ({"stall": float("nan")}, "--stall: invalid duration"),
+        ({"stall": float("inf")}, "--stall: invalid duration"),
         ({"began": "yesterday"}, "--began: invalid time"),
         ({"source": "0", "began": "2026-01-01T00:00:00"}, "--began: applies to recorded files only"),
         ({"port": 80}, "--port: applies only with --serve"),

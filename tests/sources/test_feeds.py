@@ -1,7 +1,9 @@
 """Cameras and streams: the newest frame first, connected again when they break; files of web servers whole."""
 
 import errno
+import logging
 import os
+import re
 import threading
 import time
 from itertools import pairwise
@@ -14,11 +16,11 @@ from clips import draw_number, read_corners, read_number, write_clip
 from stream_servers import FPS, HttpServer, RtspServer
 
 from curate.errors import DataError, UsageError
-from curate.sources.feeds import ffmpeg_errors as live_faults
+from curate.sources.feeds import ffmpeg_errors
 from curate.sources.feeds.address import parse_live
 from curate.sources.feeds.camera import CameraOpener
-from curate.sources.feeds.feed import LiveTroubleError, Notice, Picture, Shot
-from curate.sources.feeds.ffmpeg_errors import tell_unopened
+from curate.sources.feeds.feed import LiveFrame, LiveSourceError, Notice, Picture
+from curate.sources.feeds.ffmpeg_errors import describe_open_error
 from curate.sources.feeds.live import LiveFeed, open_live
 from curate.sources.feeds.remote_file import RemoteFileFeed
 from curate.sources.feeds.stream import Backlog, Pace, StreamOpener
@@ -45,7 +47,7 @@ def camera(request):
 
 
 def watch(address, **options):
-    return LiveFeed(address, **{"stall_s": 5, "first_wait_s": 0.02, "longest_wait_s": 0.1} | options)
+    return LiveFeed(address, **{"stall_s": 5, "first_wait_s": 0.02, "max_wait_s": 0.1} | options)
 
 
 def take_until(feed, wanted):
@@ -78,7 +80,7 @@ def take_all(feed, pause_s=0.0):
 class Scripted:
     """An opener of a source that does what a list says, one list a connection; the last list again and again.
 
-    An entry is a Shot, or an error to raise; after the last one the connection waits a little, for ever.
+    An entry is a LiveFrame, or an error to raise; after the last one the connection waits a little, for ever.
     """
 
     name = "scripted"
@@ -90,7 +92,7 @@ class Scripted:
     def open(self):
         self.opened_s.append(time.monotonic())
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
-        if isinstance(script, LiveTroubleError):
+        if isinstance(script, LiveSourceError):
             raise script
         self._rest = list(script)
         return self
@@ -100,7 +102,7 @@ class Scripted:
             time.sleep(0.01)
             return []
         step = self._rest.pop(0)
-        if isinstance(step, LiveTroubleError):
+        if isinstance(step, LiveSourceError):
             raise step
         return [step]
 
@@ -108,16 +110,16 @@ class Scripted:
         self.closed += 1
 
 
-def shot(number, seen=None):
-    def develop():
+def frame_of(number, seen=None):
+    def convert():
         if seen is not None:
             seen.append(number)
         return draw_number(number)
 
-    return Shot(develop)
+    return LiveFrame(convert)
 
 
-BROKEN = LiveTroubleError("it fell over")
+BROKEN = LiveSourceError("it fell over")
 
 
 # addresses
@@ -158,15 +160,15 @@ def test_anything_else_is_a_path(text):
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("rtps://joe:hush@h/x", "unknown kind of stream"),
-        ("file:///etc/passwd", "a file is named by its path"),
-        ("concat://a|b", "unknown kind of stream"),
-        ("rtsp:///x", "the address names no host"),
-        ("rtsp://joe:hush/x@h/y", "cannot be understood"),
-        ("rtsp://h:99999/x", "cannot be understood"),
+        ("rtps://joe:hush@h/x", "unknown URL scheme"),
+        ("file:///etc/passwd", "file URLs are not supported"),
+        ("concat://a|b", "unknown URL scheme"),
+        ("rtsp:///x", "URL has no host"),
+        ("rtsp://joe:hush/x@h/y", "invalid host or port"),
+        ("rtsp://h:99999/x", "invalid host or port"),
         ("rtsp://h/a b", "spaces"),
         ("rtsp://h/a\r\nb", "spaces"),
-        ("20240101", "there is no camera of that number"),
+        ("20240101", "camera number is too high"),
     ],
 )
 def test_an_address_that_is_none_is_refused(text, fact):
@@ -184,7 +186,7 @@ def test_a_mistyped_scheme_is_guessed():
 
 def test_a_path_is_no_live_feed():
     """Whoever asks for a live feed of a path is told."""
-    with pytest.raises(UsageError, match="neither the address of a stream nor the number of a camera"):
+    with pytest.raises(UsageError, match="not a live source"):
         LiveFeed("clips/a.mp4")
 
 
@@ -257,7 +259,7 @@ def test_a_cut_stream_is_resumed(camera):
 def test_many_failed_attempts_are_one_notice(camera):
     """While the server turns everybody away, nothing more is told than that it broke."""
     station, address = camera
-    feed = watch(address, first_wait_s=0.01, longest_wait_s=0.02)
+    feed = watch(address, first_wait_s=0.01, max_wait_s=0.02)
     take_until(feed, Picture)
     station.shut.set()
     station.cut()
@@ -278,7 +280,7 @@ def test_a_silent_stream_is_stalled(camera):
     began_s = time.monotonic()
     notice = take_until(feed, "stalled")[-1]
     assert 0.5 < time.monotonic() - began_s < 2
-    assert notice.detail == "nothing came for 0.6 s"
+    assert notice.detail == "no data for 0.6 s"
     station.silent.clear()
     found = take_until(feed, "back")
     feed.close()
@@ -316,7 +318,7 @@ def reconnect(feed, station, times):
 def test_reconnecting_leaves_nothing_open():
     """After ten more connections there are as many descriptors and threads as before."""
     with HttpServer() as server:
-        feed = watch(f"{server.url}/live.ts", first_wait_s=0.001, longest_wait_s=0.002)
+        feed = watch(f"{server.url}/live.ts", first_wait_s=0.001, max_wait_s=0.002)
         take_until(feed, Picture)
         few = reconnect(feed, server.station, 2)
         many = reconnect(feed, server.station, 10)
@@ -330,7 +332,7 @@ def test_reconnecting_leaves_nothing_open():
 def test_a_hundred_reconnections_leave_nothing_open(camera):
     """The same, for a hundred."""
     station, address = camera
-    feed = watch(address, first_wait_s=0.001, longest_wait_s=0.002)
+    feed = watch(address, first_wait_s=0.001, max_wait_s=0.002)
     take_until(feed, Picture)
     few = reconnect(feed, station, 3)
     many = reconnect(feed, station, 100)
@@ -356,12 +358,12 @@ def test_a_password_is_sent_and_never_shown(capfd):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/missing.ts", "there is no such stream (404 not found)"),
+        ("/missing.ts", "no such stream (404 not found)"),
         ("/closed.ts", "access is denied (403 forbidden)"),
         ("/sick.ts", "the server failed (5xx)"),
-        ("/letter.txt", "it is a picture or a text, not a stream"),
-        ("/picture.jpg", "it is a picture or a text, not a stream"),
-        ("/playlist.m3u8", "what it sends is no video"),
+        ("/letter.txt", "the URL leads to a picture or a text, not a video"),
+        ("/picture.jpg", "the URL leads to a picture or a text, not a video"),
+        ("/playlist.m3u8", "the source does not send video"),
     ],
 )
 def test_what_cannot_be_opened_is_told_in_one_line(path, message, tmp_path):
@@ -392,7 +394,7 @@ def test_a_server_that_is_not_there_refuses():
     with RtspServer() as server:
         address = server.url
     feed = watch(address)
-    with pytest.raises(DataError, match="the connection was refused: nothing listens at this address"):
+    with pytest.raises(DataError, match="connection refused: nothing listens at this address"):
         feed.take(1, PATIENCE_S)
     feed.close()
 
@@ -400,8 +402,8 @@ def test_a_server_that_is_not_there_refuses():
 def test_a_server_that_says_nothing_is_given_up():
     """A connection that brings no video in time fails, and says how long that was."""
     with HttpServer() as server:
-        opener = StreamOpener(parse_live(f"{server.url}/silent.ts"), open_s=0.5, stall_s=0.5)
-        with pytest.raises(LiveTroubleError, match=r"it did not answer, or sent no video, within [01] s"):
+        opener = StreamOpener(parse_live(f"{server.url}/silent.ts"), open_timeout_s=0.5, stall_s=0.5)
+        with pytest.raises(LiveSourceError, match=r"no video within [01] s"):
             opener.open()
 
 
@@ -411,9 +413,9 @@ def test_an_unknown_host_is_told(monkeypatch):
     def look_up(*_):
         raise OSError(errno.ENOENT, "unknown")
 
-    monkeypatch.setattr(live_faults.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(ffmpeg_errors.socket, "getaddrinfo", look_up)
     failed = av.error.OSError(errno.EIO, "Input/output error")
-    assert tell_unopened(parse_live("rtsp://nowhere/x"), failed, 0.1, 10).detail == "its host is not known"
+    assert describe_open_error(parse_live("rtsp://nowhere/x"), failed, 0.1, 10).detail == "unknown host"
 
 
 def test_a_stream_in_files_plays_evenly(tmp_path):
@@ -491,7 +493,7 @@ def test_a_break_of_the_connection_is_the_fault(clip):
         pictures = take_all(feed)
     assert 10 < len(pictures) < 50
     assert [read_number(picture.pixels) for picture in pictures] == list(range(len(pictures)))
-    assert feed.fault == f"stops after {pictures[-1].timestamp_s:.2f} s: the connection broke off"
+    assert feed.fault == f"stops after {pictures[-1].timestamp_s:.2f} s: connection lost"
 
 
 def test_a_file_can_be_closed_before_its_end(clip):
@@ -508,7 +510,7 @@ def test_later_connections_have_the_size_of_the_first(tmp_path):
     sizes = [(160, 96), (320, 192)]
     contents = [write_clip(tmp_path / f"{w}.ts", 4, width=w, height=h).read_bytes() for w, h in sizes]
     with HttpServer({"/live": lambda: contents.pop(0)}, ranges=False) as server:
-        opener = StreamOpener(parse_live(f"{server.url}/live"), open_s=5, stall_s=5)
+        opener = StreamOpener(parse_live(f"{server.url}/live"), open_timeout_s=5, stall_s=5)
         for _ in sizes:
             connection = opener.open()
             while not (frames := connection.read_frames()):
@@ -525,7 +527,7 @@ def test_later_connections_have_the_size_of_the_first(tmp_path):
 def test_only_frames_that_are_taken_are_converted():
     """The others are dropped as they were decoded."""
     seen = []
-    feed = watch("0", opener=Scripted([shot(number, seen) for number in range(50)]))
+    feed = watch("0", opener=Scripted([frame_of(number, seen) for number in range(50)]))
     limit_s = time.monotonic() + PATIENCE_S
     while feed._frames < 50 and time.monotonic() < limit_s:
         time.sleep(0.01)
@@ -537,7 +539,7 @@ def test_only_frames_that_are_taken_are_converted():
 
 def test_damaged_frames_only_count():
     """They are left out, and the index goes on."""
-    feed = watch("0", opener=Scripted([Shot(None), Shot(None), shot(7)]))
+    feed = watch("0", opener=Scripted([LiveFrame(None), LiveFrame(None), frame_of(7)]))
     picture = take_until(feed, Picture)[-1]
     feed.close()
     assert (picture.index, picture.timestamp_s, read_number(picture.pixels)) == (2, 0, 7)
@@ -545,15 +547,15 @@ def test_damaged_frames_only_count():
 
 def test_a_source_of_damaged_frames_alone_is_stalled():
     """Whole frames are what counts."""
-    feed = watch("0", opener=Scripted([shot(0), *[Shot(None)] * 3]), stall_s=0.2)
+    feed = watch("0", opener=Scripted([frame_of(0), *[LiveFrame(None)] * 3]), stall_s=0.2)
     notice = take_until(feed, "stalled")[-1]
     feed.close()
-    assert notice.detail == "no whole frame came for 0.2 s"
+    assert notice.detail == "no intact frame for 0.2 s"
 
 
 def test_notices_and_frames_come_in_order():
     """A frame from before the trouble is given before its notice, unless a newer one has come."""
-    feed = watch("0", opener=Scripted([shot(1), BROKEN], BROKEN))
+    feed = watch("0", opener=Scripted([frame_of(1), BROKEN], BROKEN))
     found = take_until(feed, "broken")
     feed.close()
     assert [kind_of(one) or read_number(one.pixels) for one in found] == [1, "broken"]
@@ -561,10 +563,28 @@ def test_notices_and_frames_come_in_order():
     assert found[-1].detail == "it fell over"
 
 
+def test_each_reconnection_is_logged_with_its_cause_and_wait(caplog):
+    """Attempt, cause and wait are logged, then the return; the count starts again with the next failure."""
+    caplog.set_level(logging.INFO, "curate.sources.feeds.live")
+    stalled = LiveSourceError("no data for 10 s", kind="stalled")
+    feed = watch("0", opener=Scripted([frame_of(0), BROKEN], stalled, [frame_of(1), BROKEN], [frame_of(2)]))
+    take_until(feed, "back")
+    take_until(feed, "back")
+    feed.close()
+    waits = [re.sub(r"\d+\.\d s$", "N s", message) for message in caplog.messages]
+    assert waits == [
+        "scripted: it fell over; attempt 1 to reconnect in N s",
+        "scripted: no data for 10 s; attempt 2 to reconnect in N s",
+        "scripted: frames again, attempt 2 to reconnect succeeded",
+        "scripted: it fell over; attempt 1 to reconnect in N s",
+        "scripted: frames again, attempt 1 to reconnect succeeded",
+    ]
+
+
 def test_waits_double_up_to_the_longest():
     """Each wait is between half and all of its turn: 20, 40, 80, 80 ms."""
-    opener = Scripted([shot(0), BROKEN], BROKEN)
-    feed = watch("0", opener=opener, first_wait_s=0.02, longest_wait_s=0.08)
+    opener = Scripted([frame_of(0), BROKEN], BROKEN)
+    feed = watch("0", opener=opener, first_wait_s=0.02, max_wait_s=0.08)
     limit_s = time.monotonic() + PATIENCE_S
     while len(opener.opened_s) < 6 and time.monotonic() < limit_s:
         feed.take(1, 0.01)
@@ -576,8 +596,8 @@ def test_waits_double_up_to_the_longest():
 
 def test_every_connection_is_given_back():
     """As many are closed as were opened."""
-    opener = Scripted([shot(0), BROKEN])
-    feed = watch("0", opener=opener, first_wait_s=0.001, longest_wait_s=0.001)
+    opener = Scripted([frame_of(0), BROKEN])
+    feed = watch("0", opener=opener, first_wait_s=0.001, max_wait_s=0.001)
     for _ in range(5):
         take_until(feed, Picture)
         take_until(feed, "broken")
@@ -587,8 +607,8 @@ def test_every_connection_is_given_back():
 
 def test_a_first_connection_without_a_frame_is_an_error():
     """What connects and shows nothing was never there."""
-    feed = watch("0", opener=Scripted([Shot(None)]), stall_s=0.1)
-    with pytest.raises(DataError, match=r"^scripted: no whole frame came for 0.1 s\.$"):
+    feed = watch("0", opener=Scripted([LiveFrame(None)]), stall_s=0.1)
+    with pytest.raises(DataError, match=r"^scripted: no intact frame for 0.1 s\.$"):
         feed.take(1, PATIENCE_S)
     feed.close()
 
@@ -599,42 +619,42 @@ def test_a_first_connection_without_a_frame_is_an_error():
 def test_a_decoder_that_keeps_up_gets_every_packet():
     """Packets that have to be waited for are all admitted."""
     backlog = Backlog(0.0)
-    assert all(backlog.admits(k % 50 == 0, 0.02, k * 0.04) for k in range(1000))
+    assert all(backlog.should_decode(k % 50 == 0, 0.02, k * 0.04) for k in range(1000))
 
 
 def test_a_decoder_that_is_too_slow_gets_keyframes_until_the_buffers_are_empty():
     """After five busy seconds only keyframes are admitted, up to the first after a wait."""
     backlog = Backlog(0.0)
-    assert all(backlog.admits(False, 0.0, k * 0.1) for k in range(51))
-    assert [backlog.admits(key, 0.0, 5.1) for key in (False, True, False, True, False)] == [
+    assert all(backlog.should_decode(False, 0.0, k * 0.1) for k in range(51))
+    assert [backlog.should_decode(key, 0.0, 5.1) for key in (False, True, False, True, False)] == [
         False,
         True,
         False,
         True,
         False,
     ]
-    assert [backlog.admits(False, 0.03, 5.2), backlog.admits(True, 0.03, 5.3)] == [False, True]
-    assert backlog.admits(False, 0.03, 5.4)
+    assert [backlog.should_decode(False, 0.03, 5.2), backlog.should_decode(True, 0.03, 5.3)] == [False, True]
+    assert backlog.should_decode(False, 0.03, 5.4)
 
 
 def test_a_stream_without_keyframes_is_not_lost():
     """Where none comes, decoding goes on after five seconds."""
     backlog = Backlog(0.0)
-    assert all(backlog.admits(False, 0.0, k * 0.1) for k in range(51))
-    assert not backlog.admits(False, 0.01, 9.9)
-    assert backlog.admits(False, 0.01, 10.1)
+    assert all(backlog.should_decode(False, 0.0, k * 0.1) for k in range(51))
+    assert not backlog.should_decode(False, 0.01, 9.9)
+    assert backlog.should_decode(False, 0.01, 10.1)
 
 
 def test_early_frames_wait():
     """A frame is due as long after the first as its stamp says; late ones at once, and after a jump it begins anew."""
     pace = Pace()
-    assert [pace.early_s(stamp_s, now_s) for stamp_s, now_s in [(10, 100), (10.5, 100.1), (11, 101.5)]] == [
+    assert [pace.due_in_s(stamp_s, now_s) for stamp_s, now_s in [(10, 100), (10.5, 100.1), (11, 101.5)]] == [
         0,
         pytest.approx(0.4),
         0,
     ]
-    assert pace.early_s(500, 102) == 0
-    assert pace.early_s(500.25, 102) == pytest.approx(0.25)
+    assert pace.due_in_s(500, 102) == 0
+    assert pace.due_in_s(500.25, 102) == pytest.approx(0.25)
 
 
 # cameras
@@ -668,7 +688,7 @@ def test_a_camera_gives_rgb():
     capture = FakeCapture(1)
     connection = CameraOpener(0, lambda _: capture).open()
     (taken,) = connection.read()
-    assert np.array_equal(taken.develop(), draw_number(0))
+    assert np.array_equal(taken.convert(), draw_number(0))
     assert capture.settings == {cv2.CAP_PROP_BUFFERSIZE: 1}
 
 
@@ -680,7 +700,7 @@ def test_a_camera_that_is_unplugged_and_back_is_opened_again():
     found = take_until(feed, "back")
     feed.close()
     assert kinds(found)[:2] == ["broken", "back"]
-    assert next(one for one in found if kind_of(one)).detail == "the camera gives no frames any more"
+    assert next(one for one in found if kind_of(one)).detail == "the camera stopped sending frames"
     assert [capture.released for capture in captures] == [1, 1, 1]
 
 
@@ -688,7 +708,7 @@ def test_a_missing_camera_is_one_line(capfd):
     """OpenCV's own words do not reach stderr, and its log is as it was."""
     level = cv2.utils.logging.getLogLevel()
     feed = open_live("97")
-    with pytest.raises(DataError, match=r"^camera 97: there is no such camera, or it cannot be opened\."):
+    with pytest.raises(DataError, match=r"^camera 97: no such camera, or it cannot be opened\."):
         feed.take(1, PATIENCE_S)
     feed.close()
     assert "".join(capfd.readouterr()) == ""

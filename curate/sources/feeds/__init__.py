@@ -1,1 +1,1 @@
-"""Frames on their way to a detector: of files every one, of cameras and streams the newest."""
+"""Frames for a detector: every frame of a recording, the latest frame of a camera or stream."""

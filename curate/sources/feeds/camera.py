@@ -1,5 +1,6 @@
-"""Cameras of this machine, through OpenCV: PyAV brings no driver for them."""
+"""Connections to cameras of this machine through OpenCV, since PyAV includes no camera drivers."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,40 +10,36 @@ from typing import Protocol, cast
 
 import cv2
 import numpy as np
-from cv2.utils import logging
+from cv2.utils import logging as cv2_logging
 from numpy.typing import NDArray
 
-from curate.sources.feeds.feed import LiveTroubleError, Shot
+from curate.sources.feeds.feed import LiveFrame, LiveSourceError
 
-_LONG_S = 5.0  # drivers give up by themselves, V4L2 after 10 s
+logger = logging.getLogger(__name__)
+_STALLED_AFTER_S = 5.0  # a failed read that took this long is the driver's timeout; V4L2's is 10 s
 
 
 class Capture(Protocol):
-    """What is needed of a `cv2.VideoCapture`."""
+    """The part of `cv2.VideoCapture` that is used."""
 
     def isOpened(self) -> bool:  # noqa: N802
-        """Whether there is a camera."""
         ...
 
     def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
-        """The next frame, H×W×3 BGR; False where there is none."""
+        """Return (True, H×W×3 BGR), or (False, None) if there is no frame."""
         ...
 
-    def set(self, property_id: int, value: float, /) -> bool:
-        """Set one of its properties."""
-        ...
+    def set(self, property_id: int, value: float, /) -> bool: ...
 
-    def release(self) -> None:
-        """Give the camera back."""
-        ...
+    def release(self) -> None: ...
 
 
 class CameraOpener:
     """Opens a camera by its number; see `Opener`.
 
     Args:
-        number: from 0.
-        open_capture: what gives the camera of a number.
+        number: From 0.
+        open_capture: Opens the camera of a number; None uses OpenCV.
     """
 
     def __init__(self, number: int, open_capture: Callable[[int], Capture] | None = None) -> None:
@@ -51,63 +48,62 @@ class CameraOpener:
         self._open_capture = open_capture or _open_capture
 
     def open(self) -> "CameraConnection":
-        """Open it; see `Opener.open`."""
-        with _silence():
+        """See `Opener.open`."""
+        with _silence_opencv():
             try:
                 capture = self._open_capture(self._number)
             except cv2.error as error:
-                raise LiveTroubleError("OpenCV cannot open it") from error
+                raise LiveSourceError("OpenCV cannot open it") from error
             if not capture.isOpened():
                 capture.release()
-                raise LiveTroubleError(
-                    "there is no such camera, or it cannot be opened",
-                    remedy="Close other programs that use it, and see whether this one is permitted to.",
-                )
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # frames that wait in the driver are old ones
+                remedy = "Close other programs that use it, and check the permission to use cameras."
+                raise LiveSourceError("no such camera, or it cannot be opened", remedy=remedy)
+            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # buffered frames are old
+        logger.info("%s: opened", self.name)
         return CameraConnection(capture)
 
 
 class CameraConnection:
-    """A camera that is open; see `Connection`."""
+    """An open camera; see `Connection`."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
 
-    def read(self) -> list[Shot]:
+    def read(self) -> list[LiveFrame]:
         """Wait for the next frame; see `Connection.read`."""
-        began_s = time.monotonic()
-        with _silence():
+        started_s = time.monotonic()
+        with _silence_opencv():
             try:
-                there, pixels = self._capture.read()
+                success, pixels = self._capture.read()
             except cv2.error:
-                there, pixels = False, None
-        if not there or pixels is None:
-            waited_s = time.monotonic() - began_s
-            if waited_s >= _LONG_S:
-                raise LiveTroubleError(f"the camera gave no frame for {waited_s:.0f} s", kind="stalled")
-            raise LiveTroubleError("the camera gives no frames any more")
-        return [Shot(partial(_to_rgb, pixels))]
+                success, pixels = False, None
+        if not success or pixels is None:
+            elapsed_s = time.monotonic() - started_s
+            if elapsed_s >= _STALLED_AFTER_S:
+                raise LiveSourceError(f"no frame from the camera for {elapsed_s:.0f} s", kind="stalled")
+            raise LiveSourceError("the camera stopped sending frames")
+        return [LiveFrame(partial(_to_rgb, pixels))]
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._capture.release()
 
 
 def _open_capture(number: int) -> Capture:
-    systems = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION}
-    return cast(Capture, cv2.VideoCapture(number, systems.get(sys.platform, cv2.CAP_ANY)))
+    backends = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION}
+    return cast(Capture, cv2.VideoCapture(number, backends.get(sys.platform, cv2.CAP_ANY)))
 
 
 def _to_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    kinds = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}
-    return np.asarray(cv2.cvtColor(pixels, kinds[pixels.ndim]), dtype=np.uint8)
+    conversions = {2: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB}
+    return np.asarray(cv2.cvtColor(pixels, conversions[pixels.ndim]), dtype=np.uint8)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Keep OpenCV from telling on stderr what is told better here."""
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+def _silence_opencv() -> Iterator[None]:
+    """Keep OpenCV from writing to stderr; its errors are reported here."""
+    level = cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
     try:
         yield
     finally:
-        logging.setLogLevel(level)
+        cv2_logging.setLogLevel(level)

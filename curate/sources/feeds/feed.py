@@ -1,4 +1,4 @@
-"""What every feed gives: frames as they are wanted, and notices of trouble."""
+"""The types of all feeds: frames, notices, and what a live source has to provide."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,72 +6,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-class LiveTroubleError(Exception):
-    """A live source cannot be opened or read on.
-
-    Args:
-        detail: what is wrong: a sentence without its full stop, without passwords.
-        kind: whether it went silent, or failed.
-        remedy: what the reader can do, as a sentence.
-    """
-
-    def __init__(
-        self, detail: str, *, kind: Literal["stalled", "broken"] = "broken", remedy: str | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.detail, self.remedy = detail, remedy
-        self.kind: NoticeKind = kind
-
-
-@dataclass(frozen=True, eq=False)
-class Shot:
-    """One decoded frame, not a picture yet.
-
-    Attributes:
-        develop: makes H×W×3 uint8 RGB of it, upright; None for a damaged frame, which only counts. May be called in
-            another thread than the one that reads.
-        early_s: seconds before it is due, where a source hands out many frames at once.
-    """
-
-    develop: Callable[[], NDArray[np.uint8]] | None
-    early_s: float = 0.0
-
-
-class Connection(Protocol):
-    """An opened source; all of it is used by one thread."""
-
-    def read(self) -> list[Shot]:
-        """Wait for what comes next and return its frames, mostly one; none where it showed nothing.
-
-        Raises:
-            LiveTroubleError: nothing came for too long, it ended, or it failed.
-        """
-        ...
-
-    def close(self) -> None:
-        """Give it back."""
-        ...
-
-
-class Opener(Protocol):
-    """Connects to one source, as often as needed.
-
-    Attributes:
-        name: of the source, for messages: without passwords.
-    """
-
-    name: str
-
-    def open(self) -> Connection:
-        """Connect.
-
-        Raises:
-            LiveTroubleError: that was not possible.
-        """
-        ...
-
 
 NoticeKind = Literal["stalled", "broken", "back"]
 
@@ -81,11 +15,10 @@ class Picture:
     """One frame.
 
     Attributes:
-        index: from 0, as the source shows them; those that a live feed left out count too.
-        timestamp_s: seconds from the first frame; of a live feed by this machine's monotonic clock.
+        index: From 0, in the order of the source; frames that a live feed skipped count too.
+        timestamp_s: Seconds from the first frame; for a live feed by this machine's monotonic clock.
         pixels: H×W×3 uint8 RGB, upright.
-        arrived_s: `time.monotonic()` when it had been decoded; where every frame counts and they wait for whoever takes
-            them, when it was taken.
+        arrived_s: `time.monotonic()` when it was decoded; for a recording, when it was taken from the feed.
     """
 
     index: int
@@ -96,12 +29,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Notice:
-    """What happened to a live source: it went silent (stalled), it ended or failed (broken), or it shows again (back).
+    """A change in the state of a live source.
 
     Attributes:
-        kind: one of these.
-        timestamp_s: as of pictures.
-        detail: a sentence without its full stop, without passwords.
+        kind: `stalled` (no frames), `broken` (ended or failed), or `back` (frames come again).
+        timestamp_s: As in `Picture`.
+        detail: The reason, without full stop and credentials.
     """
 
     kind: NoticeKind
@@ -113,10 +46,10 @@ class Feed(Protocol):
     """Frames of one source, decoded in a thread of its own.
 
     Attributes:
-        name: of the source, for messages: without passwords.
-        is_live: whether frames that come too fast are left out; else the source waits.
-        ended: whether nothing more will come.
-        fault: after the end, why frames are missing; None where all came.
+        name: Of the source, without credentials.
+        is_live: Whether frames that are not taken in time are skipped; otherwise the source waits.
+        ended: Whether nothing more will come.
+        fault: Why frames are missing, known at the end; None where all came.
     """
 
     name: str
@@ -124,17 +57,82 @@ class Feed(Protocol):
     ended: bool
     fault: str | None
 
-    def take(self, most: int, timeout_s: float) -> list[Picture | Notice]:
-        """Wait at most so long and return what is there, oldest first; nothing where nothing came in time.
+    def take(self, limit: int, timeout_s: float) -> list[Picture | Notice]:
+        """Wait for frames and notices, and return them oldest first; empty if nothing came in time.
 
-        A file gives up to `most` frames, as soon as there is one. A live feed gives notices, and at most the newest
-        frame: what came before it and was not taken is left out.
+        A recording returns up to `limit` frames, as soon as there is one. A live feed returns all notices and at most
+        the latest frame; earlier frames that were not taken are skipped.
 
         Raises:
-            DataError: the source cannot be opened.
+            DataError: The source cannot be opened.
         """
         ...
 
     def close(self) -> None:
-        """End the thread and give back what it holds. May be called again."""
+        """End the thread and release the source. May be called again."""
+        ...
+
+
+class LiveSourceError(Exception):
+    """A live source cannot be opened, or stopped sending frames.
+
+    Args:
+        detail: The reason, without full stop and credentials.
+        kind: Whether it went silent or failed.
+        remedy: What the user can do, as a sentence.
+    """
+
+    def __init__(
+        self, detail: str, *, kind: Literal["stalled", "broken"] = "broken", remedy: str | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail, self.remedy = detail, remedy
+        self.kind: NoticeKind = kind
+
+
+@dataclass(frozen=True, eq=False)
+class LiveFrame:
+    """One decoded frame of a live source.
+
+    Attributes:
+        convert: Returns H×W×3 uint8 RGB, upright; may be called from another thread. None for a frame that was damaged
+            or not decoded, and only counts.
+        due_in_s: Seconds until it is to be shown, where a source delivers many frames at once.
+    """
+
+    convert: Callable[[], NDArray[np.uint8]] | None
+    due_in_s: float = 0.0
+
+
+class Connection(Protocol):
+    """An open live source; used by one thread only."""
+
+    def read(self) -> list[LiveFrame]:
+        """Wait for the next data, and return its frames: usually one, possibly none.
+
+        Raises:
+            LiveSourceError: No data came for too long, or the source ended or failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the source."""
+        ...
+
+
+class Opener(Protocol):
+    """Connects to one live source, as often as needed.
+
+    Attributes:
+        name: Of the source, without credentials.
+    """
+
+    name: str
+
+    def open(self) -> Connection:
+        """Connect.
+
+        Raises:
+            LiveSourceError: The source cannot be opened.
+        """
         ...

@@ -1,4 +1,4 @@
-"""What a SOURCE of `watch` means: a file, a folder of them, a camera, a stream, a pipe."""
+"""Finds out what SOURCE of `watch` means: a file, a folder of files, a camera, a stream or a pipe."""
 
 import math
 import sys
@@ -15,17 +15,17 @@ from curate.sources.feeds.live import STALL_S, open_live
 from curate.sources.feeds.raw_pipe import RawFeed, RawLayout
 from curate.sources.video_library import list_videos
 
-PIPE = "-"
+_PIPE = "-"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to watch.
+    """A source to watch.
 
     Attributes:
-        name: for messages and events, without passwords.
-        file: None where it is none.
-        open: begins to read it.
+        name: For messages and events, without credentials.
+        file: The file; None for live sources and pipes.
+        open: Opens it.
     """
 
     name: str
@@ -34,54 +34,52 @@ class Source:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether what it shows is not what happens now, as far as is known before it is opened."""
-        return self.file is not None or self.name == PIPE
+        """Whether it is a recording, as far as is known before it is opened."""
+        return self.file is not None or self.name == _PIPE
 
 
 def choose_sources(text: str, *, raw: str | None = None, stall_s: float = STALL_S) -> list[Source]:
-    """Find what to watch; nothing is opened yet.
+    """Find what to watch, without opening it.
 
     Args:
-        text: a path; the number of a camera; an address; `-` for raw frames on stdin.
-        raw: their layout, see `RawLayout.parse`.
-        stall_s: seconds without a frame after which a live source counts as stalled.
+        text: A path, the number of a camera, a URL, or `-` for raw frames on stdin.
+        raw: Layout of raw frames, see `RawLayout.parse`.
+        stall_s: Seconds without a frame after which a live source counts as stalled.
 
     Raises:
-        UsageError: there is no such thing, or a pipe without its layout.
+        UsageError: The source does not exist, or is a pipe without a layout.
     """
     if not (math.isfinite(stall_s) and stall_s > 0):
-        raise UsageError("not a time", place="--stall", got=stall_s, expected="seconds, over 0")
-    if text == PIPE:
-        if raw is None:
-            raise UsageError(
-                "raw frames do not say how large they are",
-                place="-",
-                expected="--raw WIDTHxHEIGHT@FPS, such as --raw 640x480@30",
-            )
-        layout = RawLayout.parse(raw)
-        if sys.stdin is None:
-            raise UsageError("there is no pipe to read from: stdin is closed", place=PIPE)
-        return [Source(PIPE, None, partial(RawFeed, sys.stdin.buffer, layout))]
+        raise UsageError("invalid duration", place="--stall", got=stall_s, expected="seconds, more than 0")
+    if text == _PIPE:
+        return [_pipe_source(raw)]
     if raw is not None:
-        raise UsageError("only a pipe has raw frames", place="--raw", got=text, expected="the source -")
+        raise UsageError("applies to the source - only", place="--raw", got=text)
     live = parse_live(text)
     if live is not None:
         return [Source(live.shown, None, partial(open_live, text, stall_s=stall_s))]
     path = Path(text)
     if path.is_dir():
-        return [_of_file(file) for file in list_videos(path)]
+        return [_file_source(file) for file in list_videos(path)]
     if not path.exists():
-        raise UsageError(
-            "there is no such file or folder",
-            place=text,
-            remedy="A camera is a number, a stream an address such as rtsp://HOST/PATH.",
-        )
+        remedy = "A camera is a number, a stream a URL such as rtsp://HOST/PATH."
+        raise UsageError("no such file or folder", place=text, remedy=remedy)
     if not path.is_file():
-        remedy = "Of a pipe, give raw frames: `… | curate watch RUN - --raw WIDTHxHEIGHT@FPS`."
-        raise UsageError("it is no regular file", place=text, remedy=remedy)
-    return [_of_file(path)]
+        remedy = "To watch a pipe, send raw frames: `… | curate watch RUN - --raw WIDTHxHEIGHT@FPS`."
+        raise UsageError("not a regular file", place=text, remedy=remedy)
+    return [_file_source(path)]
 
 
-def _of_file(path: Path) -> Source:
-    printable = str(path).encode("utf-8", "backslashreplace").decode()  # names may be no UTF-8, which files must be
+def _pipe_source(raw: str | None) -> Source:
+    if raw is None:
+        expected = "--raw WIDTHxHEIGHT@FPS, such as --raw 640x480@30"
+        raise UsageError("raw frames need a layout", place=_PIPE, expected=expected)
+    layout = RawLayout.parse(raw)
+    if sys.stdin is None:
+        raise UsageError("stdin is closed", place=_PIPE)
+    return Source(_PIPE, None, partial(RawFeed, sys.stdin.buffer, layout))
+
+
+def _file_source(path: Path) -> Source:
+    printable = str(path).encode("utf-8", "backslashreplace").decode()  # file names may not be UTF-8
     return Source(printable, path, partial(FileFeed, path))
