@@ -11,7 +11,9 @@ Version 0 is the empty dataset.
 
 import hashlib
 import json
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +28,7 @@ from curate.errors import StoreError
 from curate.files import TEMPORARY, sync_folder, write_atomically
 
 _LOCK_TIMEOUT_S = 300
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,7 @@ class Store:
             data = text.encode("utf-8", "backslashreplace")
             write_atomically(self._version_file(entry.version), lambda file: file.write(data))
             self._set_head(entry.version)
+            logger.info("%s: version %d by %s, %s", self.root, entry.version, operation, entry.counts["after"])
             return entry.version, after, True
 
     def undo(self) -> tuple[int, int]:
@@ -316,7 +320,9 @@ class Store:
 
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            start = time.monotonic()
             with FileLock(self.root / ".lock", timeout=_LOCK_TIMEOUT_S):
+                logger.debug("%s: locked after a wait of %.2f s", self.root, time.monotonic() - start)
                 for folder in (self.root, self._versions, self._tables):
                     for leftover in folder.glob(f"*{TEMPORARY}"):
                         leftover.unlink()

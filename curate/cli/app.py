@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from curate import __version__
+from curate.cli.verbose import with_verbose
 from curate.commands.registry import COMMANDS
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -50,7 +51,7 @@ class _Commands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         command = COMMANDS[name]
-        function = command.cli_function()
+        function = with_verbose(command.cli_function())
         about = f"{command.about}\n\n{function.__doc__}" if function.__doc__ else command.about
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         alone.command(command.name, cls=PlainCommand, help=about, context_settings=_CONTEXT)(function)

@@ -1,8 +1,11 @@
 """`doctor`: what is installed, what is missing, and how to get it."""
 
+import logging
 import os
 import shutil
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -11,6 +14,8 @@ from curate.engines.base import GET_DETECTRON2, GET_TRAIN
 from curate.engines.retinaface.download import LIGHT_URL, is_whole, light_file
 from curate.fiftyone_app.mongo import GET_FIFTYONE, GET_MONGOD, URI_VARIABLE, find_mongod
 from curate.result import Result
+
+logger = logging.getLogger(__name__)
 
 GET_WATCH = "pip install 'curate-vision[watch]'"
 
@@ -64,9 +69,21 @@ class DoctorResult(Result):
 
 def doctor() -> DoctorResult:
     """Look for the packages and devices that commands need; imports nothing heavy unless it is there."""
-    python = Check("python", sys.version_info >= (3, 11), sys.version.split()[0], "everything", None)
-    packages = [_package(name, *facts) for name, facts in _PACKAGES.items()]
-    return DoctorResult(checks=(python, *packages, *_programs(), _face_weights(), _device(), _disk()))
+    checks = []
+    start = time.monotonic()
+    for check in _checks():
+        logger.debug("%s: %s (%.2f s)", check.name, check.found or "missing", time.monotonic() - start)
+        checks.append(check)
+        start = time.monotonic()
+    return DoctorResult(checks=tuple(checks))
+
+
+def _checks() -> Iterator[Check]:
+    yield Check("python", sys.version_info >= (3, 11), sys.version.split()[0], "everything", None)
+    for name, facts in _PACKAGES.items():
+        yield _package(name, *facts)
+    yield from _programs()
+    yield from (check() for check in (_face_weights, _device, _disk))
 
 
 def _programs() -> list[Check]:

@@ -1,0 +1,86 @@
+"""`--verbose`: the log on stderr, for every command, and nothing else changes."""
+
+import inspect
+import json
+import logging
+import re
+import sys
+
+import pytest
+from sample_datasets import face_dataset, save
+from typer.main import get_command
+
+from curate.cli import main
+from curate.cli.app import app
+from curate.cli.verbose import log_on_stderr
+from curate.commands.registry import COMMANDS
+
+LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (DEBUG|INFO) curate\.[\w.]+: ")
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run the command line in this process, beside a dataset `faces`: exit code, stdout, stderr."""
+    save(face_dataset(tmp_path / "faces"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["curate", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code or 0, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_it_and_no_function_of_the_library(name):
+    """It is an option of the command line alone, and no argument in a pipeline."""
+    parameters = get_command(app).commands[name].params
+    assert [parameter.opts for parameter in parameters].count(["--verbose"]) == 1
+    assert "verbose" not in inspect.signature(COMMANDS[name].function()).parameters
+
+
+def test_log_goes_to_stderr(call):
+    """Lines have a time, a level and the logger; the JSON document on stdout is the same."""
+    merge = ("merge-classes", "faces", "badly_masked", "--into", "with_mask", "--json")
+    quiet, verbose = call(*merge, "--dry-run"), call(*merge, "--verbose")
+    assert (quiet[0], verbose[0], quiet[2]) == (0, 0, "")
+    assert json.loads(verbose[1]) == json.loads(quiet[1]) | {"version": 2}
+    lines = verbose[2].splitlines()
+    assert all(LINE.match(line) for line in lines)
+    assert "INFO curate.cli: merge-classes, curate " in lines[0]
+    assert any("INFO curate.store: faces: version 2 by merge-classes" in line for line in lines)
+    assert "merge-classes finished after" in lines[-1]
+
+
+def test_doctor_logs_each_check(call):
+    """What was looked for is logged with what was found."""
+    assert "DEBUG curate.commands.doctor: pandas: " in call("doctor", "--verbose")[2]
+
+
+def test_other_libraries_stay_quiet(capsys):
+    """The log is that of curate alone."""
+    with log_on_stderr("stats"):
+        logging.getLogger("curate.engines").debug("from an engine")
+        logging.getLogger("other").info("from elsewhere")
+    err = capsys.readouterr().err
+    assert ("from an engine" in err, "from elsewhere" in err) == (True, False)
+
+
+def test_failure(call):
+    """The traceback is in the log; the one line and the exit code are as ever."""
+    code, out, err = call("stats", "nowhere", "--verbose")
+    assert (code, out) == (1, "")
+    assert "DEBUG curate.cli: stats failed after" in err
+    assert "Traceback (most recent call last):" in err
+    assert err.splitlines()[-1].startswith("curate: nowhere: there is no dataset here")
+
+
+def test_nothing_stays_behind(call):
+    """After the command, the logger is as before."""
+    root = logging.getLogger("curate")
+    before = list(root.handlers), root.level
+    call("stats", "faces", "--verbose")
+    assert (root.handlers, root.level) == before
+    assert call("stats", "faces")[2] == ""
