@@ -1,99 +1,175 @@
-"""What a step of a pipeline reads, as hashes: where they are those of its last success, it need not run again."""
+"""Fingerprints of what a pipeline step reads: as long as they stay the same, the step need not run again.
+
+A fingerprint hashes names, sizes and modification times, not contents.
+"""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from curate.card import find_card
+from curate.commands.registry import COMMANDS, Role
 from curate.engines.base import names_model
 from curate.formats.voc.writer import is_proposal
 from curate.images import IMAGE_SUFFIXES
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
-# arguments that name files to read
-_INPUTS = (
-    *("source", "images", "from_file", "cookies", "videos", "at", "card", "map", "predictions", "weights"),
-    "detector_weights",
-)
-_USES_A_RUN = frozenset({"predict", "evaluate", "report"})
+_ABSENT = "absent"
+_CHANGED = "changed while the step ran"  # equals no fingerprint, so that the step runs again
 
 
 def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> dict[str, str]:
-    """A hash for every argument that names something to read, and for the dataset's card.
+    """Fingerprints of the files, folders and runs that the arguments of a step name, and of the dataset's card.
+
+    What does not exist has no entry.
 
     Args:
-        command: of the step.
-        arguments: of the step.
-        dataset: that it works on; its version is not in here.
+        command: Command of the step.
+        arguments: Arguments of the step.
+        dataset: Dataset that the step works on. Its version is not part of the answer.
     """
-    named = {name: arguments[name] for name in _INPUTS if arguments.get(name) is not None}
-    source = named.pop("source") if command == "predict" else None
-    settings = arguments.get("settings") or (arguments.get("training") or {}).get("settings") or {}
-    named |= {name: settings[name] for name in ("mesh", "detector_weights") if settings.get(name)}
-    files = {
-        name + (f" {number}" if number else ""): Path(str(one))
-        for name, value in named.items()
-        for number, one in enumerate(value if isinstance(value, list | tuple) else [value])
-    }
-    if command.startswith("import-") and (card := find_card(dataset)):
-        files.setdefault("card", card)
-    run = run_folder(command, arguments, dataset)
-    if run is not None and command in _USES_A_RUN:
-        files["run"] = run.best
-    if (first_stage := arguments.get("detector")) is not None and not names_model(str(first_stage)):
-        files["detector"] = RunFolder.named(dataset, str(first_stage)).best
-    if (first_stage := settings.get("detector")) is not None and not names_model(str(first_stage)):
-        files["detector"] = RunFolder(str(first_stage)).best
-    against = RunFolder.named(dataset, arguments["against"]) if arguments.get("against") is not None else None
-    if against is not None:
-        files["against"] = against.best
-    found = {name: _of_times(path) for name, path in files.items() if path.exists()}
-    if source is not None:
-        found |= _of_pictures(Path(source), arguments, dataset)
-    if against is not None:
-        found |= _of_evaluations(against, str(arguments.get("split", "val")))
+    row = COMMANDS[command]
+    given = {name: value for name, value in arguments.items() if value is not None}
+    paths: dict[str, Path] = {}
+    for name in row.names(Role.INPUT):
+        paths |= _named_files(name, given.get(name))
+    if row.names(Role.DATASET_AND_CARD) and (card := find_card(dataset)):
+        paths.setdefault("card", card)
+    for name in row.names(Role.RUN, Role.EVALUATED_RUN):
+        if name in given:
+            paths[name] = named_run(command, given[name], dataset).best
+    for name in row.names(Role.MODEL):
+        if _is_file(config := Path(str(given.get(name, "")).partition(":")[2])):
+            paths[name] = config
+    for name in row.names(Role.DETECTOR):
+        if name in given and not names_model(str(given[name])):
+            paths[name] = RunFolder.named(dataset, str(given[name])).best
+    for name in row.names(Role.SETTINGS):
+        paths |= _files_in_settings(given.get(name, {}))
+    found = {name: _fingerprint(path, dataset) for name, path in paths.items() if path.exists()}
+    for name in row.names(Role.IMAGES):
+        found |= _of_images(name, Path(given[name]), arguments, dataset)
+    for name in row.names(Role.EVALUATED_RUN):
+        if name in given:
+            run = named_run(command, given[name], dataset)
+            found |= _of_evaluations(name, run, str(arguments.get("split", "val")))
     return found
 
 
-def run_folder(command: str, arguments: Mapping[str, Any], dataset: Path) -> RunFolder | None:
-    """The run that a step makes or uses: named after the dataset, of `predict` a path."""
-    run = arguments.get("run")
-    if run is None:
-        return None
-    return RunFolder(run) if command == "predict" else RunFolder.named(dataset, run)
+def read_fingerprints(
+    command: str, arguments: Mapping[str, Any], reads: Iterable[Path], dataset: Path, since_ns: int
+) -> dict[str, str]:
+    """Fingerprints of what a command read beyond the files and folders that its arguments name, taken after it ran.
+
+    Args:
+        command: Command of the step.
+        arguments: Arguments of the step.
+        reads: Files and folders, as in `Result.reads`.
+        dataset: Dataset that the step works on.
+        since_ns: When the command started, in nanoseconds since 1970. What changed after that may have been read
+            before or after the change, so it gets a fingerprint that is never equal to another.
+    """
+    inputs = COMMANDS[command].names(Role.INPUT)
+    named = [path for name in inputs for path in _named_files(name, arguments.get(name)).values()]
+    found = {}
+    for path in dict.fromkeys(reads):
+        if any(path.is_relative_to(folder) for folder in named):
+            continue
+        changed = any(status.st_mtime_ns >= since_ns for _, status in _files_below(path, dataset))
+        found[str(path)] = _CHANGED if changed else _fingerprint(path, dataset)
+    return found
 
 
-def _of_pictures(source: Path, arguments: Mapping[str, Any], dataset: Path) -> dict[str, str]:
-    """What `predict` looks at, without what it writes itself: of a dataset the version, else images and saved XML."""
+def are_unchanged(recorded: Mapping[str, str], dataset: Path) -> bool:
+    """Whether what `read_fingerprints` took is still so."""
+    return all(_fingerprint(Path(path), dataset) == before for path, before in recorded.items())
+
+
+def named_run(command: str, run: object, dataset: Path) -> RunFolder:
+    """The run that an argument names: a path for `predict`, else a name in the dataset's `runs` or a path."""
+    if COMMANDS[command].names(Role.DATASET):
+        return RunFolder.named(dataset, str(run))
+    return RunFolder(str(run))
+
+
+def _named_files(name: str, value: Any) -> dict[str, Path]:
+    values = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    return {name + (f" {number}" if number else ""): Path(str(one)) for number, one in enumerate(values)}
+
+
+def _files_in_settings(settings: Mapping[str, Any]) -> dict[str, Path]:
+    """Values that are the path of a file or of a run's folder; engines have settings of both kinds."""
+    paths: dict[str, Path] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            paths |= _files_in_settings(value)
+        elif isinstance(value, str) and value:
+            paths[name] = next((path for path in (RunFolder(value).best, Path(value)) if _is_file(path)), Path(value))
+    return {name: path for name, path in paths.items() if _is_file(path)}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # text that is too long for a name
+        return False
+
+
+def _of_images(name: str, source: Path, arguments: Mapping[str, Any], dataset: Path) -> dict[str, str]:
+    """What `predict` reads, without what it writes: a dataset's version, else images and XML that a person saved."""
     store = Store(source)
     if store.exists():
-        return {} if source.resolve() == dataset.resolve() else {"source": f"version {store.head()}"}
-    xml_beside = arguments.get("form") == "voc" and arguments.get("out") is None
+        return {} if source.resolve() == dataset.resolve() else {name: f"version {store.head()}"}
+    writes_beside = arguments.get("form") == "voc" and arguments.get("out") is None
 
     def is_read(file: Path) -> bool:
         suffix = file.suffix.lower()
-        return suffix in IMAGE_SUFFIXES or (xml_beside and suffix == ".xml" and not is_proposal(file.read_bytes()))
+        return suffix in IMAGE_SUFFIXES or (writes_beside and suffix == ".xml" and not is_proposal(file.read_bytes()))
 
-    return {"source": _of_times(source, is_read)} if source.exists() else {}
+    return {name: _fingerprint(source, dataset, is_read)} if source.exists() else {}
 
 
-def _of_evaluations(run: RunFolder, split: str) -> dict[str, str]:
-    """Of what they say, since each evaluation is written anew; a dataset without splits is evaluated on "all"."""
+def _of_evaluations(name: str, run: RunFolder, split: str) -> dict[str, str]:
+    """Hashes of contents, because each evaluation writes its file anew; without splits the file is named "all"."""
     files = [
-        file for name in dict.fromkeys((split, "all")) for file in sorted(run.path.glob(f"evaluation_{name}*.json"))
+        file for split_name in dict.fromkeys((split, "all")) for file in run.path.glob(f"evaluation_{split_name}*.json")
     ]
-    return {f"against {file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {f"{name} {file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)}
 
 
-def _of_times(path: Path, is_read: Callable[[Path], bool] = lambda _: True) -> str:
-    """A hash of names, sizes and times of change: quick, and enough to see that something is not as it was."""
+def _fingerprint(path: Path, dataset: Path, is_read: Callable[[Path], bool] = lambda _: True) -> str:
+    if not os.path.lexists(path):
+        return _ABSENT
     digest = hashlib.sha256()
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    for file in files:
-        if file.is_file() and (file == path or is_read(file)):
-            status = file.stat()
+    for file, status in _files_below(path, dataset):
+        if file == path or is_read(file):
             name = file.relative_to(path).as_posix()
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def _files_below(path: Path, dataset: Path) -> list[tuple[Path, os.stat_result]]:
+    """Sorted files at or below a path. Links are followed; the dataset, which every step changes, is left out."""
+    return sorted((file, file.stat()) for file in _walk(path, dataset) if file.is_file())
+
+
+def _walk(path: Path, dataset: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    seen = {_identity(dataset)} - {_identity(path)} if dataset.exists() else set()
+    for folder, inner, files in os.walk(path, followlinks=True):
+        if _identity(Path(folder)) in seen:  # a link that leads back up, or the dataset
+            inner.clear()
+            continue
+        seen.add(_identity(Path(folder)))
+        inner.sort()
+        yield from (Path(folder, file) for file in files)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino

@@ -14,7 +14,7 @@ from sample_datasets import run_curate, write_text
 
 from curate.cli.pull_tags import pulled_lines
 from curate.cli.view import view_lines
-from curate.commands.run import fill_in, read_recipe
+from curate.commands.pipeline_file import read_pipeline, resolve_steps
 from curate.errors import UsageError
 from curate.fiftyone_app.server import DEFAULT_PORT, AppServer
 from curate.serving.address import LOOPBACK, take_port
@@ -83,7 +83,7 @@ def test_not_in_pipelines(tmp_path):
     """A pipeline cannot wait for somebody to look: `view` is no step of one."""
     file = write_text(tmp_path / "p.yaml", "name: p\nsteps:\n  - view: {dataset: faces}\n")
     with pytest.raises(UsageError, match="unknown command"):
-        fill_in(read_recipe(file), {})
+        resolve_steps(read_pipeline(file), {})
 
 
 def test_without_fiftyone(tmp_path):

@@ -1,8 +1,11 @@
-"""`run`: what is passed over, what runs again and from where, and what is told before anything runs."""
+"""`run`: which steps are skipped, which run again, from which version, and errors before any step runs."""
 
 import io
 import json
 import os
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import corner_engine
 import pytest
@@ -12,10 +15,12 @@ from corner_engine import CornerDetector, CornerEngine
 from proposing import save_in_labelimg
 from repository_paths import REPOSITORY
 from rich.console import Console
+from sample_datasets import write_text
 
 import curate
 from curate.cli.run import pipeline_summary
-from curate.commands.run import fill_in, read_recipe
+from curate.commands import imports
+from curate.commands.pipeline_file import read_pipeline, resolve_steps
 from curate.curation.classes import rename
 from curate.errors import CurateError, UsageError
 from curate.store import Store
@@ -30,8 +35,8 @@ ALL = (IMPORT, MERGE, SPLIT, EXPORT, TRAIN, EVALUATE)
 
 
 @pytest.fixture
-def kitchen(tmp_path, monkeypatch):
-    """A folder with a source of six images, in which recipes are run."""
+def workspace(tmp_path, monkeypatch):
+    """A folder with a source of six images, in which pipelines run."""
     monkeypatch.chdir(tmp_path)
     corner_engine.register(monkeypatch)
     odd = ("odd", *MASK[1:])
@@ -41,17 +46,17 @@ def kitchen(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write_recipe(*steps, name="faces", **variables):
-    """Write `recipe.yaml` and return its path."""
+def write_pipeline(*steps, name="faces", **variables):
+    """Write `pipeline.yaml` and return its path."""
     values = {"dataset": "data", "source": "source", "out": "exported"} | variables
-    with open("recipe.yaml", "w") as file:
+    with open("pipeline.yaml", "w") as file:
         yaml.safe_dump({"name": name, "vars": values, "steps": list(steps)}, file)
-    return "recipe.yaml"
+    return "pipeline.yaml"
 
 
-def cook(*steps, variables=None, **options):
-    """Run a recipe of these steps; the commands that ran, those passed over left out."""
-    result = curate.run(write_recipe(*steps, **options), variables)
+def run_steps(*steps, variables=None, **options):
+    """Run a pipeline of these steps; the commands that ran, without the skipped ones."""
+    result = curate.run(write_pipeline(*steps, **options), variables)
     return [outcome.step for outcome in result.steps if not outcome.skipped]
 
 
@@ -69,9 +74,9 @@ def head():
 # ── once and twice ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_everything_runs_once(kitchen):
-    """The first run does every step, and each answers as its command does."""
-    result = curate.run(write_recipe(*ALL))
+def test_everything_runs_once(workspace):
+    """The first run runs every step, and each returns what its command returns."""
+    result = curate.run(write_pipeline(*ALL))
     assert [outcome.step for outcome in result.steps] == [next(iter(step)) for step in ALL]
     assert not any(outcome.skipped for outcome in result.steps)
     assert result.steps[1].result == {
@@ -84,10 +89,10 @@ def test_everything_runs_once(kitchen):
     assert list(document["steps"][0]) == ["step", "arguments", "skipped", "seconds", "result"]
 
 
-def test_second_run_does_nothing(kitchen):
-    """The second run passes over every step, with the answers of the first, and changes no version."""
-    first = curate.run(write_recipe(*ALL))
-    second = curate.run("recipe.yaml")
+def test_second_run_does_nothing(workspace):
+    """The second run skips every step, returns the results of the first, and creates no version."""
+    first = curate.run(write_pipeline(*ALL))
+    second = curate.run("pipeline.yaml")
     assert all(outcome.skipped for outcome in second.steps)
     assert [outcome.result for outcome in second.steps] == json.loads(
         json.dumps([outcome.result for outcome in first.steps])
@@ -99,111 +104,246 @@ def test_second_run_does_nothing(kitchen):
     )
 
 
-def test_each_step_is_told(kitchen):
-    """A caller hears of each step when it is done."""
-    heard = []
-    curate.run(write_recipe(IMPORT, SPLIT), on_step=lambda outcome: heard.append((outcome.step, outcome.skipped)))
-    curate.run("recipe.yaml", on_step=lambda outcome: heard.append((outcome.step, outcome.skipped)))
-    assert heard == [("import-voc", False), ("split", False), ("import-voc", True), ("split", True)]
+def test_on_step(workspace):
+    """`on_step` is called with each outcome."""
+    outcomes = []
+    curate.run(write_pipeline(IMPORT, SPLIT), on_step=lambda outcome: outcomes.append((outcome.step, outcome.skipped)))
+    curate.run("pipeline.yaml", on_step=lambda outcome: outcomes.append((outcome.step, outcome.skipped)))
+    assert outcomes == [("import-voc", False), ("split", False), ("import-voc", True), ("split", True)]
 
 
-# ── what changed ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_changed_step_and_all_after_it(kitchen):
-    """A changed step runs again, and so do all after it, from the version it started from."""
-    cook(*ALL)
-    assert cook(IMPORT, MERGE, with_arguments(SPLIT, val=0.5), EXPORT, TRAIN, EVALUATE) == [
+def test_changed_step_and_all_after_it(workspace):
+    """A changed step and all steps after it run again, from the version that it started from."""
+    run_steps(*ALL)
+    assert run_steps(IMPORT, MERGE, with_arguments(SPLIT, val=0.5), EXPORT, TRAIN, EVALUATE) == [
         "split",
         "export-coco",
         "train",
         "evaluate",
     ]
     assert (head(), Store("data").read_version(4).parent, CornerEngine.trainings) == (4, 2, 2)
-    assert cook(IMPORT, MERGE, with_arguments(SPLIT, val=0.5), EXPORT, TRAIN, EVALUATE) == []
+    assert run_steps(IMPORT, MERGE, with_arguments(SPLIT, val=0.5), EXPORT, TRAIN, EVALUATE) == []
 
 
-def test_changed_first_step(kitchen):
-    """When the first step changes, everything starts from the version before it, and the older work is kept."""
-    cook(IMPORT, MERGE)
-    assert cook(with_arguments(IMPORT, classes=["mask", "bare", "odd"]), MERGE) == ["import-voc", "merge-classes"]
+def test_changed_first_step(workspace):
+    """When the first step changes, everything starts from the version before it, and the older versions are kept."""
+    run_steps(IMPORT, MERGE)
+    assert run_steps(with_arguments(IMPORT, classes=["mask", "bare", "odd"]), MERGE) == ["import-voc", "merge-classes"]
     assert [(entry.version, entry.parent) for entry in Store("data").history()] == [(4, 3), (3, 0)]
     assert len(Store("data").load(2).images) == 6
 
 
-def test_step_put_in_between(kitchen):
-    """A step in the middle makes those after it run again, over what they had made themselves."""
-    cook(IMPORT, SPLIT, EXPORT, TRAIN)
-    assert cook(IMPORT, MERGE, SPLIT, EXPORT, TRAIN) == ["merge-classes", "split", "export-coco", "train"]
+def test_step_put_in_between(workspace):
+    """A step inserted in the middle makes the later ones run again, replacing their outputs."""
+    run_steps(IMPORT, SPLIT, EXPORT, TRAIN)
+    assert run_steps(IMPORT, MERGE, SPLIT, EXPORT, TRAIN) == ["merge-classes", "split", "export-coco", "train"]
 
 
-def test_step_taken_out(kitchen):
-    """Without a step in the middle, those after it run again from before it."""
-    cook(IMPORT, MERGE, SPLIT)
-    assert cook(IMPORT, SPLIT) == ["split"]
+def test_step_taken_out(workspace):
+    """When a step in the middle is removed, the later ones run again from the version before it."""
+    run_steps(IMPORT, MERGE, SPLIT)
+    assert run_steps(IMPORT, SPLIT) == ["split"]
     assert Store("data").load().class_counts() == {"bare": 3, "mask": 2, "odd": 1}
 
 
-def test_step_added_at_the_end(kitchen):
-    """A further step runs alone."""
-    cook(IMPORT)
-    assert cook(IMPORT, SPLIT) == ["split"]
+def test_step_added_at_the_end(workspace):
+    """A step added at the end runs alone."""
+    run_steps(IMPORT)
+    assert run_steps(IMPORT, SPLIT) == ["split"]
 
 
-def test_changed_input_file(kitchen):
-    """A changed, new or removed input file makes the step run again that reads it."""
-    cook(IMPORT, SPLIT)
-    labelimg_folder(kitchen / "source", {"g": [MASK]})
-    assert cook(IMPORT, SPLIT) == ["import-voc", "split"]
+def test_changed_input_file(workspace):
+    """A changed, new or removed input file makes the step that reads it run again."""
+    run_steps(IMPORT, SPLIT)
+    labelimg_folder(workspace / "source", {"g": [MASK]})
+    assert run_steps(IMPORT, SPLIT) == ["import-voc", "split"]
     assert len(Store("data").load().images) == 7
     os.utime("source/a.xml", ns=(1, 1))
-    assert cook(IMPORT, SPLIT) == ["import-voc", "split"]
+    assert run_steps(IMPORT, SPLIT) == ["import-voc", "split"]
     os.remove("source/g.xml")
-    assert cook(IMPORT, SPLIT) == ["import-voc", "split"]
+    assert run_steps(IMPORT, SPLIT) == ["import-voc", "split"]
 
 
-def test_changed_map(kitchen):
-    """A map file is an input too."""
+def test_changed_map(workspace):
+    """A map file is an input."""
     with_map = {"merge-classes": {"dataset": "$dataset", "map": "map.yaml"}}
-    (kitchen / "map.yaml").write_text("odd: bare")
-    cook(IMPORT, with_map)
-    assert cook(IMPORT, with_map) == []
-    (kitchen / "map.yaml").write_text("odd: mask")
-    assert cook(IMPORT, with_map) == ["merge-classes"]
+    (workspace / "map.yaml").write_text("odd: bare")
+    run_steps(IMPORT, with_map)
+    assert run_steps(IMPORT, with_map) == []
+    (workspace / "map.yaml").write_text("odd: mask")
+    assert run_steps(IMPORT, with_map) == ["merge-classes"]
     assert Store("data").load().class_counts() == {"bare": 3, "mask": 3}
 
 
-def test_link_to_nowhere_among_the_inputs(kitchen):
-    """A broken link in the source does not stop a recipe."""
+def test_link_to_nowhere_among_the_inputs(workspace):
+    """A broken link in the source does not stop a pipeline."""
     os.symlink("nowhere", "source/broken.lnk")
-    cook(IMPORT)
-    assert cook(IMPORT) == []
+    run_steps(IMPORT)
+    assert run_steps(IMPORT) == []
+
+
+class Listing:
+    """An import whose reader also reads files that no argument names, as `data.yaml` names folders elsewhere."""
+
+    def __init__(self, monkeypatch, *reads):
+        self.while_reading = lambda: None
+        read_voc = imports.read_voc
+
+        def read_with_listing(*arguments, **options):
+            incoming = read_voc(*arguments, **options)
+            self.while_reading()
+            return replace(incoming, reads=(*incoming.reads, *map(Path, reads)))
+
+        monkeypatch.setattr(imports, "read_voc", read_with_listing)
+
+
+def test_file_that_no_argument_names(workspace, monkeypatch):
+    """A file outside SOURCE that the reader read makes the step run again when it changes, and only then."""
+    write_text(workspace / "names.txt", "mask")
+    Listing(monkeypatch, "names.txt")
+    assert run_steps(IMPORT, SPLIT) == ["import-voc", "split"]
+    assert run_steps(IMPORT, SPLIT) == []
+    write_text(workspace / "names.txt", "mask, bare")
+    assert run_steps(IMPORT, SPLIT) == ["import-voc", "split"]
+    assert run_steps(IMPORT, SPLIT) == []
+
+
+def test_folder_that_no_argument_names(workspace, monkeypatch):
+    """A file that appears in a folder that the reader read makes the step run again."""
+    os.makedirs("elsewhere")
+    Listing(monkeypatch, "elsewhere")
+    run_steps(IMPORT)
+    write_text(workspace / "elsewhere" / "b.txt", "")
+    assert [run_steps(IMPORT), run_steps(IMPORT)] == [["import-voc"], []]
+
+
+def test_file_that_the_reader_did_not_find(workspace, monkeypatch):
+    """A file that the reader looked for in vain makes the step run again when it appears."""
+    Listing(monkeypatch, "names.txt")
+    run_steps(IMPORT)
+    assert run_steps(IMPORT) == []
+    write_text(workspace / "names.txt", "mask")
+    assert [run_steps(IMPORT), run_steps(IMPORT)] == [["import-voc"], []]
+
+
+def test_file_that_changes_while_it_is_read(workspace, monkeypatch):
+    """Nobody knows which content was read, so the step runs once more."""
+    names = workspace / "names.txt"
+    write_text(names, "mask")
+    listing = Listing(monkeypatch, "names.txt")
+    listing.while_reading = lambda: os.utime(names, (time.time() + 1,) * 2)
+    run_steps(IMPORT)
+    listing.while_reading = lambda: None
+    os.utime(names, (1, 1))
+    assert [run_steps(IMPORT), run_steps(IMPORT)] == [["import-voc"], []]
+
+
+def test_record_of_an_older_version(workspace, monkeypatch):
+    """A record without the files that a step read is not a reason to train again."""
+    run_steps(IMPORT, SPLIT)
+    file = workspace / "data" / "pipelines" / "faces.json"
+    document = json.loads(file.read_text())
+    for entry in document["steps"]:
+        del entry["reads"]
+    file.write_text(json.dumps(document))
+    assert run_steps(IMPORT, SPLIT) == []
+
+
+def test_images_apart(workspace):
+    """An image that is added to the folder of `images` makes the import run again."""
+    os.makedirs("pictures")
+    for name in os.listdir("source"):
+        if not name.endswith(".xml"):
+            os.rename(f"source/{name}", f"pictures/{name}")
+    apart = with_arguments(IMPORT, images="pictures", with_unlabelled=True)
+    assert [run_steps(apart), run_steps(apart)] == [["import-voc"], []]
+    write_image(workspace / "pictures" / "new.jpg")
+    assert run_steps(apart) == ["import-voc"]
+    assert len(Store("data").load().images) == 7
+
+
+def test_linked_folder_in_the_source(workspace):
+    """The import follows a link out of the source, and so does the fingerprint; a link back up ends there."""
+    os.rename("source", "elsewhere")
+    os.makedirs("source")
+    os.symlink("../elsewhere", "source/linked")
+    os.symlink("../source", "elsewhere/up")
+    assert [run_steps(IMPORT), run_steps(IMPORT)] == [["import-voc"], []]
+    labelimg_folder(workspace / "elsewhere", {"g": [MASK]})
+    assert run_steps(IMPORT) == ["import-voc"]
+
+
+def test_class_list_in_the_source(workspace):
+    """`predefined_classes.txt` gives the order of the classes, so a change of it makes the import run again."""
+    run_steps(IMPORT)
+    write_text(workspace / "source" / "predefined_classes.txt", "odd\nmask\nbare\n")
+    assert [run_steps(IMPORT), run_steps(IMPORT)] == [["import-voc"], []]
+
+
+def test_card_beside_the_dataset(workspace):
+    """A card that appears, or changes, makes the import run again."""
+    run_steps(IMPORT)
+    write_text(workspace / "card.yaml", "name: faces\n")
+    assert [run_steps(IMPORT), run_steps(IMPORT)] == [["import-voc"], []]
+    write_text(workspace / "card.yaml", "name: faces\nclasses: [mask, bare, odd]\n")
+    assert [run_steps(IMPORT), run_steps(IMPORT)] == [["import-voc"], []]
+
+
+def test_dataset_inside_the_source(workspace):
+    """What the pipeline writes into its own dataset is not an input, also where the dataset is inside the source."""
+    steps = (with_arguments(IMPORT, dataset="source/data"),)
+    assert run_steps(*steps, dataset="source/data") == ["import-voc"]
+    assert run_steps(*steps, dataset="source/data") == []
+
+
+def test_files_in_settings(workspace):
+    """A setting whose value is a file makes the training run again when the file changes."""
+    write_text(workspace / "mesh.npz", "1")
+    curate.import_voc("data", "source")
+    step = with_arguments(TRAIN, settings={"mesh": "mesh.npz", "other": "x" * 300})
+    assert [run_steps(step), run_steps(step)] == [["train"], []]
+    write_text(workspace / "mesh.npz", "22")
+    assert run_steps(step) == ["train"]
+
+
+def test_report_follows_the_evaluation(workspace):
+    """`report` takes range and score from the run's last evaluation, so it runs again after another one."""
+    curate.import_voc("data", "source")
+    train_by_hand()
+    curate.evaluate("data", run="first")
+    step = {"report": {"dataset": "$dataset", "run": "first"}}
+    assert [run_steps(step), run_steps(step)] == [["report"], []]
+    curate.evaluate("data", run="first", min_side=10)
+    assert [run_steps(step), run_steps(step)] == [["report"], []]
 
 
 @pytest.mark.parametrize(
     "lost", ["exported/annotations/instances_val.json", "exported", "data/runs/first/checkpoints/best.pt"]
 )
-def test_lost_output(kitchen, lost):
-    """A step whose output was deleted runs again, and all after it."""
-    cook(*ALL)
+def test_lost_output(workspace, lost):
+    """A step whose output was deleted runs again, and so do all after it."""
+    run_steps(*ALL)
     os.rename(lost, "lost")
-    ran = cook(*ALL)
+    ran = run_steps(*ALL)
     assert ran[0] == ("train" if "runs" in lost else "export-coco")
     assert os.path.exists(lost)
 
 
-def test_lost_dataset(kitchen):
+def test_lost_dataset(workspace):
     """Without the dataset everything runs again."""
-    cook(IMPORT, MERGE)
+    run_steps(IMPORT, MERGE)
     os.rename("data", "lost")
-    assert cook(IMPORT, MERGE) == ["import-voc", "merge-classes"]
+    assert run_steps(IMPORT, MERGE) == ["import-voc", "merge-classes"]
 
 
 # ── a run that is used ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def train_by_hand(run="first", offset_px=0):
-    """Train a run outside the recipe; its detector looks so far to the right."""
+    """Train a run outside the pipeline; its detections are shifted to the right by `offset_px`."""
     CornerEngine.offsets_px = {run: offset_px}
     curate.train("data", model="corner:only", run=run, steps=2, overwrite=True)
 
@@ -222,93 +362,93 @@ PREDICT = {"run": "data/runs/first", "source": "source"}
         {"predict": PREDICT | {"source": "data", "into_dataset": True}},
     ],
 )
-def test_run_that_was_trained_again(kitchen, step):
-    """What uses a run is passed over while nothing changed, and runs again when the run was trained outside."""
-    write_image(kitchen / "source" / "waiting.jpg")
+def test_run_that_was_trained_again(workspace, step):
+    """A step that uses a run is skipped while nothing changed, and runs again after the run was trained elsewhere."""
+    write_image(workspace / "source" / "waiting.jpg")
     curate.import_voc("data", "source", with_unlabelled=True)
     train_by_hand()
     ((command, _),) = step.items()
-    assert [cook(step), cook(step), cook(step)] == [[command], [], []]
+    assert [run_steps(step), run_steps(step), run_steps(step)] == [[command], [], []]
     train_by_hand(offset_px=20)
-    assert [cook(step), cook(step)] == [[command], []]
+    assert [run_steps(step), run_steps(step)] == [[command], []]
 
 
-def test_predictions_follow_the_run(kitchen):
-    """After the training, results in the run's folder and proposals beside the images are those of the new weights."""
-    write_image(kitchen / "source" / "waiting.jpg")
+def test_predictions_follow_the_run(workspace):
+    """After a training, results in the run's folder and proposals beside the images come from the new weights."""
+    write_image(workspace / "source" / "waiting.jpg")
     curate.import_voc("data", "source", with_unlabelled=True)
     train_by_hand()
     steps = ({"predict": PREDICT}, {"predict": PREDICT | {"form": "voc"}})
-    cook(*steps)
+    run_steps(*steps)
     train_by_hand(offset_px=20)
-    cook(*steps)
-    results = json.loads((kitchen / "data/runs/first/predicted/source/predictions.json").read_text())
+    run_steps(*steps)
+    results = json.loads((workspace / "data/runs/first/predicted/source/predictions.json").read_text())
     assert {tuple(row["bbox"]) for row in results} == {(30, 10, 20, 20)}
-    assert "<xmin>30</xmin>" in (kitchen / "source" / "waiting.xml").read_text()
+    assert "<xmin>30</xmin>" in (workspace / "source" / "waiting.xml").read_text()
 
 
-def test_results_that_the_recipe_did_not_make(kitchen):
-    """Results in the run's folder that were made by hand are refused."""
+def test_predictions_made_by_hand(workspace):
+    """Results in the run's folder that were made by hand are not replaced."""
     curate.import_voc("data", "source")
     train_by_hand()
     curate.predict("data/runs/first", "source")
     with pytest.raises(UsageError, match="the file already exists"):
-        cook({"predict": PREDICT})
+        run_steps({"predict": PREDICT})
 
 
-def test_what_predict_reads(kitchen):
-    """Another image, or XML that a person saved, makes it run again; a text file beside them does not."""
-    write_image(kitchen / "source" / "waiting.jpg")
+def test_what_predict_reads(workspace):
+    """A new image, or XML that a person saved, makes the step run again; a text file beside them does not."""
+    write_image(workspace / "source" / "waiting.jpg")
     curate.import_voc("data", "source")
     train_by_hand()
     step = {"predict": PREDICT | {"form": "voc"}}
-    cook(step)
-    (kitchen / "source" / "notes.txt").write_text("night")
-    assert cook(step) == []
-    save_in_labelimg(kitchen / "source" / "waiting.xml")
-    assert cook(step) == ["predict"]
-    write_image(kitchen / "source" / "late.jpg")
-    assert cook(step) == ["predict"]
+    run_steps(step)
+    (workspace / "source" / "notes.txt").write_text("night")
+    assert run_steps(step) == []
+    save_in_labelimg(workspace / "source" / "waiting.xml")
+    assert run_steps(step) == ["predict"]
+    write_image(workspace / "source" / "late.jpg")
+    assert run_steps(step) == ["predict"]
 
 
-def test_another_dataset_is_looked_at(kitchen):
-    """Where the images are those of another dataset, its version tells whether they changed."""
+def test_another_dataset_is_looked_at(workspace):
+    """For images of another dataset, a new version of it makes the step run again."""
     curate.import_voc("data", "source")
     curate.import_voc("other", "source")
     train_by_hand()
     step = {"predict": PREDICT | {"source": "other", "out": "found"}}
-    cook(step)
-    assert cook(step) == []
+    run_steps(step)
+    assert run_steps(step) == []
     curate.rename_class("other", "mask", "masked")
-    assert cook(step) == ["predict"]
+    assert run_steps(step) == ["predict"]
 
 
-def test_evaluation_that_is_shown_beside(kitchen):
-    """When the other run was evaluated anew with other numbers, the step that shows it beside runs again."""
+def test_evaluation_of_the_other_run(workspace):
+    """The step runs again when the other run was evaluated again with other numbers."""
     curate.import_voc("data", "source")
     curate.split("data", val=0.5, group_by="none")
     for run in ("first", "second"):
         train_by_hand(run)
     curate.evaluate("data", run="second")
     step = with_arguments(EVALUATE, against="second")
-    cook(step)
+    run_steps(step)
     curate.evaluate("data", run="second")
-    assert cook(step) == []
+    assert run_steps(step) == []
     train_by_hand("second", offset_px=1)
     curate.evaluate("data", run="second")
-    assert cook(step) == ["evaluate"]
+    assert run_steps(step) == ["evaluate"]
 
 
-def test_summary_of_predict(kitchen):
-    """What is printed at the end names the dataset where there is one, and the run as the recipe has it."""
+def test_summary_of_predict(workspace):
+    """The summary names the dataset if there is one, and the run as the pipeline names it."""
     curate.import_voc("data", "source", with_unlabelled=True)
     train_by_hand()
-    cook({"predict": PREDICT | {"out": "found"}})
-    assert printed(curate.run("recipe.yaml")) == ["results", "run: data/runs/first", "export: found"]
-    cook({"predict": PREDICT | {"source": "data", "into_dataset": True}})
-    assert printed(curate.run("recipe.yaml")) == ["results", "dataset: data", "run: data/runs/first"]
-    cook(EVALUATE)
-    *_, dataset, run, report, browse = printed(curate.run("recipe.yaml"))
+    run_steps({"predict": PREDICT | {"out": "found"}})
+    assert printed(curate.run("pipeline.yaml")) == ["results", "run: data/runs/first", "export: found"]
+    run_steps({"predict": PREDICT | {"source": "data", "into_dataset": True}})
+    assert printed(curate.run("pipeline.yaml")) == ["results", "dataset: data", "run: data/runs/first"]
+    run_steps(EVALUATE)
+    *_, dataset, run, report, browse = printed(curate.run("pipeline.yaml"))
     assert (dataset, run, report) == (
         "dataset: data",
         "run: data/runs/first",
@@ -318,7 +458,7 @@ def test_summary_of_predict(kitchen):
 
 
 def printed(result):
-    """The lines of a recipe's summary."""
+    """The lines of a pipeline's summary."""
     console = Console(width=100, file=io.StringIO())
     console.print(pipeline_summary(result.to_json()))
     return [line.strip() for line in console.file.getvalue().splitlines() if line.strip()]
@@ -327,143 +467,143 @@ def printed(result):
 # ── interrupted ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_failing_step_keeps_what_was_done(kitchen):
-    """A step that fails leaves those before it done; when it is mended, the recipe goes on there."""
+def test_failing_step_keeps_what_was_done(workspace):
+    """When a step fails, the steps before it stay finished; after the fault is fixed, the pipeline continues there."""
     with pytest.raises(UsageError, match="unknown class"):
-        cook(IMPORT, with_arguments(MERGE, into="bear"), SPLIT)
+        run_steps(IMPORT, with_arguments(MERGE, into="bear"), SPLIT)
     assert head() == 1
-    assert cook(IMPORT, MERGE, SPLIT) == ["merge-classes", "split"]
+    assert run_steps(IMPORT, MERGE, SPLIT) == ["merge-classes", "split"]
 
 
-def test_interrupted_training_goes_on(kitchen, monkeypatch):
-    """A training that was stopped half way is gone on with."""
+def test_interrupted_training_is_resumed(workspace, monkeypatch):
+    """An interrupted training is resumed."""
     monkeypatch.setattr(CornerEngine, "fails", True)
     with pytest.raises(KeyboardInterrupt):
-        cook(*ALL)
+        run_steps(*ALL)
     monkeypatch.setattr(CornerEngine, "fails", False)
-    assert cook(*ALL) == ["train", "evaluate"]
+    assert run_steps(*ALL) == ["train", "evaluate"]
     assert CornerEngine.trainings == 2
 
 
-def test_interrupted_training_with_other_settings_begins_anew(kitchen, monkeypatch):
-    """Changed settings begin a stopped training anew instead of going on with it."""
+def test_interrupted_training_with_other_settings_starts_again(workspace, monkeypatch):
+    """With changed settings an interrupted training starts again."""
     monkeypatch.setattr(CornerEngine, "fails", True)
     with pytest.raises(KeyboardInterrupt):
-        cook(*ALL)
+        run_steps(*ALL)
     monkeypatch.setattr(CornerEngine, "fails", False)
-    assert cook(IMPORT, MERGE, SPLIT, EXPORT, with_arguments(TRAIN, seed=5), EVALUATE) == ["train", "evaluate"]
+    assert run_steps(IMPORT, MERGE, SPLIT, EXPORT, with_arguments(TRAIN, seed=5), EVALUATE) == ["train", "evaluate"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"steps": [1]}', '{"steps": null, "made": []}'])
-def test_memory_that_cannot_be_read(kitchen, content):
-    """Without its memory a recipe runs once more, and breaks nothing."""
-    cook(IMPORT, MERGE)
-    (kitchen / "data/pipelines/faces.json").write_text(content)
-    assert cook(IMPORT, MERGE) == ["import-voc", "merge-classes"]
+def test_unreadable_record(workspace, content):
+    """Without its record a pipeline runs once more and breaks nothing."""
+    run_steps(IMPORT, MERGE)
+    (workspace / "data/pipelines/faces.json").write_text(content)
+    assert run_steps(IMPORT, MERGE) == ["import-voc", "merge-classes"]
 
 
 # ── work by hand ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_the_recipe_did_not_make_is_not_replaced(kitchen):
-    """An export or run of the same name that was made by hand is refused, however often the recipe is run."""
+def test_outputs_made_by_hand_are_not_replaced(workspace):
+    """An export or run of the same name that was made by hand is refused in every run of the pipeline."""
     curate.import_voc("data", "source")
     curate.train("data", model="corner:only", run="first", steps=2)
     curate.export_coco("data", "exported")
     for _ in range(2):
         with pytest.raises(UsageError, match="the folder is not empty"):
-            cook(IMPORT, EXPORT)
+            run_steps(IMPORT, EXPORT)
         with pytest.raises(UsageError, match="the run exists already"):
-            cook(IMPORT, TRAIN)
+            run_steps(IMPORT, TRAIN)
     assert CornerEngine.trainings == 1
 
 
-def test_recipe_that_overwrites(kitchen):
-    """A step may say itself that it overwrites."""
+def test_step_that_overwrites(workspace):
+    """A step can overwrite with an argument of its own."""
     curate.import_voc("data", "source")
     curate.export_coco("data", "exported")
-    bold = with_arguments(EXPORT, overwrite=True)
-    assert cook(IMPORT, bold) == ["import-voc", "export-coco"]
-    assert cook(IMPORT, MERGE, bold) == ["merge-classes", "export-coco"]
+    overwriting = with_arguments(EXPORT, overwrite=True)
+    assert run_steps(IMPORT, overwriting) == ["import-voc", "export-coco"]
+    assert run_steps(IMPORT, MERGE, overwriting) == ["merge-classes", "export-coco"]
 
 
-def test_commit_by_hand_stays_current(kitchen):
-    """What was done by hand after the recipe stays current when nothing of the recipe changed."""
-    cook(IMPORT, MERGE)
+def test_commit_by_hand_stays_current(workspace):
+    """A version made by hand after the pipeline stays current when nothing in the pipeline changed."""
+    run_steps(IMPORT, MERGE)
     curate.rename_class("data", "mask", "masked")
-    assert cook(IMPORT, MERGE) == []
+    assert run_steps(IMPORT, MERGE) == []
     assert list(Store("data").load().class_counts()) == ["bare", "masked"]
 
 
-def test_commit_by_hand_is_told_when_it_is_left(kitchen):
-    """When a step changed, work goes on from its version; that a version by hand is left is told, and it is kept."""
-    cook(IMPORT, MERGE)
+def test_note_about_a_commit_by_hand(workspace):
+    """When a step changed, the pipeline continues from its version; a note names the version by hand, which is kept."""
+    run_steps(IMPORT, MERGE)
     curate.rename_class("data", "mask", "masked")
-    result = curate.run(write_recipe(IMPORT, MERGE, SPLIT))
-    assert result.notes == ("data: a step changed, so work went on from version 2; version 3 is kept.",)
+    result = curate.run(write_pipeline(IMPORT, MERGE, SPLIT))
+    assert result.notes == ("data: a step changed; the pipeline continued from version 2. Version 3 is kept.",)
     assert list(Store("data").load(3).class_counts()) == ["bare", "masked"]
 
 
-def test_undo_is_taken_back_and_told(kitchen):
-    """When the recipe's last version was undone, running it makes that version current again, and says so."""
-    cook(IMPORT, MERGE)
+def test_note_about_an_undone_version(workspace):
+    """When the pipeline's last version was undone, running it makes that version current again, with a note."""
+    run_steps(IMPORT, MERGE)
     curate.undo("data")
-    result = curate.run("recipe.yaml")
+    result = curate.run("pipeline.yaml")
     assert head() == 2
-    assert result.notes == ("data: version 2, the pipeline's last, is current again; version 1 is kept.",)
+    assert result.notes == ("data: version 2, the pipeline's last, is current again. Version 1 is kept.",)
 
 
-def test_recipe_on_a_dataset_that_is_there(kitchen):
-    """A recipe starts from the version that it finds."""
+def test_pipeline_on_an_existing_dataset(workspace):
+    """A pipeline starts from the version that it finds."""
     curate.import_voc("data", "source")
     Store("data").commit("rename", {}, lambda now: rename(now, {"mask": "masked"}))
-    assert cook(MERGE) == ["merge-classes"]
+    assert run_steps(MERGE) == ["merge-classes"]
     assert Store("data").load().class_counts() == {"bare": 4, "masked": 2}
 
 
-def test_two_datasets(kitchen):
-    """Each dataset of a recipe goes its own way."""
+def test_two_datasets(workspace):
+    """Each dataset of a pipeline has its own versions."""
     other = {"import-voc": {"dataset": "other", "source": "$source"}}
     steps = (IMPORT, other, MERGE, {"stats": {"dataset": "other"}})
-    cook(*steps)
-    assert cook(*steps) == []
+    run_steps(*steps)
+    assert run_steps(*steps) == []
     assert (head(), Store("other").head()) == (2, 1)
 
 
-def test_two_recipes_on_a_dataset(kitchen):
-    """Recipes of different names remember apart."""
-    cook(IMPORT)
-    assert cook({"stats": {"dataset": "$dataset"}}, name="look") == ["stats"]
-    assert cook(IMPORT) == []
+def test_two_pipelines_on_a_dataset(workspace):
+    """Pipelines of different names have records of their own."""
+    run_steps(IMPORT)
+    assert run_steps({"stats": {"dataset": "$dataset"}}, name="statistics") == ["stats"]
+    assert run_steps(IMPORT) == []
 
 
 # ── variables ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_variables_are_replaced(kitchen):
-    """A variable alone keeps its type; inside text it becomes text; braces set it off."""
-    recipe = read_recipe(
-        write_recipe(
+def test_variables_are_replaced(workspace):
+    """A variable that is the whole value keeps its type; inside text it becomes text; braces delimit it."""
+    pipeline = read_pipeline(
+        write_pipeline(
             {"export-coco": {"dataset": "$dataset", "out": "${out}_$dataset/x"}},
             {"split": {"dataset": "$dataset", "val": "$share"}},
             share=0.4,
         )
     )
-    export, split = fill_in(recipe, {"out": "there"})
+    export, split = resolve_steps(pipeline, {"out": "there"})
     assert export.arguments["out"] == "there_data/x"
     assert split.arguments["val"] == 0.4
 
 
-def test_other_value_for_a_variable(kitchen):
-    """A value that is given replaces the recipe's own, and what it changes runs again."""
-    cook(IMPORT, SPLIT, EXPORT)
-    assert cook(IMPORT, SPLIT, EXPORT, variables={"out": "elsewhere"}) == ["export-coco"]
-    assert (kitchen / "elsewhere" / "annotations").is_dir()
+def test_other_value_for_a_variable(workspace):
+    """A given value replaces the one in the file, and what it changes runs again."""
+    run_steps(IMPORT, SPLIT, EXPORT)
+    assert run_steps(IMPORT, SPLIT, EXPORT, variables={"out": "elsewhere"}) == ["export-coco"]
+    assert (workspace / "elsewhere" / "annotations").is_dir()
 
 
-def test_numbers_become_text_where_text_is_wanted(kitchen):
-    """A run may be called 7."""
-    (step,) = fill_in(read_recipe(write_recipe(with_arguments(TRAIN, run="$run"), run=7)), {})
+def test_numbers_become_text_where_text_is_wanted(workspace):
+    """A run can be called 7."""
+    (step,) = resolve_steps(read_pipeline(write_pipeline(with_arguments(TRAIN, run="$run"), run=7)), {})
     assert step.arguments["run"] == "7"
 
 
@@ -474,27 +614,28 @@ def test_numbers_become_text_where_text_is_wanted(kitchen):
         ({"split": {"dataset": "$datset"}}, r"step 2: unknown variable.*Did you mean 'dataset'"),
         ({"split": {"dataset": "d", "vall": 1}}, r"step 2, split: unknown argument.*Did you mean 'val'"),
         ({"split": {"dataset": "d", "progress": 1}}, r"unknown argument \(got 'progress'"),
+        ({"loop": {"dataset": "d", "announce": 1}}, r"unknown argument \(got 'announce'"),
         ({"split": {"val": 0.5}}, r"step 2, split: an argument is missing \(expected dataset\)"),
-        ({"split": {"dataset": "d", "val": "much"}}, r"step 2, split, val: the argument does not fit \(got 'much'"),
+        ({"split": {"dataset": "d", "val": "much"}}, r"split, val: the argument is not valid \(got 'much'"),
         ({"split": {"dataset": "d", "group_by": "moon"}}, r"expected 'video', 'source' or 'none'"),
-        ({"split": {"dataset": ["d"]}}, r"split, dataset: the argument does not fit"),
-        ({"merge-classes": {"dataset": "d", "sources": "odd", "into": "b"}}, r"sources: the argument does not fit"),
-        ({"train": {"dataset": "d", "model": "m", "run": True}}, r"run: the argument does not fit \(got True"),
-        ({"split": {"dataset": "d"}, "stats": {"dataset": "d"}}, r"step 2: a step is one command \(got split, stats\)"),
-        ({}, r"step 2: a step is one command \(got nothing\)"),
+        ({"split": {"dataset": ["d"]}}, r"split, dataset: the argument is not valid"),
+        ({"merge-classes": {"dataset": "d", "sources": "odd", "into": "b"}}, r"sources: the argument is not valid"),
+        ({"train": {"dataset": "d", "model": "m", "run": True}}, r"run: the argument is not valid \(got True"),
+        ({"split": {"dataset": "d"}, "stats": {"dataset": "d"}}, r"step 2: a step has exactly one command \(got split"),
+        ({}, r"step 2: a step has exactly one command \(got none\)"),
     ],
 )
-def test_faults_are_told_before_anything_runs(kitchen, step, message):
-    """An unknown name or a value that does not fit is told with its step, and no step has run then."""
+def test_errors_before_any_step_runs(workspace, step, message):
+    """An unknown name or a value of the wrong type is reported with its step, and no step has run."""
     with pytest.raises(UsageError, match=message):
-        cook(IMPORT, step)
-    assert not (kitchen / "data").exists()
+        run_steps(IMPORT, step)
+    assert not (workspace / "data").exists()
 
 
-def test_unknown_variable_that_is_given(kitchen):
-    """A value for a variable that the recipe does not have is misuse."""
+def test_unknown_variable(workspace):
+    """A value for a variable that the pipeline does not have is misuse."""
     with pytest.raises(UsageError, match=r"unknown variable \(got 'sauce'.*Did you mean 'source'"):
-        cook(IMPORT, variables={"sauce": "x"})
+        run_steps(IMPORT, variables={"sauce": "x"})
 
 
 @pytest.mark.parametrize(
@@ -515,17 +656,17 @@ def test_unknown_variable_that_is_given(kitchen):
         "name: 3\nsteps: [{stats: {dataset: d}}]",
     ],
 )
-def test_file_that_is_no_recipe(kitchen, text):
-    """A file that is no recipe is misuse, told in one line with its name."""
-    (kitchen / "recipe.yaml").write_text(text)
-    with pytest.raises(UsageError, match=r"^recipe\.yaml") as caught:
-        curate.run("recipe.yaml")
+def test_not_a_pipeline(workspace, text):
+    """A file that is not a pipeline is misuse, reported in one line with its name."""
+    (workspace / "pipeline.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"^pipeline\.yaml") as caught:
+        curate.run("pipeline.yaml")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("place", ["nowhere.yaml", "."])
-def test_recipe_that_is_not_there(kitchen, place):
-    """A recipe that cannot be read is told."""
+def test_missing_pipeline_file(workspace, place):
+    """A pipeline file that cannot be read is reported."""
     with pytest.raises(CurateError, match="the pipeline cannot be read"):
         curate.run(place)
 
@@ -533,8 +674,8 @@ def test_recipe_that_is_not_there(kitchen, place):
 SHIPPED = sorted((REPOSITORY / "pipelines").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("recipe", SHIPPED, ids=lambda file: file.stem)
-def test_recipes_that_come_with_curate_name_real_steps(recipe):
-    """Commands, arguments and variables of each are known before anything runs."""
-    steps = fill_in(read_recipe(recipe), {})
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_pipelines(file):
+    """Commands, arguments and variables of the shipped pipelines are known."""
+    steps = resolve_steps(read_pipeline(file), {})
     assert [step.command for step in steps][-1] == "evaluate"
