@@ -20,10 +20,10 @@ from torch import Tensor
 
 from curate.commands.evaluate import evaluate
 from curate.commands.watch import watch
-from curate.engines.base import Detector, engine_for, model_of
-from curate.engines.training.checkpoint import read_checkpoint
+from curate.engines.base import Detector, engine_for
+from curate.engines.training.checkpoint import read_checkpoint, read_model_name
 from curate.engines.training.weights import read_tensors
-from curate.engines.two_stage.first_stage import first_stage_in, is_detector
+from curate.engines.two_stage.first_stage import is_detector, read_embedded
 from curate.images import decode_rgb
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
@@ -84,13 +84,13 @@ def frames_per_s(run: RunFolder, video: Path) -> float:
 
 def parameters(checkpoint: Path) -> int:
     """Of a checkpoint, its first stage included."""
-    if model_of(checkpoint) is None:
+    if read_model_name(checkpoint) is None:
         return count(read_tensors(checkpoint))
     saved = read_checkpoint(checkpoint)
     own = count(saved.weights)
     if not any(is_detector(name) for name in saved.weights):
         return own
-    first = first_stage_in(checkpoint)
+    first = read_embedded(checkpoint)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         file = Path(folder) / first.file_name
         file.write_bytes(first.content)

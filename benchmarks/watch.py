@@ -25,8 +25,8 @@ from curate.commands.watch import watch
 from curate.dataset import ClassEntry
 from curate.engines import base
 from curate.engines.base import Detections
-from curate.engines.torch_engine import NetworkDetector
-from curate.engines.torchvision.models import build_model
+from curate.engines.torch_engine import TorchDetector
+from curate.engines.torchvision.engine import build_model
 from curate.monitor.detections import FrameDetections
 from curate.monitor.outputs.drawing import Drawer
 from curate.sources.feeds.file import FileFeed
@@ -41,7 +41,7 @@ class FiveObjects:
     """A detector that computes what a real one does and finds five objects that move a pixel a frame."""
 
     classes = CLASSES
-    network: NetworkDetector
+    network: TorchDetector
     seen = 0
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     model = build_model(arguments.model.partition(":")[2], len(CLASSES), None, {})
-    FiveObjects.network = NetworkDetector(model, CLASSES, torch.device("cpu"))
+    FiveObjects.network = TorchDetector(model, CLASSES, torch.device("cpu"))
     base.ENGINES = {**base.ENGINES, "bench": (__name__, "Engine")}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         print(f"{arguments.model}, {torch.get_num_threads()} threads, {arguments.frames} frames")

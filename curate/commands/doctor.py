@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from curate.engines.base import GET_DETECTRON2, GET_TRAIN
-from curate.engines.retinaface.download import LIGHT_URL, is_whole, light_file
+from curate.engines.retinaface.download import LIGHT_URL, is_complete, light_file
 from curate.fiftyone_app.mongo import GET_FIFTYONE, GET_MONGOD, URI_VARIABLE, find_mongod
 from curate.result import Result
 
@@ -145,7 +145,7 @@ def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:
 def _face_weights() -> Check:
     file = light_file()
     needed_for = "finding faces with `retinaface:mobilenet0.25`"
-    if is_whole(file):
+    if is_complete(file):
         return Check("RetinaFace weights", True, str(file), needed_for, None)
     remedy = f"The first training downloads them; or fetch {LIGHT_URL} (1.8 MB, MIT) and pass it with --weights."
     return Check("RetinaFace weights", False, None, needed_for, remedy)

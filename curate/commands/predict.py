@@ -25,7 +25,7 @@ from curate.inference.outputs import (
     results_folder,
     write_coco_results,
 )
-from curate.inference.predictor import Look, inside
+from curate.inference.predictor import Predictor, clip_to_images
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
@@ -111,12 +111,12 @@ def predict(
         _check_xml_place(place, target)
     else:
         check_results(results, overwrite=overwrite)
-    look = Look(folder, read_pictures(place, progress), device, progress)
+    predictor = Predictor(folder, read_pictures(place, progress), device, progress)
     if into_dataset:
-        return _propose(look, Store(place), _SURE if score is None else score)
+        return _propose(predictor, Store(place), _SURE if score is None else score)
     if form == "voc":
-        return _write_xml(look, target, _SURE if score is None else score, overwrite=overwrite)
-    return _write_results(look, results, score or 0.0)
+        return _write_xml(predictor, target, _SURE if score is None else score, overwrite=overwrite)
+    return _write_results(predictor, results, score or 0.0)
 
 
 def _check_arguments(
@@ -142,36 +142,36 @@ def _check_xml_place(source: Path, target: Path | None) -> None:
         raise UsageError("not a folder", place=target, expected="a folder for the XML")
 
 
-def _write_results(look: Look, target: Path, least_score: float) -> PredictResult:
+def _write_results(predictor: Predictor, target: Path, least_score: float) -> PredictResult:
     """All images, as COCO results. Nothing is written before the last one was looked at."""
-    parts = list(look.over(look.pictures.images.images["image_id"].tolist(), least_score=least_score))
+    parts = list(predictor.predict(predictor.pictures.images.images["image_id"].tolist(), min_score=least_score))
     images, found = _joined(parts)
-    write_coco_results(target, found, images, look.classes.entries)
+    write_coco_results(target, found, images, predictor.classes.entries)
     notes = []
-    if look.classes.unknown:
-        names = ", ".join(look.classes.unknown)
+    if predictor.classes.unknown:
+        names = ", ".join(predictor.classes.unknown)
         notes.append(f"The dataset has no class {names}: such boxes cannot be evaluated on it.")
-    return _result(look, target, "coco", boxes=len(found.boxes), notes=notes)
+    return _result(predictor, target, "coco", boxes=len(found.boxes), notes=notes)
 
 
-def _write_xml(look: Look, target: Path | None, least_score: float, *, overwrite: bool) -> PredictResult:
+def _write_xml(predictor: Predictor, target: Path | None, least_score: float, *, overwrite: bool) -> PredictResult:
     """An XML for each image that has none; those that are written stay when the rest is interrupted."""
-    plan = plan_xml(look.pictures, target, overwrite=overwrite)
-    look.problems.extend(plan.problems)
-    root = look.pictures.images.root
-    out, names = target or root, dict(look.classes.entries)
+    plan = plan_xml(predictor.pictures, target, overwrite=overwrite)
+    predictor.problems.extend(plan.problems)
+    root = predictor.pictures.images.root
+    out, names = target or root, dict(predictor.classes.entries)
     if plan.places:
         add_class_names(out / CLASS_FILE, list(names.values()))
     boxes = 0
-    for images, found in look.over(list(plan.places), least_score=least_score):
-        rows_of = inside(found, images).boxes.groupby("image_id")
+    for images, found in predictor.predict(list(plan.places), min_score=least_score):
+        rows_of = clip_to_images(found, images).boxes.groupby("image_id")
         columns = (images[name].tolist() for name in ("image_id", "path", "width", "height"))
         for image_id, path, width, height in zip(*columns, strict=True):
             rows = rows_of.get_group(image_id) if image_id in rows_of.groups else found.boxes[:0]
             classes = [names[id_] for id_ in rows["class_id"].tolist()]
             xml = proposal_xml(root / path, width, height, classes, rows[CORNERS].to_numpy(dtype=np.float64))
             boxes += len(rows) if write_proposal(plan.places[image_id], xml) else 0
-    return _result(look, out, "voc", boxes=boxes, notes=_xml_notes(plan, root, out))
+    return _result(predictor, out, "voc", boxes=boxes, notes=_xml_notes(plan, root, out))
 
 
 def _xml_notes(plan: XmlPlan, root: Path, out: Path) -> list[str]:
@@ -197,30 +197,31 @@ def _xml_notes(plan: XmlPlan, root: Path, out: Path) -> list[str]:
     return notes
 
 
-def _propose(look: Look, store: Store, least_score: float) -> PredictResult:
+def _propose(predictor: Predictor, store: Store, least_score: float) -> PredictResult:
     """Boxes on the images that no person has labelled, as one entry of the history."""
-    images = look.pictures.images.images
+    images = predictor.pictures.images.images
     waiting = images[images["label_state"].isin(WAITING)]
     parts = [
-        (rows, inside(found, rows)) for rows, found in look.over(waiting["image_id"].tolist(), least_score=least_score)
+        (rows, clip_to_images(found, rows))
+        for rows, found in predictor.predict(waiting["image_id"].tolist(), min_score=least_score)
     ]
     if not parts:
-        return _result(look, store.root, None, version=store.head(), notes=["No image waits for a label."])
+        return _result(predictor, store.root, None, version=store.head(), notes=["No image waits for a label."])
     seen, found = _joined(parts)
-    record = look.folder.read_record()
+    record = predictor.folder.read_record()
     arguments = {
-        "run": str(look.folder.path),
+        "run": str(predictor.folder.path),
         "model": record.model,
         "steps": record.best_step,
         "score": least_score,
         "into_dataset": True,
     }
-    names = dict(look.classes.entries)
+    names = dict(predictor.classes.entries)
     version, after = store.commit("predict", arguments, lambda before: join_proposals(before, seen, found, names))
     proposed = after.select(label_states=("proposed",)).boxes
     boxes = int(proposed["image_id"].isin(seen["image_id"]).sum())
     command = shlex.join(["curate", "label", str(store.root)])
-    return _result(look, store.root, None, boxes=boxes, version=version, notes=[f"To correct them: {command}"])
+    return _result(predictor, store.root, None, boxes=boxes, version=version, notes=[f"To correct them: {command}"])
 
 
 def _joined(parts: Sequence[tuple[pd.DataFrame, Predictions]]) -> tuple[pd.DataFrame, Predictions]:
@@ -229,17 +230,27 @@ def _joined(parts: Sequence[tuple[pd.DataFrame, Predictions]]) -> tuple[pd.DataF
 
 
 def _result(
-    look: Look, out: Path, form: Form | None, *, boxes: int = 0, version: int | None = None, notes: Sequence[str] = ()
+    predictor: Predictor,
+    out: Path,
+    form: Form | None,
+    *,
+    boxes: int = 0,
+    version: int | None = None,
+    notes: Sequence[str] = (),
 ) -> PredictResult:
-    root = look.pictures.images.root
-    more = [f"{look.dropped} boxes are of classes that were dropped since; they were left out."] if look.dropped else []
+    root = predictor.pictures.images.root
+    more = (
+        [f"{predictor.dropped} boxes are of classes that were dropped since; they were left out."]
+        if predictor.dropped
+        else []
+    )
     return PredictResult(
-        run=str(look.folder.path),
-        images=look.seen,
+        run=str(predictor.folder.path),
+        images=predictor.images_done,
         boxes=boxes,
         out=str(out),
         form=form,
         version=version,
-        problems=tuple(problem._asdict() | {"file": str(root / problem.file)} for problem in look.problems),
+        problems=tuple(problem._asdict() | {"file": str(root / problem.file)} for problem in predictor.problems),
         notes=(*more, *notes),
     )

@@ -138,7 +138,7 @@ def _check_network(model: str) -> None:
 
 def _check_first_stage(detector: str, weights: str, folder: RunFolder) -> None:
     """Refuse what is no detector, and what would be overwritten before it is read."""
-    _, file = find_first_stage(detector, weights)
+    file = find_first_stage(detector, weights).checkpoint
     if file.resolve().is_relative_to(folder.path.resolve()):
         raise UsageError(
             "the run would be its own first stage", place="--detector", got=file, remedy="Give --run another name."

@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from curate.engines.trained_model import find_model
 from curate.errors import MissingError, UsageError
-from curate.inference.detector import choose_model, choose_terms, usual_batch
+from curate.inference.detector import choose_criteria, default_batch_size
 from curate.monitor.actions.dispatcher import Actions
 from curate.monitor.outputs.collector import Collector
 from curate.monitor.outputs.event_log import EventPublisher
@@ -162,9 +163,14 @@ def watch(
     """
     _check_packages()
     sources = choose_sources(str(source), raw=raw, stall_s=stall)
-    model = choose_model(str(run), None if weights is None else str(weights))
-    terms = choose_terms(
-        model, score=score, min_side=min_side, max_distance=max_distance, object_height=object_height, focal_px=focal_px
+    model = find_model(str(run), None if weights is None else str(weights))
+    terms = choose_criteria(
+        model.run,
+        score=score,
+        min_side=min_side,
+        max_distance=max_distance,
+        object_height=object_height,
+        focal_px=focal_px,
     )
     files = WatchFiles.checked(sources, str(source), out, events, detections, overwrite=overwrite)
     _check_options(batch=batch, collect_as=collect_as, port=port, serve=serve, show=show)
@@ -203,7 +209,7 @@ def watch(
             publisher=EventPublisher(actions.start, *outputs.event_listeners, on_event, problems=problems),
             problems=problems,
             clock=clock,
-            batch=batch or usual_batch(device),
+            batch=batch or default_batch_size(device),
             stop_after_s=stop_after_s,
             stop=stop,
             progress=progress,

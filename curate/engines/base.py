@@ -1,10 +1,10 @@
-"""The engine protocol: what a detector library must do to train, load and predict for curate.
+"""The engine protocol, the registry of engines, and prediction on a dataset with any detector.
 
     engine = engine_for("torchvision:fasterrcnn_resnet50_fpn_v2")
     checkpoint = engine.train(dataset, run, config)
     predictions = predict_dataset(engine.load(checkpoint), dataset)
 
-Which images, class names, evaluation and video stay outside. Importing this module imports no detector library.
+An engine knows nothing of splits, evaluation and video. Importing this module imports no detector library.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,6 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
-from zipfile import is_zipfile
 
 import numpy as np
 import pandas as pd
@@ -31,7 +30,7 @@ from curate.run_folder.folder import RunFolder
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found in one image, best first.
+    """The objects detected in one image, in descending order of score.
 
     Attributes:
         boxes_xyxy: (n, 4) float64, pixel edges of the image as it was given.
@@ -45,7 +44,7 @@ class Detections:
 
 
 class Detector(Protocol):
-    """A trained model that is ready to look at images."""
+    """A trained model, loaded for inference."""
 
     @property
     def classes(self) -> tuple[ClassEntry, ...]:
@@ -53,12 +52,16 @@ class Detector(Protocol):
         ...
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Find objects in H×W×3 uint8 RGB images of any sizes; one answer an image, in order."""
+        """Detect objects in H×W×3 uint8 RGB images of any sizes; returns one result per image, in order.
+
+        Raises:
+            DataError: An element is not such an array; the message names its index.
+        """
         ...
 
 
 class Validate(Protocol):
-    """Judges a detector while it is trained; must be picklable, because trainings of several processes send it."""
+    """Evaluates a detector during training; picklable, because it is sent to other processes."""
 
     def __call__(self, detector: Detector) -> Mapping[str, float | None]:
         """AP, and AP by size: "ap", "ap_small", "ap_medium", "ap_large"; None where there is no such object."""
@@ -76,19 +79,31 @@ class Engine(Protocol):
         progress: Progress = silent,
         validate: Validate | None = None,
     ) -> Path:
-        """Train on every image of `dataset`, those without boxes included, and return the best checkpoint.
+        """Train on every image of `dataset`, including those without boxes, and return the best checkpoint.
 
-        The caller has started `run` and selected the images. Where the run already has a checkpoint, training goes on
-        from there. The best checkpoint is the one that `validate` liked best, without it the last one.
+        The caller has started `run` and selected the images. If the run has a checkpoint, training resumes from it. The
+        best checkpoint has the highest AP of `validate`; without `validate` it is the last one.
+
+        Raises:
+            TrainingError: There is nothing to train on, the run was started with other images, the loss is NaN or
+                infinite, or a batch does not fit in memory.
+            MissingError: Weights or device are missing.
+            UsageError: A setting does not fit the model.
+            KeyboardInterrupt: After Ctrl-C, once a checkpoint is written.
         """
         ...
 
     def load(self, checkpoint: Path, device: str = "auto") -> Detector:
-        """Load a checkpoint that `train` wrote. Downloads nothing and needs no other file."""
+        """Load a checkpoint that `train` wrote. Downloads nothing and needs no other file.
+
+        Raises:
+            UsageError: There is no such file.
+            DataError: Not a checkpoint of this engine.
+        """
         ...
 
     def model_in(self, checkpoint: Path) -> str | None:
-        """The model that a file holds, ENGINE:NAME; None where the file does not tell."""
+        """ENGINE:NAME of the model in a file; None if the file does not say."""
         ...
 
 
@@ -111,26 +126,17 @@ ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def names_model(text: str) -> bool:
-    """Whether a text is a model's name, ENGINE:NAME with an engine that is known."""
+    """Whether a text is a model's name: ENGINE:NAME with a known engine."""
     name, colon, model_name = text.partition(":")
     return name in ENGINES and bool(colon and model_name)
-
-
-def model_of(checkpoint: Path) -> str | None:
-    """The name of the model that a checkpoint of curate is of; None where it is another kind of file."""
-    if not is_zipfile(checkpoint):
-        return None
-    from curate.engines.training.checkpoint import read_model_name
-
-    return read_model_name(checkpoint)
 
 
 def engine_for(model: str) -> Engine:
     """The engine of a model named ENGINE:NAME.
 
     Raises:
-        UsageError: the name has no engine, or an unknown one; the message lists the known ones.
-        MissingError: the engine's library is not installed.
+        UsageError: The name has no engine, or an unknown one; the message lists the known ones.
+        MissingError: The engine's library is not installed.
     """
     name, colon, model_name = model.partition(":")
     if not colon or not model_name:
@@ -158,18 +164,18 @@ def engine_for(model: str) -> Engine:
 def predict_dataset(
     detector: Detector, dataset: Dataset, *, batch: int = 8, progress: Progress = silent
 ) -> Predictions:
-    """Run a detector over every image of a dataset, in the order of image ids.
+    """Run a detector on every image of a dataset, in the order of image ids.
 
     Boxes without area are left out; classes are the *ids* of the detector's classes.
 
     Args:
-        detector: what `Engine.load` returned.
-        dataset: any images, labelled or not.
-        batch: images given to the detector at once.
-        progress: called once a batch.
+        detector: From `Engine.load`.
+        dataset: Any images, labelled or not.
+        batch: Number of images given to the detector at once.
+        progress: Called once per batch.
 
     Raises:
-        DataError: an image cannot be read.
+        DataError: An image cannot be read.
     """
     images = dataset.images.sort_values("image_id")
     ids, paths = images["image_id"].to_numpy(), images["path"].tolist()
@@ -178,17 +184,17 @@ def predict_dataset(
     for start in range(0, len(ids), batch):
         stop = min(start + batch, len(ids))
         pixels = [decode_rgb(dataset.image_file(path)) for path in paths[start:stop]]
-        for image_id, found in zip(ids[start:stop], detector.predict(pixels), strict=True):
-            tables.append(_as_table(int(image_id), found, class_ids))
+        for image_id, detections in zip(ids[start:stop], detector.predict(pixels), strict=True):
+            tables.append(_as_table(int(image_id), detections, class_ids))
         progress("predict", stop, len(ids))
     return Predictions(pd.concat(tables, ignore_index=True)) if tables else Predictions()
 
 
 def check_images(images: Sequence[NDArray[np.uint8]]) -> None:
-    """Refuse what is no H×W×3 uint8 array.
+    """Refuse anything but H×W×3 uint8 arrays.
 
     Raises:
-        DataError: it names the first one's index.
+        DataError: The message names the index of the first.
     """
     for index, pixels in enumerate(images):
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
@@ -200,14 +206,15 @@ def check_images(images: Sequence[NDArray[np.uint8]]) -> None:
             )
 
 
-def _as_table(image_id: int, found: Detections, class_ids: NDArray[np.int32]) -> pd.DataFrame:
-    x0, y0, x1, y1 = found.boxes_xyxy.T
-    usable = (x0 < x1) & (y0 < y1) & np.isfinite(found.boxes_xyxy).all(axis=1) & np.isfinite(found.scores)
+def _as_table(image_id: int, detections: Detections, class_ids: NDArray[np.int32]) -> pd.DataFrame:
+    boxes, scores = detections.boxes_xyxy, detections.scores
+    x0, y0, x1, y1 = boxes.T
+    usable = (x0 < x1) & (y0 < y1) & np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
     return pd.DataFrame(
         {
             "image_id": np.full(int(usable.sum()), image_id, dtype=np.int64),
-            "class_id": class_ids[found.class_indices[usable]],
-            **dict(zip(CORNERS, found.boxes_xyxy[usable].T, strict=True)),
-            "score": found.scores[usable],
+            "class_id": class_ids[detections.class_indices[usable]],
+            **dict(zip(CORNERS, boxes[usable].T, strict=True)),
+            "score": scores[usable],
         }
     )

@@ -1,4 +1,4 @@
-"""One look of a trained run at pictures: what it found on those that can be read."""
+"""Prediction with a trained run on images from any source, leaving out those that cannot be read."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,24 +16,24 @@ from curate.inference.predictions import RunClasses
 from curate.progress import Progress
 from curate.run_folder.folder import RunFolder
 
-_BATCH = 8  # images at once, and between two reports
+_BATCH = 8  # images at once, and between two calls of the progress callback
 
 
-class Look:
-    """Looks at pictures, and remembers what it met.
+class Predictor:
+    """Predicts with a run's best checkpoint and collects problems on the way.
 
     Args:
-        folder: a run that has a checkpoint.
-        pictures: what to look at.
-        device: see `TrainingConfig`.
-        progress: told after every few images.
+        folder: A run that has a checkpoint.
+        pictures: The images.
+        device: See `TrainingConfig`.
+        progress: Callback for progress.
 
     Attributes:
-        pictures, folder: as given.
-        classes: that its boxes are told in.
-        seen: images looked at so far.
-        dropped: boxes left out because their class was dropped since the training.
-        problems: images that were left out.
+        pictures, folder: As given.
+        classes: Classes of the predicted boxes.
+        images_done: Number of images processed so far.
+        dropped: Number of boxes left out because their class was dropped since the training.
+        problems: Images that were left out.
     """
 
     def __init__(self, folder: RunFolder, pictures: Pictures, device: str, progress: Progress) -> None:
@@ -41,48 +41,49 @@ class Look:
         self.classes = (
             RunClasses.of(folder, pictures.store, pictures.images) if pictures.store else RunClasses.alone(folder)
         )
-        self.seen = self.dropped = 0
+        self.images_done = self.dropped = 0
         self.problems = list(pictures.problems)
         self._device, self._progress = device, progress
 
-    def over(self, image_ids: Sequence[int], *, least_score: float) -> Iterator[tuple[pd.DataFrame, Predictions]]:
-        """Look at some of the pictures: a few rows of the images table at a time, and the boxes found on them.
+    def predict(self, image_ids: Sequence[int], *, min_score: float) -> Iterator[tuple[pd.DataFrame, Predictions]]:
+        """Predict on some of the images; yields a few rows of the images table at a time, with their boxes.
 
         Raises:
-            DataError: none of them can be read.
+            DataError: None of them can be read.
         """
         if not image_ids:
             return
         detector = engine_for(self.folder.read_record().model).load(self.folder.best, self._device)
-        everything = self.pictures.images.replace(boxes=self.pictures.images.boxes[:0])
+        unlabelled = self.pictures.images.replace(boxes=self.pictures.images.boxes[:0])
         for start in range(0, len(image_ids), _BATCH):
-            few = everything.images["image_id"].isin(image_ids[start : start + _BATCH])
-            for images, found in self._see(detector, everything.keep_images(few)):
-                self.seen += len(images)
-                sure = Predictions(found.boxes[found.boxes["score"] >= least_score])
-                translated, dropped = self.classes.translate(sure)
+            batch = unlabelled.images["image_id"].isin(image_ids[start : start + _BATCH])
+            for images, predictions in self._predict_readable(detector, unlabelled.keep_images(batch)):
+                self.images_done += len(images)
+                confident = Predictions(predictions.boxes[predictions.boxes["score"] >= min_score])
+                translated, dropped = self.classes.translate(confident)
                 self.dropped += dropped
                 yield images, translated
             self._progress("predict", min(start + _BATCH, len(image_ids)), len(image_ids))
-        refuse_none(everything.root, self.seen, self.problems)
+        refuse_none(unlabelled.root, self.images_done, self.problems)
 
-    def _see(self, detector: Detector, images: Dataset) -> list[tuple[pd.DataFrame, Predictions]]:
-        """Images and what is on them; those that cannot be decoded are left out and listed."""
+    def _predict_readable(self, detector: Detector, images: Dataset) -> list[tuple[pd.DataFrame, Predictions]]:
+        """Images and their predictions; images that cannot be decoded are left out and listed as problems."""
         try:
             return [(images.images, predict_dataset(detector, images, batch=_BATCH))]
         except DataError as error:
             paths = images.images["path"]
             if len(paths) > 1:
-                return [part for path in paths for part in self._see(detector, images.keep_images(paths == path))]
+                singles = (images.keep_images(paths == path) for path in paths)
+                return [part for single in singles for part in self._predict_readable(detector, single)]
             self.problems.append(Problem(paths.iloc[0], None, None, "image_broken", error.fact, "quarantined"))
             return []
 
 
-def inside(found: Predictions, images: pd.DataFrame) -> Predictions:
-    """Boxes cut at their images' edges; those that lie outside are left out."""
-    rows = pd.Index(images["image_id"]).get_indexer(pd.Index(found.boxes["image_id"]))
+def clip_to_images(predictions: Predictions, images: pd.DataFrame) -> Predictions:
+    """Clip boxes to their images; boxes outside are left out."""
+    rows = pd.Index(images["image_id"]).get_indexer(pd.Index(predictions.boxes["image_id"]))
     width, height = (images[side].to_numpy()[rows] for side in ("width", "height"))
-    corners = clip(found.boxes_xyxy, width, height)
+    corners = clip(predictions.boxes_xyxy, width, height)
     has_area = (corners[:, :2] < corners[:, 2:]).all(axis=1)
-    cut: Any = found.boxes.assign(**dict(zip(CORNERS, corners.T, strict=True)))
-    return Predictions(cut[has_area])
+    clipped: Any = predictions.boxes.assign(**dict(zip(CORNERS, corners.T, strict=True)))
+    return Predictions(clipped[has_area])

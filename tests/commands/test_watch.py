@@ -19,8 +19,8 @@ from repository_paths import SHARED_DATA
 from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene
 
 from curate.commands.watch import watch
+from curate.engines.trained_model import TrainedModel
 from curate.errors import DataError, MissingError, UsageError
-from curate.inference.detector import Model
 from curate.sources.feeds.feed import Picture
 from curate.sources.feeds.queued import QueuedFeed
 from curate.sources.feeds.raw_pipe import RawFeed, RawLayout
@@ -389,7 +389,7 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
             "--raw: invalid frame layout (got 'big'; expected WIDTHxHEIGHT@FPS such",
         ),
         ({"source": "ftp://host/a"}, "ftp://host/a: unknown URL scheme"),
-        ({"weights": None}, "colour:squares: a model without weights has learnt nothing"),
+        ({"weights": None}, "colour:squares: ENGINE:NAME needs --weights FILE"),
         ({"weights": "none.pt"}, "--weights: there is no such file (got none.pt)"),
         ({"run": "none"}, "none: there is no run here"),
         ({"run": "none", "weights": None}, "none: there is no run here"),
@@ -429,8 +429,8 @@ def test_weights_of_another_model_are_refused(tmp_path):
     from curate.engines.training.checkpoint import Checkpoint, write_checkpoint
 
     write_checkpoint(tmp_path / "best.pt", Checkpoint("torchvision:one", (), None, 1, {}))
-    with pytest.raises(UsageError, match=r"the weights are another model's \(got torchvision:one; "):
-        Model("colour:squares with best.pt", "colour:squares", tmp_path / "best.pt", None).load("cpu")
+    with pytest.raises(UsageError, match=r"the weights belong to the model torchvision:one \("):
+        TrainedModel("colour:squares with best.pt", "colour:squares", tmp_path / "best.pt", None).load("cpu")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there is always a screen")

@@ -256,14 +256,14 @@ def test_a_box_without_area_never_becomes_a_prediction(shapes):
 
 def _stop_after(monkeypatch, steps, stop):
     """Let `stop` happen in the step after so many."""
-    took = Journal.took
+    record = Journal.record
 
     def stopping(self, report):
         if self.step == steps:
             stop()
-        took(self, report)
+        record(self, report)
 
-    monkeypatch.setattr(Journal, "took", stopping)
+    monkeypatch.setattr(Journal, "record", stopping)
 
 
 def _die():
@@ -323,7 +323,7 @@ def test_other_data_cannot_resume(shapes, whole, tmp_path):
     model = _model_of(whole)
     train_shapes(shapes, tmp_path / "run", model=model, steps=2)
     fewer = shapes.replace(boxes=shapes.boxes[1:])
-    with pytest.raises(TrainingError, match="not those that the run began with"):
+    with pytest.raises(TrainingError, match="differ from those that the run started with"):
         train_shapes(fewer, tmp_path / "run", model=model, steps=4, resume=True)
 
 
@@ -353,7 +353,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_images(shapes, whole, tmp_
     state = {name: value * float("nan") for name, value in _weights_of(whole).items() if value.is_floating_point()}
     torch.save(state, tmp_path / "nan.pth")
     weights = str(tmp_path / "nan.pth")
-    with pytest.raises(TrainingError, match=r"loss is no number in step 0 .*media/0\d\d\.png"):
+    with pytest.raises(TrainingError, match=r"loss is NaN or infinite at step 0 .*media/0\d\d\.png"):
         train_shapes(shapes, tmp_path / "run", model=_model_of(whole), weights=weights)
     assert not RunFolder(tmp_path / "run").last.exists()
 
@@ -395,12 +395,13 @@ def test_augmented_batches_differ_by_step(shapes, whole, tmp_path):
     from curate.engines.detectron2_engine.config import plan_for
     from curate.engines.detectron2_engine.data import Detectron2Batches, dataset_dicts
     from curate.engines.training.order import BatchOrder
+    from curate.engines.training.processes import SINGLE_PROCESS
     from curate.run_folder.config import TrainingConfig
 
     config = TrainingConfig(**whole.read_config())
     mapper = plan_for(config, 2, torch.device("cpu")).build_mapper()
     order = BatchOrder(np.ones(1, dtype=bool), np.ones(1), batch=1, seed=0)
-    batches = Detectron2Batches(dataset_dicts(shapes)[:1], order, mapper, seed=0, share=(0, 1))
+    batches = Detectron2Batches(dataset_dicts(shapes)[:1], order, mapper, seed=0, group=SINGLE_PROCESS)
     seen = {batches[step][0]["image"].numpy().tobytes() for step in range(8)}
     assert len(seen) > 1
     assert batches[3][0]["image"].equal(batches[3][0]["image"])
@@ -433,5 +434,5 @@ def test_two_processes_tell_their_error(shapes, whole, tmp_path):
     state = {name: value * float("nan") for name, value in _weights_of(whole).items() if value.is_floating_point()}
     torch.save(state, tmp_path / "nan.pth")
     weights = str(tmp_path / "nan.pth")
-    with pytest.raises(TrainingError, match=r"loss is no number in step 0 .*media/0\d\d\.png"):
+    with pytest.raises(TrainingError, match=r"loss is NaN or infinite at step 0 .*media/0\d\d\.png"):
         train_shapes(shapes, tmp_path / "run", model=_model_of(whole), weights=weights, batch=4, processes=2)

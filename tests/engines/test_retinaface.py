@@ -45,8 +45,8 @@ def _torch(one_thread):
     """Torch is imported when the first test here runs: collecting tests takes no seconds for it."""
     global torch, gradcheck, origin, anchors_on, decode_boxes, decode_landmarks, encode_boxes, encode_landmarks
     global to_corners, synthetic_face, write_topology, build_model, box_loss, classification_loss
-    global focal_classification_loss, landmark_loss, Context, DeformableConv, RetinaFace, adapted, our_name
-    global published_model, PAPER, Shape, BACKGROUND, NOTHING, lessons_of, match_anchors, load_weights
+    global focal_classification_loss, landmark_loss, Context, DeformableConv, RetinaFace, convert_tensors, convert_name
+    global published_model, PAPER, RetinaFaceSettings, BACKGROUND, IGNORED, assign_targets, match_anchors, load_weights
     import torch
     from torch.autograd import gradcheck
 
@@ -64,9 +64,9 @@ def _torch(one_thread):
     from curate.engines.retinaface.engine import build_model
     from curate.engines.retinaface.losses import box_loss, classification_loss, focal_classification_loss, landmark_loss
     from curate.engines.retinaface.network import Context, DeformableConv, RetinaFace
-    from curate.engines.retinaface.published_weights import adapted, our_name, published_model
-    from curate.engines.retinaface.settings import PAPER, Shape
-    from curate.engines.retinaface.targets import BACKGROUND, NOTHING, lessons_of, match_anchors
+    from curate.engines.retinaface.published_weights import convert_name, convert_tensors, published_model
+    from curate.engines.retinaface.settings import PAPER, RetinaFaceSettings
+    from curate.engines.retinaface.targets import BACKGROUND, IGNORED, assign_targets, match_anchors
     from curate.engines.training.weights import load_weights
 
 
@@ -146,7 +146,7 @@ def test_anchors_learn_by_their_iou():
     """IoU 1 and 0.5 learn the truth, 0.4 nothing, 0.2 and 0 background."""
     truth = [[0, 0, 10, 10]]
     anchors = [[0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4], [0, 0, 10, 2], [50, 50, 60, 60]]
-    assert _match(anchors, truth) == [0, 0, NOTHING, BACKGROUND, BACKGROUND]
+    assert _match(anchors, truth) == [0, 0, IGNORED, BACKGROUND, BACKGROUND]
 
 
 def test_an_anchor_learns_the_truth_that_it_meets_best():
@@ -310,10 +310,10 @@ def test_each_image_of_a_batch_teaches_its_own_truth():
         {"boxes": boxes, "labels": torch.tensor([1, 2])},
         {"boxes": boxes[1:], "labels": torch.tensor([3])},
     ]
-    lessons = lessons_of(anchors, targets, Shape())
-    assert lessons.classes.tolist() == [[1, 2], [0, 3]]
-    assert lessons.picked("boxes").tolist() == [*boxes.tolist(), boxes[1].tolist()]
-    assert lessons.picked("labels").tolist() == [1, 2, 3]
+    assigned = assign_targets(anchors, targets, RetinaFaceSettings())
+    assert assigned.classes.tolist() == [[1, 2], [0, 3]]
+    assert assigned.gather("boxes").tolist() == [*boxes.tolist(), boxes[1].tolist()]
+    assert assigned.gather("labels").tolist() == [1, 2, 3]
 
 
 def test_settings_reach_the_loss():
@@ -360,7 +360,7 @@ def test_one_class_does_not_silence_another():
 
 def test_five_levels_reach_from_stride_4_to_64():
     """The paper's pyramid, on the light backbone: 102,300 anchors at 640, here a sixteenth of each side's cells."""
-    network = RetinaFace("mobilenet0.25", Shape(channels=16, anchor_sizes=PAPER.anchor_sizes), 1).train()
+    network = RetinaFace("mobilenet0.25", RetinaFaceSettings(channels=16, anchor_sizes=PAPER.anchor_sizes), 1).train()
     maps = network.backbone(torch.rand(1, 3, 128, 96))
     assert [tuple(level.shape[1:]) for level in maps] == [
         (16, 32, 24),
@@ -519,7 +519,7 @@ def _published_names(network):
         else:
             head = {"classes": "ClassHead", "boxes": "BboxHead", "landmarks": "LandmarkHead"}[parts[1]]
             other = f"{head}.{parts[2]}.conv1x1.{parts[3]}"
-        assert our_name(f"module.{other}") == name
+        assert convert_name(f"module.{other}") == name
         tensors[f"module.{other}"] = value
     return tensors
 
@@ -561,8 +561,8 @@ def test_a_faces_head_is_spread_over_the_classes(published):
     """Each of three classes begins as probable as the others, and together they are as probable as the face was."""
     tensors = torch.load(published)
     one, three = (build_model("mobilenet0.25", classes, None, {}).network.eval() for classes in (1, 3))
-    one.load_state_dict(adapted(tensors, Shape(), 1))
-    three.load_state_dict(adapted(tensors, Shape(), 3))
+    one.load_state_dict(convert_tensors(tensors, RetinaFaceSettings(), 1))
+    three.load_state_dict(convert_tensors(tensors, RetinaFaceSettings(), 3))
     canvas = one._canvas([torch.rand(3, 64, 96)])
     face = one.head(one.backbone(canvas))["classes"].softmax(-1)[..., 1]
     classes = three.head(three.backbone(canvas))["classes"].softmax(-1)
@@ -590,7 +590,7 @@ def test_a_published_resnet_is_loaded_and_says_which_settings_it_needs(tmp_path)
     loaded = engine.load(tmp_path / "resnet.pth", "cpu")._network
     first = network.backbone.body.conv1.weight.flip(1)  # published files see blue first
     scale = network.backbone.body.bn1.weight / torch.sqrt(network.backbone.body.bn1.running_var + 1e-5)
-    assert loaded._shape.anchor_sizes == ((16, 32), (64, 128), (256, 512))
+    assert loaded._settings.anchor_sizes == ((16, 32), (64, 128), (256, 512))
     assert torch.allclose(loaded.backbone.body.conv1.weight, first) or torch.allclose(
         loaded.backbone.body.conv1.weight, first * scale[:, None, None, None]
     )
@@ -736,7 +736,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_one_line(published, tmp_path):
     document = torch.load(run.best, weights_only=True)
     del document["weights"]["head.boxes.0.weight"]
     torch.save(document, run.best)
-    with pytest.raises(DataError, match=r"not those of its model .*head\.boxes\.0\.weight"):
+    with pytest.raises(DataError, match=r"do not fit its model .*head\.boxes\.0\.weight"):
         engine_for(LIGHT).load(run.best, "cpu")
 
 

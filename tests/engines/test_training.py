@@ -27,12 +27,12 @@ SMALL = "torchvision:fasterrcnn+timm/resnet10t"
 @pytest.fixture(scope="module", autouse=True)
 def _torch(one_thread):
     """Torch is imported when the first test here runs: collecting tests takes no seconds for it."""
-    global torch, NetworkDetector, build_model, focal_loss, known_models, TrainingBatches, landmarks_by_image
+    global torch, TorchDetector, build_model, focal_loss, known_models, TrainingBatches, landmarks_by_image
     global truth_by_image, fingerprint, Average, devices, training, load_weights
     import torch
 
-    from curate.engines.torch_engine import NetworkDetector
-    from curate.engines.torchvision.models import build_model, focal_loss, known_models
+    from curate.engines.torch_engine import TorchDetector
+    from curate.engines.torchvision.engine import build_model, focal_loss, known_models
     from curate.engines.training import device as devices
     from curate.engines.training import loop as training
     from curate.engines.training.batches import TrainingBatches, landmarks_by_image, truth_by_image
@@ -273,7 +273,7 @@ def test_the_average_forgets_its_start():
     average = Average(network, 0.5)
     for step, value in enumerate((4.0, 8.0)):
         network.weight.data.fill_(value)
-        average.follow(network, step)
+        average.update(network, step)
     first = 4 * (1 - 2 / 11)
     second = first + (8 - first) * (1 - 3 / 12)
     assert average.weights(network)["weight"].item() == pytest.approx(second)
@@ -284,7 +284,7 @@ def test_no_average_is_the_weights_themselves():
     network = torch.nn.Linear(1, 1)
     average = Average(network, 0.0)
     network.weight.data.fill_(3.0)
-    average.follow(network, 0)
+    average.update(network, 0)
     assert average.weights(network)["weight"].item() == 3.0
 
 
@@ -307,7 +307,7 @@ def test_faster_rcnn_trains_with_a_focal_loss(shapes, tmp_path):
 
 def test_a_model_without_a_place_for_a_focal_loss():
     """SSD mines hard negatives instead; RetinaNet has one anyway."""
-    with pytest.raises(UsageError, match="no place for a focal loss"):
+    with pytest.raises(UsageError, match="does not support a focal loss"):
         build_model("ssdlite320_mobilenet_v3_large", 2, loss="focal")
     build_model("retinanet_resnet50_fpn_v2", 2, loss="focal")
 
@@ -323,7 +323,7 @@ def test_mixed_precision_leaves_coordinates_alone(shapes, tmp_path, monkeypatch)
         model.network.load_state_dict(torch.load(run.best, weights_only=True)["weights"])
         model.network.roi_heads.score_thresh = 0.0
         model.network.rpn._post_nms_top_n["testing"] = 50
-        return NetworkDetector(model, (), torch.device("cpu")).predict([pixels])[0].boxes_xyxy
+        return TorchDetector(model, (), torch.device("cpu")).predict([pixels])[0].boxes_xyxy
 
     exact = boxes()
     monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)
@@ -363,7 +363,7 @@ def test_memory_that_ends_names_the_batch_that_fits(shapes, tmp_path, monkeypatc
         return forward(self, network, batch)
 
     monkeypatch.setattr(training.Training, "_forward", scarce)
-    with pytest.raises(TrainingError, match=r"batch of 8 images .*expected 2, which fitted.*--batch 2 --overwrite"):
+    with pytest.raises(TrainingError, match=r"batch size 8 .*expected 2, the largest that.*--batch 2 --overwrite"):
         train_shapes(shapes, tmp_path / "run", model=SMALL, batch=8)
 
 
@@ -374,7 +374,7 @@ def test_not_one_image_fits(shapes, tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
     monkeypatch.setattr(training.Training, "_forward", none_left)
-    with pytest.raises(TrainingError, match=r"not even one of them fits.*smaller --image-size"):
+    with pytest.raises(TrainingError, match=r"not even one fits.*smaller --image-size"):
         train_shapes(shapes, tmp_path / "run", model=SMALL, batch=4)
 
 
@@ -484,7 +484,7 @@ def test_an_unknown_model_names_the_closest(name, told):
 
 def test_a_backbone_without_a_pyramid_is_refused():
     """A plain transformer has maps of one stride only."""
-    with pytest.raises(UsageError, match="no pyramid"):
+    with pytest.raises(UsageError, match="no feature pyramid"):
         build_model("fasterrcnn+timm/vit_tiny_patch16_224", 2)
 
 
@@ -548,5 +548,5 @@ def test_the_shape_of_torchvisions_own_models_is_theirs():
 
 def test_processes_must_share_the_batch(shapes, tmp_path):
     """Three images cannot be shared by two."""
-    with pytest.raises(UsageError, match="share the batch evenly"):
+    with pytest.raises(UsageError, match="shared evenly"):
         train_shapes(shapes, tmp_path / "run", model=SMALL, batch=3, processes=2)

@@ -20,8 +20,8 @@ from curate.engines import base
 from curate.engines.base import Detections, engine_for, predict_dataset
 from curate.engines.training.augment import Augmentation, Sizing
 from curate.engines.training.journal import Journal
-from curate.engines.two_stage.crops import GREY, cut, squares_around
-from curate.engines.two_stage.settings import TwoStage
+from curate.engines.two_stage.crops import GREY, crop_square, squares_around
+from curate.engines.two_stage.settings import TwoStageSettings
 from curate.errors import CurateError, DataError, TrainingError, UsageError
 from curate.evaluation.scores import score
 from curate.images import decode_rgb
@@ -34,24 +34,25 @@ pytestmark = [pytest.mark.train, needs_torch]
 MODEL, COLOUR = "two-stage:resnet18", "colour:squares"
 SMALL = "torchvision:fasterrcnn+timm/resnet10t"
 RED, GREEN, BLUE = ClassEntry(5, "red"), ClassEntry(2, "green"), ClassEntry(9, "blue")
-NOTHING_VARIES = TwoStage(shift=0.0, scale=0.0, margin=0.0)
+NOTHING_VARIES = TwoStageSettings(shift=0.0, scale=0.0, margin=0.0)
 PLAIN = Augmentation(zoom_out=1.0, zoom_in=1.0, flip=0.0, brightness=0.0, contrast=0.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _torch(one_thread):
     """Torch is imported when the first test here runs: collecting tests takes no seconds for it."""
-    global torch, nn, train_classifier, load_weights, batches_module, CropBatches, TrainingBoxes, vary
-    global RememberedBoxes, TwoStageDetector, FirstStage, find_first_stage, first_stage_in
+    global torch, nn, train_classifier, load_weights, batches_module, CropBatches, TrainingBoxes, jitter
+    global CachedDetector, TwoStageDetector, FirstStage, ProcessGroup, find_first_stage, read_embedded, read_first_stage
     import torch
     from torch import nn
 
     from curate.commands.train_classifier import train_classifier
+    from curate.engines.training.processes import ProcessGroup
     from curate.engines.training.weights import load_weights
     from curate.engines.two_stage import batches as batches_module
-    from curate.engines.two_stage.batches import CropBatches, TrainingBoxes, vary
-    from curate.engines.two_stage.detector import RememberedBoxes, TwoStageDetector
-    from curate.engines.two_stage.first_stage import FirstStage, find_first_stage, first_stage_in
+    from curate.engines.two_stage.batches import CropBatches, TrainingBoxes, jitter
+    from curate.engines.two_stage.detector import CachedDetector, TwoStageDetector
+    from curate.engines.two_stage.first_stage import FirstStage, find_first_stage, read_embedded, read_first_stage
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -114,13 +115,13 @@ def test_no_boxes_have_no_squares():
 def test_a_crop_of_the_same_size_is_the_pixels_themselves():
     """Nothing is moved or blended."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    assert (cut(pixels, [4, 6, 12, 14], 8) == pixels[6:14, 4:12]).all()
+    assert (crop_square(pixels, [4, 6, 12, 14], 8) == pixels[6:14, 4:12]).all()
 
 
 def test_beyond_the_edge_a_crop_is_grey():
     """Two columns to the left and three rows above the image are grey; the rest is where it belongs."""
     pixels = np.random.default_rng(0).integers(0, 100, (20, 30, 3), dtype=np.uint8)
-    crop = cut(pixels, [-2, -3, 6, 5], 8)
+    crop = crop_square(pixels, [-2, -3, 6, 5], 8)
     assert (crop[:3] == GREY).all()
     assert (crop[:, :2] == GREY).all()
     assert (crop[3:, 2:] == pixels[:5, :6]).all()
@@ -129,7 +130,7 @@ def test_beyond_the_edge_a_crop_is_grey():
 def test_the_right_and_lower_edge_are_grey_too_at_another_scale():
     """An image of 6×6 px in the upper left quarter of a square, drawn twice as large."""
     pixels = np.full((6, 6, 3), 200, dtype=np.uint8)
-    crop = cut(pixels, [0, 0, 12, 12], 24)
+    crop = crop_square(pixels, [0, 0, 12, 12], 24)
     assert (crop[:12, :12] == 200).all()
     assert (crop[12:] == GREY).all()
     assert (crop[:, 12:] == GREY).all()
@@ -138,17 +139,17 @@ def test_the_right_and_lower_edge_are_grey_too_at_another_scale():
 def test_a_smaller_crop_averages():
     """A chessboard of single pixels becomes an even grey, and does not alias."""
     board = (np.indices((16, 16)).sum(axis=0) % 2 * 200).astype(np.uint8)
-    assert (cut(np.stack([board] * 3, axis=2), [0, 0, 16, 16], 4) == 100).all()
+    assert (crop_square(np.stack([board] * 3, axis=2), [0, 0, 16, 16], 4) == 100).all()
 
 
 def test_a_square_that_misses_the_image_is_all_grey():
     """There is nothing to see, and nothing fails."""
-    assert (cut(np.zeros((10, 10, 3), np.uint8), [50, 50, 60, 60], 8) == GREY).all()
+    assert (crop_square(np.zeros((10, 10, 3), np.uint8), [50, 50, 60, 60], 8) == GREY).all()
 
 
 def test_a_square_of_any_size_costs_no_memory():
     """A square of a billion pixels a side shows the image as at least a pixel."""
-    crop = cut(np.full((1, 300, 3), 7, np.uint8), [-5e8, -5e8, 5e8, 5e8], 32)
+    crop = crop_square(np.full((1, 300, 3), 7, np.uint8), [-5e8, -5e8, 5e8, 5e8], 32)
     assert (crop == 7).all(axis=2).sum() == 1
 
 
@@ -179,14 +180,14 @@ def test_each_class_comes_equally_often(shapes):
 
 def test_each_box_of_a_class_is_shown(shapes):
     """Of a class, chance picks any box: in 60 batches all of them came."""
-    batches = crop_batches(shapes, settings=TwoStage(shift=0.0, scale=0.0))
+    batches = crop_batches(shapes, settings=TwoStageSettings(shift=0.0, scale=0.0))
     seen = {image.numpy().tobytes() for step in range(60) for image in batches[step].images}
     assert len(seen) == len(shapes.boxes)
 
 
 def test_a_batch_follows_from_seed_and_step(shapes):
     """The same seed and step give the same crops, also where others were made before; another step gives others."""
-    settings, augmentation = TwoStage(), Augmentation(zoom_out=1.0, zoom_in=1.0)
+    settings, augmentation = TwoStageSettings(), Augmentation(zoom_out=1.0, zoom_in=1.0)
     first, second = (crop_batches(shapes, settings=settings, augmentation=augmentation) for _ in range(2))
     fifth = first[5]
     second[2]
@@ -200,7 +201,8 @@ def test_a_batch_follows_from_seed_and_step(shapes):
 
 def test_processes_share_a_batch(shapes):
     """Two processes show together what one would show."""
-    whole, (even, odd) = crop_batches(shapes)[3], [crop_batches(shapes, share=(rank, 2))[3] for rank in (0, 1)]
+    whole = crop_batches(shapes)[3]
+    even, odd = (crop_batches(shapes, group=ProcessGroup(rank, 2))[3] for rank in (0, 1))
     shared = [image for pair in zip(even.images, odd.images, strict=True) for image in pair]
     assert all(torch.equal(a, b) for a, b in zip(whole.images, shared, strict=True))
 
@@ -208,7 +210,7 @@ def test_processes_share_a_batch(shapes):
 def test_no_process_sees_one_class_only(shapes):
     """With two classes and two processes, each of them learns both."""
     for rank in (0, 1):
-        batches = crop_batches(shapes, share=(rank, 2))
+        batches = crop_batches(shapes, group=ProcessGroup(rank, 2))
         assert {label for step in range(4) for label in labels_of(batches[step])} == {1, 2}
 
 
@@ -225,25 +227,25 @@ def test_a_crop_shows_its_box(shapes):
 
 def test_what_is_kept_in_memory_gives_the_same_crops(shapes, monkeypatch):
     """However far a box varies, and whether its surroundings are still kept, its crop is that of the whole image."""
-    settings = TwoStage(shift=0.4, scale=1.0, margin=2.0)
-    monkeypatch.setattr(batches_module, "_KEPT_BYTES", 1)
+    settings = TwoStageSettings(shift=0.4, scale=1.0, margin=2.0)
+    monkeypatch.setattr(batches_module, "_CACHE_BYTES", 1)
     batches = crop_batches(shapes, settings=settings)
     objects = TrainingBoxes(shapes, 0)
     rng_of = [np.random.default_rng(number) for number in range(100)]
     for number, rng in enumerate(rng_of):
         row = number % len(objects.boxes)
         pixels = decode_rgb(objects.files[objects.images[row]])
-        box = vary(objects.boxes[row], settings, np.random.default_rng(number))
+        box = jitter(objects.boxes[row], settings, np.random.default_rng(number))
         height, width = pixels.shape[:2]
         visible = np.clip(box, 0, [width, height, width, height])
-        expected = cut(pixels, squares_around(visible, 2.0)[0], 32)
+        expected = crop_square(pixels, squares_around(visible, 2.0)[0], 32)
         assert (batches._crop(row, rng) == expected).all()
 
 
 def test_a_varied_box_stays_near():
     """Its middle moves by at most the shift, its sides change by at most the scale."""
-    box, settings = np.array([10.0, 20, 50, 40]), TwoStage(shift=0.1, scale=0.25)
-    varied = np.array([vary(box, settings, np.random.default_rng(seed)) for seed in range(300)])
+    box, settings = np.array([10.0, 20, 50, 40]), TwoStageSettings(shift=0.1, scale=0.25)
+    varied = np.array([jitter(box, settings, np.random.default_rng(seed)) for seed in range(300)])
     moved = np.abs((varied[:, :2] + varied[:, 2:]) / 2 - [30, 30])
     sides = (varied[:, 2:] - varied[:, :2]) / [40, 20]
     assert (moved <= [4, 2]).all()
@@ -263,13 +265,13 @@ def test_crowds_and_small_boxes_are_left_out(shapes):
 
 def test_one_class_is_refused(shapes):
     """A classifier of one class would only ever say it; the error names the class."""
-    with pytest.raises(TrainingError, match=r"nothing to tell apart .*boxes of disc only"):
+    with pytest.raises(TrainingError, match=r"needs at least two classes .*boxes of disc only"):
         TrainingBoxes(with_classes(shapes, [DISC.id]), 0)
 
 
 def test_no_boxes_are_refused(shapes):
     """There is nothing to crop."""
-    with pytest.raises(TrainingError, match=r"nothing to tell apart \(got no boxes"):
+    with pytest.raises(TrainingError, match=r"needs at least two classes \(got no boxes"):
         TrainingBoxes(shapes.replace(boxes=shapes.boxes[:0]), 0)
     with pytest.raises(TrainingError, match="no images to train on"):
         TrainingBoxes(shapes.keep_images(shapes.images["image_id"] > 99), 0)
@@ -318,7 +320,7 @@ def found(*rows):
 
 
 def joined(*answers, **settings):
-    settings = TwoStage(**{"margin": 0.0, "classes_per_box": 1, **settings})
+    settings = TwoStageSettings(**{"margin": 0.0, "classes_per_box": 1, **settings})
     first = FixedDetector(*answers)
     return TwoStageDetector(first, colour_shares(), settings, 16, (RED, GREEN, BLUE), torch.device("cpu"))
 
@@ -413,7 +415,7 @@ def test_what_is_no_image_is_refused():
 def test_remembered_boxes_are_looked_for_once():
     """An image that was seen before is not shown to the detector again, and each keeps its own answer."""
     first = FixedDetector(found((0.9, 0, 0, 0, 5, 5)), found((0.8, 0, 0, 0, 6, 6)))
-    remembered = RememberedBoxes(first)
+    remembered = CachedDetector(first)
     a, b = patches((1, 2, 3)), patches((3, 2, 1))
     assert [answer.scores[0] for answer in remembered.predict([a, b])] == [0.9, 0.8]
     assert [answer.scores[0] for answer in remembered.predict([b, a, b])] == [0.8, 0.9, 0.8]
@@ -432,7 +434,7 @@ def test_a_first_stage_comes_back_from_its_bytes():
 @pytest.mark.parametrize("document", [b"", b"\n", b"{}\n", b"[1]\nx", b"\xff\n", b"1\n"])
 def test_other_bytes_hold_no_first_stage(document):
     """The error says so in words."""
-    with pytest.raises(DataError, match="holds no detector for its first stage"):
+    with pytest.raises(DataError, match="holds no detector for the first stage"):
         FirstStage.from_bytes(document)
 
 
@@ -447,11 +449,11 @@ def test_what_names_no_detector_is_refused(tmp_path, shapes, weights):
     run = RunFolder(tmp_path / "begun")
     run.start(TrainingConfig(model=SMALL), shapes)
     cases = [
-        ("", "", "first stage is not named"),
+        ("", "", "no detector is given for the first stage"),
         (str(tmp_path / "nowhere"), "", "there is no run here"),
         (str(run.path), "", "the run has no checkpoint yet"),
-        (str(run.path), weights, "a run has its own weights"),
-        (COLOUR, "", r"has learnt nothing \(expected --detector-weights"),
+        (str(run.path), weights, "cannot be combined with a run"),
+        (COLOUR, "", "ENGINE:NAME needs --detector-weights FILE"),
         (COLOUR, str(tmp_path / "none.pth"), "there is no such file"),
     ]
     for detector, file, message in cases:
@@ -460,9 +462,9 @@ def test_what_names_no_detector_is_refused(tmp_path, shapes, weights):
 
 
 def test_weights_of_another_model_are_no_first_stage(whole):
-    """A checkpoint tells its model."""
-    with pytest.raises(UsageError, match=re.escape(f"another model's (got {MODEL}; expected {SMALL})")):
-        find_first_stage(SMALL, str(whole.best))
+    """A checkpoint holds the name of its model."""
+    with pytest.raises(UsageError, match=f"belong to the model {MODEL} .*expected weights of {re.escape(SMALL)}"):
+        read_first_stage(SMALL, str(whole.best))
 
 
 # The engine ------------------------------------------------------------------------------------------------------
@@ -483,7 +485,7 @@ def test_the_checkpoint_is_all_that_is_needed(shapes, tmp_path):
 def test_the_detector_is_no_part_of_what_is_trained(whole):
     """It lies in the checkpoint byte by byte, beside the tensors of the classifier, and in no other file of the run."""
     tensors = weights_of(whole)
-    assert first_stage_in(whole.best) == FirstStage(COLOUR, "weights.json", b"{}")
+    assert read_embedded(whole.best) == FirstStage(COLOUR, "weights.json", b"{}")
     assert [name for name in tensors if name.startswith("detector.")] == ["detector._extra_state"]
     optimizer = torch.load(whole.last, weights_only=True)["optimizer"]
     assert len(optimizer["state"]) == sum(1 for name in tensors if name.endswith((".weight", ".bias")))
@@ -493,15 +495,15 @@ def test_resume_equals_uninterrupted(shapes, weights, whole, tmp_path, monkeypat
     """A run that died in step 3 ends with the same weights, bit by bit, even where its detector is gone by then."""
     own = tmp_path / "weights.json"
     shutil.copy(weights, own)
-    took = Journal.took
+    record = Journal.record
 
     def die(self, report):
         if self.step == 2:
             raise OSError("killed")
-        took(self, report)
+        record(self, report)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "took", die)
+        patch.setattr(Journal, "record", die)
         with pytest.raises(OSError, match="killed"):
             train(shapes, tmp_path / "run", str(own), steps=4, checkpoint_every=2)
     own.unlink()
@@ -520,7 +522,7 @@ def test_the_first_stage_of_a_two_stage_run_is_taken(shapes, weights, whole, tmp
     """Where a pipeline is given as the detector, its own detector finds the boxes; its classes would be ignored."""
     settings = {"detector": str(whole.path), "detector_weights": ""}
     run = train(shapes, tmp_path / "run", weights, steps=1, settings=settings)
-    assert first_stage_in(run.best) == FirstStage(COLOUR, "weights.json", b"{}")
+    assert read_embedded(run.best) == FirstStage(COLOUR, "weights.json", b"{}")
 
 
 def test_weights_of_another_pipeline_bring_no_detector(shapes, whole, tmp_path):
@@ -542,7 +544,7 @@ def test_weights_of_another_pipeline_bring_no_detector(shapes, whole, tmp_path):
     engine_for(MODEL).train(shapes, run, config)
     report = run.read_record().weights
     assert set(report.not_loaded) <= {"detector._extra_state"}
-    assert first_stage_in(run.best).content == b"{ }"
+    assert read_embedded(run.best).content == b"{ }"
 
 
 def test_weights_of_a_classification_network_fill_the_backbone(tmp_path):
@@ -587,7 +589,7 @@ def test_two_processes_train_one_classifier(shapes, weights, tmp_path):
     """The launcher starts them; there is one run, with all its steps and both stages in its checkpoint."""
     run = train(shapes, tmp_path / "run", weights, steps=4, processes=2)
     assert run.read_record().steps_done == 4
-    assert first_stage_in(run.best).model == COLOUR
+    assert read_embedded(run.best).model == COLOUR
 
 
 def test_while_it_trains_the_detector_looks_once_at_each_image(shapes, weights, tmp_path, monkeypatch):
@@ -607,13 +609,13 @@ def test_while_it_trains_the_detector_looks_once_at_each_image(shapes, weights, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "focal"}, "there is one loss"),
-        ({"balance": "repeat-factor"}, "balanced already"),
-        ({"batch": 1}, "too few crops a step .got 1; expected 2 or more"),
+        ({"loss": "focal"}, "has one loss"),
+        ({"balance": "repeat-factor"}, "class-balanced already"),
+        ({"batch": 1}, "batch is too small .got 1; expected 2 or more"),
         ({"model": "two-stage:resnet19"}, "unknown ResNet of torchvision .*Did you mean 'resnet1"),
-        ({"settings": {"margin": -1}}, "not a value for margin"),
+        ({"settings": {"margin": -1}}, "invalid value for margin"),
         ({"settings": {"margins": 1}}, "unknown setting .*Did you mean 'margin'"),
-        ({"settings": {"shift": float("nan")}}, "not a value for shift"),
+        ({"settings": {"shift": float("nan")}}, "invalid value for shift"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message, shapes, weights, tmp_path):
@@ -704,9 +706,9 @@ def test_a_run_is_not_its_own_first_stage(root, weights):
 def test_what_the_command_cannot_use_is_refused_before_there_is_a_run(root, weights):
     """Nothing is left behind that would be in the way."""
     for options, message in [
-        ({}, "the first stage is not named"),
+        ({}, "no detector is given for the first stage"),
         ({"detector": "none"}, r"runs/none: there is no run here"),
-        ({"detector": COLOUR}, "--detector-weights FILE too"),
+        ({"detector": COLOUR}, "needs --detector-weights FILE"),
         ({"detector": COLOUR, "detector_weights": weights, "epochs": 1, "steps": 1}, "say the same"),
         ({"detector": COLOUR, "detector_weights": weights, "epochs": float("nan")}, "not a number of epochs"),
         ({"detector": COLOUR, "detector_weights": weights, "epochs": float("inf")}, "not a number of epochs"),

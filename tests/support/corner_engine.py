@@ -57,8 +57,10 @@ class CornerEngine:
         return CornerDetector(tuple(ClassEntry(*entry) for entry in classes), offset_px)
 
     def model_in(self, checkpoint):
-        """Its own files do not tell; a checkpoint of curate does."""
-        return base.model_of(checkpoint)
+        """Its own files do not say; a checkpoint of curate does."""
+        from curate.engines.training.checkpoint import read_model_name
+
+        return read_model_name(checkpoint)
 
 
 def register(monkeypatch):

@@ -1,12 +1,12 @@
-"""Detectron2's configurations, made to fit our classes and settings: the `.yaml` ones and the `.py` ones.
+"""Detectron2's configurations, `.yaml` and `.py`, adapted to a dataset's classes and to the training settings.
 
-A name is one of its model zoo, such as "COCO-Detection/faster_rcnn_R_50_FPN_3x", or the path of a configuration file.
-Configurations may hold expressions, and `.py` ones are code: take a stranger's as you would take a stranger's program.
-Masks and keypoints are switched off, because our data has boxes only. What we set is read in `fitted`; what `--set`
-names comes after it.
+A model's name is one of the model zoo, such as "COCO-Detection/faster_rcnn_R_50_FPN_3x", or the path of a configuration
+file. `.yaml` configurations may hold expressions, and `.py` ones are code: use only files that you trust. Masks and
+keypoints are switched off, because a dataset has boxes only. `adapt` sets curate's own values first and then those of
+`--set`.
 """
 
-# Detectron2 is on no registry, so that type checks must do without it
+# Detectron2 is on no package registry, so type checks run without it
 # pyright: reportMissingImports=false
 
 import os
@@ -28,9 +28,9 @@ from torch import nn
 from curate.errors import DataError, UsageError
 from curate.run_folder.config import TrainingConfig
 
-_WARMUP_SHARE = 0.05  # of the steps, where the configuration's own warm-up is longer
-# what curate decides: the beginning of a key, and what says it instead
-_OURS = {
+_WARMUP_SHARE = 0.05  # of the steps; an upper limit to the configuration's own warm-up
+# keys that `--set` may not change: prefix of the key → where its value comes from
+_RESERVED = {
     "SOLVER.MAX_ITER": "--steps",
     "SOLVER.IMS_PER_BATCH": "--batch",
     "SOLVER.REFERENCE_WORLD_SIZE": "--batch",
@@ -42,26 +42,26 @@ _OURS = {
     "DATASETS.": "the dataset",
     "DATALOADER.": "--balance and --workers",
     "TEST.EVAL_PERIOD": "--eval-every",
-    "TEST.AUG.": "nothing: images are seen once",
+    "TEST.AUG.": "curate, which uses no test-time augmentation",
     "SEED": "--seed",
     "OUTPUT_DIR": "--run",
-    "train.": "the options of curate train",
+    "train.": "the options of `curate train`",
     "dataloader.train.total_batch_size": "--batch",
     "dataloader.train.num_workers": "--workers",
     "dataloader.train.dataset": "the dataset",
     "dataloader.train.sampler": "--balance",
 }
-_DETECTORS = ("GeneralizedRCNN", "RetinaNet")  # the meta architectures that end in boxes with classes
+_DETECTORS = ("GeneralizedRCNN", "RetinaNet")  # meta architectures that return boxes with classes
 _WITH_FOCAL_LOSS = ("RetinaNet", "FCOS")
 
 
 @dataclass(frozen=True)
 class TestSize:
-    """How a model sees an image when it is used.
+    """Size and channel order of images at inference.
 
     Attributes:
-        short_px: the shorter side gets this length.
-        long_px: but the longer one never more than this.
+        short_px: Length of the shorter side.
+        long_px: Upper limit of the longer side.
         channels: "BGR" or "RGB".
     """
 
@@ -71,30 +71,30 @@ class TestSize:
 
 
 class Plan(Protocol):
-    """A configuration that fits; each `build_` makes the part anew."""
+    """An adapted configuration; each `build_` method returns a new object."""
 
     test_size: TestSize
     mixed_precision: bool
     initial_weights: str
 
     def text(self) -> str:
-        """What `plan_from_text` needs to build the same model; empty where the name says it all."""
+        """The configuration for `plan_from_text`; empty if the model's name is enough."""
         ...
 
     def build_model(self) -> nn.Module:
-        """The network with random weights, on its device."""
+        """A network with random weights, on its device."""
         ...
 
     def build_mapper(self) -> DatasetMapper:
-        """What reads and augments one training image."""
+        """The mapper that reads and augments a training image."""
         ...
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """With the learning rate scaled to the batch."""
+        """An optimizer with the learning rate scaled to the batch."""
         ...
 
     def build_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
-        """The learning rate over the steps."""
+        """The learning rate schedule."""
         ...
 
 
@@ -102,7 +102,7 @@ def find_config(name: str) -> Path:
     """The file of a configuration.
 
     Raises:
-        UsageError: neither a file nor in the model zoo; the message names the closest.
+        UsageError: Neither a file nor in the model zoo; the message has the closest name.
     """
     if name.endswith((".yaml", ".py")) and Path(name).is_file():
         return Path(name)
@@ -121,7 +121,7 @@ def find_config(name: str) -> Path:
         "unknown Detectron2 model",
         place="--model",
         got=repr(name),
-        expected="a name of its model zoo, such as COCO-Detection/faster_rcnn_R_50_FPN_3x, or a configuration file",
+        expected="a name of the model zoo, such as COCO-Detection/faster_rcnn_R_50_FPN_3x, or a configuration file",
         remedy=f"Did you mean {closest[0]!r}?" if closest else None,
     )
 
@@ -130,27 +130,27 @@ def plan_for(config: TrainingConfig, classes: int, device: torch.device) -> Plan
     """The plan of a training.
 
     Raises:
-        UsageError: unknown model or setting, a model that does not end in boxes, or one without a focal loss.
+        UsageError: Unknown model or setting, a model that is not a box detector, or one without a focal loss.
     """
     plan = _plan_of_file(config.model_name, find_config(config.model_name), config, classes, device)
     if not config.settings and config.loss == "default":
         return plan
-    with _faults_told(config):  # some show only when the parts are made
+    with _errors_reported(config):  # some errors show only when the parts are built
         model = plan.build_model()
         plan.build_schedule(plan.build_optimizer(model))
     if config.loss == "focal" and type(model).__name__ not in _WITH_FOCAL_LOSS:
         raise UsageError(
-            f"{config.model_name} has no place for a focal loss",
+            f"{config.model_name} does not support a focal loss",
             place="--loss",
             got="focal",
             expected="a RetinaNet or FCOS",
-            remedy="Leave --loss out, or take COCO-Detection/retinanet_R_50_FPN_3x.",
+            remedy="Leave out --loss, or use COCO-Detection/retinanet_R_50_FPN_3x.",
         )
     return plan
 
 
 def plan_from_text(text: str, config: TrainingConfig, classes: int, device: torch.device) -> Plan:
-    """The plan of a trained model, from what its checkpoint holds."""
+    """The plan of a trained model, from the text in its checkpoint."""
     if not text:
         return _plan_of_file(config.model_name, find_config(config.model_name), config, classes, device)
     try:
@@ -162,22 +162,22 @@ def plan_from_text(text: str, config: TrainingConfig, classes: int, device: torc
 
 
 def _plan_of_file(name: str, file: Path, config: TrainingConfig, classes: int, device: torch.device) -> Plan:
-    with _faults_told(config):
+    with _errors_reported(config):
         if file.suffix == ".py":
-            return LazyPlan.fitted(LazyConfig.load(str(file)), name, config, classes, device)
+            return LazyPlan.adapt(LazyConfig.load(str(file)), name, config, classes, device)
         cfg = get_cfg()
-        cfg.merge_from_file(str(file), allow_unsafe=True)  # the zoo's own hold expressions
-        return YacsPlan.fitted(cfg, name, config, classes, device)
+        cfg.merge_from_file(str(file), allow_unsafe=True)  # the zoo's own files hold expressions
+        return YacsPlan.adapt(cfg, name, config, classes, device)
 
 
 @contextmanager
-def _faults_told(config: TrainingConfig) -> Iterator[None]:
-    """Tell what Detectron2 finds wrong with a configuration in our form."""
+def _errors_reported(config: TrainingConfig) -> Iterator[None]:
+    """Turn Detectron2's errors about a configuration into a UsageError."""
     try:
         yield
     except (KeyError, AssertionError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"the configuration does not work: {str(error) or type(error).__name__}",
+            f"Detectron2 refuses the configuration: {str(error) or type(error).__name__}",
             place=config.model,
             got=", ".join(f"{key}={value}" for key, value in config.settings.items()) or None,
             expected="keys and values of Detectron2's own configuration",
@@ -194,9 +194,9 @@ class YacsPlan:
         self.test_size = TestSize(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.FORMAT)
 
     @classmethod
-    def fitted(cls, cfg: CfgNode, name: str, config: TrainingConfig, classes: int, device: torch.device) -> "YacsPlan":
+    def adapt(cls, cfg: CfgNode, name: str, config: TrainingConfig, classes: int, device: torch.device) -> "YacsPlan":
         """The configuration for these classes, steps, batch and device."""
-        _refuse_ours(config)
+        _refuse_reserved(config)
         solver, steps = cfg.SOLVER, config.steps
         milestones = {round(step / solver.MAX_ITER * steps) for step in solver.STEPS}
         solver.STEPS = tuple(sorted(milestones & set(range(1, steps))))
@@ -216,7 +216,7 @@ class YacsPlan:
         return cls(cfg, _zoo_weights(name) or cfg.MODEL.WEIGHTS)
 
     def text(self) -> str:
-        """The whole configuration as YAML."""
+        """The whole configuration as YAML; see `Plan`."""
         return self._cfg.dump()
 
     def build_model(self) -> nn.Module:
@@ -237,7 +237,7 @@ class YacsPlan:
 
 
 class LazyPlan:
-    """A plan from a `.py` configuration; its checkpoints name it, and do not hold it."""
+    """A plan from a `.py` configuration; its checkpoints hold its name, not its content."""
 
     def __init__(self, cfg: Any, config: TrainingConfig, device: torch.device, initial_weights: str) -> None:
         self._cfg, self._config, self._device = cfg, config, device
@@ -248,9 +248,9 @@ class LazyPlan:
         self.test_size = TestSize(resize.short_edge_length, resize.max_size, test.image_format)
 
     @classmethod
-    def fitted(cls, cfg: Any, name: str, config: TrainingConfig, classes: int, device: torch.device) -> "LazyPlan":
+    def adapt(cls, cfg: Any, name: str, config: TrainingConfig, classes: int, device: torch.device) -> "LazyPlan":
         """The configuration for these classes, steps, batch and device."""
-        _refuse_ours(config)
+        _refuse_reserved(config)
         if "num_classes" in cfg.model:
             cfg.model.num_classes = classes
         elif "roi_heads" in cfg.model:
@@ -266,15 +266,15 @@ class LazyPlan:
         if config.image_size is not None:
             resize = cfg.dataloader.test.mapper.augmentations[0]
             scale = config.image_size / resize.short_edge_length
-            for one in (resize, *mapper.augmentations):
-                if "short_edge_length" in one:
-                    one.short_edge_length = _scaled(one.short_edge_length, scale)
-                    one.max_size = round(one.max_size * scale)
+            for augmentation in (resize, *mapper.augmentations):
+                if "short_edge_length" in augmentation:
+                    augmentation.short_edge_length = _scaled(augmentation.short_edge_length, scale)
+                    augmentation.max_size = round(augmentation.max_size * scale)
         cfg = LazyConfig.apply_overrides(cfg, [f"{key}={value}" for key, value in config.settings.items()])
         return cls(cfg, config, device, _zoo_weights(name) or cfg.train.get("init_checkpoint", ""))
 
     def text(self) -> str:
-        """Nothing: a `.py` configuration is code, which a checkpoint does not carry."""
+        """Empty: a `.py` configuration is code, which a checkpoint does not hold; see `Plan`."""
         return ""
 
     def build_model(self) -> nn.Module:
@@ -295,24 +295,24 @@ class LazyPlan:
         return LRMultiplier(optimizer, instantiate(self._cfg.lr_multiplier), self._config.steps)
 
 
-def _refuse_ours(config: TrainingConfig) -> None:
+def _refuse_reserved(config: TrainingConfig) -> None:
     for key in config.settings:
-        for ours, instead in _OURS.items():
-            if key.startswith(ours):
-                raise UsageError("curate decides this itself", place="--set", got=key, expected=instead)
+        for prefix, source in _RESERVED.items():
+            if key.startswith(prefix):
+                raise UsageError(f"--set cannot change this key; it follows from {source}", place="--set", got=key)
 
 
 def _not_a_detector(config: TrainingConfig, architecture: str) -> UsageError:
     return UsageError(
-        "the model does not end in boxes with classes",
+        "the model does not return boxes with classes",
         place="--model",
         got=f"{config.model_name}, {architecture}",
-        expected="a box detector that needs no proposals from elsewhere",
+        expected="a box detector that needs no precomputed proposals",
     )
 
 
 def _resize(inputs: CfgNode, short_px: int) -> None:
-    """Scale all sizes so that the shorter side at prediction is `short_px`."""
+    """Scale all image sizes so that the shorter side at inference is `short_px`."""
     scale = short_px / inputs.MIN_SIZE_TEST
     inputs.MIN_SIZE_TRAIN = _scaled(inputs.MIN_SIZE_TRAIN, scale)
     inputs.MAX_SIZE_TRAIN = round(inputs.MAX_SIZE_TRAIN * scale)
@@ -324,7 +324,7 @@ def _scaled(lengths: Any, scale: float) -> Any:
 
 
 def _zoo_weights(name: str) -> str:
-    """Where the zoo keeps this model, trained; empty where it does not."""
+    """URL of the zoo's weights for a model; empty if there are none."""
     try:
         return detectron2.model_zoo.get_checkpoint_url(name)
     except RuntimeError:
@@ -332,5 +332,5 @@ def _zoo_weights(name: str) -> str:
 
 
 def has_frozen_norm(model: nn.Module) -> bool:
-    """Whether a batch norm stays as the initial weights have it, and does harm without any."""
+    """Whether the model has frozen batch norms, with which it cannot be trained from random weights."""
     return any(type(module).__name__ == "FrozenBatchNorm2d" for module in model.modules())

@@ -1,6 +1,6 @@
-"""A Detectron2 model that is ready to look at images."""
+"""A trained Detectron2 model as a detector."""
 
-# Detectron2 is on no registry, so that type checks must do without it
+# Detectron2 is on no package registry, so type checks run without it
 # pyright: reportMissingImports=false
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from curate.engines.detectron2_engine.config import TestSize
 
 
 class Detectron2Detector:
-    """See `Detector`; it leaves the model in the mode it found it in."""
+    """See `Detector`. `predict` leaves the model in the mode that it was in."""
 
     def __init__(self, model: nn.Module, size: TestSize, classes: tuple[ClassEntry, ...]) -> None:
         self._model, self._size, self._classes = model, size, classes
@@ -29,10 +29,10 @@ class Detectron2Detector:
         return self._classes
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Find objects; see `Detector.predict`. The images go through the network together.
+        """See `Detector.predict`. All images go through the network together.
 
         Raises:
-            DataError: something that is no H×W×3 uint8 array; the message names its index.
+            DataError: An element is not an H×W×3 uint8 array; the message names its index.
         """
         if not images:
             return []
@@ -41,22 +41,22 @@ class Detectron2Detector:
         self._model.eval()
         try:
             with torch.inference_mode():
-                found = self._model([self._as_input(pixels) for pixels in images])
+                answers = self._model([self._as_input(pixels) for pixels in images])
         finally:
             self._model.train(was_training)
-        return [_as_detections(answer["instances"].to("cpu")) for answer in found]
+        return [_as_detections(answer["instances"].to("cpu")) for answer in answers]
 
     def _as_input(self, pixels: NDArray[np.uint8]) -> dict[str, Any]:
-        """H×W×3 RGB → Detectron2's input, which names the size that boxes come back in."""
+        """H×W×3 RGB → Detectron2's input; height and width make it return boxes in original pixels."""
         ordered = pixels[:, :, ::-1] if self._size.channels == "BGR" else pixels
         height, width = pixels.shape[:2]
-        # Detectron2's own rounding can leave nothing of the shorter side
+        # Detectron2 may round the shorter side of a very thin image to 0
         sides = [
             max(1, side)
             for side in ResizeShortestEdge.get_output_shape(height, width, self._size.short_px, self._size.long_px)
         ]
-        sized = ResizeTransform(height, width, *sides).apply_image(np.ascontiguousarray(ordered))
-        tensor = torch.from_numpy(np.ascontiguousarray(sized.transpose(2, 0, 1)))  # (3, h, w) uint8
+        resized = ResizeTransform(height, width, *sides).apply_image(np.ascontiguousarray(ordered))
+        tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))  # (3, h, w) uint8
         return {"image": tensor, "height": height, "width": width}
 
 

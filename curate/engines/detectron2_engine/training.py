@@ -1,11 +1,11 @@
-"""One training with Detectron2: its own trainer runs the loop, and a hook of ours keeps the journal."""
+"""One training with Detectron2: its own trainer runs the loop, and a hook reports each step."""
 
-# Detectron2 is on no registry, so that type checks must do without it
+# Detectron2 is on no package registry, so type checks run without it
 # pyright: reportMissingImports=false
 
 import logging
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,69 +20,64 @@ from curate.engines.detectron2_engine.config import plan_for
 from curate.engines.detectron2_engine.data import Detectron2Batches, dataset_dicts
 from curate.engines.detectron2_engine.detector import Detectron2Detector
 from curate.engines.detectron2_engine.weights import load_initial_weights
-from curate.engines.training.batches import loaded
-from curate.engines.training.checkpoint import (
-    Checkpoint,
-    check_fingerprint,
-    fingerprint,
-    read_checkpoint,
-    write_checkpoint,
-)
-from curate.engines.training.device import is_out_of_memory, largest_that_fits, too_large
-from curate.engines.training.journal import Journal, StepReport
+from curate.engines.training.batches import load_batches
+from curate.engines.training.checkpoint import Checkpoint, fingerprint, read_last, write_checkpoint
+from curate.engines.training.device import is_out_of_memory, largest_batch_that_fits, out_of_memory_error
+from curate.engines.training.journal import StepReport, loss_not_finite
 from curate.engines.training.order import BatchOrder, step_seed
-from curate.engines.training.processes import Team
+from curate.engines.training.processes import ProcessGroup
 from curate.errors import TrainingError
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 
-_TERM = re.compile(r"loss|_loss$")
+logger = logging.getLogger(__name__)
+
+_LOSS_TERM = re.compile(r"loss|_loss$")
 
 
 class Detectron2Training:
-    """A Detectron2 model under training. Everything that chance decides in a step follows from (seed, step).
+    """A Detectron2 model under training; see `EngineTraining`.
 
-    Construction goes on from the run's last checkpoint where there is one.
+    The random numbers of a step depend on (seed, step) alone. The constructor resumes from the run's
+    last checkpoint if there is one.
 
     Attributes:
-        step: steps done.
+        step: Steps done.
     """
 
-    def __init__(self, dataset: Dataset, run: RunFolder, config: TrainingConfig, team: Team) -> None:
-        self._dataset, self._run, self._config, self._team = dataset, run, config, team
-        self._device = team.device(config.device)
+    def __init__(self, dataset: Dataset, run: RunFolder, config: TrainingConfig, group: ProcessGroup) -> None:
+        self._dataset, self._run, self._config, self._group = dataset, run, config, group
+        self._device = group.select_device(config.device)
         self._fingerprint = fingerprint(dataset)
         self._order = BatchOrder.of(dataset, config)
-        saved = read_checkpoint(run.last) if run.last.is_file() else None
-        if saved is not None:
-            check_fingerprint(saved, self._fingerprint, run.path)
+        saved = read_last(run, self._fingerprint)
         torch.manual_seed(config.seed)
         self._plan = plan_for(config, len(dataset.classes), self._device)
         self._model = self._plan.build_model()
         report = run.read_record().weights
         if saved is None or report is None:
             report = load_initial_weights(self._model, config.weights, self._plan.initial_weights)
-            if team.leads:
+            if group.is_primary:
                 run.update(weights=report)
         self.step = 0
         if saved is not None:
             self._model.load_state_dict(saved.weights)
             self.step = saved.step
         batches = Detectron2Batches(
-            dataset_dicts(dataset), self._order, self._plan.build_mapper(), seed=config.seed, share=team.share
+            dataset_dicts(dataset), self._order, self._plan.build_mapper(), seed=config.seed, group=group
         )
-        self._batches = _LastKept(loaded(batches, self.step, config.steps, config.workers))
+        self._batches = _RememberLast(load_batches(batches, self.step, config.steps, config.workers))
         self._trainer = self._build_trainer(saved)
 
     def _build_trainer(self, saved: Checkpoint | None) -> SimpleTrainer:
-        learner = self._team.shared(self._model, self._device)
+        model = self._group.wrap(self._model, self._device)
         optimizer = self._plan.build_optimizer(self._model)
         if self._plan.mixed_precision:
-            # float16: Detectron2 gives RoIAlign its coordinates in this type; bfloat16 is whole pixels too coarse
-            trainer = AMPTrainer(learner, self._batches, optimizer, precision=torch.float16)
+            # float16: Detectron2 passes RoIAlign its coordinates in this type, and bfloat16 is whole pixels too coarse
+            trainer = AMPTrainer(model, self._batches, optimizer, precision=torch.float16)
         else:
-            trainer = SimpleTrainer(learner, self._batches, optimizer)
-        seeds = _Seeds(self._config.seed, self._team.rank)
+            trainer = SimpleTrainer(model, self._batches, optimizer)
+        seeds = _SeedHook(self._config.seed, self._group.rank)
         trainer.register_hooks([seeds, LRScheduler(optimizer, self._plan.build_schedule(optimizer))])
         if saved is not None:
             state = dict(saved.optimizer or {})
@@ -91,76 +86,69 @@ class Detectron2Training:
             trainer.load_state_dict(state)
         return trainer
 
-    def run(self, hook: HookBase) -> None:
-        """Take the steps that are left, until the hook says enough.
-
-        Raises:
-            TrainingError: the loss is no number, and the message names the images; or the memory is too small.
-        """
+    def run(self, after_step: Callable[[StepReport], bool]) -> None:
+        """See `EngineTraining.run`."""
         if self.step >= self._config.steps:
             return
-        self._trainer.register_hooks([hook])
+        self._trainer.register_hooks([_StepHook(self._report, after_step)])
         try:
             with _quiet():
                 self._trainer.train(self.step, self._config.steps)
-        except Enough:
+        except _StopTraining:
             return
         except FloatingPointError as error:
-            raise TrainingError(
-                f"the loss is no number in step {self.step}",
-                place=self._run.path,
-                got=str(error).splitlines()[-1].removeprefix("loss_dict = "),
-                remedy=f"Look at the batch ({', '.join(self._paths())}), or lower the learning rate with --lr.",
-            ) from error
+            losses = str(error).splitlines()[-1].removeprefix("loss_dict = ")
+            raise loss_not_finite(self.step, self._run.path, losses, self._paths()) from error
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
+            logger.info("step %d: out of memory: %s", self.step, str(error).partition("\n")[0])
         else:
             return
-        raise self._too_large()  # told here, where the error no longer holds what filled the memory
+        raise self._out_of_memory()  # outside the handler, where the error no longer keeps tensors alive
 
     def close(self) -> None:
-        """End the processes that read images."""
+        """See `EngineTraining.close`."""
         self._batches.close()
 
-    def report(self) -> StepReport:
-        """What the step just done tells; counts it."""
+    def _report(self) -> StepReport:
+        """Count the step just done and return its measurements."""
         storage, now = self._trainer.storage, self._trainer.iter
         latest = {name: value for name, (value, step) in storage.latest().items() if step == now}
-        losses = {name: value for name, value in latest.items() if _TERM.search(name) and name != "total_loss"}
+        losses = {name: value for name, value in latest.items() if _LOSS_TERM.search(name) and name != "total_loss"}
         losses = {"loss": latest.get("total_loss", sum(losses.values())), **losses}
         self.step = now + 1
         return StepReport(losses, latest["lr"], self._config.batch, latest.get("data_time", 0.0))
 
     def _paths(self) -> list[str]:
-        """The images of the step under way, over all processes."""
+        """The images of the current step, over all processes."""
         paths = self._dataset.images.sort_values("image_id")["path"].tolist()
         return [paths[row] for row in self._order.rows(self.step)]
 
-    def _too_large(self) -> TrainingError:
+    def _out_of_memory(self) -> TrainingError:
         def attempt(images: int) -> None:
             with torch.autocast(self._device.type, torch.float16, enabled=self._plan.mixed_precision):
                 losses: Mapping[str, torch.Tensor] = self._model(batch[:images])
             torch.stack(list(losses.values())).sum().backward()
-            self._trainer.optimizer.step()  # it takes memory too; nothing of this is kept
+            self._trainer.optimizer.step()  # its state takes memory too; the result is discarded
 
         batch = self._batches.last
         self._trainer.optimizer.zero_grad(set_to_none=True)
         with EventStorage(0):
-            fits = largest_that_fits(len(batch), attempt)
-        return too_large(self._config.batch, fits * self._team.processes, self._device)
+            fits = largest_batch_that_fits(len(batch), attempt)
+        return out_of_memory_error(self._config.batch, fits * self._group.world_size, self._device)
 
     def detector(self) -> Detectron2Detector:
-        """The model as it would be used now."""
+        """See `Trainable.detector`."""
         return Detectron2Detector(self._model, self._plan.test_size, self._dataset.classes)
 
     def write_last(self, path: Path) -> None:
-        """Write the checkpoint to go on from."""
-        # the trainer counts the step that was done last, and goes on with the next
+        """See `Trainable.write_last`."""
+        # the trainer's state has the number of the last step done, and it resumes with the next
         write_checkpoint(path, self._checkpoint(self._trainer.state_dict()))
 
     def write_best(self, path: Path) -> None:
-        """Write the checkpoint to use."""
+        """See `Trainable.write_best`."""
         write_checkpoint(path, self._checkpoint(None))
 
     def _checkpoint(self, trainer: Mapping[str, Any] | None) -> Checkpoint:
@@ -177,38 +165,23 @@ class Detectron2Training:
         )
 
 
-class Enough(BaseException):
-    """Leaves Detectron2's loop, which has no other way out before its last step."""
+class _StopTraining(BaseException):
+    """Raised to leave Detectron2's loop, which has no other way out before its last step."""
 
 
-class JournalHook(HookBase):
-    """Keeps the journal after each step, and ends the loop when that is due."""
+class _StepHook(HookBase):
+    """Reports each step, and ends the loop when it should stop."""
 
-    def __init__(self, training: Detectron2Training, journal: Journal, team: Team) -> None:
-        self._training, self._journal, self._team = training, journal, team
-
-    def after_step(self) -> None:
-        """See `HookBase`."""
-        self._journal.took(self._training.report())
-        if not self._team.agree(self._journal.goes_on):
-            raise Enough
-
-
-class FollowerHook(HookBase):
-    """Ends the loop when the first process does."""
-
-    def __init__(self, training: Detectron2Training, team: Team) -> None:
-        self._training, self._team = training, team
+    def __init__(self, report: Callable[[], StepReport], after_step: Callable[[StepReport], bool]) -> None:
+        self._report, self._after_step = report, after_step
 
     def after_step(self) -> None:
-        """See `HookBase`."""
-        self._training.step = self.trainer.iter + 1
-        if not self._team.agree(False):
-            raise Enough
+        if not self._after_step(self._report()):
+            raise _StopTraining
 
 
-class _Seeds(HookBase):
-    """What the model leaves to chance in a step follows from (seed, step)."""
+class _SeedHook(HookBase):
+    """Seeds torch before each step, so that the model's random numbers depend on (seed, step) alone."""
 
     def __init__(self, seed: int, rank: int) -> None:
         self._seed, self._rank = seed, rank
@@ -217,8 +190,8 @@ class _Seeds(HookBase):
         torch.manual_seed(step_seed(self._seed, self.trainer.iter) + self._rank)
 
 
-class _LastKept:
-    """An iterable of batches that remembers the last one, for messages."""
+class _RememberLast:
+    """An iterator over batches that keeps the last one, to retry parts of it when memory runs out."""
 
     def __init__(self, batches: Generator[list[dict[str, Any]]]) -> None:
         self._batches = batches
@@ -227,7 +200,7 @@ class _LastKept:
     def close(self) -> None:
         self._batches.close()
 
-    def __iter__(self) -> "_LastKept":
+    def __iter__(self) -> "_RememberLast":
         return self
 
     def __next__(self) -> list[dict[str, Any]]:
@@ -237,11 +210,11 @@ class _LastKept:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Detectron2's log, which tells errors a second time, out of the terminal."""
-    logger = logging.getLogger("detectron2")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    """Silence Detectron2's logger, which would print errors a second time."""
+    library_logger = logging.getLogger("detectron2")
+    level = library_logger.level
+    library_logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        library_logger.setLevel(level)

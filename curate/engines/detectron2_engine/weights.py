@@ -1,24 +1,24 @@
-"""Initial weights of Detectron2's models, from its zoo's `.pkl` files or `.pth` ones; code in them is not run."""
+"""Initial weights of Detectron2's models: `.pkl` files of its zoo, or `.pth` files. No code in them is run."""
 
-# Detectron2 is on no registry, so that type checks must do without it
+# Detectron2 is on no package registry, so type checks run without it
 # pyright: reportMissingImports=false
 
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from curate.engines.detectron2_engine.config import has_frozen_norm
-from curate.engines.training.weights import PACKAGE, file_in_package, read_tensors
-from curate.errors import DataError, MissingError, UsageError
+from curate.engines.training.weights import download, find_weights_file, read_tensors
+from curate.errors import DataError, UsageError
 from curate.run_folder.record import WeightsReport
 
-# all that a dictionary of arrays needs
-_HARMLESS = {
+# the globals that a pickled dictionary of arrays needs
+_ALLOWED_GLOBALS = {
     ("collections", "OrderedDict"),
     ("_codecs", "encode"),
     ("numpy", "ndarray"),
@@ -31,51 +31,49 @@ _HARMLESS = {
 
 
 def load_initial_weights(model: nn.Module, weights: str, own: str) -> WeightsReport:
-    """Fill a model as the setting `weights` says: "default", "none", "package:DISTRIBUTION" or a file.
+    """Fill a model from `weights`: "default", "none", "package:DISTRIBUTION" or a file.
 
     Args:
-        model: changed in place.
-        weights: the setting.
-        own: what "default" means for the model: an address, or empty.
+        model: Changed in place.
+        weights: As in `TrainingConfig`.
+        own: URL or path of the model's own weights, for "default"; may be empty.
 
     Raises:
-        UsageError: there is no such file, or the model cannot learn from random weights.
-        MissingError: no network for the download, or the package is not installed.
-        DataError: the file holds no tensors, or none that fits.
+        UsageError: There is no such file, or the model cannot be trained from random weights.
+        MissingError: The download failed, or the package is not installed.
+        DataError: The file holds no tensors, or none that fits.
     """
     slots = list(model.state_dict())
     if weights == "none" or (weights == "default" and not own):
         if has_frozen_norm(model):
             raise UsageError(
-                "the model's batch norms are frozen, so that it cannot learn from random weights",
+                "the model has frozen batch norms and cannot be trained from random weights",
                 place="--weights",
                 got=weights,
                 expected="a file of weights",
-                remedy="Or take a model that starts from scratch, such as Misc/scratch_mask_rcnn_R_50_FPN_3x_gn.",
+                remedy="Or use a model that trains from scratch, such as Misc/scratch_mask_rcnn_R_50_FPN_3x_gn.",
             )
         return WeightsReport(source=weights, how="random", loaded=0, total=len(slots), not_loaded=tuple(slots))
     if weights == "default":
-        file = _download(own)
+        remedy = "Give a local file with --weights FILE."
+        fetch = partial(PathManager.get_local_path, own)
+        file = Path(download("the pretrained weights", fetch, own, remedy))
     else:
-        file = file_in_package(weights.removeprefix(PACKAGE)) if weights.startswith(PACKAGE) else Path(weights)
-        if not file.is_file():
-            raise UsageError(
-                "there is no such weights file", place=file, expected="a file, `package:NAME`, `default` or `none`"
-            )
+        file = find_weights_file(weights)
     return _fill(model, file, weights, slots)
 
 
 def _fill(model: nn.Module, file: Path, source: str, slots: list[str]) -> WeightsReport:
     reader = _Checkpointer(model)
     reader.load(str(file))
-    missing = {*reader.missing, *reader.misfits}
+    missing = {*reader.missing, *reader.wrong_shape}
     if len(missing) >= len(slots):
         raise DataError(
             "no tensor of the file fits the model",
             place=file,
             got=", ".join(reader.unused[:3]),
             expected="weights in Detectron2's names",
-            remedy="Its tools/convert-torchvision-to-d2.py renames those of torchvision's ResNets.",
+            remedy="Detectron2's tools/convert-torchvision-to-d2.py renames those of torchvision's ResNets.",
         )
     return WeightsReport(
         source=source,
@@ -83,16 +81,22 @@ def _fill(model: nn.Module, file: Path, source: str, slots: list[str]) -> Weight
         loaded=len(slots) - len(missing),
         total=len(slots),
         not_loaded=tuple(slot for slot in slots if slot in missing),
-        not_used=(*reader.unused, *reader.misfits),
+        not_used=(*reader.unused, *reader.wrong_shape),
     )
 
 
 class _Checkpointer(DetectionCheckpointer):
-    """Detectron2's own matching of names, on files that are read without running code; keeps what did not fit."""
+    """Detectron2's own matching of names, on files that are read without running code.
+
+    Attributes:
+        missing: The model's tensors that the file lacks.
+        unused: The file's tensors that the model lacks.
+        wrong_shape: Tensors of both with different shapes.
+    """
 
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
-    misfits: tuple[str, ...] = ()
+    wrong_shape: tuple[str, ...] = ()
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         if not filename.endswith(".pkl"):
@@ -105,16 +109,16 @@ class _Checkpointer(DetectionCheckpointer):
         return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        found = super()._load_model(checkpoint)
-        self.missing, self.unused = tuple(found.missing_keys), tuple(found.unexpected_keys)
-        self.misfits = tuple(name for name, *_ in found.incorrect_shapes)
-        return found
+        mismatch = super()._load_model(checkpoint)
+        self.missing, self.unused = tuple(mismatch.missing_keys), tuple(mismatch.unexpected_keys)
+        self.wrong_shape = tuple(name for name, *_ in mismatch.incorrect_shapes)
+        return mismatch
 
 
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which no weights need")
+        if (module, name) not in _ALLOWED_GLOBALS:
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not allowed in weights")
         return super().find_class(module, name)
 
 
@@ -127,15 +131,3 @@ def _read_pickle(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError("the file holds no named tensors", place=file, expected="a dictionary")
     return content
-
-
-def _download(address: str) -> Path:
-    try:
-        return Path(PathManager.get_local_path(address))
-    except (URLError, OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise MissingError(
-            f"the pretrained weights cannot be downloaded: {reason}",
-            place=address,
-            remedy="Give a local file with --weights FILE.",
-        ) from error

@@ -1,1 +1,1 @@
-"""RetinaFace: a single-shot detector of faces, or of a dataset's own classes, that trains and runs on a laptop."""
+"""RetinaFace: a single-shot detector of faces, or of a dataset's classes, which trains and runs on a laptop."""

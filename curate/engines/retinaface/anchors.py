@@ -1,4 +1,4 @@
-"""Anchors, and how boxes and landmarks are told relative to them.
+"""Anchors, and the encoding of boxes and landmarks relative to them.
 
 An anchor is (centre x, centre y, width, height) in pixels. The target of a box is ((x − xa)/wa, (y − ya)/ha,
 log(w/wa), log(h/ha)), that of a landmark ((x − xa)/wa, (y − ya)/ha) (Deng et al.: RetinaFace, arXiv 1905.00641, section
@@ -19,11 +19,11 @@ def anchors_on(
     """The anchors of all levels, level by level, row by row, cell by cell. (a, 4) float32
 
     Args:
-        width: of the canvas, in pixels.
-        height: likewise.
-        strides: pixels between the cells of each level; the first cell's centre is half a stride from the edge.
-        sizes: sides of the square anchors of each level, in pixels.
-        device: where they are made.
+        width: Of the canvas, in pixels.
+        height: Of the canvas, in pixels.
+        strides: Pixels between the cells of each level; the first cell's centre is half a stride from the edge.
+        sizes: Sides of the square anchors of each level, in pixels.
+        device: Of the result.
     """
     levels = []
     for stride, sides in zip(strides, sizes, strict=True):
@@ -38,13 +38,13 @@ def anchors_on(
 
 
 def to_corners(anchors: Tensor) -> Tensor:
-    """Centres and sides to edges. (n, 4) → (n, 4) x0, y0, x1, y1"""
+    """Convert centres and sides to edges. (n, 4) → (n, 4) x0, y0, x1, y1"""
     half = anchors[:, 2:] / 2
     return torch.cat([anchors[:, :2] - half, anchors[:, :2] + half], dim=1)
 
 
 def encode_boxes(boxes_xyxy: Tensor, anchors: Tensor, variances: tuple[float, float]) -> Tensor:
-    """Boxes relative to one anchor each. (n, 4) pixels, (n, 4) → (n, 4)"""
+    """Encode each box relative to its anchor. (n, 4) pixels, (n, 4) → (n, 4)"""
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
     centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
     offsets = (centres - anchors[:, :2]) / anchors[:, 2:] / variances[0]
@@ -59,7 +59,7 @@ def decode_boxes(encoded: Tensor, anchors: Tensor, variances: tuple[float, float
 
 
 def encode_landmarks(landmarks: Tensor, anchors: Tensor, variances: tuple[float, float]) -> Tensor:
-    """Five points relative to one anchor each. (n, 10) pixels x0, y0, … x4, y4, (n, 4) → (n, 10)"""
+    """Encode five points relative to their anchor. (n, 10) pixels x0, y0, … x4, y4, (n, 4) → (n, 10)"""
     points = landmarks.reshape(-1, 5, 2)
     return ((points - anchors[:, None, :2]) / anchors[:, None, 2:] / variances[0]).reshape(-1, 10)
 

@@ -1,7 +1,6 @@
-"""What looks at the pixels first: MobileNet v1 at a quarter of its width, or a ResNet.
+"""Backbones: MobileNet v1 with a quarter of its width, or a ResNet.
 
-MobileNet: Howard et al., arXiv 1704.04861. Its layers stand in three stages, and bear the names, that published weights
-of this backbone have.
+MobileNet: Howard et al., arXiv 1704.04861. The stages and names of its layers are those of published weights.
 """
 
 from collections import OrderedDict
@@ -17,12 +16,12 @@ BACKBONES = ("mobilenet0.25", *RESNETS)
 
 
 def build_backbone(name: str, levels: int, leak: float) -> tuple[nn.Module, list[int]]:
-    """A backbone with random weights, and the channels of its maps.
+    """A backbone with random weights, and the channels of its feature maps.
 
-    It maps (n, 3, h, w) to a mapping of maps at strides 8, 16 and 32; for five levels from stride 4.
+    It maps (n, 3, h, w) to feature maps by name, at strides 8, 16 and 32; with five levels also at stride 4.
 
     Raises:
-        UsageError: unknown name.
+        UsageError: Unknown name.
     """
     if name == "mobilenet0.25":
         return MobileNetQuarter(leak, with_stride_4=levels == 5), ([32] if levels == 5 else []) + [64, 128, 256]
@@ -35,12 +34,12 @@ def build_backbone(name: str, levels: int, leak: float) -> tuple[nn.Module, list
 
 
 def rectifier(leak: float) -> nn.Module:
-    """With this slope below 0."""
+    """A ReLU, or a leaky one with this slope below 0."""
     return nn.LeakyReLU(leak, inplace=True) if leak else nn.ReLU(inplace=True)
 
 
 class MobileNetQuarter(nn.Module):
-    """MobileNet v1 × 0.25 without its classifier."""
+    """MobileNet v1 with width multiplier 0.25, without its classifier."""
 
     def __init__(self, leak: float, with_stride_4: bool) -> None:
         super().__init__()
@@ -59,7 +58,7 @@ class MobileNetQuarter(nn.Module):
         self._with_stride_4 = with_stride_4
 
     def forward(self, pixels: Tensor) -> "OrderedDict[str, Tensor]":
-        """(n, 3, h, w) → maps at strides (4,) 8, 16, 32, of 32, 64, 128, 256 channels."""
+        """(n, 3, h, w) → feature maps at strides (4,) 8, 16, 32 with (32,) 64, 128, 256 channels."""
         finest = self.stage1[:4](pixels)
         maps: OrderedDict[str, Tensor] = OrderedDict({"0": finest} if self._with_stride_4 else {})
         maps["1"] = self.stage1[4:](finest)
@@ -69,7 +68,7 @@ class MobileNetQuarter(nn.Module):
 
 
 def _separable(channels: int, out: int, leak: float, stride: int = 1) -> nn.Sequential:
-    """A 3×3 convolution of each channel, then a 1×1 convolution of all."""
+    """A depthwise separable convolution: 3×3 in each channel, then 1×1 across channels."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False),
         nn.BatchNorm2d(channels),

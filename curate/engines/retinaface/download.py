@@ -1,6 +1,6 @@
-"""Where the published weights of the light detector come from, and where they are kept; knows no torch.
+"""The published weights of the light detector: their URL, checksum and place in the cache. Does not import torch.
 
-They were trained on WIDER FACE by the authors of Face-Detector-1MB-with-landmark, and are under the MIT licence.
+They were trained on WIDER FACE by the authors of Face-Detector-1MB-with-landmark and have the MIT licence.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ LIGHT_URL = (
 
 
 def light_file() -> Path:
-    """Where torch keeps what it downloads; the file need not be there."""
+    """The file's place in torch's download cache; it need not exist."""
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = Path(os.environ.get("TORCH_HOME", f"{caches}/torch")).expanduser()
     return home / "hub" / "checkpoints" / f"retinaface_mobilenet0.25-{LIGHT_SHA256[:8]}.pth"
 
 
-def is_whole(file: Path) -> bool:
-    """Whether a file is the one that was published; one that cannot be read is not."""
+def is_complete(file: Path) -> bool:
+    """Whether a file exists and has the checksum of the published one."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest() == LIGHT_SHA256
     except OSError:

@@ -1,4 +1,4 @@
-"""The shape of a RetinaFace, and how it matches, learns and answers: what `--set` may change beside the recipe."""
+"""Settings of RetinaFace that `--set` can change, besides the training recipe: network, matching, loss, output."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ _Positive = Annotated[float, Field(gt=0, le=1e3)]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The defaults are those of the published light model, whose weights then fit.
+class RetinaFaceSettings:
+    """The defaults are those of the published light model, and fit its weights.
 
     Attributes:
-        channels: of the pyramid's maps and the context modules.
-        anchor_sizes: sides of the square anchors in pixels at the model's scale, for each level; the number of levels,
-            three or five, is that of the pyramid: strides 8, 16, 32, or 4 (P2) to 64 (P6).
-        variances: by which the targets of centres and of sides are divided.
-        pixels: how the network sees them: "centred": red, green, blue from 0 to 255 minus (123, 117, 104), as in the
+        channels: Channels of the pyramid's feature maps and the context modules.
+        anchor_sizes: Sides of the square anchors in pixels at the model's scale, for each level of the pyramid. Three
+            levels have strides 8, 16, 32; five have strides 4 (P2) to 64 (P6).
+        variances: Divisors of the encoded centres and sides.
+        pixels: Normalisation of the input. "centred": red, green, blue from 0 to 255 minus (123, 117, 104), as in the
             published light detector; "standardised": as torchvision's backbones expect.
-        leak: slope of the rectifiers below 0. The published light detector has 0; an ImageNet backbone of the same
-            shape that others published has 0.1, and standardised pixels.
-        deformable: whether the 3×3 convolutions of pyramid and context modules sample where they choose.
-        shared_head: whether one head serves all levels.
-        positive_iou: an anchor with this IoU or more with a truth learns it.
-        negative_iou: an anchor below this IoU with every truth learns background; those between learn nothing.
-        keep_every_truth: whether a truth that no anchor meets by `positive_iou` gets the anchor that meets it best.
-        negatives: background anchors that learn for each one that learns a truth; the hardest ones.
-        box_weight, landmark_weight, dense_weight: of the terms of the loss; that of the classes is 1.
-        class_weights: of the classes in their order, in the term of the classes; empty: 1 each.
-        mesh: file of the mesh of the dense branch; empty: no such branch.
-        score: detections below it are not told.
-        nms_iou: of two detections of one class that overlap by more, the better one is told.
-        detections: at most so many in an image.
+        leak: Slope of the leaky ReLUs below 0. The published light detector has 0; a published ImageNet backbone of the
+            same architecture has 0.1, and standardised pixels.
+        deformable: Whether the 3×3 convolutions of pyramid and context modules are deformable.
+        shared_head: Whether all levels share one head.
+        positive_iou: An anchor with at least this IoU with a box is positive.
+        negative_iou: An anchor with a lower IoU with every box is background; those in between are ignored.
+        keep_every_truth: Whether a box without a positive anchor is matched with the anchor of its highest IoU.
+        negatives: Background anchors per positive anchor in the loss; the hardest ones.
+        box_weight, landmark_weight, dense_weight: Weights of these terms of the loss; that of the classes is 1.
+        class_weights: Weights of the classes, in their order, in the classification loss; empty means 1 each.
+        mesh: Mesh file of the dense branch; empty means no dense branch.
+        score: Detections with a lower score are left out.
+        nms_iou: Of two detections of one class with a higher IoU, the one with the lower score is left out.
+        detections: Largest number of detections per image.
     """
 
     channels: Annotated[int, Field(ge=4, le=4096)] = 64
@@ -64,23 +64,23 @@ class Shape:
 
     @property
     def levels(self) -> int:
-        """Of the pyramid."""
+        """Number of the pyramid's levels."""
         return len(self.anchor_sizes)
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of the levels, in pixels."""
+        """Strides of the levels, in pixels."""
         return (8, 16, 32) if self.levels == 3 else (4, 8, 16, 32, 64)
 
     @property
-    def anchors_a_cell(self) -> int:
-        """The same at every level."""
+    def anchors_per_cell(self) -> int:
+        """Number of anchors per cell, the same at every level."""
         return len(self.anchor_sizes[0])
 
 
 # "an anchor scale step of 2^(1/3)": 16, 20, 25 at P2 to 256, 323, 406 at P6 (paper, table 1)
 _PAPER_ANCHORS = tuple(tuple(round(16 * 2 ** (level + part / 3), 2) for part in range(3)) for level in range(5))
-PAPER = Shape(
+PAPER = RetinaFaceSettings(
     channels=256,
     anchor_sizes=_PAPER_ANCHORS,
     variances=(1.0, 1.0),
@@ -94,40 +94,42 @@ PAPER = Shape(
     box_weight=0.25,
     landmark_weight=0.1,
 )
-# what others published for ResNet-50 has three levels, with wider maps than the light model
-PUBLISHED_RESNET = Shape(channels=256, anchor_sizes=((16, 32), (64, 128), (256, 512)))
-SHAPES: Mapping[str, Shape] = MappingProxyType({"mobilenet0.25": Shape(), "resnet50": PAPER, "resnet152": PAPER})
+# of published weights for ResNet-50: three levels, with more channels than the light model
+PUBLISHED_RESNET = RetinaFaceSettings(channels=256, anchor_sizes=((16, 32), (64, 128), (256, 512)))
+DEFAULTS: Mapping[str, RetinaFaceSettings] = MappingProxyType(
+    {"mobilenet0.25": RetinaFaceSettings(), "resnet50": PAPER, "resnet152": PAPER}
+)
 
 
-def check_shape(shape: Shape, class_count: int) -> Shape:
-    """Refuse numbers that do not go together.
+def check_consistent(settings: RetinaFaceSettings, class_count: int) -> None:
+    """Refuse settings that contradict one another.
 
     Raises:
-        UsageError: it names the setting.
+        UsageError: The message names the setting.
     """
-    counts = {len(sizes) for sizes in shape.anchor_sizes}
-    if shape.levels not in (3, 5) or len(counts) != 1 or 0 in counts:
+    counts = {len(sizes) for sizes in settings.anchor_sizes}
+    if settings.levels not in (3, 5) or len(counts) != 1 or 0 in counts:
         raise UsageError(
-            "not anchors for a pyramid",
+            "wrong number of anchor sizes",
             place="--set anchor_sizes",
-            got=shape.anchor_sizes,
-            expected="three or five levels of equally many sizes, such as [[10,20],[32,64],[128,256]]",
+            got=settings.anchor_sizes,
+            expected="three or five levels with equally many sizes, such as [[10,20],[32,64],[128,256]]",
         )
-    if not 0 < shape.negative_iou <= shape.positive_iou <= 1:
-        got = f"{shape.negative_iou} and {shape.positive_iou}"
+    if not 0 < settings.negative_iou <= settings.positive_iou <= 1:
         raise UsageError(
-            "bounds that do not go together",
+            "the IoU limits contradict each other",
             place="--set negative_iou, positive_iou",
-            got=got,
+            got=f"{settings.negative_iou} and {settings.positive_iou}",
             expected="0 < negative_iou ≤ positive_iou ≤ 1",
         )
-    if shape.class_weights and len(shape.class_weights) != class_count:
-        expected = f"{class_count} numbers over 0, or none"
+    if settings.class_weights and len(settings.class_weights) != class_count:
         raise UsageError(
-            "not a weight for each class", place="--set class_weights", got=shape.class_weights, expected=expected
+            "wrong number of class weights",
+            place="--set class_weights",
+            got=settings.class_weights,
+            expected=f"{class_count} numbers over 0",
         )
-    if shape.channels % 4:
+    if settings.channels % 4:
         raise UsageError(
-            "not a width for context modules", place="--set channels", got=shape.channels, expected="a multiple of 4"
+            "invalid number of channels", place="--set channels", got=settings.channels, expected="a multiple of 4"
         )
-    return shape

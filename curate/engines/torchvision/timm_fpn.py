@@ -1,6 +1,7 @@
-"""Faster R-CNN on any timm backbone that has a pyramid of feature maps."""
+"""Faster R-CNN with a feature pyramid on a timm backbone."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,14 +11,38 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from curate.engines.training.recipe import Pyramid
 from curate.errors import UsageError
 
 _STRIDES = (4, 8, 16, 32)
 
 
+@dataclass(frozen=True)
+class FpnSettings:
+    """Architecture of Faster R-CNN on a timm backbone. The defaults suit a CPU: narrow maps, few proposals.
+
+    Attributes:
+        channels: Channels of the pyramid's feature maps.
+        hidden: Width of the box head.
+        anchor_sizes: In pixels at the model's scale, one per feature map, for strides 4, 8, 16, 32 and 64.
+        anchor_ratios: Height by width.
+        proposals: Boxes that the region proposal network passes to the box head.
+        head_batch: Proposals per image that the box head is trained on.
+        score: Detections with a lower score are left out.
+        detections: Largest number of detections per image.
+    """
+
+    channels: int = 128
+    hidden: int = 512
+    anchor_sizes: tuple[float, float, float, float, float] = (16, 32, 64, 128, 256)
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    proposals: int = 400
+    head_batch: int = 64
+    score: float = 0.02
+    detections: int = 150
+
+
 class TimmPyramid(nn.Module):
-    """A timm backbone under a feature pyramid: strides 4, 8, 16, 32, and 64 by pooling."""
+    """A timm backbone with a feature pyramid: strides 4, 8, 16, 32, and 64 by pooling."""
 
     def __init__(self, body: nn.Module, channels: list[int], out_channels: int) -> None:
         super().__init__()
@@ -32,10 +57,10 @@ class TimmPyramid(nn.Module):
 
 
 def timm_body(backbone: str, *, pretrained: bool) -> nn.Module:
-    """timm's backbone as a list of feature maps with strides 4 to 32.
+    """A timm backbone that returns a list of feature maps with strides 4 to 32.
 
     Raises:
-        UsageError: the backbone has no such maps.
+        UsageError: The backbone has no such feature maps.
     """
     import timm
 
@@ -45,39 +70,39 @@ def timm_body(backbone: str, *, pretrained: bool) -> nn.Module:
         levels = tuple(strides.index(stride) for stride in _STRIDES)
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
-            "the backbone has no pyramid of feature maps",
+            "the backbone has no feature pyramid",
             place="--model",
             got=repr(backbone),
-            expected=f"maps with strides {', '.join(map(str, _STRIDES))}, as in a convolutional network",
+            expected=f"feature maps with strides {', '.join(map(str, _STRIDES))}, as in a convolutional network",
         ) from error
     return timm.create_model(backbone, pretrained=pretrained, features_only=True, out_indices=levels)
 
 
-def faster_rcnn_on(body: nn.Module, class_count: int, shape: Pyramid) -> FasterRCNN:
-    """The detector on a body from `timm_body`, with random heads; `class_count` is without the background."""
+def faster_rcnn_on(body: nn.Module, class_count: int, settings: FpnSettings) -> FasterRCNN:
+    """Faster R-CNN on a body from `timm_body`, with random heads; `class_count` excludes the background."""
     info: Any = body.feature_info
     return FasterRCNN(
-        TimmPyramid(body, info.channels(), shape.channels),
+        TimmPyramid(body, info.channels(), settings.channels),
         rpn_anchor_generator=AnchorGenerator(
-            tuple((size,) for size in shape.anchor_sizes), (shape.anchor_ratios,) * len(shape.anchor_sizes)
+            tuple((size,) for size in settings.anchor_sizes), (settings.anchor_ratios,) * len(settings.anchor_sizes)
         ),
-        rpn_pre_nms_top_n_train=shape.proposals,
-        rpn_post_nms_top_n_train=shape.proposals,
-        rpn_pre_nms_top_n_test=shape.proposals,
-        rpn_post_nms_top_n_test=shape.proposals,
+        rpn_pre_nms_top_n_train=settings.proposals,
+        rpn_post_nms_top_n_train=settings.proposals,
+        rpn_pre_nms_top_n_test=settings.proposals,
+        rpn_post_nms_top_n_test=settings.proposals,
         rpn_batch_size_per_image=128,
         box_roi_pool=MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
-        box_head=TwoMLPHead(shape.channels * 7 * 7, shape.hidden),
-        box_predictor=FastRCNNPredictor(shape.hidden, class_count + 1),
-        box_batch_size_per_image=shape.head_batch,
+        box_head=TwoMLPHead(settings.channels * 7 * 7, settings.hidden),
+        box_predictor=FastRCNNPredictor(settings.hidden, class_count + 1),
+        box_batch_size_per_image=settings.head_batch,
         box_positive_fraction=0.4,
-        box_score_thresh=shape.score,
-        box_detections_per_img=shape.detections,
+        box_score_thresh=settings.score,
+        box_detections_per_img=settings.detections,
     )
 
 
 def names_up_to_first_map(body: nn.Module) -> tuple[str, ...]:
-    """The names of the body's first parameters, up to where its first map comes from."""
+    """Names of the body's parameters up to its first feature map."""
     info: Any = body.feature_info
     module = info.module_name()[0]
     prefixes = (f"{module}.", f"{module.replace('.', '_')}.")  # timm flattens some networks

@@ -1,1 +1,1 @@
-"""Training of torch networks: the loop, its batches, checkpoints, devices and processes."""
+"""Training of torch networks: loop, batches, checkpoints, devices and processes."""

@@ -1,6 +1,6 @@
-"""Sizing and augmentation of training images: numpy arrays in, numpy arrays out, boxes and landmarks exact.
+"""Sizing and augmentation of training images with their boxes and landmarks, as pure functions on numpy arrays.
 
-Nothing here keeps a state; chance comes from the generator that the caller gives.
+Random numbers come from the generator that the caller passes.
 """
 
 from dataclasses import dataclass, replace
@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 
 from curate.boxes import Boxes, area, clip
 
-_KEEP_VISIBLE_SHARE = 0.35  # a box that a window cuts down further is no longer an example of its class
-_MIN_SIDE_PX = 1.5  # at the model's scale; below that nothing is left to learn from
+_KEEP_VISIBLE_SHARE = 0.35  # a box of which a crop shows less is left out
+_MIN_SIDE_PX = 1.5  # at the model's scale; boxes with a shorter side are left out
 _FILL = 114  # grey around an image on a larger canvas
-_MIRRORED = [1, 0, 2, 4, 3]  # the landmark that each becomes in a mirror: left and right are the picture's
+_MIRRORED = [1, 0, 2, 4, 3]  # order of the landmarks in a mirror image: left and right are as seen in the picture
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image with its boxes, and the landmarks of the faces in them.
+    """One image with its boxes and, for faces, their landmarks.
 
     Attributes:
         pixels: H×W×3 uint8 RGB.
         boxes_xyxy: (n, 4) float64, pixel edges in `pixels`.
         class_indices: (n,) int64.
         landmarks: (n, 5, 2) float64, x and y in `pixels` of left eye, right eye, nose, left and right corner of the
-            mouth as seen in the picture; NaN where unknown, which is the default. They may lie outside.
+            mouth as seen in the picture; NaN where unknown, which is the default. They may lie outside the image.
 
     Raises:
-        ValueError: there are not five landmarks a box.
+        ValueError: There are not five landmarks per box.
     """
 
     pixels: NDArray[np.uint8]
     boxes_xyxy: Boxes
     class_indices: NDArray[np.int64]
-    landmarks: NDArray[np.float64] = None  # pyright: ignore[reportAssignmentType]  # until there are boxes to count
+    landmarks: NDArray[np.float64] = None  # pyright: ignore[reportAssignmentType]  # set in __post_init__
 
     def __post_init__(self) -> None:
         shape = (len(self.boxes_xyxy), 5, 2)
@@ -56,12 +56,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Sizing:
-    """The size at which a model sees an image.
+    """The size to which images are resized for a model.
 
     Attributes:
-        short_px: the shorter side gets this length.
-        long_px: but the longer one never more than this.
-        square: both sides get `short_px`, whatever the aspect.
+        short_px: Length of the shorter side.
+        long_px: Upper limit of the longer side.
+        square: Both sides get `short_px`, whatever the aspect ratio.
     """
 
     short_px: int
@@ -69,13 +69,13 @@ class Sizing:
     square: bool = False
 
     def times(self, factor: float) -> "Sizing":
-        """The same, larger or smaller."""
+        """Both lengths multiplied by a factor."""
         return replace(
             self, short_px=max(1, round(self.short_px * factor)), long_px=max(1, round(self.long_px * factor))
         )
 
     def fitted(self, width: int, height: int, zoom: float = 1.0) -> tuple[int, int]:
-        """Width and height in pixels for an image of this width and height, times `zoom`; at least 1 each."""
+        """Width and height for an image of this width and height, times `zoom`; at least 1 pixel each."""
         if self.square:
             side = max(1, round(self.short_px * zoom))
             return side, side
@@ -85,15 +85,15 @@ class Sizing:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far training images vary.
+    """Random augmentation of training images.
 
     Attributes:
-        zoom_out, zoom_in: limits of the scale relative to the size at prediction.
-        window: side of a training image relative to the size at prediction; what is larger is cut to a window. Below 1
-            a step costs less, and small objects keep their scale.
-        flip: probability of a mirror image.
-        keep_object: probability that a window is laid around an object that chance picks, so that crops show objects.
-        brightness, contrast: largest relative change.
+        zoom_out, zoom_in: Limits of the scale relative to the size at inference.
+        window: Side of a training image relative to the size at inference; larger images are cropped. Below 1 a step is
+            cheaper, and small objects keep their scale.
+        flip: Probability of a mirror image.
+        keep_object: Probability that a crop is placed around a random object.
+        brightness, contrast: Largest relative change.
     """
 
     zoom_out: float = 0.8
@@ -105,23 +105,23 @@ class Augmentation:
     contrast: float = 0.25
 
     def apply(self, sample: Sample, sizing: Sizing, rng: np.random.Generator) -> Sample:
-        """A variation of `sample` at the model's size."""
+        """An augmented copy of `sample` at the model's size."""
         zoom = float(np.exp(rng.uniform(np.log(self.zoom_out), np.log(self.zoom_in)))) / self.window
         sizing = sizing.times(self.window)
         if zoom > 1:
-            seen = _window(sample, zoom, self.keep_object, rng)
-            seen = resize(seen, *sizing.fitted(sample.width, sample.height))
+            result = _window(sample, zoom, self.keep_object, rng)
+            result = resize(result, *sizing.fitted(sample.width, sample.height))
         else:
-            seen = resize(sample, *sizing.fitted(sample.width, sample.height, zoom))
+            result = resize(sample, *sizing.fitted(sample.width, sample.height, zoom))
             if sizing.square:
-                seen = _on_canvas(seen, sizing.short_px, rng)
+                result = _on_canvas(result, sizing.short_px, rng)
         if rng.random() < self.flip:
-            seen = flip(seen)
-        return _vary_light(_without_slivers(seen), self.brightness, self.contrast, rng)
+            result = flip(result)
+        return _vary_light(_without_slivers(result), self.brightness, self.contrast, rng)
 
 
 def flip(sample: Sample) -> Sample:
-    """The mirror image: left becomes right."""
+    """The mirror image, left and right exchanged."""
     boxes = sample.boxes_xyxy
     mirrored = np.stack([sample.width - boxes[:, 2], boxes[:, 1], sample.width - boxes[:, 0], boxes[:, 3]], axis=1)
     points = sample.landmarks[:, _MIRRORED] * [-1.0, 1.0] + [sample.width, 0.0]
@@ -130,9 +130,9 @@ def flip(sample: Sample) -> Sample:
 
 
 def crop(sample: Sample, left: int, top: int, width: int, height: int) -> Sample:
-    """The window at (left, top); boxes are cut at its edges, and left out when too little of them stays visible.
+    """Crop to a window; boxes are cut at its edges and left out if too little of them is visible.
 
-    Landmarks outside the window stay, with coordinates outside it.
+    Landmarks outside the window are kept, with coordinates outside it.
     """
     pixels = sample.pixels[top : top + height, left : left + width]
     moved = sample.boxes_xyxy - np.array([left, top, left, top], dtype=np.float64)
@@ -142,7 +142,7 @@ def crop(sample: Sample, left: int, top: int, width: int, height: int) -> Sample
 
 
 def resize(sample: Sample, width: int, height: int) -> Sample:
-    """The image with its boxes and landmarks at another size."""
+    """Resize the image with its boxes and landmarks."""
     scale = np.array([width / sample.width, height / sample.height])
     return replace(
         sample,
@@ -153,7 +153,7 @@ def resize(sample: Sample, width: int, height: int) -> Sample:
 
 
 def resize_pixels(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """H×W×3 → height×width×3; areas are averaged when shrinking, so that small objects do not alias away."""
+    """H×W×3 → height×width×3; shrinking averages areas, which prevents aliasing of small objects."""
     import cv2
 
     if pixels.shape[:2] == (height, width):
@@ -164,7 +164,7 @@ def resize_pixels(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray
 
 
 def _window(sample: Sample, zoom: float, keep_object: float, rng: np.random.Generator) -> Sample:
-    """A window of 1/zoom of each side; with probability `keep_object` an object that chance picks is inside."""
+    """A crop of 1/zoom of each side; with probability `keep_object` it contains a random object."""
     width, height = max(1, round(sample.width / zoom)), max(1, round(sample.height / zoom))
     lows, highs = np.zeros(2), np.array([sample.width - width, sample.height - height], dtype=np.float64)
     if len(sample.boxes_xyxy) and rng.random() < keep_object:
@@ -177,7 +177,7 @@ def _window(sample: Sample, zoom: float, keep_object: float, rng: np.random.Gene
 
 
 def _on_canvas(sample: Sample, side_px: int, rng: np.random.Generator) -> Sample:
-    """The image somewhere on a grey square."""
+    """The image at a random position on a grey square."""
     left, top = int(rng.integers(side_px - sample.width + 1)), int(rng.integers(side_px - sample.height + 1))
     canvas = np.full((side_px, side_px, 3), _FILL, dtype=np.uint8)
     canvas[top : top + sample.height, left : left + sample.width] = sample.pixels
@@ -187,6 +187,7 @@ def _on_canvas(sample: Sample, side_px: int, rng: np.random.Generator) -> Sample
 
 
 def _without_slivers(sample: Sample) -> Sample:
+    """Clip the boxes to the image and leave out those that are too thin."""
     boxes = clip(sample.boxes_xyxy, sample.width, sample.height)
     sides = boxes[:, 2:] - boxes[:, :2]  # (n, 2)
     kept = (sides >= _MIN_SIDE_PX).all(axis=1)

@@ -1,9 +1,11 @@
-"""Training batches, read and augmented by worker processes: the batch of a step follows from (seed, step) alone."""
+"""Training batches, read and augmented by worker processes; the batch of a step depends on (seed, step) alone."""
 
+import logging
 import signal
-from collections.abc import Generator
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,10 +20,27 @@ from curate.columns import CORNERS, LANDMARKS, has_landmarks
 from curate.dataset import Dataset
 from curate.engines.training.augment import Augmentation, Sample, Sizing
 from curate.engines.training.order import AUGMENTATION, BatchOrder
+from curate.engines.training.processes import SINGLE_PROCESS, ProcessGroup
 from curate.errors import CurateError, TrainingError
 from curate.images import decode_rgb
 
-_PREFETCH = 3  # batches a worker prepares ahead
+logger = logging.getLogger(__name__)
+
+_PREFETCH = 3  # batches that each worker prepares ahead
+
+
+class Example(NamedTuple):
+    """One training image.
+
+    Attributes:
+        image: 3×H×W uint8 RGB.
+        target: See `Batch.targets`.
+        path: Of its image, for messages.
+    """
+
+    image: Tensor
+    target: dict[str, Tensor]
+    path: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,27 +48,74 @@ class Batch:
     """The images of one step.
 
     Attributes:
-        images: each 3×H×W uint8 RGB.
-        targets: each {"boxes": (n, 4) float32 pixel edges, "labels": (n,) int64 from 1; 0 is the background}. Where the
+        images: Each 3×H×W uint8 RGB.
+        targets: Each {"boxes": (n, 4) float32 pixel edges, "labels": (n,) int64 from 1; 0 is the background}. Where the
             dataset has landmarks, also {"landmarks": (n, 10) float32, x0, y0 … x4, y4 as in `Sample`, NaN where
-            unknown}; networks without a use for them take no notice.
-        paths: the images' paths, for messages.
+            unknown}; networks without a use for them ignore them. A classifier's targets have "labels" only.
+        paths: The images' paths, for messages.
     """
 
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
     paths: list[str]
 
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> "Batch":
+        """A batch of these examples."""
+        return cls(
+            [example.image for example in examples],
+            [example.target for example in examples],
+            [example.path for example in examples],
+        )
 
-class TrainingBatches(TorchDataset[Batch | CurateError]):
-    """The batches of a training, by step; of several processes, the share of one.
+    def first(self, count: int) -> "Batch":
+        """A batch of the first `count` images."""
+        return Batch(self.images[:count], self.targets[:count], self.paths[:count])
+
+
+class StepBatches(ABC, TorchDataset[Any]):
+    """The batches of a training, indexed by step; with several processes, one process's share of each.
 
     Args:
-        dataset: all its images are shown.
-        order: which images a step shows.
-        sizing, augmentation: how.
-        seed: of the augmentation.
-        share: (rank, processes): every so many-eth image of a batch.
+        seed: Of the training.
+        group: This process takes every Nth element of a batch, N being the number of processes.
+    """
+
+    def __init__(self, seed: int, group: ProcessGroup = SINGLE_PROCESS) -> None:
+        self._seed, self._group = seed, group
+
+    def __getitem__(self, step: int) -> Any:
+        """The batch of a step, or the CurateError that prevented it: raised in a worker, it would lose its form."""
+        try:
+            elements = list(enumerate(self._elements(step)))[self._group.rank :: self._group.world_size]
+            return self._collate([self._load(element, step, place) for place, element in elements])
+        except CurateError as error:
+            return error
+
+    @abstractmethod
+    def _elements(self, step: int) -> Sequence[Any]:
+        """What the batch of a step consists of, over all processes."""
+
+    @abstractmethod
+    def _load(self, element: Any, step: int, place: int) -> Any:
+        """Read and augment one element; `place` is its position in the batch."""
+
+    def _collate(self, loaded: list[Any]) -> Any:
+        return Batch.of(loaded)
+
+    def _generator(self, step: int, place: int) -> np.random.Generator:
+        """The random generator for the augmentation of one element."""
+        return np.random.default_rng([self._seed, AUGMENTATION, step, place])
+
+
+class TrainingBatches(StepBatches):
+    """Batches of whole images with their boxes.
+
+    Args:
+        dataset: All its images are shown.
+        order: Which images a step shows.
+        sizing, augmentation: How an image is sized and augmented.
+        seed, group: See `StepBatches`.
     """
 
     def __init__(
@@ -60,32 +126,22 @@ class TrainingBatches(TorchDataset[Batch | CurateError]):
         augmentation: Augmentation,
         *,
         seed: int,
-        share: tuple[int, int] = (0, 1),
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self._order, self._sizing, self._augmentation, self._seed = order, sizing, augmentation, seed
-        self._rank, self._processes = share
+        super().__init__(seed, group)
+        self._order, self._sizing, self._augmentation = order, sizing, augmentation
         images = dataset.images.sort_values("image_id")
         self._paths: list[str] = images["path"].tolist()
         self._files = [dataset.image_file(path) for path in self._paths]
         self._boxes, self._classes = truth_by_image(dataset)
         self._landmarks = landmarks_by_image(dataset)
 
-    def __getitem__(self, step: int) -> Batch | CurateError:
-        """The batch of a step, or why it cannot be read: an error that crosses processes by itself loses its form."""
-        try:
-            return self._batch(step)
-        except CurateError as error:
-            return error
+    def _elements(self, step: int) -> Sequence[int]:
+        return self._order.rows(step).tolist()
 
-    def _batch(self, step: int) -> Batch:
-        images, targets, paths = [], [], []
-        for place, row in list(enumerate(self._order.rows(step)))[self._rank :: self._processes]:
-            rng = np.random.default_rng([self._seed, AUGMENTATION, step, place])
-            sample = self._augmentation.apply(self._read(row), self._sizing, rng)
-            images.append(torch.from_numpy(np.ascontiguousarray(sample.pixels.transpose(2, 0, 1))))
-            targets.append(self._target(sample))
-            paths.append(self._paths[row])
-        return Batch(images, targets, paths)
+    def _load(self, element: int, step: int, place: int) -> Example:
+        sample = self._augmentation.apply(self._read(element), self._sizing, self._generator(step, place))
+        return Example(as_image(sample.pixels), self._target(sample), self._paths[element])
 
     def _read(self, row: int) -> Sample:
         pixels, boxes, classes = decode_rgb(self._files[row]), self._boxes[row], self._classes[row]
@@ -101,13 +157,19 @@ class TrainingBatches(TorchDataset[Batch | CurateError]):
         return target
 
 
-def loaded(batches: TorchDataset[Any], start: int, stop: int, workers: int) -> Generator[Any]:
-    """The batches of the steps start … stop − 1, prepared by `workers` processes.
+def as_image(pixels: NDArray[np.uint8]) -> Tensor:
+    """H×W×3 → 3×H×W."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def load_batches(batches: StepBatches, start: int, stop: int, workers: int) -> Generator[Any]:
+    """Yield the batches of steps start … stop − 1, prepared by `workers` processes.
 
     Raises:
-        DataError: an image cannot be read.
-        TrainingError: a worker died.
+        DataError: An image cannot be read.
+        TrainingError: A worker process died.
     """
+    logger.debug("steps %d to %d: %d workers, each %d batches ahead", start, stop, workers, _PREFETCH)
     loader = iter(
         DataLoader(
             batches,
@@ -115,22 +177,24 @@ def loaded(batches: TorchDataset[Any], start: int, stop: int, workers: int) -> G
             sampler=range(start, stop),
             num_workers=workers,
             prefetch_factor=_PREFETCH if workers else None,
-            collate_fn=_unchanged,
-            worker_init_fn=_settle_worker,
-            generator=torch.Generator(),  # else it draws from the global one when it starts
+            collate_fn=_identity,
+            worker_init_fn=_init_worker,
+            generator=torch.Generator(),  # the default would draw from the global generator
         )
     )
-    for _ in range(start, stop):
+    for step in range(start, stop):
         try:
             batch = next(loader)
         except RuntimeError as error:
             if "DataLoader worker (pid" not in str(error):
                 raise
+            reason = str(error).splitlines()[0]
+            logger.error("step %d: %s", step, reason)
             raise TrainingError(
                 "a process that reads images died",
                 place="--workers",
-                got=str(error).splitlines()[0],
-                remedy="Give the machine more shared memory, or take fewer workers.",
+                got=reason,
+                remedy="Give the machine more shared memory, or use fewer workers.",
             ) from error
         if isinstance(batch, CurateError):
             raise batch
@@ -138,10 +202,7 @@ def loaded(batches: TorchDataset[Any], start: int, stop: int, workers: int) -> G
 
 
 def truth_by_image(dataset: Dataset) -> tuple[list[Boxes], list[NDArray[np.int64]]]:
-    """Boxes (n, 4) and class indices (n,) of each image in the order of image ids, without crowds.
-
-    A crowd is no single object to learn.
-    """
+    """Boxes (n, 4) and class indices (n,) of each image in the order of image ids, without crowd boxes."""
     boxes, rows = _objects_by_image(dataset)
     index_of = {entry.id: index for index, entry in enumerate(dataset.classes)}
     corners = as_boxes(boxes[CORNERS])
@@ -150,7 +211,7 @@ def truth_by_image(dataset: Dataset) -> tuple[list[Boxes], list[NDArray[np.int64
 
 
 def landmarks_by_image(dataset: Dataset) -> list[NDArray[np.float64]] | None:
-    """Landmarks (n, 5, 2) of the boxes of `truth_by_image`, NaN where unknown; None where the dataset has none."""
+    """Landmarks (n, 5, 2) of the boxes of `truth_by_image`, NaN where unknown; None if the dataset has none."""
     if not has_landmarks(dataset.boxes):
         return None
     boxes, rows = _objects_by_image(dataset)
@@ -159,20 +220,20 @@ def landmarks_by_image(dataset: Dataset) -> list[NDArray[np.float64]] | None:
 
 
 def _objects_by_image(dataset: Dataset) -> tuple[pd.DataFrame, list[Any]]:
-    """The boxes that are objects to learn, and their rows by image, in the order of image ids."""
+    """The boxes without crowds, and the rows of each image's boxes, in the order of image ids."""
     image_ids = np.sort(dataset.images["image_id"].to_numpy())
     boxes = dataset.boxes.loc[~dataset.boxes["crowd"]].reset_index(drop=True)
     rows_of = boxes.groupby("image_id").indices
-    nothing = np.empty(0, dtype=np.int64)
-    return boxes, [rows_of.get(image_id, nothing) for image_id in image_ids.tolist()]
+    no_rows = np.empty(0, dtype=np.int64)
+    return boxes, [rows_of.get(image_id, no_rows) for image_id in image_ids.tolist()]
 
 
-def _unchanged(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
-def _settle_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process, which ends its workers, and the cores to the model."""
+def _init_worker(_: int) -> None:
+    """Ignore Ctrl-C, which the main process handles, and leave the cores to the model."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

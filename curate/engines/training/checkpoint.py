@@ -1,11 +1,14 @@
-"""Checkpoints: all that a model needs to be used, and all that a training needs to go on."""
+"""Checkpoints: a trained model, and the state of its training to resume from."""
 
 import hashlib
+import logging
 import pickle
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -15,9 +18,13 @@ from curate.columns import CORNERS, LANDMARKS, has_landmarks
 from curate.dataset import ClassEntry, Dataset
 from curate.errors import DataError, TrainingError, UsageError
 from curate.files import write_atomically
+from curate.run_folder.folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = "curate checkpoint 2"
-_FORMER = "curate torchvision checkpoint 1"  # has fewer fields
+_FORMATS = (_FORMAT, "curate torchvision checkpoint 1")  # the older one has fewer fields
+_READ_ERRORS = (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +33,15 @@ class Checkpoint:
 
     Attributes:
         model: ENGINE:NAME.
-        classes: in the order of the model's indices.
-        image_size: as in `TrainingConfig`.
-        settings: as in `TrainingConfig`.
-        step: steps done.
-        weights: the network's tensors by name.
-        optimizer: its state, and that of what goes with it; None in a checkpoint that is only to be used.
-        average: the running average of the weights; None like the optimizer.
-        fingerprint: of the images and boxes trained on.
-        engine_config: the engine's own configuration, where it has one.
+        classes: In the order of the model's indices.
+        image_size: As in `TrainingConfig`.
+        settings: As in `TrainingConfig`.
+        step: Steps done.
+        weights: The network's tensors by name.
+        optimizer: State of the optimizer and the schedule; None in a checkpoint that is for inference only.
+        average: Running average of the weights; None like the optimizer.
+        fingerprint: Digest of the images and boxes trained on, from `fingerprint`.
+        engine_config: The engine's own configuration; empty for engines without one.
     """
 
     model: str
@@ -51,57 +58,67 @@ class Checkpoint:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a kill leaves the old file or the new one."""
+    started = time.perf_counter()
     document = {"format": _FORMAT, **vars(checkpoint), "classes": [list(entry) for entry in checkpoint.classes]}
     document["settings"] = dict(checkpoint.settings)
     write_atomically(path, lambda file: torch.save(document, file))
+    logger.debug("wrote %s at step %d in %.2f s", path, checkpoint.step, time.perf_counter() - started)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU, without running any code it may hold.
+    """Read a checkpoint onto the CPU, without running any code that it may hold.
 
     Raises:
-        UsageError: there is no such file.
-        DataError: it is no checkpoint of this engine.
+        UsageError: There is no such file.
+        DataError: Not a checkpoint of curate.
     """
     if not path.is_file():
         raise UsageError("there is no checkpoint here", place=path, remedy="Train first, with `curate train`.")
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
-        # torch's own words advise to run whatever code a file holds
-        raise DataError("the checkpoint cannot be read, or is none", place=path, got=type(error).__name__) from error
-    if not isinstance(document, dict) or document.pop("format", None) not in (_FORMAT, _FORMER):
+    except _READ_ERRORS as error:
+        # torch's own message advises to run whatever code the file holds
+        raise DataError("not a readable checkpoint", place=path, got=type(error).__name__) from error
+    if not isinstance(document, dict) or document.pop("format", None) not in _FORMATS:
         raise DataError("not a checkpoint of curate", place=path, expected=_FORMAT)
     classes = tuple(ClassEntry(*entry) for entry in document.pop("classes"))
     return Checkpoint(classes=classes, **document)
 
 
 def read_model_name(path: Path) -> str | None:
-    """The model of a checkpoint, without reading its weights; None where it is no checkpoint of curate."""
+    """ENGINE:NAME of a checkpoint, without reading its weights; None for any other file."""
+    if not is_zipfile(path):
+        return None
     try:
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError):
+    except _READ_ERRORS:
         return None
-    is_ours = isinstance(document, dict) and document.get("format") in (_FORMAT, _FORMER)
-    return document["model"] if is_ours else None
+    is_checkpoint = isinstance(document, dict) and document.get("format") in _FORMATS
+    return document["model"] if is_checkpoint else None
 
 
-def check_fingerprint(saved: Checkpoint, own: str, place: Path) -> None:
-    """Refuse to go on with other data than a checkpoint was trained on.
+def read_last(run: RunFolder, dataset_fingerprint: str) -> Checkpoint | None:
+    """The checkpoint to resume a run from; None if there is none yet.
 
     Raises:
-        TrainingError: the fingerprints differ.
+        TrainingError: It was trained on other images, boxes or classes.
+        DataError: Not a checkpoint of curate.
     """
-    if saved.fingerprint != own:
+    if not run.last.is_file():
+        return None
+    saved = read_checkpoint(run.last)
+    if saved.fingerprint != dataset_fingerprint:
         raise TrainingError(
-            "the images, boxes or classes are not those that the run began with",
-            place=place,
-            remedy="Start another run, or go on with the version of the dataset that run.json names.",
+            "the dataset's images, boxes or classes differ from those that the run started with",
+            place=run.path,
+            remedy="Start another run, or resume with the dataset version that run.json names.",
         )
+    logger.info("resuming %s from step %d", run.path, saved.step)
+    return saved
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """A digest of what a training sees of a dataset: classes, images, boxes, and landmarks where it has them."""
+    """A digest of what a training reads of a dataset: classes, images, boxes and, where it has them, landmarks."""
     images = dataset.images.sort_values("image_id")
     boxes = dataset.boxes.sort_values("box_id")
     digest = hashlib.sha256(repr([tuple(entry) for entry in dataset.classes]).encode())
@@ -111,5 +128,5 @@ def fingerprint(dataset: Dataset) -> str:
     digest.update(np.ascontiguousarray(boxes[CORNERS].to_numpy(dtype=np.float64)).tobytes())
     if has_landmarks(boxes):
         points = boxes[LANDMARKS].to_numpy(dtype=np.float64)
-        digest.update(np.where(np.isnan(points), np.nan, points).tobytes())  # a NaN has many patterns of bits
+        digest.update(np.where(np.isnan(points), np.nan, points).tobytes())  # NaN has many bit patterns
     return digest.hexdigest()

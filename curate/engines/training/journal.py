@@ -1,35 +1,39 @@
-"""What goes on around the steps of a training, the same for every engine: metrics, checkpoints, evaluations, stopping.
+"""What happens around the steps of a training: metrics, event files, evaluation, checkpoints, early stopping, Ctrl-C.
 
 with Journal(run, config, training, step=training.step, progress=progress, validate=validate) as journal:
-    while journal.goes_on:
-        journal.took(training.take_step())
+    while not journal.finished:
+        journal.record(training.take_step())
 """
 
+import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from curate.engines.base import Detector, Validate
+from curate.errors import TrainingError
 from curate.progress import Progress
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 METRICS_EVERY = 10  # steps
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step tells.
+    """The measurements of one step.
 
     Attributes:
         losses: "loss" and the terms that it is the sum of.
-        lr: the highest learning rate in use.
-        images: in the batch, over all processes.
-        waited_s: seconds that the device waited for the batch.
+        lr: The highest learning rate of the optimizer's groups.
+        images: Images in the batch, over all processes.
+        waited_s: Seconds that the device waited for the batch.
     """
 
     losses: Mapping[str, float]
@@ -38,48 +42,58 @@ class StepReport:
     waited_s: float
 
 
-class Trainee(Protocol):
-    """What a training must be able to do between its steps."""
+def loss_not_finite(step: int, place: Path, losses: str, paths: Sequence[str]) -> TrainingError:
+    """The error for a loss that is NaN or infinite; it names the images of the batch."""
+    return TrainingError(
+        f"loss is NaN or infinite at step {step}",
+        place=place,
+        got=losses,
+        remedy=f"Check the images of this batch ({', '.join(paths)}), or lower the learning rate with --lr.",
+    )
+
+
+class Trainable(Protocol):
+    """What the journal needs of a training."""
 
     def detector(self) -> Detector:
-        """The model as it would be used now; training goes on afterwards as if nothing had been asked."""
+        """The model in its present state; using it does not disturb the training."""
         ...
 
     def write_last(self, path: Path) -> None:
-        """Write, atomically, all that is needed to go on."""
+        """Write a checkpoint to resume from, atomically."""
         ...
 
     def write_best(self, path: Path) -> None:
-        """Write, atomically, all that is needed to use the model as it is now."""
+        """Write a checkpoint for inference with the model's present state, atomically."""
         ...
 
 
 class Journal:
     """Counts the steps of a training and does what is due after each.
 
-    As a context it defers Ctrl-C until the step under way is finished and saved; a second one acts at once. Where
-    `interrupted` is given, somebody else heeds Ctrl-C, and this says whether it was pressed.
+    As a context manager it defers Ctrl-C until the current step is finished and saved; a second Ctrl-C interrupts at
+    once. With `interrupted`, another process handles Ctrl-C and the callback returns whether it was pressed.
 
     Attributes:
-        step: steps done.
-        goes_on: whether there is another step to take.
+        step: Steps done.
+        finished: Whether no step is left to take: all are done, training stopped early, or Ctrl-C was pressed.
     """
 
     def __init__(
         self,
         run: RunFolder,
         config: TrainingConfig,
-        trainee: Trainee,
+        training: Trainable,
         *,
         step: int,
         progress: Progress,
         validate: Validate | None = None,
         interrupted: Callable[[], bool] | None = None,
     ) -> None:
-        self._run, self._config, self._trainee = run, config, trainee
-        self._progress, self._validate, self._told_to_stop = progress, validate, interrupted
+        self._run, self._config, self._training = run, config, training
+        self._progress, self._validate, self._interrupted = progress, validate, interrupted
         self.step = step
-        self.goes_on = step < config.steps
+        self.finished = step >= config.steps
         run.drop_metrics_after(step)
         self._evaluations = [line for line in run.read_metrics() if "ap" in line]
         self._note = ""
@@ -91,8 +105,8 @@ class Journal:
         self._handler: Any = None
 
     def __enter__(self) -> Self:
-        if self._told_to_stop is None and threading.current_thread() is threading.main_thread():
-            self._handler = signal.signal(signal.SIGINT, self._interrupt)
+        if self._interrupted is None and threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -107,25 +121,28 @@ class Journal:
             raise KeyboardInterrupt
 
     def _is_interrupted(self) -> bool:
-        return self._pressed.is_set() if self._told_to_stop is None else self._told_to_stop()
+        return self._pressed.is_set() if self._interrupted is None else self._interrupted()
 
-    def _interrupt(self, *_: object) -> None:
+    def _on_interrupt(self, *_: object) -> None:
         self._pressed.set()
         signal.signal(signal.SIGINT, self._handler)
 
-    def took(self, report: StepReport) -> None:
-        """Do what is due after a step."""
+    def record(self, report: StepReport) -> None:
+        """Count a step and do what is due after it."""
         self.step += 1
-        finished = self.step == self._config.steps
-        self.goes_on = not finished and not self._is_interrupted()
+        is_last = self.step == self._config.steps
+        if self._is_interrupted():
+            logger.info("interrupted after step %d of %d", self.step, self._config.steps)
+            self.finished = True
+        self.finished |= is_last
         self._images += report.images
         self._waited_s += report.waited_s
-        if self.step % METRICS_EVERY == 0 or not self.goes_on:
+        if self.step % METRICS_EVERY == 0 or self.finished:
             self._write_metrics(report)
         self._progress("train", self.step, self._config.steps, self._note)
-        if self._validate and (self.step % self._config.evaluates_every == 0 or finished):
+        if self._validate and (self.step % self._config.evaluates_every == 0 or is_last):
             self._evaluate(self._validate)
-        if self.goes_on and self.step % self._config.checkpoint_every == 0:
+        if not self.finished and self.step % self._config.checkpoint_every == 0:
             self._save()
 
     def _write_metrics(self, report: StepReport) -> None:
@@ -150,41 +167,44 @@ class Journal:
         self._events.write(values, self.step)
 
     def _evaluate(self, validate: Validate) -> None:
-        """Judge the model; keep it where it is the best so far, and stop where patience is at its end."""
-        began = time.perf_counter()
-        scores = validate(self._trainee.detector())
+        """Evaluate the model, keep it if it is the best so far, and stop early when patience runs out."""
+        started = time.perf_counter()
+        scores = validate(self._training.detector())
         best = self._best()
         self._write(scores)
         self._evaluations.append({"step": self.step, **scores})
+        duration_s = time.perf_counter() - started
+        logger.info("step %d: AP %s on the val split, evaluated in %.1f s", self.step, scores["ap"], duration_s)
         if best is None or _ap(scores) > _ap(best) or scores["ap"] is best["ap"] is None:
-            self._trainee.write_best(self._run.best)
+            self._training.write_best(self._run.best)
             self._run.update(best_step=self.step, ap=scores["ap"])
-        elif self._config.patience and self._since_best() >= self._config.patience:
+        elif self._config.patience and self._evaluations_since_best() >= self._config.patience:
             self._stopped = None if self.step == self._config.steps else "patience"
-            self.goes_on = False
-        self._measured_from += time.perf_counter() - began  # speed is that of training
+            self.finished = True
+            logger.info("early stopping: no better AP in %d evaluations", self._config.patience)
+        self._measured_from += time.perf_counter() - started  # the speed excludes evaluation
 
     def _best(self) -> Mapping[str, Any] | None:
         return max(self._evaluations, key=_ap, default=None)
 
-    def _since_best(self) -> int:
-        """Evaluations after the best one; of equal ones the first counts."""
+    def _evaluations_since_best(self) -> int:
+        """Evaluations after the best one; of equal ones the first is the best."""
         best = self._best()
         return len(self._evaluations) - 1 - next(place for place, one in enumerate(self._evaluations) if one is best)
 
     def _save(self) -> None:
-        """Write the checkpoint to go on from; without any evaluation so far, it is the best one too."""
-        began = time.perf_counter()
-        self._trainee.write_last(self._run.last)
+        """Write the last checkpoint; before the first evaluation it is the best one too."""
+        started = time.perf_counter()
+        self._training.write_last(self._run.last)
         changes: dict[str, Any] = {"steps_done": self.step, "stopped": self._stopped}
         if not self._evaluations:
-            self._trainee.write_best(self._run.best)
+            self._training.write_best(self._run.best)
             changes["best_step"] = self.step
         now = time.perf_counter()
         seconds = self._run.read_record().seconds + now - self._recorded_at
         self._run.update(**changes, seconds=round(seconds, 1))
         self._recorded_at = now
-        self._measured_from += now - began
+        self._measured_from += now - started
 
 
 def _ap(scores: Mapping[str, Any]) -> float:
@@ -193,13 +213,14 @@ def _ap(scores: Mapping[str, Any]) -> float:
 
 
 class _EventFiles:
-    """TensorBoard's event files, where its package is installed."""
+    """TensorBoard's event files, if its package is installed."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
+        except ImportError as error:
+            logger.info("no event files are written: %s", error)
             return
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 

@@ -1,6 +1,6 @@
-"""Which images each step of a training shows: follows from (seed, step) alone.
+"""Which images each step of a training shows; a function of (seed, step) alone.
 
-So a run that was stopped goes on with the batches it would have had, and the number of workers changes nothing.
+A resumed run therefore continues with the batches it would have had, and the number of workers changes nothing.
 """
 
 import math
@@ -13,47 +13,56 @@ from curate.dataset import Dataset
 from curate.errors import TrainingError
 from curate.run_folder.config import TrainingConfig
 
-# streams of chance that must not be the same numbers
+# independent random streams of one seed
 ORDER, AUGMENTATION, MODEL = 0, 1, 2
-_SHARE = 0.3  # of the images: rarer classes are repeated
+_RARE_BELOW = 0.3  # share of the images: classes in fewer are repeated
 
 Rows = NDArray[np.int64]
 
 
 def step_seed(seed: int, step: int, *stream: int) -> int:
-    """A seed below 2**63 for what chance decides in a step."""
+    """The random seed of a step, below 2**63."""
     return int(np.random.SeedSequence([seed, *(stream or (MODEL,)), step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def check_trainable(dataset: Dataset) -> None:
+    """Refuse a dataset without images.
+
+    Raises:
+        TrainingError: There are no images.
+    """
+    if dataset.images.empty:
+        raise TrainingError(
+            "there are no images to train on", place=dataset.root, expected="labelled images in the train split"
+        )
 
 
 class BatchOrder:
     """The batches of a training, by step, as rows of the images table in the order of image ids.
 
-    Every epoch shows each image once (or as often as its repeat factor says), in an order of its own; upright and wide
-    images never share a batch, because a batch is as large as its widest and its tallest image.
+    Every epoch shows each image once (or as often as its repeat factor says), in a new random order. Landscape and
+    portrait images never share a batch, because a batch is as large as its widest and its tallest image.
     """
 
     def __init__(self, wide: Sequence[bool] | NDArray[np.bool_], repeats: NDArray[np.float64], batch: int, seed: int):
         self._groups = [np.flatnonzero(group) for group in (np.asarray(wide), ~np.asarray(wide))]
         self._repeats, self._batch, self._seed = repeats, batch, seed
         self._counts = [math.ceil(float(repeats[rows].sum()) / batch - 1e-9) for rows in self._groups]
-        self._kept: tuple[int, list[Rows]] | None = None
+        self._cached: tuple[int, list[Rows]] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, config: TrainingConfig) -> "BatchOrder":
         """The order of a training on all images of `dataset`.
 
         Raises:
-            TrainingError: there are no images, or no classes.
+            TrainingError: There are no images, or no classes.
         """
-        if dataset.images.empty:
-            raise TrainingError(
-                "there are no images to train on", place=dataset.root, expected="labelled images in the train split"
-            )
+        check_trainable(dataset)
         if not dataset.classes:
             raise TrainingError("there are no classes to train on", place=dataset.root)
         images = dataset.images.sort_values("image_id")
         name, _, share = config.balance.partition(":")
-        repeats = np.ones(len(images)) if name == "none" else repeat_factors(dataset, float(share or _SHARE))
+        repeats = np.ones(len(images)) if name == "none" else repeat_factors(dataset, float(share or _RARE_BELOW))
         wide = (images["width"] >= images["height"]).to_numpy()
         return cls(wide, repeats, config.batch, config.seed)
 
@@ -63,11 +72,11 @@ class BatchOrder:
         return sum(self._counts)
 
     def rows(self, step: int) -> Rows:
-        """Which images the batch of a step holds. (batch,)"""
+        """The images in the batch of a step. (batch,)"""
         epoch, place = divmod(step, self.per_epoch)
-        if self._kept is None or self._kept[0] != epoch:
-            self._kept = epoch, self._epoch(epoch)
-        return self._kept[1][place]
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = epoch, self._epoch(epoch)
+        return self._cached[1][place]
 
     def _epoch(self, epoch: int) -> list[Rows]:
         rng = np.random.default_rng([self._seed, ORDER, epoch])
@@ -78,7 +87,7 @@ class BatchOrder:
         return [batches[index] for index in rng.permutation(len(batches))]
 
     def _repeated(self, rows: Rows, rng: np.random.Generator) -> Rows:
-        """Each row as often as its factor says; what is over a whole number is left to chance."""
+        """Each row as often as its factor says; the fraction is the probability of one more."""
         factors = self._repeats[rows]
         if (factors == 1).all():
             return rows
@@ -92,15 +101,15 @@ def repeat_factors(dataset: Dataset, share: float) -> NDArray[np.float64]:
     images that show class c, r(c) = max(1, √(share / f(c))), and an image takes the largest r of its classes.
     """
     image_ids = np.sort(dataset.images["image_id"].to_numpy())
-    seen = dataset.boxes.loc[~dataset.boxes["crowd"], ["image_id", "class_id"]].drop_duplicates()
-    frequency = seen["class_id"].value_counts() / len(image_ids)
+    shown = dataset.boxes.loc[~dataset.boxes["crowd"], ["image_id", "class_id"]].drop_duplicates()
+    frequency = shown["class_id"].value_counts() / len(image_ids)
     factors = np.ones(len(image_ids))
-    rows = np.searchsorted(image_ids, seen["image_id"].to_numpy())
-    of_class = np.sqrt(share / seen["class_id"].map(frequency).to_numpy(dtype=np.float64))
+    rows = np.searchsorted(image_ids, shown["image_id"].to_numpy())
+    of_class = np.sqrt(share / shown["class_id"].map(frequency).to_numpy(dtype=np.float64))
     np.maximum.at(factors, rows, of_class)
     return factors
 
 
 def steps_of_epochs(epochs: float, dataset: Dataset, config: TrainingConfig) -> int:
-    """The steps in which so many epochs pass; at least 1."""
+    """The number of steps in so many epochs, at least 1."""
     return max(1, round(epochs * BatchOrder.of(dataset, config).per_epoch))

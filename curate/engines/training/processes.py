@@ -1,9 +1,10 @@
-"""Several processes that train together: the first one writes, and decides when all of them stop.
+"""Data-parallel training in several processes.
 
-`Team` is what a training asks; `train_together` starts the processes, whichever library launches them, and brings
-their progress, their errors and Ctrl-C to where they belong.
+`ProcessGroup` is the group as one of its processes sees it. `train_in_processes` starts the processes with a library's
+launcher and forwards their progress, log records and errors to the caller, and Ctrl-C to them.
 """
 
+import logging
 import multiprocessing
 import os
 import queue
@@ -13,169 +14,181 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from logging.handlers import QueueHandler
 from typing import Any
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from curate.engines.training.device import device_named
+from curate.engines.training.device import select_device
 from curate.errors import CurateError, MissingError, TrainingError, UsageError
 from curate.progress import Progress
 from curate.run_folder.config import TrainingConfig
 
-# others wait while the first one evaluates; that takes as long as it takes
-PATIENCE = timedelta(hours=6)
+logger = logging.getLogger(__name__)
+
+COLLECTIVE_TIMEOUT = timedelta(hours=6)  # the others wait while the primary process evaluates
 _POLL_S = 0.2
-_GPUS = "CUDA_VISIBLE_DEVICES"
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+_ROOT_LOGGER = __name__.partition(".")[0]
 
 Launch = Callable[[Callable[..., None], int, tuple[Any, ...]], None]
+"""`launch(function, processes, arguments)` starts the processes and returns when all have ended."""
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes that train together, as one of them sees it.
+class ProcessGroup:
+    """The processes of one training, as one of them sees it.
 
     Attributes:
-        rank: its place, from 0.
-        processes: how many there are.
+        rank: This process's number, from 0.
+        world_size: Number of processes.
     """
 
     rank: int = 0
-    processes: int = 1
+    world_size: int = 1
 
     @classmethod
-    def current(cls) -> "Team":
-        """The team that this process is in; a process on its own is a team of one."""
+    def current(cls) -> "ProcessGroup":
+        """The group of this process; without torch.distributed, a group of one."""
         if not distributed.is_initialized():
             return cls()
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     @property
-    def share(self) -> tuple[int, int]:
-        """Rank and processes."""
-        return self.rank, self.processes
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes and decides."""
+    def is_primary(self) -> bool:
+        """Whether this process writes the run's files and decides when to stop."""
         return self.rank == 0
 
-    def agree(self, decision: bool) -> bool:
-        """What the first process decided."""
-        if self.processes == 1:
+    def broadcast(self, decision: bool) -> bool:
+        """The primary process's decision, in every process."""
+        if self.world_size == 1:
             return decision
         on_gpu = distributed.get_backend() == "nccl"
         flag = torch.tensor([int(decision)], device="cuda" if on_gpu else "cpu")
         distributed.broadcast(flag, src=0)
         return bool(flag.item())
 
-    def shared(self, network: nn.Module, device: torch.device, *, leaves_parts_out: bool = False) -> nn.Module:
-        """The network with gradients averaged over the processes; buffers stay each process's own.
+    def wrap(self, network: nn.Module, device: torch.device, *, unused_parameters: bool = False) -> nn.Module:
+        """The network with gradients averaged over the processes; each process keeps its own buffers.
 
         Args:
-            network: on its device.
-            device: of this process.
-            leaves_parts_out: whether some steps use only some of the parameters.
+            network: On its device.
+            device: Of this process.
+            unused_parameters: Whether some steps use only some of the parameters.
         """
-        if self.processes == 1:
+        if self.world_size == 1:
             return network
         return DistributedDataParallel(
             network,
             device_ids=[device] if device.type == "cuda" else None,
             broadcast_buffers=False,
-            find_unused_parameters=leaves_parts_out,
+            find_unused_parameters=unused_parameters,
         )
 
-    def device(self, name: str) -> torch.device:
-        """The device of this process: GPUs are given out in order."""
-        device = device_named(name)
-        if self.processes == 1 or device.type == "cpu":
+    def select_device(self, name: str) -> torch.device:
+        """The device of this process: with several processes, the GPU with its rank."""
+        device = select_device(name)
+        if self.world_size == 1 or device.type == "cpu":
             return device
         return torch.device("cuda", self.rank)
 
 
+SINGLE_PROCESS = ProcessGroup()
+
+
 def check_processes(config: TrainingConfig) -> None:
-    """Refuse more processes than there are GPUs, or than the batch has images.
+    """Refuse a number of processes that does not divide the batch or exceeds the number of GPUs.
 
     Raises:
-        UsageError: they do not share the batch evenly, or a single GPU was named.
-        MissingError: there are not so many GPUs.
+        UsageError: The batch is not a multiple of the processes, or a single GPU was named.
+        MissingError: There are fewer GPUs than processes.
     """
     if config.processes == 1:
         return
     if config.batch % config.processes:
         raise UsageError(
-            "the processes cannot share the batch evenly",
+            "the batch cannot be shared evenly by the processes",
             place="--batch",
             got=f"{config.batch} images for {config.processes} processes",
             expected=f"a multiple of {config.processes}",
         )
-    if device_named(config.device).type == "cpu":
+    if select_device(config.device).type == "cpu":
         return
     if ":" in config.device:
-        raise UsageError("several processes take several GPUs", place="--device", got=config.device, expected="cuda")
+        raise UsageError("several processes need several GPUs", place="--device", got=config.device, expected="cuda")
     if (gpus := torch.cuda.device_count()) < config.processes:
         raise MissingError(
-            "there are not so many GPUs",
+            "there are fewer GPUs than processes",
             place="--processes",
             got=config.processes,
             expected=f"at most {gpus}",
-            remedy="Every process takes a GPU of its own; on the CPU, say --device cpu.",
+            remedy="Each process needs a GPU of its own; to train on the CPU, use --device cpu.",
         )
 
 
-def train_together(launch: Launch, work: Callable[..., None], config: TrainingConfig, *args: Any, progress: Progress):
-    """Run `work(*args, progress, interrupted)` in each of the processes, and wait for them.
+def train_in_processes(
+    launch: Launch, work: Callable[..., None], config: TrainingConfig, *args: Any, progress: Progress
+) -> None:
+    """Run `work(*args, progress, interrupted)` in each process and wait for all of them.
 
     Args:
-        launch: starts processes: `launch(function, processes, arguments)`, and returns when all have ended.
-        work: a module's function; `progress` and `interrupted() -> bool` are given to it.
-        config: tells how many.
-        args: what it gets, picklable.
-        progress: told what the first process tells.
+        launch: Starts the processes.
+        work: A picklable function; it also gets `progress` and `interrupted() -> bool`.
+        config: Says how many processes, and on which device.
+        args: Its other arguments, picklable.
+        progress: Called with the progress of the primary process.
 
     Raises:
-        CurateError: what the first of them that failed told.
-        KeyboardInterrupt: after Ctrl-C, once all have ended by themselves.
+        CurateError: The first one that a process raised.
+        TrainingError: A process failed with another error.
+        KeyboardInterrupt: After Ctrl-C, once all processes have ended.
     """
     context = multiprocessing.get_context("spawn")
-    told, stop = context.Queue(), context.Event()
+    messages, stop = context.Queue(), context.Event()
     failures: list[BaseException] = []
+    log_level = logging.getLogger(_ROOT_LOGGER).getEffectiveLevel()
 
     def start() -> None:
         try:
-            with _gpus_hidden(device_named(config.device).type == "cpu"):
-                launch(_one_of_them, config.processes, (work, told, stop, args))
+            with _gpus_hidden(select_device(config.device).type == "cpu"):
+                launch(_run_worker, config.processes, (work, messages, stop, log_level, args))
         except Exception as error:
             failures.append(error)
 
-    # launchers take Ctrl-C for themselves when they run in the main thread, and kill what should save first
+    # in the main thread, launchers handle Ctrl-C themselves and kill processes that should save first
     thread = threading.Thread(target=start, daemon=True)
-    refusal: CurateError | None = None
-    with _interrupt_means(stop.set):
+    first_error: CurateError | None = None
+    logger.info("starting %d training processes", config.processes)
+    with _on_interrupt(stop.set):
         thread.start()
-        while thread.is_alive() or not told.empty():
+        while thread.is_alive() or not messages.empty():
             try:
-                kind, *content = told.get(timeout=_POLL_S)
+                kind, *content = messages.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
             if kind == "progress":
                 progress(*content)
-            elif refusal is None:
-                refusal = content[0]
+            elif kind == "log":
+                logging.getLogger(content[0].name).handle(content[0])
+            elif first_error is None:
+                first_error = content[0]
         thread.join()
-    if refusal is not None:
-        raise refusal
+    logger.info("all training processes have ended")
+    if first_error is not None:
+        raise first_error
     if stop.is_set():
         raise KeyboardInterrupt
     if failures:
-        raise TrainingError(f"a process failed: {_last_line(failures[0])}", place=config.model) from failures[0]
+        raise TrainingError(f"a training process failed: {_last_line(failures[0])}", place=config.model) from failures[
+            0
+        ]
 
 
 @contextmanager
-def _interrupt_means(act: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C do this, and nothing else, for a while."""
+def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` on Ctrl-C instead of raising KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -188,41 +201,52 @@ def _interrupt_means(act: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _gpus_hidden(hidden: bool) -> Iterator[None]:
-    """Launchers take GPUs where there are any; processes that start in here see none, if asked for."""
-    before = os.environ.get(_GPUS)
+    """Hide the GPUs from processes that start inside the block: launchers use them where there are any."""
+    before = os.environ.get(_VISIBLE_GPUS)
     if hidden:
-        os.environ[_GPUS] = ""
+        os.environ[_VISIBLE_GPUS] = ""
     try:
         yield
     finally:
         if hidden and before is None:
-            del os.environ[_GPUS]
+            del os.environ[_VISIBLE_GPUS]
         elif hidden and before is not None:
-            os.environ[_GPUS] = before
+            os.environ[_VISIBLE_GPUS] = before
 
 
-def _one_of_them(work: Callable[..., None], told: Any, stop: Any, args: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started us says when to stop
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    team = Team.current()
-    threads = max(1, (os.cpu_count() or 1) // max(team.processes, 1))
+class _LogForwarder(QueueHandler):
+    """Sends log records to the process that started this one."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.queue.put_nowait(("log", record))
+
+
+def _run_worker(work: Callable[..., None], messages: Any, stop: Any, log_level: int, args: tuple[Any, ...]) -> None:
+    """Run `work` in a process that the launcher started."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process says when to stop
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    logging.getLogger(_ROOT_LOGGER).addHandler(_LogForwarder(messages))
+    logging.getLogger(_ROOT_LOGGER).setLevel(log_level)
+    group = ProcessGroup.current()
+    threads = max(1, (os.cpu_count() or 1) // max(group.world_size, 1))
     torch.set_num_threads(threads)
+    logger.info("process %d of %d has pid %d, %d threads", group.rank, group.world_size, os.getpid(), threads)
 
     def progress(task: str, done: int, total: int, note: str = "") -> None:
-        if team.leads:
-            told.put(("progress", task, done, total, note))
+        if group.is_primary:
+            messages.put(("progress", task, done, total, note))
 
     try:
         work(*args, progress, stop.is_set)
     except CurateError as error:
-        told.put(("error", error))
-        told.close()
-        told.join_thread()
+        messages.put(("error", error))
+        messages.close()
+        messages.join_thread()
         raise
 
 
-def _leave_with_parent() -> None:
-    """End this process when the one that started it is gone: it held the run's lock."""
+def _exit_with_parent() -> None:
+    """End this process when its parent has ended: the parent held the lock of the run."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -250,7 +274,7 @@ def _in_process_group(function: Callable[..., None], arguments: tuple[Any, ...])
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=COLLECTIVE_TIMEOUT)
     try:
         function(*arguments)
     finally:

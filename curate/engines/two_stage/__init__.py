@@ -1,1 +1,1 @@
-"""The two-stage pipeline: a detector finds objects, a ResNet tells the class of each; together they are a detector."""
+"""The two-stage engine: a detector finds objects, a ResNet classifies them; together they are one detector."""

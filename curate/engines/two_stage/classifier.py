@@ -1,4 +1,4 @@
-"""The second stage: a torchvision ResNet that tells the class of a crop."""
+"""The second stage: a torchvision ResNet that classifies crops."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms.functional import normalize
 
 from curate.engines.two_stage.first_stage import EmbeddedDetector
-from curate.engines.two_stage.settings import TwoStage
+from curate.engines.two_stage.settings import TwoStageSettings
 from curate.errors import unknown_name
 
 _FAMILIES = ("resnet", "resnext", "wide_resnet")
@@ -19,16 +19,16 @@ _IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class TwoStageNetwork(nn.Module):
-    """A ResNet over crops, and the detector that finds what to crop.
+    """A ResNet for crops, and the file of the detector that finds what to crop.
 
     Attributes:
-        backbone: the ResNet without its last layer.
-        head: the last layer.
-        detector: the first stage's file.
-        settings: how both work together.
+        backbone: The ResNet without its last layer.
+        head: The last layer.
+        detector: The first stage's file.
+        settings: How both stages work together.
     """
 
-    def __init__(self, name: str, class_count: int, settings: TwoStage) -> None:
+    def __init__(self, name: str, class_count: int, settings: TwoStageSettings) -> None:
         super().__init__()
         backbone: Any = get_model(name, weights=None)
         self.head = nn.Linear(backbone.fc.in_features, class_count)
@@ -44,10 +44,10 @@ class TwoStageNetwork(nn.Module):
 
         Args:
             images: b of (3, s, s) in 0..1.
-            targets: one {"labels": (1,) int64, from 1} a crop.
+            targets: One {"labels": (1,) int64, from 1} per crop.
 
         Returns:
-            {"loss_classifier": one number} in training, else (b, classes).
+            {"loss_classifier": scalar} in training, else (b, classes).
         """
         crops = images if isinstance(images, Tensor) else torch.stack(list(images))  # (b, 3, s, s)
         logits = self.head(self.backbone(normalize(crops, _IMAGENET_MEAN, _IMAGENET_STD)))  # (b, classes)
@@ -58,22 +58,22 @@ class TwoStageNetwork(nn.Module):
 
 
 def known_networks() -> list[str]:
-    """The names that the second stage can have."""
+    """Names of the networks that can be the second stage."""
     return [name for name in list_models(module=models) if name.startswith(_FAMILIES)]
 
 
 def check_network(name: str) -> None:
-    """Refuse a name that is none of `known_networks`.
+    """Refuse a name that is not among `known_networks`.
 
     Raises:
-        UsageError: it names the closest one.
+        UsageError: The message has the closest name.
     """
     if name not in known_networks():
         raise unknown_name("ResNet of torchvision", name, known_networks(), place="--model")
 
 
 def pretrained_tensors(name: str) -> dict[str, Tensor]:
-    """Download torchvision's ImageNet weights: tensors named as in the whole network."""
-    offered: Any = get_model_weights(name)
-    tensors: Mapping[str, Tensor] = offered.DEFAULT.get_state_dict(progress=False, check_hash=True)
+    """Download torchvision's ImageNet weights, with tensors named as in the whole network."""
+    weights: Any = get_model_weights(name)
+    tensors: Mapping[str, Tensor] = weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
     return {f"backbone.{key}": value for key, value in tensors.items()}

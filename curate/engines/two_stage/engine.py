@@ -1,4 +1,4 @@
-"""The two-stage engine: trains the classifier of the second stage, and joins it with a detector that is there."""
+"""The two-stage engine: trains a classifier for the boxes of an existing detector and combines both into a detector."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,35 +8,34 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset as TorchDataset
 
 from curate.dataset import ClassEntry, Dataset
 from curate.engines.base import Detector, Validate
-from curate.engines.torch_engine import NetworkEngine
+from curate.engines.torch_engine import TorchEngine
 from curate.engines.training.augment import Augmentation, Sizing
-from curate.engines.training.batches import Batch
-from curate.engines.training.device import placed
-from curate.engines.training.recipe import BuiltModel, Recipe, changed, check_names
+from curate.engines.training.device import move_to_device
+from curate.engines.training.processes import ProcessGroup
+from curate.engines.training.recipe import BuiltModel, Recipe, apply_settings, check_settings
 from curate.engines.two_stage.batches import CropBatches
 from curate.engines.two_stage.classifier import TwoStageNetwork, check_network, pretrained_tensors
-from curate.engines.two_stage.detector import RememberedBoxes, TwoStageDetector
-from curate.engines.two_stage.first_stage import FirstStage, first_stage_in, is_detector, read_first_stage
-from curate.engines.two_stage.settings import TwoStage
-from curate.errors import CurateError, UsageError
+from curate.engines.two_stage.detector import CachedDetector, TwoStageDetector
+from curate.engines.two_stage.first_stage import FirstStage, is_detector, read_embedded, read_first_stage
+from curate.engines.two_stage.settings import TwoStageSettings
+from curate.errors import UsageError
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 
 CROP_PX = 64
-_EARLY = ("conv1.", "bn1.", "layer1.")
-_LEAST = 2  # crops that a batch norm needs
+_FROZEN = ("conv1.", "bn1.", "layer1.")
+_SMALLEST_BATCH = 2  # batch norm needs two crops
 
 
-class TwoStageEngine(NetworkEngine):
-    """See `NetworkEngine`. What it trains is the classifier; the detector goes with it into every checkpoint.
+class TwoStageEngine(TorchEngine):
+    """See `TorchEngine`. It trains the classifier; every checkpoint holds the detector as well.
 
     Args:
-        first: the detector of networks that it builds; None: a checkpoint will bring it.
+        first: The detector of the networks that it builds; None if a checkpoint will bring it.
     """
 
     def __init__(self, first: FirstStage | None = None) -> None:
@@ -48,43 +47,45 @@ class TwoStageEngine(NetworkEngine):
         """Build a ResNet with random weights.
 
         Args:
-            name: of torchvision's ResNet, such as "resnet18".
-            class_count: without the background.
-            image_size: side of the crops in pixels; None: 64.
-            settings: fields of `TwoStage`, of `Recipe` and of its `Augmentation`.
+            name: A ResNet of torchvision, such as "resnet18".
+            class_count: Number of classes, without the background.
+            image_size: Side of the crops in pixels; None means 64.
+            settings: Fields of `TwoStageSettings`, of `Recipe` and of its `Augmentation`.
             loss: "default".
 
         Raises:
-            UsageError: unknown name or setting, or another loss.
+            UsageError: Unknown name or setting, or another loss.
         """
         check_network(name)
         if loss != "default":
-            raise UsageError("the classes come balanced; there is one loss", place="--loss", got=loss)
-        augmentation = Augmentation(zoom_out=1.0, zoom_in=1.0)  # the boxes vary instead, with what is around them
+            raise UsageError(
+                "a classifier has one loss, because its batches are class-balanced already", place="--loss", got=loss
+            )
+        augmentation = Augmentation(zoom_out=1.0, zoom_in=1.0)  # the boxes are shifted and scaled instead
         recipe = Recipe(lr=1e-4, new_lr=2.5e-4, weight_decay=0.05, frozen_norms=False, augmentation=augmentation)
-        check_names(settings, recipe, augmentation, TwoStage())
-        recipe = replace(changed(recipe, settings), augmentation=changed(augmentation, settings))
-        network = TwoStageNetwork(name, class_count, changed(TwoStage(), settings))
+        check_settings(settings, recipe, augmentation, TwoStageSettings())
+        recipe = replace(apply_settings(recipe, settings), augmentation=apply_settings(augmentation, settings))
+        network = TwoStageNetwork(name, class_count, apply_settings(TwoStageSettings(), settings))
         if self._first is not None:
-            network.detector.hold(self._first)
+            network.detector.embed(self._first)
         side = image_size or CROP_PX
         sizing = Sizing(side, side, square=True)
         pretrained = partial(pretrained_tensors, name)
-        return BuiltModel(network, network.backbone, "backbone.", _EARLY, sizing, recipe, pretrained, _without_detector)
+        return BuiltModel(
+            network, network.backbone, "backbone.", _FROZEN, sizing, recipe, pretrained, _without_detector
+        )
 
-    def batches(
-        self, dataset: Dataset, config: TrainingConfig, model: BuiltModel, share: tuple[int, int]
-    ) -> TorchDataset[Batch | CurateError]:
+    def batches(self, dataset: Dataset, config: TrainingConfig, model: BuiltModel, group: ProcessGroup) -> CropBatches:
         """See `CropBatches`."""
         _check_batches(config)
         settings, augmentation = _network_of(model).settings, model.recipe.augmentation
-        return CropBatches(dataset, config.batch, model.sizing, augmentation, settings, seed=config.seed, share=share)
+        return CropBatches(dataset, config.batch, model.sizing, augmentation, settings, seed=config.seed, group=group)
 
     def detector(self, model: BuiltModel, classes: tuple[ClassEntry, ...], device: torch.device) -> Detector:
         """Both stages together."""
         network = _network_of(model)
-        first = network.detector.held().load(str(device))
-        classifier = placed(network, device).eval()
+        first = network.detector.extract().load(str(device))
+        classifier = move_to_device(network, device).eval()
         return TwoStageDetector(first, classifier, network.settings, model.sizing.short_px, classes, device)
 
     def train(
@@ -95,47 +96,50 @@ class TwoStageEngine(NetworkEngine):
         progress: Progress = silent,
         validate: Validate | None = None,
     ) -> Path:
-        """Train the classifier on the boxes of every image; see `NetworkEngine.train`.
+        """Train the classifier on the boxes of every image; see `Engine.train`.
 
-        The detector is read once, when the run begins; it may be gone when the run goes on.
+        The detector is read once, at the start of the run; a resumed run takes it from its last checkpoint.
 
         Raises:
-            UsageError: there is no such detector.
+            UsageError: There is no such detector.
         """
         if self._first is None:
             return TwoStageEngine(_first_stage_of(run, config)).train(dataset, run, config, progress, validate)
-        return super().train(dataset, run, config, progress, validate and _ValidateFaster(validate))
+        return super().train(dataset, run, config, progress, validate and _ValidateCached(validate))
 
 
 @dataclass
-class _ValidateFaster:
-    """Judges as `validate` does, with boxes that the first stage found the first time."""
+class _ValidateCached:
+    """Calls `validate` with a first stage that detects in each image only once: training does not change its boxes."""
 
     validate: Validate
-    first: RememberedBoxes | None = None
+    first: CachedDetector | None = None
 
     def __call__(self, detector: Detector) -> Mapping[str, float | None]:
         if isinstance(detector, TwoStageDetector):
-            self.first = self.first or RememberedBoxes(detector.first)
+            self.first = self.first or CachedDetector(detector.first)
             detector = detector.with_first(self.first)
         return self.validate(detector)
 
 
 def _first_stage_of(run: RunFolder, config: TrainingConfig) -> FirstStage:
     if run.last.is_file():
-        return first_stage_in(run.last)
-    settings = changed(TwoStage(), config.settings)
+        return read_embedded(run.last)
+    settings = apply_settings(TwoStageSettings(), config.settings)
     return read_first_stage(settings.detector, settings.detector_weights)
 
 
 def _check_batches(config: TrainingConfig) -> None:
     if config.balance != "none":
         raise UsageError(
-            "the classes of crops are balanced already", place="--balance", got=config.balance, remedy="Leave it out."
+            "batches of crops are class-balanced already",
+            place="--balance",
+            got=config.balance,
+            remedy="Leave out --balance.",
         )
-    least = _LEAST * config.processes
-    if config.batch < least:
-        raise UsageError("too few crops a step", place="--batch", got=config.batch, expected=f"{least} or more")
+    smallest = _SMALLEST_BATCH * config.processes
+    if config.batch < smallest:
+        raise UsageError("the batch is too small", place="--batch", got=config.batch, expected=f"{smallest} or more")
 
 
 def _network_of(model: BuiltModel) -> TwoStageNetwork:
@@ -145,5 +149,5 @@ def _network_of(model: BuiltModel) -> TwoStageNetwork:
 
 
 def _without_detector(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A run that begins from another's weights keeps the detector that it was given."""
+    """Leave out the detector of another run's checkpoint: a run keeps the detector that it was given."""
     return {name: tensor for name, tensor in tensors.items() if not is_detector(name)}

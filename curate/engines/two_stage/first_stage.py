@@ -1,4 +1,4 @@
-"""The detector of the first stage, as the file that it is: it goes into the pipeline's own checkpoint as it is."""
+"""The detector of the first stage: its file, unchanged, and how it is kept in the pipeline's own checkpoint."""
 
 import json
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from curate.engines.base import Detector, engine_for, names_model
+from curate.engines.base import Detector, engine_for
+from curate.engines.trained_model import TrainedModel, find_model
 from curate.engines.training.checkpoint import read_checkpoint
 from curate.errors import DataError, UsageError
-from curate.run_folder.folder import RunFolder
 
 ENGINE = "two-stage"
+_NO_DETECTOR = "the checkpoint holds no detector for the first stage"
+_STATE_KEY = "_extra_state"  # torch's name for what a module saves beside its tensors
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class FirstStage:
 
     Attributes:
         model: ENGINE:NAME.
-        file_name: of the file; some engines go by its ending.
-        content: of the file.
+        file_name: The file's name; some engines depend on its suffix.
+        content: The file's bytes.
     """
 
     model: str
@@ -31,13 +33,13 @@ class FirstStage:
     content: bytes
 
     def load(self, device: str = "auto") -> Detector:
-        """The detector, ready to look at images.
+        """Load the detector.
 
         Raises:
-            DataError: not a file that the engine loads.
-            MissingError: the engine's library, or the device, is not there.
+            DataError: Not a file that the engine loads.
+            MissingError: The engine's library or the device is missing.
         """
-        # an engine loads files, and this one lies inside another
+        # an engine loads files, and this one is inside another
         with TemporaryDirectory(prefix="curate-") as folder:
             file = Path(folder) / self.file_name
             file.write_bytes(self.content)
@@ -50,119 +52,93 @@ class FirstStage:
 
     @classmethod
     def from_bytes(cls, document: bytes) -> "FirstStage":
-        """What `to_bytes` wrote.
+        """The inverse of `to_bytes`.
 
         Raises:
-            DataError: something else.
+            DataError: The bytes are not from `to_bytes`.
         """
         header, _, content = document.partition(b"\n")
         try:
             names = json.loads(header)
             model, file_name = str(names["model"]), Path(str(names["file_name"])).name
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError("the checkpoint holds no detector for its first stage", place=ENGINE) from error
+            raise DataError(_NO_DETECTOR, place=ENGINE) from error
         return cls(model, file_name, content)
 
 
-def find_first_stage(detector: str, weights: str) -> tuple[str, Path]:
-    """The model and the file that the settings `detector` and `detector_weights` name.
+def find_first_stage(detector: str, weights: str) -> TrainedModel:
+    """The model that the settings `detector` and `detector_weights` name.
 
     Raises:
-        UsageError: there is no such run or file, or no checkpoint; or the weights are another model's.
-        MissingError: the library of the detector's engine is not installed.
+        UsageError: No detector is given, or see `find_model`.
     """
     if not detector:
         raise UsageError(
-            "the first stage is not named",
+            "no detector is given for the first stage",
             place="--detector",
             expected="a run, or ENGINE:NAME with --detector-weights FILE",
         )
-    if Path(detector).exists() or not names_model(detector):
-        return _of_run(RunFolder(detector), weights)
-    if not weights:
-        raise UsageError(
-            "a detector without weights has learnt nothing", place=detector, expected="--detector-weights FILE too"
-        )
-    file = Path(weights)
-    if not file.is_file():
-        raise UsageError("there is no such file", place="--detector-weights", got=weights)
-    told = engine_for(detector).model_in(file)
-    if told is not None and told != detector:
-        raise UsageError("the weights are another model's", place="--detector-weights", got=told, expected=detector)
-    return detector, file
+    return find_model(detector, weights, option="--detector-weights")
 
 
 def read_first_stage(detector: str, weights: str) -> FirstStage:
-    """Read the detector that the settings name. Of a two-stage pipeline it is the first stage; only boxes count.
+    """Read the detector that the settings name. Of a two-stage pipeline, take its first stage.
 
     Raises:
-        UsageError, MissingError: see `find_first_stage`.
-        DataError: its engine cannot load it.
+        UsageError: See `find_first_stage`; or the file holds another model.
+        MissingError: The library of the detector's engine is not installed.
+        DataError: Its engine cannot load it.
     """
-    model, file = find_first_stage(detector, weights)
-    if model.partition(":")[0] == ENGINE:
-        return first_stage_in(file)
-    engine_for(model).load(file, "cpu")  # a fault is told before the training, and with the file's own name
-    return FirstStage(model, file.name, file.read_bytes())
-
-
-def _of_run(folder: RunFolder, weights: str) -> tuple[str, Path]:
-    record = folder.read_record()
-    if weights:
-        raise UsageError(
-            "a run has its own weights", place="--detector-weights", got=weights, expected="it with ENGINE:NAME"
-        )
-    if not folder.best.is_file():
-        remedy = "Train it, or go on with --resume."
-        raise UsageError("the run has no checkpoint yet", place=folder.path, remedy=remedy)
-    return record.model, folder.best
-
-
-_STATE = "_extra_state"  # torch's name for what a module saves beside its tensors
+    found = find_first_stage(detector, weights)
+    if found.model.partition(":")[0] == ENGINE:
+        found.check()
+        return read_embedded(found.checkpoint)
+    found.load("cpu")  # a broken file is reported before the training, under its own name
+    return FirstStage(found.model, found.checkpoint.name, found.checkpoint.read_bytes())
 
 
 class EmbeddedDetector(nn.Module):
-    """Holds the file of a first stage: no parameters, no part in optimizer, average or device."""
+    """Keeps the file of a first stage in a network's state dict: no parameters, not averaged, on no device."""
 
     def __init__(self) -> None:
         super().__init__()
         self._document = torch.empty(0, dtype=torch.uint8)  # (n,)
 
-    def hold(self, first: FirstStage) -> None:
-        """Save this one from now on."""
+    def embed(self, first: FirstStage) -> None:
+        """Keep this first stage."""
         self._document = torch.frombuffer(bytearray(first.to_bytes()), dtype=torch.uint8)
 
-    def held(self) -> FirstStage:
-        """What it holds.
+    def extract(self) -> FirstStage:
+        """The first stage that was embedded.
 
         Raises:
-            DataError: nothing.
+            DataError: There is none.
         """
         return FirstStage.from_bytes(self._document.numpy().tobytes())
 
     def get_extra_state(self) -> Tensor:
-        """What `state_dict` takes along; torch calls it."""
+        """Called by `state_dict`."""
         return self._document
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take it from a `state_dict`; torch calls it."""
+        """Called by `load_state_dict`."""
         self._document = state
 
 
 def is_detector(name: str) -> bool:
-    """Whether a tensor of a state dict is a detector's file."""
-    return name.endswith(_STATE)
+    """Whether an entry of a state dict is an embedded detector."""
+    return name.endswith(_STATE_KEY)
 
 
-def first_stage_in(checkpoint: Path) -> FirstStage:
-    """The first stage of a two-stage checkpoint.
+def read_embedded(checkpoint: Path) -> FirstStage:
+    """Read the first stage in a two-stage checkpoint.
 
     Raises:
-        UsageError: there is no such file.
-        DataError: it is no checkpoint, or none with a detector in it.
+        UsageError: There is no such file.
+        DataError: Not a checkpoint, or one without a detector in it.
     """
     weights = read_checkpoint(checkpoint).weights
     for name, tensor in weights.items():
         if is_detector(name):
             return FirstStage.from_bytes(tensor.numpy().tobytes())
-    raise DataError("the checkpoint holds no detector for its first stage", place=checkpoint)
+    raise DataError(_NO_DETECTOR, place=checkpoint)

@@ -1,4 +1,4 @@
-"""What `--set` can change of the two-stage pipeline, beyond how its classifier is trained."""
+"""Settings of the two-stage pipeline that `--set` can change, besides its classifier's training recipe."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,19 +9,20 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
-class TwoStage:
+class TwoStageSettings:
     """How detector and classifier work together.
 
     Attributes:
-        detector: the first stage: a run's folder, or ENGINE:NAME with `detector_weights`.
-        detector_weights: a file.
-        score: boxes of the detector with a lower score are not looked at, and detections with a lower one not told.
-        merge_iou: of boxes of the detector that overlap more than this, whatever their classes, only the best stays.
-        classes_per_box: at most so many classes of each box are told, the most probable ones.
-        margin: what a crop shows around the box at each end, as a share of its longer side.
-        min_side_px: boxes with a shorter side than this are not trained on; 0 takes all.
-        shift: largest shift of a training box, as a share of its sides: those of a detector do not fit exactly either.
-        scale: largest relative change of a training box's sides.
+        detector: The first stage: a run's folder, or ENGINE:NAME with `detector_weights`.
+        detector_weights: A file.
+        score: Boxes of the detector with a lower score are not classified; detections with a lower one are left out.
+        merge_iou: Of the detector's boxes that overlap by more than this IoU, whatever their classes, only the one with
+            the highest score is kept.
+        classes_per_box: Each box becomes detections of at most so many classes, the most probable ones.
+        margin: What a crop shows around the box at each end, as a share of the box's longer side.
+        min_side_px: Boxes with a shorter side below this are not trained on; 0 takes all.
+        shift: Largest random shift of a training box, as a share of its sides: a detector's boxes are not exact either.
+        scale: Largest random relative change of a training box's sides.
     """
 
     detector: str = ""

@@ -14,7 +14,7 @@ from curate.dataset import Dataset, Predictions
 from curate.errors import UsageError
 from curate.formats.proposals import join_proposals
 from curate.images import encode_rgb
-from curate.inference.predictor import inside
+from curate.inference.predictor import clip_to_images
 from curate.monitor.detections import FrameDetections
 from curate.monitor.outputs.thread import WatchedFrame
 from curate.progress import silent
@@ -130,7 +130,7 @@ class Collector:
             return after
         ids = images["image_id"].tolist()
         rows = [_prediction_rows(image_id, detections) for image_id, (_, detections) in zip(ids, fresh, strict=True)]
-        return join_proposals(after, images, inside(Predictions(pd.concat(rows)), images), self._names)
+        return join_proposals(after, images, clip_to_images(Predictions(pd.concat(rows)), images), self._names)
 
 
 def _prediction_rows(image_id: int, detections: FrameDetections) -> pd.DataFrame:

@@ -67,11 +67,11 @@ def _train(run, config, validate=None, at=None, interrupted=None, progress=silen
     with Journal(
         run, config, trainee, step=trainee.step, progress=progress, validate=validate, interrupted=interrupted
     ) as journal:
-        while journal.goes_on:
+        while not journal.finished:
             report = trainee.take_step()
             if at is not None:
                 at(trainee.step)
-            journal.took(report)
+            journal.record(report)
     return trainee
 
 

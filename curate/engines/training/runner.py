@@ -1,0 +1,101 @@
+"""One training run from lock to best checkpoint, the same for every engine."""
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from curate.dataset import Dataset
+from curate.engines.base import Validate
+from curate.engines.training.device import select_device
+from curate.engines.training.journal import Journal, StepReport, Trainable
+from curate.engines.training.processes import Launch, ProcessGroup, check_processes, train_in_processes
+from curate.progress import Progress
+from curate.run_folder.config import TrainingConfig
+from curate.run_folder.folder import RunFolder
+
+
+class EngineTraining(Trainable, Protocol):
+    """One training of an engine, in one process.
+
+    Attributes:
+        step: Steps done.
+    """
+
+    step: int
+
+    def run(self, after_step: Callable[[StepReport], bool]) -> None:
+        """Take the steps that are left, until `after_step` returns False.
+
+        Raises:
+            TrainingError: The loss is NaN or infinite, or the batch does not fit in memory.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop the worker processes that read images."""
+        ...
+
+
+StartTraining = Callable[[Dataset, RunFolder, TrainingConfig, ProcessGroup], EngineTraining]
+"""Starts a training, or resumes it from the run's last checkpoint; picklable."""
+
+
+def run_training(
+    start: StartTraining,
+    dataset: Dataset,
+    run: RunFolder,
+    config: TrainingConfig,
+    *,
+    launch: Launch,
+    progress: Progress,
+    validate: Validate | None,
+) -> Path:
+    """Train while holding the run's lock, leave the global random generators as they were, return the best checkpoint.
+
+    Args:
+        start: Starts the training, in each process.
+        launch: Starts the processes, if there are several.
+        dataset, run, config, progress, validate: See `Engine.train`.
+
+    Raises:
+        TrainingError, MissingError, UsageError: See `Engine.train`.
+        KeyboardInterrupt: After Ctrl-C, once a checkpoint is written.
+    """
+    check_processes(config)
+    device = select_device(config.device)
+    with run.held(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        if config.processes == 1:
+            _train(start, dataset, run.path, config, validate, progress, None)
+        else:
+            arguments = (start, dataset, run.path, config, validate)
+            train_in_processes(launch, _train, config, *arguments, progress=progress)
+    return run.best
+
+
+def _train(
+    start: StartTraining,
+    dataset: Dataset,
+    folder: Path,
+    config: TrainingConfig,
+    validate: Validate | None,
+    progress: Progress,
+    interrupted: Callable[[], bool] | None,
+) -> None:
+    """Train in one of the processes; the primary process keeps the journal and decides when all of them stop."""
+    run, group = RunFolder(folder), ProcessGroup.current()
+    with closing(start(dataset, run, config, group)) as training:
+        if not group.is_primary:
+            training.run(lambda _: group.broadcast(False))
+            return
+        with Journal(
+            run, config, training, step=training.step, progress=progress, validate=validate, interrupted=interrupted
+        ) as journal:
+
+            def after_step(report: StepReport) -> bool:
+                journal.record(report)
+                return group.broadcast(not journal.finished)
+
+            training.run(after_step)
