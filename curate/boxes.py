@@ -1,7 +1,7 @@
 """Arithmetic on arrays of boxes.
 
-A box is (x0, y0, x1, y1): pixel *edges*, origin at the image's top-left corner, so that a box around the
-whole image is (0, 0, width, height). Arrays are (n, 4) float64. Other layouts exist only at the borders.
+A box is (x0, y0, x1, y1): pixel *edges*, origin at the image's top-left corner; a box around the whole image is
+(0, 0, width, height). Arrays are (n, 4) float64. Other layouts are converted when they are read or written.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ Boxes = NDArray[np.float64]
 
 
 def as_boxes(values: ArrayLike) -> Boxes:
-    """Return `values` as an (n, 4) float64 array; an empty sequence becomes (0, 4)."""
+    """`values` as an (n, 4) float64 array; an empty sequence becomes (0, 4)."""
     array = np.asarray(values, dtype=np.float64)
     return array.reshape(-1, 4)
 
@@ -31,8 +31,8 @@ def xyxy_to_xywh(boxes_xyxy: ArrayLike) -> Boxes:
 def sides(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
     """Width and height in pixels, to a billionth. (n, 4) → (n, 2).
 
-    42.1 − 10.1 is 32.000000000000004 in floating point. Without the rounding, a box that a file gives as 32 px wide
-    would fall on the other side of a size or IoU bound.
+    42.1 − 10.1 is 32.000000000000004 in floating point. Without rounding, a box that a file gives as 32 px wide could
+    be on the wrong side of a size or IoU threshold.
     """
     boxes = as_boxes(boxes_xyxy)
     return np.round(boxes[:, 2:] - boxes[:, :2], 9)
@@ -49,7 +49,7 @@ def shorter_side(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
 
 
 def clip(boxes_xyxy: ArrayLike, width: ArrayLike, height: ArrayLike) -> Boxes:
-    """Cut boxes at the image's edges. `width` and `height` are one number or one a box. (n, 4) → (n, 4)."""
+    """Clip boxes to the image. `width` and `height` are scalars or have one value per box. (n, 4) → (n, 4)."""
     boxes = as_boxes(boxes_xyxy)
     right, bottom = np.asarray(width, dtype=np.float64), np.asarray(height, dtype=np.float64)
     return np.stack(
@@ -64,11 +64,11 @@ def clip(boxes_xyxy: ArrayLike, width: ArrayLike, height: ArrayLike) -> Boxes:
 
 
 def iou_matrix(a_xyxy: ArrayLike, b_xyxy: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over union of every pair. (n, 4), (m, 4) → (n, m); 0 where a union is empty."""
+    """Intersection over union of every pair. (n, 4), (m, 4) → (n, m); 0 if the union is empty."""
     a, b = as_boxes(a_xyxy), as_boxes(b_xyxy)
-    shared = _intersection(a, b)
-    union = area(a)[:, None] + area(b)[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    intersection = _intersection(a, b)
+    union = area(a)[:, None] + area(b)[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
 def _intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:

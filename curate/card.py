@@ -1,4 +1,4 @@
-"""The card of a dataset: where it is from, whose it is, its classes in order, and what an import must count."""
+"""The card of a dataset: its sources, authors, licence, class order, and the counts that an import must reach."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ class _Strict(BaseModel):
 
 
 class CardSource(_Strict):
-    """One place that images or boxes come from."""
+    """A source of images or boxes."""
 
     name: str
     url: str | None = None
@@ -25,7 +25,7 @@ class CardSource(_Strict):
 
 
 class ExpectedCounts(_Strict):
-    """What an import of the source must count; what is not named is not checked."""
+    """Counts that an import must reach; None and missing classes are not checked."""
 
     images: int | None = None
     boxes: int | None = None
@@ -38,14 +38,14 @@ class Card(_Strict):
     """`card.yaml`.
 
     Attributes:
-        name: of the dataset.
-        about: what it shows, in a sentence or two.
-        licence: of the whole.
-        sources: where it is from.
-        classes: names in order; an import takes no others.
-        merges: target → classes that a recipe merges into it. Told, not done: a merge is a command with a history.
-        expected: counts that an import is checked against.
-        notes: anything else that a reader should know.
+        name: Name of the dataset.
+        about: One or two sentences on what it shows.
+        licence: Licence of the whole dataset.
+        sources: Where images and boxes come from.
+        classes: Class names in order; an import quarantines others.
+        merges: Target → classes that a pipeline merges into it. For information: only `merge-classes` merges.
+        expected: Counts that an import is compared with.
+        notes: Anything else that users should know.
     """
 
     name: str
@@ -57,24 +57,24 @@ class Card(_Strict):
     expected: ExpectedCounts = ExpectedCounts()
     notes: str = ""
 
-    def differences(self, found: Mapping[str, Any]) -> list[str]:
-        """Each count that is not as expected, as a phrase.
+    def differences(self, counts: Mapping[str, Any]) -> list[str]:
+        """A phrase for each count that differs from the card.
 
         Args:
-            found: `images`, `boxes`, `repaired`, `quarantined` and `classes` as an import counted them.
+            counts: `images`, `boxes`, `repaired`, `quarantined` and `classes` of an import.
         """
-        wanted = self.expected.model_dump(exclude={"classes"}, exclude_none=True)
-        pairs = [(name, number, found[name]) for name, number in wanted.items()]
+        expected = self.expected.model_dump(exclude={"classes"}, exclude_none=True)
+        pairs = [(name, number, counts[name]) for name, number in expected.items()]
         if self.expected.classes:
-            names = dict.fromkeys([*self.expected.classes, *found["classes"]])
+            names = dict.fromkeys([*self.expected.classes, *counts["classes"]])
             pairs += [
-                (f"{name} boxes", self.expected.classes.get(name, 0), found["classes"].get(name, 0)) for name in names
+                (f"{name} boxes", self.expected.classes.get(name, 0), counts["classes"].get(name, 0)) for name in names
             ]
         return [f"{name}: {got}, the card says {number}" for name, number, got in pairs if got != number]
 
 
 def find_card(dataset: Path) -> Path | None:
-    """The card of a dataset folder: in it, or beside it as in `datasets/NAME/{card.yaml,data/}`."""
+    """The card of a dataset folder: in the folder, or beside it as in `datasets/NAME/{card.yaml,data/}`."""
     for path in (dataset / "card.yaml", dataset.resolve().parent / "card.yaml"):
         if path.is_file():
             return path
@@ -85,7 +85,7 @@ def read_card(path: Path) -> Card:
     """Read a card.
 
     Raises:
-        DataError: the file is not there, is no YAML, or has a key that a card does not know.
+        DataError: The file does not exist, is not YAML, or has an unknown key.
     """
     try:
         return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

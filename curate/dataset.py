@@ -1,7 +1,7 @@
-"""`Dataset` and `Predictions`: the two frozen values that every part of curate takes and returns.
+"""`Dataset` and `Predictions`: the frozen values that most functions of curate take and return.
 
-A dataset is its folder, its classes and four pandas tables. Operations return a new dataset; what a caller holds
-never changes. The rules below are checked at construction, and only for the tables that an operation replaced.
+A dataset has a folder, classes and four pandas tables. Operations return a new dataset and do not change their input.
+The rules below are checked at construction, for the tables that an operation replaced.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ from curate.errors import DataError, unknown_name
 
 
 class ClassEntry(NamedTuple):
-    """A class: an id from 1 that lives as long as the class and is never given to another, and its name."""
+    """A class: its name, and an id from 1 that stays the same and is never given to another class."""
 
     id: int
     name: str
@@ -38,34 +38,34 @@ class ClassEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class NextIds:
-    """The ids that the next new image, box and class get; they only ever grow."""
+    """The ids of the next new image, box and class; they never decrease."""
 
     image: int = 1
     box: int = 1
     class_: int = 1
 
     def merged(self, other: "NextIds") -> "NextIds":
-        """The larger of each."""
+        """The maximum of each."""
         return NextIds(max(self.image, other.image), max(self.box, other.box), max(self.class_, other.class_))
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images, boxes and classes under one folder.
+    """Images, boxes and classes in one folder.
 
     Attributes:
-        root: the dataset folder; paths in the tables are relative to it.
-        classes: in declared order.
-        images: columns `IMAGE_COLUMNS`, one row an image.
-        boxes: columns `BOX_COLUMNS`, one row a box, in pixels.
-        videos: columns `VIDEO_COLUMNS`, one row a video file; images may name others, of which nothing is known.
-        problems: columns `PROBLEM_COLUMNS`, one row a fault that an import met.
-        aliases: names that were merged, renamed or dropped → the class that holds them now (None: dropped), so that
-            older XML joins the right class when it comes back.
-        next_ids: see `NextIds`.
+        root: The dataset folder; paths in the tables are relative to it.
+        classes: In declared order.
+        images: Columns `IMAGE_COLUMNS`, one row per image.
+        boxes: Columns `BOX_COLUMNS`, one row per box, in pixels.
+        videos: Columns `VIDEO_COLUMNS`, one row per video file; images may refer to videos that are not in it.
+        problems: Columns `PROBLEM_COLUMNS`, one row per fault found by an import.
+        aliases: Names that were merged, renamed or dropped → id of the class that has their boxes now (None: dropped).
+            Older annotation files that are imported again get the right class by them.
+        next_ids: See `NextIds`.
 
     Raises:
-        DataError: a table breaks a rule; the message names the row.
+        DataError: A table breaks a rule; the message names the row.
     """
 
     root: Path
@@ -78,20 +78,20 @@ class Dataset:
     next_ids: NextIds = field(default_factory=NextIds)
 
     def __post_init__(self) -> None:
-        self._settle(set(TABLES) | {"classes"})
+        self._check(set(TABLES) | {"classes"})
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some attributes replaced; only what depends on them is checked again."""
+        """A copy with some attributes replaced; only rules that depend on them are checked."""
         if unknown := changes.keys() - {attribute.name for attribute in fields(self)}:
             raise TypeError(f"a dataset has no {', '.join(sorted(unknown))}")
         copy = object.__new__(type(self))
         for attribute in fields(self):
             object.__setattr__(copy, attribute.name, changes.get(attribute.name, getattr(self, attribute.name)))
-        copy._settle(set(changes))
+        copy._check(set(changes))
         return copy
 
-    def _settle(self, changed: set[str]) -> None:
-        """Conform and check what changed; raise the id counters over the ids in use."""
+    def _check(self, changed: set[str]) -> None:
+        """Convert and check the changed attributes; raise the id counters above the ids in use."""
         for name in TABLES.keys() & changed:
             object.__setattr__(self, name, conform(getattr(self, name), TABLES[name], place=name))
         if "classes" in changed:
@@ -113,7 +113,7 @@ class Dataset:
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Id → name, in declared order."""
+        """Class id → name, in declared order."""
         return dict(self.classes)
 
     @property
@@ -125,7 +125,7 @@ class Dataset:
         """The id of a class.
 
         Raises:
-            UsageError: there is no such class; the message lists those there are.
+            UsageError: The class does not exist; the message lists the classes.
         """
         for entry in self.classes:
             if entry.name == name:
@@ -134,46 +134,46 @@ class Dataset:
 
     @property
     def drawn_boxes(self) -> pd.DataFrame:
-        """The boxes without those that a model proposed."""
+        """The boxes without proposals of models."""
         proposed = self.images["image_id"][(self.images["label_state"] == "proposed").to_numpy(dtype=bool)]
         return self.boxes[~self.boxes["image_id"].isin(proposed).to_numpy()] if len(proposed) else self.boxes
 
     def class_counts(self) -> dict[str, int]:
-        """How many boxes each class has, in declared order; classes without boxes count 0, and so do proposals."""
+        """Number of boxes per class, in declared order, without proposals; 0 for classes without boxes."""
         counts = self.drawn_boxes["class_id"].value_counts()
         return {entry.name: int(counts.get(entry.id, 0)) for entry in self.classes}
 
     def select(self, split: str | None = None, label_states: Iterable[str] | None = ("labelled",)) -> Self:
-        """The images of one split (None: all) in the given states (None: any), with their boxes."""
-        wanted = np.ones(len(self.images), dtype=bool)
+        """The images of one split (None: all) in the given label states (None: all), with their boxes."""
+        selected = np.ones(len(self.images), dtype=bool)
         if split is not None:
-            wanted &= (self.images["split"] == split).to_numpy(dtype=bool, na_value=False)
+            selected &= (self.images["split"] == split).to_numpy(dtype=bool, na_value=False)
         if label_states is not None:
-            wanted &= self.images["label_state"].isin(list(label_states)).to_numpy(dtype=bool)
-        return self.keep_images(wanted)
+            selected &= self.images["label_state"].isin(list(label_states)).to_numpy(dtype=bool)
+        return self.keep_images(selected)
 
-    def keep_images(self, wanted: Any) -> Self:
-        """Only the images where the boolean array `wanted` is true, with their boxes."""
-        images = self.images[wanted]
+    def keep_images(self, selected: Any) -> Self:
+        """The images where the boolean array `selected` is true, with their boxes. (n,)"""
+        images = self.images[selected]
         boxes = self.boxes[self.boxes["image_id"].isin(images["image_id"]).to_numpy()]
         return self.replace(images=images, boxes=boxes)
 
     def image_file(self, path: str) -> Path:
-        """The file behind a `path` of the images table."""
+        """The file of a `path` in the images table."""
         return self.root / path
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a detector found: boxes with scores, in original pixels. Never truth.
+    """Detections: boxes with scores, in pixels of the original images.
 
-    Boxes may leave the image and are never clipped for scoring.
+    A type of its own, so that they cannot be mistaken for truth. Boxes may leave the image; scoring does not clip them.
 
     Attributes:
-        boxes: columns `PREDICTION_COLUMNS`, one row a detection.
+        boxes: Columns `PREDICTION_COLUMNS`, one row per detection.
 
     Raises:
-        DataError: a box or score that is not finite, or a box without area; the message names its index.
+        DataError: A box or score is not finite, or a box has no area; the message names the row.
     """
 
     boxes: pd.DataFrame = field(default_factory=lambda: conform({}, PREDICTION_COLUMNS))
@@ -205,20 +205,20 @@ def _check_classes(classes: Iterable[tuple[int, str]]) -> tuple[ClassEntry, ...]
             )
         if not isinstance(entry.id, int | np.integer) or not 1 <= entry.id < 2**31:
             raise DataError("not a class id", place=place, got=repr(entry.id), expected="a whole number, 1 or more")
-    for what, seen in (("id", [entry.id for entry in classes]), ("name", [entry.name for entry in classes])):
-        twice = [value for index, value in enumerate(seen) if value in seen[:index]]
-        if twice:
-            raise DataError(f"a class {what} is there twice", place="classes", got=repr(twice[0]))
+    for what, values in (("id", [entry.id for entry in classes]), ("name", [entry.name for entry in classes])):
+        repeated = [value for index, value in enumerate(values) if value in values[:index]]
+        if repeated:
+            raise DataError(f"duplicate class {what}", place="classes", got=repr(repeated[0]))
     return tuple(ClassEntry(int(entry.id), entry.name) for entry in classes)
 
 
 def _check_images(images: pd.DataFrame) -> None:
     ids, paths = images["image_id"].to_numpy(), images["path"]
     refuse(ids < 1, ids, "images", "not an image id", "1 or more")
-    refuse(images["image_id"].duplicated().to_numpy(), ids, "images", "an image id is there twice", "unique ids")
+    refuse(images["image_id"].duplicated().to_numpy(), ids, "images", "duplicate image id", "unique ids")
     _check_paths(paths, "images")
     sizes = images[["width", "height"]].to_numpy()
-    refuse((sizes <= 0).any(axis=1), sizes, "images", "an image has no area", "width and height of 1 or more")
+    refuse((sizes <= 0).any(axis=1), sizes, "images", "the image has no area", "width and height of 1 or more")
     states = images["label_state"]
     refuse(
         ~states.isin(LABEL_STATES).to_numpy(),
@@ -231,8 +231,8 @@ def _check_images(images: pd.DataFrame) -> None:
 
 def _check_videos(videos: pd.DataFrame) -> None:
     names = videos["video_id"]
-    refuse(names.isna().to_numpy(), names.to_numpy(dtype=object), "videos", "a video has no id", "a text")
-    refuse(names.duplicated().to_numpy(), names.to_numpy(dtype=object), "videos", "an id is there twice", "unique ids")
+    refuse(names.isna().to_numpy(), names.to_numpy(dtype=object), "videos", "the video id is missing", "text")
+    refuse(names.duplicated().to_numpy(), names.to_numpy(dtype=object), "videos", "duplicate video id", "unique ids")
     _check_paths(videos["path"], "videos")
 
 
@@ -243,10 +243,10 @@ def _check_problems(problems: pd.DataFrame) -> None:
 
 def _check_paths(paths: pd.Series, place: str) -> None:
     names = paths.to_numpy(dtype=object)
-    refuse(paths.isna().to_numpy(), names, place, "a path is missing", "a path")
-    refuse(paths.duplicated().to_numpy(), names, place, "a path is there twice", "unique paths")
+    refuse(paths.isna().to_numpy(), names, place, "the path is missing", "text")
+    refuse(paths.duplicated().to_numpy(), names, place, "duplicate path", "unique paths")
     unsafe = np.fromiter((not _is_relative(name) for name in names), dtype=bool, count=len(names))
-    refuse(unsafe, names, place, "a path leaves the dataset folder", "a POSIX path relative to it")
+    refuse(unsafe, names, place, "the path leaves the dataset folder", "a POSIX path relative to it")
 
 
 def _is_relative(path: str) -> bool:
@@ -260,7 +260,7 @@ def _check_boxes(dataset: Dataset) -> None:
     boxes, images = dataset.boxes, dataset.images
     ids = boxes["box_id"].to_numpy()
     refuse(ids < 1, ids, "boxes", "not a box id", "1 or more")
-    refuse(boxes["box_id"].duplicated().to_numpy(), ids, "boxes", "a box id is there twice", "unique ids")
+    refuse(boxes["box_id"].duplicated().to_numpy(), ids, "boxes", "duplicate box id", "unique ids")
     known = np.isin(boxes["class_id"].to_numpy(), [entry.id for entry in dataset.classes])
     refuse(~known, boxes["class_id"].to_numpy(), "boxes", "unknown class id", "an id of the classes")
     rows = pd.Index(images["image_id"]).get_indexer(pd.Index(boxes["image_id"]))

@@ -12,10 +12,10 @@ from curate.errors import UsageError
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Keep the collector off inside the block (or the decorated function).
+    """Disable the cyclic garbage collector inside the block (or the decorated function).
 
-    What a block builds and keeps, the collector would scan again and again without finding anything to free; that
-    costs a third of an import. Values are still freed when their last reference goes.
+    The collector would scan objects that an import builds and keeps again and again; that takes a third of an import's
+    time. Objects are still freed when their last reference goes.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -48,7 +48,12 @@ def check_output_files(*files: str | os.PathLike[str] | None, overwrite: bool) -
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a file: temporary name, fsync, rename, fsync of the folder. The folder is made if need be."""
+    """Write a file under a temporary name, fsync it, rename it, and fsync the folder. Creates the folder.
+
+    Args:
+        path: The file.
+        write: Called with the open binary file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
     with temporary.open("wb") as file:
@@ -60,7 +65,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to disk."""
+    """Fsync a folder, so that renames in it survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

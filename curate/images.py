@@ -1,7 +1,7 @@
-"""One image file: its upright size from the header, its pixels, its content hash.
+"""Image files: size from the header, pixels, content hash.
 
-Sizes and pixels are *upright*: EXIF orientation is applied to both, by one rule for all formats, so that a box
-drawn on what a person sees fits what a detector gets.
+Sizes and pixels are *upright*: EXIF orientation is applied to both, for all formats alike. A box that a person draws on
+the displayed image then fits the pixels that a detector gets.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class ImageFacts(NamedTuple):
-    """What one reading of an image file tells without decoding it.
+    """Size and hash of an image file.
 
     Attributes:
-        width: upright width in pixels.
-        height: upright height in pixels.
-        sha256: of the file's bytes, hexadecimal.
+        width: Upright width in pixels.
+        height: Upright height in pixels.
+        sha256: Hash of the file's bytes, hexadecimal.
     """
 
     width: int
@@ -45,10 +45,10 @@ class ImageFacts(NamedTuple):
 
 
 def read_image_facts(path: str | os.PathLike[str]) -> ImageFacts:
-    """Read size and hash of an image file in one pass over its bytes.
+    """Read size and hash of an image file without decoding it.
 
     Raises:
-        DataError: the file cannot be read, is no image, or stops before its end.
+        DataError: The file cannot be read, is not an image, or is cut off.
     """
     data = _read_image(path)
     width, height = upright_size(data, place=path)
@@ -58,11 +58,11 @@ def read_image_facts(path: str | os.PathLike[str]) -> ImageFacts:
 def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
     """Return (width, height) of an encoded image with EXIF orientation applied.
 
-    JPEG and PNG headers are read here, because this runs for every image of an import and is several times faster
-    than a general library; other formats go through Pillow.
+    JPEG and PNG headers are parsed here: this runs for every image of an import, and is several times faster than a
+    library. Other formats are read with Pillow.
 
     Raises:
-        DataError: no image, a broken header, or (JPEG, PNG) a file that stops before its end.
+        DataError: The data is not an image, has a damaged header, or is cut off.
     """
     try:
         if _is_jpeg(data):
@@ -72,22 +72,24 @@ def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
         else:
             width, height, orientation = _scan_other(data)
     except (ValueError, struct.error, IndexError) as error:
-        raise DataError(f"not a whole image: {error}", place=place) from error
+        raise DataError(f"not a complete image: {error}", place=place) from error
     if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
-        raise DataError("the image has no possible size", place=place, got=f"{width}×{height}")
+        raise DataError("the image has an impossible size", place=place, got=f"{width}×{height}")
     return (height, width) if orientation in _TRANSPOSING else (width, height)
 
 
 def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Decode an image file upright. Returns H×W×3 uint8 RGB.
+    """Decode an image file upright.
 
-    Numbers of more than 8 bits are brought to 0..255. 16 bits are divided by 257, so that black and white stay what
-    they are. Fractions that all lie in 0..1 are shares of white. Other grey values of TIFFs (32 bits, fractions) stay
-    as they are where all lie in 0..255; where any does not, the image's own darkest and brightest become 0 and 255.
-    What is no number is black.
+    Values of more than 8 bits are converted to 0..255: 16 bits are divided by 257; floats that are all in 0..1 are
+    multiplied by 255; other grey values of TIFFs stay as they are if all are in 0..255, else the image's minimum and
+    maximum become 0 and 255. NaN and infinity become 0.
+
+    Returns:
+        H×W×3 uint8 RGB.
 
     Raises:
-        DataError: the file cannot be read or decoded.
+        DataError: The file cannot be read or decoded.
     """
     data = _read_image(path)
     try:
@@ -100,16 +102,20 @@ def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """Decode a JPEG that `encode_rgb` made. Returns H×W×3 uint8 RGB."""
+    """Decode a JPEG made by `encode_rgb`. Returns H×W×3 uint8 RGB."""
     return _decode_with_opencv(data)
 
 
 def encode_rgb(pixels: NDArray[np.uint8], suffix: str, *, quality: int = 90) -> bytes:
-    """Encode H×W×3 uint8 RGB as the bytes of an image file.
+    """Encode an image.
 
     Args:
+        pixels: H×W×3 uint8 RGB.
         suffix: ".jpg" or ".png".
-        quality: of JPEG, 1 to 100.
+        quality: JPEG quality, 1 to 100.
+
+    Returns:
+        The bytes of the image file.
     """
     import cv2
 
@@ -118,7 +124,7 @@ def encode_rgb(pixels: NDArray[np.uint8], suffix: str, *, quality: int = 90) -> 
 
 
 def shrink(pixels: NDArray[np.uint8], max_side_px: int) -> NDArray[np.uint8]:
-    """Scale an image down so that its longer side is at most so long; a smaller one is returned as it is."""
+    """Scale an image down to a longer side of at most `max_side_px`; smaller images are returned unchanged."""
     import cv2
 
     height, width = pixels.shape[:2]
@@ -130,10 +136,10 @@ def shrink(pixels: NDArray[np.uint8], max_side_px: int) -> NDArray[np.uint8]:
 
 
 def difference_hash(pixels: NDArray[np.uint8]) -> int:
-    """A hash of 64 bits that is alike for images that look alike: the fewer bits differ, the more alike.
+    """A 64-bit perceptual hash: the fewer bits differ, the more alike two images look.
 
-    Each bit tells whether a cell of an 8×8 grid is brighter than its left neighbour (N. Krawetz, "Kind of Like That",
-    2013). Cells are means over their whole area; in two steps, because that costs less.
+    Each bit says whether a cell of an 8×8 grid is brighter than its left neighbour (N. Krawetz, "Kind of Like That",
+    2013). Cells are means over their area; scaling in two steps is faster.
     """
     import cv2
 
@@ -143,7 +149,7 @@ def difference_hash(pixels: NDArray[np.uint8]) -> int:
 
 
 def sharpness(pixels: NDArray[np.uint8]) -> float:
-    """How much fine detail an image has: the variance of its Laplacian; only of use between frames of one video."""
+    """Variance of the image's Laplacian; larger is sharper. Comparable only between frames of one video."""
     import cv2
 
     return float(cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
@@ -157,23 +163,23 @@ def _decode_with_opencv(data: bytes) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise ValueError(str(error).strip()) from error
     if stored is None:
-        raise ValueError("it is damaged")
+        raise ValueError("the data is damaged")
     return np.asarray(stored, dtype=np.uint8)
 
 
 def _decode_with_pillow(image: "Image.Image") -> NDArray[np.uint8]:
-    """For formats whose orientation OpenCV treats differently from file type to file type."""
+    """For formats other than JPEG and PNG: OpenCV applies their orientation inconsistently."""
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(image)
     if upright.mode not in _DEEP_MODES:
         return np.asarray(upright.convert("RGB"), dtype=np.uint8)
-    # `convert` would cut everything over 255 off
+    # `convert` would clip values over 255
     return np.repeat(_as_bytes(np.asarray(upright))[:, :, None], 3, axis=2)
 
 
 def _as_bytes(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey values of any depth as `decode_rgb` tells them. (H, W) → (H, W)."""
+    """Convert grey values of any depth as `decode_rgb` describes. (H, W) → (H, W)."""
     if grey.dtype.kind == "u":
         return np.rint(grey / 257).astype(np.uint8)
     known = np.isfinite(grey)
@@ -188,14 +194,14 @@ def _as_bytes(grey: NDArray[Any]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _opened(data: bytes) -> "Iterator[Image.Image]":
-    """A Pillow image; whatever Pillow finds wrong with it, here or inside the block, is a ValueError."""
+    """Open an image with Pillow; any error here or inside the block becomes a ValueError."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data)) as image:
             yield image
-    except Exception as error:  # on damaged headers, Pillow's readers raise whatever they trip over
-        raise ValueError("it has an unknown format, or is damaged" if data else "the file is empty") from error
+    except Exception as error:  # Pillow raises anything on damaged headers
+        raise ValueError("unknown format, or damaged" if data else "the file is empty") from error
 
 
 def _is_jpeg(data: bytes) -> bool:
@@ -207,10 +213,10 @@ def _is_png(data: bytes) -> bool:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a small file with as few calls as can be; imports do this for every image and annotation.
+    """Read a small file with few system calls; imports do this for every image and annotation.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: The file cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
@@ -248,14 +254,14 @@ def _orientation(data: bytes) -> int:
 
 
 def _scan_jpeg(data: bytes) -> tuple[int, int, int]:
-    """Walk the marker segments up to the frame header: stored width and height, orientation.
+    """Read stored width, height and orientation from the marker segments up to the frame header.
 
-    An EXIF block, where there is one, comes before (CIPA DC-008, 4.5.4: directly after the start of the image).
+    An EXIF block comes before it (CIPA DC-008, 4.5.4: directly after the start of the image).
     """
     position, orientation = 2, 1
     while True:
         if data[position] != 0xFF:
-            raise ValueError("its header is damaged")
+            raise ValueError("the header is damaged")
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
@@ -264,10 +270,10 @@ def _scan_jpeg(data: bytes) -> tuple[int, int, int]:
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", data, position + 5)
             if data.rfind(b"\xff\xd9", position) < 0:
-                raise ValueError("it is cut off")
+                raise ValueError("the file is cut off")
             return width, height, orientation
         if length < 2 or marker in (0xD9, 0xDA):
-            raise ValueError("its picture data come before its size")
+            raise ValueError("the image data comes before the size")
         if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
             orientation = _exif_orientation(data[position + 10 : position + 2 + length])
         position += length + 2
@@ -276,7 +282,7 @@ def _scan_jpeg(data: bytes) -> tuple[int, int, int]:
 def _scan_png(data: bytes) -> tuple[int, int, int]:
     width, height = struct.unpack_from(">II", data, 16)
     if data.rfind(b"IEND") < 0:
-        raise ValueError("it is cut off")
+        raise ValueError("the file is cut off")
     position, orientation = 8, 1
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -290,13 +296,13 @@ def _scan_png(data: bytes) -> tuple[int, int, int]:
 
 def _scan_other(data: bytes) -> tuple[int, int, int]:
     with _opened(data) as image:
-        image.load()  # only so does a file that is cut off show; these formats are rare
-        turned_already = image.format == "TIFF"  # Pillow reports a TIFF's size upright, others' as stored
-        return *image.size, 1 if turned_already else int(image.getexif().get(_ORIENTATION_TAG, 1))
+        image.load()  # detects files that are cut off; these formats are rare
+        is_upright = image.format == "TIFF"  # Pillow applies the orientation to a TIFF's size only
+        return *image.size, 1 if is_upright else int(image.getexif().get(_ORIENTATION_TAG, 1))
 
 
 def _exif_orientation(tiff: bytes) -> int:
-    """Orientation from the first directory of a TIFF block; 1 (upright) where there is none."""
+    """Orientation from the first directory of a TIFF block; 1 (upright) if it has none."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return 1
@@ -308,5 +314,5 @@ def _exif_orientation(tiff: bytes) -> int:
             if tag == _ORIENTATION_TAG:
                 return value if 1 <= value <= 8 else 1
     except struct.error:
-        pass  # a damaged EXIF block says nothing; viewers show such a picture as stored
+        pass  # viewers ignore a damaged EXIF block
     return 1

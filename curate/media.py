@@ -1,4 +1,4 @@
-"""Media files inside a dataset folder: where they go, and how they get there without a second copy on disk."""
+"""Media files of a dataset: where they are stored, and how files are linked there without a second copy on disk."""
 
 import os
 import re
@@ -13,27 +13,27 @@ from curate.errors import DataError, StoreError
 IMAGES = "media/images"
 VIDEOS = "media/videos"
 _LEFTOVER_S = 3600
-_LONGEST_STEM = 200  # bytes: file systems take 255 for a name
+_LONGEST_STEM = 200  # bytes; file systems allow 255 for a name
 _CONTAINER_NAMES = frozenset({"images", "jpegimages", "imgs", "img", "annotations", "labels"})
 
 
 def source_name(folder: Path) -> str:
-    """The name of a source from its folder: `downloads/Face Mask/images` → `Face_Mask`."""
+    """The name of a source, from its folder: `downloads/Face Mask/images` → `Face_Mask`."""
     parts = [part for part in folder.resolve().parts[1:] if part.lower() not in _CONTAINER_NAMES]
     return re.sub(r"[^\w.-]+", "_", parts[-1] if parts else "images").strip("._") or "images"
 
 
 class ImagePlacer:
-    """Puts the images of one source into `media/images/SOURCE/`, by hard link where the disk allows it.
+    """Links the images of a source into `media/images/SOURCE/`, or copies them if the disk does not allow hard links.
 
     Args:
-        root: the dataset folder.
-        folder: what was imported; it names the source.
-        image_folder: where its images lie. Images that are inside the dataset already stay where they are.
+        root: The dataset folder.
+        folder: The source folder; it names the source.
+        image_folder: The folder of its images. Images inside the dataset stay where they are.
 
     Attributes:
-        source: the name of the source.
-        renamed: images that got another path than the wanted one, which another image has: file → path.
+        source: The name of the source.
+        renamed: Images that got another path because a different image has theirs: file → path.
     """
 
     def __init__(self, root: Path, folder: Path, image_folder: Path) -> None:
@@ -46,7 +46,7 @@ class ImagePlacer:
         self.renamed: dict[str, str] = {}
 
     def target_path(self, file: str) -> str:
-        """Where an image of the source belongs in the dataset folder, if nothing else is there. POSIX, relative."""
+        """The path of an image in the dataset folder, unless a different image has it. POSIX, relative."""
         if self._inside is not None:
             return "/".join(part for part in (IMAGES, self._inside, file) if part)
         parts = file.split("/")
@@ -55,20 +55,20 @@ class ImagePlacer:
         return "/".join([IMAGES, self.source, *parts])
 
     def place(self, file: str, sha256: str) -> str:
-        """Put one image into the dataset folder and return its path there; no two images get the same.
+        """Put an image into the dataset folder and return its path there; each image gets a path of its own.
 
-        A file of the same name but another content is left alone; the new one gets a part of its hash into its name.
+        If a file with other content has the name, the image's name gets a part of its hash.
 
         Raises:
-            DataError: the image cannot be linked or copied.
+            DataError: The image cannot be linked or copied.
         """
         origin = f"{self._image_folder}/{file}"
-        wanted = self.target_path(file)
+        target = self.target_path(file)
         try:
-            for path in _names(wanted, sha256):
+            for path in _names(target, sha256):
                 if path not in self._given and (self._inside is not None or self._put(origin, path)):
                     self._given.add(path)
-                    if path != wanted:
+                    if path != target:
                         self.renamed[file] = path
                     return path
         except OSError as error:
@@ -76,14 +76,14 @@ class ImagePlacer:
         raise DataError("every name for the image is taken", place=origin)
 
     def _put(self, origin: str, path: str) -> bool:
-        """Link or copy; False where something else has the name."""
+        """Link or copy; False if other content has the name."""
         target = f"{self._root}/{path}"
         folder = target.rpartition("/")[0]
         if folder not in self._made:
             os.makedirs(folder, exist_ok=True)
             self._made.add(folder)
         try:
-            # of a link, the file behind it is meant
+            # a symbolic link is resolved
             link_or_copy(os.path.realpath(origin) if os.path.islink(origin) else origin, target)
         except FileExistsError:
             return os.path.samefile(origin, target) or _same_bytes(origin, target)
@@ -91,7 +91,7 @@ class ImagePlacer:
 
 
 def _names(path: str, sha256: str) -> Iterator[str]:
-    """A path, and others like it for when it is taken."""
+    """A path, then alternatives with the hash in the name."""
     yield path
     folder, _, name = path.rpartition("/")
     stem, suffix = os.path.splitext(name)
@@ -100,35 +100,35 @@ def _names(path: str, sha256: str) -> Iterator[str]:
     yield from (f"{folder}/{stem}-{sha256[:12]}-{number}{suffix}" for number in range(2, 100_000))
 
 
-def write_image(root: Path, wanted: str, data: bytes, sha256: str) -> str:
-    """Write a new image into the dataset folder, whole or not at all, and return its path there. POSIX, relative.
+def write_image(root: Path, target: str, data: bytes, sha256: str) -> str:
+    """Write a new image atomically into the dataset folder and return its path there. POSIX, relative.
 
-    A file of the same name but another content is left alone; the new one gets a part of its hash into its name.
+    If a file with other content has the path `target`, the new image's name gets a part of its hash.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: The image cannot be written.
     """
-    folder = root / wanted.rpartition("/")[0]
+    folder = root / target.rpartition("/")[0]
     temporary = folder / f".{os.getpid()}-{threading.get_ident()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
-        return next(path for path in _names(wanted, sha256) if _take_name(temporary, root / path, data))
+        return next(path for path in _names(target, sha256) if _take_name(temporary, root / path, data))
     except OSError as error:
-        raise StoreError(f"an image cannot be written: {error.strerror}", place=root / wanted) from error
+        raise StoreError(f"the image cannot be written: {error.strerror}", place=root / target) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half-written here; of living ones nothing is so old."""
+    """Remove temporary files older than an hour: their processes were killed."""
     for file in folder.glob(".*.tmp"):
         if time.time() - file.stat().st_mtime > _LEFTOVER_S:
             file.unlink(missing_ok=True)
 
 
 def _take_name(temporary: Path, target: Path, data: bytes) -> bool:
-    """Give a finished file its name; False where another content has it."""
+    """Give a finished file its name; False if other content has it."""
     try:
         link_or_copy(temporary, str(target))
     except FileExistsError:
@@ -137,22 +137,26 @@ def _take_name(temporary: Path, target: Path, data: bytes) -> bool:
 
 
 def link_or_copy(origin: str | os.PathLike[str], target: str) -> None:
-    """Give a file, which is no symbolic link, a second name, or copy it where the disk does not allow that.
+    """Hard-link a file, or copy it if the disk does not allow that.
+
+    Args:
+        origin: The file; not a symbolic link.
+        target: The new name.
 
     Raises:
-        FileExistsError: something has the name already; it is left alone.
-        OSError: neither can be done.
+        FileExistsError: `target` exists; it is not changed.
+        OSError: The file can neither be linked nor copied.
     """
     try:
         os.link(origin, target)
     except (FileExistsError, FileNotFoundError):
         raise
-    except OSError:  # another disk, or one without hard links
+    except OSError:  # another disk, or no hard links
         _copy(origin, target)
 
 
 def _copy(origin: str | os.PathLike[str], target: str) -> None:
-    """Copy to a name that nobody has: the name is taken first, and the whole file is moved onto it."""
+    """Copy to a name that does not exist: create it first, then replace it by the finished copy."""
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     temporary = f"{os.path.dirname(target)}/.{os.getpid()}-{threading.get_ident()}.tmp"
     try:
@@ -169,7 +173,7 @@ def _same_bytes(one: str | os.PathLike[str], other: str) -> bool:
 
 
 def _relative(path: Path, root: Path) -> str | None:
-    """`path` relative to `root`, "" for `root` itself; None outside."""
+    """`path` relative to `root`, "" for `root` itself; None if outside."""
     if not path.is_relative_to(root):
         return None
     relative = path.relative_to(root).as_posix()

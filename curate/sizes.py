@@ -1,10 +1,10 @@
-"""What counts as small, medium and large, and the range of interest: the only place with these thresholds.
+"""Small, medium and large objects, and the range of interest. Their thresholds are nowhere else.
 
-A range of interest is said in pixels, or as a distance by way of `PinholeView`.
+A range of interest is given in pixels, or in metres and converted by `PinholeView`.
 
 Sizes are COCO's: area in pixels of the original image, small < 32² ≤ medium < 96² ≤ large. *Counts* use these
-half-open bounds. *AP and AR by size* use pycocotools' inclusive ones (`COCO_AREA_RANGES`), in which exactly 32²
-is small and medium at once, so that the numbers are the world's (decision 0003).
+half-open intervals. *AP and AR by size* use pycocotools' closed ones (`COCO_AREA_RANGES`), where exactly 32² is both
+small and medium, so that the results compare with published ones (decision 0003).
 """
 
 from collections.abc import Mapping
@@ -28,27 +28,27 @@ COCO_AREA_RANGES: Mapping[str, tuple[float, float]] = {
     "large": (LARGE_FROM_PX2, 1e10),
 }
 
-# for AP as a function of the smallest side that counts; from 8 on, two steps double it
+# for AP as a function of the minimum side; from 8 on, every second value doubles
 _SIDES_PX = (0, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
 def size_index(area_px2: ArrayLike) -> NDArray[np.int64]:
-    """Index into `SIZES` for each area in pixels. (n,) → (n,)."""
+    """Index in `SIZES` of each area in pixels. (n,) → (n,)."""
     return np.digitize(np.asarray(area_px2, dtype=np.float64), [MEDIUM_FROM_PX2, LARGE_FROM_PX2])
 
 
 def count_by_size(boxes_xyxy: ArrayLike) -> dict[str, int]:
-    """How many boxes are small, medium and large. (n, 4) → {"small": n, "medium": n, "large": n}."""
+    """Number of small, medium and large boxes. (n, 4) → {"small": n, "medium": n, "large": n}."""
     counts = np.bincount(size_index(area(boxes_xyxy)), minlength=len(SIZES))
     return dict(zip(SIZES, counts.tolist(), strict=True))
 
 
 def sides_to_try(boxes_xyxy: ArrayLike, *also: float) -> tuple[float, ...]:
-    """Bounds for the smallest side that counts, in pixels, rising: from 0 as far as one of the boxes still counts.
+    """Minimum sides to evaluate at, in pixels, ascending: from 0 to the largest that a box still reaches.
 
     Args:
-        boxes_xyxy: the objects. (n, 4)
-        also: bounds that are wanted in any case.
+        boxes_xyxy: The objects. (n, 4)
+        also: Values to include in any case.
     """
     longest = shorter_side(boxes_xyxy).max(initial=0.0)
     return tuple(sorted({float(side) for side in (*_SIDES_PX, *also) if side <= longest or side in (0, *also)}))
@@ -56,35 +56,36 @@ def sides_to_try(boxes_xyxy: ArrayLike, *also: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class PinholeView:
-    """How large objects of one height look from afar, through a lens without distortion (pinhole camera).
+    """Size of objects in pixels at a distance, for a camera without distortion (pinhole camera).
 
     Attributes:
-        object_height_m: the object's real height; its width where that is less, since ranges are of shorter sides.
-        focal_px: the camera's focal length, in pixels of the images that are evaluated or watched.
+        object_height_m: Real height of the objects in metres; their width if that is less, because a range of interest
+            limits the shorter side.
+        focal_px: Focal length of the camera, in pixels of the evaluated or watched images.
     """
 
     object_height_m: float
     focal_px: float
 
     def __post_init__(self) -> None:
-        _refuse_unless_positive("--object-height", "the object has no height", self.object_height_m, "metres")
-        _refuse_unless_positive("--focal-px", "not a focal length", self.focal_px, "pixels")
+        _require_positive("--object-height", self.object_height_m, "metres")
+        _require_positive("--focal-px", self.focal_px, "pixels")
 
     def side_px(self, distance_m: float) -> float:
-        """How many pixels the object is high at a distance: focal length · height / distance, to a billionth."""
+        """Height of the object in pixels at a distance: focal length · height / distance, to a billionth."""
         return round(self.focal_px * self.object_height_m / distance_m, 9)  # as `boxes.sides`
 
     def distance_m(self, side_px: float) -> float | None:
-        """From how far the object is still so many pixels high; None where that is any distance, or beyond numbers."""
+        """Distance at which the object is this many pixels high; None if it is infinite."""
         distance_m = self.focal_px * self.object_height_m / side_px if side_px > 0 else np.inf
         return distance_m if np.isfinite(distance_m) else None
 
 
 @dataclass(frozen=True)
 class RangeOfInterest:
-    """The objects that matter: those whose shorter side has at least `min_side_px` pixels.
+    """Objects whose shorter side has at least `min_side_px` pixels.
 
-    Truth outside it is ignored; so are detections outside it that match nothing.
+    Evaluation ignores truth outside the range, and detections outside the range that match nothing.
     """
 
     min_side_px: float
@@ -92,7 +93,7 @@ class RangeOfInterest:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.min_side_px) and self.min_side_px >= 0):
             raise UsageError(
-                "the smallest side is not a length",
+                "invalid minimum side",
                 place="--min-side",
                 got=self.min_side_px,
                 expected="pixels, 0 or more",
@@ -100,12 +101,12 @@ class RangeOfInterest:
 
     @classmethod
     def within_distance(cls, max_distance_m: float, object_height_m: float, focal_px: float) -> "RangeOfInterest":
-        """The objects up to a distance, which are those of at least the pixels that `PinholeView` gives for it."""
-        _refuse_unless_positive("--max-distance", "not a distance", max_distance_m, "metres")
+        """Objects up to a distance: those that are at least as high as `PinholeView` says for that distance."""
+        _require_positive("--max-distance", max_distance_m, "metres")
         side_px = PinholeView(object_height_m, focal_px).side_px(max_distance_m)
         if not np.isfinite(side_px):
             raise UsageError(
-                "an object so near has no size that is a number",
+                "the size in pixels is too large",
                 place="--max-distance",
                 got=max_distance_m,
                 expected="metres that fit --object-height and --focal-px",
@@ -118,16 +119,16 @@ class RangeOfInterest:
 
 
 def choose_view(object_height: float | None, focal_px: float | None) -> PinholeView | None:
-    """The camera that two options describe; None where neither is given.
+    """The camera for the options --object-height and --focal-px; None if neither is given.
 
     Raises:
-        UsageError: one without the other.
+        UsageError: Only one is given.
     """
     if object_height is not None and focal_px is not None:
         return PinholeView(object_height, focal_px)
     if object_height is not None or focal_px is not None:
         given, other = ("--object-height", "--focal-px") if focal_px is None else ("--focal-px", "--object-height")
-        raise UsageError("the camera is half described", place=given, expected=f"{other} too")
+        raise UsageError("the camera is incomplete", place=given, expected=f"{other} too")
     return None
 
 
@@ -137,25 +138,27 @@ def choose_range(
     object_height: float | None = None,
     focal_px: float | None = None,
 ) -> RangeOfInterest | None:
-    """The range of interest that the options say, in pixels or in metres; None where they say none.
+    """The range of interest for the options; None if neither `min_side` nor `max_distance` is given.
 
-    Object height and focal length alone say none: they only translate.
+    Args:
+        min_side: Minimum of the shorter side, in pixels.
+        max_distance: Maximum distance, in metres; needs `object_height` and `focal_px`.
+        object_height: Real height of the objects, in metres.
+        focal_px: Focal length, in pixels.
 
     Raises:
-        UsageError: both ways at once, or a distance without what it takes to translate it.
+        UsageError: `min_side` and `max_distance` are both given, or an option that another needs is missing.
     """
     view = choose_view(object_height, focal_px)
     if max_distance is None:
         return RangeOfInterest(min_side) if min_side is not None else None
     if min_side is not None:
-        raise UsageError("the range is said twice", place="--max-distance", expected="this or --min-side")
+        raise UsageError("the options are mutually exclusive", place="--max-distance", expected="this or --min-side")
     if view is None:
-        raise UsageError(
-            "a distance alone says no size", place="--max-distance", expected="--object-height and --focal-px too"
-        )
+        raise UsageError("the camera is missing", place="--max-distance", expected="--object-height and --focal-px too")
     return RangeOfInterest.within_distance(max_distance, view.object_height_m, view.focal_px)
 
 
-def _refuse_unless_positive(option: str, fact: str, value: float, unit: str) -> None:
+def _require_positive(option: str, value: float, unit: str) -> None:
     if not (np.isfinite(value) and value > 0):
-        raise UsageError(fact, place=option, got=value, expected=f"{unit}, over 0")
+        raise UsageError("must be positive", place=option, got=value, expected=unit)

@@ -1,12 +1,11 @@
-"""Versions of a dataset on disk: load, commit, history, undo. Plain files that any tool can read.
+"""Versions of a dataset on disk: load, commit, history, undo. All files have common formats.
 
     DATASET/HEAD                     "000002"
-    DATASET/versions/000002.json     what was done, to which version, and which tables hold the result
+    DATASET/versions/000002.json     operation, arguments, parent version, tables of the result
     DATASET/tables/boxes-1f3a….parquet
 
-A commit writes tables first, then the version file, and moves HEAD last, each by rename after fsync. Whenever a
-process dies, HEAD names a version that is whole; half-written files have another name and go with the next commit.
-Version 0 is the empty dataset.
+A commit writes tables first, then the version file, then HEAD, each with fsync and rename. If a process is killed, HEAD
+still names a complete version; temporary files are removed by the next commit. Version 0 is the empty dataset.
 """
 
 import hashlib
@@ -33,18 +32,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Version:
-    """One entry of the history.
+    """An entry of the history.
 
     Attributes:
-        version: its number, from 1.
-        operation: the command that made it.
-        arguments: what the command was given.
-        parent: the version it was made from; 0 is the empty dataset.
+        version: Its number, from 1.
+        operation: The command that made it.
+        arguments: Arguments of the command.
+        parent: The version that it was made from; 0 is the empty dataset.
         time: UTC, ISO 8601.
-        tool_version: of curate.
-        classes, aliases, next_ids: as in `Dataset`.
+        tool_version: Version of curate.
+        classes, aliases, next_ids: As in `Dataset`.
         counts: {"before": …, "after": …}, each {"images": n, "boxes": n, "classes": {name: n}}.
-        tables: table name → file, relative to the dataset folder; of videos, only where there are any.
+        tables: Table name → file, relative to the dataset folder; without videos, there is no table of videos.
     """
 
     version: int
@@ -60,12 +59,12 @@ class Version:
     tables: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """As the version file holds it."""
+        """The document of the version file."""
         return asdict(self) | {"classes": [{"id": entry.id, "name": entry.name} for entry in self.classes]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Version":
-        """From a version file."""
+        """The version of a version file's document."""
         classes = tuple(ClassEntry(entry["id"], entry["name"]) for entry in document["classes"])
         return cls(**{**document, "classes": classes, "next_ids": NextIds(**document["next_ids"])})
 
@@ -79,21 +78,21 @@ class Store:
         self._tables = self.root / "tables"
 
     def exists(self) -> bool:
-        """Whether the folder holds a dataset."""
+        """Whether the folder has a dataset."""
         return (self.root / "HEAD").is_file() or any(self._versions.glob("[0-9]*.json"))
 
     def head(self) -> int:
-        """The current version; 0 for a dataset without one.
+        """Number of the current version; 0 before the first.
 
         Raises:
-            StoreError: there is no dataset in the folder.
+            StoreError: The folder has no dataset.
         """
         if not self.exists():
             raise StoreError(
                 "there is no dataset here",
                 place=self.root,
-                expected="a folder with a file HEAD",
-                remedy="Make one with `curate import-voc DATASET SOURCE`.",
+                expected="a file HEAD",
+                remedy="Create one with an import, such as `curate import-voc DATASET SOURCE`.",
             )
         try:
             number = int((self.root / "HEAD").read_text())
@@ -101,13 +100,13 @@ class Store:
                 return number
         except (OSError, ValueError):
             pass
-        # HEAD itself was lost or cut off: the newest version that can be read is what it named, or would have named
+        # HEAD is missing or damaged: it named the newest readable version, or a commit was about to make it do so
         newest = self._newest_readable()
         return newest.version if newest else 0
 
     @property
     def mark(self) -> str | None:
-        """What tells this dataset from others, in whatever folder and version it is; None before the first version."""
+        """Identifies the dataset, independent of its folder and version; None before the first version."""
         numbers = self._numbers()
         return hashlib.sha256(self._version_file(numbers[0]).read_bytes()).hexdigest()[:20] if numbers else None
 
@@ -115,17 +114,17 @@ class Store:
         """Read a version (default: the current one).
 
         Raises:
-            StoreError: no dataset, no such version, or a table of it is damaged.
+            StoreError: The folder has no dataset, or the version does not exist or is damaged.
         """
         head = self.head()
         number = head if version is None else version
         return Dataset(self.root) if number == 0 else self._load(self.read_version(number))
 
     def read_version(self, number: int) -> Version:
-        """The history entry of one version.
+        """The history entry of a version.
 
         Raises:
-            StoreError: there is none with that number, or it cannot be read.
+            StoreError: The version does not exist or cannot be read.
         """
         path = self._version_file(number)
         try:
@@ -135,7 +134,7 @@ class Store:
             raise StoreError(
                 f"there is no version {number}",
                 place=self.root,
-                expected=f"one of {', '.join(map(str, known)) or 'none yet'}",
+                expected=f"one of {', '.join(map(str, known))}" if known else "0, since nothing was committed yet",
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"the version file cannot be read: {error}", place=path) from error
@@ -151,19 +150,22 @@ class Store:
     def commit(
         self, operation: str, arguments: Mapping[str, Any], change: Callable[[Dataset], Dataset]
     ) -> tuple[int, Dataset]:
-        """Apply `change` to the current version and make the result the new one, as a single step.
+        """Apply `change` to the current version and make the result the new version, atomically.
 
-        `change` runs under the lock on what is current *then*, so that processes that commit at once lose nothing;
-        it must be quick and may run on another version than the caller saw. A change that changes nothing makes no
-        version. The folder is created where it is missing.
+        `change` runs under the lock, on the version that is current at that time, which may be newer than the one that
+        the caller loaded. It must be quick. If it changes nothing, no version is made. The folder is created if it does
+        not exist.
 
         Returns:
-            The number of the version that is current now, and its dataset.
+            Number of the current version, and its dataset.
+
+        Raises:
+            StoreError: Another process holds the lock too long, or the folder cannot be written.
         """
         return self.begin(operation, arguments).commit(change)
 
     def begin(self, operation: str, arguments: Mapping[str, Any]) -> "Work":
-        """Begin work that is kept bit by bit, and is one entry of the history in the end."""
+        """Begin long work with several commits that become a single entry of the history."""
         return Work(self, operation, arguments)
 
     def _commit(
@@ -173,13 +175,13 @@ class Store:
         change: Callable[[Dataset], Dataset],
         amends: int | None,
     ) -> tuple[int, Dataset, bool]:
-        """As `commit`; a version `amends` that is current is replaced. Also: whether a version was made."""
+        """As `commit`, and replace the current version if it is `amends`. Also returns whether a version was made."""
         with self._locked():
             number = self.head() if self.exists() else 0
             parent = self.read_version(number) if number else None
             amended = parent if number == amends else None
             before = self._load(parent) if parent else Dataset(self.root)
-            # ids of versions that were undone stay taken
+            # ids of versions that were undone are not given again
             if newest := self._newest_readable():
                 before = before.replace(next_ids=before.next_ids.merged(newest.next_ids))
             after = change(before)
@@ -206,7 +208,7 @@ class Store:
                 tables=tables,
             )
             text = json.dumps(entry.to_json(), indent=1, ensure_ascii=False)
-            # a file name that is not UTF-8 stays readable as JSON's own escape
+            # a file name that is not UTF-8 is written as a JSON escape
             data = text.encode("utf-8", "backslashreplace")
             write_atomically(self._version_file(entry.version), lambda file: file.write(data))
             self._set_head(entry.version)
@@ -214,15 +216,15 @@ class Store:
             return entry.version, after, True
 
     def undo(self) -> tuple[int, int]:
-        """Move HEAD to the parent of the current version; deletes nothing.
+        """Move HEAD to the parent of the current version. No version is deleted.
 
         Returns:
-            The version that is current now, and the one that was undone.
+            Numbers of the version that is current now, and of the one that was undone.
 
         Raises:
-            StoreError: nothing is left to undo.
+            StoreError: There is nothing to undo.
         """
-        self.head()  # refuses a folder without a dataset before the lock would create one
+        self.head()  # raises if there is no dataset; the lock would create the folder
         with self._locked():
             undone = self.head()
             if undone == 0:
@@ -232,10 +234,10 @@ class Store:
             return now, undone
 
     def check_out(self, version: int) -> None:
-        """Make an earlier (or undone) version the current one; deletes nothing.
+        """Make an earlier or undone version the current one. No version is deleted.
 
         Raises:
-            StoreError: there is no such version.
+            StoreError: The version does not exist.
         """
         self.head()
         with self._locked():
@@ -252,7 +254,7 @@ class Store:
         return max(self._numbers(), default=0)
 
     def _numbers(self) -> list[int]:
-        """The numbers of the version files; what a file manager calls `000001 (copy).json` is none."""
+        """The numbers of the version files, without names such as `000001 (copy).json`."""
         return sorted(int(file.stem) for file in self._versions.glob("[0-9]*.json") if file.stem.isdecimal())
 
     def _newest_readable(self) -> Version | None:
@@ -273,7 +275,7 @@ class Store:
         for name, file in entry.tables.items():
             path = self.root / file
             try:
-                with path.open("rb") as file:  # a path would first be tried as a URI
+                with path.open("rb") as file:  # pyarrow would parse a path as a URI first
                     tables[name] = parquet.ParquetFile(file).read().to_pandas()
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(
@@ -329,7 +331,7 @@ class Store:
                 yield
         except Timeout as error:
             raise StoreError(
-                f"another process has been changing this dataset for {_LOCK_TIMEOUT_S} s",
+                f"another process has locked the dataset for more than {_LOCK_TIMEOUT_S} s",
                 place=self.root,
                 remedy="Wait for it, or end it.",
             ) from error
@@ -340,8 +342,10 @@ class Store:
 
 
 class Work:
-    """Long work on a dataset, kept as it goes on. Each commit takes the place of the one before, so that the history
-    has one entry for the whole and one `undo` takes it back. What others commit in between is never replaced.
+    """Long work on a dataset with several commits.
+
+    Each commit replaces the version of the commit before: the history has one entry, and one `undo` takes all back.
+    Versions that other processes commit in between are not replaced.
     """
 
     def __init__(self, store: Store, operation: str, arguments: Mapping[str, Any]) -> None:
@@ -351,7 +355,7 @@ class Work:
     def commit(self, change: Callable[[Dataset], Dataset]) -> tuple[int, Dataset]:
         """Apply `change` to the current version; see `Store.commit`."""
         number, dataset, is_new = self._store._commit(self._operation, self._arguments, change, self._made)
-        self._made = number if is_new else self._made  # else it may be somebody else's
+        self._made = number if is_new else self._made  # otherwise `number` may be another process's version
         return number, dataset
 
 

@@ -27,18 +27,18 @@ def changed(table, column, value, row=1):
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 IMAGE_FAULTS = [
-    ("image_id", 1, "an image id is there twice"),
+    ("image_id", 1, "duplicate image id"),
     ("image_id", 0, "not an image id"),
     ("image_id", None, "column 'image_id' does not fit its type"),
     ("image_id", 1.5, "column 'image_id' does not fit its type"),
-    ("path", "media/images/faces/001.png", "a path is there twice"),
-    ("path", None, "a path is missing"),
-    ("path", "../outside.png", "a path leaves the dataset folder"),
-    ("path", "/etc/passwd", "a path leaves the dataset folder"),
-    ("path", "a\\b.png", "a path leaves the dataset folder"),
-    ("path", "", "a path leaves the dataset folder"),
-    ("width", 0, "an image has no area"),
-    ("height", -3, "an image has no area"),
+    ("path", "media/images/faces/001.png", "duplicate path"),
+    ("path", None, "the path is missing"),
+    ("path", "../outside.png", "the path leaves the dataset folder"),
+    ("path", "/etc/passwd", "the path leaves the dataset folder"),
+    ("path", "a\\b.png", "the path leaves the dataset folder"),
+    ("path", "", "the path leaves the dataset folder"),
+    ("width", 0, "the image has no area"),
+    ("height", -3, "the image has no area"),
     ("width", 2**32 + 200, "column 'width' does not fit its type"),
     ("label_state", "finished", "unknown label state"),
     ("label_state", None, "unknown label state"),
@@ -47,7 +47,7 @@ IMAGE_FAULTS = [
     ("timestamp_s", "soon", "column 'timestamp_s' does not fit its type"),
 ]
 BOX_FAULTS = [
-    ("box_id", 1, "a box id is there twice"),
+    ("box_id", 1, "duplicate box id"),
     ("box_id", 0, "not a box id"),
     ("class_id", 9, "unknown class id"),
     ("class_id", 1.5, "column 'class_id' does not fit its type"),
@@ -90,15 +90,15 @@ def test_values_are_shown_plainly():
 def test_further_faults_are_counted():
     """The message counts the other rows with the same problem."""
     dataset = face_dataset()
-    with pytest.raises(DataError, match="row 0: an image has no area; 7 more rows have the same problem"):
+    with pytest.raises(DataError, match="row 0: the image has no area; 7 more rows have the same problem"):
         dataset.replace(images=dataset.images.assign(width=0))
 
 
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ([(1, "a"), (1, "b")], "a class id is there twice"),
-        ([(1, "a"), (2, "a")], "a class name is there twice"),
+        ([(1, "a"), (1, "b")], "duplicate class id"),
+        ([(1, "a"), (2, "a")], "duplicate class name"),
         ([(1, "a"), (0, "b")], "classes, entry 1: not a class id"),
         ([(1, "a"), ("2", "b")], "classes, entry 1: not a class id"),
         ([(1, "a"), (2, " b")], "classes, entry 1: not a class name"),
@@ -321,9 +321,9 @@ def test_no_predictions():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (video_rows(["a", "a"]), "videos, row 1: an id is there twice"),
-        (video_rows(["a", "b"], path=["v.mp4", "v.mp4"]), "videos, row 1: a path is there twice"),
-        (video_rows(["a"], path=["/v.mp4"]), "videos, row 0: a path leaves the dataset folder"),
+        (video_rows(["a", "a"]), "videos, row 1: duplicate video id"),
+        (video_rows(["a", "b"], path=["v.mp4", "v.mp4"]), "videos, row 1: duplicate path"),
+        (video_rows(["a"], path=["/v.mp4"]), "videos, row 0: the path leaves the dataset folder"),
     ],
 )
 def test_refused_video(rows, message):

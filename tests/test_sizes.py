@@ -50,7 +50,7 @@ def test_range_of_interest_forgives_dust():
 @pytest.mark.parametrize("side", [-1, np.nan, np.inf])
 def test_range_of_interest_refuses_what_is_no_length(side):
     """A bound that is no length is misuse, and the option is named."""
-    with pytest.raises(UsageError, match=r"^--min-side: the smallest side is not a length"):
+    with pytest.raises(UsageError, match=r"^--min-side: invalid minimum side"):
         RangeOfInterest(side)
 
 
@@ -111,14 +111,17 @@ def test_choose_range():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_distance": 10}, "--max-distance: a distance alone says no size .*--object-height and --focal-px"),
-        ({"max_distance": 10, "object_height": 1}, "--object-height: the camera is half described .*--focal-px too"),
-        ({"focal_px": 900}, "--focal-px: the camera is half described .*--object-height too"),
-        ({"min_side": 24, "max_distance": 10, "object_height": 1, "focal_px": 900}, "the range is said twice"),
-        ({"max_distance": 0, "object_height": 1, "focal_px": 900}, "--max-distance: not a distance .got 0;"),
+        ({"max_distance": 10}, "--max-distance: the camera is missing .*--object-height and --focal-px"),
+        ({"max_distance": 10, "object_height": 1}, "--object-height: the camera is incomplete .*--focal-px too"),
+        ({"focal_px": 900}, "--focal-px: the camera is incomplete .*--object-height too"),
+        (
+            {"min_side": 24, "max_distance": 10, "object_height": 1, "focal_px": 900},
+            "the options are mutually exclusive",
+        ),
+        ({"max_distance": 0, "object_height": 1, "focal_px": 900}, "--max-distance: must be positive .got 0;"),
         ({"max_distance": 1e-310, "object_height": 1, "focal_px": 900}, "^--max-distance: .*got 1e-310;"),
-        ({"max_distance": 1, "object_height": -1, "focal_px": 900}, "--object-height: the object has no height"),
-        ({"max_distance": 1, "object_height": 1, "focal_px": np.inf}, "--focal-px: not a focal length"),
+        ({"max_distance": 1, "object_height": -1, "focal_px": 900}, "--object-height: must be positive"),
+        ({"max_distance": 1, "object_height": 1, "focal_px": np.inf}, "--focal-px: must be positive"),
         ({"min_side": -1}, "--min-side"),
     ],
 )

@@ -394,7 +394,7 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
         ({"run": "none"}, "none: there is no run here"),
         ({"run": "none", "weights": None}, "none: there is no run here"),
         ({"score": 2}, "--score: not a score (got 2; expected 0 to 1)"),
-        ({"min_side": 2, "max_distance": 3}, "--max-distance: the range is said twice"),
+        ({"min_side": 2, "max_distance": 3}, "--max-distance: the options are mutually exclusive"),
         ({"batch": 0}, "--batch: invalid value"),
         ({"out": "in.mp4"}, "--out: output file is also the input"),
         ({"out": "out.avi"}, "out.avi: not a kind of video that is written"),
