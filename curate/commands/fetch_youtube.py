@@ -1,4 +1,4 @@
-"""`fetch-youtube`: videos and clips behind links into a dataset, with where they come from."""
+"""`fetch-youtube`: download videos and clips into a dataset, with their provenance."""
 
 import os
 import re
@@ -18,12 +18,12 @@ from curate.media import VIDEOS
 from curate.progress import Progress, one_at_a_time, silent
 from curate.result import Result
 from curate.sources.youtube.archive import Archive, Record
-from curate.sources.youtube.batch import Fetcher
-from curate.sources.youtube.download import FREE_MARGIN, Failed, Got, Outcome, Skipped
+from curate.sources.youtube.batch import BatchFetcher
+from curate.sources.youtube.download import MIN_FREE_BYTES, Failed, Fetched, Outcome, Skipped
 from curate.sources.youtube.failures import GET_RUNTIME
 from curate.sources.youtube.ffmpeg import require_ffmpeg
-from curate.sources.youtube.links import Wish, collect_wishes, write_link_file
-from curate.sources.youtube.options import Licence, Wanted, parse_wanted, unwanted
+from curate.sources.youtube.links import FetchRequest, collect_requests, write_link_file
+from curate.sources.youtube.options import FetchOptions, Licence, parse_options
 from curate.sources.youtube.session import find_runtimes, youtube_id
 from curate.store import Store
 
@@ -32,7 +32,7 @@ REMAINING = f"{VIDEOS}/not-fetched.txt"
 
 @dataclass(frozen=True)
 class FetchedVideo:
-    """A video that came into the dataset; start and end are None where it is whole, duration and height measured."""
+    """A video that was added to the dataset; start and end are None for a whole video, duration and height measured."""
 
     id: str
     url: str
@@ -48,7 +48,7 @@ class FetchedVideo:
 
 @dataclass(frozen=True)
 class SkippedLink:
-    """A link that was left out: it is there already, a filter says no, or the batch stopped before it."""
+    """A link that was skipped: its video exists already, a filter excludes it, or the batch stopped before it."""
 
     url: str
     reason: str
@@ -56,7 +56,7 @@ class SkippedLink:
 
 @dataclass(frozen=True)
 class FailedLink:
-    """A link that gave no video: one word for why, and what can be done."""
+    """A link that failed: the reason in one word, and what the user can do."""
 
     url: str
     reason: str
@@ -65,12 +65,12 @@ class FailedLink:
 
 @dataclass(frozen=True)
 class FetchResult(Result):
-    """What became of every link.
+    """The outcome of every link.
 
     Attributes:
-        fetched: videos that are new in the dataset.
-        skipped: what was left out on purpose.
-        failed: what did not come.
+        fetched: Videos that are new in the dataset.
+        skipped: Links that were skipped on purpose.
+        failed: Links that failed.
     """
 
     fetched: tuple[FetchedVideo, ...]
@@ -94,37 +94,37 @@ def fetch_youtube(
     allow_private: bool = False,
     progress: Progress = silent,
 ) -> FetchResult:
-    """Fetch what links lead to, whole or as clips; what was fetched before is not fetched again.
+    """Download the videos behind links, whole or as clips. Videos that were fetched before are skipped.
 
-    Pictures only: where a site has them without sound, that is taken. A clip is cut to the frame, from the first at or
-    after its start to the last before its end. Each finished video is kept at once; all of them are one version.
+    Formats without sound are preferred. A clip is cut exactly: from the first frame at or after its start to the last
+    before its end. Each video is committed when it is finished; all videos of a call are one version.
 
     Args:
-        dataset: the dataset folder; created where it is not there.
-        urls: videos, playlists, or pages with videos.
-        clip: "START-END" each, of every link without a range of its own in the file.
-        from_file: a file with one link a line, each with ranges of its own behind it if any; `#` starts a comment.
-        max_height: in pixels; the best format up to it is taken.
-        licence: "creative-commons" skips all that do not say they are.
-        max_duration: skip videos that are longer as a whole ("10min", "1:30:00"); one of unknown length is fetched.
-        cookies: a file of cookies as browsers export it; it is only read.
-        rate_limit: bytes a second in all ("500K", "2M").
-        sleep: seconds between the starts of two videos.
-        workers: how many at once.
-        allow_private: also contact hosts that are not public.
-        progress: told megabytes of each file (seconds of each clip), and videos in all.
+        dataset: Dataset folder; created if it does not exist.
+        urls: Videos, playlists, or pages with videos.
+        clip: "START-END", for every link that has no range of its own in `from_file`.
+        from_file: File with one link per line, optionally followed by ranges; `#` starts a comment.
+        max_height: Largest height in pixels; the best format up to it is fetched.
+        licence: "creative-commons" skips videos under other licences, and those without licence information.
+        max_duration: Skip videos that are longer as a whole ("10min", "1:30:00"); unknown durations are fetched.
+        cookies: Cookie file as browsers export it; only read.
+        rate_limit: Bytes per second in total ("500K", "2M").
+        sleep: Least time between the starts of two videos.
+        workers: Videos fetched at once.
+        allow_private: Also contact hosts that are not public.
+        progress: Callback for progress: megabytes of each file, seconds of each clip, and videos in total.
 
     Returns:
-        What became of every link; one that fails does not stop the others.
+        The outcome of every link; one that fails does not stop the others.
 
     Raises:
-        UsageError: an argument, or a line of the file, is not what it must be.
-        MissingError: ffmpeg is needed and not there, or the disk is full.
-        StoreError: another fetch is at work in this dataset.
+        UsageError: An argument, or a line of the link file, is invalid.
+        MissingError: ffmpeg is needed and missing, or the disk is full.
+        StoreError: Another fetch is running in this dataset.
     """
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(dataset), re.IGNORECASE):
         raise UsageError("the dataset folder comes first", got=str(dataset), expected="DATASET URL…")
-    wanted = parse_wanted(
+    options = parse_options(
         max_height=max_height,
         licence=licence,
         max_duration=max_duration,
@@ -134,9 +134,9 @@ def fetch_youtube(
         workers=workers,
         allow_private=allow_private,
     )
-    wishes = collect_wishes(urls, clip, None if from_file is None else Path(from_file))
+    requests = collect_requests(urls, clip, None if from_file is None else Path(from_file))
     store = Store(dataset)
-    _check_before(store.root, wishes)
+    _check_requirements(store.root, requests)
     arguments = {
         "urls": list(urls),
         "clip": list(clip),
@@ -145,73 +145,76 @@ def fetch_youtube(
         "licence": licence,
         "max_duration": max_duration,
     }
-    with _alone(store.root):
+    with _lock_fetching(store.root):
         current = store.load() if store.exists() else Dataset(store.root)
         archive = Archive(store.root, current.videos["video_id"].tolist())
-        book = _Book(store, str(dataset), arguments, wanted, current)
-        fetcher = Fetcher(store.root, archive, wanted, one_at_a_time(progress))
+        recorder = _OutcomeRecorder(store, str(dataset), arguments, options, current)
+        fetcher = BatchFetcher(store.root, archive, options, one_at_a_time(progress))
         try:
-            with closing(fetcher.run(wishes)) as outcomes:
+            with closing(fetcher.run(requests)) as outcomes:
                 for outcome in outcomes:
-                    book.add(outcome)
-        finally:  # after Ctrl-C too: what is finished stays, what is not is written down
-            for outcome in fetcher.left_over():
-                book.add(outcome)
-            book.write_remaining(wishes, fetcher.unfinished())
-    return book.result()
+                    recorder.add(outcome)
+        finally:  # after Ctrl-C too: finished videos are committed, unfinished ones listed for the next run
+            for outcome in fetcher.take_outcomes():
+                recorder.add(outcome)
+            recorder.write_remaining(requests, fetcher.unfinished())
+    return recorder.result()
 
 
 def note_before(urls: Sequence[str] = (), *, from_file: str | os.PathLike[str] | None = None) -> str | None:
-    """What is worth knowing before anything is fetched: that a JavaScript runtime, which YouTube needs, is not there.
+    """Return a warning if there are YouTube links but no JavaScript runtime, which YouTube needs; None otherwise.
 
-    None where there is nothing to say, and where the arguments are wrong, which `fetch_youtube` tells.
+    Invalid arguments are ignored here; `fetch_youtube` reports them.
     """
-    wishes: list[Wish] = []
+    requests: list[FetchRequest] = []
     with suppress(UsageError):
-        wishes = collect_wishes(urls, (), None if from_file is None else Path(from_file))
-    if not any(youtube_id(wish.link) for wish in wishes) or any(good for _, good in find_runtimes().values()):
+        requests = collect_requests(urls, (), None if from_file is None else Path(from_file))
+    has_youtube = any(youtube_id(request.link) for request in requests)
+    if not has_youtube or any(is_new_enough for _, is_new_enough in find_runtimes().values()):
         return None
-    return f"No JavaScript runtime was found; YouTube may hide formats or answer 403 without. {GET_RUNTIME}."
+    return f"No JavaScript runtime was found; without one YouTube may hide formats or answer 403. {GET_RUNTIME}."
 
 
-class _Book:
-    """Keeps account of the outcomes, and commits each finished video."""
+class _OutcomeRecorder:
+    """Collects the outcomes, and commits each finished video."""
 
-    def __init__(self, store: Store, dataset: str, arguments: dict[str, Any], wanted: Wanted, current: Dataset) -> None:
+    def __init__(
+        self, store: Store, dataset: str, arguments: dict[str, Any], options: FetchOptions, current: Dataset
+    ) -> None:
         self._root = store.root
         self._work = store.begin("fetch-youtube", arguments)
         self._dataset = Path(dataset)
-        self._wanted = wanted
+        self._options = options
         self._paths = set(current.videos["path"].tolist())
         self._fetched: list[FetchedVideo] = []
         self._skipped: list[SkippedLink] = []
         self._failed: list[FailedLink] = []
         self._notes: list[str] = []
-        self._later: list[Wish] = []
-        self._answered: set[Wish] = set()
+        self._retries: list[FetchRequest] = []
+        self._done: set[FetchRequest] = set()
 
     def add(self, outcome: Outcome) -> None:
-        """Take note of what became of a link."""
-        self._answered.add(outcome.wish)
-        url = outcome.wish.link
+        self._done.add(outcome.request)
+        url = outcome.request.link
         match outcome:
-            case Got():
+            case Fetched():
                 self._add_video(outcome)
-            case Skipped(_, reason, later):
+            case Skipped(_, reason, retry):
                 self._skipped.append(SkippedLink(url, reason))
-                self._later += [later] if later else []
-            case Failed(_, failure, later):
+                self._retries += [retry] if retry else []
+            case Failed(_, failure, retry):
                 failed = FailedLink(url, failure.reason, str(failure))
                 self._failed += [failed] if failed not in self._failed else []  # the same for each clip
-                self._later += [later] if later else []
+                self._retries += [retry] if retry else []
 
-    def _add_video(self, got: Got) -> None:
-        record, url = got.record, got.wish.link
-        if record.path in self._paths and not got.is_new:
+    def _add_video(self, fetched: Fetched) -> None:
+        record, url = fetched.record, fetched.request.link
+        if record.path in self._paths and not fetched.is_new:
             self._skipped.append(SkippedLink(url, f"already there: {self._dataset / record.path}"))
             return
-        if not got.is_new and (why := unwanted(self._wanted, record.row.get("licence"), record.whole_s)):
-            self._skipped.append(SkippedLink(url, why))
+        reason = self._options.find_skip_reason(record.row.get("licence"), record.whole_s)
+        if reason and not fetched.is_new:
+            self._skipped.append(SkippedLink(url, reason))
             return
         _, after = self._work.commit(lambda before: _with_video(before, record))
         self._paths = set(after.videos["path"].tolist())
@@ -230,35 +233,36 @@ class _Book:
                 uploader=row["uploader"],
             )
         )
-        self._notes += [got.note] if got.note else []
-        self._notes += [] if got.is_new else [f"{row['video_id']} was on disk already and was taken in again."]
+        self._notes += [fetched.note] if fetched.note else []
+        self._notes += [] if fetched.is_new else [f"{row['video_id']} was on disk already and was added again."]
 
-    def write_remaining(self, asked: Sequence[Wish], unfinished: Sequence[Wish]) -> None:
-        """Write what is for the next run into a link file, with what an earlier run left there and this one did not do.
+    def write_remaining(self, requests: Sequence[FetchRequest], unfinished: Sequence[FetchRequest]) -> None:
+        """Write the link file for the next run; requests of earlier runs stay in it until they are done.
 
         Args:
-            asked: what was asked for in this run.
-            unfinished: what of it has no outcome.
+            requests: All requests of this run.
+            unfinished: Those without an outcome.
         """
         file = self._root / REMAINING
         shown = self._dataset / REMAINING
-        later = [*self._later, *unfinished]
+        remaining = [*self._retries, *unfinished]
         try:
-            before = collect_wishes((), (), file) if file.exists() else []
-        except UsageError as error:  # somebody else's words are in it
+            before = collect_requests((), (), file) if file.exists() else []
+        except UsageError as error:  # edited by someone else
             self._notes.append(f"{error} It was left as it is.")
-            self._notes += [f"{len(later)} are for later; the same command goes on."] if later else []
+            self._notes += [f"{len(remaining)} not fetched; run the same command again."] if remaining else []
             return
-        done = {*asked, *self._answered}
-        later = list(dict.fromkeys([*(wish for wish in before if wish not in done), *later]))
-        if later:
-            write_link_file(file, later)
-            self._notes.append(f"{len(later)} are for later; the same command, or --from-file {shown}, goes on.")
+        done = {*requests, *self._done}
+        remaining = list(dict.fromkeys([*(request for request in before if request not in done), *remaining]))
+        if remaining:
+            write_link_file(file, remaining)
+            self._notes.append(
+                f"{len(remaining)} not fetched; run the same command again, or with --from-file {shown}."
+            )
         else:
             file.unlink(missing_ok=True)
 
     def result(self) -> FetchResult:
-        """Everything that was noted."""
         return FetchResult(
             fetched=tuple(self._fetched),
             skipped=tuple(self._skipped),
@@ -268,7 +272,7 @@ class _Book:
 
 
 def _with_video(before: Dataset, record: Record) -> Dataset:
-    """The dataset with a video, in place of what it held under the same id."""
+    """Return the dataset with a video; it replaces one with the same ID or path."""
     row, videos = record.row, before.videos
     same = (videos["video_id"] == row["video_id"]) | (videos["path"] == row["path"])
     if (videos.loc[same, "sha256"] == row["sha256"]).any() and (videos.loc[same, "path"] == row["path"]).any():
@@ -278,47 +282,49 @@ def _with_video(before: Dataset, record: Record) -> Dataset:
     return before.replace(videos=pd.concat([kept, rows], ignore_index=True) if len(kept) else rows)
 
 
-def _check_before(root: Path, wishes: Sequence[Wish]) -> None:
-    """What is known to be needed before anything is asked of any site."""
-    if any(wish.clip for wish in wishes):
+def _check_requirements(root: Path, requests: Sequence[FetchRequest]) -> None:
+    """Check ffmpeg and disk space before the first request to a site."""
+    if any(request.clip for request in requests):
         require_ffmpeg("a clip")
     folder = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(folder).free
-    if free < FREE_MARGIN:
+    if free < MIN_FREE_BYTES:
         raise MissingError(
-            "the disk is nearly full",
+            "not enough disk space",
             place=root,
             got=f"{free / 1e9:.2f} GB free",
-            expected=f"{FREE_MARGIN / 1e9:.0f} GB or more",
+            expected=f"{MIN_FREE_BYTES / 1e9:.0f} GB or more",
             remedy="Free some space.",
         )
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Keep a second fetch out: two would write into the same unfinished files."""
+def _lock_fetching(root: Path) -> Iterator[None]:
+    """Exclude a second fetch, which would write to the same partial files."""
     from filelock import FileLock, Timeout
 
     folder = root / VIDEOS
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0.5):
             try:
                 yield
             finally:
-                _remove_empty(folder, made)
+                _remove_empty_folders(folder, created)
     except Timeout as error:
-        raise StoreError("another fetch is at work here", place=root, remedy="Wait for it, or end it.") from error
+        raise StoreError(
+            "another fetch is running in this dataset", place=root, remedy="Wait for it, or stop it."
+        ) from error
 
 
-def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
-    """Remove folders that hold nothing; where nothing was fetched into a new dataset, there is none then."""
+def _remove_empty_folders(folder: Path, created: Sequence[Path]) -> None:
+    """Remove empty folders; if nothing was fetched into a new dataset, it is removed too."""
     for name in (".partial", ".archive"):
         with suppress(OSError):
             (folder / name).rmdir()
-    if folder in made and {path.name for path in folder.iterdir()} <= {".lock", ".cache"}:
+    if folder in created and {path.name for path in folder.iterdir()} <= {".lock", ".cache"}:
         shutil.rmtree(folder)
         with suppress(OSError):
-            for empty in made[1:]:
+            for empty in created[1:]:
                 empty.rmdir()

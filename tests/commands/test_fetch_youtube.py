@@ -35,7 +35,7 @@ from curate.commands.fetch_youtube import REMAINING, fetch_youtube
 from curate.commands.history import undo
 from curate.commands.imports import import_voc
 from curate.errors import MissingError, StoreError, UsageError
-from curate.sources.youtube import ffmpeg as cutting
+from curate.sources.youtube import ffmpeg
 from curate.sources.youtube.links import parse_clip
 from curate.store import Store
 
@@ -377,7 +377,7 @@ def test_cut_of_other_forms(tmp_path, form):
     file = write_clip(tmp_path / ("a.webm" if form == "odd" else "a.mp4"), 75, fps=FPS, gop=25, **options)
     clip = parse_clip("1.5-2.1", place="x")
     out = tmp_path / "out.mp4"
-    assert cutting.cut(f"file:{file}", clip, out, stop=threading.Event(), tell=lambda _: None) == 15
+    assert ffmpeg.cut(f"file:{file}", clip, out, stop=threading.Event(), report=lambda _: None) == 15
     assert [number for number, _ in read_numbers(out)] == list(range(38, 53))
 
 
@@ -387,7 +387,7 @@ def test_cut_of_a_local_file(tmp_path):
     file = numbered_video(tmp_path / "a:b %d.mp4", 4)
     clip = parse_clip("1.5-2.1", place="x")
     out = tmp_path / "out.mp4"
-    assert cutting.cut(f"file:{file}", clip, out, stop=threading.Event(), tell=lambda _: None) == 15
+    assert ffmpeg.cut(f"file:{file}", clip, out, stop=threading.Event(), report=lambda _: None) == 15
     assert [number for number, _ in read_numbers(out)] == list(range(38, 53))
 
 
@@ -410,7 +410,7 @@ def test_changed_file_is_left_alone(dataset, site, tube, video):
     fetch(dataset, YOUTUBE + "abc")
     (dataset / VIDEOS / "abc.mp4").write_bytes(b"mine")
     (failed,) = fetch(dataset, YOUTUBE + "abc").failed
-    assert "is there already" in failed.advice
+    assert "already exists" in failed.advice
     assert (dataset / VIDEOS / "abc.mp4").read_bytes() == b"mine"
 
 
@@ -555,7 +555,7 @@ def test_one_fetch_at_a_time(dataset, site, video):
     first = threading.Thread(target=fetch, args=(dataset, site.url("/street.mp4")))
     first.start()
     _wait_for(lambda: site.requests)
-    with pytest.raises(StoreError, match="another fetch is at work here"):
+    with pytest.raises(StoreError, match="another fetch is running in this dataset"):
         fetch(dataset, site.url("/other.mp4"))
     first.join()
 
@@ -692,13 +692,13 @@ def test_nothing_fetched_makes_no_dataset(tmp_path, site):
 def test_cookies_of_another_form(dataset, tmp_path):
     """A file that is no cookies.txt is misuse, with what it should be."""
     (tmp_path / "cookies.json").write_text('[{"name": "a"}]')
-    with pytest.raises(UsageError, match="not a file of cookies"):
+    with pytest.raises(UsageError, match="not a cookie file"):
         fetch(dataset, "https://example.org/a", cookies=tmp_path / "cookies.json")
 
 
 def test_clip_without_ffmpeg(dataset, site, monkeypatch):
     """Without ffmpeg a clip is refused before anything is asked, with how to get it."""
-    monkeypatch.setattr(cutting, "find_ffmpeg", lambda: None)
+    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: None)
     with pytest.raises(MissingError, match="apt install ffmpeg"):
         fetch(dataset, site.url("/street.mp4"), clip=["0-1"])
     assert site.requests == []
@@ -706,8 +706,8 @@ def test_clip_without_ffmpeg(dataset, site, monkeypatch):
 
 def test_full_disk(dataset, site, monkeypatch):
     """A disk that is nearly full is told before anything is asked."""
-    monkeypatch.setattr(fetching, "FREE_MARGIN", 10**18)
-    with pytest.raises(MissingError, match="the disk is nearly full"):
+    monkeypatch.setattr(fetching, "MIN_FREE_BYTES", 10**18)
+    with pytest.raises(MissingError, match="not enough disk space"):
         fetch(dataset, site.url("/street.mp4"))
     assert site.requests == []
 

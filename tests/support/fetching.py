@@ -249,10 +249,10 @@ def _is_loopback(host):
 @pytest.fixture
 def waits(monkeypatch):
     """How long was waited, in place of waiting."""
-    from curate.sources.youtube import throttle as patience
+    from curate.sources.youtube import throttle
 
     waited = []
-    monkeypatch.setattr(patience, "wait", lambda seconds, stop: waited.append(seconds))
+    monkeypatch.setattr(throttle, "wait", lambda seconds, stop: waited.append(seconds))
     return waited
 
 

@@ -1,5 +1,6 @@
-"""Links to finished files: several at once, each by itself, none twice, and politely."""
+"""Many links: fetched by a few workers, each independently, each video once, and politely."""
 
+import logging
 import queue
 import re
 import threading
@@ -10,79 +11,81 @@ from pathlib import Path
 
 from curate.media import VIDEOS
 from curate.progress import Progress
+from curate.redaction import redact_url
 from curate.sources.youtube.archive import Archive, Key, Record, make_key
-from curate.sources.youtube.download import Failed, FileFetcher, Got, Order, Outcome, Skipped
-from curate.sources.youtube.failures import WORTH_ASKING_AGAIN, Failure, FetchError, explain, fail
-from curate.sources.youtube.found import Entry, Options, Video
-from curate.sources.youtube.links import Clip, Wish
+from curate.sources.youtube.download import Failed, Fetched, FileFetcher, FileJob, Outcome, Skipped
+from curate.sources.youtube.failures import ASK_AGAIN, Failure, FetchError, explain, fail
+from curate.sources.youtube.links import Clip, FetchRequest
 from curate.sources.youtube.network_policy import find_refusal
-from curate.sources.youtube.options import Wanted, unwanted
-from curate.sources.youtube.session import Session, youtube_id
-from curate.sources.youtube.throttle import Patience, StoppedError
+from curate.sources.youtube.options import FetchOptions
+from curate.sources.youtube.session import Session, SessionOptions, youtube_id
+from curate.sources.youtube.throttle import StoppedError, Throttle
+from curate.sources.youtube.video_info import Entry, Video
 
-_DEEPEST = 3  # playlists of playlists
-_LINK = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|file:")
+logger = logging.getLogger(__name__)
+_MAX_DEPTH = 3  # of playlists in playlists
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|file:")
 
 
 @dataclass(eq=False)
-class _Job:
-    """One link to be worked off.
+class _LinkJob:
+    """One link for a worker.
 
     Attributes:
-        entry: the link, as it was given or as a playlist tells it.
-        clips: what of it has no outcome yet.
-        later: the link that the next run would be given instead.
-        depth: how many playlists it is in.
+        entry: The link, as given or from a playlist.
+        clips: Clips without an outcome so far.
+        retry_link: The link to give the next run.
+        depth: Number of playlists around it.
     """
 
     entry: Entry
     clips: list[Clip | None]
-    later: str
+    retry_link: str
     depth: int = 0
 
-    def wish(self, clip: Clip | None) -> Wish:
-        """What is reported."""
-        return Wish(self.entry.link, clip)
+    def request(self, clip: Clip | None) -> FetchRequest:
+        """The request to report."""
+        return FetchRequest(self.entry.link, clip)
 
 
-class Fetcher:
+class BatchFetcher:
     """Fetches links with a few workers.
 
     Args:
-        root: the dataset folder.
-        archive: what was fetched before.
-        wanted: what of each link.
-        progress: told how far each file is, and videos in all; called from several threads.
+        root: Dataset folder.
+        archive: What was fetched before.
+        options: For every link.
+        progress: Callback for the progress of each file and of all videos; called from several threads.
     """
 
-    def __init__(self, root: Path, archive: Archive, wanted: Wanted, progress: Progress) -> None:
+    def __init__(self, root: Path, archive: Archive, options: FetchOptions, progress: Progress) -> None:
         self._root = root
         self._archive = archive
-        self._wanted = wanted
+        self._options = options
         self._progress = progress
-        self._patience = Patience(wanted.sleep_s, wanted.rate_limit, self._tell)
+        self._throttle = Throttle(options.sleep_s, options.rate_limit, self._report)
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_LinkJob | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._open: dict[_Job, None] = {}  # a set that keeps the order
+        self._open: dict[_LinkJob, None] = {}  # an ordered set
         self._total = 0
-        self._begun: dict[Key, str] = {}
-        self._halted: Failure | None = None
-        self._files = FileFetcher(root, archive, wanted, self._patience, progress)
+        self._started: dict[Key, str] = {}  # link that fetches the key
+        self._stopped_by: Failure | None = None
+        self._files = FileFetcher(root, archive, options, self._throttle, progress)
 
-    def run(self, wishes: Sequence[Wish]) -> Generator[Outcome]:
-        """Yield what became of each wish, as it becomes known. Close it early to stop the workers."""
-        known = {wish: self._archive.find_link(wish, self._wanted.max_height) for wish in wishes}
-        rest = [wish for wish in wishes if known[wish] is None]
-        for link in dict.fromkeys(wish.link for wish in rest):
-            self._add(_Job(Entry(link), [wish.clip for wish in rest if wish.link == link], link))
-        for wish, record in known.items():  # known links need no network
+    def run(self, requests: Sequence[FetchRequest]) -> Generator[Outcome]:
+        """Yield the outcome of each request as it is known. Closing the generator stops the workers."""
+        known = {request: self._archive.find_link(request, self._options.max_height) for request in requests}
+        unknown = [request for request in requests if known[request] is None]
+        for link in dict.fromkeys(request.link for request in unknown):
+            self._add(_LinkJob(Entry(link), [request.clip for request in unknown if request.link == link], link))
+        for request, record in known.items():  # known links need no network
             if record:
-                yield self._begin(record.key, wish) or Got(wish, record, False)
-        if not rest:
+                yield self._claim(record.key, request) or Fetched(request, record, is_new=False)
+        if not unknown:
             return
-        self._tell("")
-        workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self._wanted.workers)]
+        self._report("")
+        workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self._options.workers)]
         for worker in workers:
             worker.start()
         try:
@@ -91,170 +94,180 @@ class Fetcher:
                     yield self._outcomes.get(timeout=0.05)
                 except queue.Empty:
                     continue
-            yield from self.left_over()
+            yield from self.take_outcomes()
         finally:
-            self._patience.stop.set()
+            self._throttle.stop.set()
             for _ in workers:
                 self._jobs.put(None)
             deadline = time.monotonic() + 3
             for worker in workers:
                 worker.join(max(0.0, deadline - time.monotonic()))
 
-    def left_over(self) -> Iterator[Outcome]:
-        """What became known after `run` was closed."""
+    def take_outcomes(self) -> Iterator[Outcome]:
+        """Yield outcomes that became known after `run` was closed."""
         while True:
             try:
                 yield self._outcomes.get_nowait()
             except queue.Empty:
                 return
 
-    def unfinished(self) -> list[Wish]:
-        """What has no outcome, and is to be asked for by the next run."""
+    def unfinished(self) -> list[FetchRequest]:
+        """Requests without an outcome, for the next run."""
         with self._lock:
-            return [Wish(job.later, clip) for job in self._open for clip in job.clips]
+            return [FetchRequest(job.retry_link, clip) for job in self._open for clip in job.clips]
 
     # ------------------------------------------------------------------ workers
 
     def _work(self) -> None:
         session: Session | None = None
-        while (job := self._jobs.get()) is not None and not self._patience.stop.is_set():
+        while (job := self._jobs.get()) is not None and not self._throttle.stop.is_set():
             try:
                 session = session or self._open_session()
-                for outcome in self._do(session, job):
+                for outcome in self._fetch_link(session, job):
                     self._outcomes.put(outcome)
-                    job.clips.remove(outcome.wish.clip)
+                    job.clips.remove(outcome.request.clip)
             except StoppedError:
                 break
-            except BaseException as error:  # a fault of ours or of a library; the other links go on
+            except BaseException as error:  # a bug of ours or of a library must not stop the other links
+                logger.info("%s: unexpected error", redact_url(job.entry.name), exc_info=True)
                 failure = explain(f"{type(error).__name__}: {error}")
-                for outcome in self._failed(job, list(job.clips), failure):
+                for outcome in self._fail(job, list(job.clips), failure):
                     self._outcomes.put(outcome)
             with self._lock:
                 del self._open[job]
-            self._tell("")
+            self._report("")
         if session:
             session.close()
 
     def _open_session(self) -> Session:
         return Session(
-            Options(
-                max_height=self._wanted.max_height,
-                cookies=self._wanted.cookies,
-                allow_private=self._wanted.allow_private,
+            SessionOptions(
+                max_height=self._options.max_height,
+                cookies=self._options.cookies,
+                allow_private=self._options.allow_private,
                 cache=self._root / VIDEOS / ".cache",
-                pause=self._patience.pause_after,
-                take=self._patience.take,
-                check_stop=self._patience.check_stop,
+                pause_after_failure=self._throttle.pause_after_failure,
+                count_bytes=self._throttle.count_bytes,
+                check_stop=self._throttle.check_stop,
             )
         )
 
-    def _tell(self, note: str) -> None:
+    def _report(self, note: str) -> None:
         with self._lock:
             total, done = self._total, self._total - len(self._open)
         self._progress("videos", done, total, note)
 
-    def _add(self, job: _Job) -> None:
+    def _add(self, job: _LinkJob) -> None:
         with self._lock:
             self._open[job] = None
             self._total += 1
         self._jobs.put(job)
 
-    def _begin(self, key: Key, wish: Wish) -> Skipped | None:
-        """Take a video in hand; where another link has it already, that is what becomes of this one."""
+    def _claim(self, key: Key, request: FetchRequest) -> Skipped | None:
+        """Claim a video for a request; the outcome if another link has claimed it."""
         with self._lock:
-            other = self._begun.get(key)
-            self._begun.setdefault(key, wish.link)
-        return None if other is None else Skipped(wish, f"the same video as {other}")
+            other = self._started.get(key)
+            self._started.setdefault(key, request.link)
+        return None if other is None else Skipped(request, f"the same video as {other}")
 
     # ------------------------------------------------------------------ one link
 
-    def _do(self, session: Session, job: _Job) -> Iterator[Outcome]:
-        """What becomes of each of a job's clips; those of a playlist pass to jobs of their own."""
+    def _fetch_link(self, session: Session, job: _LinkJob) -> Iterator[Outcome]:
+        """Yield the outcome of each clip of a job; entries of a playlist become jobs of their own."""
         try:
-            self._refuse(job)
+            self._check_link(job)
             for clip in list(job.clips):
                 record = self._find_known(job, clip)
                 if record:
-                    known = self._archive.add_link(record, job.entry.name)
-                    yield self._begin(record.key, job.wish(clip)) or Got(job.wish(clip), known, False)
+                    record = self._archive.add_link(record, job.entry.name)
+                    request = job.request(clip)
+                    yield self._claim(record.key, request) or Fetched(request, record, is_new=False)
             if not job.clips:
                 return
-            if self._halted:
-                yield from self._not_tried(job, list(job.clips))
+            if self._stopped_by:
+                yield from self._skip(job, list(job.clips))
                 return
-            self._patience.take_turn()
+            self._throttle.wait_for_turn()
             found = self._look_up(session, job.entry)
         except FetchError as error:
-            yield from self._failed(job, list(job.clips), error.failure)
+            yield from self._fail(job, list(job.clips), error.failure)
             return
         if isinstance(found, list):
-            if job.depth > _DEEPEST or not found:
-                yield from self._failed(job, list(job.clips), fail("unsupported", "the page tells of no video").failure)
+            if job.depth > _MAX_DEPTH or not found:
+                yield from self._fail(job, list(job.clips), fail("unsupported", "the page has no video").failure)
                 return
+            logger.info("%s: %d entries", redact_url(job.entry.name), len(found))
             for entry in found:
-                later = entry.link if _LINK.match(entry.link) else job.later
-                self._add(_Job(entry, list(job.clips), later, job.depth + 1))
+                retry_link = entry.link if _URL.match(entry.link) else job.retry_link
+                self._add(_LinkJob(entry, list(job.clips), retry_link, job.depth + 1))
             return
         for clip in list(job.clips):
-            if self._halted:
-                yield from self._not_tried(job, [clip])
+            if self._stopped_by:
+                yield from self._skip(job, [clip])
                 continue
             try:
-                yield self._get(session, job, found, clip)
+                yield self._fetch_clip(session, job, found, clip)
             except FetchError as error:
-                yield from self._failed(job, [clip], error.failure)
+                yield from self._fail(job, [clip], error.failure)
 
-    def _refuse(self, job: _Job) -> None:
+    def _check_link(self, job: _LinkJob) -> None:
         link = job.entry.link
-        if not _LINK.match(link):
+        if not _URL.match(link):
             if job.depth:
-                return  # a playlist's name for an entry, for yt-dlp only; what it asks for is looked at then
-            raise fail("unsupported", f"{link!r} is no link")
-        why = find_refusal(link, allow_private=self._wanted.allow_private)
-        if why:
-            raise fail("refused_address", why)
+                return  # a playlist's name for an entry, which yt-dlp turns into URLs that are checked
+            raise fail("unsupported", f"{link!r} is not a link")
+        reason = find_refusal(link, allow_private=self._options.allow_private)
+        if reason:
+            raise fail("refused_address", reason)
 
-    def _find_known(self, job: _Job, clip: Clip | None) -> Record | None:
-        found = self._archive.find_link(Wish(job.entry.name, clip), self._wanted.max_height)
-        video_id = None if found else youtube_id(job.entry.link)
-        return self._archive.find(make_key("youtube", video_id, clip, self._wanted.max_height)) if video_id else found
+    def _find_known(self, job: _LinkJob, clip: Clip | None) -> Record | None:
+        record = self._archive.find_link(FetchRequest(job.entry.name, clip), self._options.max_height)
+        video_id = None if record else youtube_id(job.entry.link)
+        if not video_id:
+            return record
+        return self._archive.find(make_key("youtube", video_id, clip, self._options.max_height))
 
     def _look_up(self, session: Session, entry: Entry) -> Video | list[Entry]:
-        """Ask what is behind a link; where the site refuses, once more."""
+        """Look up a link; a second time if the site refuses."""
         try:
-            return self._patience.patiently(lambda: session.look_up_entry(entry))
+            return self._throttle.retry_when_limited(lambda: session.look_up_entry(entry))
         except FetchError as error:
-            if error.failure.reason not in WORTH_ASKING_AGAIN:
+            if error.failure.reason not in ASK_AGAIN:
                 raise
-        return self._patience.patiently(lambda: session.look_up_entry(replace(entry, info=None)))
+            logger.info("%s: %s; asking the site again", redact_url(entry.name), error)
+        return self._throttle.retry_when_limited(lambda: session.look_up_entry(replace(entry, info=None)))
 
-    def _failed(self, job: _Job, clips: Sequence[Clip | None], failure: Failure) -> Iterator[Outcome]:
+    def _fail(self, job: _LinkJob, clips: Sequence[Clip | None], failure: Failure) -> Iterator[Outcome]:
+        logger.info("%s: failed: %s: %s", redact_url(job.entry.name), failure.reason, failure.detail)
         if failure.stops:
-            self._halted = self._halted or failure
+            self._stopped_by = self._stopped_by or failure
         for number, clip in enumerate(clips):
             if number and failure.stops:
-                yield from self._not_tried(job, [clip])
+                yield from self._skip(job, [clip])
             else:
-                yield Failed(job.wish(clip), failure, Wish(job.later, clip) if failure.stops else None)
+                retry = FetchRequest(job.retry_link, clip) if failure.stops else None
+                yield Failed(job.request(clip), failure, retry)
 
-    def _not_tried(self, job: _Job, clips: Sequence[Clip | None]) -> Iterator[Outcome]:
-        why = self._halted.word if self._halted else "once"
+    def _skip(self, job: _LinkJob, clips: Sequence[Clip | None]) -> Iterator[Outcome]:
+        reason = self._stopped_by.word if self._stopped_by else "once"
         for clip in clips:
-            yield Skipped(job.wish(clip), f"not tried: the batch stopped at {why}", Wish(job.later, clip))
+            retry = FetchRequest(job.retry_link, clip)
+            yield Skipped(job.request(clip), f"not tried: the batch stopped at {reason}", retry)
 
-    def _get(self, session: Session, job: _Job, video: Video, clip: Clip | None) -> Outcome:
-        wish = job.wish(clip)
-        key = make_key(video.extractor, video.id, clip, self._wanted.max_height)
-        if same := self._begin(key, wish):
+    def _fetch_clip(self, session: Session, job: _LinkJob, video: Video, clip: Clip | None) -> Outcome:
+        request = job.request(clip)
+        key = make_key(video.extractor, video.id, clip, self._options.max_height)
+        if same := self._claim(key, request):
             return same
         if record := self._archive.find(key):
-            return Got(wish, self._archive.add_link(record, job.entry.name), False)
-        if why := unwanted(self._wanted, video.licence, video.whole_s):
-            return Skipped(wish, why)
-        return self._files.fetch(session, Order(wish, job.entry.name, video, key), lambda: self._again(session, job))
+            return Fetched(request, self._archive.add_link(record, job.entry.name), is_new=False)
+        if reason := self._options.find_skip_reason(video.licence, video.duration_s):
+            return Skipped(request, reason)
+        file_job = FileJob(request, job.entry.name, video, key)
+        return self._files.fetch(session, file_job, lambda: self._look_up_again(session, job))
 
-    def _again(self, session: Session, job: _Job) -> Video:
-        found = self._patience.patiently(lambda: session.look_up_entry(replace(job.entry, info=None)))
+    def _look_up_again(self, session: Session, job: _LinkJob) -> Video:
+        found = self._throttle.retry_when_limited(lambda: session.look_up_entry(replace(job.entry, info=None)))
         if isinstance(found, list):
-            raise fail("not_found", "the link now leads to a list")
+            raise fail("not_found", "the link now leads to a playlist")
         return found

@@ -1,6 +1,7 @@
-"""One video, or one clip of it, from its site to a finished file: fetched, measured, named, noted."""
+"""One video, or one clip of it, from its site to a finished file: downloaded, measured, named, recorded."""
 
 import hashlib
+import logging
 import math
 import os
 import re
@@ -18,8 +19,8 @@ from curate.sources.video import VideoIndex, index_video
 from curate.sources.video_library import describe
 from curate.sources.youtube.archive import Archive, Key, Record
 from curate.sources.youtube.failures import (
-    PASSING,
-    WORTH_ASKING_AGAIN,
+    ASK_AGAIN,
+    TRANSIENT,
     Failure,
     FetchError,
     damaged,
@@ -28,19 +29,28 @@ from curate.sources.youtube.failures import (
     unreadable,
 )
 from curate.sources.youtube.ffmpeg import CutError, cut, find_ffmpeg, remux
-from curate.sources.youtube.ffmpeg_relay import HEAD_SIZE, Source, open_relay
-from curate.sources.youtube.found import Video
-from curate.sources.youtube.links import Clip, Wish
-from curate.sources.youtube.options import Wanted
-from curate.sources.youtube.session import Session, is_broken_off
-from curate.sources.youtube.throttle import Patience
+from curate.sources.youtube.ffmpeg_relay import HEAD_SIZE, Upstream, open_relay
+from curate.sources.youtube.links import Clip, FetchRequest
+from curate.sources.youtube.options import FetchOptions
+from curate.sources.youtube.session import Session
+from curate.sources.youtube.throttle import Throttle
+from curate.sources.youtube.video_info import Video
+from curate.sources.youtube.ytdlp_errors import explain_error, is_retryable
+
+PARTIAL = f"{VIDEOS}/.partial"
+MIN_FREE_BYTES = 1_000_000_000
+"""Disk space that must stay free."""
+
+logger = logging.getLogger(__name__)
+_CLIP_TOLERANCE_S = 0.5
+_WHOLE_TOLERANCE_S = 1.5  # sites give whole seconds
 
 
 @dataclass(frozen=True)
-class Got:
-    """A video that is there now; `is_new` tells whether it was fetched in this run."""
+class Fetched:
+    """A video that is on disk; `is_new` if it was fetched in this run."""
 
-    wish: Wish
+    request: FetchRequest
     record: Record
     is_new: bool
     note: str | None = None
@@ -48,44 +58,37 @@ class Got:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A link that was left out on purpose; `later` is what the next run is to ask for."""
+    """A request that was skipped on purpose; `retry` is the request for the next run."""
 
-    wish: Wish
+    request: FetchRequest
     reason: str
-    later: Wish | None = None
+    retry: FetchRequest | None = None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A link that gave nothing; `later` is what the next run is to ask for."""
+    """A request that failed; `retry` is the request for the next run."""
 
-    wish: Wish
+    request: FetchRequest
     failure: Failure
-    later: Wish | None = None
+    retry: FetchRequest | None = None
 
 
-Outcome = Got | Skipped | Failed
-
-
-PARTIAL = f"{VIDEOS}/.partial"
-FREE_MARGIN = 1_000_000_000  # bytes that must stay free
-
-_DURATION_GRACE_S = 0.5
-_SITE_GRACE_S = 1.5  # sites tell whole seconds
+Outcome = Fetched | Skipped | Failed
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
+class FileJob:
     """One file to be made.
 
     Attributes:
-        wish: as it was asked for.
-        name: the link under which the archive knows the video again without asking.
-        video: what the site tells.
-        key: under which the archive keeps it.
+        request: As given by the user.
+        name: Link under which the archive finds the video again without a request.
+        video: What the site says.
+        key: Key in the archive.
     """
 
-    wish: Wish
+    request: FetchRequest
     name: str
     video: Video
     key: Key
@@ -95,169 +98,175 @@ class FileFetcher:
     """Makes files in one dataset folder.
 
     Args:
-        root: the dataset folder.
-        archive: of that folder.
-        wanted: what of each link.
-        patience: how to wait.
-        progress: told how far each file is; called from several threads.
+        root: Dataset folder.
+        archive: Its archive.
+        options: For every link.
+        throttle: Shared by all workers.
+        progress: Callback for the progress of each file; called from several threads.
     """
 
-    def __init__(self, root: Path, archive: Archive, wanted: Wanted, patience: Patience, progress: Progress) -> None:
+    def __init__(
+        self, root: Path, archive: Archive, options: FetchOptions, throttle: Throttle, progress: Progress
+    ) -> None:
         self._root = root
         self._archive = archive
-        self._wanted = wanted
-        self._patience = patience
+        self._options = options
+        self._throttle = throttle
         self._progress = progress
 
-    def fetch(self, session: Session, order: Order, ask_again: Callable[[], Video]) -> Got:
-        """Fetch one file; where its address has expired, ask once for a new one.
+    def fetch(self, session: Session, job: FileJob, look_up_again: Callable[[], Video]) -> Fetched:
+        """Fetch one file; if its media URL has expired, ask the site once for a new one.
 
         Raises:
-            FetchError: it did not come.
+            FetchError: The file could not be fetched.
         """
-        self._check_feasible(order)
-        name = self._archive.name(order.key, order.video.site_id)
-        for file in (self._root / VIDEOS).glob(f"{name}.*"):  # ids hold no wildcards
-            told = f"{file.name} is there already, but is not what was fetched"
-            raise fail("other", told, advice="Move it away or delete it, then run again.")
-        folder = self._root / PARTIAL / order.key.digest
+        self._check_feasible(job)
+        name = self._archive.choose_name(job.key, job.video.site_id)
+        for file in (self._root / VIDEOS).glob(f"{name}.*"):  # names contain no wildcards
+            detail = f"{file.name} already exists, and is not the file that was fetched"
+            raise fail("other", detail, advice="Move it away or delete it, then run again.")
+        folder = self._root / PARTIAL / job.key.digest
         folder.mkdir(parents=True, exist_ok=True)
         try:
             try:
-                made = self._make(session, order, order.video, folder, name)
+                file, is_complete = self._make(session, job, job.video, folder, name)
             except FetchError as error:
-                if error.failure.reason not in WORTH_ASKING_AGAIN:
+                if error.failure.reason not in ASK_AGAIN:
                     raise
-                made = self._make(session, order, ask_again(), folder, name)
-            got = self._finish(order, *made, name)
+                logger.info("%s: %s; asking the site for a new media URL", name, error)
+                file, is_complete = self._make(session, job, look_up_again(), folder, name)
+            fetched = self._finish(job, file, is_complete, name)
         except FetchError as error:
-            if error.failure.reason not in PASSING or not any(folder.glob("*.part")):  # nothing to go on from
+            if error.failure.reason not in TRANSIENT or not any(folder.glob("*.part")):  # nothing to resume
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
-            with suppress(OSError):  # something for the next run is in it
+            with suppress(OSError):  # not empty: the next run resumes it
                 folder.rmdir()
         shutil.rmtree(folder, ignore_errors=True)
-        return got
+        logger.info("%s: finished, %d bytes", name, fetched.record.size)
+        return fetched
 
-    def _make(self, session: Session, order: Order, video: Video, folder: Path, name: str) -> tuple[Path, bool]:
-        return self._patience.patiently(lambda: self._bytes(session, order, video, folder, name))
+    def _make(self, session: Session, job: FileJob, video: Video, folder: Path, name: str) -> tuple[Path, bool]:
+        return self._throttle.retry_when_limited(lambda: self._make_once(session, job, video, folder, name))
 
-    def _check_feasible(self, order: Order) -> None:
-        video, clip = order.video, order.wish.clip
-        if (clip or "m3u8" in video.protocol) and find_ffmpeg() is None:
-            raise fail("no_ffmpeg", "ffmpeg is not there, and clips and HLS streams need it")
-        if clip and video.whole_s and clip.start_s >= video.whole_s:
-            raise _beyond_the_end(clip, video.whole_s)
+    def _check_feasible(self, job: FileJob) -> None:
+        video, clip = job.video, job.request.clip
+        if (clip or video.is_hls) and find_ffmpeg() is None:
+            raise fail("no_ffmpeg", "ffmpeg was not found; clips and HLS streams need it")
+        if clip and video.duration_s and clip.start_s >= video.duration_s:
+            raise _beyond_end(clip, video.duration_s)
         free = shutil.disk_usage(self._root).free
-        needed = FREE_MARGIN + (video.size or 0 if clip is None else 0)
+        needed = MIN_FREE_BYTES + (video.size or 0 if clip is None else 0)
         if free < needed:
-            told = f"the disk has {free / 1e9:.1f} GB free, and {needed / 1e9:.1f} GB are needed"
-            raise fail("other", told, advice="Free some space and run again.")
+            detail = f"{free / 1e9:.1f} GB of disk space are free, {needed / 1e9:.1f} GB are needed"
+            raise fail("other", detail, advice="Free some space and run again.")
 
-    def _bytes(self, session: Session, order: Order, video: Video, folder: Path, name: str) -> tuple[Path, bool]:
-        """Bring the bytes into the partial folder; the whole file, and whether it is surely all that there was."""
-        self._patience.check_stop()
-        clip = order.wish.clip
+    def _make_once(self, session: Session, job: FileJob, video: Video, folder: Path, name: str) -> tuple[Path, bool]:
+        """Make the file in the partial folder; returns it, and whether it is known to be complete."""
+        self._throttle.check_stop()
+        clip = job.request.clip
         kind = re.sub(r"\W+", "_", video.format_id)[:40]
         suffix = str(video.info.get("ext") or "").lower()
         suffix = suffix if re.fullmatch(r"[a-z0-9]{1,5}", suffix) else "mp4"
-        is_playlist = "m3u8" in video.protocol and not video.info.get("hls_media_playlist_data")
+        is_playlist = video.is_hls and not video.info.get("hls_media_playlist_data")
         out = folder / f"clip.{kind}.mp4"
         if clip and (video.is_direct or is_playlist) and self._cut_remote(session, video, clip, out, name):
             return out, True
         file = folder / f"{kind}.{suffix}"
-        is_told = self._download(session, video, file, name)
+        has_known_size = self._download(session, video, file, name)
         if clip:
             self._cut_local(file, video, clip, out, name)
             return out, True
         whole = folder / f"whole.{kind}.mp4"
-        if not video.is_direct and find_ffmpeg():  # pieces of a stream, one after the other
+        if not video.is_direct and find_ffmpeg():  # segments of a stream, concatenated
             with suppress(CutError):
-                remux(file, whole, stop=self._patience.stop)
+                remux(file, whole, stop=self._throttle.stop)
                 return whole, True
-            self._patience.check_stop()
-        return file, not video.is_direct or is_told
+            self._throttle.check_stop()
+        return file, not video.is_direct or has_known_size
 
     def _download(self, session: Session, video: Video, file: Path, name: str) -> bool:
-        """Bring the whole file; whether its size was told, so that it is surely all that there was."""
+        """Download the whole file; returns whether its size was known, so that it is complete."""
         total: int | None = None
 
-        def tell(done: int, told: int | None) -> None:
+        def report(done: int, known_total: int | None) -> None:
             nonlocal total
-            total = told
-            self._progress(name, done // 10**6, -(-told // 10**6) if told else done // 10**6 + 1, "MB")
+            total = known_total
+            shown_total = -(-known_total // 10**6) if known_total else done // 10**6 + 1
+            self._progress(name, done // 10**6, shown_total, "MB")
 
-        for was_begun in (any(file.parent.glob(f"{file.name}*")), False):
-            session.download(video, file, tell)
-            if not was_begun or _is_sound(file):
+        for was_partial in (any(file.parent.glob(f"{file.name}*")), False):
+            session.download(video, file, report)
+            if not was_partial or _is_sound(file):
                 break
-            for leftover in file.parent.glob(f"{file.name}*"):  # what was there did not belong to it
-                leftover.unlink()
+            logger.info("%s: the resumed file is damaged, downloading it from the start", name)
+            for partial in file.parent.glob(f"{file.name}*"):  # belonged to another file
+                partial.unlink()
         size = -(-file.stat().st_size // 10**6)
         self._progress(name, size, size, "MB")
         return total is not None
 
     def _cut_local(self, file: Path, video: Video, clip: Clip, out: Path, name: str) -> None:
-        """Cut a clip from a file that came whole."""
+        """Cut a clip from a downloaded file."""
         try:
             index_video(file)
         except DataError as error:
             raise unreadable(error.fact, _read_head(file)) from error
         try:
-            frames = cut(f"file:{file}", clip, out, stop=self._patience.stop, tell=self._tell_seconds(clip, name))
+            report = self._report_seconds(clip, name)
+            frames = cut(f"file:{file}", clip, out, stop=self._throttle.stop, report=report)
         except CutError as error:
-            self._patience.check_stop()
-            raise FetchError(explain(f"ffmpeg cannot cut it: {error}")) from error
+            self._throttle.check_stop()
+            raise FetchError(explain(f"ffmpeg cannot cut the clip: {error}")) from error
         if not frames:
-            raise _no_frames(clip, video.whole_s)
+            raise _no_frames(clip, video.duration_s)
 
     def _cut_remote(self, session: Session, video: Video, clip: Clip, out: Path, name: str) -> bool:
-        """Let ffmpeg fetch what it needs for a clip, through the relay; False where the site has only whole files."""
-        source = Source(
-            ask=lambda address, first, last: session.ask(video, address, first, last),
-            is_broken=is_broken_off,
+        """Let ffmpeg fetch what it needs for a clip, through the relay; False if the site serves whole files only."""
+        upstream = Upstream(
+            request=lambda url, first, last: session.request(video, url, first, last),
+            is_retryable=is_retryable,
             chunk_size=(video.info.get("downloader_options") or {}).get("http_chunk_size"),
-            take=self._patience.take,
-            pause=self._patience.pause_after,
+            count_bytes=self._throttle.count_bytes,
+            pause_after_failure=self._throttle.pause_after_failure,
         )
-        frames, fault = 0, None
-        with open_relay(source) as relay:
-            address = relay.address(str(video.info["url"]))
-            is_playlist = "m3u8" in video.protocol
-            tell = self._tell_seconds(clip, name)
+        frames, cut_error = 0, None
+        with open_relay(upstream) as relay:
+            url = relay.url_for(str(video.info["url"]))
+            report = self._report_seconds(clip, name)
             try:
-                frames = cut(address, clip, out, is_playlist=is_playlist, stop=self._patience.stop, tell=tell)
+                frames = cut(url, clip, out, is_playlist=video.is_hls, stop=self._throttle.stop, report=report)
             except CutError as error:
-                fault = error
-            self._patience.check_stop()
-            if video.is_direct and relay.lacks_ranges and (fault or relay.trouble):
+                cut_error = error
+            self._throttle.check_stop()
+            if video.is_direct and relay.lacks_ranges and (cut_error or relay.error):
+                logger.info("%s: the site serves whole files only, downloading it to cut the clip", name)
                 return False
-            if relay.trouble:  # a clip with a hole is not whole, whatever ffmpeg made of it
-                raise session.explain(relay.trouble) from relay.trouble
+            if relay.error:  # the clip has a gap, whatever ffmpeg made of it
+                raise explain_error(relay.error) from relay.error
             head = relay.head
-        if fault:
-            raise unreadable(str(fault), head) from fault
+        if cut_error:
+            raise unreadable(str(cut_error), head) from cut_error
         if not frames:
-            raise _no_frames(clip, video.whole_s)
+            raise _no_frames(clip, video.duration_s)
         return True
 
-    def _tell_seconds(self, clip: Clip, name: str) -> Callable[[float], None]:
-        length_s = float(clip.end_s - clip.start_s)
-        total = math.ceil(length_s)
+    def _report_seconds(self, clip: Clip, name: str) -> Callable[[float], None]:
+        total = math.ceil(float(clip.end_s - clip.start_s))
         return lambda done_s: self._progress(name, min(round(done_s), total), total, "s")
 
-    def _finish(self, order: Order, file: Path, is_sure: bool, name: str) -> Got:
-        """Look whether the file is a video, give it its name, and note it in the archive."""
-        video, clip = order.video, order.wish.clip
+    def _finish(self, job: FileJob, file: Path, is_complete: bool, name: str) -> Fetched:
+        """Check that the file is a video, record it in the archive, and move it to its place."""
+        video, clip = job.video, job.request.clip
         try:
             index = index_video(file)
         except DataError as error:
             raise unreadable(error.fact, _read_head(file)) from error
-        if index.fault and not is_sure:
-            raise fail("no_network", f"the file broke off: {index.fault}")
+        if index.fault and not is_complete:
+            raise fail("no_network", f"the download is incomplete: {index.fault}")
         path = f"{VIDEOS}/{name}{file.suffix}"
-        notes = _compare(index, order)
+        notes = _compare_duration(index, job)
         end_s = float(clip.end_s) if clip else None
         if clip and notes:
             end_s = float(clip.start_s) + _end_s(index)
@@ -279,32 +288,32 @@ class FileFetcher:
             **describe(index),
             "sha256": digest,
         }
-        record = Record(order.key, (order.name,), file.stat().st_size, video.whole_s, video.site_id, row)
-        self._archive.write(record)  # before the rename: a kill in between costs a little work, and nothing is lost
+        record = Record(job.key, (job.name,), file.stat().st_size, video.duration_s, video.site_id, row)
+        self._archive.write(record)  # before the rename: a kill in between costs a download, and loses nothing
         os.replace(file, self._root / path)
         if index.fault:
             notes.append(f"the file is damaged: {index.fault}")
-        if index.height > self._wanted.max_height:
-            notes.append(f"{index.height} pixels high, more than asked, which the site did not tell")
-        return Got(order.wish, record, True, f"{name}: {'; '.join(notes)}." if notes else None)
+        if index.height > self._options.max_height:
+            notes.append(f"{index.height} pixels high, above --max-height; the site did not give the height")
+        return Fetched(job.request, record, is_new=True, note=f"{name}: {'; '.join(notes)}." if notes else None)
 
 
-def _compare(index: VideoIndex, order: Order) -> list[str]:
-    """The measured duration against the asked one, or against what the site tells."""
-    clip, whole_s = order.wish.clip, order.video.whole_s
-    if clip:  # its clock starts where the clip does; the first frame may come later
-        return _differ(_end_s(index), float(clip.end_s - clip.start_s), _DURATION_GRACE_S, index)
-    return _differ(index.duration_s, whole_s, _SITE_GRACE_S, index) if whole_s else []
+def _compare_duration(index: VideoIndex, job: FileJob) -> list[str]:
+    """Compare the measured duration with the requested one, or with that of the site."""
+    clip, duration_s = job.request.clip, job.video.duration_s
+    if clip:  # the clip's clock starts at its start; the first frame may come later
+        return _describe_difference(_end_s(index), float(clip.end_s - clip.start_s), _CLIP_TOLERANCE_S, index)
+    return _describe_difference(index.duration_s, duration_s, _WHOLE_TOLERANCE_S, index) if duration_s else []
 
 
-def _differ(measured_s: float, asked_s: float, grace_s: float, index: VideoIndex) -> list[str]:
+def _describe_difference(measured_s: float, expected_s: float, tolerance_s: float, index: VideoIndex) -> list[str]:
     frame_s = index.duration_s / max(index.frames, 1)
-    is_alike = abs(measured_s - asked_s) <= grace_s + frame_s
-    return [] if is_alike else [f"{measured_s:.2f} s long instead of {asked_s:.2f} s"]
+    is_equal = abs(measured_s - expected_s) <= tolerance_s + frame_s
+    return [] if is_equal else [f"{measured_s:.2f} s long instead of {expected_s:.2f} s"]
 
 
 def _end_s(index: VideoIndex) -> float:
-    """When the last frame ends, on the file's own clock."""
+    """End of the last frame on the file's own clock."""
     return float(int(index.pts[0]) * index.time_base) + index.duration_s
 
 
@@ -320,13 +329,13 @@ def _read_head(file: Path) -> bytes:
         return opened.read(HEAD_SIZE)
 
 
-def _no_frames(clip: Clip, whole_s: float | None) -> FetchError:
-    if whole_s and clip.start_s + 1 < whole_s:
+def _no_frames(clip: Clip, duration_s: float | None) -> FetchError:
+    if duration_s and clip.start_s + 1 < duration_s:
         return damaged(f"no frame of the clip {clip} can be read")
-    return _beyond_the_end(clip, whole_s)
+    return _beyond_end(clip, duration_s)
 
 
-def _beyond_the_end(clip: Clip, whole_s: float | None) -> FetchError:
-    length = f", which is {whole_s:g} s long" if whole_s else ""
-    return fail("other", f"the clip {clip} lies beyond the end of the video{length}",
-                advice="Give an earlier clip.")  # fmt: skip
+def _beyond_end(clip: Clip, duration_s: float | None) -> FetchError:
+    length = f", which is {duration_s:g} s long" if duration_s else ""
+    detail = f"the clip {clip} is beyond the end of the video{length}"
+    return fail("other", detail, advice="Request an earlier clip.")

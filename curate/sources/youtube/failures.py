@@ -1,4 +1,4 @@
-"""Why a link could not be fetched, told apart, each with what the reader can do about it."""
+"""Reasons why a link fails, recognised from messages and statuses, each with advice."""
 
 import re
 from collections.abc import Sequence
@@ -11,59 +11,59 @@ Reason = Literal[
 ]  # fmt: skip
 Kind = Literal["network", "unsupported", "refused", "broken", "other"]
 
-STOPPING: frozenset[Reason] = frozenset({"bot_check", "rate_limited"})  # going on would make it worse
-PASSING: frozenset[Reason] = frozenset({*STOPPING, "forbidden", "no_network", "no_ffmpeg", "other"})  # may work later
-WORTH_ASKING_AGAIN: frozenset[Reason] = frozenset({"forbidden", "gone"})  # addresses of media expire
+STOPPING: frozenset[Reason] = frozenset({"bot_check", "rate_limited"})  # more requests would make it worse
+TRANSIENT: frozenset[Reason] = frozenset({*STOPPING, "forbidden", "no_network", "no_ffmpeg", "other"})  # may work later
+ASK_AGAIN: frozenset[Reason] = frozenset({"forbidden", "gone"})  # media URLs expire
 
 GET_FFMPEG = "Install ffmpeg: `sudo apt install ffmpeg`, or `brew install ffmpeg`."
 GET_RUNTIME = "`pip install deno`, or install Node.js 22 or newer"
-FREE_SPACE = "Free some space and run again; it goes on where it stopped."
+FREE_SPACE = "Free some space and run again; downloads resume."
 _UPDATE = "Update with `pip install -U 'yt-dlp[default]'`"
 
 _ADVICE: dict[Reason, str] = {
-    "not_found": "The video was removed or the link is wrong; take the link out.",
-    "forbidden": f"The site refused the file twice. {_UPDATE}, and see that a JavaScript runtime is there "
-    f"({GET_RUNTIME}); then run again.",
-    "gone": f"The site says the file is gone, also after asking again. {_UPDATE}, and see that a JavaScript runtime "
-    f"is there ({GET_RUNTIME}); else take the link out.",
-    "bot_check": "The site asks to prove that you are no robot. Wait some hours, or export the cookies of a browser "
-    "that is signed in and give them with --cookies FILE; an account that fetches much may be suspended.",
-    "rate_limited": "The site asks for patience. Run the same command again in an hour; it goes on where it stopped. "
-    "--sleep 10 and --workers 1 keep below the limit.",
-    "geo": "The video is not shown in your country; take the link out, or run from where it is shown.",
-    "age": "The video asks for a proof of age: give cookies of a signed-in account with --cookies FILE.",
-    "private": "Only signed-in or paying viewers see this video; take the link out, or give cookies of an account "
-    "that may see it with --cookies FILE.",
-    "drm": "The video is encrypted against copying and cannot be fetched; take the link out.",
-    "live": "It is live or has not begun; run again when the recording is there.",
-    "no_format": f"The site offers no format with a picture, or hides them. {_UPDATE}, and see that a JavaScript "
-    f"runtime is there ({GET_RUNTIME}).",
-    "no_network": "The site was not reached, or the connection broke off. Check the connection and run again; what "
-    "is there already is kept.",
-    "refused_address": "Only http and https links to public hosts are followed; --allow-private lifts that.",
+    "not_found": "The video was removed or the link is wrong; remove the link.",
+    "forbidden": f"The site refused the file twice. {_UPDATE}, check that a JavaScript runtime is installed "
+    f"({GET_RUNTIME}), and run again.",
+    "gone": f"The site says the file is gone, also for a new media URL. {_UPDATE}, and check that a JavaScript runtime "
+    f"is installed ({GET_RUNTIME}); otherwise remove the link.",
+    "bot_check": "The site requires proof that you are not a bot. Wait some hours, or export the cookies of a browser "
+    "that is signed in and pass them with --cookies FILE; accounts that download much may be suspended.",
+    "rate_limited": "The site limits the number of requests. Run the same command again in an hour; downloads resume. "
+    "--sleep 10 and --workers 1 stay below the limit.",
+    "geo": "The video is not available in your country; remove the link, or run where it is available.",
+    "age": "The video is age-restricted: pass the cookies of a signed-in account with --cookies FILE.",
+    "private": "The video is for signed-in or paying viewers only; remove the link, or pass the cookies of an account "
+    "that can see it with --cookies FILE.",
+    "drm": "The video is copy-protected (DRM) and cannot be fetched; remove the link.",
+    "live": "The video is live or has not started; run again when the recording is available.",
+    "no_format": f"The site offers no video format, or hides the formats. {_UPDATE}, and check that a JavaScript "
+    f"runtime is installed ({GET_RUNTIME}).",
+    "no_network": "The site could not be reached, or the connection broke. Check the connection and run again; "
+    "finished and partial files are kept.",
+    "refused_address": "Only http and https links to public hosts are followed; --allow-private also allows others.",
     "no_ffmpeg": GET_FFMPEG,
-    "unsupported": "Give the address of a page with a video, starting with https://, or of a video file.",
+    "unsupported": "Give the URL of a page with a video, starting with https://, or of a video file.",
     "other": f"{_UPDATE} and run again.",
 }  # fmt: skip
 
-# "other" that no newer yt-dlp mends
-_SPECIAL: tuple[tuple[str, str], ...] = (
-    (r"redirect loop|redirect error", "The site sends requests in circles; take the link out."),
-    (r"did not get any data blocks", "The site sent nothing; run again later, or take the link out."),
+# failures of reason "other" that a newer yt-dlp does not fix
+_OTHER_ADVICE: tuple[tuple[str, str], ...] = (
+    (r"redirect loop|redirect error", "The site redirects in a loop; remove the link."),
+    (r"did not get any data blocks", "The site sent no data; run again later, or remove the link."),
 )
 _FULL_DISK = re.compile(
     r"no space left on device|disk quota exceeded|read-only file system|errno 27\b|file too large", re.IGNORECASE
 )
 
-# how files of videos begin: MP4, Matroska, FLV, AVI, Ogg, MPEG, ASF, HLS, TS
-_BEGINNINGS = re.compile(
+# the first bytes of video files: MP4, Matroska, FLV, AVI, Ogg, MPEG, ASF, HLS, TS
+_FILE_SIGNATURES = re.compile(
     rb"....(?:ftyp|moov|mdat|free|wide|skip)|\x1aE\xdf\xa3|FLV|RIFF....AVI|OggS|\x00\x00\x01[\xb3\xba]|0&\xb2u|#EXTM3U"
     rb"|G.{187}G",
     re.DOTALL,
 )
 
-# in this order: the first that fits; what sites, and yt-dlp for them, say
-_TELLING: tuple[tuple[Reason, str], ...] = (
+# messages of sites and of yt-dlp; the first pattern that matches decides
+_PATTERNS: tuple[tuple[Reason, str], ...] = (
     ("bot_check", r"not a bot|not a robot|captcha|unusual traffic"),
     ("rate_limited", r"isn't available, try again later|rate.?limit|too many requests"),
     ("age", r"confirm your age|age.?restricted|age.?verification|age.?gate|inappropriate for some users"),
@@ -105,15 +105,15 @@ _BY_STATUS: dict[int, Reason] = {
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a link gave no video.
+    """Why a link failed.
 
     Attributes:
-        reason: one of the JSON contract.
-        advice: what can be done, as sentences.
-        detail: what the site or the program said.
-        status: of the HTTP answer; None where it was none.
-        retry_after_s: how long the site asks to wait; None where it does not say.
-        is_disk: whether the disk takes no more.
+        reason: Reason of the JSON contract.
+        advice: What the user can do, in sentences.
+        detail: Message of the site or program.
+        status: HTTP status; None without a response.
+        retry_after_s: How long the site asks to wait; None where it does not.
+        is_disk: Whether the disk is full.
     """
 
     reason: Reason
@@ -125,22 +125,21 @@ class Failure:
 
     @property
     def stops(self) -> bool:
-        """Whether the other links would fail as well, or make it worse."""
+        """Whether to stop the batch: the other links would fail as well, or make it worse."""
         return self.is_disk or self.reason in STOPPING
 
     @property
     def word(self) -> str:
-        """The reason, as part of a sentence."""
+        """The reason for use in a sentence."""
         return "a full disk" if self.is_disk else self.reason
 
     def __str__(self) -> str:
-        """What was said, and what can be done."""
-        said = self.detail.strip().rstrip(".")
-        return f"{said}. {self.advice}" if said else self.advice
+        detail = self.detail.strip().rstrip(".")
+        return f"{detail}. {self.advice}" if detail else self.advice
 
 
 class FetchError(Exception):
-    """Carries a `Failure` through the fetching of one link."""
+    """Carries a `Failure`."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.reason}: {failure.detail}")
@@ -148,23 +147,23 @@ class FetchError(Exception):
 
 
 def fail(reason: Reason, detail: str, *, advice: str | None = None) -> FetchError:
-    """An error for a reason that is known, with its usual advice unless another is given."""
+    """Make the error of a known reason; `advice` replaces the usual one."""
     return FetchError(Failure(reason, advice or _ADVICE[reason], detail))
 
 
 def damaged(detail: str) -> FetchError:
-    """An error for a video that is one, and cannot be read to its end."""
-    advice = "The file is damaged or cut off at its site; run again later, or take the link out."
+    """Make the error of a video that is damaged or truncated on its site."""
+    advice = "The file is damaged or truncated on its site; run again later, or remove the link."
     return fail("other", detail, advice=advice)
 
 
 def unreadable(fact: str, head: bytes) -> FetchError:
-    """An error for what cannot be read as a video; how it begins tells a damaged one from what is none."""
-    if (told := explain(fact)).is_disk:
-        return FetchError(told)
-    if _BEGINNINGS.match(head):
-        return damaged(f"the video is damaged or cut off: {fact}")
-    return fail("unsupported", f"what came is not a video: {fact}")
+    """Make the error of a file that cannot be read; its first bytes tell a damaged video from another kind of file."""
+    if (failure := explain(fact)).is_disk:
+        return FetchError(failure)
+    if _FILE_SIGNATURES.match(head):
+        return damaged(f"the video is damaged or truncated: {fact}")
+    return fail("unsupported", f"the file is not a video: {fact}")
 
 
 def explain(
@@ -175,28 +174,28 @@ def explain(
     countries: Sequence[str] = (),
     retry_after_s: float | None = None,
 ) -> Failure:
-    """Find the reason behind an error message, an HTTP status and what kind of error it was.
+    """Find the reason of an error.
 
     Args:
-        message: what the error said.
-        kind: what the error was by its type.
-        status: of the HTTP answer that was at the bottom of it, if any.
-        countries: where the video is shown, where the site tells.
-        retry_after_s: how long the site asks to wait.
+        message: Text of the error.
+        kind: Kind of error by its type.
+        status: HTTP status that caused it, if any.
+        countries: Countries in which the video is available, where the site says so.
+        retry_after_s: How long the site asks to wait.
     """
     detail = _tidy(message)
     if full := _FULL_DISK.search(detail):
-        return Failure("other", FREE_SPACE, f"the disk takes no more: {full[0]}", is_disk=True)
+        return Failure("other", FREE_SPACE, f"the disk is full: {full[0]}", is_disk=True)
     if status is None and (match := re.search(r"http error (\d{3})", detail, re.IGNORECASE)):
-        status = int(match[1])  # after its last try yt-dlp keeps no more than the words
+        status = int(match[1])  # after its last attempt yt-dlp keeps only the text
     reason = _find_reason(detail, kind, status, countries)
     advice = _ADVICE[reason]
     if reason == "geo" and countries:
-        advice = f"The video is shown only in {', '.join(countries)}; take the link out, or run from there."
+        advice = f"The video is available only in {', '.join(countries)}; remove the link, or run there."
     if reason == "other" and status is not None and status >= 500:
-        advice = "The site itself has a fault; run again later."
+        advice = "The site has an internal error; run again later."
     if reason == "other":
-        advice = next((told for pattern, told in _SPECIAL if re.search(pattern, detail, re.IGNORECASE)), advice)
+        advice = next((known for pattern, known in _OTHER_ADVICE if re.search(pattern, detail, re.IGNORECASE)), advice)
     return Failure(reason, advice, detail, status, retry_after_s)
 
 
@@ -206,11 +205,9 @@ def _find_reason(detail: str, kind: Kind, status: int | None, countries: Sequenc
     if countries:
         return "geo"
     text = detail.lower().replace("’", "'")
-    told: Reason | None = next((reason for reason, pattern in _TELLING if re.search(pattern, text)), None)
-    if status is not None and told == "no_network":
-        told = None  # the site answered
-    if told:
-        return told
+    reason: Reason | None = next((reason for reason, pattern in _PATTERNS if re.search(pattern, text)), None)
+    if reason and not (reason == "no_network" and status is not None):  # with a status, the site did respond
+        return reason
     if status is not None:
         return _BY_STATUS.get(status, "other")
     by_kind: dict[Kind, Reason] = {"network": "no_network", "broken": "no_network", "unsupported": "unsupported"}
@@ -218,7 +215,7 @@ def _find_reason(detail: str, kind: Kind, status: int | None, countries: Sequenc
 
 
 def _tidy(message: str) -> str:
-    """The first sentence's worth of what yt-dlp says, without its colours and its own hints."""
+    """Cut yt-dlp's message: no colours, prefixes or hints of its own, at most 300 characters."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", message).strip()
     text = re.sub(r"^(?:ERROR:\s*)?(?:\[[\w:.+-]+\]\s*)?(?:Got error:\s*)?", "", text)
     text = re.split(r"; please report this issue|\. Use --cookies|\s+\(caused by|\. Use --list-formats", text)[0]

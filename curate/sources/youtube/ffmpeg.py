@@ -1,5 +1,6 @@
-"""ffmpeg as a program: is it there, and a part of a video cut out to the frame."""
+"""Runs ffmpeg: finds it, and cuts a clip of a video exactly to the frame."""
 
+import logging
 import os
 import re
 import shutil
@@ -16,37 +17,37 @@ from curate.sources.times import format_seconds
 from curate.sources.youtube.failures import GET_FFMPEG
 from curate.sources.youtube.links import Clip
 
-# exact for 24, 25, 30 and 60 frames a second and their 1000/1001 kin: times survive the cut
-_TICKS = 360_000  # a second
-# the first frame that is decoded tells its time stamp, as an error, the one thing that ffmpeg is let say
-_TELL_FIRST = f"settb=1/{_TICKS},setpts='if(eq(N,0),print(PTS,16),PTS)'"
-_TOLD = re.compile(r"(?:\[Eval @ [^\]]*\] )?(-?\d+\.\d+)\s*")
-_MAP = ("-map", "0:V:0", "-vf")  # the first video that is no cover
-# how far before a clip reading starts: a jump lands some key frames late where a file has no index, so if no frame
-# before the clip came out, the next distance is tried; the last is from the beginning
+logger = logging.getLogger(__name__)
+_TICKS = 360_000  # per second; exact for 24, 25, 30 and 60 frames per second, and for 1000/1001 of these
+# prints the time stamp of the first decoded frame as an error message
+_PRINT_FIRST = f"settb=1/{_TICKS},setpts='if(eq(N,0),print(PTS,16),PTS)'"
+_PRINTED = re.compile(r"(?:\[Eval @ [^\]]*\] )?(-?\d+\.\d+)\s*")
+_MAP = ("-map", "0:V:0", "-vf")  # the first video stream that is not a cover picture
+# how far before a clip reading starts: in files without an index a seek lands some key frames late, so if no frame
+# from before the clip was decoded, the next distance is tried; None is the start of the file
 _LEADS_S = (12, 90, None)
-# containers only: a list of other files (DASH, concat) would let ffmpeg go where it likes
+# no formats that list other files (DASH, concat), which ffmpeg would open without our checks
 _CONTAINERS = "mov,matroska,hls,mpegts,mpeg,flv,avi,ogg,asf,h264,hevc,aac,mp3,ac3,eac3,webvtt"
 
 
 class CutError(Exception):
-    """Carries what ffmpeg says went wrong, without the names of files."""
+    """ffmpeg failed; the message is its own, without file names."""
 
 
 def find_ffmpeg() -> str | None:
-    """The version of the ffmpeg on PATH; None where there is none that runs."""
+    """Return the version of the ffmpeg on PATH; None if there is none that runs."""
     program = shutil.which("ffmpeg")
     return _version(program) if program else None
 
 
 def require_ffmpeg(needed_for: str) -> None:
-    """Make sure that ffmpeg is there.
+    """Check that ffmpeg is installed.
 
     Raises:
-        MissingError: it is not; the message tells how to get it.
+        MissingError: It is not.
     """
     if find_ffmpeg() is None:
-        raise MissingError(f"ffmpeg is not there, and {needed_for} needs it", remedy=GET_FFMPEG)
+        raise MissingError(f"ffmpeg was not found, and {needed_for} needs it", remedy=GET_FFMPEG)
 
 
 def cut(
@@ -56,68 +57,67 @@ def cut(
     *,
     is_playlist: bool = False,
     stop: threading.Event,
-    tell: Callable[[float], None],
+    report: Callable[[float], None],
 ) -> int:
-    """Write the frames from `clip.start_s` (first at or after) to before `clip.end_s` as H.264 in MP4, without sound.
+    """Write the frames from the first at or after `clip.start_s` to the last before `clip.end_s`: silent H.264 in MP4.
 
-    A cut without decoding could only begin at a key frame, so the frames are encoded anew, at a quality that leaves
-    no visible trace. Times count from the video's first frame, wherever sound begins; counted from the start of the
-    clip they stay what they were, also where the rate varies.
+    A cut without decoding could only start at a key frame, so the frames are encoded again, without visible loss. Times
+    count from the video's first frame, not from its sound; within the clip they stay exact, also at a variable rate.
 
     Args:
-        address: of a file or playlist.
-        clip: of the video.
-        out: the file to write.
-        is_playlist: whether the address is that of an HLS playlist.
-        stop: ends ffmpeg when it is set.
-        tell: told how many seconds of the clip are done.
+        address: Of a file or playlist.
+        clip: Part of the video.
+        out: File to write.
+        is_playlist: Whether the address is that of an HLS playlist.
+        stop: Ends ffmpeg when it is set.
+        report: Called with the seconds of the clip that are done.
 
     Returns:
-        How many frames; 0 where the video ends before the clip.
+        Number of frames; 0 if the video ends before the clip.
 
     Raises:
-        CutError: ffmpeg cannot read it, or cannot write.
+        CutError: ffmpeg cannot read the video, or cannot write the clip.
     """
-    # the file's own time stamps: ffmpeg's count from the container's start is rounded, and starts with the sound
+    # the file's own time stamps: ffmpeg's offset from the start of the container is rounded, and includes the sound
     source = ["-copyts", "-protocol_whitelist", "http,tcp,crypto,data" if "://" in address else "file"]
     source += [*(_any_suffix() if is_playlist else []), "-i", address]
-    _, first = _run([*source, *_MAP, _TELL_FIRST, "-frames:v", "1", "-f", "null", "-"], stop, lambda _: None)
+    _, first = _run([*source, *_MAP, _PRINT_FIRST, "-frames:v", "1", "-f", "null", "-"], stop, lambda _: None)
     if first is None:
         raise CutError("no frame can be decoded")
     start, end = (first + time_s * _TICKS for time_s in (clip.start_s, clip.end_s))
-    filters = f"{_TELL_FIRST},trim=start_pts={start}:end_pts={end},setpts=PTS-({start})"
-    filters += ",crop=floor(iw/2)*2:floor(ih/2)*2"  # H.264 takes no odd sizes
-    wanted = [*_MAP, filters, "-c:v", "libx264", "-preset", "veryfast", "-crf", "17", *_keep_times()]
-    wanted += ["-enc_time_base", f"1:{_TICKS}", "-video_track_timescale", str(_TICKS), "-f", "mp4", f"file:{out}"]
+    filters = f"{_PRINT_FIRST},trim=start_pts={start}:end_pts={end},setpts=PTS-({start})"
+    filters += ",crop=floor(iw/2)*2:floor(ih/2)*2"  # H.264 needs even sizes
+    output = [*_MAP, filters, "-c:v", "libx264", "-preset", "veryfast", "-crf", "17", *_keep_times()]
+    output += ["-enc_time_base", f"1:{_TICKS}", "-video_track_timescale", str(_TICKS), "-f", "mp4", f"file:{out}"]
     frames = 0
     for lead_s in _LEADS_S:
         seek_s = max(Fraction(0), clip.start_s - lead_s) if lead_s is not None else Fraction(0)
-        jump = ["-ss", format_seconds(seek_s), "-noaccurate_seek"] if seek_s else []
-        frames, landed = _run([*jump, *source, *wanted], stop, tell)
+        seek = ["-ss", format_seconds(seek_s), "-noaccurate_seek"] if seek_s else []
+        frames, landed = _run([*seek, *source, *output], stop, report)
         if not seek_s or (landed is not None and landed <= start):
             break
     return frames
 
 
 def remux(file: Path, out: Path, *, stop: threading.Event) -> None:
-    """Write a file's pictures into MP4 as they are.
+    """Copy a file's video stream into MP4, without encoding it.
 
     Raises:
-        CutError: ffmpeg cannot.
+        CutError: ffmpeg failed.
     """
     source = ["-protocol_whitelist", "file", "-i", f"file:{file}"]
     _run([*source, "-map", "0:V:0", "-c", "copy", "-f", "mp4", f"file:{out}"], stop, lambda _: None)
 
 
-def _run(arguments: Sequence[str], stop: threading.Event, tell: Callable[[float], None]) -> tuple[int, int | None]:
-    """Run ffmpeg; the number of frames it wrote, and what `_TELL_FIRST` told, None where no frame was decoded."""
+def _run(arguments: Sequence[str], stop: threading.Event, report: Callable[[float], None]) -> tuple[int, int | None]:
+    """Run ffmpeg; returns the number of frames written, and what `_PRINT_FIRST` printed (None: no frame decoded)."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise CutError("ffmpeg could not be found")
     command = [program, "-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-progress", "pipe:1"]
-    # a proxy is the relay's business, which ffmpeg talks to
+    # ffmpeg talks to the relay only, which uses the proxy
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    written: list[int] = []
+    frame_counts: list[int] = []
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [*command, "-format_whitelist", _CONTAINERS, *arguments],
@@ -126,8 +126,8 @@ def _run(arguments: Sequence[str], stop: threading.Event, tell: Callable[[float]
             stderr=log,
             env=environment,
         )
-        watcher = threading.Thread(target=_follow, args=(process, tell, written), daemon=True)
-        watcher.start()
+        reader = threading.Thread(target=_follow, args=(process, report, frame_counts), daemon=True)
+        reader.start()
         try:
             while process.poll() is None:
                 if stop.wait(0.02):
@@ -136,53 +136,57 @@ def _run(arguments: Sequence[str], stop: threading.Event, tell: Callable[[float]
             if process.poll() is None:
                 process.kill()
             process.wait()
-            watcher.join(1)
+            reader.join(1)
         log.seek(0)
         lines = log.read().decode("utf-8", "replace").splitlines()
-    told = [match[1] for line in lines if (match := _TOLD.fullmatch(line))]
+    printed = [match[1] for line in lines if (match := _PRINTED.fullmatch(line))]
+    frames = frame_counts[-1] if frame_counts else 0
+    logger.info("ffmpeg: exit code %d, %d frames written", process.returncode, frames)
     if process.returncode:
-        said = [line for line in lines if line.strip() and not _TOLD.fullmatch(line)]
-        raise CutError(_tidy(said[-1]) if said else f"ffmpeg ended with code {process.returncode}")
-    return written[-1] if written else 0, round(float(told[0])) if told else None
+        errors = [line for line in lines if line.strip() and not _PRINTED.fullmatch(line)]
+        raise CutError(_tidy(errors[-1]) if errors else f"ffmpeg ended with exit code {process.returncode}")
+    return frames, round(float(printed[0])) if printed else None
 
 
-def _follow(process: "subprocess.Popen[bytes]", tell: Callable[[float], None], written: list[int]) -> None:
+def _follow(process: "subprocess.Popen[bytes]", report: Callable[[float], None], frame_counts: list[int]) -> None:
+    """Read ffmpeg's progress."""
     if process.stdout is None:
         return
     with process.stdout as lines:
         for line in lines:
             if match := re.match(rb"out_time_us=(\d+)", line):
-                tell(float(Fraction(int(match[1]), 1_000_000)))
+                report(float(Fraction(int(match[1]), 1_000_000)))
             elif match := re.match(rb"frame=\s*(\d+)", line):
-                written.append(int(match[1]))
+                frame_counts.append(int(match[1]))
 
 
 def _tidy(line: str) -> str:
-    """A line of what ffmpeg says, without names of files and of its parts."""
+    """Remove file names and names of components from a message of ffmpeg."""
     return re.sub(r"^(?:\[[^\]]*\]\s*)+|(?:file|https?):\S+\s*", "", line).strip()
 
 
 @cache
 def _version(program: str) -> str | None:
     try:
-        said = subprocess.run([program, "-version"], capture_output=True, timeout=20, check=True).stdout.decode()
+        output = subprocess.run([program, "-version"], capture_output=True, timeout=20, check=True).stdout.decode()
     except (OSError, subprocess.SubprocessError):
         return None
-    match = re.match(r"ffmpeg version (\S+)", said)
+    match = re.match(r"ffmpeg version (\S+)", output)
     return match[1] if match else "of unknown version"
 
 
 @cache
 def _any_suffix() -> list[str]:
-    """Options that take a playlist's pieces whatever their names end with; newer releases have one more."""
+    """Options that allow segments of a playlist with any suffix; newer releases have one more."""
     program = shutil.which("ffmpeg") or "ffmpeg"
-    told = subprocess.run([program, "-hide_banner", "-h", "demuxer=hls"], capture_output=True, timeout=20, check=False)
+    command = [program, "-hide_banner", "-h", "demuxer=hls"]
+    help_text = subprocess.run(command, capture_output=True, timeout=20, check=False).stdout
     names = ("allowed_extensions", "ALL"), ("allowed_segment_extensions", "ALL"), ("extension_picky", "0")
-    return [word for name, value in names if f"-{name} ".encode() in told.stdout for word in (f"-{name}", value)]
+    return [word for name, value in names if f"-{name} ".encode() in help_text for word in (f"-{name}", value)]
 
 
 def _keep_times() -> list[str]:
-    """The option that neither doubles nor drops frames to reach an even rate; it changed its name in 5.1."""
+    """The option that neither duplicates nor drops frames for a constant rate; renamed in ffmpeg 5.1."""
     match = re.match(r"n?(\d+)\.(\d+)", find_ffmpeg() or "")
     is_old = match is not None and (int(match[1]), int(match[2])) < (5, 1)
     return ["-vsync", "passthrough"] if is_old else ["-fps_mode", "passthrough"]

@@ -1,8 +1,9 @@
-"""A loopback relay through which ffmpeg reads: our own rules, cookies, retries and limits hold for what it asks for.
+"""A loopback HTTP relay through which ffmpeg reads, so that our checks, cookies, retries and limits apply.
 
-ffmpeg alone would follow redirects and playlists to any address, and would tell an HTTP error only in its log.
+On its own, ffmpeg would follow redirects and playlists to any address, and report HTTP errors only in its log.
 """
 
+import logging
 import re
 import secrets
 import threading
@@ -13,181 +14,191 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
-HEAD_SIZE = 4096  # bytes that tell what a file is
+from curate.redaction import redact_text
+
+HEAD_SIZE = 4096
+"""Bytes by which the kind of a file is recognised."""
+
+logger = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _ATTEMPTS = 4
 _PLAYLIST_TYPES = ("mpegurl",)
-_LARGEST_PLAYLIST = 20_000_000
+_MAX_PLAYLIST_BYTES = 20_000_000
 
 
-class Answer(Protocol):
-    """What a request gave: the part of `yt_dlp.networking.Response` that the relay needs."""
+class UpstreamResponse(Protocol):
+    """The part of `yt_dlp.networking.Response` that the relay uses."""
 
     status: int
     headers: Any
     url: str
 
     def read(self, amount: int | None = None) -> bytes:
-        """The next bytes; none at the end."""
+        """Read the next bytes; empty at the end."""
         ...
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
 
 @dataclass(frozen=True)
-class Source:
+class Upstream:
     """How the relay reaches the network.
 
     Attributes:
-        ask: opens an address, from a byte to another inclusive (None: to the end; both None: without a range).
+        request: Opens a URL from a first to a last byte, inclusive (last None: to the end; both None: no range).
             Raises for HTTP errors and refused addresses.
-        is_broken: whether an error means that the connection broke off and may be taken up again.
-        chunk_size: ask for at most so many bytes at once; None for all. Some sites slow down longer requests.
-        take: told of bytes that came; it may wait, to keep below a rate, and raises to stop.
-        pause: waits before another attempt, given how many failed.
+        is_retryable: Whether a request that raised this error may be repeated.
+        chunk_size: Most bytes per request; None for no limit. Some sites slow down longer requests.
+        count_bytes: Called with the number of received bytes; may wait, to stay below a rate, and raises to stop.
+        pause_after_failure: Waits before another attempt, given the number of failures.
     """
 
-    ask: Callable[[str, int | None, int | None], Answer]
-    is_broken: Callable[[BaseException], bool]
+    request: Callable[[str, int | None, int | None], UpstreamResponse]
+    is_retryable: Callable[[BaseException], bool]
     chunk_size: int | None
-    take: Callable[[int], None]
-    pause: Callable[[int], None]
+    count_bytes: Callable[[int], None]
+    pause_after_failure: Callable[[int], None]
 
 
 class Relay:
-    """Serves addresses of the network under addresses of its own; use as `with open_relay(source) as relay`.
+    """Serves URLs of the network under URLs of its own; use as `with open_relay(upstream) as relay`.
 
     Attributes:
-        trouble: the first error that ffmpeg met on the way; what it made is not whole then.
-        head: how the first file begins.
-        lacks_ranges: whether a site sent a whole file where a part was asked for.
+        error: The first error; what ffmpeg has made is incomplete then.
+        head: First bytes of the first file.
+        lacks_ranges: Whether the site sent a whole file when a part was requested.
     """
 
-    def __init__(self, source: Source, port: int) -> None:
-        self.trouble: BaseException | None = None
+    def __init__(self, upstream: Upstream, port: int) -> None:
+        self.error: BaseException | None = None
         self.head = b""
         self.lacks_ranges = False
-        self._source = source
+        self._upstream = upstream
         self._base = f"http://127.0.0.1:{port}"
-        self._token = secrets.token_urlsafe(16)  # others on this machine cannot guess it
-        self._addresses: list[str] = []
+        self._token = secrets.token_urlsafe(16)  # other programs on this machine cannot guess it
+        self._links: list[str] = []
         self._lock = threading.Lock()
 
-    def address(self, link: str) -> str:
-        """The relay's own address for a link. ffmpeg tells a playlist's segments by their suffix, so it is kept."""
+    def url_for(self, link: str) -> str:
+        """Return the relay's own URL for a link, with the same suffix, by which ffmpeg recognises segments."""
         suffix = re.search(r"\.\w{1,5}$", urlsplit(link).path)
         with self._lock:
-            self._addresses.append(link)
-            number = len(self._addresses) - 1
+            self._links.append(link)
+            number = len(self._links) - 1
         return f"{self._base}/{self._token}/{number}{suffix[0] if suffix else ''}"
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer one request of ffmpeg."""
+        """Answer a request of ffmpeg."""
         match = re.fullmatch(rf"/{re.escape(self._token)}/(\d+)(?:\.\w+)?", handler.path)
-        if not match or int(match[1]) >= len(self._addresses):
+        if not match or int(match[1]) >= len(self._links):
             handler.send_error(404)
             return
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
-        first = int(wanted[1]) if wanted else None
-        last = int(wanted[2]) if wanted and wanted[2] else None
+        byte_range = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
+        first = int(byte_range[1]) if byte_range else None
+        last = int(byte_range[2]) if byte_range and byte_range[2] else None
         try:
-            self._pass_on(handler, self._addresses[int(match[1])], first, last)
+            self._pass_on(handler, self._links[int(match[1])], first, last)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # ffmpeg has enough of this request, as after each jump in the file
-        except BaseException as error:  # whatever it is, a stop too: told to the one who waits for ffmpeg
+            pass  # ffmpeg has closed the request, as it does after each seek
+        except BaseException as error:  # StoppedError too; raised where ffmpeg is waited for
             status = getattr(error, "status", 502)
-            if status != 416:  # a jump beyond the end
-                self.trouble = self.trouble or error
+            if status != 416:  # a seek beyond the end
+                logger.info("relay: %s: %s", type(error).__name__, redact_text(str(error)))
+                self.error = self.error or error
             if not getattr(handler, "has_answered", False):
                 handler.send_error(int(status))
             handler.close_connection = True
 
     def _pass_on(self, handler: BaseHTTPRequestHandler, link: str, first: int | None, last: int | None) -> None:
-        answer = self._ask(link, first, self._chunk_end(first or 0, last))
-        start, total = _content_range(answer, first)
-        kind = answer.headers.get("Content-Type") or "application/octet-stream"
+        response = self._request(link, first, self._chunk_end(first or 0, last))
+        start, total = _content_range(response, first)
+        kind = response.headers.get("Content-Type") or "application/octet-stream"
         if any(word in kind.lower() for word in _PLAYLIST_TYPES) or urlsplit(link).path.endswith(".m3u8"):
-            self._send(handler, 200, {"Content-Type": kind}, self._rewrite(answer))
+            self._send(handler, 200, {"Content-Type": kind}, self._rewrite_playlist(response))
             return
-        self.lacks_ranges |= first is not None and answer.status == 200
-        if first and answer.status == 200:
-            answer.close()
-            raise ConnectionError("the site sent the whole file where a part was asked for")
+        self.lacks_ranges |= first is not None and response.status == 200
+        if first and response.status == 200:
+            response.close()
+            raise ConnectionError("the site sent the whole file when a part was requested")
         headers = {"Content-Type": kind}
         if total is not None:
-            end = min(total - 1, last) if last is not None and answer.status == 206 else total - 1
+            end = min(total - 1, last) if last is not None and response.status == 206 else total - 1
             headers["Content-Length"] = str(end - start + 1)
-            if first is not None and answer.status == 206:
+            if first is not None and response.status == 206:
                 headers |= {"Content-Range": f"bytes {start}-{end}/{total}", "Accept-Ranges": "bytes"}
         else:
             end = None
         self._send(handler, 206 if "Content-Range" in headers else 200, headers, b"")
-        for block in self._read(link, answer, start, end):
+        for block in self._read(link, response, start, end):
             if not start and not self.head:
                 self.head = block[:HEAD_SIZE]
             handler.wfile.write(block)
 
-    def _read(self, link: str, answer: Answer, position: int, end: int | None) -> Iterator[bytes]:
-        """The bytes up to `end`, asking again where a connection breaks off or a chunk is through."""
-        failed = 0
+    def _read(self, link: str, response: UpstreamResponse, position: int, end: int | None) -> Iterator[bytes]:
+        """Yield the bytes up to `end`, with a new request after each chunk and each broken connection."""
+        failures = 0
         chunk_end = self._chunk_end(position, end)
         while True:
             error: Exception | None = None
             try:
-                while block := answer.read(_BLOCK):
+                while block := response.read(_BLOCK):
                     position += len(block)
-                    self._source.take(len(block))
+                    self._upstream.count_bytes(len(block))
                     yield block
             except Exception as caught:
-                if end is None or not self._source.is_broken(caught):
+                if end is None or not self._upstream.is_retryable(caught):
                     raise
                 error = caught
             finally:
-                answer.close()
+                response.close()
             if end is None or position > end:
                 return
-            if chunk_end is not None and position <= chunk_end:  # no error tells of a connection that is just closed
-                failed += 1
-                if failed >= _ATTEMPTS:
-                    raise error or ConnectionError("the connection broke off again and again")
-                self._source.pause(failed)
+            if chunk_end is not None and position <= chunk_end:  # a connection that is closed early raises no error
+                failures += 1
+                if failures >= _ATTEMPTS:
+                    raise error or ConnectionError("the connection broke repeatedly")
+                logger.info("relay: connection broke at byte %d, attempt %d to resume", position, failures)
+                self._upstream.pause_after_failure(failures)
             chunk_end = self._chunk_end(position, end)
-            answer = self._ask(link, position, chunk_end)
-            if answer.status != 206:
-                answer.close()
-                raise ConnectionError("the connection broke off, and the site does not go on in the middle")
+            response = self._request(link, position, chunk_end)
+            if response.status != 206:
+                response.close()
+                raise ConnectionError("the connection broke, and the site cannot resume within a file")
 
-    def _ask(self, link: str, first: int | None, last: int | None) -> Answer:
-        for failed in range(1, _ATTEMPTS + 1):
+    def _request(self, link: str, first: int | None, last: int | None) -> UpstreamResponse:
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._source.ask(link, first, last)
+                return self._upstream.request(link, first, last)
             except Exception as error:
-                if failed == _ATTEMPTS or not self._source.is_broken(error):
+                if attempt == _ATTEMPTS or not self._upstream.is_retryable(error):
                     raise
-                self._source.pause(failed)
+                logger.info("relay: attempt %d failed: %s; retrying", attempt, redact_text(str(error)))
+                self._upstream.pause_after_failure(attempt)
         raise AssertionError("unreachable")
 
     def _chunk_end(self, first: int, last: int | None) -> int | None:
-        if self._source.chunk_size is None:
+        if self._upstream.chunk_size is None:
             return last
-        end = first + self._source.chunk_size - 1
+        end = first + self._upstream.chunk_size - 1
         return end if last is None else min(end, last)
 
-    def _rewrite(self, answer: Answer) -> bytes:
-        """A playlist whose every address leads through the relay."""
-        text = answer.read(_LARGEST_PLAYLIST).decode("utf-8", "replace")
-        answer.close()
+    def _rewrite_playlist(self, response: UpstreamResponse) -> bytes:
+        """Replace every URL of a playlist by one of the relay."""
+        text = response.read(_MAX_PLAYLIST_BYTES).decode("utf-8", "replace")
+        response.close()
         lines = []
         for line in text.splitlines():
             if line.startswith("#"):
-                lines.append(re.sub(r'URI="([^"]*)"', lambda found: f'URI="{self._own(answer.url, found[1])}"', line))
+                lines.append(
+                    re.sub(r'URI="([^"]*)"', lambda match: f'URI="{self._own_url(response.url, match[1])}"', line)
+                )
             else:
-                lines.append(self._own(answer.url, line.strip()) if line.strip() else line)
+                lines.append(self._own_url(response.url, line.strip()) if line.strip() else line)
         return "\n".join([*lines, ""]).encode()
 
-    def _own(self, base: str, link: str) -> str:
-        return link if link.startswith("data:") else self.address(urljoin(base, link))
+    def _own_url(self, base: str, link: str) -> str:
+        return link if link.startswith("data:") else self.url_for(urljoin(base, link))
 
     @staticmethod
     def _send(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -200,8 +211,8 @@ class Relay:
 
 
 @contextmanager
-def open_relay(source: Source) -> Iterator[Relay]:
-    """Start a relay on a free loopback port; it ends with the block."""
+def open_relay(upstream: Upstream) -> Iterator[Relay]:
+    """Start a relay on a free loopback port; it stops at the end of the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -218,7 +229,7 @@ def open_relay(source: Source) -> Iterator[Relay]:
             pass
 
     server = Server(("127.0.0.1", 0), Handler)
-    relay = Relay(source, server.server_address[1])
+    relay = Relay(upstream, server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -228,13 +239,13 @@ def open_relay(source: Source) -> Iterator[Relay]:
         server.server_close()
 
 
-def _content_range(answer: Answer, first: int | None) -> tuple[int, int | None]:
-    """Where the answer starts, and how long the whole file is."""
-    match = re.match(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range") or "")
-    if answer.status == 206 and match and int(match[1]) == (first or 0):
+def _content_range(response: UpstreamResponse, first: int | None) -> tuple[int, int | None]:
+    """Return the first byte of the response, and the size of the whole file."""
+    match = re.match(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range") or "")
+    if response.status == 206 and match and int(match[1]) == (first or 0):
         return int(match[1]), int(match[2])
-    if answer.status == 206 and first:
-        raise ConnectionError("the site answered with another part than was asked for")
-    length = answer.headers.get("Content-Length")
-    encoded = answer.headers.get("Content-Encoding")
+    if response.status == 206 and first:
+        raise ConnectionError("the site sent another part than was requested")
+    length = response.headers.get("Content-Length")
+    encoded = response.headers.get("Content-Encoding")
     return 0, int(length) if length and not encoded else None

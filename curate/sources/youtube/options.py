@@ -1,4 +1,4 @@
-"""What is wanted of every link: from the options of `fetch-youtube` to one checked value."""
+"""The options of `fetch-youtube` that apply to every link, checked."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from curate.sources.times import parse_seconds
 
 Licence = Literal["creative-commons"]
 _CREATIVE_COMMONS = re.compile(r"creative.?commons|\bcc[ :_-]?(?:by|0)\b", re.IGNORECASE)
-_DENIED = re.compile(
+_NEGATED = re.compile(
     r"\b(?:not|non|no|without)\W+(?:(?:a|under|licensed)\W+)*(?:creative.?commons|cc)\b", re.IGNORECASE
 )
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
@@ -19,18 +19,18 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is wanted of every link.
+class FetchOptions:
+    """Options for every link.
 
     Attributes:
-        max_height: in pixels.
+        max_height: Largest height in pixels.
         licence: "creative-commons", or None for any.
-        max_duration_s: of whole videos.
-        cookies: the text of a cookie file.
-        rate_limit: bytes a second, of all workers together.
-        sleep_s: between the starts of two videos.
-        workers: how many at once.
-        allow_private: follow links to hosts that are not public.
+        max_duration_s: Longest duration of whole videos.
+        cookies: Text of a cookie file.
+        rate_limit: Bytes per second, of all workers together.
+        sleep_s: Least time between the starts of two videos.
+        workers: Videos fetched at once.
+        allow_private: Whether hosts that are not public may be contacted.
     """
 
     max_height: int = 720
@@ -42,8 +42,18 @@ class Wanted:
     workers: int = 2
     allow_private: bool = False
 
+    def find_skip_reason(self, licence: str | None, duration_s: float | None) -> str | None:
+        """Return why a video is skipped; None if it is fetched. An unknown licence is not Creative Commons."""
+        if self.licence and (not licence or _NEGATED.search(licence) or not _CREATIVE_COMMONS.search(licence)):
+            return (
+                f"its licence is {licence!r}, not Creative Commons" if licence else "no Creative Commons licence given"
+            )
+        if self.max_duration_s is not None and duration_s is not None and duration_s > self.max_duration_s:
+            return f"it is {duration_s:g} s long, more than {self.max_duration_s:g} s"
+        return None
 
-def parse_wanted(
+
+def parse_options(
     *,
     max_height: int,
     licence: str | None,
@@ -53,40 +63,29 @@ def parse_wanted(
     sleep: str | float | None,
     workers: int,
     allow_private: bool,
-) -> Wanted:
-    """Check the options of `fetch-youtube`; see there.
+) -> FetchOptions:
+    """Check the options of `fetch_youtube`, which describes them.
 
     Raises:
-        UsageError: one is not what it must be.
+        UsageError: An option is invalid.
     """
-    return Wanted(
-        max_height=_positive(max_height, "--max-height"),
-        licence=_licence(licence),
-        max_duration_s=None if max_duration is None else _positive_seconds(max_duration, "--max-duration"),
+    return FetchOptions(
+        max_height=_check_positive(max_height, "--max-height"),
+        licence=_check_licence(licence),
+        max_duration_s=None if max_duration is None else _parse_positive_seconds(max_duration, "--max-duration"),
         cookies=None if cookies is None else _read_cookies(Path(cookies)),
         rate_limit=None if rate_limit is None else parse_rate(rate_limit),
         sleep_s=0.0 if sleep is None else float(parse_seconds(sleep, place="--sleep")),
-        workers=_positive(workers, "--workers"),
+        workers=_check_positive(workers, "--workers"),
         allow_private=allow_private,
     )
 
 
-def unwanted(wanted: Wanted, licence: str | None, whole_s: float | None) -> str | None:
-    """Why a video is to be left out; None where it is wanted. A licence that is not told is none."""
-    if wanted.licence and (not licence or _DENIED.search(licence) or not _CREATIVE_COMMONS.search(licence)):
-        return (
-            f"its licence is {licence!r}, not Creative Commons" if licence else "it tells no Creative Commons licence"
-        )
-    if wanted.max_duration_s is not None and whole_s is not None and whole_s > wanted.max_duration_s:
-        return f"it is {whole_s:g} s long, more than {wanted.max_duration_s:g} s"
-    return None
-
-
 def parse_rate(text: str | float) -> float:
-    """Bytes a second, from "500K", "2M" or a number.
+    """Parse bytes per second, from "500K", "2M" or a number.
 
     Raises:
-        UsageError: it is no rate.
+        UsageError: The text is not a rate.
 
     Examples:
         >>> parse_rate("1.5M")
@@ -95,44 +94,43 @@ def parse_rate(text: str | float) -> float:
     match = _RATE.fullmatch(str(text).strip())
     rate = float(match[1]) * _UNITS[match[2].lower()] if match else 0.0
     if not rate:
-        raise UsageError(
-            "not a rate", place="--rate-limit", got=repr(text), expected="bytes a second such as 500K or 2M"
-        )
+        rule = "bytes per second such as 500K or 2M"
+        raise UsageError("invalid rate", place="--rate-limit", got=repr(text), expected=rule)
     return rate
 
 
-def _positive_seconds(time: str | float, place: str) -> float:
+def _parse_positive_seconds(time: str | float, place: str) -> float:
     seconds = float(parse_seconds(time, place=place))
     if not seconds:
-        raise UsageError("too small", place=place, got=repr(time), expected="more than 0")
+        raise UsageError("value is too small", place=place, got=repr(time), expected="more than 0")
     return seconds
 
 
-def _positive(number: int, place: str) -> int:
+def _check_positive(number: int, place: str) -> int:
     if number < 1:
-        raise UsageError("too small", place=place, got=number, expected="1 or more")
+        raise UsageError("value is too small", place=place, got=number, expected="1 or more")
     return number
 
 
-def _licence(licence: str | None) -> str | None:
+def _check_licence(licence: str | None) -> str | None:
     if licence not in (None, "creative-commons"):
         raise UsageError("unknown licence", place="--licence", got=repr(licence), expected="creative-commons")
     return licence
 
 
 def _read_cookies(path: Path) -> str:
-    """The text of a cookie file, so that yt-dlp, which writes cookies back, leaves the file alone."""
+    """Read a cookie file. yt-dlp gets its text, since it would write cookies back to the file."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        fact = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"the cookies cannot be read: {fact}", place=path) from error
+        fact = getattr(error, "strerror", None) or "not a text file"
+        raise UsageError(f"cannot read the cookies: {fact}", place=path) from error
     lines = [line for line in text.splitlines() if line.strip() and not re.match(r"#(?!HttpOnly_)", line)]
     if any(line.count("\t") < 6 for line in lines):
         raise UsageError(
-            "not a file of cookies",
+            "not a cookie file",
             place=path,
-            expected="the Netscape form: seven columns with tabs in between",
+            expected="Netscape format: seven columns separated by tabs",
             remedy="Export the cookies with a browser extension that writes cookies.txt.",
         )
     return text

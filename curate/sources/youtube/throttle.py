@@ -1,5 +1,6 @@
-"""How the workers wait: for a site that asks for it, between two videos, and to keep below a rate."""
+"""Waits that the workers share: when a site asks for it, between two videos, and to stay below a rate."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -7,91 +8,93 @@ from typing import TypeVar
 
 from curate.sources.youtube.failures import FetchError
 
-_PATIENCE = 3  # times to wait where a site answers 429
+logger = logging.getLogger(__name__)
+_MAX_RETRIES = 3  # after answers with status 429
 _FIRST_WAIT_S = 5.0
-_LONGEST_WAIT_S = 120.0
+_MAX_WAIT_S = 120.0
 _T = TypeVar("_T")
 
 
 class StoppedError(BaseException):
-    """Ends a worker's job wherever it is; no `except Exception` on the way holds it up."""
+    """Ends a worker's job at any point; not an `Exception`, so that nothing on the way catches it."""
 
 
 def wait(seconds: float, stop: threading.Event) -> None:
-    """Wait, unless everything stops."""
+    """Wait, or return early when `stop` is set. Tests replace this."""
     stop.wait(seconds)
 
 
-class Patience:
-    """Shared by all workers.
+class Throttle:
+    """Shared by all workers; every wait ends with `StoppedError` once `stop` is set.
 
     Args:
-        sleep_s: between the starts of two videos.
-        rate_limit: bytes a second, of all workers together; None for no limit.
-        tell: told why nothing happens for a while.
+        sleep_s: Least time between the starts of two videos.
+        rate_limit: Bytes per second, of all workers together; None: no limit.
+        report: Called with the reason of a long wait.
 
     Attributes:
-        stop: set when all work is to end.
+        stop: Set when all work is to end.
     """
 
-    def __init__(self, sleep_s: float, rate_limit: float | None, tell: Callable[[str], None]) -> None:
+    def __init__(self, sleep_s: float, rate_limit: float | None, report: Callable[[str], None]) -> None:
         self.stop = threading.Event()
         self._sleep_s = sleep_s
         self._rate_limit = rate_limit
-        self._tell = tell
+        self._report = report
         self._lock = threading.Lock()
-        self._next_start = 0.0
-        self._next_bytes = 0.0
+        self._next_start_s = 0.0
+        self._next_bytes_s = 0.0
 
     def check_stop(self) -> None:
-        """Raise when all work is to end."""
+        """Raise `StoppedError` if all work is to end."""
         if self.stop.is_set():
             raise StoppedError
 
     def pause(self, seconds: float) -> None:
-        """Wait; raises when all work is to end."""
+        """Wait."""
         self.check_stop()
         wait(seconds, self.stop)
         self.check_stop()
 
-    def pause_after(self, failed: int) -> None:
-        """Wait before another attempt, longer each time."""
-        self.pause(min(2.0 ** (failed - 1), 10))
+    def pause_after_failure(self, failures: int) -> None:
+        """Wait before another attempt: 1, 2, 4, … 10 s."""
+        self.pause(min(2.0 ** (failures - 1), 10))
 
-    def take(self, size: int) -> None:
-        """Be told of bytes that came; waits to keep all workers together below the rate."""
+    def count_bytes(self, size: int) -> None:
+        """Count received bytes, and wait to keep all workers together below the rate limit."""
         self.check_stop()
         if not self._rate_limit:
             return
         with self._lock:
-            now = time.monotonic()
-            self._next_bytes = max(now, self._next_bytes) + size / self._rate_limit
-            late_s = self._next_bytes - now
-        self.pause(late_s)
+            now_s = time.monotonic()
+            self._next_bytes_s = max(now_s, self._next_bytes_s) + size / self._rate_limit
+            wait_s = self._next_bytes_s - now_s
+        self.pause(wait_s)
 
-    def take_turn(self) -> None:
-        """Keep the starts of two videos apart."""
+    def wait_for_turn(self) -> None:
+        """Wait until the next video may start."""
         if not self._sleep_s:
             return
         with self._lock:
-            now = time.monotonic()
-            mine = max(now, self._next_start)
-            self._next_start = mine + self._sleep_s
-        if mine > now:
-            self._tell(f"the next starts in {mine - now:.0f} s")
-        self.pause(mine - now)
+            now_s = time.monotonic()
+            start_s = max(now_s, self._next_start_s)
+            self._next_start_s = start_s + self._sleep_s
+        if start_s > now_s:
+            self._report(f"the next video starts in {start_s - now_s:.0f} s")
+        self.pause(start_s - now_s)
 
-    def patiently(self, attempt: Callable[[], _T]) -> _T:
-        """Try, and where the site answers 429, wait as long as it asks, or twice as long each time."""
-        for tried in range(_PATIENCE + 1):
+    def retry_when_limited(self, attempt: Callable[[], _T]) -> _T:
+        """Call `attempt`; after status 429 wait as long as the site asks, or 5, 10, 20 s, and call it again."""
+        for failures in range(_MAX_RETRIES + 1):
             try:
                 return attempt()
             except FetchError as error:
-                seconds = error.failure.retry_after_s
-                if seconds is None:
-                    seconds = _FIRST_WAIT_S * 2**tried
-                if error.failure.status != 429 or tried == _PATIENCE or seconds > _LONGEST_WAIT_S:
+                wait_s = error.failure.retry_after_s
+                if wait_s is None:
+                    wait_s = _FIRST_WAIT_S * 2**failures
+                if error.failure.status != 429 or failures == _MAX_RETRIES or wait_s > _MAX_WAIT_S:
                     raise
-                self._tell(f"a site asks to wait {seconds:.0f} s")
-                self.pause(seconds)
+                logger.info("attempt %d failed: %s; next attempt in %.0f s", failures + 1, error, wait_s)
+                self._report(f"the site asks to wait {wait_s:.0f} s")
+                self.pause(wait_s)
         raise AssertionError("unreachable")

@@ -4,6 +4,7 @@
 
 import errno
 import json
+import logging
 import os
 import socket
 import threading
@@ -30,14 +31,10 @@ from typer.testing import CliRunner
 
 from curate.commands.doctor import doctor
 from curate.commands.fetch_youtube import REMAINING, fetch_youtube
-from curate.sources.youtube import batch as fetching
-from curate.sources.youtube import download as one_file
-from curate.sources.youtube import network_policy as addresses
-from curate.sources.youtube import network_policy as guard
-from curate.sources.youtube import session
+from curate.sources.youtube import batch, download, network_policy, session
 from curate.sources.youtube.failures import Failure, explain
-from curate.sources.youtube.ffmpeg_relay import Source, open_relay
-from curate.sources.youtube.links import collect_wishes
+from curate.sources.youtube.ffmpeg_relay import Upstream, open_relay
+from curate.sources.youtube.links import collect_requests
 from curate.sources.youtube.throttle import StoppedError
 
 LATER = {"Retry-After": "7"}
@@ -113,11 +110,11 @@ def test_statuses(status, reason):
     [
         (said("Sign in to confirm you’re not a bot"), "bot_check", "--cookies"),
         (said("Sign in to confirm your age"), "age", "--cookies"),
-        (said("Private video"), "private", "take the link out"),
-        (said("Join this channel to get access to members-only content"), "private", "take the link out"),
+        (said("Private video"), "private", "remove the link"),
+        (said("Join this channel to get access to members-only content"), "private", "remove the link"),
         (said("This video is DRM protected"), "drm", "cannot be fetched"),
         (said("This live event will begin in 3 hours."), "live", "run again"),
-        (said("Video unavailable. This video has been removed by the uploader"), "not_found", "take the link out"),
+        (said("Video unavailable. This video has been removed by the uploader"), "not_found", "remove the link"),
         (elsewhere("DE", "AT"), "geo", "only in DE, AT"),
         (elsewhere(), "geo", "country"),
         (ValueError("a fault of the extractor"), "other", "yt-dlp"),
@@ -215,13 +212,13 @@ def test_empty_file(dataset, site, tube):
     site.files["/street.mp4"] = b""
     tube["abc"] = tube_video(site)
     (failed,) = fetch(dataset, YOUTUBE + "abc").failed
-    assert (failed.reason, "sent nothing" in failed.advice) == ("other", True)
+    assert (failed.reason, "sent no data" in failed.advice) == ("other", True)
 
 
 @needs_ffmpeg
 @pytest.mark.parametrize("clip", [(), ("1-2",)])
 @pytest.mark.parametrize(
-    ("kind", "reason", "advice"), [("cut", "other", "damaged or cut off"), ("text", "unsupported", "Give the address")]
+    ("kind", "reason", "advice"), [("cut", "other", "damaged or truncated"), ("text", "unsupported", "Give the URL")]
 )
 def test_broken_file(dataset, site, tube, video, clip, kind, reason, advice):
     """What cannot be read is told alike for the whole and for a clip, without names of our own files."""
@@ -279,9 +276,9 @@ def test_stop_in_the_relay(monkeypatch):
     def ask(*_):
         raise StoppedError
 
-    source = Source(ask, lambda _: False, None, lambda _: None, lambda _: None)
-    with open_relay(source) as relay, pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(relay.address("https://example.org/a.mp4"))
+    upstream = Upstream(ask, lambda _: False, None, lambda _: None, lambda _: None)
+    with open_relay(upstream) as relay, pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(relay.url_for("https://example.org/a.mp4"))
     assert escaped == []
 
 
@@ -297,7 +294,7 @@ def test_waiting_shows(dataset, site, tube, video, waits):
     tube["abc"] = tube_video(site)
     notes = []
     fetch(dataset, YOUTUBE + "abc", progress=lambda task, done, total, note="": notes.append(note))
-    assert "a site asks to wait 7 s" in notes
+    assert "the site asks to wait 7 s" in notes
 
 
 def test_wait_as_asked(dataset, site, tube, video, waits):
@@ -307,6 +304,19 @@ def test_wait_as_asked(dataset, site, tube, video, waits):
     tube["abc"] = tube_video(site)
     assert len(fetch(dataset, YOUTUBE + "abc").fetched) == 1
     assert waits == [7.0]
+
+
+def test_retries_are_logged(dataset, site, tube, video, waits, caplog):
+    """Each retry is logged with attempt, cause and wait; no query of a media URL is."""
+    caplog.set_level(logging.INFO, "curate")
+    site.files["/street.mp4"] = video
+    site.answers["/street.mp4?sig=s3cret"] = [(429, LATER)]
+    tube["abc"] = tube_video(site, "/street.mp4?sig=s3cret")
+    fetch(dataset, YOUTUBE + "abc")
+    assert f"{YOUTUBE}abc: asking the site" in caplog.messages
+    assert "attempt 1 failed: rate_limited: HTTP Error 429: Too Many Requests; next attempt in 7 s" in caplog.messages
+    assert [message for message in caplog.messages if message.startswith("abc: finished")]
+    assert "s3cret" not in caplog.text
 
 
 def test_wait_longer_each_time(dataset, site, tube, video, waits):
@@ -339,7 +349,7 @@ def test_lasting_server_fault(dataset, site, tube, waits):
     site.always["/street.mp4"] = (503, {})
     tube["abc"] = tube_video(site)
     (failed,) = fetch(dataset, YOUTUBE + "abc").failed
-    assert (failed.reason, "fault" in failed.advice) == ("other", True)
+    assert (failed.reason, "internal error" in failed.advice) == ("other", True)
 
 
 @pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
@@ -381,7 +391,7 @@ def test_stream_without_ffmpeg(dataset, tmp_path, site, video, monkeypatch):
     for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
         site.files[f"/hls/{file.name}"] = file.read_bytes()
     site.files["/street.mp4"] = video
-    monkeypatch.setattr(one_file, "find_ffmpeg", lambda: None)
+    monkeypatch.setattr(download, "find_ffmpeg", lambda: None)
     result = fetch(dataset, site.url("/hls/list.m3u8"), site.url("/street.mp4"))
     assert (reasons(result), len(result.fetched)) == (["no_ffmpeg"], 1)
     assert "apt install ffmpeg" in result.failed[0].advice
@@ -449,7 +459,7 @@ def test_remaining_entries_are_links(dataset, site, tube):
     tube |= {"PL1": ["one", "two x", "=three"], "one": said("not a bot")}
     link = "https://www.youtube.com/playlist?list=PL1"
     fetch(dataset, link, workers=1)
-    left = [wish.link for wish in collect_wishes([], [], dataset / REMAINING)]
+    left = [request.link for request in collect_requests([], [], dataset / REMAINING)]
     assert left == [YOUTUBE + "one", YOUTUBE + "two%20x", link]
 
 
@@ -544,7 +554,7 @@ def test_refused_links(dataset, link):
 @pytest.fixture
 def no_names(monkeypatch):
     """No name resolves: those of public sites must not be looked up in a test."""
-    monkeypatch.setattr(addresses, "_resolve", lambda host, port: [])
+    monkeypatch.setattr(network_policy, "_resolve", lambda host, port: [])
 
 
 def test_media_on_private_hosts(dataset, site, tube, video, no_names):
@@ -572,7 +582,7 @@ def only_numbers(monkeypatch):
         return "localhost names a private host" if "localhost" in link else None
 
     monkeypatch.setattr(session, "find_refusal", find_refusal)
-    monkeypatch.setattr(guard, "find_refusal", find_refusal)
+    monkeypatch.setattr(network_policy, "find_refusal", find_refusal)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -585,10 +595,10 @@ def test_redirects(dataset, site, only_numbers, status):
 
 def test_redirect_to_an_encoded_host(dataset, site, monkeypatch):
     """Nor is one whose host is written so that only the one who opens it reads it as this machine."""
-    real = addresses.find_refusal
-    monkeypatch.setattr(guard, "is_public", lambda _: True)
+    real = network_policy.find_refusal
+    monkeypatch.setattr(network_policy, "is_public", lambda _: True)
     public = {f"//127.0.0.1:{site.port}/": "//93.184.215.14/"}
-    for module in (session, guard, fetching):
+    for module in (session, network_policy, batch):
         monkeypatch.setattr(module, "find_refusal", lambda link, **_: real(link.replace(*next(iter(public.items())))))
     site.always["/street.mp4"] = (302, {"Location": site.url("/secret.mp4", "127%2e0%2e0%2e1")})
     assert reasons(fetch(dataset, site.url("/street.mp4"), allow_private=False)) == ["refused_address"]
@@ -608,8 +618,8 @@ def test_name_that_changes(dataset, site, video, no_names, monkeypatch):
 def test_host_is_looked_at_as_it_is_contacted(monkeypatch):
     """The check sees the host that urllib made of an address, not the address alone."""
     seen = []
-    monkeypatch.setattr(guard, "find_refusal", lambda link, **_: seen.append(link))
-    guard._CheckEachRequest(False).http_open(urllib.request.Request("http://127%2e0%2e0%2e1/x"))
+    monkeypatch.setattr(network_policy, "find_refusal", lambda link, **_: seen.append(link))
+    network_policy._CheckEachRequest(False).http_open(urllib.request.Request("http://127%2e0%2e0%2e1/x"))
     assert seen == ["http://127%2e0%2e0%2e1/x", "http://127.0.0.1/"]
 
 
@@ -627,9 +637,9 @@ def test_media_redirects(dataset, site, tube, only_numbers, clip):
 @pytest.mark.parametrize("target", ["http://localhost:{port}/secret.ts", "file:///etc/secret.ts"])
 def test_playlist_that_names_private_hosts(dataset, site, only_numbers, monkeypatch, clip, target):
     """A playlist whose pieces lie on a private host, or in a file, is refused."""
-    real = addresses.find_refusal
+    real = network_policy.find_refusal
     narrow = session.find_refusal
-    for module in (session, guard):
+    for module in (session, network_policy):
         monkeypatch.setattr(
             module, "find_refusal", lambda link, **options: real(link, allow_private=True) or narrow(link)
         )

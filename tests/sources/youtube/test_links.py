@@ -5,7 +5,14 @@ from fractions import Fraction
 import pytest
 
 from curate.errors import UsageError
-from curate.sources.youtube.links import Clip, Wish, collect_wishes, parse_clip, tidy_link, write_link_file
+from curate.sources.youtube.links import (
+    Clip,
+    FetchRequest,
+    collect_requests,
+    encode_spaces,
+    parse_clip,
+    write_link_file,
+)
 
 A, B = "https://example.org/a", "https://example.org/b"
 
@@ -33,13 +40,13 @@ def test_forms(text, start_s, end_s):
     [
         ("40-10", "ends before it starts"),
         ("10-10", "ends before it starts"),
-        ("10", "not a range"),
-        ("-10", "not a range"),
-        ("10-", "not a range"),
+        ("10", "invalid time range"),
+        ("-10", "invalid time range"),
+        ("10-", "invalid time range"),
         ("10-20-30", "not a time"),
         ("a-b", "not a time"),
-        ("1/3-1", "too fine"),
-        ("0-1.0001", "too fine"),
+        ("1/3-1", "too precise"),
+        ("0-1.0001", "too precise"),
     ],
 )
 def test_no_range(text, what):
@@ -56,16 +63,21 @@ def test_name(text, name):
 
 def test_every_clip_of_every_link():
     """All clips hold for all links; equal ones count once, however they are written."""
-    wishes = collect_wishes([A, B, A], ["0-1", "2-3", "0:00-0:01"], None)
-    assert [(wish.link, str(wish.clip)) for wish in wishes] == [(A, "0-1"), (A, "2-3"), (B, "0-1"), (B, "2-3")]
+    requests = collect_requests([A, B, A], ["0-1", "2-3", "0:00-0:01"], None)
+    assert [(request.link, str(request.clip)) for request in requests] == [
+        (A, "0-1"),
+        (A, "2-3"),
+        (B, "0-1"),
+        (B, "2-3"),
+    ]
 
 
 def test_link_file(tmp_path):
     """One link a line, ranges behind it, comments at the beginning or after white space."""
     file = tmp_path / "links.txt"
     file.write_text(f"\ufeff# mine\n\n{A}   # whole\n{B}#part\t0:10-0:40 50-60 # two\n  {A} 1-2\n", encoding="utf-8")
-    wishes = collect_wishes([], [], file)
-    assert [(wish.link, wish.clip and str(wish.clip)) for wish in wishes] == [
+    requests = collect_requests([], [], file)
+    assert [(request.link, request.clip and str(request.clip)) for request in requests] == [
         (A, None),
         (f"{B}#part", "10-40"),
         (f"{B}#part", "50-60"),
@@ -77,7 +89,7 @@ def test_clips_for_links_without_range(tmp_path):
     """--clip holds for the links of a file that have no range of their own."""
     file = tmp_path / "links.txt"
     file.write_text(f"{A}\n{B} 5-6\n")
-    assert [str(wish.clip) for wish in collect_wishes([], ["0-1"], file)] == ["0-1", "5-6"]
+    assert [str(request.clip) for request in collect_requests([], ["0-1"], file)] == ["0-1", "5-6"]
 
 
 @pytest.mark.parametrize("line", [f"{A} soon", f"{A} 9-3", f"{A} {B}", "htt\u200bps://x"])
@@ -86,36 +98,38 @@ def test_faults_name_file_and_line(tmp_path, line):
     file = tmp_path / "links.txt"
     file.write_text(f"# one\n{B}\n{line}\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"links\.txt, line 3: "):
-        collect_wishes([], [], file)
+        collect_requests([], [], file)
 
 
 def test_missing_file(tmp_path):
     """A link file that is not there is misuse."""
-    with pytest.raises(UsageError, match=r"links\.txt: the link file cannot be read: No such file"):
-        collect_wishes([], [], tmp_path / "links.txt")
+    with pytest.raises(UsageError, match=r"links\.txt: cannot read the link file: No such file"):
+        collect_requests([], [], tmp_path / "links.txt")
 
 
 def test_nothing():
     """Neither a link nor a file is misuse; a file with comments only is not."""
     with pytest.raises(UsageError, match="nothing to fetch"):
-        collect_wishes([], ["0-1"], None)
+        collect_requests([], ["0-1"], None)
 
 
 def test_empty_file(tmp_path):
     """A file with comments only asks for nothing."""
     (tmp_path / "links.txt").write_text("# nothing yet\n")
-    assert collect_wishes([], [], tmp_path / "links.txt") == []
+    assert collect_requests([], [], tmp_path / "links.txt") == []
 
 
 def test_written_file_reads_back(tmp_path):
     """What is written for the next run is what the next run reads."""
-    wishes = [Wish(A), Wish(B, parse_clip("0.5-2", place="x"))]
-    write_link_file(tmp_path / "rest.txt", wishes)
-    assert collect_wishes([], [], tmp_path / "rest.txt") == wishes
+    requests = [FetchRequest(A), FetchRequest(B, parse_clip("0.5-2", place="x"))]
+    write_link_file(tmp_path / "rest.txt", requests)
+    assert collect_requests([], [], tmp_path / "rest.txt") == requests
 
 
 def test_white_space_in_a_link(tmp_path):
     """A link of a playlist is one word in a link file, whatever white space its site wrote into it."""
-    link = tidy_link(f" {A}?x=one two\u2028three ")
-    write_link_file(tmp_path / "rest.txt", [Wish(link)])
-    assert [wish.link for wish in collect_wishes([], [], tmp_path / "rest.txt")] == [f"{A}?x=one%20two%E2%80%A8three"]
+    link = encode_spaces(f" {A}?x=one two\u2028three ")
+    write_link_file(tmp_path / "rest.txt", [FetchRequest(link)])
+    assert [request.link for request in collect_requests([], [], tmp_path / "rest.txt")] == [
+        f"{A}?x=one%20two%E2%80%A8three"
+    ]

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from curate.sources.youtube import network_policy as addresses
+from curate.sources.youtube import network_policy
 from curate.sources.youtube.network_policy import find_refusal
 
 NAMES = {
@@ -23,7 +23,7 @@ def names(monkeypatch):
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in NAMES[host]]
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(network_policy.socket, "getaddrinfo", look_up)
 
 
 @pytest.mark.parametrize(

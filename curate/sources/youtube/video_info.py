@@ -1,0 +1,78 @@
+"""What a site says about a link: the entries of a playlist or page, or one video."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One item of a playlist or page: a link of its own, or a video that only the page describes.
+
+    Attributes:
+        link: Its own link, or the page's.
+        extractor: yt-dlp's extractor for it; None lets yt-dlp choose.
+        number: Number of a video that only the page describes, from 1.
+        info: What the page says about that video; None if the page has to be asked.
+    """
+
+    link: str
+    extractor: str | None = None
+    number: int | None = None
+    info: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The link, followed by `#` and the number where the link alone does not identify the video."""
+        return self.link if self.number is None else f"{self.link}#{self.number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """One video, with the format that was chosen.
+
+    Attributes:
+        extractor: The site in lower case; "generic" where IDs repeat from page to page.
+        id: The site's ID; for generic pages the link, with the number of the video where there are several.
+        site_id: The ID that file names are made of.
+        origin: Identifies the recording; clips of one video have the same.
+        link: Address of the page.
+        title, uploader, licence: None where unknown.
+        upload_date: ISO 8601; None where unknown.
+        duration_s: Of the whole video, in seconds; None where unknown.
+        size: In bytes, possibly estimated; None where unknown.
+        info: yt-dlp's data for the download.
+    """
+
+    extractor: str
+    id: str
+    site_id: str
+    origin: str
+    link: str
+    title: str | None
+    uploader: str | None
+    licence: str | None
+    upload_date: str | None
+    duration_s: float | None
+    size: int | None
+    info: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def format_id(self) -> str:
+        """ID of the chosen format."""
+        return str(self.info.get("format_id") or "file")
+
+    @property
+    def protocol(self) -> str:
+        """How the bytes are transferred: "https", "m3u8_native", "http_dash_segments", …."""
+        return str(self.info.get("protocol") or "")
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the site has the video as one file."""
+        return self.protocol in ("http", "https")
+
+    @property
+    def is_hls(self) -> bool:
+        """Whether it comes as an HLS playlist."""
+        return "m3u8" in self.protocol
