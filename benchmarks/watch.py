@@ -78,7 +78,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = build_model(arguments.model.partition(":")[2], len(CLASSES), None, {})
     FiveObjects.network = TorchDetector(model, CLASSES, torch.device("cpu"))
-    base.ENGINES = {**base.ENGINES, "bench": (__name__, "Engine")}
+    base.ENGINES = {**base.ENGINES, "bench": base.EngineEntry(__name__, "Engine", ())}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         print(f"{arguments.model}, {torch.get_num_threads()} threads, {arguments.frames} frames")
         figures = {

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from curate.engines.base import GET_DETECTRON2, GET_TRAIN
-from curate.engines.retinaface.download import LIGHT_URL, is_complete, light_file
+from curate.engines.base import GET_TRAIN, engine_packages, published_weights
 from curate.fiftyone_app.mongo import GET_FIFTYONE, GET_MONGOD, URI_VARIABLE, find_mongod
 from curate.result import Result
 
@@ -19,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 GET_WATCH = "pip install 'curate-vision[watch]'"
 
-# package → (module, what it is for, how to get it); the order is that of the work
+# package → (module, what it is for, how to get it); those of engines are in `engines.base.ENGINES`
 _PACKAGES = {
     "yt-dlp": ("yt_dlp", "`fetch-youtube`", "pip install curate-vision"),
     "av": ("av", "frames of videos", "pip install curate-vision"),
@@ -28,12 +27,8 @@ _PACKAGES = {
     "pandas": ("pandas", "tables", "pip install curate-vision"),
     "opencv-python-headless": ("cv2", "images", "pip install curate-vision"),
     "hotcoco": ("hotcoco", "evaluation", "pip install curate-vision"),
-    "torch": ("torch", "training and prediction", GET_TRAIN),
-    "torchvision": ("torchvision", "`torchvision:` models", GET_TRAIN),
-    "timm": ("timm", "timm backbones of `torchvision:` models", GET_TRAIN),
     "tensorboard": ("tensorboard", "curves of a training: `tensorboard --logdir RUN`", GET_TRAIN),
     "fiftyone": ("fiftyone", "`view`, `pull-tags`", GET_FIFTYONE),
-    "detectron2": ("detectron2", "`detectron2:` models", GET_DETECTRON2),
     "supervision": ("supervision", "`watch`", GET_WATCH),
     "scipy": ("scipy", "`watch`", GET_WATCH),
     "starlette": ("starlette", "`watch --serve`", GET_WATCH),
@@ -82,8 +77,11 @@ def _checks() -> Iterator[Check]:
     yield Check("python", sys.version_info >= (3, 11), sys.version.split()[0], "everything", None)
     for name, facts in _PACKAGES.items():
         yield _package(name, *facts)
+    for package in engine_packages():
+        yield _package(package.name, package.module, package.needed_for, package.remedy)
     yield from _programs()
-    yield from (check() for check in (_face_weights, _device, _disk))
+    yield from _weights()
+    yield from (check() for check in (_device, _disk))
 
 
 def _programs() -> list[Check]:
@@ -142,13 +140,17 @@ def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:
     return Check(name, True, found, needed_for, None)
 
 
-def _face_weights() -> Check:
-    file = light_file()
-    needed_for = "finding faces with `retinaface:mobilenet0.25`"
-    if is_complete(file):
-        return Check("RetinaFace weights", True, str(file), needed_for, None)
-    remedy = f"The first training downloads them; or fetch {LIGHT_URL} (1.8 MB, MIT) and pass it with --weights."
-    return Check("RetinaFace weights", False, None, needed_for, remedy)
+def _weights() -> list[Check]:
+    return [
+        Check(
+            weights.name,
+            weights.is_complete,
+            str(weights.file) if weights.is_complete else None,
+            weights.needed_for,
+            None if weights.is_complete else weights.remedy,
+        )
+        for weights in published_weights()
+    ]
 
 
 def _device() -> Check:

@@ -9,7 +9,7 @@ from typing import Any
 from curate.commands.loop_round import check_val, play_round, publish_best
 from curate.commands.train import train
 from curate.dataset import Dataset
-from curate.engines.base import engine_for
+from curate.engines.base import engine_for, library_versions
 from curate.errors import UsageError, unknown_name
 from curate.files import TEMPORARY
 from curate.inference.judge import training_images
@@ -17,7 +17,7 @@ from curate.progress import Progress, silent
 from curate.result import Result
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
-from curate.run_folder.record import RunClass, RunRecord, installed_versions
+from curate.run_folder.record import RunClass, RunRecord
 from curate.run_folder.rounds import (
     LoopState,
     RoundReport,
@@ -225,7 +225,7 @@ def _first_record(
         boxes=len(images.boxes),
         seed=config.seed,
         steps=config.steps * wanted.rounds,
-        versions=installed_versions(),
+        versions=library_versions(),
     )
     return record, config
 

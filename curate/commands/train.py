@@ -7,7 +7,7 @@ from typing import Any
 
 from curate.commands.evaluate import evaluate
 from curate.dataset import Dataset
-from curate.engines.base import Detector, engine_for, predict_dataset
+from curate.engines.base import Detector, engine_for, library_versions, predict_dataset
 from curate.engines.training.order import steps_of_epochs
 from curate.errors import DataError, UsageError
 from curate.evaluation.scores import score
@@ -131,6 +131,7 @@ def train(
             images,
             dataset_version=version,
             dataset_mark=store.mark,
+            versions=library_versions(),
             resume=resume,
             overwrite=overwrite,
         )

@@ -26,6 +26,7 @@ from curate.images import decode_rgb
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
+from curate.run_folder.record import installed_versions
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,22 +108,111 @@ class Engine(Protocol):
         ...
 
 
-GET_TRAIN = "pip install 'curate-vision[train]'"
-GET_DETECTRON2 = (
-    "It is on no package registry: install torch first, then follow"
-    " https://detectron2.readthedocs.io/en/latest/tutorials/install.html."
-)
-_REMEDIES = {"detectron2": GET_DETECTRON2, "pkg_resources": "pip install 'setuptools<81', which Detectron2 imports."}
+@dataclass(frozen=True)
+class Package:
+    """A package that an engine imports.
 
-# engine name → module, class; a module is imported when its engine is asked for
-ENGINES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    Attributes:
+        name: Of the distribution, as `pip` knows it.
+        module: Its top-level module.
+        needed_for: What works only with it, for `doctor`.
+        remedy: How to install it.
+    """
+
+    name: str
+    module: str
+    needed_for: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A file of weights that an engine downloads by itself, for `doctor`.
+
+    Attributes:
+        name: Of the weights.
+        needed_for: What works only with them.
+        file: Where the download is cached.
+        is_complete: Whether that file exists and is not damaged.
+        remedy: How to get it.
+    """
+
+    name: str
+    needed_for: str
+    file: Path
+    is_complete: bool
+    remedy: str
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """A row of `ENGINES`; all that curate knows of an engine before it is imported.
+
+    Attributes:
+        module, class_name: Of the engine; imported when the engine is first used.
+        packages: What it imports: `doctor` lists them, and run.json has their versions.
+        indirect: What its packages import without depending on it.
+        weights: A module without heavy imports, whose `published_weights()` returns a `PublishedWeights`; empty if the
+            engine has none.
+    """
+
+    module: str
+    class_name: str
+    packages: tuple[Package, ...]
+    indirect: tuple[Package, ...] = ()
+    weights: str = ""
+
+
+GET_TRAIN = "pip install 'curate-vision[train]'"
+_TORCH = Package("torch", "torch", "training and prediction", GET_TRAIN)
+_TORCHVISION = Package("torchvision", "torchvision", "`torchvision:` models", GET_TRAIN)
+_TIMM = Package("timm", "timm", "timm backbones of `torchvision:` models", GET_TRAIN)
+_DETECTRON2 = Package(
+    "detectron2",
+    "detectron2",
+    "`detectron2:` models",
+    "It is on no package registry: install torch first, then follow"
+    " https://detectron2.readthedocs.io/en/latest/tutorials/install.html.",
+)
+_PKG_RESOURCES = Package(
+    "setuptools", "pkg_resources", "Detectron2", "pip install 'setuptools<81', which Detectron2 imports."
+)
+
+ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
     {
-        "torchvision": ("curate.engines.torchvision.engine", "TorchvisionEngine"),
-        "retinaface": ("curate.engines.retinaface.engine", "RetinaFaceEngine"),
-        "detectron2": ("curate.engines.detectron2_engine.engine", "Detectron2Engine"),
-        "two-stage": ("curate.engines.two_stage.engine", "TwoStageEngine"),
+        "torchvision": EngineEntry(
+            "curate.engines.torchvision.engine", "TorchvisionEngine", (_TORCH, _TORCHVISION, _TIMM)
+        ),
+        "retinaface": EngineEntry(
+            "curate.engines.retinaface.engine",
+            "RetinaFaceEngine",
+            (_TORCH, _TORCHVISION),
+            weights="curate.engines.retinaface.download",
+        ),
+        "detectron2": EngineEntry(
+            "curate.engines.detectron2_engine.engine",
+            "Detectron2Engine",
+            (_TORCH, _DETECTRON2),
+            indirect=(_PKG_RESOURCES,),
+        ),
+        "two-stage": EngineEntry("curate.engines.two_stage.engine", "TwoStageEngine", (_TORCH, _TORCHVISION)),
     }
 )
+
+
+def engine_packages() -> list[Package]:
+    """The packages of all engines, each once."""
+    return list(dict.fromkeys(package for entry in ENGINES.values() for package in entry.packages))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of curate and of the engines' packages that are installed."""
+    return installed_versions(package.name for package in engine_packages())
+
+
+def published_weights() -> list[PublishedWeights]:
+    """The weights that engines download by themselves."""
+    return [import_module(entry.weights).published_weights() for entry in ENGINES.values() if entry.weights]
 
 
 def names_model(text: str) -> bool:
@@ -148,15 +238,16 @@ def engine_for(model: str) -> Engine:
         )
     if name not in ENGINES:
         raise unknown_name("engine", name, ENGINES, place="--model")
-    module, class_name = ENGINES[name]
+    entry = ENGINES[name]
     try:
-        factory: Callable[[], Engine] = getattr(import_module(module), class_name)
+        factory: Callable[[], Engine] = getattr(import_module(entry.module), entry.class_name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("curate"):
             raise
-        package = error.name.partition(".")[0]
+        module = error.name.partition(".")[0]
+        remedies = {package.module: package.remedy for package in (*entry.packages, *entry.indirect)}
         raise MissingError(
-            f"the package {package} is not installed", place=model, remedy=_REMEDIES.get(package, GET_TRAIN)
+            f"the package {module} is not installed", place=model, remedy=remedies.get(module, f"pip install {module}")
         ) from error
     return factory()
 

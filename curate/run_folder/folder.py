@@ -100,6 +100,7 @@ class RunFolder:
         *,
         dataset_version: int | None = None,
         dataset_mark: str | None = None,
+        versions: Mapping[str, str] | None = None,
         resume: bool = False,
         overwrite: bool = False,
     ) -> RunRecord:
@@ -138,7 +139,7 @@ class RunFolder:
             boxes=len(dataset.boxes),
             seed=config.seed,
             steps=config.steps,
-            versions=installed_versions(),
+            versions=versions or installed_versions(),
         )
         self.write_config(config)
         self.write_record(record)

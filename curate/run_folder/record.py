@@ -1,13 +1,11 @@
 """What a run tells about itself: the content of `run.json`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import BaseModel, ConfigDict
 
 from curate import __version__
-
-_LIBRARIES = ("torch", "torchvision", "timm", "detectron2")
 
 
 class RunClass(BaseModel):
@@ -82,12 +80,12 @@ class RunRecord(BaseModel):
     versions: Mapping[str, str]
 
 
-def installed_versions() -> dict[str, str]:
-    """Of curate and of the libraries that train, where they are installed."""
+def installed_versions(packages: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of curate and of those of the packages that are installed."""
     versions = {"curate": __version__}
-    for library in _LIBRARIES:
+    for package in packages:
         try:
-            versions[library] = version(library)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
     return versions

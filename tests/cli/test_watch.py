@@ -27,7 +27,7 @@ def curate(tmp_path, monkeypatch):
     (tmp_path / "main.py").write_text(
         "import os, sys, time\n"
         "from curate.engines import base\n"
-        "base.ENGINES = {'colour': ('colour_engine', 'ColourEngine')}\n"
+        "base.ENGINES = {'colour': base.EngineEntry('colour_engine', 'ColourEngine', ())}\n"
         "import colour_engine\n"
         "pause = float(os.environ.get('PAUSE_S', '0'))\n"
         "colour_engine.ColourDetector.before = staticmethod(lambda images: time.sleep(pause))\n"

@@ -245,7 +245,7 @@ def test_a_pipe_gives_raw_frames(tmp_path):
     script = (
         "import sys, colour_engine, json\n"
         "from curate.engines import base\n"
-        "base.ENGINES = {'colour': ('colour_engine', 'ColourEngine')}\n"
+        "base.ENGINES = {'colour': base.EngineEntry('colour_engine', 'ColourEngine', ())}\n"
         "from curate.commands.watch import watch\n"
         "r = watch('colour:squares', '-', weights='weights.json', device='cpu', raw='160x96@10@bgr24',\n"
         "          detections='d.parquet', out='o.mp4')\n"

@@ -59,7 +59,9 @@ def _torch(one_thread):
 def _colour_engine():
     """Make `colour:squares`, which finds the shapes without any training, a model beside the others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "ENGINES", {**base.ENGINES, "colour": ("colour_engine", "ColourEngine")})
+        patch.setattr(
+            base, "ENGINES", {**base.ENGINES, "colour": base.EngineEntry("colour_engine", "ColourEngine", ())}
+        )
         yield
 
 

@@ -62,7 +62,7 @@ class ColourEngine:
 
 def register(monkeypatch):
     """Make `colour:squares` a model, for one test."""
-    monkeypatch.setattr(base, "ENGINES", {"colour": ("colour_engine", "ColourEngine")})
+    monkeypatch.setattr(base, "ENGINES", {"colour": base.EngineEntry("colour_engine", "ColourEngine", ())})
     monkeypatch.setattr(ColourDetector, "before", staticmethod(lambda images: None))
 
 

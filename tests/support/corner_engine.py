@@ -65,7 +65,7 @@ class CornerEngine:
 
 def register(monkeypatch):
     """Make `corner:…` a model, for one test, with counters at 0."""
-    monkeypatch.setattr(base, "ENGINES", {"corner": ("corner_engine", "CornerEngine")})
+    monkeypatch.setattr(base, "ENGINES", {"corner": base.EngineEntry("corner_engine", "CornerEngine", ())})
     monkeypatch.setattr(CornerDetector, "shown", 0)
     monkeypatch.setattr(CornerEngine, "trainings", 0)
     monkeypatch.setattr(CornerEngine, "fails", False)

@@ -7,6 +7,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from curate.engines.base import PublishedWeights
+
 LIGHT_SHA256 = "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1"
 LIGHT_URL = (
     "https://github.com/biubug6/Face-Detector-1MB-with-landmark/raw/2b075657aef954b9426f938ac7fce100b6910fe6"
@@ -27,3 +29,15 @@ def is_complete(file: Path) -> bool:
         return hashlib.sha256(file.read_bytes()).hexdigest() == LIGHT_SHA256
     except OSError:
         return False
+
+
+def published_weights() -> PublishedWeights:
+    """See `EngineEntry.weights`."""
+    file = light_file()
+    return PublishedWeights(
+        name="RetinaFace weights",
+        needed_for="finding faces with `retinaface:mobilenet0.25`",
+        file=file,
+        is_complete=is_complete(file),
+        remedy=f"The first training downloads them; or fetch {LIGHT_URL} (1.8 MB, MIT) and pass it with --weights.",
+    )

@@ -189,7 +189,7 @@ def load_batches(batches: StepBatches, start: int, stop: int, workers: int) -> G
             if "DataLoader worker (pid" not in str(error):
                 raise
             reason = str(error).splitlines()[0]
-            logger.error("step %d: %s", step, reason)
+            logger.info("step %d: %s", step, reason)
             raise TrainingError(
                 "a process that reads images died",
                 place="--workers",
