@@ -37,13 +37,13 @@ def test_the_versions_are_those_of_all_engines_packages(monkeypatch):
 
 @pytest.mark.parametrize(
     ("module", "remedy"),
-    [("no_such_module", r"pip install no-such-package\."), ("another_module", r"pip install another_module\.")],
+    [("no_such_module", "pip install no-such-package"), ("another_module", "pip install another_module")],
 )
 def test_a_missing_module_names_the_package(monkeypatch, module, remedy):
     """The remedy is that of the row; for a module that it does not name, the module itself."""
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(base, "ENGINES", {"colour": EngineEntry(module, "X", (NOWHERE,))})
-    with pytest.raises(MissingError, match=rf"{module} is not installed\. {remedy}"):
+    with pytest.raises(MissingError, match=rf"{module} is not installed\. {remedy}$"):
         engine_for("colour:any")
 
 
