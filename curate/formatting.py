@@ -18,6 +18,11 @@ def count(number: int | None) -> str:
     return UNDEFINED if number is None else f"{number:,}"
 
 
+def count_of(number: int, noun: str) -> str:
+    """(1, "box") → "1 box", (3, "box") → "3 boxes"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun[-1] in 'sx' else 's'}"
+
+
 def score(value: float | None) -> str:
     """0.69063 → "0.691"."""
     return UNDEFINED if value is None else f"{value:.3f}"

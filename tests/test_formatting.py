@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.formatting import UNDEFINED, count, metres, percent, points, score
+from curate.formatting import UNDEFINED, count, count_of, metres, percent, points, score
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,19 @@ def test_numbers(write, number, text):
     """Each has its form, and what is undefined is a dash, never a zero."""
     assert write(number) == text
     assert write(None) == UNDEFINED == "–"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (0, "image", "0 images"),
+        (1, "image", "1 image"),
+        (2, "image", "2 images"),
+        (1, "box", "1 box"),
+        (2, "labelled box", "2 labelled boxes"),
+        (3, "class", "3 classes"),
+    ],
+)
+def test_counts_with_their_noun(number, noun, text):
+    """One is singular, all others plural."""
+    assert count_of(number, noun) == text

@@ -12,7 +12,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
 from curate.cli.output import counts_line, progress_on_stderr, show
 from curate.cli.table import SIZE_STYLES, Column, Kind, Table
-from curate.formatting import metres, points
+from curate.formatting import count_of, metres, points
 from curate.formatting import score as score_text
 
 
@@ -37,7 +37,7 @@ def evaluation_summary(document: Mapping[str, Any]) -> RenderableType:
 
 def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
     document = columns[-1][1]
-    title = f"{document['split']}: {document['images']} images, {document['truth']} objects"
+    title = f"{document['split']}: {count_of(document['images'], 'image')}, {count_of(document['truth'], 'object')}"
     table = Table(title, "", *(name or "all" for name, _ in columns))
     table.add_row("classes", *(str(len(one["classes"])) for _, one in columns))
     for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")):
@@ -206,5 +206,5 @@ def evaluate(
 def evaluate_brief(document: Mapping[str, Any]) -> str:
     missed = sum(document["errors"]["missed"].values())
     interest = document["range_of_interest"]
-    objects = f"{interest['truth']} objects in range" if interest else f"{document['truth']} objects"
+    objects = f"{count_of(interest['truth'], 'object')} in range" if interest else count_of(document["truth"], "object")
     return f"AP {points(document['ap'])} on {document['split']}, {missed} of {objects} missed"

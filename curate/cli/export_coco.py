@@ -10,6 +10,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite
 from curate.cli.output import progress_on_stderr, show
+from curate.formatting import count_of
 
 
 def export_coco(
@@ -28,11 +29,11 @@ def export_coco(
 def export_lines(document: Mapping[str, Any]) -> RenderableType:
     """Where the files lie."""
     ap = document["self_check_ap"]
-    lines = [f"{document['images']} images and {document['boxes']} boxes in {document['out']}"]
+    lines = [f"{count_of(document['images'], 'image')} and {count_of(document['boxes'], 'box')} in {document['out']}"]
     lines += [f"  {split}: {path}" for split, path in document["files"].items()]
     lines.append("checked: the truth matches itself, AP 1" if ap is not None else "no boxes, so nothing to check")
     return Text("\n".join(lines))
 
 
 def export_brief(document: Mapping[str, Any]) -> str:
-    return f"{document['images']} images, {document['boxes']} boxes, checked"
+    return f"{count_of(document['images'], 'image')}, {count_of(document['boxes'], 'box')}, checked"

@@ -10,6 +10,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, DatasetFolder
 from curate.cli.output import show
 from curate.cli.table import Column, Kind, Table
+from curate.formatting import count_of
 
 
 def log(dataset: DatasetFolder, as_json: AsJson = False) -> None:
@@ -75,7 +76,7 @@ def undo_line(document: Mapping[str, Any]) -> RenderableType:
 
 
 def log_brief(document: Sequence[Mapping[str, Any]]) -> str:
-    return f"{len(document)} versions"
+    return count_of(len(document), "version")
 
 
 def diff_brief(document: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, DatasetFolder, split_names
 from curate.cli.output import counts_line, progress_on_stderr, show
 from curate.cli.table import Column, Kind, Table
+from curate.formatting import count_of
 
 _ACTIONS = ("quarantined", "repaired", "noted")
 _ACTION_STYLES = {"quarantined": "red", "repaired": "yellow", "noted": "dim"}
@@ -91,7 +92,7 @@ def import_table(document: Mapping[str, Any]) -> RenderableType:
     """What an import brought, and its problems by kind."""
     lines = [
         Text(f"{document['dataset']}, version {document['version']}: ", style="bold")
-        + Text(f"{document['images']} images, {document['boxes']} boxes", style="not bold"),
+        + Text(f"{count_of(document['images'], 'image')}, {count_of(document['boxes'], 'box')}", style="not bold"),
         Text(f"classes: {counts_line(document['classes'])}"),
         Text(f"images: {document['added']} added, {document['updated']} updated, {document['unchanged']} unchanged"),
         Text(f"boxes: {document['repaired']} repaired, {document['quarantined']} quarantined"),
@@ -111,4 +112,5 @@ def import_brief(document: Mapping[str, Any]) -> str:
     changes = ", ".join(
         f"{document[key]} {key}" for key in ("added", "updated", "repaired", "quarantined") if document[key]
     )
-    return f"{document['images']} images, {document['boxes']} boxes" + (f" ({changes})" if changes else "")
+    counts = f"{count_of(document['images'], 'image')}, {count_of(document['boxes'], 'box')}"
+    return f"{counts} ({changes})" if changes else counts

@@ -13,12 +13,13 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, split_names
 from curate.cli.output import show
+from curate.formatting import count_of
 
 
 def label_line(document: Mapping[str, Any]) -> RenderableType:
     """Where the images lie, and how many more there are."""
-    count = f"{document['images']} images in {document['folder']}, {document['added']} of them new"
-    return Text(f"{count}; {document['waiting']} more wait\nclasses: {', '.join(document['classes']) or 'none yet'}")
+    count = f"{count_of(document['images'], 'image')} in {document['folder']}, {document['added']} new"
+    return Text(f"{count}; {document['waiting']} more waiting\nclasses: {', '.join(document['classes']) or 'none yet'}")
 
 
 def label(
@@ -50,4 +51,4 @@ def _open(command: tuple[str, ...]) -> None:
 
 
 def label_brief(document: Mapping[str, Any]) -> str:
-    return f"{document['images']} images in {document['folder']}"
+    return f"{count_of(document['images'], 'image')} in {document['folder']}"

@@ -11,7 +11,7 @@ from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite, assignments
 from curate.cli.output import counts_line, interruption_told, progress_on_stderr, show
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
-from curate.formatting import points
+from curate.formatting import count_of, points
 
 if TYPE_CHECKING:
     from curate.run_folder.rounds import RoundReport
@@ -76,11 +76,11 @@ def _difference(old: float | None, new: float | None) -> str:
 def loop_tables(document: Mapping[str, Any]) -> RenderableType:
     """The rounds beside one another: AP, mistakes, and boxes and AP of each class; why it ended."""
     reports, best_round = document["rounds"], document["best_round"]
-    head = f"run {document['run']}: {document['model']}, {document['steps']} steps; {_REASONS[document['stopped']]}"
+    run = f"run {document['run']}: {document['model']}, {count_of(document['steps'], 'step')}"
     best = f"best: round {best_round}, val AP {points(document['ap'])}"
     shown = sorted({1, best_round, len(reports)})
     return Group(
-        Text(head),
+        Text(f"{run}; {_REASONS[document['stopped']]}"),
         _rounds_table(reports, best_round),
         Text("* the best; change: against the round before, on the same images", style="dim"),
         _classes_table([reports[number - 1] for number in shown]),
@@ -190,4 +190,4 @@ def _tell(report: "RoundReport") -> None:
 
 
 def loop_brief(document: Mapping[str, Any]) -> str:
-    return f"{len(document['rounds'])} rounds, val AP {points(document['ap'])}"
+    return f"{count_of(len(document['rounds']), 'round')}, val AP {points(document['ap'])}"

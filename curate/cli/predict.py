@@ -11,6 +11,7 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, Overwrite
 from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.formatting import count_of
 
 _SHOWN_PROBLEMS = 10
 
@@ -67,7 +68,7 @@ def predict(
 def predict_lines(document: Mapping[str, Any]) -> RenderableType:
     """What was found, and where it lies."""
     what = {"coco": "COCO results", "voc": "XML for LabelImg", None: f"proposals, version {document['version']}"}
-    lines = [f"{document['boxes']} boxes in {document['images']} images: {what[document['form']]} in {document['out']}"]
+    lines = [f"{predict_brief(document)}: {what[document['form']]} in {document['out']}"]
     problems = document["problems"]
     lines += [f"left out  {one['file']}: {one['detail']}" for one in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:
@@ -76,4 +77,4 @@ def predict_lines(document: Mapping[str, Any]) -> RenderableType:
 
 
 def predict_brief(document: Mapping[str, Any]) -> str:
-    return f"{document['boxes']} boxes in {document['images']} images"
+    return f"{count_of(document['boxes'], 'box')} in {count_of(document['images'], 'image')}"

@@ -1,6 +1,6 @@
 """`pull-tags`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -9,23 +9,21 @@ from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, DryRun
 from curate.cli.output import progress_on_stderr, show
+from curate.formatting import count_of
 
 
 def pulled_lines(document: Mapping[str, Any]) -> RenderableType:
     """What lies ready to be corrected, and what was dropped."""
     lines = []
     if document["relabel"]:
-        lines.append(f"{_images(document['relabel'])} to correct in {document['folder']}")
+        folder = f" in {document['folder']}" if document["folder"] else ""  # a dry run makes no folder
+        lines.append(f"{count_of(len(document['relabel']), 'image')} to correct{folder}")
         lines += [f"  {path}" for path in document["relabel"]]
     if document["dropped"]:
-        version = "would go" if document["version"] is None else f"gone in version {document['version']}"
-        lines.append(f"{_images(document['dropped'])} {version}")
+        version = "would be dropped" if document["version"] is None else f"dropped in version {document['version']}"
+        lines.append(f"{count_of(len(document['dropped']), 'image')} {version}")
         lines += [f"  {path}" for path in document["dropped"]]
     return Text("\n".join(lines))
-
-
-def _images(paths: Sequence[str]) -> str:
-    return f"{len(paths)} image{'' if len(paths) == 1 else 's'}"
 
 
 def pull_tags(

@@ -8,6 +8,7 @@ import typer
 
 from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
 from curate.cli.output import progress_on_stderr, show
+from curate.formatting import count_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,10 +58,10 @@ def report_lines(document: Mapping[str, Any]) -> "RenderableType":
     """Where the page lies, and what it shows."""
     from rich.text import Text
 
-    mistakes = f"{document['missed']} missed, {document['false_positives']} false positives"
+    mistakes = f"{document['missed']} missed, {count_of(document['false_positives'], 'false positive')}"
     size = f"{document['bytes'] / 1e6:.1f} MB"
     return Text(f"{document['report']} ({size})\n{mistakes}; {document['shown']} of them shown")
 
 
 def report_brief(document: Mapping[str, Any]) -> str:
-    return f"{document['report']}, {document['shown']} mistakes shown"
+    return f"{document['report']}, {count_of(document['shown'], 'mistake')} shown"

@@ -11,7 +11,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, DatasetFolder, Overwrite
 from curate.cli.output import show
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
-from curate.formatting import points
+from curate.formatting import count_of, points
 
 
 def runs_tables(document: Mapping[str, Any]) -> RenderableType:
@@ -49,7 +49,7 @@ def runs_brief(document: Mapping[str, Any]) -> str:
     """How many runs, and which is the best."""
     judged = [row for row in document["runs"] if row["ap"] is not None]
     best = max(judged, key=lambda row: row["ap"], default=None)
-    count = f"{len(document['runs'])} runs"
+    count = count_of(len(document["runs"]), "run")
     return count if best is None else f"{count}, best {best['run']} with AP {points(best['ap'])}"
 
 

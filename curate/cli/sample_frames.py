@@ -12,6 +12,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, DatasetFolder
 from curate.cli.output import counts_line, interruption_told, progress_on_stderr, show
 from curate.cli.table import Table
+from curate.formatting import count_of
 
 _KEPT = "finished videos are kept. The same command does the rest."
 
@@ -25,7 +26,9 @@ class ImageFormat(StrEnum):
 
 def sample_table(document: Mapping[str, Any]) -> RenderableType:
     """How many frames each video gave."""
-    table = Table(f"version {document['version']}: {document['frames']} new frames", "video", "frames", "from", "to")
+    table = Table(
+        f"version {document['version']}: {count_of(document['frames'], 'new frame')}", "video", "frames", "from", "to"
+    )
     for video in document["videos"]:
         times = ("–" if video[key] is None else f"{video[key]:.3f} s" for key in ("first_s", "last_s"))
         table.add_row(video["video_id"], str(video["frames"]), *times)
@@ -92,4 +95,4 @@ def sample_frames(
 
 
 def sample_brief(document: Mapping[str, Any]) -> str:
-    return f"{document['frames']} new frames of {len(document['videos'])} videos"
+    return f"{count_of(document['frames'], 'new frame')} of {count_of(len(document['videos']), 'video')}"

@@ -12,7 +12,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
 from curate.cli.output import counts_line, show
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Column, Kind, Table
-from curate.formatting import percent
+from curate.formatting import count_of, percent
 
 _BAR_WIDTH = 24
 
@@ -39,8 +39,8 @@ def _balance_table(balance: Mapping[str, Any], title: str) -> RenderableType:
         sizes = (str(entry[size]) for size in SIZE_STYLES)
         table.add_row(entry["name"], str(entry["boxes"]), percent(entry["share"]), bar, str(entry["images"]), *sizes)
     imbalance = balance["imbalance"]
-    line = f"{balance['images']} labelled images ({balance['images_without_boxes']} without boxes)"
-    line += f", {balance['unlabelled']} not labelled, {balance['boxes']} boxes"
+    line = f"{count_of(balance['images'], 'labelled image')} ({balance['images_without_boxes']} without boxes)"
+    line += f", {balance['unlabelled']} not labelled, {count_of(balance['boxes'], 'box')}"
     line += f", imbalance {imbalance:.1f}" if imbalance is not None else ""
     return Group(table, Text(line), Text())
 

@@ -11,7 +11,7 @@ from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, Overwrite, assignments
 from curate.cli.output import interruption_told, progress_on_stderr, show
 from curate.cli.table import SIZE_STYLES
-from curate.formatting import points
+from curate.formatting import count_of, points
 
 _KEPT = "what was learnt is saved. Go on with the same command and --resume."
 
@@ -75,7 +75,7 @@ def train(
 def train_lines(document: Mapping[str, Any]) -> RenderableType:
     """How a training ended."""
     best = f", best at {document['best_step']}" if document["best_step"] not in (None, document["steps"]) else ""
-    text = f"run {document['run']}: {document['model']}, {document['steps']} steps{best}"
+    text = f"run {document['run']}: {document['model']}, {count_of(document['steps'], 'step')}{best}"
     last = document["rounds"][-1] if document["rounds"] else None
     if last and last["ap"] is not None:
         sizes = " / ".join(points(last[f"ap_{size}"]) for size in SIZE_STYLES)
@@ -84,4 +84,4 @@ def train_lines(document: Mapping[str, Any]) -> RenderableType:
 
 
 def train_brief(document: Mapping[str, Any]) -> str:
-    return f"{document['steps']} steps, val AP {points(document['ap'])}"
+    return f"{count_of(document['steps'], 'step')}, val AP {points(document['ap'])}"

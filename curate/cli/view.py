@@ -13,6 +13,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, DatasetFolder, MinSide
 from curate.cli.output import progress_on_stderr, show
 from curate.cli.table import Table
+from curate.formatting import count_of
 
 if TYPE_CHECKING:
     from curate.commands.view import ViewResult
@@ -34,7 +35,7 @@ def view_lines(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _what(document: Mapping[str, Any]) -> str:
-    what = f"{document['images']} images, version {document['version']}"
+    what = f"{count_of(document['images'], 'image')}, version {document['version']}"
     if not document["runs"]:
         return what
     side = document["min_side_px"]

@@ -9,6 +9,7 @@ from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
 from curate.files import OVERWRITE_REMEDY, no_garbage_collection
 from curate.formats.coco import coco_file_name, listed_images, write_coco
+from curate.formatting import count_of
 from curate.media import link_or_copy
 from curate.progress import Progress, silent
 from curate.result import Result
@@ -117,9 +118,9 @@ def _remove_leftovers(target: Path, earlier: set[str], parts: dict[str, Dataset]
 def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset]) -> list[str]:
     notes = []
     if others := len(current.images) - len(labelled.images):
-        notes.append(f"{others} images that are not fully labelled were left out.")
+        notes.append(f"Left out: {count_of(others, 'image')} without complete labels.")
     if unsplit := len(labelled.images) - sum(len(part.images) for part in parts.values()):
-        notes.append(f"{unsplit} labelled images are in no split and were left out; `curate split` puts them into one.")
+        notes.append(f"Left out: {count_of(unsplit, 'labelled image')} in no split; `curate split` assigns one.")
     return notes
 
 

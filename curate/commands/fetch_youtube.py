@@ -14,6 +14,7 @@ import pandas as pd
 from curate.columns import VIDEO_COLUMNS, conform
 from curate.dataset import Dataset
 from curate.errors import MissingError, StoreError, UsageError
+from curate.formatting import count_of
 from curate.media import VIDEOS
 from curate.progress import Progress, one_at_a_time, silent
 from curate.result import Result
@@ -250,14 +251,16 @@ class _OutcomeRecorder:
             before = collect_requests((), (), file) if file.exists() else []
         except UsageError as error:  # edited by someone else
             self._notes.append(f"{error} It was left as it is.")
-            self._notes += [f"{len(remaining)} not fetched; run the same command again."] if remaining else []
+            self._notes += (
+                [f"{count_of(len(remaining), 'link')} left; run the same command again."] if remaining else []
+            )
             return
         done = {*requests, *self._done}
         remaining = list(dict.fromkeys([*(request for request in before if request not in done), *remaining]))
         if remaining:
             write_link_file(file, remaining)
             self._notes.append(
-                f"{len(remaining)} not fetched; run the same command again, or with --from-file {shown}."
+                f"{count_of(len(remaining), 'link')} left; run the same command again, or with --from-file {shown}."
             )
         else:
             file.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from curate.formats.joining import join, resolve_names
 from curate.formats.proposals import WAITING
 from curate.formats.voc.reader import read_voc
 from curate.formats.voc.writer import is_proposal, proposal_xml, write_proposal
+from curate.formatting import count_of
 from curate.media import IMAGES, link_or_copy
 from curate.result import Result
 from curate.store import Store
@@ -219,13 +220,10 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if proposals:
-        images = f"{proposals} image{'s carry' if proposals > 1 else ' carries'}"
-        notes.append(
-            f"{images} proposed boxes. Save also those that are right (Ctrl+S): only what was saved is taken in."
-        )
+        images = count_of(proposals, "image")
+        notes.append(f"Proposed boxes on {images}. Save correct ones too (Ctrl+S): only saved boxes are imported.")
     if unimported:
-        images = f"{len(unimported)} image{'s' if len(unimported) > 1 else ''}"
-        notes.append(f"XML of {images} in the folder is not in the dataset yet, or not as it is.")
+        notes.append(f"Not imported yet, or changed since: XML of {count_of(len(unimported), 'image')} in the folder.")
     if not classes:
         notes.append("No classes are known yet: name them with --classes a,b, or type them in LabelImg.")
     command = shlex.join(["curate", "import-voc", str(dataset), str(folder)])

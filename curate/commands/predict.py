@@ -16,6 +16,7 @@ from curate.dataset import Predictions
 from curate.errors import UsageError
 from curate.formats.proposals import WAITING, join_proposals
 from curate.formats.voc.writer import proposal_xml, write_proposal
+from curate.formatting import count_of
 from curate.inference.inputs import read_pictures
 from curate.inference.outputs import (
     XmlPlan,
@@ -176,7 +177,7 @@ def _write_xml(predictor: Predictor, target: Path | None, least_score: float, *,
 
 def _xml_notes(plan: XmlPlan, root: Path, out: Path) -> list[str]:
     notes = [
-        f"{number} image{'s' if number > 1 else ''} {what}"
+        f"{count_of(number, 'image')} {what}"
         for number, what in (
             (plan.labelled, "labelled already: no XML was written."),
             (plan.saved, "with XML that somebody saved: it stays as it is."),
@@ -239,11 +240,8 @@ def _result(
     notes: Sequence[str] = (),
 ) -> PredictResult:
     root = predictor.pictures.images.root
-    more = (
-        [f"{predictor.dropped} boxes are of classes that were dropped since; they were left out."]
-        if predictor.dropped
-        else []
-    )
+    dropped = count_of(predictor.dropped, "box")
+    more = [f"Left out: {dropped} of classes that were dropped since."] if predictor.dropped else []
     return PredictResult(
         run=str(predictor.folder.path),
         images=predictor.images_done,

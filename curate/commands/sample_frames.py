@@ -17,6 +17,7 @@ from curate.columns import PROBLEM_COLUMNS, Action, conform
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
+from curate.formatting import count_of
 from curate.media import VIDEOS
 from curate.progress import Progress, one_at_a_time, silent
 from curate.result import Result
@@ -238,8 +239,7 @@ class _Work:
     def _note_dropped(self, dropped: int) -> list[str]:
         file = self._store.root / DROPPED_LIST
         command = shlex.join(["curate", "sample-frames", str(self._store.root), "--at", str(file)])
-        frames = f"{dropped} frame{'s were' if dropped > 1 else ' was'}"
-        return [f"{frames} dropped; `{command}` adds what was dropped."] if dropped else []
+        return [f"Dropped: {count_of(dropped, 'frame')}; `{command}` adds them."] if dropped else []
 
 
 def _join(now: Dataset, finished: Sequence[Sampled]) -> Dataset:

@@ -11,6 +11,7 @@ from curate.engines.base import Detector, engine_for, library_versions, predict_
 from curate.engines.training.order import steps_of_epochs
 from curate.errors import DataError, UsageError
 from curate.evaluation.scores import score
+from curate.formatting import count_of
 from curate.inference.judge import training_images
 from curate.progress import Progress, silent
 from curate.result import Result
@@ -141,7 +142,7 @@ def train(
     record = folder.update(ap=scored["ap"]) if scored else folder.read_record()
     notes += _weights_told(record)
     if record.stopped == "patience":
-        notes.append(f"Stopped after {record.steps_done} steps: {config.patience} evaluations without a better AP.")
+        notes.append(f"Early stopping after step {record.steps_done}: no better AP (patience {config.patience}).")
     size_aps = {name: scored[name] if scored else None for name in ("ap", "ap_small", "ap_medium", "ap_large")}
     return TrainResult(
         run=run,
@@ -199,16 +200,14 @@ def _training_images(dataset: Dataset) -> tuple[Dataset, list[str]]:
         raise DataError(
             "there is nothing to train on",
             place=dataset.root,
-            got=f"{len(chosen.images)} labelled images{' in train' if has_splits else ''} without a box",
+            got=f"{count_of(len(chosen.images), 'labelled image')}{' in train' if has_splits else ''} without a box",
             remedy="Label images and bring them in with import-voc."
             if not len(labelled.boxes)
             else "See `curate split`.",
         )
     notes = [] if has_splits else ["There are no splits: all labelled images were trained on, none are held out."]
     if waiting := int((labelled.images["split"].isna()).sum()) if has_splits else 0:
-        notes.append(
-            f"{waiting} labelled images are in no split and were not trained on; `curate split` puts them into one."
-        )
+        notes.append(f"Not trained on: {count_of(waiting, 'labelled image')} in no split; `curate split` assigns one.")
     return chosen, notes
 
 

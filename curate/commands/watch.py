@@ -10,6 +10,7 @@ from typing import Literal
 
 from curate.engines.trained_model import find_model
 from curate.errors import MissingError, UsageError
+from curate.formatting import count_of
 from curate.inference.detector import choose_criteria, default_batch_size
 from curate.monitor.actions.dispatcher import Actions
 from curate.monitor.outputs.collector import Collector
@@ -260,8 +261,8 @@ def _warn_about_address(address: str, *, serve: bool) -> list[str]:
 def _describe_collected(collector: Collector, dataset: Path) -> str:
     if not collector.images:
         return f"No new frame was added to {dataset}."
-    images = "1 frame was" if collector.images == 1 else f"{collector.images} frames were"
-    return f"{images} added to {dataset}, version {collector.version}. To label them: curate label {dataset}"
+    frames = count_of(collector.images, "frame")
+    return f"Added {frames} to {dataset}, version {collector.version}. To label: curate label {dataset}"
 
 
 def _make_result(session: Session, problems: tuple[str, ...], notes: Sequence[str]) -> WatchResult:

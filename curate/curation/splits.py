@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
+from curate.formatting import count_of
 
 GroupBy = Literal["video", "source", "none"]
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -248,12 +249,12 @@ def _explain(
     """Where the shares are not as wished, in sentences; `free` counts the images that were in no split before."""
     totals = dataset.select().class_counts()
     if not free:
-        return [f"All {len(dataset.select().images)} labelled images are in a split already; --overwrite splits anew."]
+        return ["Every labelled image is in a split already; --overwrite splits again."]
     notes = []
     for name, wish in wishes.items():
         found = counts.get(name)
         if found is None:
-            notes.append(f"{name} is empty: there are only {groups} groups that must stay together.")
+            notes.append(f"{name} is empty: the images form only {count_of(groups, 'group')} that must stay together.")
             continue
         off = [
             f"{cls} {found.classes[cls] / total:.1%}"
@@ -262,6 +263,6 @@ def _explain(
         ]
         if off:
             together = group_by != "none" and groups < len(dataset.select().images)
-            why = f"; {groups} groups of images of one {group_by} must stay together" if together else ""
+            why = f"; images of one {group_by} must stay together ({count_of(groups, 'group')})" if together else ""
             notes.append(f"{name} could not get {wish:.1%} of every class: {', '.join(off)}{why}.")
     return notes

@@ -17,6 +17,7 @@ from curate.evaluation.judgement import judge
 from curate.evaluation.mistakes import Mistakes
 from curate.evaluation.scores import ClassScores, RangeScores, SideScores
 from curate.evaluation.scores import score as score_predictions
+from curate.formatting import count_of
 from curate.inference.evaluations import kept_name
 from curate.inference.predictions import RunClasses, is_run_of, predict_split
 from curate.progress import Progress
@@ -210,10 +211,10 @@ def find_with_run(
     known = translated.boxes["class_id"].isin([entry.id for entry in current.classes])
     notes = _note_seen(store, folder, truth)
     if dropped:
-        notes.append(f"{dropped} detections are of classes that were dropped since; they were left out.")
+        notes.append(f"Left out: {count_of(dropped, 'detection')} of classes that were dropped since.")
     if unknown := int((~known).sum()):
         names = ", ".join((*classes.unknown[:_MOST_NAMES], "…")[: len(classes.unknown)])
-        notes.append(f"{unknown} detections are of classes the dataset does not have ({names}); they were left out.")
+        notes.append(f"Left out: {count_of(unknown, 'detection')} of classes that the dataset does not have ({names}).")
     return (Predictions(translated.boxes[known]) if unknown else translated), notes
 
 

@@ -74,9 +74,10 @@ def test_what_was_pulled():
     document = {"version": 4, "dropped": ["b.png"], "relabel": ["a.png"], "folder": "faces/relabel", "command": []}
     text = text_of(pulled_lines(document))
     assert [line.strip() for line in text.splitlines()] == [
-        *("1 image to correct in faces/relabel", "a.png", "1 image gone in version 4", "b.png"),
+        *("1 image to correct in faces/relabel", "a.png", "1 image dropped in version 4", "b.png"),
     ]
-    assert "1 image would go" in text_of(pulled_lines({**document, "version": None}))
+    dry_run = text_of(pulled_lines({**document, "version": None, "folder": None}))
+    assert [line.strip() for line in dry_run.splitlines()][::2] == ["1 image to correct", "1 image would be dropped"]
 
 
 def test_not_in_pipelines(tmp_path):

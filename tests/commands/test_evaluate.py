@@ -418,7 +418,7 @@ def test_dropped_class_is_left_out(root):
     result = curate.evaluate(root, run="first")
     assert (result.detections, result.notes) == (
         8,
-        ("4 detections are of classes that were dropped since; they were left out.",),
+        ("Left out: 4 detections of classes that were dropped since.",),
     )
 
 
@@ -504,7 +504,7 @@ def test_classes_that_the_dataset_does_not_have(root, tmp_path):
     found = curate.evaluate(root, run=str(train_elsewhere(tmp_path, ("hat", "with_mask"))))
     assert (found.detections, found.notes) == (
         4,
-        ("4 detections are of classes the dataset does not have (hat); they were left out.",),
+        ("Left out: 4 detections of classes that the dataset does not have (hat).",),
     )
 
 

@@ -84,7 +84,10 @@ def test_only_labelled_images(tmp_path):
     root = save(face_dataset(tmp_path / "d", split=splits, label_state=states), pictures=True)
     result = curate.export_coco(root, tmp_path / "out")
     assert (result.images, result.boxes) == (6, 9)
-    assert [note.split(" ", 1)[0] for note in result.notes] == ["1", "1"]
+    assert [note.split(";")[0] for note in result.notes] == [
+        "Left out: 1 image without complete labels.",
+        "Left out: 1 labelled image in no split",
+    ]
 
 
 def test_document():

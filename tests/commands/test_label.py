@@ -19,7 +19,7 @@ from curate.formats.voc.xml_parser import VocParser
 from curate.store import Store
 
 CLASSES = ["with_mask", "without_mask"]
-UNKNOWN_XML = "XML of 1 image in the folder is not in the dataset yet, or not as it is."
+UNKNOWN_XML = "Not imported yet, or changed since: XML of 1 image in the folder."
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ def test_proposals_lie_beside_their_images(proposed):
     said = VocParser().parse((folder / "a_00000000ms.xml").read_bytes())
     assert (said.filename, said.width, said.height) == ("a_00000000ms.jpg", "160", "96")
     assert [one[:5] for one in said.objects] == [("with_mask", 10, 10, 30, 30), ("without_mask", 10, 10, 30, 30)]
-    assert result.notes[0].startswith("2 images carry proposed boxes. Save also those that are right (Ctrl+S)")
+    assert result.notes[0].startswith("Proposed boxes on 2 images. Save correct ones too (Ctrl+S)")
 
 
 def test_a_person_s_boxes_replace_the_proposals(proposed):

@@ -391,7 +391,7 @@ def test_merged_classes_are_followed(root, tmp_path):
     curate.undo(root)
     curate.drop_class(root, ["bare"])
     done = predict(root / "runs" / "first", root, out=tmp_path / "dropped")
-    assert (done.boxes, "4 boxes are of classes that were dropped since; they were left out." in done.notes) == (
+    assert (done.boxes, "Left out: 4 boxes of classes that were dropped since." in done.notes) == (
         4,
         True,
     )

@@ -165,10 +165,10 @@ def test_a_recipe_with_it(tmp_path, monkeypatch):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("name: faces\nsteps:\n  - import-widerface: {dataset: data, source: one, class_name: head}\n")
     told = CliRunner().invoke(app, ["run", str(recipe)])
-    assert "import-widerface 1 images, 1 boxes (1 added)" in told.stdout
+    assert "import-widerface 1 image, 1 box (1 added)" in told.stdout
     assert "[unchanged]" in CliRunner().invoke(app, ["run", str(recipe)]).stdout
     (folder / "label.txt").write_text("# a.jpg\n")
-    assert "1 images, 0 boxes (1 added)  [0" in CliRunner().invoke(app, ["run", str(recipe)]).stdout
+    assert "1 image, 0 boxes (1 added)  [0" in CliRunner().invoke(app, ["run", str(recipe)]).stdout
 
 
 # ── faults ────────────────────────────────────────────────────────────────────────────────────────────────────────────

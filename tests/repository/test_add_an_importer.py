@@ -26,6 +26,7 @@ from curate.columns import CORNERS
 from curate.errors import DataError
 from curate.formats.incoming import Incoming, Problem, mend_boxes
 from curate.formats.listing import is_image, list_files
+from curate.formatting import count_of
 from curate.images import read_image_facts
 
 
@@ -74,7 +75,7 @@ def read_dots(folder, *, leave_out=None):
         annotation_suffixes=(".txt",),
         class_order=("small", "large"),
         unannotated=[Problem(file, None, None, "image_without_dots", "left out", "noted") for file in left_out],
-        unannotated_note=f"{len(left_out)} images have no dots.",
+        unannotated_note=f"Left out: {count_of(len(left_out), 'image')} without dots.",
     )
 '''
 
@@ -153,7 +154,7 @@ def test_each_problem_has_the_action_of_its_reader(dataset, dots, import_dots):
     }
     assert actions(result) == expected
     assert dict(zip(*(load(dataset).problems[name] for name in ("kind", "action")), strict=True)) == expected
-    assert (result.repaired, result.quarantined, result.notes) == (1, 1, ("1 images have no dots.",))
+    assert (result.repaired, result.quarantined, result.notes) == (1, 1, ("Left out: 1 image without dots.",))
     assert [problem["file"] for problem in result.problems if problem["line"] == 3] == [str(dots / "dots.txt")]
 
 
