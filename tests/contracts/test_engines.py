@@ -15,6 +15,7 @@ from engine_contract import (
     LITE,
     LITE_WEIGHTS,
     SQUARE,
+    TINY,
     draw_shapes,
     need_detectron2,
     need_package,
@@ -32,14 +33,14 @@ from curate.run_folder.folder import RunFolder
 
 pytestmark = [pytest.mark.train, needs_torch]
 
-SMALL = "torchvision:fasterrcnn+timm/resnet10t"
 RETINAFACE = "retinaface:mobilenet0.25"
-MODELS = [
-    LITE,
-    "torchvision:ssdlite320_mobilenet_v3_large",
-    "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+MODELS = [  # a small one of each engine; the others take minutes
+    TINY,
     RETINAFACE,
     DETECTRON2,
+    pytest.param(LITE, marks=pytest.mark.long),
+    pytest.param("torchvision:ssdlite320_mobilenet_v3_large", marks=pytest.mark.long),
+    pytest.param("torchvision:fasterrcnn_mobilenet_v3_large_320_fpn", marks=pytest.mark.long),
     pytest.param("torchvision:fasterrcnn_resnet50_fpn_v2", marks=pytest.mark.long),
     pytest.param("torchvision:retinanet_resnet50_fpn_v2", marks=pytest.mark.long),
     pytest.param("torchvision:fcos_resnet50_fpn", marks=pytest.mark.long),
@@ -101,7 +102,7 @@ def detector(request, shapes, tmp_path_factory):
     return engine_for(request.param).load(run.best, "cpu")
 
 
-@pytest.fixture(scope="module", params=[SMALL, RETINAFACE, DETECTRON2])
+@pytest.fixture(scope="module", params=[TINY, RETINAFACE, DETECTRON2])
 def whole(request, shapes, tmp_path_factory):
     """Six steps without a break, with a model of each engine."""
     _need(request.param)

