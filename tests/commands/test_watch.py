@@ -232,7 +232,7 @@ def test_one_bad_file_of_a_folder_is_a_problem(tmp_path):
     """The others are watched all the same; a folder of bad files alone is an error."""
     Path("in").mkdir()
     Path("in/bad.mp4").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"^in/bad.mp4: it is no video"):
+    with pytest.raises(DataError, match=r"^in/bad.mp4: not a video"):
         run_watch(tmp_path, "in")
     write_scene(Path("in/good.mp4"), 4, one_red)
     result = run_watch(tmp_path, "in")
@@ -397,7 +397,7 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
         ({"min_side": 2, "max_distance": 3}, "--max-distance: the options are mutually exclusive"),
         ({"batch": 0}, "--batch: invalid value"),
         ({"out": "in.mp4"}, "--out: output file is also the input"),
-        ({"out": "out.avi"}, "out.avi: not a kind of video that is written"),
+        ({"out": "out.avi"}, "out.avi: unsupported video format"),
         ({"events": "no/e.jsonl"}, "no: folder does not exist"),
         ({"events": "x", "detections": "x"}, "--detections: two output files have the same path"),
         ({"source": ".", "began": "2026-01-01T00:00:00"}, "--began: needs a single file"),

@@ -306,8 +306,8 @@ def test_what_is_no_video_is_told(tmp_path):
     write_sound(tmp_path / "sound.m4a")
     av.VideoFrame(64, 64, "rgb24").to_image().save(tmp_path / "picture.png")
     for name, reason in {
-        "text.mp4": "no video",
-        "text.txt": "no video|a text",
+        "text.mp4": "not a video",
+        "text.txt": "not a video|a text",
         "empty.mp4": "empty",
         "folder.mp4": "a folder",
         "sound.m4a": "no video stream",
@@ -520,7 +520,7 @@ def test_a_hole_in_an_even_video_is_told(tmp_path):
     reader = FrameReader(index)
     numbers = [read_number(frame.pixels) for frame in reader.read(range(index.frames))]
     assert numbers == [*range(50), *range(80, 120)]
-    assert reader.fault == "10 frames are missing, the first at 2.33 s: packets are missing that they may depend on"
+    assert reader.fault == "10 frames are missing, the first at 2.33 s: packets are missing on which frames may depend"
 
 
 def test_a_hole_that_ends_at_a_keyframe_costs_nothing_more(tmp_path):

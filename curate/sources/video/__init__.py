@@ -1,12 +1,13 @@
-"""Frames of a video by their number: exactly those, decoding no more than they need. The only place that decodes video.
+"""Reads and writes video files: frames by number, decoding no more than they need.
 
-containers   a file opened, and a decoder that tells damage
-bitstreams   what one coded packet means for decoding
-packets      all packets of a stream: which frame each shows, from where it can be decoded
-index        `index_video`: which frames there are, and when
-decoding     no more than the wanted frames need
+container    opens a file, and sets up a decoder that reports damage
+bitstreams   the role of one coded packet in decoding
+packets      all packets of a stream: the frame each shows, and where its decoding starts
+index        `index_video`: all frames with their times
+decoding     decodes requested frames, and as little else as possible
 pictures     decoded frames to upright RGB
 reader       `FrameReader`: frames by number
+writing      `VideoWriter`: H.264 in MP4
 """
 
 from curate.sources.video.container import check_video

@@ -1,7 +1,7 @@
-"""What one coded packet means for decoding, read from its first bits: where to start, what to leave out, what shows.
+"""The role of one coded packet in decoding, read from its first bits: can decoding start there, can it be skipped.
 
-Only what a specification promises is used: a frame comes out the same whether decoding starts at the file's first
-packet or at the last *start* before it, and with or without the *droppable* packets between.
+Only guarantees of the specifications are used: a frame is the same whether decoding starts at the file's first packet
+or at the last *start* before it, and with or without the *droppable* packets in between.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,15 +12,15 @@ Bytes = bytes | memoryview
 
 
 class Role(NamedTuple):
-    """What a packet is to its neighbours.
+    """The role of a packet.
 
     Attributes:
-        starts: decoding may begin here: nothing later needs anything before, but for leading packets.
-        leads: comes after a start and shows before it, so it may need what was before.
-        intra: needs no other packet; where the container calls it a keyframe, damage ends here.
-        droppable: no other packet needs it.
-        shown: how many frames it shows.
-        equipped: carries parameter sets of its own.
+        starts: Decoding may start here: later packets, except leading ones, depend on nothing before.
+        leads: Follows a start but is shown before it, so it may depend on packets before the start.
+        intra: Depends on no other packet; where the container marks it as keyframe, damage ends here.
+        droppable: No other packet depends on it.
+        shown: Number of frames that it shows.
+        equipped: Contains its own parameter sets.
     """
 
     starts: bool
@@ -38,11 +38,11 @@ INTRA_ONLY = frozenset({"mjpeg", "prores", "dnxhd", "rawvideo"})
 
 
 def role_reader(codec: str, extradata: bytes | None) -> RoleReader | None:
-    """How to read the role of a codec's packets; None where starts cannot be told.
+    """Return the function that reads the role of a codec's packets; None where starts cannot be recognised.
 
     Args:
         codec: FFmpeg's name of the codec: `h264`, `vp9`.
-        extradata: the codec's configuration as the container holds it.
+        extradata: The codec's configuration from the container.
     """
     if codec in INTRA_ONLY:
         return lambda data: Role(starts=True)
@@ -56,13 +56,13 @@ def role_reader(codec: str, extradata: bytes | None) -> RoleReader | None:
 
 
 def nal_length_size(codec: str, extradata: bytes) -> int:
-    """Bytes of the length before each NAL unit; 0 where start codes part them (ISO/IEC 14496-15, 5.3.3 and 8.3.3)."""
+    """Bytes of the length before each NAL unit; 0 with start codes instead (ISO/IEC 14496-15, 5.3.3 and 8.3.3)."""
     place = 4 if codec == "h264" else 21
     return (extradata[place] & 3) + 1 if len(extradata) > place and extradata[0] == 1 else 0
 
 
 def iterate_nals(data: Bytes, length_size: int) -> Iterator[Bytes]:
-    """The NAL units of a packet, each from its header on."""
+    """Yield the NAL units of a packet, each from its header on."""
     if length_size:
         position, end = 0, len(data)
         while position + length_size < end:
@@ -121,7 +121,7 @@ def read_hevc(data: Bytes, length_size: int) -> Role:
 
 
 def is_field_coded(extradata: bytes | None, first: Bytes) -> bool:
-    """Whether an H.264 stream may hold single fields, two packets a frame: `frame_mbs_only_flag` is 0, or unknown."""
+    """Whether an H.264 stream may have two packets per frame, one per field: `frame_mbs_only_flag` is 0 or unknown."""
     size = nal_length_size("h264", extradata or b"")
     if size and extradata:
         length = int.from_bytes(extradata[6:8], "big")
@@ -145,7 +145,7 @@ class _Bits:
     def take(self, count: int) -> int:
         self._left -= count
         if self._left < 0:
-            raise ValueError("a parameter set stops early")
+            raise ValueError("truncated parameter set")
         return self._value >> self._left & ((1 << count) - 1)
 
     def take_unsigned(self) -> int:
@@ -179,7 +179,7 @@ def _frames_only(nal: bytes) -> bool:
         if bits.take(1):  # seq_scaling_matrix_present_flag
             for number in range(12 if chroma_format == 3 else 8):
                 if bits.take(1):
-                    _pass_scaling_list(bits, 16 if number < 6 else 64)
+                    _skip_scaling_list(bits, 16 if number < 6 else 64)
     bits.take_unsigned()  # log2_max_frame_num_minus4
     order_type = bits.take_unsigned()
     if order_type == 0:
@@ -197,7 +197,7 @@ def _frames_only(nal: bytes) -> bool:
     return bits.take(1) == 1
 
 
-def _pass_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: _Bits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
@@ -269,11 +269,11 @@ def _leb128(data: Bytes, position: int) -> tuple[int, int]:
         value |= (byte & 127) << 7 * number
         if byte < 128:
             return value, position + number + 1
-    raise ValueError("an OBU has no size")
+    raise ValueError("invalid OBU size")
 
 
 def read_mpeg4(data: Bytes) -> Role:
-    """Role of a packet with one video object plane (ISO/IEC 14496-2, 6.2.5); several, or a tiny one, show unknown."""
+    """Role of a packet with one video object plane (ISO/IEC 14496-2, 6.2.5); 2 frames if several, or a tiny one."""
     whole = bytes(data)
     position = whole.find(b"\0\0\1\xb6")
     if position < 0 or position + 4 >= len(whole):

@@ -1,4 +1,4 @@
-"""Which frames a video shows and when, found by reading its packets, mostly without decoding them."""
+"""`index_video`: all frames of a video with their times, from its packets, mostly without decoding them."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from curate.errors import DataError
 from curate.sources.video.container import READ_ERRORS, open_video, prepare_decoder
-from curate.sources.video.packets import Findings, Packets, find_holes, read_packets, tabulate_packets
+from curate.sources.video.packets import Findings, Packets, find_gaps, read_packets, tabulate_packets
 from curate.sources.video.pictures import read_orientation
 
 
@@ -28,20 +28,20 @@ class VideoIndex:
     """The frames that a full decode of a video shows.
 
     Attributes:
-        path: the file.
-        stream: number of the stream in its container.
+        path: The file.
+        stream: Number of the stream in its container.
         codec: FFmpeg's name: `h264`, `av1`.
-        width: upright width in pixels, as stored: pixels that are not square stay so.
-        height: upright height in pixels.
-        rotation: 0, 90, 180 or 270, degrees clockwise that turn a stored frame upright.
-        mirrored: whether a stored frame has to be mirrored left to right before it is turned.
-        pixel_aspect: width of a stored pixel by its height.
-        time_base: seconds a unit of `pts`.
+        width: Upright width in stored pixels, which need not be square.
+        height: Upright height in stored pixels.
+        rotation: 0, 90, 180 or 270: degrees clockwise that turn a stored frame upright.
+        mirrored: Whether a stored frame has to be mirrored left to right before it is turned.
+        pixel_aspect: Width of a stored pixel divided by its height.
+        time_base: Seconds per unit of `pts`.
         pts: (n,) int64, presentation time stamps, ascending.
         is_keyframe: (n,) bool.
-        last_duration: of the last frame, in units of `pts`.
-        fault: why the index ends before the file's end; None where it does not.
-        packets: how the frames can be reached; None where only decoding all of them from the first on tells them apart.
+        last_duration: Duration of the last frame, in units of `pts`.
+        fault: Why the index ends before the file does; None where it does not.
+        packets: How to reach each frame; None where frames can only be counted by decoding from the first one on.
     """
 
     path: Path
@@ -61,27 +61,27 @@ class VideoIndex:
 
     @property
     def frames(self) -> int:
-        """How many there are."""
+        """Number of frames."""
         return len(self.pts)
 
     @cached_property
     def duration_s(self) -> float:
-        """From the first frame's time to the end of the last."""
+        """Seconds from the first frame to the end of the last."""
         return float(self.time(self.frames))
 
     @cached_property
     def fps(self) -> float | None:
-        """Frames a second on average; None for a single frame."""
+        """Average frames per second; None for a single frame."""
         span_s = self.time(self.frames - 1)
         return float((self.frames - 1) / span_s) if span_s else None
 
     def time(self, frame: int) -> Fraction:
-        """Seconds from the first frame to this one, exactly; `time(frames)` is the end of the last."""
+        """Return the exact seconds from the first frame to this one; `time(frames)` is the end of the last."""
         stamp = self.pts[frame] if frame < self.frames else self.pts[-1] + self.last_duration
         return int(stamp - self.pts[0]) * self.time_base
 
     def frame_at(self, time_s: Fraction) -> int:
-        """The last frame at or before a time; -1 for times below 0."""
+        """Return the last frame at or before a time; -1 for negative times."""
         stamp = int(self.pts[0]) + time_s / self.time_base // 1
         return int(np.searchsorted(self.pts, stamp, side="right")) - 1
 
@@ -89,55 +89,57 @@ class VideoIndex:
 def index_video(path: str | os.PathLike[str]) -> VideoIndex:
     """Find the frames of a video by reading it once, without decoding.
 
-    Of several streams the container's best is taken; pictures attached to music are none. Where packets alone do not
-    tell which frames show (time stamps missing, fields coded apart, a start within a scene, a codec whose packets are
-    not read here), the whole video is decoded instead.
+    Of several video streams the container's best is taken, never a cover picture. Where packets alone do not determine
+    the frames (missing time stamps, separately coded fields, a start within a scene, a codec that is not parsed here),
+    the whole video is decoded instead.
 
     Raises:
-        DataError: the file cannot be read, is no video, or shows no frame.
+        DataError: The file cannot be read, is not a video, or has no frames.
     """
     path = Path(path)
     with open_video(path) as (container, stream):
-        found = read_packets(container, stream)
-    if not found.rows:
-        raise DataError(_add_reason("the video has no frames", found.fault), place=path)
-    table = tabulate_packets(found.rows, found.time_base) if found.predictable else None
-    if table is None or found.sample is None or not len(table.frames):
-        return _index_by_decoding(path, found)
-    return _index_by_packets(path, found, found.sample, table)
+        findings = read_packets(container, stream)
+    if not findings.rows:
+        raise DataError(_add_reason("the video has no frames", findings.fault), place=path)
+    table = tabulate_packets(findings.rows, findings.time_base) if findings.predictable else None
+    if table is None or findings.sample is None or not len(table.frames):
+        return _index_by_decoding(path, findings)
+    return _index_by_packets(path, findings, findings.sample, table)
 
 
 def _add_reason(fact: str, reason: str | None) -> str:
     return f"{fact}: {reason}" if reason else fact
 
 
-def _index_by_packets(path: Path, found: Findings, sample: VideoFrame, table: Packets) -> VideoIndex:
+def _index_by_packets(path: Path, findings: Findings, sample: VideoFrame, table: Packets) -> VideoIndex:
     pts = table.pts[table.frames]
-    is_keyframe = np.array([row.is_keyframe for row in found.rows])[table.frames]
-    last_duration = found.rows[int(table.frames[-1])].duration or _typical_gap(pts, found.rate, found.time_base)
-    return _describe(path, found, sample, found.time_base, pts, is_keyframe, last_duration, table)
+    is_keyframe = np.array([row.is_keyframe for row in findings.rows])[table.frames]
+    last_duration = findings.rows[int(table.frames[-1])].duration or _typical_gap(
+        pts, findings.rate, findings.time_base
+    )
+    return _describe(path, findings, sample, findings.time_base, pts, is_keyframe, last_duration, table)
 
 
-def _index_by_decoding(path: Path, found: Findings) -> VideoIndex:
-    """Packets serve all the same where decoding shows that every frame has the time stamp of just one of them."""
+def _index_by_decoding(path: Path, findings: Findings) -> VideoIndex:
+    """Decode everything; packets are still used where each frame has the time stamp of exactly one of them."""
     shown: list[_Shown] = []
     sample = None
-    with open_video(path, found.stream) as (container, stream):
+    with open_video(path, findings.stream) as (container, stream):
         prepare_decoder(stream.codec_context, threads=0)
-        for frame in _decode_all(container, stream, len(found.rows)):
+        for frame in _decode_all(container, stream, len(findings.rows)):
             sample = sample or frame
             shown.append(_Shown(frame.pts, frame.dts, frame.key_frame))
     if sample is None:
-        raise DataError(_add_reason("no frame of the video can be decoded", found.fault), place=path)
+        raise DataError(_add_reason("no frame of the video can be decoded", findings.fault), place=path)
     stamps = [frame.pts for frame in shown]
     if _ascend(stamps):
-        table = tabulate_packets(found.rows, found.time_base, {stamp for stamp in stamps if stamp is not None})
+        table = tabulate_packets(findings.rows, findings.time_base, {stamp for stamp in stamps if stamp is not None})
         if table is not None:
-            return _index_by_packets(path, found, sample, table)
-    time_base, pts = _number(shown, found)
+            return _index_by_packets(path, findings, sample, table)
+    time_base, pts = _number(shown, findings)
     is_keyframe = np.array([frame.is_keyframe for frame in shown])
-    gap = _typical_gap(pts, found.rate, time_base)
-    return _describe(path, found, sample, time_base, pts, is_keyframe, gap, None)
+    gap = _typical_gap(pts, findings.rate, time_base)
+    return _describe(path, findings, sample, time_base, pts, is_keyframe, gap, None)
 
 
 class _Shown(NamedTuple):
@@ -147,7 +149,7 @@ class _Shown(NamedTuple):
 
 
 def _decode_all(container: InputContainer, stream: VideoStream, packets: int) -> Iterator[VideoFrame]:
-    """Every frame that so many packets give; damaged ones give none."""
+    """Yield every frame of the first `packets` packets; damaged packets give none."""
     count = 0
     with suppress(*READ_ERRORS):
         for packet in container.demux(stream):
@@ -161,12 +163,12 @@ def _decode_all(container: InputContainer, stream: VideoStream, packets: int) ->
         yield from stream.codec_context.decode(None)
 
 
-def _number(shown: list[_Shown], found: Findings) -> tuple[Fraction, NDArray[np.int64]]:
-    """Time base and stamps of frames whose own are missing or contradictory: decode times, else the nominal rate."""
+def _number(shown: list[_Shown], findings: Findings) -> tuple[Fraction, NDArray[np.int64]]:
+    """Return time base and time stamps: the frames' own if they ascend, else decode times, else by the nominal rate."""
     for stamps in ([frame.pts for frame in shown], [frame.dts for frame in shown]):
         if _ascend(stamps):
-            return found.time_base, np.array(stamps, dtype=np.int64)
-    return 1 / found.rate, np.arange(len(shown), dtype=np.int64)
+            return findings.time_base, np.array(stamps, dtype=np.int64)
+    return 1 / findings.rate, np.arange(len(shown), dtype=np.int64)
 
 
 def _ascend(stamps: list[int | None]) -> bool:
@@ -179,7 +181,7 @@ def _typical_gap(pts: NDArray[np.int64], rate: Fraction, time_base: Fraction) ->
 
 def _describe(
     path: Path,
-    found: Findings,
+    findings: Findings,
     sample: VideoFrame,
     time_base: Fraction,
     pts: NDArray[np.int64],
@@ -191,28 +193,28 @@ def _describe(
     sideways = rotation in (90, 270)
     return VideoIndex(
         path=path,
-        stream=found.stream,
-        codec=found.codec,
+        stream=findings.stream,
+        codec=findings.codec,
         width=sample.height if sideways else sample.width,
         height=sample.width if sideways else sample.height,
         rotation=rotation,
         mirrored=mirrored,
-        pixel_aspect=found.pixel_aspect,
+        pixel_aspect=findings.pixel_aspect,
         time_base=time_base,
         pts=pts,
         is_keyframe=is_keyframe,
         last_duration=last_duration,
-        fault=_join(_tell_holes(pts, time_base), found.fault),
+        fault=_join(_describe_gaps(pts, time_base), findings.fault),
         packets=packets,
     )
 
 
-def _tell_holes(pts: NDArray[np.int64], time_base: Fraction) -> str | None:
-    holes = find_holes(pts, time_base)
-    if not len(holes):
+def _describe_gaps(pts: NDArray[np.int64], time_base: Fraction) -> str | None:
+    gaps = find_gaps(pts, time_base)
+    if not len(gaps):
         return None
-    missing_s = float(int((pts[holes] - pts[holes - 1]).sum()) * time_base)
-    at_s = float(int(pts[holes[0] - 1] - pts[0]) * time_base)
+    missing_s = float(int((pts[gaps] - pts[gaps - 1]).sum()) * time_base)
+    at_s = float(int(pts[gaps[0] - 1] - pts[0]) * time_base)
     return f"{missing_s:.2f} s are missing, the first after {at_s:.2f} s"
 
 

@@ -1,4 +1,4 @@
-"""Decoded frames to upright RGB arrays, in the colours that `ffmpeg` gives."""
+"""Converts decoded frames to upright RGB arrays, with the same colours as the `ffmpeg` program."""
 
 from fractions import Fraction
 from typing import Any
@@ -8,20 +8,20 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-_ANY_TIME_BASE = Fraction(1, 1000)  # filters ask for one; nothing here depends on it
+_ANY_TIME_BASE = Fraction(1, 1000)  # filters require one; nothing here depends on it
 
 
 class RgbConverter:
-    """Converts decoded frames of one video, keeping the set-up from frame to frame.
+    """Converts the decoded frames of one video.
 
-    It runs FFmpeg's own `scale` filter with the settings of its command line, since only the filter minds where chroma
-    samples lie. Frames of another size than the first are scaled to it.
+    It runs FFmpeg's `scale` filter with the settings of the command line, since only the filter takes the position of
+    chroma samples into account. Frames of another size than the first are scaled to it.
 
     Args:
-        width: as stored, in pixels.
-        height: as stored, in pixels.
-        rotation: degrees clockwise that turn a frame upright.
-        mirrored: whether to mirror left to right before.
+        width: Stored width in pixels.
+        height: Stored height in pixels.
+        rotation: Degrees clockwise that turn a stored frame upright.
+        mirrored: Whether stored frames are mirrored left to right before.
     """
 
     def __init__(self, width: int, height: int, rotation: int, mirrored: bool) -> None:
@@ -58,8 +58,8 @@ class RgbConverter:
 
 
 def read_orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """(degrees clockwise, mirrored before) from a frame's display matrix, to the nearest quarter turn."""
-    side_data: Any = frame.side_data  # its stub says that it maps names
+    """Return (degrees clockwise, mirrored before) from a frame's display matrix, rounded to quarter turns."""
+    side_data: Any = frame.side_data  # the stub declares a mapping
     data = next((bytes(one) for one in side_data if one.type.name == "DISPLAYMATRIX"), None)
     if data is None:
         return 0, False

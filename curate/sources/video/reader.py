@@ -1,7 +1,8 @@
-"""Frames of a video by their number: exactly those, decoding no more than they need.
+"""`FrameReader`: frames of a video by number, decoding no more than they need.
 
-Frames of one *run* are decoded in one go: from a packet where decoding can start to the last packet that is wanted,
-leaving out what nobody needs. Runs are found beforehand, so the file is read forwards, with a seek only over long gaps.
+Requested frames that lie close together are decoded in one pass, from a packet where decoding can start to the last
+packet that is needed, without those that no other frame depends on. The passes are planned beforehand, so the file is
+read forwards, with seeks only over long gaps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,11 +23,11 @@ from curate.sources.video.pictures import RgbConverter
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of a video.
+    """One frame of a video.
 
     Attributes:
-        index: its position in `VideoIndex.pts`.
-        time_s: seconds from the first frame, exactly.
+        index: Position in `VideoIndex.pts`.
+        time_s: Exact seconds from the first frame.
         pixels: H×W×3 uint8 RGB, upright.
     """
 
@@ -39,12 +40,12 @@ class FrameReader:
     """Reads frames of a video by number.
 
     Args:
-        index: of the video.
-        threads: at most so many for decoding, 0 for the decoder's own choice; one where more would hide damage (H.264).
+        index: Of the video.
+        threads: Most threads for decoding, 0 for the decoder's choice; always one for H.264, where more hide damage.
 
     Attributes:
-        fault: why frames are missing from the last `read`; None if all came.
-        decoded: how many packets the last `read` gave to the decoder.
+        fault: Why frames are missing from the latest `read`; None if all came.
+        decoded: Number of packets that the latest `read` gave to the decoder.
     """
 
     def __init__(self, index: VideoIndex, *, threads: int = 0) -> None:
@@ -56,59 +57,62 @@ class FrameReader:
         stored = (index.height, index.width) if turned else (index.width, index.height)
         self._converter = RgbConverter(*stored, index.rotation, index.mirrored)
 
-    def read(self, wanted: Sequence[int]) -> Iterator[Frame]:
-        """Yield each wanted frame once, in order.
+    def read(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Yield each requested frame once, in order.
 
-        A frame that is damaged, or that may depend on a damaged one, is left out; `fault` then tells.
+        Frames that are damaged, or may depend on a damaged one, are skipped; `fault` then says why.
 
         Args:
-            wanted: positions in the index, ascending.
+            indices: Positions in the index, ascending.
 
         Raises:
-            DataError: the file cannot be opened any more.
-            UsageError: `wanted` is not ascending, or not in the index.
+            DataError: The file can no longer be opened.
+            UsageError: `indices` is not ascending, or outside the index.
         """
-        frames = self._check(wanted)
+        frames = self._check(indices)
         self.fault, self.decoded = None, 0
         return self._read(frames)
 
     def _read(self, frames: list[int]) -> Iterator[Frame]:
         missing, last = dict.fromkeys(frames), None
         decoding = choose_decoding(self._index, self._threads)
-        trouble = None
+        damage = None
         for number, decoded in decoding.decode(frames):
             self.decoded = decoding.sent
             if last is not None and number < last.index:
-                trouble = trouble or "time stamps contradict the order in which frames are shown"
+                damage = damage or "time stamps contradict the order of the frames"
                 continue
             try:
                 pixels = self._converter.convert(decoded)
             except FFmpegError as error:
-                trouble = trouble or describe_error(error)
+                damage = damage or describe_error(error)
                 continue
             del missing[number]
             last = Frame(number, self._index.time(number), pixels)
             yield last
         self.decoded = decoding.sent
         if missing:
-            self.fault = self._tell(list(missing), last, decoding.trouble or trouble)
+            self.fault = _describe_missing(self._index, list(missing), last, decoding.damage or damage)
 
-    def _check(self, wanted: Sequence[int]) -> list[int]:
-        frames = [int(frame) for frame in wanted]
+    def _check(self, indices: Sequence[int]) -> list[int]:
+        frames = [int(frame) for frame in indices]
         place = self._index.path
         if any(a > b for a, b in pairwise(frames)):
-            raise UsageError("the frames to read are not in ascending order", place=place)
+            raise UsageError("frame indices are not in ascending order", place=place)
         for frame in (frames[0], frames[-1]) if frames else ():
             if not 0 <= frame < self._index.frames:
-                raise UsageError("no such frame", place=place, got=frame, expected=f"0 to {self._index.frames - 1}")
+                raise UsageError(
+                    "frame index is out of range", place=place, got=frame, expected=f"0 to {self._index.frames - 1}"
+                )
         return list(dict.fromkeys(frames))
 
-    def _tell(self, missing: list[int], last: Frame | None, trouble: str | None) -> str:
-        trouble = trouble or "the decoder shows fewer frames than the file holds"
-        if last is None:
-            return f"no frame can be read: {trouble}"
-        if missing[0] > last.index:
-            return f"stops after {float(last.time_s):.2f} s: {trouble}"
-        at_s = float(self._index.time(missing[0]))
-        count = "1 frame is" if len(missing) == 1 else f"{len(missing)} frames are"
-        return f"{count} missing, the first at {at_s:.2f} s: {trouble}"
+
+def _describe_missing(index: VideoIndex, missing: list[int], last: Frame | None, damage: str | None) -> str:
+    damage = damage or "the decoder shows fewer frames than the file contains"
+    if last is None:
+        return f"no frame can be read: {damage}"
+    if missing[0] > last.index:
+        return f"stops after {float(last.time_s):.2f} s: {damage}"
+    at_s = float(index.time(missing[0]))
+    count = "1 frame is" if len(missing) == 1 else f"{len(missing)} frames are"
+    return f"{count} missing, the first at {at_s:.2f} s: {damage}"

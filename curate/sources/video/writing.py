@@ -1,6 +1,6 @@
-"""A video written frame by frame: H.264 in MP4, with times to the tick, the side that was up, and another file's audio.
+"""`VideoWriter`: H.264 in MP4 frame by frame, with exact time stamps, orientation, and the audio of another file.
 
-While it grows it lies beside its place as `.NAME.part.mp4`, in fragments, so that what a kill leaves behind plays.
+Until it is closed, the file is `.NAME.part.mp4` beside its place, written in fragments, so that it plays after a kill.
 """
 
 import os
@@ -25,53 +25,243 @@ from numpy.typing import NDArray
 from curate.errors import DataError, UsageError
 from curate.sources.video.container import READ_ERRORS, describe_error
 
-_HELD_BY_MP4 = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})  # and known to players there
-_AAC_SAMPLES = 1024  # of a frame
+SUFFIX = ".mp4"
+_MAX_TICKS_PER_S = 1_000_000  # MP4 stores times in 32 bits
+# no B-frames, which delay by a frame and lose the last frame's duration; no lookahead, which delays by ten
+_ENCODER_OPTIONS = {"preset": "veryfast", "crf": "21", "bf": "0", "rc-lookahead": "0", "forced-idr": "1"}
+_MAX_FRAGMENT_S = 10  # between keyframes: what a kill can cost
+_MAX_FRAGMENT_FRAMES = 600
+_COPIED_CODECS = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})  # players support these in MP4
+_AAC_SAMPLES = 1024  # per frame
 _AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
-_USUAL_RATE = 48_000
+_DEFAULT_RATE = 48_000
 
 
-def open_audio(path: Path, target: OutputContainer) -> list["AudioTrack"]:
-    """All audio streams of a file, as new streams of another."""
-    with _open(path) as container:
-        numbers = [stream.index for stream in container.streams.audio if stream.codec_context is not None]
-    return [AudioTrack(path, number, target) for number in numbers]
+def check_place(path: Path) -> None:
+    """Check that a video can be written to a path.
+
+    Raises:
+        UsageError: The suffix is not `.mp4`, or the folder does not exist.
+    """
+    if path.suffix.lower() != SUFFIX:
+        raise UsageError("unsupported video format", place=path, expected=f"a name that ends in {SUFFIX}")
+    if not path.parent.is_dir():
+        raise UsageError("folder does not exist", place=path.parent, remedy="Create it first.")
 
 
-class AudioTrack:
-    """One audio stream of a file, read along while the video is written.
+class VideoWriter:
+    """Writes one file; every frame is scaled to the size of the first.
 
     Args:
-        path: of the file.
-        number: of the stream.
-        target: gets a stream for it; nothing has been written there yet.
+        path: Of the file; must end in `.mp4`.
+        time_base: Seconds per tick of the time stamps.
+        rate: Frames per second, approximately; the time stamps decide.
+        rotation: 0, 90, 180 or 270: degrees clockwise by which players turn stored frames; `write` takes upright ones.
+        mirrored: Whether players mirror stored frames left to right before.
+        pixel_aspect: Width of a stored pixel divided by its height.
+        audio_from: Video whose audio is added, at its own times.
 
     Attributes:
-        fault: why it ends early; None where it does not.
+        path: As given.
+        fault: Why audio is missing; None where it is complete.
+
+    Raises:
+        UsageError: The suffix is not `.mp4`, or the folder does not exist.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        time_base: Fraction,
+        rate: Fraction,
+        rotation: int = 0,
+        mirrored: bool = False,
+        pixel_aspect: Fraction = Fraction(1),
+        audio_from: Path | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.fault: str | None = None
+        self._rotation, self._mirrored, self._rate = rotation, mirrored, rate
+        self._pixel_aspect = pixel_aspect
+        self._key_s: Fraction | None = None  # of the latest keyframe
+        self._first_s = self._end_s = Fraction(0)
+        self._time_base = max(time_base, Fraction(1, _MAX_TICKS_PER_S)) if time_base.numerator == 1 else time_base
+        self._given_base = time_base
+        self._part = self.path.with_name(f".{self.path.stem}.part{SUFFIX}")
+        self._audio_from = audio_from
+        self._audio: list[_AudioTrack] = []
+        self._container: OutputContainer | None = None
+        self._is_closed = False
+        self._durations: dict[int, int] = {}
+        check_place(self.path)
+
+    def write(self, pixels: NDArray[np.uint8], pts: int, duration: int) -> None:
+        """Add a frame.
+
+        Args:
+            pixels: H×W×3 uint8 RGB, upright.
+            pts: Time stamp in ticks of the time base; later than the previous one.
+            duration: Duration in ticks.
+
+        Raises:
+            DataError: The file cannot be written, as on a full disk.
+        """
+        if self._is_closed:
+            raise UsageError("the video is closed", place=self.path)
+        try:
+            container = self._container = self._container or self._open(pixels)
+            frame = self._encodable(pixels)
+            frame.pts = round(pts * self._given_base / self._time_base)
+            frame.time_base = self._time_base
+            self._durations[frame.pts] = max(round(duration * self._given_base / self._time_base), 1)
+            self._end_s = (pts + duration) * self._given_base
+            self._set_keyframe(frame, pts * self._given_base)
+            self._mux_audio(container, pts * self._given_base)
+            self._mux(container, self._stream.encode(frame))
+        except (FFmpegError, OSError) as error:
+            self._is_closed = True  # FFmpeg crashes if it is written to again
+            self._abandon()
+            raise self._write_error(error) from error
+
+    def close(self, *, whole: bool = True) -> None:
+        """Finish the file and move it to its place; without frames there is no file. May be called again.
+
+        Args:
+            whole: Whether the audio continues to its own end; otherwise it ends with the last frame.
+
+        Raises:
+            DataError: The file cannot be written, as on a full disk.
+        """
+        is_closed, self._is_closed = self._is_closed, True
+        container = self._container
+        if is_closed or container is None:
+            return
+        try:
+            self._mux(container, self._stream.encode(None))
+            self._mux_audio(container, None if whole else self._end_s)
+            container.close()
+            os.replace(self._part, self.path)
+        except (FFmpegError, OSError) as error:
+            raise self._write_error(error) from error
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        container, self._container = self._container, None
+        if container is not None:
+            with suppress(FFmpegError, OSError):
+                container.close()
+        for track in self._audio:
+            track.close()
+
+    def _set_keyframe(self, frame: VideoFrame, time_s: Fraction) -> None:
+        """Set keyframes by time, the first ones closer together: frames before a keyframe survive a kill."""
+        if self._key_s is None:
+            self._first_s = self._key_s = time_s
+        elif time_s - self._key_s >= min(max(self._key_s - self._first_s, 1), _MAX_FRAGMENT_S):
+            frame.pict_type = PictureType.I
+            self._key_s = time_s
+
+    def _open(self, first: NDArray[np.uint8]) -> OutputContainer:
+        height, width = first.shape[1::-1] if self._rotation in (90, 270) else first.shape[:2]
+        options = {
+            "movflags": "hybrid_fragmented+delay_moov",
+            "movie_timescale": str(self._time_base.denominator),  # otherwise a late start is rounded to milliseconds
+            "flush_packets": "1",
+        }
+        container = av.open(str(self._part), "w", format="mp4", options=options)
+        stream = container.add_stream("libx264", rate=self._rate, options=_ENCODER_OPTIONS)
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        stream.gop_size = _MAX_FRAGMENT_FRAMES
+        stream.time_base = stream.codec_context.time_base = self._time_base
+        context = stream.codec_context
+        context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG  # the matrix that OpenCV uses
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        if self._pixel_aspect != 1:
+            stream.sample_aspect_ratio = self._pixel_aspect
+        if self._rotation or self._mirrored:
+            # FFmpeg turns first, then mirrors
+            degrees = self._rotation if self._mirrored else -self._rotation
+            stream.set_display_rotation(degrees, hflip=self._mirrored)
+        self._stream = stream
+        if self._audio_from is not None:
+            self._audio = _open_audio(self._audio_from, container)
+        return container
+
+    def _encodable(self, pixels: NDArray[np.uint8]) -> VideoFrame:
+        """Convert to the stored form, with even sides: odd ones repeat the last line."""
+        if self._rotation:
+            pixels = np.rot90(pixels, self._rotation // 90)
+        if self._mirrored:
+            pixels = pixels[:, ::-1]
+        height, width = pixels.shape[:2]
+        if height % 2 or width % 2:
+            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if pixels.shape[:2] != (self._stream.height, self._stream.width):
+            size = self._stream.width, self._stream.height
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        # FFmpeg's own conversion takes six times as long; OpenCV's takes the colour of every other pixel
+        planes = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
+        return VideoFrame.from_ndarray(planes, format="yuv420p")
+
+    def _mux(self, container: OutputContainer, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration)
+            container.mux(packet)
+
+    def _mux_audio(self, container: OutputContainer, until_s: Fraction | None) -> None:
+        for track in self._audio:
+            for packet in track.take(until_s):
+                container.mux(packet)
+            self.fault = self.fault or track.fault
+
+    def _write_error(self, error: Exception) -> DataError:
+        return DataError(f"cannot write the video: {getattr(error, 'strerror', None) or error}", place=self.path)
+
+
+def _open_audio(path: Path, target: OutputContainer) -> list["_AudioTrack"]:
+    """Add all audio streams of a file to another as new streams."""
+    with _open_input(path) as container:
+        numbers = [stream.index for stream in container.streams.audio if stream.codec_context is not None]
+    return [_AudioTrack(path, number, target) for number in numbers]
+
+
+class _AudioTrack:
+    """One audio stream of a file, read while the video is written; copied where MP4 supports its codec, else as AAC.
+
+    Args:
+        path: Of the file.
+        number: Number of the stream.
+        target: Gets a new stream; nothing has been written to it yet.
+
+    Attributes:
+        fault: Why it ends early; None where it does not.
     """
 
     def __init__(self, path: Path, number: int, target: OutputContainer) -> None:
         self.fault: str | None = None
         self._stack = ExitStack()
-        self._container = self._stack.enter_context(_open(path))
+        self._container = self._stack.enter_context(_open_input(path))
         self._source: AudioStream = self._container.streams[number]  # pyright: ignore[reportAttributeAccessIssue]
         for other in self._container.streams:
             if other.index != number:
                 other.discard = Discard.all
-        if self._source.codec_context.codec.canonical_name in _HELD_BY_MP4:
+        if self._source.codec_context.codec.canonical_name in _COPIED_CODECS:
             self._stream = target.add_stream_from_template(self._source)
             packets = self._copy()
         else:
             rate = self._source.codec_context.sample_rate
-            self._stream = target.add_stream("aac", rate=rate if rate in _AAC_RATES else _USUAL_RATE)
-            # files of PCM often say only how many channels there are
+            self._stream = target.add_stream("aac", rate=rate if rate in _AAC_RATES else _DEFAULT_RATE)
+            # PCM files often have only the number of channels
             self._stream.codec_context.layout = "mono" if self._source.codec_context.channels == 1 else "stereo"
             packets = self._encode()
         self._packets = self._until_fault(packets)
         self._next: Packet | None = None
 
     def take(self, until_s: Fraction | None) -> Iterator[Packet]:
-        """Yield what begins before a time of the file and was not taken yet; None: all the rest."""
+        """Yield the next packets that start before a time of the file; None: all that remain."""
         while (packet := self._next or next(self._packets, None)) is not None:
             self._next = packet
             if until_s is not None and (packet.pts or 0) * (packet.time_base or 1) >= until_s:
@@ -80,14 +270,14 @@ class AudioTrack:
             yield packet
 
     def close(self) -> None:
-        """Close the file that is read."""
+        """Close the source file."""
         self._stack.close()
 
     def _until_fault(self, packets: Iterator[Packet]) -> Iterator[Packet]:
         try:
             yield from packets
         except READ_ERRORS as error:
-            self.fault = f"its audio ends early: {describe_error(error)}"
+            self.fault = f"audio ends early: {describe_error(error)}"
 
     def _copy(self) -> Iterator[Packet]:
         for packet in self._container.demux(self._source):
@@ -106,197 +296,5 @@ class AudioTrack:
         yield from self._stream.encode(None)
 
 
-def _open(path: Path) -> InputContainer:
+def _open_input(path: Path) -> InputContainer:
     return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-
-
-SUFFIX = ".mp4"
-_MOST_TICKS = 1_000_000  # a second; MP4 counts in 32 bits
-# B-frames cost a frame's wait and the last one's duration; looking ahead costs ten frames' wait
-_QUALITY = {"preset": "veryfast", "crf": "21", "bf": "0", "rc-lookahead": "0", "forced-idr": "1"}
-_LONG_PART_S = 10  # between keyframes at most: what a kill can cost
-_FRAMES_OF_A_PART = 600
-
-
-class VideoWriter:
-    """Writes one file; every frame is scaled to the first one's size.
-
-    Args:
-        path: of the file; it must end in `.mp4`.
-        time_base: seconds a tick of the time stamps.
-        rate: frames a second, about; times are told with each frame.
-        rotation: 0, 90, 180 or 270, degrees clockwise that players turn the stored frames; those given are upright.
-        mirrored: whether players mirror stored frames left to right before.
-        pixel_aspect: width of a stored pixel by its height.
-        audio_from: a video whose audio comes along, at its own times.
-
-    Attributes:
-        path: as given.
-        fault: why audio is missing; None where it is not.
-
-    Raises:
-        UsageError: another kind of file, or a place that cannot be written to.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        time_base: Fraction,
-        rate: Fraction,
-        rotation: int = 0,
-        mirrored: bool = False,
-        pixel_aspect: Fraction = Fraction(1),
-        audio_from: Path | None = None,
-    ) -> None:
-        self.path = Path(path)
-        self.fault: str | None = None
-        self._rotation, self._mirrored, self._rate = rotation, mirrored, rate
-        self._pixel_aspect = pixel_aspect
-        self._key_s: Fraction | None = None  # of the newest keyframe, and of the first one
-        self._first_s = self._end_s = Fraction(0)
-        self._time_base = max(time_base, Fraction(1, _MOST_TICKS)) if time_base.numerator == 1 else time_base
-        self._given_base = time_base
-        self._part = self.path.with_name(f".{self.path.stem}.part{SUFFIX}")
-        self._audio_from = audio_from
-        self._audio: list[AudioTrack] = []
-        self._container: OutputContainer | None = None
-        self._is_closed = False
-        self._durations: dict[int, int] = {}
-        check_place(self.path)
-
-    def write(self, pixels: NDArray[np.uint8], pts: int, duration: int) -> None:
-        """Add a frame.
-
-        Args:
-            pixels: H×W×3 uint8 RGB, upright.
-            pts: when it shows, in ticks of the time base; later than the one before.
-            duration: how long, in ticks.
-
-        Raises:
-            DataError: the disk is full, say.
-        """
-        if self._is_closed:
-            raise UsageError("the video is closed", place=self.path)
-        try:
-            container = self._container = self._container or self._open(pixels)
-            frame = self._encodable(pixels)
-            frame.pts = round(pts * self._given_base / self._time_base)
-            frame.time_base = self._time_base
-            self._durations[frame.pts] = max(round(duration * self._given_base / self._time_base), 1)
-            self._end_s = (pts + duration) * self._given_base
-            self._choose_kind(frame, pts * self._given_base)
-            self._mux_audio(container, pts * self._given_base)
-            self._mux(container, self._stream.encode(frame))
-        except (FFmpegError, OSError) as error:
-            self._is_closed = True  # writing into it once more would end the process
-            self._abandon()
-            raise self._failed(error) from error
-
-    def close(self, *, whole: bool = True) -> None:
-        """Finish the file and move it to its place; without a single frame there is none. May be called again.
-
-        Args:
-            whole: whether the audio goes on to its own end; else it ends with the last frame.
-
-        Raises:
-            DataError: the disk is full, say.
-        """
-        is_closed, self._is_closed = self._is_closed, True
-        container = self._container
-        if is_closed or container is None:
-            return
-        try:
-            self._mux(container, self._stream.encode(None))
-            self._mux_audio(container, None if whole else self._end_s)
-            container.close()
-            os.replace(self._part, self.path)
-        except (FFmpegError, OSError) as error:
-            raise self._failed(error) from error
-        finally:
-            self._abandon()
-
-    def _abandon(self) -> None:
-        container, self._container = self._container, None
-        if container is not None:
-            with suppress(FFmpegError, OSError):
-                container.close()
-        for track in self._audio:
-            track.close()
-
-    def _choose_kind(self, frame: VideoFrame, time_s: Fraction) -> None:
-        """Keyframes come by time, early ones closer together: what is before one survives a kill."""
-        if self._key_s is None:
-            self._first_s = self._key_s = time_s
-        elif time_s - self._key_s >= min(max(self._key_s - self._first_s, 1), _LONG_PART_S):
-            frame.pict_type = PictureType.I
-            self._key_s = time_s
-
-    def _open(self, first: NDArray[np.uint8]) -> OutputContainer:
-        height, width = first.shape[1::-1] if self._rotation in (90, 270) else first.shape[:2]
-        options = {
-            "movflags": "hybrid_fragmented+delay_moov",
-            "movie_timescale": str(self._time_base.denominator),  # else a late start is told in milliseconds
-            "flush_packets": "1",
-        }
-        container = av.open(str(self._part), "w", format="mp4", options=options)
-        stream = container.add_stream("libx264", rate=self._rate, options=_QUALITY)
-        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        stream.gop_size = _FRAMES_OF_A_PART
-        stream.time_base = stream.codec_context.time_base = self._time_base
-        context = stream.codec_context
-        context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG  # OpenCV's matrix
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        if self._pixel_aspect != 1:
-            stream.sample_aspect_ratio = self._pixel_aspect
-        if self._rotation or self._mirrored:
-            # FFmpeg turns first and mirrors then
-            degrees = self._rotation if self._mirrored else -self._rotation
-            stream.set_display_rotation(degrees, hflip=self._mirrored)
-        self._stream = stream
-        if self._audio_from is not None:
-            self._audio = open_audio(self._audio_from, container)
-        return container
-
-    def _encodable(self, pixels: NDArray[np.uint8]) -> VideoFrame:
-        """As stored, with even sides: an odd one repeats its last line."""
-        if self._rotation:
-            pixels = np.rot90(pixels, self._rotation // 90)
-        if self._mirrored:
-            pixels = pixels[:, ::-1]
-        height, width = pixels.shape[:2]
-        if height % 2 or width % 2:
-            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        if pixels.shape[:2] != (self._stream.height, self._stream.width):
-            size = self._stream.width, self._stream.height
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        # FFmpeg's own conversion takes six times as long; this one takes the colour of every other pixel
-        planes = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
-        return VideoFrame.from_ndarray(planes, format="yuv420p")
-
-    def _mux(self, container: OutputContainer, packets: list[av.Packet]) -> None:
-        for packet in packets:
-            if packet.pts is not None:
-                packet.duration = self._durations.pop(packet.pts, packet.duration)
-            container.mux(packet)
-
-    def _mux_audio(self, container: OutputContainer, until_s: Fraction | None) -> None:
-        for track in self._audio:
-            for packet in track.take(until_s):
-                container.mux(packet)
-            self.fault = self.fault or track.fault
-
-    def _failed(self, error: Exception) -> DataError:
-        return DataError(f"the video cannot be written: {getattr(error, 'strerror', None) or error}", place=self.path)
-
-
-def check_place(path: Path) -> None:
-    """Make sure that a video can be written there.
-
-    Raises:
-        UsageError: another kind of file, or no such folder.
-    """
-    if path.suffix.lower() != SUFFIX:
-        raise UsageError("not a kind of video that is written", place=path, expected=f"a name that ends in {SUFFIX}")
-    if not path.parent.is_dir():
-        raise UsageError("there is no such folder", place=path.parent, remedy="Make it first.")

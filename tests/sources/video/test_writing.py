@@ -108,7 +108,7 @@ def test_no_frame_is_no_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("out.avi", "ends in .mp4"), ("there/is/none/out.mp4", "no such folder")]
+    ("path", "message"), [("out.avi", "ends in .mp4"), ("there/is/none/out.mp4", "folder does not exist")]
 )
 def test_places_that_cannot_be_written(tmp_path, path, message):
     """They are refused before the work."""
@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_line():
         for number in range(2000):
             writer.write(clips.draw_number(number), number, 1)
 
-    with pytest.raises(DataError, match=r"^/dev/full.mp4: the video cannot be written: No space left on device\."):
+    with pytest.raises(DataError, match=r"^/dev/full.mp4: cannot write the video: No space left on device\."):
         write_much()
     writer.close()  # nothing more goes into a file that has failed
 
