@@ -14,6 +14,7 @@ from curate.cli.output import counts_line, progress_on_stderr, show
 from curate.cli.table import SIZE_STYLES, Column, Kind, Table
 from curate.formatting import count_of, metres, points
 from curate.formatting import score as score_text
+from curate.operating_point import DEFAULT_POINT, OperatingPoint
 
 
 def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
@@ -68,6 +69,7 @@ def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTyp
 
 
 def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
+    cost = f"costs {OperatingPoint(**columns[-1][1]['operating_point']).ap_name}"
     rows = {}
     for kind in columns[0][1]["errors"]["kinds"]:
         # an evaluation that was kept by an older version has no costs
@@ -76,7 +78,7 @@ def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType
             (str(one["errors"]["kinds"][kind]), points(cost)) for (_, one), cost in zip(columns, costs, strict=True)
         ]
     title = "kinds of mistakes; the cost is over all scores"
-    return _by_run(title, "kind", ("count", "costs AP50"), [name for name, _ in columns], rows)
+    return _by_run(title, "kind", ("count", cost), [name for name, _ in columns], rows)
 
 
 def _by_run(
@@ -166,7 +168,9 @@ def evaluate(
     max_distance: MaxDistance = None,
     object_height: ObjectHeight = None,
     focal_px: FocalPx = None,
-    score: Annotated[float, typer.Option(help="From which score on a detection counts as a find or a mistake.")] = 0.5,
+    score: Annotated[
+        float, typer.Option(help="From which score on a detection counts as a find or a mistake.")
+    ] = DEFAULT_POINT.score,
     precision: Annotated[
         float | None, typer.Option(metavar="SHARE", help="Tell the lowest score of each class that is so precise.")
     ] = None,

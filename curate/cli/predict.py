@@ -12,6 +12,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, Overwrite
 from curate.cli.output import interruption_told, progress_on_stderr, show
 from curate.formatting import count_of
+from curate.operating_point import DEFAULT_POINT
 
 _SHOWN_PROBLEMS = 10
 
@@ -38,7 +39,7 @@ def predict(
         typer.Option(metavar="DIR", help="Where to write; default: coco into the run's folder, voc beside the images."),
     ] = None,
     score: Annotated[
-        float | None, typer.Option(help="Lowest score to keep; default: coco keeps all, else 0.5.")
+        float | None, typer.Option(help=f"Lowest score to keep; default: coco keeps all, else {DEFAULT_POINT.score:g}.")
     ] = None,
     into_dataset: Annotated[
         bool, typer.Option("--into-dataset", help="Keep the boxes in the dataset SOURCE, as proposals.")

@@ -9,6 +9,7 @@ import typer
 from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
 from curate.cli.output import progress_on_stderr, show
 from curate.formatting import count_of
+from curate.operating_point import DEFAULT_POINT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +25,9 @@ def report(
     focal_px: FocalPx = None,
     score: Annotated[
         float | None,
-        typer.Option(help="From which score on a detection counts.  [default: as last evaluated, else 0.5]"),
+        typer.Option(
+            help=f"From which score on a detection counts.  [default: as last evaluated, else {DEFAULT_POINT.score:g}]"
+        ),
     ] = None,
     against: Annotated[str | None, typer.Option(metavar="RUN", help="A run evaluated before, shown beside.")] = None,
     out: Annotated[

@@ -14,6 +14,7 @@ from curate.cli.options import AsJson, DatasetFolder, MinSide
 from curate.cli.output import progress_on_stderr, show
 from curate.cli.table import Table
 from curate.formatting import count_of
+from curate.operating_point import DEFAULT_POINT
 
 if TYPE_CHECKING:
     from curate.commands.view import ViewResult
@@ -51,7 +52,8 @@ def view(
     split: Annotated[str, typer.Option(help="train, val, test or all: where runs are judged.")] = "val",
     min_side: MinSide = None,
     score: Annotated[
-        float | None, typer.Option(help="Lowest score that counts; default: as the run was evaluated last, else 0.5.")
+        float | None,
+        typer.Option(help=f"Lowest score that counts; default: as evaluated last, else {DEFAULT_POINT.score:g}."),
     ] = None,
     port: Annotated[int | None, typer.Option(metavar="N", help="Default: 5151, or any that is free.")] = None,
     address: Annotated[

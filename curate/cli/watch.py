@@ -16,6 +16,7 @@ from rich.console import RenderableType
 from curate.cli.options import AsJson, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
 from curate.cli.output import progress_on_stderr, show
 from curate.cli.table import Column, Table
+from curate.operating_point import DEFAULT_POINT
 
 if TYPE_CHECKING:
     from curate.commands.watch import WatchReady
@@ -93,7 +94,8 @@ def watch(
         StateName, typer.Option(help="proposed: with what was found, to be corrected. unlabelled: without.")
     ] = StateName.PROPOSED,
     score: Annotated[
-        float | None, typer.Option(help="Least score that counts; default: as the run was evaluated last, else 0.5.")
+        float | None,
+        typer.Option(help=f"Least score that counts; default: as evaluated last, else {DEFAULT_POINT.score:g}."),
     ] = None,
     min_side: MinSide = None,
     max_distance: MaxDistance = None,

@@ -1,119 +1,85 @@
-"""`evaluate`: COCO's numbers, what was missed and why, by size, and how far the range of interest could reach."""
+"""`evaluate`: COCO's scores of a run or a file of predictions, and its mistakes by size, kind and class."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.evaluation.error_table import check_error_file, list_errors, write_errors
-from curate.evaluation.mistakes import Mistakes
+from curate.evaluation.judgement import EvaluateResult, EvaluationOptions, Judgement, judge
 from curate.files import check_output_files
-from curate.html_report.build import remove_reports, report_place, write_report
-from curate.inference.evaluations import errors_file, evaluation_terms, keep_evaluation, kept_name, read_evaluation
-from curate.inference.judge import EvaluateResult, Terms, choose_split, find_in_file, find_with_run, judge_detections
+from curate.html_report.build import delete_reports, report_path, write_report
+from curate.inference.evaluations import (
+    errors_file,
+    evaluation_name,
+    evaluation_terms,
+    read_evaluation,
+    write_evaluation,
+)
+from curate.inference.judge import choose_split, predict_with_run, read_predictions
+from curate.operating_point import DEFAULT_POINT
 from curate.progress import Progress, silent
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
-PICTURES = ("ap_by_min_side.png", "confusion.png", "precision_recall.png", "scores.png", "errors.png")
+PLOTS = ("ap_by_min_side.png", "confusion.png", "precision_recall.png", "scores.png", "errors.png")
 
-Name = str | os.PathLike[str] | None
-
-
-def check_places(errors: Name, plots: Name, *, overwrite: bool) -> None:
-    """Refuse names before the long work: of no known kind, or taken.
-
-    Raises:
-        UsageError: the table's suffix is unknown, or a file already exists and may not be replaced.
-    """
-    files = [Path(plots) / name for name in PICTURES] if plots is not None else []
-    if errors is not None:
-        check_error_file(Path(errors))
-        files.append(Path(errors))
-    check_output_files(*files, overwrite=overwrite)
-
-
-def write_files(
-    result: EvaluateResult, truth: Dataset, mistakes: Mistakes, *, errors: Name = None, plots: Name = None
-) -> None:
-    """Write what has a name, over what is there."""
-    if errors is not None:
-        write_errors(list_errors(mistakes, truth), Path(errors))
-    if plots is not None:
-        _draw(result, Path(plots))
-
-
-def _draw(result: EvaluateResult, folder: Path) -> None:
-    from curate.plots import evaluation as plots
-    from curate.plots.style import save_plot
-
-    interest = result.range_of_interest
-    figures = (
-        plots.draw_ap_by_min_side(result.by_min_side, interest.min_side_px if interest else None),
-        plots.draw_confusion(result.confusion),
-        plots.draw_precision_recall(result.precision_recall),
-        plots.draw_scores(result.score_histogram, result.operating_point.score),
-        plots.draw_errors(result.errors),
-    )
-    for name, figure in zip(PICTURES, figures, strict=True):
-        save_plot(figure, folder / name)
+PathName = str | os.PathLike[str]
 
 
 def evaluate(
-    dataset: str | os.PathLike[str],
+    dataset: PathName,
     *,
     run: str | None = None,
-    predictions: str | os.PathLike[str] | None = None,
+    predictions: PathName | None = None,
     split: str = "val",
     min_side: float | None = None,
     max_distance: float | None = None,
     object_height: float | None = None,
     focal_px: float | None = None,
-    score: float = 0.5,
+    score: float = DEFAULT_POINT.score,
     precision: float | None = None,
     against: str | None = None,
-    errors: str | os.PathLike[str] | None = None,
-    plots: str | os.PathLike[str] | None = None,
+    errors: PathName | None = None,
+    plots: PathName | None = None,
     report: bool = True,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> EvaluateResult:
     """Score a run, or a file of predictions, on the labelled images of a split.
 
-    A run's predictions are kept in its folder as COCO results, and used again as long as its weights and the images
-    are the same. Its numbers and its mistakes are kept beside them, in the place of the last ones; the page about those
-    goes, also where none follows. Classes that were merged after the training count as the class that took them. Those
-    of a run of another dataset are known by name, and its files here are kept apart from those of its own dataset.
+    The predictions of a run are kept in its folder as COCO results, and reused while its weights and the images are
+    unchanged. Its scores and mistakes are kept there too, in place of the last ones. The report of the last evaluation
+    is deleted, even if no new one is written. Detections of classes that were merged after the training count as the
+    surviving class. A run of another dataset is evaluated by class names, and its files for this dataset have names of
+    their own.
 
     Args:
-        dataset: the dataset folder.
-        run: a name in `DATASET/runs`, or a path with a slash.
-        predictions: instead of a run, a COCO results file with our image and class ids.
-        split: "train", "val", "test", or "all". A dataset without splits is evaluated whole.
-        min_side: the range of interest: shorter side of at least so many pixels.
-        max_distance: instead, the range in metres; needs `object_height` in metres and `focal_px`, see
-            `sizes.PinholeView`. These two without it only tell the distance of every size.
-        score: from which score on a detection counts for what was missed and what is a false positive.
-        precision: look for the lowest score of each class from which on its detections are so precise.
-        against: another run, evaluated before, to be shown beside.
-        errors: write the mistakes, one row each, as .csv or .parquet; see `evaluation.error_table`.
-        plots: a folder to draw the pictures into that `plots.evaluation` makes.
-        report: write a run's report into its folder; of a file of predictions there is none. Where that fails, a note
-            says so.
-        overwrite: replace such files.
-        progress: told how far predicting and report are.
+        dataset: Dataset folder.
+        run: Name in `DATASET/runs`, or a path with a slash.
+        predictions: COCO results file with the image and class ids of the dataset; replaces `run`.
+        split: "train", "val", "test", or "all". A dataset without splits is evaluated as a whole.
+        min_side: Range of interest: smallest shorter side in pixels.
+        max_distance: Range of interest in metres, in place of `min_side`; needs `object_height` in metres and
+            `focal_px`, see `sizes.PinholeView`. Without it, these two only add distances to the result.
+        score: Lowest score of a detection that counts, for misses and false positives.
+        precision: Find the lowest score at which each class reaches this precision.
+        against: Run to compare with; it must have been evaluated before.
+        errors: Write the mistakes, one per row, as .csv or .parquet; see `evaluation.error_table`.
+        plots: Folder for the plots of `plots.evaluation`.
+        report: Write the report into the folder of the run; there is none for a file of predictions. If it fails, a
+            note says so.
+        overwrite: Replace existing files of `errors` and `plots`.
+        progress: Callback for progress.
 
     Raises:
-        UsageError: neither or both of `run` and `predictions`; no such split or run; a file already exists.
-        DataError: nothing is labelled in the split, or predictions that do not fit the dataset.
+        UsageError: Neither or both of `run` and `predictions`; no such split or run; a file already exists.
+        DataError: No image of the split is labelled, or predictions do not fit the dataset.
     """
     if (run is None) == (predictions is None):
-        raise UsageError(
-            "it is not said what to evaluate", place="evaluate", expected="--run RUN or --predictions FILE"
-        )
-    terms = Terms.of_options(
+        raise UsageError("give one of --run and --predictions", place="evaluate")
+    options = EvaluationOptions.from_command(
         min_side=min_side,
         max_distance=max_distance,
         object_height=object_height,
@@ -121,40 +87,88 @@ def evaluate(
         score=score,
         precision=precision,
     )
-    check_places(errors, plots, overwrite=overwrite)
+    _check_outputs(errors, plots, overwrite=overwrite)
     store = Store(dataset)
     version = store.head()
     current = store.load(version)
-    asked = split
-    split, truth, notes = choose_split(current, asked)
-    kept_terms = evaluation_terms(truth, terms.interest, score)
+    requested_split = split
+    split, truth, notes = choose_split(current, requested_split)
+    terms = evaluation_terms(truth, options.interest, options.point)
     other = RunFolder.named(dataset, against) if against is not None else None
-    beside = read_evaluation(other, store, split, kept_terms) if other is not None else None
+    comparison = read_evaluation(other, store, split, terms) if other is not None else None
     folder = RunFolder.named(dataset, run) if run is not None else None
     if folder is not None:
-        found, more = find_with_run(folder, split, truth, store, current, progress)
+        detections, more = predict_with_run(folder, split, truth, store, current, progress)
         notes += more
     else:
-        found = find_in_file(str(predictions), truth, current)
-    judged = judge_detections(split, truth, found, terms, notes)
-    result = replace(judged.result, against=beside)
+        detections = read_predictions(str(predictions), truth, current)
+    judgement = judge(truth, detections, options, split=split, notes=notes)
+    result = replace(judgement.result, against=comparison)
     if folder is not None:
-        name = kept_name(folder, store, split)
-        remove_reports(folder, store, current, split)  # first, so that no page ever contradicts the kept numbers
-        keep_evaluation(folder, name, _without_report(result.to_json()), kept_terms, terms.camera)
-        write_files(result, truth, judged.mistakes, errors=errors_file(folder, name))
-    write_files(result, truth, judged.mistakes, errors=errors, plots=plots)
+        _keep(judgement, folder, store, current, terms, options)
+    if errors is not None:
+        write_errors(list_errors(judgement.mistakes, truth), Path(errors))
+    if plots is not None:
+        _draw(result, Path(plots))
     if folder is None or not report:
         return result
     try:
-        place = report_place(folder, store, asked)
-        listed = errors_file(folder, kept_name(folder, store, split))
-        written = write_report(judged, folder, store, version, place, against=beside, errors=listed, progress=progress)
-    except Exception as error:  # whatever it is, the numbers are there and worth more than a page about them
+        written = write_report(
+            judgement,
+            folder,
+            store,
+            version,
+            report_path(folder, store, requested_split),
+            against=comparison,
+            errors=errors_file(folder, evaluation_name(folder, store, split)),
+            progress=progress,
+        )
+    except Exception as error:  # no failure of the report may lose the numbers
         return replace(result, notes=(*result.notes, f"The report was not written: {error}"))
     return replace(result, report=written.path, notes=(*result.notes, *written.notes))
 
 
-def _without_report(document: dict[str, Any]) -> dict[str, Any]:
-    """What is kept is numbers; where a page about them lies changes with the folder."""
-    return {name: value for name, value in document.items() if name != "report"}
+def _check_outputs(errors: PathName | None, plots: PathName | None, *, overwrite: bool) -> None:
+    """Check the files to write before long work.
+
+    Raises:
+        UsageError: The suffix of the table is unknown, or a file already exists and may not be replaced.
+    """
+    files = [Path(plots) / name for name in PLOTS] if plots is not None else []
+    if errors is not None:
+        check_error_file(Path(errors))
+        files.append(Path(errors))
+    check_output_files(*files, overwrite=overwrite)
+
+
+def _keep(
+    judgement: Judgement,
+    folder: RunFolder,
+    store: Store,
+    current: Dataset,
+    terms: dict[str, object],
+    options: EvaluationOptions,
+) -> None:
+    """Write numbers and mistakes into the folder of the run."""
+    name = evaluation_name(folder, store, judgement.result.split)
+    document = judgement.result.to_json()
+    del document["report"]  # its path changes with the folder
+    delete_reports(folder, store, current, judgement.result.split)  # first, so that no report contradicts the numbers
+    write_evaluation(folder, name, document, terms, options.camera)
+    write_errors(list_errors(judgement.mistakes, judgement.truth), errors_file(folder, name))
+
+
+def _draw(result: EvaluateResult, folder: Path) -> None:
+    from curate.plots import evaluation as plots
+    from curate.plots.style import save_plot
+
+    interest, point = result.range_of_interest, result.operating_point
+    figures = (
+        plots.draw_ap_by_min_side(result.by_min_side, interest.min_side_px if interest else None),
+        plots.draw_confusion(result.confusion),
+        plots.draw_precision_recall(result.precision_recall, point.iou),
+        plots.draw_scores(result.score_histogram, point.score),
+        plots.draw_errors(result.errors, point.iou),
+    )
+    for name, figure in zip(PLOTS, figures, strict=True):
+        save_plot(figure, folder / name)

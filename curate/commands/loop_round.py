@@ -10,8 +10,9 @@ from curate.commands.evaluate import evaluate
 from curate.commands.train import train
 from curate.curation.splits import VAL
 from curate.errors import DataError
+from curate.evaluation.judgement import EvaluateResult
 from curate.files import TEMPORARY, sync_folder, write_atomically
-from curate.inference.judge import EvaluateResult, training_images
+from curate.inference.judge import training_images
 from curate.media import link_or_copy
 from curate.progress import Progress
 from curate.run_folder.config import TrainingConfig

@@ -1,4 +1,4 @@
-"""`report`: one page that tells all of a run, for a person without curate."""
+"""`report`: one HTML page about a run, readable without curate."""
 
 import os
 from collections.abc import Mapping
@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError, UsageError
+from curate.evaluation.judgement import EvaluationOptions, Judgement, judge
 from curate.files import check_output_files
-from curate.html_report.build import check_place, report_place, write_report
+from curate.html_report.build import check_report_path, report_path, write_report
 from curate.inference.evaluations import (
     errors_file,
+    evaluation_name,
     evaluation_terms,
-    kept_name,
     read_evaluation,
-    read_terms,
+    read_options,
 )
-from curate.inference.judge import Judged, Terms, choose_split, find_with_run, judge_detections
+from curate.inference.judge import choose_split, predict_with_run
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
@@ -27,15 +28,15 @@ _SUFFIXES = (".html", ".htm")
 
 @dataclass(frozen=True)
 class ReportResult(Result):
-    """What was written.
+    """The written report.
 
     Attributes:
-        run: its name.
-        split: "all" where the dataset has no splits.
-        report: the page.
-        bytes: of the page.
-        missed, false_positives: how many there are.
-        shown: how many of both the page has in its gallery.
+        run: Name of the run.
+        split: "all" for a dataset without splits.
+        report: Path of the page.
+        bytes: Size of the page.
+        missed, false_positives: Numbers of mistakes.
+        shown: Number of mistakes in the gallery.
     """
 
     run: str
@@ -64,34 +65,34 @@ def report(
 ) -> ReportResult:
     """Write the report of a run: numbers, curves, pictures of the mistakes, settings and data, in one HTML file.
 
-    Whatever is not given, of range, camera and score, is that of the run's last evaluation on the split, so that the
-    report says what `evaluate` said; `min_side=0` asks for all objects. The numbers that the run keeps stay.
+    Range, camera and score default to those of the run's last evaluation on the split; `min_side=0` includes all
+    objects. The evaluation in the run's folder does not change.
 
     Args:
-        dataset: the dataset folder.
-        run: a name in `DATASET/runs`, or a path with a slash.
-        split: "train", "val", "test", or "all". A dataset without splits is reported whole.
-        min_side, max_distance, object_height, focal_px: the range of interest, see `evaluate`.
-        score: from which score on a detection counts; 0.5 where nothing says otherwise.
-        against: another run, evaluated before on the same terms, to be shown beside.
-        out: the page; by default `report.html` in the run's folder, and `report_SPLIT.html` for other splits.
-        overwrite: replace a page at `out`; the one in the run's folder is replaced in any case.
-        progress: told how far predicting and pictures are.
+        dataset: Dataset folder.
+        run: Name in `DATASET/runs`, or a path with a slash.
+        split: "train", "val", "test", or "all". A dataset without splits is reported as a whole.
+        min_side, max_distance, object_height, focal_px: Range of interest, see `evaluate`.
+        score: Lowest score of a detection that counts. Default: that of the last evaluation, else 0.5.
+        against: Run to compare with; it must have been evaluated on the same terms.
+        out: Path of the page. Default: `report.html` in the run's folder, `report_SPLIT.html` for other splits.
+        overwrite: Replace an existing file at `out`; the page in the run's folder is always replaced.
+        progress: Callback for progress.
 
     Raises:
-        UsageError: no such split or run; the other run was judged on other terms; a file already exists, or none can
+        UsageError: No such split or run; the other run was evaluated on other terms; the file already exists or cannot
             be written.
-        DataError: nothing is labelled in the split, or the run's last evaluation cannot be read.
+        DataError: No image of the split is labelled, or the last evaluation cannot be read.
     """
     if out is not None:
         _check_out(Path(out), overwrite=overwrite)
     store, folder = Store(dataset), RunFolder.named(dataset, run)
     version = store.head()
     current = store.load(version)
-    asked = split
-    split, truth, notes = choose_split(current, asked)
-    place = Path(out) if out is not None else report_place(folder, store, asked)
-    check_place(place)
+    requested_split = split
+    split, truth, notes = choose_split(current, requested_split)
+    path = Path(out) if out is not None else report_path(folder, store, requested_split)
+    check_report_path(path)
     given = {
         "min_side": min_side,
         "max_distance": max_distance,
@@ -99,23 +100,23 @@ def report(
         "focal_px": focal_px,
         "score": score,
     }
-    terms = _terms(given, read_terms(folder, kept_name(folder, store, split)))
-    kept_terms = evaluation_terms(truth, terms.interest, terms.score)
+    options = _merge_options(given, read_options(folder, evaluation_name(folder, store, split)))
+    terms = evaluation_terms(truth, options.interest, options.point)
     other = RunFolder.named(dataset, against) if against is not None else None
-    beside = read_evaluation(other, store, split, kept_terms) if other is not None else None
-    found, more = find_with_run(folder, split, truth, store, current, progress)
-    judged = judge_detections(split, truth, found, terms, (*notes, *more))
+    comparison = read_evaluation(other, store, split, terms) if other is not None else None
+    detections, more = predict_with_run(folder, split, truth, store, current, progress)
+    judgement = judge(truth, detections, options, split=split, notes=(*notes, *more))
     written = write_report(
-        judged,
+        judgement,
         folder,
         store,
         version,
-        place,
-        against=beside,
-        errors=_errors_of(folder, store, judged, kept_terms),
+        path,
+        against=comparison,
+        errors=_matching_errors_file(folder, store, judgement, terms),
         progress=progress,
     )
-    errors = judged.result.errors
+    errors = judgement.result.errors
     return ReportResult(
         run=folder.name,
         split=split,
@@ -124,33 +125,36 @@ def report(
         missed=sum(errors.missed.values()),
         false_positives=sum(errors.false_positives.values()),
         shown=written.shown,
-        notes=(*judged.result.notes, *written.notes),
+        notes=(*judgement.result.notes, *written.notes),
     )
 
 
 def _check_out(path: Path, *, overwrite: bool) -> None:
     if path.suffix.lower() not in _SUFFIXES:
-        raise UsageError("not a page's name", place=path, got=repr(path.suffix), expected=", ".join(_SUFFIXES))
-    check_place(path)
+        raise UsageError("not an HTML file", place=path, got=repr(path.suffix), expected=" or ".join(_SUFFIXES))
+    check_report_path(path)
     check_output_files(path, overwrite=overwrite)
 
 
-def _terms(given: Mapping[str, Any], kept: Mapping[str, Any]) -> Terms:
-    """What was asked for, and where nothing was what the run's last evaluation was asked for."""
-    wished = {option: value for option, value in given.items() if value is not None}
-    for either in (("min_side", "max_distance"), ("object_height", "focal_px")):  # these say one thing together
-        if any(option in wished for option in either):
-            kept = {option: value for option, value in kept.items() if option not in either}
-    return Terms.of_options(**{option: value for option, value in kept.items() if value is not None} | wished)
+def _merge_options(given: Mapping[str, Any], last: Mapping[str, Any]) -> EvaluationOptions:
+    """The given options, completed by those of the run's last evaluation."""
+    chosen = {option: value for option, value in given.items() if value is not None}
+    for together in (("min_side", "max_distance"), ("object_height", "focal_px")):
+        if any(option in chosen for option in together):
+            last = {option: value for option, value in last.items() if option not in together}
+    return EvaluationOptions.from_command(**{**last, **chosen})
 
 
-def _errors_of(folder: RunFolder, store: Store, judged: Judged, terms: Mapping[str, Any]) -> Path | None:
-    """The run's list of mistakes, if it is of an evaluation on these terms that found the same."""
-    file = errors_file(folder, kept_name(folder, store, judged.split))
+def _matching_errors_file(
+    folder: RunFolder, store: Store, judgement: Judgement, terms: Mapping[str, Any]
+) -> Path | None:
+    """The run's table of mistakes, if its evaluation has these terms, and the same mistakes in the same classes."""
+    split = judgement.result.split
     try:
-        kept = read_evaluation(folder, store, judged.split, terms)
+        kept = read_evaluation(folder, store, split, terms)
     except CurateError:
         return None
-    now = judged.result.to_json()
-    is_same = all(kept[part] == now[part] for part in ("classes", "errors"))  # boxes may have other classes since
+    now = judgement.result.to_json()
+    file = errors_file(folder, evaluation_name(folder, store, split))
+    is_same = all(kept[part] == now[part] for part in ("classes", "errors"))
     return file if is_same and file.is_file() else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from curate.curation.splits import VAL
 from curate.errors import CurateError, DataError
 from curate.files import check_output_files
-from curate.inference.evaluations import evaluation_file, kept_name, truth_mark
+from curate.inference.evaluations import evaluation_file, evaluation_name, truth_mark
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
 from curate.run_folder.rounds import LoopState, Round, read_state, rounds_file
@@ -139,7 +139,7 @@ def _only_round(known: dict[str, Any]) -> tuple[Round, ...]:
 
 def _read_evaluation(folder: RunFolder, store: Store) -> dict[str, Any] | None:
     """AP on val by size; all None where the run was trained since; None where there is no evaluation."""
-    file = evaluation_file(folder, kept_name(folder, store, VAL))
+    file = evaluation_file(folder, evaluation_name(folder, store, VAL))
     if not file.is_file():
         return None
     if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:

@@ -1,4 +1,4 @@
-"""`view`: the FiftyOne app on a dataset, with what runs missed and mistook, by size, one click each."""
+"""`view`: the FiftyOne app on a dataset, with a saved view for each kind and size of mistake of a run."""
 
 import hashlib
 import os
@@ -7,17 +7,19 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from curate.curation.splits import VAL
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
+from curate.evaluation.judgement import EvaluationOptions
 from curate.evaluation.mistakes import find_mistakes
 from curate.fiftyone_app.documents import JudgedRun, make_documents, run_fields
 from curate.fiftyone_app.mongo import check_fiftyone, has_database, running_database
 from curate.fiftyone_app.server import DEFAULT_PORT, AppServer, media_of
 from curate.fiftyone_app.views import EVERYTHING, AppView, list_views
-from curate.inference.evaluations import kept_name, read_terms
-from curate.inference.judge import IOU, Terms, choose_split, find_with_run
+from curate.inference.evaluations import evaluation_name, read_options
+from curate.inference.judge import choose_split, predict_with_run
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
@@ -25,14 +27,19 @@ from curate.serving.address import LOOPBACK, is_loopback, take_port
 from curate.sizes import RangeOfInterest
 from curate.store import Store
 
-_FORM = "2"  # of what is in the app: a newer one is built anew
+_FORM = "2"  # form of the app's datasets; with another number they are rebuilt
 
 
 @dataclass(frozen=True)
 class ViewLink:
-    """A saved view: how many images it shows, how many objects or detections they are, and where it opens.
+    """A saved view.
 
-    `patches` says whether each of these is shown alone.
+    Attributes:
+        name: Name in the app.
+        patches: Whether it shows each object by itself.
+        images: Number of images.
+        objects: Number of objects or detections; None for a view of images.
+        link: Address that opens it.
     """
 
     name: str
@@ -44,17 +51,18 @@ class ViewLink:
 
 @dataclass(frozen=True)
 class ViewResult(Result):
-    """The app, ready.
+    """The app, ready for use.
 
     Attributes:
-        dataset: its folder.
-        version: of the dataset.
-        runs: in the order given; the first colours the objects.
-        split: that the runs were judged on; None without runs.
-        min_side_px, score: that mistakes are counted at.
-        link: opens the app. It holds the token that lets one in.
-        images: in the app.
-        views: all saved views, also empty ones.
+        dataset: Dataset folder.
+        version: Version of the dataset.
+        runs: In the given order; the first one colours the objects.
+        split: Split on which the runs are evaluated; None without runs.
+        min_side_px, score: Range of interest and lowest score for mistakes.
+        port: Port of the server.
+        link: Address that opens the app, with its access token.
+        images: Number of images in the app.
+        views: All saved views, including empty ones.
     """
 
     dataset: str
@@ -71,13 +79,11 @@ class ViewResult(Result):
 
 @dataclass(frozen=True, eq=False)
 class _Content:
-    """What the app is to show."""
-
     store: Store
     current: Dataset
     runs: tuple[JudgedRun, ...]
     split: str | None
-    terms: Terms
+    options: EvaluationOptions
     views: tuple[AppView, ...]
     notes: tuple[str, ...]
 
@@ -95,26 +101,26 @@ def view(
     on_ready: Callable[[ViewResult], None] = lambda _: None,
     progress: Progress = silent,
 ) -> ViewResult:
-    """Show the dataset in the FiftyOne app until SIGINT or SIGTERM comes.
+    """Show the dataset in the FiftyOne app until SIGINT or SIGTERM.
 
-    A run's mistakes are those of `evaluate` at the same terms. Where none are given, they are those of the first run's
-    last evaluation. What was tagged in the app, and views that a person saved there, come back the next time.
+    Mistakes are those of `evaluate` with the same options. Without `min_side` and `score`, the options of the first
+    run's last evaluation apply. Tags and views that a person saves in the app are kept for the next time.
 
     Args:
-        dataset: the dataset folder.
-        run: names in `DATASET/runs`, or paths with a slash; their detections are shown beside the truth.
-        split: that the runs are judged on.
-        min_side: the range of interest, shorter side of at least so many pixels.
-        score: detections below it are not shown.
-        port: to be reached at; without it 5151, or any that is free.
-        address: to listen on. Another than the loopback is for all who reach this machine and have the link.
-        browser: open a browser.
-        on_ready: told once when the app can be opened.
-        progress: told how far the loading is.
+        dataset: Dataset folder.
+        run: Names in `DATASET/runs`, or paths with a slash; their detections are shown with the truth.
+        split: Split on which the runs are evaluated.
+        min_side: Range of interest: smallest shorter side in pixels.
+        score: Lowest score of a detection that is shown.
+        port: Port of the server. Default: 5151 if it is free, else any free port.
+        address: Address to bind; anything but loopback is reachable from the network, by those who have the link.
+        browser: Open a browser.
+        on_ready: Called once, when the app can be opened.
+        progress: Callback for progress.
 
     Raises:
-        UsageError: no such run or split; the port is taken.
-        DataError: the dataset has no image.
+        UsageError: No such run or split; the port is in use.
+        DataError: The dataset has no image.
         MissingError: FiftyOne or its database is missing.
     """
     check_fiftyone()
@@ -133,16 +139,16 @@ def view(
             progress("starting FiftyOne", 1, 1)
             workspace = fiftyone_views.slug(fiftyone_views.workspace_name(name))
             link = partial(server.link, name, workspace=workspace)
-            everything = fiftyone_views.slug(EVERYTHING)
+            all_images = fiftyone_views.slug(EVERYTHING)
             result = ViewResult(
                 dataset=str(dataset),
                 version=content.store.head(),
                 runs=tuple(run.name for run in content.runs),
                 split=content.split,
-                min_side_px=content.terms.interest.min_side_px if content.terms.interest else None,
-                score=content.terms.score,
+                min_side_px=content.options.interest.min_side_px if content.options.interest else None,
+                score=content.options.point.score,
                 port=server.port,
-                link=link(view=everything),
+                link=link(view=all_images),
                 images=len(content.current.images),
                 views=tuple(
                     ViewLink(
@@ -150,13 +156,13 @@ def view(
                     )
                     for one in content.views
                 ),
-                notes=(*content.notes, *lost, *_warn_of(address)),
+                notes=(*content.notes, *lost, *_network_note(address)),
             )
 
             def ready() -> None:
                 on_ready(result)
-                if browser:  # some browsers end only when their window does
-                    place = link(view=everything, once=True)
+                if browser:  # in a thread, because some browsers block until their window is closed
+                    place = link(view=all_images, once=True)
                     threading.Thread(target=webbrowser.open, args=(place,), daemon=True).start()
 
             server.serve(media_of(_image_files(content.current)), ready, has_database)
@@ -168,28 +174,29 @@ def _read(
 ) -> _Content:
     current = store.load()
     if not len(current.images):
-        raise DataError("there is no image in the dataset", place=store.root, remedy="Import or sample some first.")
+        raise DataError("the dataset has no image", place=store.root, remedy="Import images or sample frames.")
     folders = [RunFolder.named(store.root, name) for name in names]
     if len({folder.path.resolve() for folder in folders}) < len(folders):
-        raise UsageError("a run is named twice", place="--run", got=", ".join(names))
+        raise UsageError("a run is given twice", place="--run", got=", ".join(names))
     if not folders:
         if score is not None or split != VAL:
-            raise UsageError("only runs are judged", place="view", expected="--run with --split and --score")
-        terms = Terms(RangeOfInterest(min_side) if min_side is not None else None)
-        return _Content(store, current, (), None, terms, tuple(list_views(current, (), terms.interest)), ())
+            raise UsageError("--split and --score need --run", place="view")
+        options = EvaluationOptions(RangeOfInterest(min_side) if min_side is not None else None)
+        return _Content(store, current, (), None, options, tuple(list_views(current, (), options.interest)), ())
     split, truth, notes = choose_split(current, split)
+    given: dict[str, Any] = {"min_side": min_side, "score": score}
     if min_side is None and score is None:
-        kept = read_terms(folders[0], kept_name(folders[0], store, split))
-        min_side, score = kept.get("min_side"), kept.get("score")
-    terms = Terms.of_options(min_side=min_side, score=0.5 if score is None else score)
+        last = read_options(folders[0], evaluation_name(folders[0], store, split))
+        given = {name: last.get(name) for name in ("min_side", "iou", "score")}
+    options = EvaluationOptions.from_command(**given)
     runs = []
     for folder, name, field in zip(folders, names, run_fields(names), strict=True):
-        found, more = find_with_run(folder, split, truth, store, current, progress)
-        mistakes = find_mistakes(truth, found, IOU, terms.score, terms.interest)
-        runs.append(JudgedRun(name, field, truth, found, mistakes))
+        detections, more = predict_with_run(folder, split, truth, store, current, progress)
+        mistakes = find_mistakes(truth, detections, options.point, options.interest)
+        runs.append(JudgedRun(name, field, truth, detections, mistakes))
         notes += more
     return _Content(
-        store, current, tuple(runs), split, terms, tuple(list_views(current, runs, terms.interest)), tuple(notes)
+        store, current, tuple(runs), split, options, tuple(list_views(current, runs, options.interest)), tuple(notes)
     )
 
 
@@ -200,7 +207,7 @@ def _build(name: str, facts: dict[str, object], content: _Content, progress: Pro
     tags = app_datasets.read_all_tags(facts)
     fiftyone_views.build(
         name,
-        make_documents(content.current, content.runs, content.terms.interest, tags),
+        make_documents(content.current, content.runs, content.options.interest, tags),
         len(content.current.images),
         content.runs,
         has_proposals=len(content.current.drawn_boxes) < len(content.current.boxes),
@@ -210,12 +217,12 @@ def _build(name: str, facts: dict[str, object], content: _Content, progress: Pro
     )
 
 
-def _warn_of(address: str) -> list[str]:
+def _network_note(address: str) -> list[str]:
     if is_loopback(address):
         return []
     return [
-        f"The app listens on {address}: whoever reaches this machine and has the link sees all images. "
-        "Nothing is encrypted on the way."
+        f"The app is reachable from the network at {address}: anyone with the link can see all images. "
+        "The connection is not encrypted."
     ]
 
 
@@ -224,8 +231,8 @@ def _image_files(current: Dataset) -> frozenset[str]:
 
 
 def _hash(content: _Content, owner: str) -> str:
-    """Equal for what looks equal in the app, to one person: a server may be that of several."""
-    terms = (content.terms.interest, content.terms.score)
+    """Hash of everything that the app shows, and of its user, since several people may share a database server."""
+    terms = (content.options.interest, content.options.point)
     digest = hashlib.sha256(f"{_FORM} {owner} {content.store.root.resolve()} {content.store.mark}".encode())
     digest.update(f" {content.store.head()} {content.split} {terms}".encode())
     for run in content.runs:

@@ -1,4 +1,4 @@
-"""How good a detector is: `scores` (COCO's numbers), `matching` (who found what), `mistakes` (what went wrong).
+"""Detector quality: COCO's scores, matches, mistakes by size and kind, confusion and curves.
 
-`judging` tells all that is told at one operating point: what mistakes cost, what was confused, which score to cut at.
+`judgement` computes all of it for one operating point; `scores` and `matching` are the two computations below it.
 """

@@ -1,7 +1,7 @@
-"""Predictions where they meet files and truth: COCO results files, and the check that both speak of the same ids.
+"""COCO results files, and the check that predictions and truth use the same ids.
 
 A results file is a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`
-(https://cocodataset.org/#format-results). Its ids are our `image_id` and class ids.
+(https://cocodataset.org/#format-results). Ids are `image_id` and class ids of the dataset.
 """
 
 import os
@@ -18,15 +18,15 @@ from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, MissingError
 
-_LARGEST = 1e100  # areas of larger sides, and the histogram of larger scores, would not be finite
+_LARGEST = 1e100  # beyond it, areas and the score histogram overflow
 
 
 def read_results(path: Path) -> Predictions:
-    """Read a COCO results file; its order is kept, since it decides between equal scores.
+    """Read a COCO results file in its own order, which decides between equal scores.
 
     Raises:
-        MissingError: the file cannot be read.
-        DataError: it is not a list of results; the message names the entry, counted from 0.
+        MissingError: The file cannot be read.
+        DataError: It is not a list of results. The message names the entry, counted from 0.
     """
     try:
         entries = orjson.loads(path.read_bytes())
@@ -52,7 +52,7 @@ def read_results(path: Path) -> Predictions:
             )
         )
     except OverflowError as error:
-        raise DataError("an id is too large", place=path, expected="image ids of 64 bits, class ids of 32") from error
+        raise DataError("id is too large", place=path, expected="64-bit image ids, 32-bit class ids") from error
     except DataError as error:
         raise DataError(
             error.fact, place=f"{path}, {error.place}", got=error.got, expected=error.expected, remedy=error.remedy
@@ -60,7 +60,7 @@ def read_results(path: Path) -> Predictions:
 
 
 def write_results(predictions: Predictions, path: Path) -> None:
-    """Write a COCO results file that pycocotools' `loadRes` accepts: whole or not at all, in table order."""
+    """Write a COCO results file for pycocotools' `loadRes`, in table order; an interruption leaves no partial file."""
     table = predictions.boxes
     entries = [
         {"image_id": image_id, "category_id": class_id, "bbox": bbox, "score": score}
@@ -81,10 +81,10 @@ def write_results(predictions: Predictions, path: Path) -> None:
 
 
 def check_known_ids(truth: Dataset, predictions: Predictions) -> None:
-    """Refuse detections on images, or of classes, that `truth` does not have.
+    """Refuse detections whose image or class is not in `truth`.
 
     Raises:
-        DataError: naming the first such row and its id.
+        DataError: There is one; the message names the first row and its id.
     """
     table = predictions.boxes
     class_ids = np.array([entry.id for entry in truth.classes], dtype=np.int64)
@@ -93,28 +93,29 @@ def check_known_ids(truth: Dataset, predictions: Predictions) -> None:
         ("class_id", "class", class_ids),
     ):
         ids = table[column].to_numpy()
-        strange = ~np.isin(ids, known)
-        if strange.any():
-            row = int(np.flatnonzero(strange)[0])
-            more = int(strange.sum()) - 1
+        unknown = ~np.isin(ids, known)
+        if unknown.any():
+            row = int(np.flatnonzero(unknown)[0])
+            more = int(unknown.sum()) - 1
             raise DataError(
-                f"unknown {word} id" + (f", and so in {more} more rows" if more else ""),
+                f"unknown {word} id" + (f"; {more} more rows have the same problem" if more else ""),
                 place=f"predictions, row {row}",
                 got=int(ids[row]),
-                expected=f"the id of one of the {len(known)} {'images' if word == 'image' else 'classes'} evaluated",
-                remedy="Predictions and truth must come from the same version of the dataset.",
+                expected=f"the id of one of the {len(known)} evaluated {'images' if word == 'image' else 'classes'}",
+                remedy="Make the predictions with this version of the dataset.",
             )
 
 
-def _column(path: Path, entries: list[Any], key: str, fits: Callable[[Any], bool]) -> list[Any]:
+def _column(path: Path, entries: list[Any], key: str, is_valid: Callable[[Any], bool]) -> list[Any]:
+    """The value of `key` in each entry; the docstring of `is_valid` is the rule in the error message."""
     values = []
     for position, entry in enumerate(entries):
         place = f"{path}, entry {position}"
         if not isinstance(entry, dict):
             raise DataError("not a COCO result", place=place, got=type(entry).__name__, expected="an object")
         value = entry.get(key)
-        if not fits(value):
-            raise DataError(f"{key!r} does not fit", place=place, got=repr(value), expected=fits.__doc__)
+        if not is_valid(value):
+            raise DataError(f"{key!r} is not valid", place=place, got=repr(value), expected=is_valid.__doc__)
         values.append(value)
     return values
 

@@ -1,4 +1,4 @@
-"""One pass of COCOeval over our tables: hotcoco in the place of pycocotools, with its quirks kept here."""
+"""COCOeval over our tables. hotcoco takes the place of pycocotools; its quirks are handled here alone."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,20 +10,23 @@ from numpy.typing import NDArray
 from curate.boxes import xyxy_to_xywh
 from curate.dataset import Dataset, Predictions
 
-MAX_DETECTIONS = (1, 10, 100)  # an image and class; AP and AR by size take the last
+MAX_DETECTIONS = (1, 10, 100)  # per image and class; AP, and AR by size, use the last
 NO_UPPER_BOUND = 1e10  # cocoeval.py's infinity
 AP50, AP75 = 0, 5  # positions in the IoU thresholds 0.50, 0.55, … 0.95
 
 
 class Curves(NamedTuple):
-    """What COCOeval accumulates; −1 where there is no object. T IoU thresholds, R recalls, K classes by id, A, M."""
+    """What COCOeval accumulates; −1 where there is no object.
+
+    Axes: T IoU thresholds, R recalls, K classes in the order of their ids, A area ranges, M numbers of detections.
+    """
 
     precision: NDArray[np.float64]  # (T, R, K, A, M)
     recall: NDArray[np.float64]  # (T, K, A, M)
 
 
 def to_coco(truth: Dataset) -> COCO:
-    """The truth as hotcoco takes it; detections join it by `load_detections`."""
+    """Convert the truth for hotcoco; `load_detections` adds detections."""
     images, boxes = truth.images, truth.boxes
     return COCO.from_arrays(
         [
@@ -42,28 +45,28 @@ def to_coco(truth: Dataset) -> COCO:
 
 
 def load_detections(truth: COCO, predictions: Predictions) -> COCO:
-    """Detections beside their truth; hotcoco numbers them from 1 in table order."""
+    """Convert detections on this truth for hotcoco, which numbers them from 1 in table order."""
     table = predictions.boxes
     columns = [table["image_id"], xyxy_to_xywh(predictions.boxes_xyxy), table["score"], table["class_id"]]
     return truth.load_res(np.column_stack(columns).astype(np.float64))
 
 
 def evaluate_ranges(
-    truth: COCO, detections: COCO, area_ranges: Sequence[tuple[float, float]], most: Sequence[int]
+    truth: COCO, detections: COCO, area_ranges: Sequence[tuple[float, float]], max_detections: Sequence[int]
 ) -> Curves:
-    """Match and accumulate, once for each area range and number of detections, along the axes A and M.
+    """Match and accumulate for each area range (axis A) and number of detections (axis M).
 
     Args:
-        truth: from `to_coco`.
-        detections: from `load_detections`.
-        area_ranges: lowest and highest area, both inclusive.
-        most: detections an image and class, rising; all are matched up to the last.
+        truth: From `to_coco`.
+        detections: From `load_detections`.
+        area_ranges: Lowest and highest area, both inclusive.
+        max_detections: Highest numbers of detections per image and class, rising; the last one bounds matching.
     """
-    distinct = list(dict.fromkeys(area_ranges))  # with one range given twice, hotcoco 1.3 answers wrongly for both
+    distinct = list(dict.fromkeys(area_ranges))  # hotcoco 1.3 returns wrong numbers for a range that is given twice
     run = COCOeval(truth, detections, "bbox")
-    run.params.area_rng = [list(bounds) for bounds in distinct]  # hotcoco takes whole assignments only
+    run.params.area_rng = [list(bounds) for bounds in distinct]  # hotcoco ignores changes in place
     run.params.area_rng_lbl = [str(place) for place in range(len(distinct))]
-    run.params.max_dets = list(most)
+    run.params.max_dets = list(max_detections)
     run.evaluate()
     run.accumulate()
     accumulated = run.eval or {}
@@ -73,6 +76,6 @@ def evaluate_ranges(
 
 
 def mean_defined(values: NDArray[np.float64]) -> float | None:
-    """The mean of what is defined, as cocoeval.py's `summarize` takes it."""
+    """The mean of the defined values (cocoeval.py, `summarize`); None where there is none."""
     defined = values[values > -1]
     return float(defined.mean()) if len(defined) else None

@@ -1,8 +1,7 @@
-"""What objects are taken for: the confusion matrix at one operating point.
+"""The confusion matrix at one operating point.
 
-The best-scored detection on an object says what the detector takes it for, whatever the classes (see
-`matching.match_any_class`). So an object that was found twice, first under a wrong name, counts as found by `match`
-and as confused here.
+The best-scored detection on an object decides its column, whatever the classes (see `matching.match_any_class`). An
+object with two detections, the better one of a wrong class, is therefore found by `match` and confused here.
 """
 
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from curate.dataset import Dataset, Predictions
 from curate.evaluation.matching import match_any_class
+from curate.operating_point import DEFAULT_POINT, OperatingPoint
 from curate.sizes import RangeOfInterest
 
 BACKGROUND = "background"
@@ -18,12 +18,12 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many objects of each class were taken for each class.
+    """How many objects of each class were detected as each class.
 
     Attributes:
-        classes: in declared order, and last what is none: "background".
-        matrix: a row a true class, a column a detected class. The last row holds detections on nothing, the last
-            column objects that nothing found.
+        classes: Names in declared order, then "background".
+        matrix: One row per true class, one column per detected class. The last row counts detections that found no
+            object, the last column missed objects.
     """
 
     classes: tuple[str, ...]
@@ -33,32 +33,29 @@ class Confusion:
 def count_confusion(
     truth: Dataset,
     predictions: Predictions,
-    iou: float = 0.5,
-    score: float = 0.5,
+    point: OperatingPoint = DEFAULT_POINT,
     range_of_interest: RangeOfInterest | None = None,
 ) -> Confusion:
-    """Count what the objects that count were taken for.
+    """Count objects by true and detected class.
 
     Args:
-        truth: the labelled images to look at.
-        predictions: detections on these images.
-        iou: over 0, up to 1.
-        score: detections below it take no part.
-        range_of_interest: objects outside it do not count, nor detections outside it that find nothing.
+        truth: The labelled images to evaluate.
+        predictions: Detections on these images.
+        point: Detections below its score are left out.
+        range_of_interest: Excludes objects outside it, and detections outside it that find no object.
 
     Raises:
-        DataError: a detection's image or class is not in `truth`.
-        UsageError: `iou` is not a share.
+        DataError: The image or class of a detection is not in `truth`.
     """
-    matches = match_any_class(truth, predictions, iou, score, range_of_interest)
+    matches = match_any_class(truth, predictions, point, range_of_interest)
     position = {entry.id: place for place, entry in enumerate(truth.classes)}
-    nothing = len(position)
+    background = len(position)
     true = np.array([position[id_] for id_ in truth.boxes["class_id"].tolist()], dtype=np.int64)
     detected = np.array([position[id_] for id_ in predictions.boxes["class_id"].tolist()], dtype=np.int64)
-    found = np.flatnonzero(matches.true_positives)
-    matrix = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
-    np.add.at(matrix, (true[matches.truth_row[found]], detected[found]), 1)
-    matrix[:, nothing] = np.bincount(true[matches.missed], minlength=nothing + 1)
-    matrix[nothing, :] = np.bincount(detected[matches.false_positives], minlength=nothing + 1)
+    true_positives = np.flatnonzero(matches.true_positives)
+    matrix = np.zeros((background + 1, background + 1), dtype=np.int64)
+    np.add.at(matrix, (true[matches.truth_row[true_positives]], detected[true_positives]), 1)
+    matrix[:, background] = np.bincount(true[matches.missed], minlength=background + 1)
+    matrix[background, :] = np.bincount(detected[matches.false_positives], minlength=background + 1)
     names = tuple(entry.name for entry in truth.classes)
     return Confusion((*names, BACKGROUND), tuple(tuple(row) for row in matrix.tolist()))

@@ -1,9 +1,9 @@
-"""Right and wrong by score, at one IoU: precision and recall, the histogram of scores, the best threshold.
+"""Curves over all scores at one IoU: precision and recall, score histogram, best threshold.
 
-A detection is right when `matching.match`, over all scores, gives it an object that counts; what it ignores is left
-out. As in COCO (cocodataset/cocoapi, cocoeval.py, `evaluateImg` and `accumulate`), the best 100 detections an image and
-class take part, equal scores stand in the order of image ids and rows, and AP is the mean of the precision at the
-recalls 0, 0.01, … 1, each the highest at that recall or beyond. So the AP here is COCO's AP50, or that of the range.
+A detection is correct if `matching.match`, over all scores, gives it an object that counts; ignored detections are left
+out. As in COCO (cocodataset/cocoapi, cocoeval.py, `evaluateImg` and `accumulate`), the best 100 detections per image
+and class are used, equal scores are ordered by image id and row, and AP is the mean of the precision at the recalls
+0, 0.01, … 1, each the highest at that recall or beyond. AP at IoU 0.5 is thus COCO's AP50, or that of the range.
 """
 
 from collections.abc import Mapping
@@ -22,44 +22,44 @@ SCORE_BINS = 20
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The detections that count, best score first, each right or wrong.
+    """The detections that count, best score first, each correct or false.
 
     Attributes:
-        row: (n,) in the table of predictions.
-        class_id: (n,) what each is taken for.
-        score: (n,) falling.
-        right: (n,) whether it found an object.
-        objects: class id → objects to find.
+        row: (n,) Row in the table of predictions.
+        class_id: (n,) Detected class.
+        score: (n,) Falling.
+        correct: (n,) Whether the detection found an object.
+        objects: Class id → number of objects to find.
     """
 
     row: Rows
     class_id: Rows
     score: NDArray[np.float64]
-    right: Flags
+    correct: Flags
     objects: Mapping[int, int]
 
-    def where(self, wanted: Flags) -> "Outcomes":
-        """Only the detections where the boolean array `wanted` (n,) is true; the objects stay."""
+    def where(self, selected: Flags) -> "Outcomes":
+        """Keep the detections where `selected` (n,) is true, and all objects."""
         return replace(
             self,
-            row=self.row[wanted],
-            class_id=self.class_id[wanted],
-            score=self.score[wanted],
-            right=self.right[wanted],
+            row=self.row[selected],
+            class_id=self.class_id[selected],
+            score=self.score[selected],
+            correct=self.correct[selected],
         )
 
     def precision_at_recalls(self, class_id: int) -> NDArray[np.float64] | None:
-        """Precision at `RECALLS` (101,), 0 beyond what is reached; None for a class without objects."""
+        """Precision at `RECALLS` (101,), 0 at recalls that are not reached; None for a class without objects."""
         if not self.objects[class_id]:
             return None
-        right = np.cumsum(self.right[self.class_id == class_id])
-        precision = right / np.arange(1, len(right) + 1)
+        correct = np.cumsum(self.correct[self.class_id == class_id])
+        precision = correct / np.arange(1, len(correct) + 1)
         highest_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-        reached = np.searchsorted(right / self.objects[class_id], RECALLS, side="left")
+        reached = np.searchsorted(correct / self.objects[class_id], RECALLS, side="left")
         return np.append(highest_from_here, 0.0)[reached]
 
     def ap(self) -> float | None:
-        """The mean AP of the classes that have objects; None where none has."""
+        """The mean AP of the classes that have objects; None if no class has any."""
         curves = [self.precision_at_recalls(class_id) for class_id in self.objects]
         defined = [curve.mean() for curve in curves if curve is not None]
         return float(np.mean(defined)) if defined else None
@@ -67,12 +67,12 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """Precision at each recall, of each class and of their mean; None without objects.
+    """Precision at each recall, per class and in the mean; None without objects.
 
     Attributes:
         recall: 0, 0.01, … 1.
-        classes: class name → precision at these recalls, in declared order.
-        mean: over the classes that have objects.
+        classes: Class name → precision at these recalls, in declared order.
+        mean: Over the classes that have objects.
     """
 
     recall: tuple[float, ...]
@@ -82,11 +82,11 @@ class PrecisionRecall:
 
 @dataclass(frozen=True)
 class ScoreHistogram:
-    """How many right and wrong detections have which score.
+    """Correct and false detections by score.
 
     Attributes:
-        edges: of the bins, rising; each holds its lower edge, the last one both.
-        true_positives, false_positives: a count for each bin.
+        edges: Edges of the bins, rising; each bin includes its lower edge, the last one both.
+        true_positives, false_positives: One count per bin.
     """
 
     edges: tuple[float, ...]
@@ -96,7 +96,7 @@ class ScoreHistogram:
 
 @dataclass(frozen=True)
 class BestF1:
-    """The score with the highest F1 = 2·precision·recall / (precision + recall); of several, the highest score."""
+    """The score with the highest F1 = 2·precision·recall / (precision + recall); of equal ones the highest score."""
 
     score: float
     precision: float
@@ -106,13 +106,13 @@ class BestF1:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The lowest score from which on a class's detections are as precise as wished, and where F1 is best.
+    """The lowest score at which a class reaches the target precision, and the score with the best F1.
 
     Attributes:
-        class_: the name.
-        score, precision, recall: counting all detections of at least this score; None where nothing was wished, where
-            no score is precise enough, or where the class has no objects.
-        best_f1: None where the class has no objects, or none is found.
+        class_: Name of the class.
+        score, precision, recall: Over all detections of at least this score. None without a target precision, where no
+            score reaches it, and where the class has no objects.
+        best_f1: None where no object of the class is found.
     """
 
     class_: str
@@ -122,8 +122,8 @@ class Threshold:
     best_f1: BestF1 | None
 
 
-def strongest(predictions: Predictions, most: int = MAX_DETECTIONS[-1]) -> Predictions:
-    """The `most` detections of the best score in each image and class, in table order; equal scores: the first."""
+def top_detections(predictions: Predictions, most: int = MAX_DETECTIONS[-1]) -> Predictions:
+    """The `most` best-scored detections of each image and class, in table order; of equal scores the first."""
     table = predictions.boxes
     ranked = table.sort_values("score", ascending=False, kind="stable")
     place = ranked.groupby(["image_id", "class_id"], sort=False).cumcount().to_numpy()
@@ -132,12 +132,12 @@ def strongest(predictions: Predictions, most: int = MAX_DETECTIONS[-1]) -> Predi
 
 
 def rank_outcomes(truth: Dataset, predictions: Predictions, matches: Matches) -> Outcomes:
-    """The detections that count, as COCO ranks them.
+    """Rank the detections that count as COCO does.
 
     Args:
-        truth: the images that were matched.
-        predictions: from `strongest`.
-        matches: of these two, over all scores.
+        truth: The labelled images.
+        predictions: From `top_detections`.
+        matches: Of these two, over all scores.
     """
     table = predictions.boxes
     score = table["score"].to_numpy(dtype=np.float64)
@@ -148,13 +148,13 @@ def rank_outcomes(truth: Dataset, predictions: Predictions, matches: Matches) ->
         row=order,
         class_id=table["class_id"].to_numpy(dtype=np.int64)[order],
         score=score[order],
-        right=matches.true_positives[order],
+        correct=matches.true_positives[order],
         objects={entry.id: int((counted == entry.id).sum()) for entry in truth.classes},
     )
 
 
 def trace_precision_recall(outcomes: Outcomes, classes: tuple[ClassEntry, ...]) -> PrecisionRecall:
-    """Precision against recall for each class, and their mean."""
+    """Precision at each recall, per class and in the mean."""
     curves = {entry.name: outcomes.precision_at_recalls(entry.id) for entry in classes}
     defined = [curve for curve in curves.values() if curve is not None]
     return PrecisionRecall(
@@ -165,33 +165,34 @@ def trace_precision_recall(outcomes: Outcomes, classes: tuple[ClassEntry, ...]) 
 
 
 def count_scores(outcomes: Outcomes, bins: int = SCORE_BINS) -> ScoreHistogram:
-    """How many right and wrong detections of all classes have which score, from 0 to 1, or as far as scores go."""
+    """The histogram of the scores of all classes, from 0 to 1 or to the extreme scores."""
     scores = outcomes.score
     low, high = scores.min(initial=0.0), scores.max(initial=1.0)
-    edges = low + (high - low) * np.arange(bins + 1) / bins  # in this order, 0.15 is 0.15
-    counts = [np.histogram(scores[wanted], edges)[0] for wanted in (outcomes.right, ~outcomes.right)]
-    right, wrong = (tuple(one.tolist()) for one in counts)
-    return ScoreHistogram(tuple(edges.tolist()), right, wrong)
+    edges = low + (high - low) * np.arange(bins + 1) / bins  # in this order of operations, 0.15 is exact
+    counts = (np.histogram(scores[selected], edges)[0] for selected in (outcomes.correct, ~outcomes.correct))
+    correct, false = (tuple(one.tolist()) for one in counts)
+    return ScoreHistogram(tuple(edges.tolist()), correct, false)
 
 
 def choose_threshold(outcomes: Outcomes, entry: ClassEntry, precision: float | None = None) -> Threshold:
-    """The lowest score of a class that is precise enough, and the one with the best F1.
+    """Find the lowest score at which a class reaches a precision, and the score with the best F1.
 
     Args:
-        outcomes: of all classes.
-        entry: the class.
-        precision: wished, over all detections of at least the score.
+        outcomes: Of all classes.
+        entry: The class.
+        precision: Target precision of all detections of at least that score.
     """
-    objects, mine = outcomes.objects[entry.id], outcomes.where(outcomes.class_id == entry.id)
-    if not objects or not mine.right.any():
+    objects, own = outcomes.objects[entry.id], outcomes.where(outcomes.class_id == entry.id)
+    if not objects or not own.correct.any():
         return Threshold(entry.name, None, None, None, None)
-    last = np.append(np.flatnonzero(np.diff(mine.score)), len(mine.score) - 1)  # of equal scores, all count
-    right, number = np.cumsum(mine.right)[last], last + 1
-    scores, precisions, recalls, f1 = mine.score[last], right / number, right / objects, 2 * right / (number + objects)
+    last = np.append(np.flatnonzero(np.diff(own.score)), len(own.score) - 1)  # equal scores count together
+    correct, number = np.cumsum(own.correct)[last], last + 1
+    scores, precisions, recalls = own.score[last], correct / number, correct / objects
+    f1 = 2 * correct / (number + objects)
     best = int(np.argmax(f1))
     best_f1 = BestF1(float(scores[best]), float(precisions[best]), float(recalls[best]), float(f1[best]))
-    enough = np.flatnonzero(precisions >= precision) if precision is not None else np.empty(0, dtype=np.int64)
-    if not len(enough):
+    reached = np.flatnonzero(precisions >= precision) if precision is not None else np.empty(0, dtype=np.int64)
+    if not len(reached):
         return Threshold(entry.name, None, None, None, best_f1)
-    lowest = enough[-1]
+    lowest = reached[-1]
     return Threshold(entry.name, float(scores[lowest]), float(precisions[lowest]), float(recalls[lowest]), best_f1)

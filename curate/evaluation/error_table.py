@@ -1,4 +1,4 @@
-"""The mistakes as a file that a person can open: names instead of ids, and where each image came from."""
+"""The mistakes as a table for people: names instead of ids, and the source of each image."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,23 +23,23 @@ ERROR_COLUMNS: Mapping[str, str] = {
     "video_id": "str",
     "timestamp_s": "float64",
     "mistake": "str",  # MISSED or FALSE_POSITIVE
-    "class": "str",  # of the object, or what the detection was taken for
-    "size": "str",  # of the object, or of the detection
-    "kind": "str",  # one of mistakes.KINDS; of a miss: missed, or the kind of the false positive that explains it
+    "class": "str",  # of the missed object, or of the detection
+    "size": "str",  # of the missed object, or of the detection
+    "kind": "str",  # one of mistakes.KINDS; for a miss: missed, or the kind of the false positive that explains it
     "score": "float64",  # null for a miss
     "iou": "float64",  # see mistakes.MISTAKE_COLUMNS
-    "confused_with": "str",  # the other class; null for other kinds than class and both
+    "confused_with": "str",  # the other class, for the kinds class and both; else null
     **dict.fromkeys(CORNERS, "float64"),  # pixels: of the missed object, or of the detection
     "box_id": "Int64",  # the missed object; null for a false positive
 }
 
 
 def list_errors(mistakes: Mistakes, truth: Dataset) -> pd.DataFrame:
-    """One row a missed object or false positive, with the columns `ERROR_COLUMNS`, in the order of `mistakes.table`.
+    """List missed objects and false positives, one per row: columns `ERROR_COLUMNS`, order of `mistakes.table`.
 
     Args:
-        mistakes: found in `truth`.
-        truth: with the images and classes that the rows name.
+        mistakes: Found in `truth`.
+        truth: Has the images and classes that the rows name.
     """
     table, names = mistakes.table, truth.class_names
     images = truth.images.set_index("image_id").loc[table["image_id"]].reset_index(drop=True)
@@ -56,20 +56,20 @@ def list_errors(mistakes: Mistakes, truth: Dataset) -> pd.DataFrame:
 
 
 def write_errors(errors: pd.DataFrame, path: Path) -> None:
-    """Write the table as CSV or Parquet, by suffix: whole or not at all; the same table gives the same bytes.
+    """Write the table as CSV or Parquet, by suffix; an interruption leaves no partial file, equal tables equal bytes.
 
     Raises:
-        UsageError: the suffix is neither.
+        UsageError: The suffix is neither .csv nor .parquet.
     """
     write = _writer(path)
     write_atomically(path, lambda file: write(errors, file))
 
 
 def check_error_file(path: Path) -> None:
-    """Refuse a name that `write_errors` would.
+    """Check the suffix of a file for `write_errors`.
 
     Raises:
-        UsageError: the suffix is neither .csv nor .parquet.
+        UsageError: The suffix is neither .csv nor .parquet.
     """
     _writer(path)
 
@@ -77,7 +77,7 @@ def check_error_file(path: Path) -> None:
 def _writer(path: Path) -> Callable[[pd.DataFrame, IO[bytes]], object]:
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
-        raise UsageError("not a table's name", place=path, got=repr(path.suffix), expected=", ".join(_WRITERS))
+        raise UsageError("not a table file", place=path, got=repr(path.suffix), expected=" or ".join(_WRITERS))
     return _WRITERS[suffix]
 
 

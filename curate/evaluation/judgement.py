@@ -1,10 +1,12 @@
-"""All that is told of detections at one operating point beside COCO's numbers, from one matching over all scores."""
+"""Judgement of detections: all numbers and mistakes that `evaluate` returns and `report` and `view` show."""
 
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from curate.dataset import Dataset, Predictions
+from curate.errors import UsageError
 from curate.evaluation.confusion import Confusion, count_confusion
 from curate.evaluation.costs import MistakeSummary, ap_costs
 from curate.evaluation.curves import (
@@ -14,63 +16,162 @@ from curate.evaluation.curves import (
     choose_threshold,
     count_scores,
     rank_outcomes,
-    strongest,
+    top_detections,
     trace_precision_recall,
 )
 from curate.evaluation.mistakes import Mistakes, find_mistakes
-from curate.sizes import RangeOfInterest
+from curate.evaluation.scores import Scores, SideScores
+from curate.evaluation.scores import score as score_predictions
+from curate.operating_point import DEFAULT_POINT, OperatingPoint
+from curate.result import Result
+from curate.sizes import PinholeView, RangeOfInterest, choose_range, choose_view, sides_to_try
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What went wrong, what was confused, and which score to cut at.
+class EvaluationOptions:
+    """What counts in an evaluation.
 
     Attributes:
-        mistakes: each at the operating point; `errors` counts them.
-        thresholds: one entry a class, in declared order.
+        interest: The range of interest; None for all objects.
+        camera: Translates sides to distances; None if unknown.
+        point: The operating point.
+        precision: Target precision of the thresholds; None without a target.
+
+    Raises:
+        UsageError: `precision` is out of its range.
     """
 
-    mistakes: Mistakes
+    interest: RangeOfInterest | None = None
+    camera: PinholeView | None = None
+    point: OperatingPoint = DEFAULT_POINT
+    precision: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision is not None and not 0 < self.precision <= 1:
+            raise UsageError("not a precision", place="--precision", got=self.precision, expected="over 0, up to 1")
+
+    @classmethod
+    def from_command(
+        cls,
+        *,
+        min_side: float | None = None,
+        max_distance: float | None = None,
+        object_height: float | None = None,
+        focal_px: float | None = None,
+        iou: float | None = None,
+        score: float | None = None,
+        precision: float | None = None,
+    ) -> "EvaluationOptions":
+        """Build them from the options of a command; None stands for the default.
+
+        Raises:
+            UsageError: Options are out of range, or do not go together.
+        """
+        point = OperatingPoint(
+            iou=DEFAULT_POINT.iou if iou is None else iou,
+            score=DEFAULT_POINT.score if score is None else score,
+        )
+        interest = choose_range(min_side, max_distance, object_height, focal_px)
+        return cls(interest, choose_view(object_height, focal_px), point, precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateResult(Result, Scores):
+    """COCO's scores, and the mistakes at the operating point; None where there is no object.
+
+    Attributes:
+        split: "all" for a dataset without splits.
+        operating_point: For `errors` and `confusion`; its IoU also for the others below.
+        errors: Mistakes in the range of interest; `ap_cost` is over all scores, like everything below.
+        confusion: At the operating point, in the range of interest.
+        wished_precision: Target precision of `thresholds`.
+        thresholds: One entry per class.
+        report: The page written into the run's folder, if any.
+        against: The kept evaluation of another run, if one was requested.
+    """
+
+    split: str
+    operating_point: OperatingPoint
     errors: MistakeSummary
     confusion: Confusion
+    wished_precision: float | None
     thresholds: tuple[Threshold, ...]
     precision_recall: PrecisionRecall
     score_histogram: ScoreHistogram
+    report: Path | None = None
+    against: dict[str, Any] | None = None
+
+    def to_json(self) -> Any:
+        """The document, with `against` only if it was requested."""
+        document = {"split": self.split, **super().to_json()}
+        document["thresholds"] = [{"class": entry.pop("class_"), **entry} for entry in document["thresholds"]]
+        if self.against is None:
+            del document["against"]
+        return document
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Detections, their truth, and the outcome.
+
+    Attributes:
+        truth: The labelled images that were evaluated.
+        predictions: Detections on them, in the current classes of the dataset.
+        result: All numbers; its notes are for the person who reads them.
+        mistakes: At the operating point; `result.errors` counts them.
+    """
+
+    truth: Dataset
+    predictions: Predictions
+    result: EvaluateResult
+    mistakes: Mistakes
 
 
 def judge(
     truth: Dataset,
     predictions: Predictions,
-    iou: float = 0.5,
-    score: float = 0.5,
-    range_of_interest: RangeOfInterest | None = None,
-    precision: float | None = None,
+    options: EvaluationOptions = EvaluationOptions(),
+    *,
+    split: str = "all",
+    notes: Sequence[str] = (),
 ) -> Judgement:
-    """Find and weigh the mistakes.
-
-    Mistakes and confusion are those of detections of at least `score`; costs, curves and thresholds look at all.
+    """Compute all scores, curves and mistakes of detections.
 
     Args:
-        truth: the labelled images to look at.
-        predictions: detections on these images.
-        iou: at which an object counts as found.
-        score: of the operating point.
-        range_of_interest: see `matching.match`.
-        precision: for which to look for the lowest score.
+        truth: The labelled images to evaluate.
+        predictions: Detections on these images, of all scores.
+        options: What counts.
+        split: Name of the split for the result.
+        notes: Notes for the result.
 
     Raises:
-        DataError: a detection's image or class is not in `truth`.
-        UsageError: `iou` is not a share.
+        DataError: The image or class of a detection is not in `truth`.
     """
-    mistakes = find_mistakes(truth, predictions, iou, score, range_of_interest)
-    counted = strongest(predictions)
-    of_all_scores = find_mistakes(truth, counted, iou, -np.inf, range_of_interest)
-    outcomes = rank_outcomes(truth, counted, of_all_scores.matches)
-    return Judgement(
-        mistakes=mistakes,
-        errors=MistakeSummary(**vars(mistakes.counts()), ap_cost=ap_costs(of_all_scores, outcomes)),
-        confusion=count_confusion(truth, predictions, iou, score, range_of_interest),
-        thresholds=tuple(choose_threshold(outcomes, entry, precision) for entry in truth.classes),
+    point, interest = options.point, options.interest
+    objects = truth.boxes_xyxy[~truth.boxes["crowd"].to_numpy(dtype=bool)]
+    sides = sides_to_try(objects, *([interest.min_side_px] if interest else []))
+    scores = score_predictions(truth, predictions, interest, sides)
+    mistakes = find_mistakes(truth, predictions, point, interest)
+    ranked = top_detections(predictions)
+    mistakes_of_all_scores = find_mistakes(truth, ranked, point.over_all_scores(), interest)
+    outcomes = rank_outcomes(truth, ranked, mistakes_of_all_scores.matches)
+    costs = ap_costs(mistakes_of_all_scores, outcomes)
+    result = EvaluateResult(
+        split=split,
+        **{**vars(scores), "by_min_side": _with_distances(scores.by_min_side, options.camera)},
+        operating_point=point,
+        errors=MistakeSummary(**vars(mistakes.counts()), ap_cost=costs),
+        confusion=count_confusion(truth, predictions, point, interest),
+        wished_precision=options.precision,
+        thresholds=tuple(choose_threshold(outcomes, entry, options.precision) for entry in truth.classes),
         precision_recall=trace_precision_recall(outcomes, truth.classes),
         score_histogram=count_scores(outcomes),
+        notes=tuple(notes),
     )
+    return Judgement(truth, predictions, result, mistakes)
+
+
+def _with_distances(entries: tuple[SideScores, ...], camera: PinholeView | None) -> tuple[SideScores, ...]:
+    if camera is None:
+        return entries
+    return tuple(replace(entry, distance_m=camera.distance_m(entry.min_side_px)) for entry in entries)

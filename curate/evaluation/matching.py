@@ -1,14 +1,14 @@
-"""Which detection found which object: the only matcher.
+"""Matching of detections with objects.
 
-The rules are COCO's (cocodataset/cocoapi, cocoeval.py, `evaluateImg`), at one IoU and above one score, without a
-limit on detections an image. In each image and class, detections choose in order of descending score (equal scores:
-table order). Each takes the free object with the highest IoU at or above the threshold (equal IoU: the later row).
-Objects that count come before ignored ones, whatever the IoU. Crowds are ignored and absorb any number of
-detections, by the share of the detection that they cover; other objects are taken once.
+The rules are COCO's (cocodataset/cocoapi, cocoeval.py, `evaluateImg`), at one operating point and without a limit on
+the detections per image. In each image and class, detections choose in order of falling score (equal scores: table
+order). Each takes the free object with the highest IoU at or above the threshold (equal IoU: the later row). Objects
+that count come before ignored ones, whatever the IoU. Crowds are ignored and absorb any number of detections, by the
+share of the detection that they cover; every other object is taken once.
 
-`match` lets detections choose among objects of their class. `match_any_class`, for the confusion matrix, lets them
-choose among all objects of their image: the best-scored detection on an object says what the detector takes it for.
-Nothing else differs; crowds still absorb only detections of their own class.
+In `match`, detections choose among the objects of their class. In `match_any_class`, for the confusion matrix, they
+choose among all objects of their image, so that the best-scored detection on an object decides its detected class.
+There is no other difference; crowds still absorb only detections of their own class.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from curate.boxes import Boxes, xyxy_to_xywh
 from curate.dataset import Dataset, Predictions
-from curate.errors import UsageError
 from curate.evaluation.coco_results import check_known_ids
+from curate.operating_point import DEFAULT_POINT, OperatingPoint
 from curate.sizes import RangeOfInterest
 
-PAIRS_AT_ONCE = 1 << 20  # bounds the memory of `overlapping_pairs` to about 100 MB
+PAIRS_AT_ONCE = 1 << 20  # limits the memory of `overlapping_pairs` to about 100 MB
 IOU_BELOW_ONE = 1 - 1e-10  # cocoeval.py: what a threshold of 1 means in floating point
 
 Rows = NDArray[np.int64]
@@ -34,15 +34,15 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Who found what; arrays follow the rows of `predictions.boxes` (n,) and `truth.boxes` (m,).
+    """Which detection found which object, for the rows of `predictions.boxes` (n,) and `truth.boxes` (m,).
 
     Attributes:
-        truth_row: (n,) row in `truth.boxes` that each detection found, −1 for none.
-        detection_row: (m,) row in `predictions.boxes` that found each object, −1 for none; a crowd holds the last.
-        kept: (n,) whether the detection's score reaches the operating point; the others take no part.
-        detection_ignored: (n,) kept, but counts neither way: it found an ignored object, or found none and is
-            outside the range of interest.
-        truth_ignored: (m,) crowds, and objects outside the range of interest.
+        truth_row: (n,) Row in `truth.boxes` that each detection found, −1 for none.
+        detection_row: (m,) Row in `predictions.boxes` that found each object, −1 for none; the last one for a crowd.
+        kept: (n,) Whether the score reaches the operating point; other detections are left out.
+        detection_ignored: (n,) Kept detections that are neither true nor false positives: they found an ignored object,
+            or found none and are outside the range of interest.
+        truth_ignored: (m,) Crowds, and objects outside the range of interest.
     """
 
     truth_row: Rows
@@ -53,87 +53,79 @@ class Matches:
 
     @property
     def found(self) -> Flags:
-        """(m,) objects that count and were found. Found, missed and ignored objects are all objects."""
+        """(m,) Objects that count and were found. Every object is found, missed or ignored."""
         return ~self.truth_ignored & (self.detection_row >= 0)
 
     @property
     def missed(self) -> Flags:
-        """(m,) objects that count and were not found."""
+        """(m,) Objects that count and were not found."""
         return ~self.truth_ignored & (self.detection_row < 0)
 
     @property
     def true_positives(self) -> Flags:
-        """(n,) detections that found an object that counts."""
+        """(n,) Detections that found an object that counts."""
         return ~self.detection_ignored & (self.truth_row >= 0)
 
     @property
     def false_positives(self) -> Flags:
-        """(n,) kept detections that found nothing and are not ignored."""
+        """(n,) Kept detections that found no object and are not ignored."""
         return self.kept & ~self.detection_ignored & (self.truth_row < 0)
 
 
 class Pairs(NamedTuple):
-    """Detections and objects that overlap, one entry a pair: rows (p,), rows (p,), overlaps (p,)."""
+    """Pairs of a detection and an object that overlap: rows (p,), rows (p,), overlaps (p,)."""
 
     detection: Rows
     truth: Rows
     overlap: NDArray[np.float64]
 
-    def where(self, wanted: Flags) -> "Pairs":
-        """Only the pairs where the boolean array `wanted` (p,) is true."""
-        return Pairs(self.detection[wanted], self.truth[wanted], self.overlap[wanted])
+    def where(self, selected: Flags) -> "Pairs":
+        """Keep the pairs where `selected` (p,) is true."""
+        return Pairs(self.detection[selected], self.truth[selected], self.overlap[selected])
 
 
 def match(
     truth: Dataset,
     predictions: Predictions,
-    iou: float = 0.5,
-    score: float = 0.5,
+    point: OperatingPoint = DEFAULT_POINT,
     range_of_interest: RangeOfInterest | None = None,
 ) -> Matches:
-    """Match detections of at least `score` with objects of their class at an IoU of at least `iou`.
+    """Match detections with objects of their class.
 
     Args:
-        truth: the labelled images to look at.
-        predictions: detections on these images; order decides between equal scores.
-        iou: over 0, up to 1.
-        score: detections below it take no part.
-        range_of_interest: objects outside it are ignored, and so are detections outside it that find nothing.
+        truth: The labelled images to evaluate.
+        predictions: Detections on these images; their order decides between equal scores.
+        point: Lowest IoU of a match, and lowest score of a detection.
+        range_of_interest: Objects outside it are ignored, and so are detections outside it that find no object.
 
     Raises:
-        DataError: a detection's image or class is not in `truth`.
-        UsageError: `iou` is not a share.
+        DataError: The image or class of a detection is not in `truth`.
     """
-    return _match(truth, predictions, iou, score, range_of_interest, within_class=True)
+    return _match(truth, predictions, point, range_of_interest, within_class=True)
 
 
 def match_any_class(
     truth: Dataset,
     predictions: Predictions,
-    iou: float = 0.5,
-    score: float = 0.5,
+    point: OperatingPoint = DEFAULT_POINT,
     range_of_interest: RangeOfInterest | None = None,
 ) -> Matches:
-    """Match as `match` does, but whatever the classes: what is found may be called by another name.
+    """Match as `match` does, but with objects of any class.
 
     Raises:
-        DataError: a detection's image or class is not in `truth`.
-        UsageError: `iou` is not a share.
+        DataError: The image or class of a detection is not in `truth`.
     """
-    return _match(truth, predictions, iou, score, range_of_interest, within_class=False)
+    return _match(truth, predictions, point, range_of_interest, within_class=False)
 
 
 def _match(
     truth: Dataset,
     predictions: Predictions,
-    iou: float,
-    score: float,
+    point: OperatingPoint,
     range_of_interest: RangeOfInterest | None,
     *,
     within_class: bool,
 ) -> Matches:
-    if not 0 < iou <= 1:
-        raise UsageError("not an IoU threshold", place="--iou", got=iou, expected="over 0, up to 1")
     check_known_ids(truth, predictions)
     crowd = truth.boxes["crowd"].to_numpy(dtype=bool)
     scores = predictions.boxes["score"].to_numpy(dtype=np.float64)
@@ -141,22 +133,22 @@ def _match(
     if range_of_interest is not None:
         truth_ignored |= ~range_of_interest.contains(truth.boxes_xyxy)
         outside = ~range_of_interest.contains(predictions.boxes_xyxy)
-    kept = scores >= score
+    kept = scores >= point.score
 
-    pairs = overlapping_pairs(truth, predictions, kept, min(iou, IOU_BELOW_ONE), within_class=within_class)
+    pairs = overlapping_pairs(truth, predictions, kept, min(point.iou, IOU_BELOW_ONE), within_class=within_class)
     if not within_class:
         truth_class, detection_class = truth.boxes["class_id"].to_numpy(), predictions.boxes["class_id"].to_numpy()
         pairs = pairs.where(~crowd[pairs.truth] | (truth_class[pairs.truth] == detection_class[pairs.detection]))
     rank = np.empty(len(scores), dtype=np.int64)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
-    # each detection's wishes in order, detections by rank: the first free wish is what evaluateImg's loop ends with
+    # candidates of each detection in order, detections by rank: evaluateImg's loop ends with the first free candidate
     order = np.lexsort((-pairs.truth, -pairs.overlap, truth_ignored[pairs.truth], rank[pairs.detection]))
     truth_row, detection_row = [-1] * len(scores), [-1] * len(crowd)
-    many = crowd.tolist()
-    for detection, wish in zip(pairs.detection[order].tolist(), pairs.truth[order].tolist(), strict=True):
-        if truth_row[detection] < 0 and (detection_row[wish] < 0 or many[wish]):
-            truth_row[detection] = wish
-            detection_row[wish] = detection
+    is_crowd = crowd.tolist()
+    for detection, candidate in zip(pairs.detection[order].tolist(), pairs.truth[order].tolist(), strict=True):
+        if truth_row[detection] < 0 and (detection_row[candidate] < 0 or is_crowd[candidate]):
+            truth_row[detection] = candidate
+            detection_row[candidate] = detection
 
     rows = np.array(truth_row, dtype=np.int64)
     found_nothing = rows < 0
@@ -168,9 +160,9 @@ def _match(
 def overlapping_pairs(
     truth: Dataset, predictions: Predictions, kept: Flags, at_least: float, *, within_class: bool
 ) -> Pairs:
-    """Every kept detection with every object of its image (and class) that it overlaps by `at_least`, and at all.
+    """Pair each kept detection with the objects of its image (and class) that it overlaps by at least `at_least`.
 
-    Overlap is IoU or, with a crowd, the share of the detection that it covers.
+    Pairs without any overlap are left out. Overlap is IoU; with a crowd, the share of the detection that it covers.
     """
     crowd = truth.boxes["crowd"].to_numpy(dtype=bool)
     detections_xywh, truth_xywh = xyxy_to_xywh(predictions.boxes_xyxy), xyxy_to_xywh(truth.boxes_xyxy)
@@ -189,7 +181,7 @@ def overlapping_pairs(
 
 
 def _groups(truth: Dataset, rows: pd.DataFrame, *, within_class: bool) -> Rows:
-    """A number for each row, equal within an image (and class). (n,)"""
+    """Group number of each row, equal within an image (and class). (n,)"""
     groups = pd.Index(truth.images["image_id"]).get_indexer(rows["image_id"].to_numpy()).astype(np.int64)
     if within_class:
         classes = pd.Index([entry.id for entry in truth.classes], dtype="int64")
@@ -198,7 +190,7 @@ def _groups(truth: Dataset, rows: pd.DataFrame, *, within_class: bool) -> Rows:
 
 
 def _pairs_by_block(detection_groups: Rows, truth_groups: Rows, detections: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """All pairs of equal group as (detection rows, truth rows), in blocks of about `PAIRS_AT_ONCE`."""
+    """All pairs of the same group as (detection rows, truth rows), in blocks of about `PAIRS_AT_ONCE`."""
     by_group = np.argsort(truth_groups, kind="stable")
     sorted_groups = truth_groups[by_group]
     first = np.searchsorted(sorted_groups, detection_groups[detections], side="left")
@@ -212,7 +204,7 @@ def _pairs_by_block(detection_groups: Rows, truth_groups: Rows, detections: Rows
 
 
 def _overlap(detection_xywh: Boxes, truth_xywh: Boxes, crowd: Flags) -> NDArray[np.float64]:
-    """Overlap of each pair, in the arithmetic of cocoapi's maskApi.c (`bbIou`). (p, 4), (p, 4), (p,) → (p,)"""
+    """Overlap of each pair, computed as in cocoapi's maskApi.c (`bbIou`). (p, 4), (p, 4), (p,) → (p,)"""
     d, t = detection_xywh.T, truth_xywh.T
     width = np.minimum(d[0] + d[2], t[0] + t[2]) - np.maximum(d[0], t[0])
     height = np.minimum(d[1] + d[3], t[1] + t[3]) - np.maximum(d[1], t[1])

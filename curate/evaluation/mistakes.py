@@ -1,22 +1,23 @@
-"""Each missed object and each false positive, its size and its kind.
+"""Missed objects and false positives, each with its size and kind.
 
 The kinds are TIDE's (Bolya, Foley, Hays, Hoffman: TIDE, A General Toolbox for Identifying Object Detection Errors,
 ECCV 2020, arXiv 2008.08115, section 2.2), tried in the order of its published code (dbolya/tide, quantify.py). With
-t_f the IoU of the operating point and t_b = 0.1, a false positive is, by the best IoU with any object of its image:
+t_f the IoU of the operating point and t_b = 0.1, the best IoU with any object of the image decides the kind of a false
+positive:
 
-    localisation  the right class, but only t_b ≤ IoU < t_f
-    class         another class, at IoU ≥ t_f
-    duplicate     the right class at IoU ≥ t_f, but a better detection has that object
-    background    IoU ≤ t_b with everything
-    both          what is left: another class, and t_b < IoU < t_f
+    localisation  the correct class, with t_b ≤ IoU < t_f
+    class         another class, with IoU ≥ t_f
+    duplicate     the correct class with IoU ≥ t_f, but a better detection has that object
+    background    IoU ≤ t_b with every object
+    both          all others: another class, with t_b < IoU < t_f
     missed        an object that no detection found, and that no localisation or class error explains
 
-An error *explains* a missed object when that object is the one its kind was decided on: were the error mended, the
-object would be found. TIDE counts such an object once, with the error. Every missed object has a row here all the
-same, whose kind says why it was missed, so that counts by size hold *all* misses.
+An error *explains* a missed object if that object decided its kind: once the error is fixed, the object is found. TIDE
+counts such an object once, as the error. Here every missed object has a row, whose kind is the reason of the miss, so
+that counts by size include *all* misses.
 
-Two choices of our own: an IoU of exactly t_f with the right class is a duplicate (the paper allows both), and objects
-outside the range of interest are never missed but still tell what a detection was confused with. Crowds do not.
+Two choices of this module: an IoU of exactly t_f with the correct class is a duplicate (the paper allows both), and
+objects outside the range of interest are never missed but can decide what a detection was confused with. Crowds cannot.
 """
 
 from collections import Counter
@@ -32,6 +33,7 @@ from curate.boxes import area
 from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
 from curate.evaluation.matching import Matches, Pairs, Rows, match, overlapping_pairs
+from curate.operating_point import DEFAULT_POINT, OperatingPoint
 from curate.sizes import SIZES, RangeOfInterest, count_by_size, size_index
 
 KINDS = ("missed", "class", "localisation", "both", "duplicate", "background")
@@ -41,12 +43,12 @@ MISTAKE_COLUMNS: Mapping[str, str] = {
     "image_id": "int64",
     "box_id": "Int64",  # the missed object; null for a false positive
     "class_id": "int32",
-    "size": "str",  # of the object if it was missed, else of the detection; one of SIZES
+    "size": "str",  # of the missed object, or of the detection; one of SIZES
     "kind": "str",  # one of KINDS; for a miss: missed, or the kind of the false positive that explains it
     "score": "float64",  # null for a miss
-    "iou": "float64",  # with the object that decided the kind; of a miss: with what explains it, else the best
-    "confused_with": "Int32",  # class and both: the other class; null for other kinds
-    "detection": "Int64",  # row in predictions.boxes: the false positive, or what explains the miss; else null
+    "iou": "float64",  # with the object that decided the kind; for a miss: of the error that explains it, else the best
+    "confused_with": "Int32",  # the other class, for the kinds class and both; else null
+    "detection": "Int64",  # row in predictions.boxes of the false positive, or of the error that explains the miss
     "x0": "float64",
     "y0": "float64",
     "x1": "float64",
@@ -59,10 +61,10 @@ class MistakeCounts:
     """The contract's `errors`.
 
     Attributes:
-        missed: size → all missed objects.
-        false_positives: size → all false positives.
-        kinds: kind → how many, each mistake counted once: false positives of the kind, and for `missed` the missed
-            objects that no false positive explains. All of `KINDS` are there.
+        missed: Size → number of missed objects.
+        false_positives: Size → number of false positives.
+        kinds: Kind → number of mistakes, each counted once: the false positives of the kind, and for `missed` the
+            objects that no false positive explains. All of `KINDS` are keys.
     """
 
     missed: Mapping[str, int]
@@ -72,12 +74,12 @@ class MistakeCounts:
 
 @dataclass(frozen=True, eq=False)
 class Mistakes:
-    """What went wrong at one operating point.
+    """The mistakes at one operating point.
 
     Attributes:
-        table: columns `MISTAKE_COLUMNS`; missed objects in the order of the truth, then false positives in the
-            order of the predictions.
-        matches: who found what.
+        table: Columns `MISTAKE_COLUMNS`; missed objects in the order of the truth, then false positives in the order of
+            the predictions.
+        matches: Which detection found which object.
     """
 
     table: pd.DataFrame
@@ -85,16 +87,14 @@ class Mistakes:
 
     @property
     def missed(self) -> pd.DataFrame:
-        """The rows of missed objects."""
         return self.table.loc[self.table["box_id"].notna()]
 
     @property
     def false_positives(self) -> pd.DataFrame:
-        """The rows of false positives."""
         return self.table.loc[self.table["box_id"].isna()]
 
     def counts(self) -> MistakeCounts:
-        """Count by size and by kind; sizes and kinds that do not occur count 0."""
+        """Count the mistakes by size and kind; sizes and kinds without mistakes count 0."""
         missed, false_positives = self.missed, self.false_positives
         once = Counter([*(kind for kind in missed["kind"] if kind == "missed"), *false_positives["kind"]])
         return MistakeCounts(
@@ -107,30 +107,27 @@ class Mistakes:
 def find_mistakes(
     truth: Dataset,
     predictions: Predictions,
-    iou: float = 0.5,
-    score: float = 0.5,
+    point: OperatingPoint = DEFAULT_POINT,
     range_of_interest: RangeOfInterest | None = None,
 ) -> Mistakes:
-    """List what `match` leaves over, with the kind of each mistake.
+    """List the missed objects and false positives of `match`, with the kind of each.
 
     Args:
-        truth: the labelled images to look at.
-        predictions: detections on these images.
-        iou: t_f, at which an object counts as found.
-        score: detections below it take no part.
-        range_of_interest: objects outside it cannot be missed; see `match`.
+        truth: The labelled images to evaluate.
+        predictions: Detections on these images.
+        point: Its IoU is t_f; detections below its score are left out.
+        range_of_interest: Objects outside it cannot be missed; see `match`.
 
     Raises:
-        DataError: a detection's image or class is not in `truth`.
-        UsageError: `iou` is not a share.
+        DataError: The image or class of a detection is not in `truth`.
     """
-    matches = match(truth, predictions, iou, score, range_of_interest)
+    matches = match(truth, predictions, point, range_of_interest)
     pairs = overlapping_pairs(truth, predictions, matches.kept, 0.0, within_class=False)
     pairs = pairs.where(~truth.boxes["crowd"].to_numpy(dtype=bool)[pairs.truth])
     truth_class = truth.boxes["class_id"].to_numpy(dtype=np.int64)
     detection_class = predictions.boxes["class_id"].to_numpy(dtype=np.int64)
 
-    errors = _false_positives(pairs, matches, truth_class, detection_class, iou)
+    errors = _false_positives(pairs, matches, truth_class, detection_class, point.iou)
     explained_by = _explanations(errors, matches, predictions.boxes["score"].to_numpy(dtype=np.float64))
     best_iou = np.zeros(len(truth_class))
     np.maximum.at(best_iou, pairs.truth, pairs.overlap)
@@ -148,13 +145,13 @@ def find_mistakes(
     misses["confused_with"] = np.where(kind == "class", detection_class[detection] if len(detection_class) else -1, -1)
     misses = _with_boxes(misses, truth.boxes.iloc[missed])
     wrong = _with_boxes(errors.drop(columns="truth"), predictions.boxes.iloc[errors["detection"]])
-    return Mistakes(_tidy([misses, wrong]), matches)
+    return Mistakes(_concatenate([misses, wrong]), matches)
 
 
 def _false_positives(
     pairs: Pairs, matches: Matches, truth_class: Rows, detection_class: Rows, iou: float
 ) -> pd.DataFrame:
-    """One row a false positive: detection, kind, iou, truth (row that decided the kind, −1 for none), confused_with."""
+    """One row per false positive: detection, kind, iou, truth (row that decided the kind, or −1), confused_with."""
     rows = np.flatnonzero(matches.false_positives)
     own = truth_class[pairs.truth] == detection_class[pairs.detection]
     own_iou, own_truth = (values[rows] for values in _best(pairs, own, len(detection_class)))
@@ -185,34 +182,35 @@ def _false_positives(
     )
 
 
-def _best(pairs: Pairs, wanted: NDArray[np.bool_], detections: int) -> tuple[NDArray[np.float64], Rows]:
-    """Each detection's highest overlap in the wanted pairs, and that row of truth (the first, on a tie); else 0, −1."""
+def _best(pairs: Pairs, selected: NDArray[np.bool_], detections: int) -> tuple[NDArray[np.float64], Rows]:
+    """Highest overlap of each detection in the selected pairs, and its row of truth (the first on a tie); or 0, −1."""
     best, row = np.zeros(detections), np.full(detections, -1)
-    detection, other, overlap = pairs.where(wanted)
-    order = np.lexsort((-other, overlap))  # the last assignment to an element stays
+    detection, other, overlap = pairs.where(selected)
+    order = np.lexsort((-other, overlap))  # of several assignments to one element the last one wins
     best[detection[order]] = overlap[order]
     row[detection[order]] = other[order]
     return best, row
 
 
 def _explanations(errors: pd.DataFrame, matches: Matches, scores: NDArray[np.float64]) -> Rows:
-    """For each object the position in `errors` of the best-scored error that explains it, −1 for none. (m,)"""
+    """Position in `errors` of the best-scored error that explains each object, −1 for none. (m,)"""
     explained_by = np.full(len(matches.detection_row), -1)
     positions = np.flatnonzero(errors["kind"].isin(["class", "localisation"]).to_numpy(dtype=bool))
-    order = np.lexsort((-positions, scores[errors["detection"].to_numpy()[positions]]))  # best and first comes last
+    # the best-scored and first error comes last
+    order = np.lexsort((-positions, scores[errors["detection"].to_numpy()[positions]]))
     explained_by[errors["truth"].to_numpy()[positions[order]]] = positions[order]
     return explained_by
 
 
 def _with_boxes(rows: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
-    """Put image, class, corners, size, and box id or score from `boxes` beside `rows`."""
+    """Add image, class, corners, size, and box id or score from `boxes` to `rows`."""
     columns = [name for name in ("image_id", "box_id", "class_id", "score", *CORNERS) if name in boxes]
     sizes = np.array(SIZES, dtype=object)[size_index(area(boxes[CORNERS]))]
     return rows.assign(size=sizes, **{name: boxes[name].to_numpy() for name in columns})
 
 
-def _tidy(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """One table with the columns and types of `MISTAKE_COLUMNS`; −1 becomes null."""
+def _concatenate(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join tables with the columns and types of `MISTAKE_COLUMNS`; −1 becomes null."""
     columns: dict[str, Any] = {}
     for name, dtype in MISTAKE_COLUMNS.items():
         values = [

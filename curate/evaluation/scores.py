@@ -1,11 +1,10 @@
-"""COCO's numbers: AP and AR, overall, by class, by size and in the range of interest.
+"""COCO's scores: AP and AR, overall, by class, by size and in the range of interest.
 
-hotcoco computes, with the definitions of cocodataset/cocoapi, cocoeval.py; the tests hold every number against
-pycocotools. Objects by size use COCO's inclusive bounds (`sizes.COCO_AREA_RANGES`).
+hotcoco computes them by the definitions of cocodataset/cocoapi, cocoeval.py; the tests compare every number with
+pycocotools. Sizes use COCO's inclusive bounds (`sizes.COCO_AREA_RANGES`).
 
-The range of interest uses the mechanism that COCO has for area ranges, with the shorter side in the place of the
-area: objects outside it are ignored, and so are detections outside it that match nothing. All ranges that are asked
-for are evaluated in one pass.
+The range of interest uses COCO's mechanism for area ranges with the shorter side in place of the area: objects outside
+it are ignored, and so are detections outside it that match no object. One pass evaluates all ranges.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +38,7 @@ _BATCH_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class's numbers. `truth` counts its objects without crowds; None where there are none of that size."""
+    """Scores of one class; None without objects of that size. `truth` is the number of its objects without crowds."""
 
     name: str
     truth: int
@@ -52,7 +51,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class RangeScores:
-    """The numbers of objects with a shorter side of at least `min_side_px`; `truth` counts them, without crowds."""
+    """Scores of objects with a shorter side of at least `min_side_px`; `truth` is their number without crowds."""
 
     min_side_px: float
     truth: int
@@ -64,10 +63,10 @@ class RangeScores:
 
 @dataclass(frozen=True)
 class SideScores:
-    """One point of AP against the smallest side that counts: the numbers of the range of interest from there on.
+    """AP if only objects with a shorter side of at least `min_side_px` counted.
 
     Attributes:
-        distance_m: how far away an object of that side is, where the camera is known; None at 0 pixels.
+        distance_m: Distance of an object of that side; None at 0 pixels and for an unknown camera.
     """
 
     min_side_px: float
@@ -77,19 +76,19 @@ class SideScores:
     distance_m: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
-    """COCO's twelve numbers and their parts, 0 to 1; None where there is no object to find.
+    """COCO's twelve scores, 0 to 1, and those of classes and ranges; None where there is no object to find.
 
     Attributes:
-        images: images evaluated, those without objects included.
-        truth: objects to find; crowds are not among them.
-        detections: detections given.
-        ap: mean over the IoU thresholds 0.50, 0.55, … 0.95 and the classes.
-        ar_1: mean recall with the one best detection an image and class; `ar_10`, `ar_100` with so many.
-        classes: in declared order.
-        range_of_interest: None where no range was asked for.
-        by_min_side: one entry for each smallest side that was asked for.
+        images: Number of evaluated images, including those without objects.
+        truth: Number of objects to find, without crowds.
+        detections: Number of detections.
+        ap: Mean over the IoU thresholds 0.50, 0.55, … 0.95 and the classes.
+        ar_1: Mean recall with the best detection per image and class; `ar_10`, `ar_100` with the best 10 and 100.
+        classes: In declared order.
+        range_of_interest: None if no range was given.
+        by_min_side: One entry for each of the given smallest sides.
     """
 
     images: int
@@ -121,18 +120,18 @@ def score(
     """Evaluate detections against the truth of the same images.
 
     Args:
-        truth: the labelled images to evaluate; images without objects count, by their false positives.
-        predictions: detections on these images, of all scores; never clipped to the image.
-        range_of_interest: adds the numbers in this range.
-        min_sides_px: adds AP for each of these as the smallest side that counts.
+        truth: The labelled images to evaluate; in images without objects, false positives count.
+        predictions: Detections on these images, of all scores; they are not clipped to the image.
+        range_of_interest: Adds the scores in this range.
+        min_sides_px: Adds AP for each of these as the smallest side that counts.
 
     Raises:
-        DataError: a detection's image or class is not in `truth`.
-        UsageError: a smallest side is no length.
+        DataError: The image or class of a detection is not in `truth`.
+        UsageError: A smallest side is negative or not finite.
     """
     check_known_ids(truth, predictions)
-    asked = [range_of_interest] if range_of_interest is not None else []
-    ranges = [*asked, *map(RangeOfInterest, min_sides_px)]
+    requested = [range_of_interest] if range_of_interest is not None else []
+    ranges = [*requested, *map(RangeOfInterest, min_sides_px)]
     coco_truth = to_coco(truth)
     coco_detections = load_detections(coco_truth, predictions)
     areas = list(COCO_AREA_RANGES.values())
@@ -164,8 +163,10 @@ def score(
             )
             for entry in truth.classes
         ),
-        range_of_interest=in_range[0] if asked else None,
-        by_min_side=tuple(SideScores(one.min_side_px, one.truth, one.ap, one.ap50) for one in in_range[len(asked) :]),
+        range_of_interest=in_range[0] if requested else None,
+        by_min_side=tuple(
+            SideScores(one.min_side_px, one.truth, one.ap, one.ap50) for one in in_range[len(requested) :]
+        ),
     )
 
 
@@ -176,41 +177,41 @@ def _score_ranges(
     coco_detections: COCO,
     ranges: Sequence[RangeOfInterest],
 ) -> list[RangeScores]:
-    """Evaluate again with sides for areas; `coco_truth` and `coco_detections` are this call's own and change."""
+    """Evaluate with shorter sides in place of areas; changes `coco_truth` and `coco_detections` in place."""
     if not ranges:
         return []
     truth_sides, sides = shorter_side(truth.boxes_xyxy), shorter_side(predictions.boxes_xyxy)
     coco_truth.update_anns(ids=truth.boxes["box_id"].to_numpy(), area=truth_sides)
     coco_detections.update_anns(ids=np.arange(1, len(sides) + 1), area=sides)
-    bounds = [(float(wanted.min_side_px), NO_UPPER_BOUND) for wanted in ranges]
+    bounds = [(float(interest.min_side_px), NO_UPPER_BOUND) for interest in ranges]
     precision, recall = evaluate_ranges(coco_truth, coco_detections, bounds, MAX_DETECTIONS[-1:])
     counted = ~truth.boxes["crowd"].to_numpy(dtype=bool)
     return [
         RangeScores(
-            min_side_px=wanted.min_side_px,
-            truth=int((wanted.contains(truth.boxes_xyxy) & counted).sum()),
+            min_side_px=interest.min_side_px,
+            truth=int((interest.contains(truth.boxes_xyxy) & counted).sum()),
             ap=mean_defined(precision[..., place, -1]),
             ap50=mean_defined(precision[AP50, ..., place, -1]),
             ap75=mean_defined(precision[AP75, ..., place, -1]),
             ar_100=mean_defined(recall[..., place, -1]),
         )
-        for place, wanted in enumerate(ranges)
+        for place, interest in enumerate(ranges)
     ]
 
 
 def self_check_ap(coco_json_path: Path) -> float | None:
-    """The AP of a COCO file's own objects, given back as detections of score 1: 1 to 1e-9 if the file is sound.
+    """The AP of a COCO file's own objects as detections of score 1: 1 to within 1e-9 for a valid file.
 
-    Nothing is cut off: as many detections an image count as its most crowded image has objects.
+    The limit of detections per image is the largest number of objects in an image.
 
     Returns:
-        None where the file has no object that counts.
+        None if the file has no object that counts.
 
     Raises:
-        DataError: the file cannot be read as COCO, or an annotation's image or category is not in it.
+        DataError: The file is not readable as COCO, or the image or category of an annotation is missing.
     """
     try:
-        # arrays instead of hotcoco's own reader: it takes twice as long to hand the objects back one by one
+        # hotcoco's own reader takes twice as long, since it returns the objects one by one
         document, batches = _read_in_batches(coco_json_path.read_bytes())
         images, classes = document["images"], document["categories"]
         columns = [_annotation_columns(annotations) for annotations in batches]
@@ -219,9 +220,9 @@ def self_check_ap(coco_json_path: Path) -> float | None:
             return None
         known = np.isin(image_ids, [entry["id"] for entry in images])
         known &= np.isin(class_ids, [entry["id"] for entry in classes])
-        if lost := ids[~known & ~is_crowd].tolist():
+        if unknown := ids[~known & ~is_crowd].tolist():
             raise DataError(
-                "an annotation's image or category is missing", place=f"{coco_json_path}, annotation {lost[0]}"
+                "the image or category of the annotation is missing", place=f"{coco_json_path}, annotation {unknown[0]}"
             )
         coco = COCO.from_arrays(images, classes, image_ids, class_ids, boxes, ids=ids, iscrowd=is_crowd)
         results = np.column_stack([image_ids, boxes, np.ones(len(ids)), class_ids])[~is_crowd]
@@ -234,10 +235,10 @@ def self_check_ap(coco_json_path: Path) -> float | None:
 
 
 def _read_in_batches(data: bytes) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:
-    """A COCO document without its annotations, and these in batches: as Python objects, each takes a kilobyte.
+    """A COCO document without its annotations, and the annotations in batches: as a Python object, each takes 1 kB.
 
-    The marks can only be what they seem: within a string of JSON, a quotation mark has a backslash before it. A file
-    without them, which others wrote, is one batch.
+    The searched marks cannot occur in a JSON string, where a backslash precedes each quotation mark. A file that lacks
+    them was written by another tool, and is one batch.
     """
     opening, closing, between = b'"annotations":[', b'],"categories":', b'},{"id":'
     start, end = data.find(opening) + len(opening), data.find(closing)
@@ -257,7 +258,7 @@ def _read_in_batches(data: bytes) -> tuple[dict[str, Any], Iterator[list[dict[st
 
 
 def _annotation_columns(annotations: list[dict[str, Any]]) -> tuple[NDArray[Any], ...]:
-    """Ids, image ids, class ids, whether each is a crowd, boxes as (n, 4) left, top, width, height."""
+    """Ids, image ids, class ids, crowd flags, boxes as (n, 4) left, top, width, height."""
     return (
         *(np.array([entry[key] for entry in annotations], np.int64) for key in ("id", "image_id", "category_id")),
         np.array([bool(entry.get("iscrowd")) for entry in annotations], bool),

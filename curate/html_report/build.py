@@ -12,9 +12,10 @@ from curate.curation.splits import TEST, TRAIN, VAL
 from curate.curation.stats import count, count_by
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
+from curate.evaluation.judgement import Judgement
 from curate.files import TEMPORARY, write_atomically
-from curate.inference.evaluations import kept_name
-from curate.inference.judge import ALL, Judged
+from curate.inference.evaluations import evaluation_name
+from curate.inference.judge import ALL
 from curate.inference.predictions import is_run_of
 from curate.progress import Progress, silent
 from curate.run_folder.folder import RunFolder
@@ -44,13 +45,13 @@ class WrittenReport:
     notes: tuple[str, ...]
 
 
-def report_place(folder: RunFolder, store: Store, split: str) -> Path:
+def report_path(folder: RunFolder, store: Store, split: str) -> Path:
     """Where the report lies unless it is told: in the run's folder, by the split that was asked for."""
-    name = kept_name(folder, store, split)
+    name = evaluation_name(folder, store, split)
     return folder.report_file if name == VAL else folder.path / f"report_{name}.html"
 
 
-def remove_reports(folder: RunFolder, store: Store, current: Dataset, split: str) -> None:
+def delete_reports(folder: RunFolder, store: Store, current: Dataset, split: str) -> None:
     """Remove the pages about a split that lie in the run's folder.
 
     Args:
@@ -62,12 +63,12 @@ def remove_reports(folder: RunFolder, store: Store, current: Dataset, split: str
     asked = {split}
     if split == ALL and not current.select().images["split"].notna().any():
         asked |= {TRAIN, VAL, TEST}
-    for place in {report_place(folder, store, name) for name in asked}:
+    for place in {report_path(folder, store, name) for name in asked}:
         if place.is_file():
             place.unlink()
 
 
-def check_place(path: Path) -> None:
+def check_report_path(path: Path) -> None:
     """Refuse a name that no page can be written to; it leaves nothing behind.
 
     Raises:
@@ -93,7 +94,7 @@ def check_place(path: Path) -> None:
 
 
 def write_report(
-    judged: Judged,
+    judgement: Judgement,
     folder: RunFolder,
     store: Store,
     version: int,
@@ -106,7 +107,7 @@ def write_report(
     """Write the report of what was judged, over what is there.
 
     Args:
-        judged: the run's detections on a split.
+        judgement: the run's detections on a split.
         folder: of the run.
         store: of the dataset.
         version: of the dataset that was judged.
@@ -120,8 +121,8 @@ def write_report(
     """
     from curate.html_report.page import render_report
 
-    check_place(path)
-    content = gather_report(judged, folder, store, version, against=against, errors=errors, progress=progress)
+    check_report_path(path)
+    content = gather_report(judgement, folder, store, version, against=against, errors=errors, progress=progress)
     page = render_report(content)
     write_atomically(path, lambda file: file.write(page))
     lost = len(content.gallery.unreadable)
@@ -130,7 +131,7 @@ def write_report(
 
 
 def gather_report(
-    judged: Judged,
+    judgement: Judgement,
     folder: RunFolder,
     store: Store,
     version: int,
@@ -145,19 +146,20 @@ def gather_report(
 
     facts, notes = _run_facts(folder, store)
     dataset = store.load(version)
-    evaluation = {name: value for name, value in judged.result.to_json().items() if name not in ("against", "report")}
-    counted = ~judged.mistakes.matches.truth_ignored
+    evaluation = judgement.result.to_json()
+    del evaluation["report"]
+    counted = ~judgement.mistakes.matches.truth_ignored
     return ReportContent(
         evaluation=evaluation,
-        objects=count_by_size(judged.truth.boxes_xyxy[counted]),
+        objects=count_by_size(judgement.truth.boxes_xyxy[counted]),
         run=facts,
         data=_data_facts(store, version, dataset),
-        gallery=make_gallery(judged.truth, judged.found, judged.mistakes, progress),
+        gallery=make_gallery(judgement.truth, judgement.predictions, judgement.mistakes, progress),
         all_mistakes_in=errors.name
         if errors is not None
-        else _command("evaluate", judged, folder, store, "--errors", "mistakes.csv"),
-        view_command=_command("view", judged, folder, store),
-        notes=(*judged.result.notes, *notes),
+        else _command("evaluate", judgement, folder, store, "--errors", "mistakes.csv"),
+        view_command=_command("view", judgement, folder, store),
+        notes=(*judgement.result.notes, *notes),
         against=against,
         names_now={
             name: dataset.class_names[id_] for name, id_ in dataset.aliases.items() if id_ in dataset.class_names
@@ -166,11 +168,11 @@ def gather_report(
     )
 
 
-def _command(command: str, judged: Judged, folder: RunFolder, store: Store, *more: str) -> str:
+def _command(command: str, judgement: Judgement, folder: RunFolder, store: Store, *more: str) -> str:
     """A command that gives these very mistakes, to be typed beside the dataset's folder."""
-    interest, score = judged.result.range_of_interest, judged.result.operating_point.score
+    interest, score = judgement.result.range_of_interest, judgement.result.operating_point.score
     words = ["curate", command, _beside(store.root.resolve().name), "--run", _run_name(folder, store)]
-    words += [] if judged.split == VAL else ["--split", judged.split]
+    words += [] if judgement.result.split == VAL else ["--split", judgement.result.split]
     words += [] if interest is None else ["--min-side", _exact(interest.min_side_px)]
     return shlex.join([*words, "--score", _exact(score), *more])  # always, for a default may be the last evaluation's
 

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 from curate.curation.splits import VAL
-from curate.errors import UsageError
-from curate.inference.evaluations import read_terms
+from curate.inference.evaluations import read_options
+from curate.operating_point import DEFAULT_POINT, check_score
 from curate.run_folder.folder import RunFolder
 from curate.sizes import PinholeView, RangeOfInterest, choose_range, choose_view
-
-DEFAULT_SCORE = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,16 @@ def choose_criteria(
     Raises:
         UsageError: The options contradict one another.
     """
-    if score is not None and not 0 <= score <= 1:
-        raise UsageError("not a score", place="--score", got=score, expected="0 to 1")
-    evaluated = read_terms(run, VAL) if run is not None else {}
+    if score is not None:
+        check_score(score)
+    evaluated = read_options(run, VAL) if run is not None else {}
     range_given = min_side is not None or max_distance is not None
     if not range_given:
         min_side = evaluated.get("min_side")
         if object_height is None and focal_px is None:
             object_height, focal_px = evaluated.get("object_height"), evaluated.get("focal_px")
     return DetectionCriteria(
-        score=score if score is not None else evaluated.get("score", DEFAULT_SCORE),
+        score=score if score is not None else evaluated.get("score", DEFAULT_POINT.score),
         interest=choose_range(min_side, max_distance, object_height, focal_px),
         camera=choose_view(object_height, focal_px),
         as_evaluated=bool(evaluated) and score is None and not range_given,

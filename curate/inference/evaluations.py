@@ -1,4 +1,4 @@
-"""A run's numbers, kept in its folder, so that another run can be shown beside."""
+"""Evaluations in a run's folder: written by `evaluate`, read for comparison with another run."""
 
 import hashlib
 import json
@@ -15,20 +15,178 @@ from curate.errors import DataError, UsageError
 from curate.evaluation.mistakes import KINDS
 from curate.files import write_atomically
 from curate.inference.predictions import is_run_of
+from curate.operating_point import OperatingPoint
 from curate.result import as_json
 from curate.run_folder.folder import RunFolder
 from curate.sizes import PinholeView, RangeOfInterest
 from curate.store import Store
 
+_TERM_NAMES = {"min_side_px": "--min-side", "iou": "IoU", "score": "--score", "images": "images", "truth": "boxes"}
+_EVALUATE_AGAIN = "Evaluate it again: `curate evaluate`."
+
+
+def evaluation_name(folder: RunFolder, store: Store, split: str) -> str:
+    """Name for files of a split in a run's folder: the split, with the dataset's mark if the run is of another one."""
+    return split if is_run_of(folder, store) else f"{split}_of_{store.mark}"
+
+
+def evaluation_file(folder: RunFolder, name: str) -> Path:
+    """Path of the evaluation; `name` is from `evaluation_name`."""
+    return folder.path / f"evaluation_{name}.json"
+
+
+def errors_file(folder: RunFolder, name: str) -> Path:
+    """Path of the table of mistakes (`evaluation.error_table`); `name` is from `evaluation_name`."""
+    return folder.path / f"errors_{name}.csv"
+
+
+def evaluation_terms(truth: Dataset, interest: RangeOfInterest | None, point: OperatingPoint) -> dict[str, Any]:
+    """What two evaluations must share to be compared; `truth` excludes the classes, which may differ."""
+    images = sorted(zip(truth.images["image_id"].tolist(), truth.images["sha256"].tolist(), strict=True))
+    boxes = truth.boxes[["image_id", *CORNERS, "crowd"]].to_numpy(dtype=np.float64)  # (n, 6)
+    return {
+        "min_side_px": interest.min_side_px if interest else None,
+        "iou": point.iou,
+        "score": point.score,
+        "images": hashlib.sha256(repr(images).encode()).hexdigest(),
+        "truth": hashlib.sha256(boxes[np.lexsort(boxes.T)].tobytes()).hexdigest(),
+    }
+
+
+def truth_mark(terms: Mapping[str, Any]) -> str:
+    """A short name for the images and boxes of an evaluation."""
+    return hashlib.sha256(f"{terms['images']} {terms.get('truth')}".encode()).hexdigest()[:12]
+
+
+def write_evaluation(
+    folder: RunFolder,
+    name: str,
+    document: Mapping[str, Any],
+    terms: Mapping[str, Any],
+    camera: PinholeView | None = None,
+) -> None:
+    """Write an evaluation into the folder of its run, without the other run of a comparison.
+
+    Args:
+        folder: Folder of the run.
+        name: From `evaluation_name`.
+        document: JSON document of `evaluate`.
+        terms: From `evaluation_terms`.
+        camera: Camera for distances. It is written with the terms, but evaluations with other cameras can be compared.
+    """
+    content = {key: value for key, value in document.items() if key != "against"}
+    content = {"run": folder.name, "terms": {**terms, "camera": as_json(camera)}, **content}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_atomically(evaluation_file(folder, name), lambda file: file.write(text.encode()))
+
+
+def read_evaluation(folder: RunFolder, store: Store, split: str, terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the evaluation of a run on a split, for a comparison with an evaluation on the same terms.
+
+    Raises:
+        UsageError: The run was not evaluated, was evaluated on other terms, or was trained after the evaluation.
+        DataError: The file cannot be read.
+    """
+    file = evaluation_file(folder, evaluation_name(folder, store, split))
+    try:
+        if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:
+            raise UsageError(
+                f"the run was trained after its evaluation on {split}", place=folder.path, remedy=_EVALUATE_AGAIN
+            )
+        document = _read_document(file, _Requested)
+        own = _terms_of(document)
+        del document["terms"]
+        if not terms.keys() <= own.keys():
+            raise UsageError(
+                "the evaluation is of an older version, which did not record its boxes",
+                place=folder.path,
+                remedy=_EVALUATE_AGAIN,
+            )
+        different = [_TERM_NAMES[name] for name, value in terms.items() if own[name] != value]
+        if different:
+            raise UsageError(
+                f"the run was evaluated with other {' and '.join(different)}",
+                place=folder.path,
+                remedy="Evaluate it again with the same options.",
+            )
+        return _validated(document, file, _Numbers)
+    except FileNotFoundError:
+        raise UsageError(
+            f"the run was not evaluated on {split} yet", place=folder.path, remedy="Evaluate it: `curate evaluate`."
+        ) from None
+    except OSError as error:
+        raise _unreadable(file, error.strerror or str(error)) from error
+
+
+def read_options(folder: RunFolder, name: str) -> dict[str, Any]:
+    """Read the options of a run's last evaluation, as arguments of `EvaluationOptions.from_command`.
+
+    Args:
+        folder: Folder of the run.
+        name: From `evaluation_name`.
+
+    Returns:
+        Empty without an evaluation.
+
+    Raises:
+        DataError: The evaluation cannot be read.
+    """
+    file = evaluation_file(folder, name)
+    try:
+        document = _read_document(file, _Requested)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _unreadable(file, error.strerror or str(error)) from error
+    terms = _terms_of(document)
+    camera = terms.get("camera") or {}
+    return {
+        "min_side": terms["min_side_px"],
+        "iou": terms.get("iou"),
+        "score": terms["score"],
+        "precision": document.get("wished_precision"),
+        "object_height": camera.get("object_height_m"),
+        "focal_px": camera.get("focal_px"),
+    }
+
+
+def _terms_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The terms of an evaluation; older versions wrote its IoU in the operating point alone."""
+    point = document.get("operating_point") or {}
+    return {name: point[name] for name in ("iou",) if name in point} | document["terms"]
+
+
+def _read_document(file: Path, form: type[BaseModel]) -> dict[str, Any]:
+    """The whole document, with the parts in `form` validated."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _unreadable(file, str(error)) from error
+    return _validated(document, file, form)
+
+
+def _validated(document: Any, file: Path, form: type[BaseModel]) -> dict[str, Any]:
+    try:
+        form.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]  # the first of many errors is enough
+        place = ".".join(map(str, first["loc"]))
+        raise _unreadable(file, f"{place}: {first['msg']}" if place else "not a JSON object") from error
+    return document
+
+
+def _unreadable(file: Path, why: str) -> DataError:
+    return DataError(f"the evaluation cannot be read: {why}", place=file, remedy=_EVALUATE_AGAIN)
+
 
 def _check_kinds(kinds: dict[str, int]) -> dict[str, int]:
     if missing := [kind for kind in KINDS if kind not in kinds]:
-        raise ValueError(f"no count of {missing[0]}")
+        raise ValueError(f"the count of {missing[0]} is missing")
     return kinds
 
 
 class _Part(BaseModel):
-    """What is read of a kept document; what else it holds is no matter here, and older ones hold less."""
+    """A part of the document that is read; other keys are ignored, since versions differ in them."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -38,14 +196,22 @@ class _Camera(_Part):
     focal_px: Annotated[float, Field(gt=0)]
 
 
+class _Point(_Part):
+    iou: Annotated[float, Field(gt=0, le=1)]
+
+
 class _Terms(_Part):
     min_side_px: Annotated[float, Field(ge=0)] | None
+    iou: Annotated[float, Field(gt=0, le=1)] | None = None
     score: Annotated[float, Field(ge=0, le=1)]
     camera: _Camera | None = None
 
 
-class _Asked(_Part):
+class _Requested(_Part):
+    """The options of an evaluation."""
+
     terms: _Terms
+    operating_point: _Point | None = None
     wished_precision: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
@@ -82,7 +248,7 @@ class _ErrorNumbers(_Part):
 
 
 class _Numbers(_ApBySize):
-    """What is shown of one run beside another."""
+    """The numbers of a run that a comparison shows."""
 
     run: str
     ap75: float | None
@@ -90,151 +256,3 @@ class _Numbers(_ApBySize):
     classes: list[_ClassNumbers]
     range_of_interest: _RangeNumbers | None
     errors: _ErrorNumbers
-
-
-def evaluation_terms(truth: Dataset, interest: RangeOfInterest | None, score: float) -> dict[str, Any]:
-    """What two evaluations must share to stand side by side; classes may differ, for that is often the question.
-
-    So `truth` is where the boxes are, and not what they are of.
-    """
-    images = sorted(zip(truth.images["image_id"].tolist(), truth.images["sha256"].tolist(), strict=True))
-    boxes = truth.boxes[["image_id", *CORNERS, "crowd"]].to_numpy(dtype=np.float64)  # (n, 6)
-    return {
-        "min_side_px": interest.min_side_px if interest else None,
-        "score": score,
-        "images": hashlib.sha256(repr(images).encode()).hexdigest(),
-        "truth": hashlib.sha256(boxes[np.lexsort(boxes.T)].tobytes()).hexdigest(),
-    }
-
-
-def truth_mark(terms: Mapping[str, Any]) -> str:
-    """A short name for the images and boxes that an evaluation was on."""
-    return hashlib.sha256(f"{terms['images']} {terms.get('truth')}".encode()).hexdigest()[:12]
-
-
-def kept_name(folder: RunFolder, store: Store, split: str) -> str:
-    """What a split's files in the run's folder are called after: the split, and the dataset if it is another one."""
-    return split if is_run_of(folder, store) else f"{split}_of_{store.mark}"
-
-
-def keep_evaluation(
-    folder: RunFolder,
-    name: str,
-    document: Mapping[str, Any],
-    terms: Mapping[str, Any],
-    camera: PinholeView | None = None,
-) -> None:
-    """Write a run's evaluation beside it; what it was shown against is kept in that run alone.
-
-    The camera is kept with the terms and is none of them: it only tells distances.
-
-    Args:
-        folder: of the run.
-        name: from `kept_name`.
-        document: the answer of `evaluate`.
-        terms: from `evaluation_terms`.
-        camera: that distances were told for.
-    """
-    asked = {**terms, "camera": as_json(camera)}
-    kept = {"run": folder.name, "terms": asked, **{key: document[key] for key in document if key != "against"}}
-    text = json.dumps(kept, indent=1, ensure_ascii=False)
-    write_atomically(evaluation_file(folder, name), lambda file: file.write(text.encode()))
-
-
-def read_evaluation(folder: RunFolder, store: Store, split: str, terms: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's evaluation on a split of a dataset, for one of the same terms.
-
-    Raises:
-        UsageError: it was not evaluated, or in another way, or trained since.
-        DataError: the file cannot be read.
-    """
-    file = evaluation_file(folder, kept_name(folder, store, split))
-    try:
-        if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:
-            raise UsageError(
-                f"the run was trained since it was evaluated on {split}",
-                place=folder.path,
-                remedy="Evaluate it again: `curate evaluate`.",
-            )
-        document = _read_document(file, _Asked)
-        kept = document.pop("terms")
-        if not terms.keys() <= kept.keys():
-            raise UsageError(
-                "an older version evaluated the run, and did not keep which boxes that was on",
-                place=folder.path,
-                remedy="Evaluate it again: `curate evaluate`.",
-            )
-        different = [name.removesuffix("_px") for name, value in terms.items() if kept[name] != value]
-        if different:
-            raise UsageError(
-                f"the run was evaluated with other {' and '.join(different)}",
-                place=folder.path,
-                remedy="Evaluate it again in the same way.",
-            )
-        return _checked(document, file, _Numbers)
-    except FileNotFoundError:
-        raise UsageError(
-            f"the run was not evaluated on {split} yet", place=folder.path, remedy="Do that first: `curate evaluate`."
-        ) from None
-    except OSError as error:
-        raise _unreadable(file, error.strerror or str(error)) from error
-
-
-def read_terms(folder: RunFolder, name: str) -> dict[str, Any]:
-    """What a run's last evaluation was asked for, as options of `evaluate`; nothing where there is none.
-
-    Args:
-        folder: of the run.
-        name: from `kept_name`.
-
-    Raises:
-        DataError: the evaluation cannot be read.
-    """
-    file = evaluation_file(folder, name)
-    try:
-        document = _read_document(file, _Asked)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise _unreadable(file, error.strerror or str(error)) from error
-    terms, camera = document["terms"], document["terms"].get("camera") or {}
-    return {
-        "min_side": terms["min_side_px"],
-        "score": terms["score"],
-        "precision": document.get("wished_precision"),
-        "object_height": camera.get("object_height_m"),
-        "focal_px": camera.get("focal_px"),
-    }
-
-
-def _read_document(file: Path, form: type[BaseModel]) -> dict[str, Any]:
-    """A kept document, whole, of which `form` holds."""
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unreadable(file, str(error)) from error
-    return _checked(document, file, form)
-
-
-def _checked(document: Any, file: Path, form: type[BaseModel]) -> dict[str, Any]:
-    try:
-        form.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]  # of a long list of faults the first is enough
-        place = ".".join(map(str, first["loc"]))
-        raise _unreadable(file, f"{place}: {first['msg']}" if place else "it is no JSON object") from error
-    return document
-
-
-def _unreadable(file: Path, why: str) -> DataError:
-    return DataError(f"the evaluation cannot be read: {why}", place=file, remedy="Make it anew: `curate evaluate`.")
-
-
-def evaluation_file(folder: RunFolder, name: str) -> Path:
-    """Where it is kept; `name` is from `kept_name`."""
-    return folder.path / f"evaluation_{name}.json"
-
-
-def errors_file(folder: RunFolder, name: str) -> Path:
-    """Where the mistakes are kept, one row each; see `evaluation.error_table`."""
-    return folder.path / f"errors_{name}.csv"

@@ -1,4 +1,4 @@
-"""The images that a command looks at: one file, a folder of them, or those of a dataset."""
+"""Images that a command reads: one file, a folder of images, or a dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress
 from curate.store import Store
 
-_REPORT_EVERY = 200
-_LOSSES = frozenset({"image_broken", "file_name", "unreadable_file"})  # kinds of problems that hide an image
+_REPORT_EVERY = 200  # images
+_IMAGE_PROBLEMS = frozenset({"image_broken", "file_name", "unreadable_file"})  # kinds that leave an image out
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Images to look at.
+class InputImages:
+    """Images to predict on.
 
     Attributes:
-        images: the dataset, or one made of the folder: its ids count the image files from 1, in the order of their
-            paths. Files that cannot be read have an id too, but no row.
-        store: of the dataset; None for a folder or a file.
-        layout: of a folder: its files, XML among them.
-        problems: images that cannot be read; files are relative to `images.root`.
+        images: The dataset, or one made of the folder. Ids of a folder count its image files from 1 in the order of
+            their paths; unreadable files have an id, but no row.
+        store: Store of the dataset; None for a folder or a file.
+        layout: Files of the folder, XML included; else None.
+        problems: Unreadable images, with files relative to `images.root`.
     """
 
     images: Dataset
@@ -36,23 +36,23 @@ class Pictures:
     problems: tuple[Problem, ...] = ()
 
 
-def read_pictures(source: Path, progress: Progress) -> Pictures:
-    """List the images of a dataset, a folder with all folders in it, or one file.
+def read_images(source: Path, progress: Progress) -> InputImages:
+    """List the images of a dataset, of a folder with its subfolders, or one image file.
 
     Raises:
-        DataError: there is no image, or none that can be read.
+        DataError: There is no image, or none is readable.
     """
     if source.is_file():
-        return Pictures(_as_dataset(source.parent, {1: (source.name, read_image_facts(source))}))
+        return InputImages(_as_dataset(source.parent, {1: (source.name, read_image_facts(source))}))
     if (store := Store(source)).exists():
         current = store.load()
         if not len(current.images):
-            raise DataError("there is no image in the dataset", place=source)
-        return Pictures(current, store)
+            raise DataError("the dataset has no image", place=source)
+        return InputImages(current, store)
     layout = find_layout(source)
     if not layout.image_files:
-        raise DataError("there is no image in the folder", place=source)
-    problems = [one for one in layout.problems if one.kind in _LOSSES and not one.file.lower().endswith(".xml")]
+        raise DataError("the folder has no image", place=source)
+    problems = [one for one in layout.problems if one.kind in _IMAGE_PROBLEMS and not one.file.lower().endswith(".xml")]
     readable: dict[int, tuple[str, ImageFacts]] = {}
     for number, file in enumerate(layout.image_files, start=1):
         if number % _REPORT_EVERY == 1:
@@ -62,15 +62,19 @@ def read_pictures(source: Path, progress: Progress) -> Pictures:
         except DataError as error:
             problems.append(Problem(file, None, None, "image_broken", error.fact, "quarantined"))
     progress("reading images", len(layout.image_files), len(layout.image_files))
-    refuse_none(source, len(readable), problems)
-    return Pictures(_as_dataset(source, readable), None, layout, tuple(problems))
+    require_readable(source, len(readable), problems)
+    return InputImages(_as_dataset(source, readable), None, layout, tuple(problems))
 
 
-def refuse_none(source: Path, readable: int, problems: list[Problem]) -> None:
-    """Raise where there are images, and not one of them can be read."""
+def require_readable(source: Path, readable: int, problems: list[Problem]) -> None:
+    """Raise if there are images, but none is readable.
+
+    Raises:
+        DataError: Names the first unreadable image.
+    """
     if problems and not readable:
         raise DataError(
-            "no image can be read", place=source, got=f"{problems[0].detail}: {problems[0].file}", expected="images"
+            "no image is readable", place=source, got=f"{problems[0].detail}: {problems[0].file}", expected="images"
         )
 
 

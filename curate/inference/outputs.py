@@ -1,4 +1,4 @@
-"""What `predict` writes: COCO results with the list of their images, and XML for LabelImg."""
+"""Files of `predict`: COCO results with the list of their images, and XML for LabelImg."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from curate.formats.incoming import Problem
 from curate.formats.proposals import WAITING
 from curate.formats.voc.layout import VocLayout, XmlMatcher
 from curate.formats.voc.writer import is_proposal
-from curate.inference.inputs import Pictures
+from curate.inference.inputs import InputImages
 from curate.media import source_name
 from curate.run_folder.folder import RunFolder
 
@@ -25,15 +25,15 @@ RESULTS, IMAGES = "predictions.json", "images.json"
 
 
 def results_folder(run: RunFolder, source: Path) -> Path:
-    """Where results go unless another place is named: into the run's folder, under the source's name."""
+    """Default folder for results: in the run's folder, named after the source."""
     return run.path / "predicted" / source_name(source)
 
 
 def check_results(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a place for results that is taken.
+    """Check the folder for results before long work.
 
     Raises:
-        UsageError: it is a file, or results lie there and `overwrite` is not set.
+        UsageError: It is a file, or has results and `overwrite` is not set.
     """
     if folder.suffix == ".json" or (folder.exists() and not folder.is_dir()):
         raise UsageError("not a folder", place=folder, expected=f"a folder for {RESULTS} and {IMAGES}")
@@ -41,11 +41,14 @@ def check_results(folder: Path, *, overwrite: bool) -> None:
 
 
 def write_coco_results(
-    folder: Path, found: Predictions, images: pd.DataFrame, classes: Sequence[ClassEntry]
+    folder: Path, predictions: Predictions, images: pd.DataFrame, classes: Sequence[ClassEntry]
 ) -> tuple[Path, Path]:
-    """Write COCO results, and the images and classes that their ids are of, as a COCO file without annotations.
+    """Write COCO results, and a COCO file without annotations that lists their images and classes.
 
-    A kill leaves no results, or whole ones that belong to the list. Both files are returned.
+    An interruption leaves no results, or complete ones that belong to the list.
+
+    Returns:
+        Both files.
     """
     results, listed = folder / RESULTS, folder / IMAGES
     columns = (images[name].tolist() for name in ("image_id", "path", "width", "height"))
@@ -59,24 +62,24 @@ def write_coco_results(
     }
     results.unlink(missing_ok=True)
     write_atomically(listed, lambda file: file.write(orjson.dumps(document)))
-    write_results(found, results)
+    write_results(predictions, results)
     return results, listed
 
 
 @dataclass(frozen=True)
 class XmlPlan:
-    """Which images get XML, and where.
+    """The images that get XML, and the files.
 
     Attributes:
-        places: image id → XML file.
-        image_folders: of these images.
-        labelled: images of a dataset that are left out because they have a label.
-        saved: images that are left out because a person's XML is there.
-        proposed: images that are left out because a proposal is there.
-        problems: images whose XML another image has.
+        files: Image id → XML file.
+        image_folders: Folders of these images.
+        labelled: Number of images of a dataset that are left out because they are labelled.
+        saved: Number of images that are left out because a person has saved XML for them.
+        proposed: Number of images that are left out because they have a proposal.
+        problems: Images whose XML file belongs to another image.
     """
 
-    places: dict[int, Path]
+    files: dict[int, Path]
     image_folders: frozenset[Path]
     labelled: int
     saved: int
@@ -84,46 +87,45 @@ class XmlPlan:
     problems: tuple[Problem, ...]
 
 
-def plan_xml(pictures: Pictures, out: Path | None, *, overwrite: bool) -> XmlPlan:
-    """Choose the images that get XML: beside them, or in `out` under the same folders.
+def plan_xml(inputs: InputImages, out: Path | None, *, overwrite: bool) -> XmlPlan:
+    """Choose the images that get XML, beside them or in `out` with the same subfolders.
 
-    XML that a person saved is never replaced; proposals are with `overwrite`. Images of a dataset that have a label get
-    none.
+    XML that a person saved is never replaced; proposals are replaced with `overwrite`. Labelled images of a dataset get
+    no XML.
     """
-    places: dict[int, Path] = {}
+    files: dict[int, Path] = {}
     owners: dict[Path, str] = {}
     saved = proposed = 0
     problems = []
-    images = pictures.images.images
-    xml_of = _xml_of(pictures.layout) if pictures.layout and out is None else {}
-    # a folder's images are all "unlabelled"
-    waiting = images[images["label_state"].isin(WAITING)]
-    root = pictures.images.root
+    images = inputs.images.images
+    xml_of = _xml_of(inputs.layout) if inputs.layout and out is None else {}
+    waiting = images[images["label_state"].isin(WAITING)]  # all images of a folder are "unlabelled"
+    root = inputs.images.root
     for image_id, path in zip(waiting["image_id"].tolist(), waiting["path"].tolist(), strict=True):
-        name = f"{os.path.splitext(coco_file_name(path) if pictures.store else path)[0]}.xml"
+        name = f"{os.path.splitext(coco_file_name(path) if inputs.store else path)[0]}.xml"
         file = (out or root) / name
-        elsewhere = xml_of.get(path)  # as in a devkit, or named by `<filename>`
-        found = {file, root / elsewhere} if elsewhere else {file}
-        there = [is_proposal(one.read_bytes()) for one in found if one.is_file()]
+        elsewhere = xml_of.get(path)  # in a devkit, or assigned by `<filename>`
+        candidates = {file, root / elsewhere} if elsewhere else {file}
+        are_proposals = [is_proposal(one.read_bytes()) for one in candidates if one.is_file()]
         if owners.setdefault(file, path) != path:
-            problems.append(Problem(path, None, None, "xml_taken", f"{name} is of {owners[file]}", "noted"))
-        elif not all(there):
+            problems.append(Problem(path, None, None, "xml_taken", f"{name} belongs to {owners[file]}", "noted"))
+        elif not all(are_proposals):
             saved += 1
-        elif there and not overwrite:
+        elif are_proposals and not overwrite:
             proposed += 1
         else:
-            places[image_id] = file
-    folders = frozenset((root / owners[file]).parent for file in places.values())
-    return XmlPlan(places, folders, len(images) - len(waiting), saved, proposed, tuple(problems))
+            files[image_id] = file
+    folders = frozenset((root / owners[file]).parent for file in files.values())
+    return XmlPlan(files, folders, len(images) - len(waiting), saved, proposed, tuple(problems))
 
 
 def _xml_of(layout: VocLayout) -> dict[str, str]:
-    """Image → the XML that `import-voc` takes for it."""
+    """Image → the XML file that `import-voc` assigns to it."""
     return {xml.image: xml.file for xml in XmlMatcher(layout).read()}
 
 
 def add_class_names(file: Path, names: Sequence[str]) -> None:
-    """Complete LabelImg's class list; what is listed already keeps its place."""
+    """Add names to LabelImg's class list; listed names keep their position."""
     text = file.read_text(encoding="utf-8-sig", errors="replace") if file.exists() else ""
     listed = dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())
     if not listed.keys() >= set(names):

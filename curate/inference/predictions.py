@@ -1,4 +1,4 @@
-"""A run's detections: made once, kept in its folder as COCO results, and used again while nothing changed."""
+"""Detections of a run on a split: kept in its folder as COCO results, and translated into the dataset's classes."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from curate.dataset import ClassEntry, Dataset, Predictions
 from curate.engines.base import engine_for, predict_dataset
-from curate.errors import StoreError, UsageError
+from curate.errors import StoreError
 from curate.evaluation.coco_results import read_results, write_results
 from curate.files import write_atomically
 from curate.progress import Progress, silent
@@ -16,30 +16,69 @@ from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
 
+def predict_split(folder: RunFolder, name: str, truth: Dataset, progress: Progress = silent) -> Predictions:
+    """Detections of a run on these images: the kept ones if weights and images are unchanged, else new ones.
+
+    Args:
+        folder: Folder of the run.
+        name: Name of the kept files, from `evaluations.evaluation_name`.
+        truth: The images.
+        progress: Callback for progress.
+
+    Returns:
+        Detections in the classes of the run.
+
+    Raises:
+        UsageError: The run has no checkpoint.
+    """
+    record = folder.read_record()
+    folder.require_checkpoint()
+    file, mark = folder.predictions_file(name), folder.path / f"predictions_{name}.sha256"
+    fingerprint = _fingerprint(folder.best, truth)
+    if file.is_file() and mark.is_file() and mark.read_text().strip() == fingerprint:
+        return read_results(file)
+    detector = engine_for(record.model).load(folder.best)
+    predictions = predict_dataset(detector, truth, progress=progress)
+    mark.unlink(missing_ok=True)
+    write_results(predictions, file)
+    write_atomically(mark, lambda out: out.write(fingerprint.encode()))
+    return predictions
+
+
+def _fingerprint(checkpoint: Path, truth: Dataset) -> str:
+    """A hash of everything that predictions depend on: size and time of the checkpoint, and the images."""
+    status = checkpoint.stat()
+    digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    images = truth.images.sort_values("image_id")
+    for image_id, content in zip(images["image_id"].tolist(), images["sha256"].tolist(), strict=True):
+        digest.update(f"{image_id} {content}\n".encode())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class RunClasses:
-    """The classes that a run's detections are told in.
+    """Classes for the detections of a run, and their translation from the classes of its training.
 
     Attributes:
-        entries: the dataset's classes, and behind them those of the run that it does not have.
-        unknown: names of the latter.
+        entries: Classes of the dataset, then those of the run that it does not have.
+        unknown: Names of the latter.
     """
 
     entries: tuple[ClassEntry, ...]
     unknown: tuple[str, ...]
     _folder: RunFolder
-    _trained_on: Dataset | None  # where ids say which class it is
-    _by_name: dict[int, int | None]  # elsewhere: id in the run → id here; None was dropped here
+    _trained_on: Dataset | None  # its class ids are those of the run
+    _by_name: dict[int, int | None]  # else: class id in the run → here; None for a dropped class
 
     @classmethod
     def alone(cls, folder: RunFolder) -> "RunClasses":
-        """As the run has them: for images that are of no dataset."""
+        """Classes of the run itself, for images outside a dataset."""
         entries = tuple(ClassEntry(one.id, one.name) for one in folder.read_record().classes)
         return cls(entries, (), folder, None, {entry.id: entry.id for entry in entries})
 
     @classmethod
     def of(cls, folder: RunFolder, store: Store, current: Dataset) -> "RunClasses":
-        """As the dataset has them now: merged and renamed classes are followed."""
+        """Current classes of a dataset; merged and renamed classes are followed."""
         own = tuple(ClassEntry(one.id, one.name) for one in folder.read_record().classes)
         if _was_trained_on(store, folder, own):
             return cls(current.classes, (), folder, current, {})
@@ -49,25 +88,43 @@ class RunClasses:
         known.update({entry.name: entry.id for entry in added})
         return cls((*current.classes, *added), unknown, folder, None, {entry.id: known[entry.name] for entry in own})
 
-    def translate(self, found: Predictions) -> tuple[Predictions, int]:
-        """A run's detections in these classes, and how many were of classes that were dropped since."""
+    def translate(self, predictions: Predictions) -> tuple[Predictions, int]:
+        """Detections of the run in these classes, and the number of those whose class was dropped since."""
         if self._trained_on is not None:
-            return follow_merges(found, self._folder, self._trained_on)
-        ids = np.array([self._by_name[id_] or -1 for id_ in found.boxes["class_id"].tolist()], dtype=np.int32)
+            return follow_merges(predictions, self._folder, self._trained_on)
+        ids = np.array([self._by_name[id_] or -1 for id_ in predictions.boxes["class_id"].tolist()], dtype=np.int32)
         kept = ids > 0
-        return Predictions(found.boxes.assign(class_id=ids)[kept]), int((~kept).sum())
+        return Predictions(predictions.boxes.assign(class_id=ids)[kept]), int((~kept).sum())
 
 
 def is_run_of(folder: RunFolder, store: Store) -> bool:
-    """Whether the run was trained on this dataset; of an older run, which does not say, where it lies decides."""
+    """Whether the run was trained on this dataset; the record of an old run lacks the mark, so its place decides."""
     mark = folder.read_record().dataset_mark
     if mark is not None:
         return mark == store.mark
     return folder.path.resolve().is_relative_to((store.root / "runs").resolve())
 
 
+def follow_merges(predictions: Predictions, folder: RunFolder, current: Dataset) -> tuple[Predictions, int]:
+    """Remap detections of merged classes to the surviving class.
+
+    Returns:
+        The detections without those of dropped classes, and the number of these.
+    """
+    known = set(current.class_names)
+    moved = {
+        entry.id: current.aliases.get(entry.name) for entry in folder.read_record().classes if entry.id not in known
+    }
+    if not moved:
+        return predictions, 0
+    table = predictions.boxes
+    ids = np.array([moved.get(id_, id_) or -1 for id_ in table["class_id"].tolist()], dtype=np.int32)
+    kept = ids > 0
+    return Predictions(table.assign(class_id=ids)[kept]), int((~kept).sum())
+
+
 def _was_trained_on(store: Store, folder: RunFolder, classes: tuple[ClassEntry, ...]) -> bool:
-    """Whether the version that the run was trained on is one of this dataset, with those very classes."""
+    """Whether the run was trained on a version of this dataset that has exactly these classes."""
     version = folder.read_record().dataset_version
     try:
         if version is None or not is_run_of(folder, store):
@@ -75,54 +132,3 @@ def _was_trained_on(store: Store, folder: RunFolder, classes: tuple[ClassEntry, 
         return set(classes) <= set(store.read_version(version).classes)
     except StoreError:
         return False
-
-
-def predict_split(folder: RunFolder, name: str, truth: Dataset, progress: Progress = silent) -> Predictions:
-    """The run's detections on these images: those that are kept, if weights and images are the same, else fresh ones.
-
-    Args:
-        folder: of the run.
-        name: that they are kept under, from `kept_evaluations.kept_name`.
-        truth: the images.
-        progress: told how many images were looked at.
-
-    Raises:
-        UsageError: the run has no checkpoint.
-    """
-    record = folder.read_record()
-    if not folder.best.is_file():
-        raise UsageError("the run has no checkpoint yet", place=folder.path, remedy="Train it, or go on with --resume.")
-    file, mark = folder.predictions_file(name), folder.path / f"predictions_{name}.sha256"
-    wanted = _fingerprint(folder.best, truth)
-    if file.is_file() and mark.is_file() and mark.read_text().strip() == wanted:
-        return read_results(file)
-    detector = engine_for(record.model).load(folder.best)
-    found = predict_dataset(detector, truth, progress=progress)
-    mark.unlink(missing_ok=True)
-    write_results(found, file)
-    write_atomically(mark, lambda out: out.write(wanted.encode()))
-    return found
-
-
-def follow_merges(found: Predictions, folder: RunFolder, current: Dataset) -> tuple[Predictions, int]:
-    """Give detections of classes that are no more the class that took them; count those of dropped ones."""
-    known = set(current.class_names)
-    moved = {
-        entry.id: current.aliases.get(entry.name) for entry in folder.read_record().classes if entry.id not in known
-    }
-    if not moved:
-        return found, 0
-    table = found.boxes
-    ids = np.array([moved.get(id_, id_) or -1 for id_ in table["class_id"].tolist()], dtype=np.int32)
-    kept = ids > 0
-    return Predictions(table.assign(class_id=ids)[kept]), int((~kept).sum())
-
-
-def _fingerprint(checkpoint: Path, truth: Dataset) -> str:
-    """A hash of the weights' file state and of the images: what predictions depend on."""
-    status = checkpoint.stat()
-    digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-    images = truth.images.sort_values("image_id")
-    for image_id, content in zip(images["image_id"].tolist(), images["sha256"].tolist(), strict=True):
-        digest.update(f"{image_id} {content}\n".encode())
-    return digest.hexdigest()

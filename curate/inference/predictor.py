@@ -11,7 +11,7 @@ from curate.dataset import Dataset, Predictions
 from curate.engines.base import Detector, engine_for, predict_dataset
 from curate.errors import DataError
 from curate.formats.incoming import Problem
-from curate.inference.inputs import Pictures, refuse_none
+from curate.inference.inputs import InputImages, require_readable
 from curate.inference.predictions import RunClasses
 from curate.progress import Progress
 from curate.run_folder.folder import RunFolder
@@ -24,25 +24,23 @@ class Predictor:
 
     Args:
         folder: A run that has a checkpoint.
-        pictures: The images.
+        inputs: The images.
         device: See `TrainingConfig`.
         progress: Callback for progress.
 
     Attributes:
-        pictures, folder: As given.
+        inputs, folder: As given.
         classes: Classes of the predicted boxes.
         images_done: Number of images processed so far.
         dropped: Number of boxes left out because their class was dropped since the training.
         problems: Images that were left out.
     """
 
-    def __init__(self, folder: RunFolder, pictures: Pictures, device: str, progress: Progress) -> None:
-        self.folder, self.pictures = folder, pictures
-        self.classes = (
-            RunClasses.of(folder, pictures.store, pictures.images) if pictures.store else RunClasses.alone(folder)
-        )
+    def __init__(self, folder: RunFolder, inputs: InputImages, device: str, progress: Progress) -> None:
+        self.folder, self.inputs = folder, inputs
+        self.classes = RunClasses.of(folder, inputs.store, inputs.images) if inputs.store else RunClasses.alone(folder)
         self.images_done = self.dropped = 0
-        self.problems = list(pictures.problems)
+        self.problems = list(inputs.problems)
         self._device, self._progress = device, progress
 
     def predict(self, image_ids: Sequence[int], *, min_score: float) -> Iterator[tuple[pd.DataFrame, Predictions]]:
@@ -54,7 +52,7 @@ class Predictor:
         if not image_ids:
             return
         detector = engine_for(self.folder.read_record().model).load(self.folder.best, self._device)
-        unlabelled = self.pictures.images.replace(boxes=self.pictures.images.boxes[:0])
+        unlabelled = self.inputs.images.replace(boxes=self.inputs.images.boxes[:0])
         for start in range(0, len(image_ids), _BATCH):
             batch = unlabelled.images["image_id"].isin(image_ids[start : start + _BATCH])
             for images, predictions in self._predict_readable(detector, unlabelled.keep_images(batch)):
@@ -64,7 +62,7 @@ class Predictor:
                 self.dropped += dropped
                 yield images, translated
             self._progress("predict", min(start + _BATCH, len(image_ids)), len(image_ids))
-        refuse_none(unlabelled.root, self.images_done, self.problems)
+        require_readable(unlabelled.root, self.images_done, self.problems)
 
     def _predict_readable(self, detector: Detector, images: Dataset) -> list[tuple[pd.DataFrame, Predictions]]:
         """Images and their predictions; images that cannot be decoded are left out and listed as problems."""

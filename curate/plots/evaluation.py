@@ -70,7 +70,7 @@ def draw_confusion(confusion: Confusion) -> Figure:
     return figure
 
 
-def draw_precision_recall(curves: PrecisionRecall) -> Figure:
+def draw_precision_recall(curves: PrecisionRecall, iou: float) -> Figure:
     """Precision against recall for each class that has objects, and their mean."""
     defined = {name: values for name, values in curves.classes.items() if values is not None}
     many = len(defined) > len(_LINES)
@@ -89,7 +89,7 @@ def draw_precision_recall(curves: PrecisionRecall) -> Figure:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
-    axes.set_title("at IoU 0.5", loc="left")
+    axes.set_title(f"at IoU {iou:g}", loc="left")
     axes.grid(color="#eeeeee")
     if labels:
         _draw_legend(figure, lines[-len(labels) :], labels, columns)
@@ -126,7 +126,7 @@ def draw_scores(histogram: ScoreHistogram, score: float | None = None) -> Figure
     return figure
 
 
-def draw_errors(errors: MistakeSummary) -> Figure:
+def draw_errors(errors: MistakeSummary, iou: float) -> Figure:
     """Missed objects and false positives by size, and how many mistakes of each kind there are and what they cost."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     by_size, by_kind, by_cost = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
@@ -136,7 +136,7 @@ def draw_errors(errors: MistakeSummary) -> Figure:
     by_kind.set_title("by kind, each counted once", loc="left")
     costs = [errors.ap_cost[kind] for kind in KINDS]
     _draw_bars(by_cost, [cost or 0 for cost in costs], [points(cost) for cost in costs])
-    by_cost.set_title("cost in AP50, all scores", loc="left")
+    by_cost.set_title(f"cost in AP{100 * iou:g}, all scores", loc="left")
     return figure
 
 

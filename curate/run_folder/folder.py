@@ -81,6 +81,16 @@ class RunFolder:
         """Where the predictions for one split are kept."""
         return self.path / f"predictions_{split}.json"
 
+    def require_checkpoint(self) -> None:
+        """Check that the run has a checkpoint to predict with.
+
+        Raises:
+            UsageError: It has none.
+        """
+        if not self.best.is_file():
+            remedy = "Train it, or continue with --resume."
+            raise UsageError("the run has no checkpoint yet", place=self.path, remedy=remedy)
+
     def exists(self) -> bool:
         """Whether a training was started here."""
         return self.record_file.is_file()

@@ -146,7 +146,7 @@ def test_json_is_what_the_step_returns(root):
     """The document on stdout is the step's own, and what is told beside it goes to stderr."""
     found = run_curate("evaluate", root, "--predictions", root.parent / "results.json", "--json")
     assert json.loads(found.stdout) == curate.evaluate(root, predictions=root.parent / "results.json").to_json()
-    assert found.stderr.startswith("note: There are no splits")
+    assert found.stderr.startswith("note: The dataset has no splits")
 
 
 FAILING = [

@@ -7,10 +7,7 @@ from evaluation_oracle import build_predictions, build_truth
 from rich.console import Console
 
 from curate.cli.evaluate import evaluation_tables
-from curate.evaluation.judgement import judge
-from curate.evaluation.scores import score
-from curate.inference.judge import EvaluateResult, OperatingPoint
-from curate.sizes import RangeOfInterest
+from curate.evaluation.judgement import EvaluationOptions, judge
 
 FACE, SMALL, MASK = (1, 1, 0, 0, 100, 100), (1, 1, 300, 0, 320, 20), (1, 2, 500, 500, 600, 600)
 
@@ -18,12 +15,8 @@ FACE, SMALL, MASK = (1, 1, 0, 0, 100, 100), (1, 1, 300, 0, 320, 20), (1, 2, 500,
 def document(truth_rows, detection_rows, *, classes=((1, "face"), (2, "mask")), min_side=None, precision=None):
     """The document of a small case."""
     truth, found = build_truth(truth_rows, classes=classes), build_predictions(detection_rows)
-    wanted = None if min_side is None else RangeOfInterest(min_side)
-    judged = dict(vars(judge(truth, found, 0.5, 0.5, wanted, precision)))
-    del judged["mistakes"]
-    scores = vars(score(truth, found, wanted, (0, 24)))
-    point = OperatingPoint(0.5, 0.5)
-    return EvaluateResult(split="val", operating_point=point, wished_precision=precision, **scores, **judged).to_json()
+    options = EvaluationOptions.from_command(min_side=min_side, precision=precision)
+    return judge(truth, found, options, split="val").result.to_json()
 
 
 def lines(content):
@@ -63,7 +56,7 @@ def test_thresholds(usual):
 def test_sides(usual):
     """AP by the smallest side is a line each; distances are a column where they are known."""
     assert "≥ 24 px 2 50.0 50.0" in lines(usual)
-    usual["by_min_side"][1]["distance_m"] = 12.34
+    next(one for one in usual["by_min_side"] if one["min_side_px"] == 24)["distance_m"] = 12.34
     assert {"≥ 0 px – 3 25.2 25.2", "≥ 24 px 12.3 m 2 50.0 50.0"} <= set(lines(usual))
 
 

@@ -35,9 +35,9 @@ KEYS = [
     "ar_large",
     "classes",
     "range_of_interest",
+    "by_min_side",
     "operating_point",
     "errors",
-    "by_min_side",
     "confusion",
     "wished_precision",
     "thresholds",
@@ -127,14 +127,14 @@ def test_predictions_of_other_splits_are_left_out(root):
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        ({"image_id": 99}, "of an image that is not in the dataset"),
+        ({"image_id": 99}, "the image is not in the dataset"),
         ({"category_id": 99}, "unknown class id"),
         ({"bbox": [0, 0, -5, 5]}, "the box has no area"),
-        ({"bbox": [0, 0]}, "'bbox' does not fit"),
-        ({"score": None}, "'score' does not fit"),
-        ({"score": 1e308}, "'score' does not fit"),
-        ({"score": -1e308}, "'score' does not fit"),
-        ({"bbox": [1e308] * 4}, "'bbox' does not fit"),
+        ({"bbox": [0, 0]}, "'bbox' is not valid"),
+        ({"score": None}, "'score' is not valid"),
+        ({"score": 1e308}, "'score' is not valid"),
+        ({"score": -1e308}, "'score' is not valid"),
+        ({"bbox": [1e308] * 4}, "'bbox' is not valid"),
     ],
 )
 @pytest.mark.filterwarnings("error")
@@ -297,7 +297,7 @@ def test_nothing_is_overwritten(root, tmp_path, monkeypatch, options):
 
 def test_unknown_kind_of_errors_file(root):
     """A file of an unknown kind is refused before anything is done."""
-    with pytest.raises(UsageError, match="not a table's name"):
+    with pytest.raises(UsageError, match="not a table file"):
         curate.evaluate(root, predictions="nowhere.json", errors="errors.xlsx")
 
 
@@ -460,7 +460,7 @@ def test_against_numbers_of_other_boxes(root):
     start_run(root, "second")
     curate.evaluate(root, run="first")
     Store(root).commit("correct", {}, lambda now: now.replace(boxes=now.boxes.assign(x1=now.boxes["x1"] + 1)))
-    with pytest.raises(UsageError, match=r"evaluated with other truth\. Evaluate it again"):
+    with pytest.raises(UsageError, match=r"evaluated with other boxes\. Evaluate it again"):
         curate.evaluate(root, run="second", against="first")
     curate.evaluate(root, run="first")
     assert curate.evaluate(root, run="second", against="first").against["run"] == "first"
@@ -597,7 +597,7 @@ def test_trained_again_is_evaluated_anew(root):
     start_run(root, "other")
     curate.evaluate(root, run="other", split="train")
     curate.train(root, model="corner:only", run="new", steps=5, resume=True)
-    with pytest.raises(UsageError, match="the run was trained since it was evaluated on train"):
+    with pytest.raises(UsageError, match="the run was trained after its evaluation on train"):
         curate.evaluate(root, run="other", split="train", against="new")
 
 

@@ -243,7 +243,7 @@ def test_only_broken_images(run, tmp_path, form):
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"broken: no image can be read"):
+    with pytest.raises(DataError, match=r"broken: no image is readable"):
         predict(run, folder, form=form)
     assert [file.name for file in folder.iterdir()] == ["a.jpg"]
 
@@ -251,7 +251,7 @@ def test_only_broken_images(run, tmp_path, form):
 def test_empty_folder(run, tmp_path):
     """A folder without images is refused; so is one that is not there."""
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: there is no image in the folder"):
+    with pytest.raises(DataError, match=r"empty: the folder has no image"):
         predict(run, tmp_path / "empty")
     with pytest.raises(DataError, match=r"nowhere: there is no such folder"):
         predict(run, tmp_path / "nowhere")
@@ -321,7 +321,7 @@ def test_xml_of_a_person_stays(run, photos):
     for overwrite in (False, True):
         done = predict(run, photos, form="voc", overwrite=overwrite)
         assert {name: (photos / name).read_bytes() for name in before} == before
-        assert "2 images with XML that somebody saved: it stays as it is." in done.notes
+        assert "Left out: 2 images with XML that a person saved." in done.notes
 
 
 def test_proposals_stay_without_overwrite(run, photos):
@@ -330,7 +330,7 @@ def test_proposals_stay_without_overwrite(run, photos):
     assert predict(run, photos, form="voc").images == 3
     again = predict(run, photos, form="voc", score=0.7)
     assert (again.images, again.boxes) == (0, 0)
-    assert "4 images with a proposal already; --overwrite replaces it." in again.notes
+    assert "Left out: 4 images with a proposal; --overwrite replaces it." in again.notes
     assert predict(run, photos, form="voc", score=0.7, overwrite=True).boxes == 4
 
 
@@ -348,7 +348,7 @@ def test_xml_that_names_its_image(run, photos, dataset):
     write_xml(photos / "by_hand.xml", "b.jpg", [("bare", 1, 2, 30, 40)])
     done = predict(run, photos, form="voc")
     assert not (photos / "b.xml").exists()
-    assert (done.images, done.notes[0]) == (3, "1 image with XML that somebody saved: it stays as it is.")
+    assert (done.images, done.notes[0]) == (3, "Left out: 1 image with XML that a person saved.")
     curate.import_voc(dataset, photos)
     assert box_rows(dataset) == [("b.jpg", "bare", 1, 2, 30, 40)]
 
@@ -358,7 +358,7 @@ def test_two_images_of_one_stem(run, photos):
     write_image(photos / "b.png")
     done = predict(run, photos, form="voc")
     assert [(one["file"], one["kind"], one["detail"]) for one in done.problems] == [
-        (str(photos / "b.png"), "xml_taken", "b.xml is of b.jpg")
+        (str(photos / "b.png"), "xml_taken", "b.xml belongs to b.jpg")
     ]
     assert "<filename>b.jpg</filename>" in (photos / "b.xml").read_text()
 
@@ -403,19 +403,19 @@ def test_run_of_another_dataset(root, tmp_path):
     done = predict(other, root, out=tmp_path / "out")
     assert [row["category_id"] for row in read(tmp_path / "out")][:2] == [3, 2]
     assert read(tmp_path / "out", "images.json")["categories"][-1] == {"id": 3, "name": "hat"}
-    assert "The dataset has no class hat: such boxes cannot be evaluated on it." in done.notes
+    assert "The dataset has no class hat: boxes of that name cannot be evaluated on it." in done.notes
 
 
 def test_xml_of_a_dataset(root, tmp_path):
     """Only images that wait for a label get XML, in the folder that was named."""
-    with pytest.raises(UsageError, match=r"--out: it is not said where the XML of a dataset goes\. Name a folder"):
+    with pytest.raises(UsageError, match=r"--as voc of a dataset needs --out\. Give a folder"):
         predict(root / "runs" / "first", root, form="voc")
     done = predict(root / "runs" / "first", root, form="voc", out=tmp_path / "xml")
     assert sorted(file.relative_to(tmp_path / "xml").as_posix() for file in (tmp_path / "xml").rglob("*.xml")) == [
         "faces/003.xml",
         "faces/004.xml",
     ]
-    assert "2 images labelled already: no XML was written." in done.notes
+    assert "Left out: 2 images labelled already." in done.notes
     before = load(root).images
     curate.import_voc(root, tmp_path / "xml", images=root / "media" / "images", accept_proposals=True)
     assert load(root).images["image_id"].tolist() == before["image_id"].tolist()
@@ -469,7 +469,7 @@ def test_nothing_waits(root):
     """Where every image has a label, nothing is done, and that is said."""
     set_column(root, "label_state", ["labelled", "labelled", "incomplete", "labelled"])
     done = propose(root)
-    assert (done.images, done.version, done.notes) == (0, 2, ("No image waits for a label.",))
+    assert (done.images, done.version, done.notes) == (0, 2, ("Every image is labelled.",))
     assert CornerDetector.shown == 0
 
 
@@ -629,8 +629,8 @@ def test_not_exported(root, tmp_path):
         ({"form": "yolo"}, r"--as: unknown form \(got 'yolo'; expected coco or voc\)"),
         ({"score": 1.5}, r"--score: not a score \(got 1.5; expected 0 to 1\)"),
         ({"score": float("nan")}, r"--score: not a score"),
-        ({"into_dataset": True, "form": "voc"}, r"--into-dataset: .* Leave out --as\."),
-        ({"into_dataset": True, "out": "x"}, r"--into-dataset: .* Leave out --out\."),
+        ({"into_dataset": True, "form": "voc"}, r"--into-dataset and --as are mutually exclusive"),
+        ({"into_dataset": True, "out": "x"}, r"--into-dataset and --out are mutually exclusive"),
     ],
 )
 def test_misuse(run, photos, options, message):

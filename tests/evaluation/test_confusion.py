@@ -8,6 +8,7 @@ from hotcoco import COCOeval
 from curate.dataset import Predictions
 from curate.evaluation.coco_run import load_detections, to_coco
 from curate.evaluation.confusion import count_confusion
+from curate.operating_point import OperatingPoint
 from curate.sizes import RangeOfInterest
 
 FACE, MASK = (1, 1, 0, 0, 100, 100), (1, 2, 500, 500, 600, 600)
@@ -41,7 +42,7 @@ def test_best_score_decides():
 def test_low_scores_take_no_part():
     """Below the score, nothing is found."""
     assert matrix([FACE], [(*FACE, 0.4)]) == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
-    assert matrix([FACE], [(*FACE, 0.4)], score=0.4) == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert matrix([FACE], [(*FACE, 0.4)], point=OperatingPoint(0.5, 0.4)) == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_range_of_interest():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.evaluation.costs import COSTS
-from curate.evaluation.judgement import judge
+from curate.evaluation.judgement import EvaluationOptions, judge
 from curate.sizes import RangeOfInterest
 
 FACE, OTHER = (1, 1, 0, 0, 100, 100), (1, 1, 500, 500, 600, 600)
@@ -18,7 +18,7 @@ NONE = dict.fromkeys(COSTS, 0.0)
 def costs(truth_rows, detection_rows, **options):
     """The costs of a small case with faces only."""
     truth = build_truth(truth_rows, classes=((1, "face"), (2, "mask")))
-    return judge(truth, build_predictions(detection_rows), **options).errors.ap_cost
+    return judge(truth, build_predictions(detection_rows), EvaluationOptions(**options)).result.errors.ap_cost
 
 
 def nearly(expected):
@@ -76,14 +76,14 @@ def test_low_scores_cost_too():
     """AP is over all scores, so mistakes below the operating point have their cost though no count."""
     truth = build_truth([FACE], classes=((1, "face"),))
     found = build_predictions([(1, 1, 500, 500, 600, 600, 0.2), (*FACE, 0.1)])
-    errors = judge(truth, found, score=0.5).errors
+    errors = judge(truth, found).result.errors
     assert (errors.ap_cost["background"], errors.kinds["background"]) == (nearly(0.5), 0)
 
 
 def test_perfect_predictions_cost_nothing():
     """The truth given back has nothing to mend."""
     truth, _ = awkward_case(0, crowds=False)
-    assert judge(truth, perfect_predictions(truth)).errors.ap_cost == NONE
+    assert judge(truth, perfect_predictions(truth)).result.errors.ap_cost == NONE
 
 
 def test_nothing_found():
@@ -104,10 +104,10 @@ def test_crowd_forgives():
 def test_range_of_interest():
     """In a range, what lies outside costs nothing, and a class error on an object outside cannot be made right."""
     tiny = (1, 2, 500, 500, 520, 520)
-    found = costs([FACE, tiny], [(1, 1, *tiny[2:], 0.95), (*FACE, 0.9)], range_of_interest=RangeOfInterest(24))
+    found = costs([FACE, tiny], [(1, 1, *tiny[2:], 0.95), (*FACE, 0.9)], interest=RangeOfInterest(24))
     assert found == NONE
     large = (1, 1, 500, 500, 525, 525, 0.95)  # in range itself, on the tiny mask
-    found = costs([FACE, tiny], [large, (*FACE, 0.9)], range_of_interest=RangeOfInterest(24))
+    found = costs([FACE, tiny], [large, (*FACE, 0.9)], interest=RangeOfInterest(24))
     assert found == {**NONE, "class": nearly(0.5), "false_positives": nearly(0.5)}
 
 
@@ -137,7 +137,7 @@ def test_costs_equal_tide():
         "false_positives": 0.24148584987935418,
         "false_negatives": 0.25494302851803696,
     }
-    assert judge(*golden_case()).errors.ap_cost == nearly(golden)
+    assert judge(*golden_case()).result.errors.ap_cost == nearly(golden)
 
 
 @settings(max_examples=20, deadline=None)
@@ -152,7 +152,7 @@ def test_costs_equal_mended_detections(seed, images, objects, detections, min_si
     """Every cost is the AP50 that pycocotools gives to the mended detections, minus that of the detections."""
     truth, predictions = awkward_case(seed, images, objects, detections)
     truth = without_crowds(truth)
-    ours = judge(truth, predictions, range_of_interest=RangeOfInterest(min_side_px)).errors.ap_cost
+    ours = judge(truth, predictions, EvaluationOptions(RangeOfInterest(min_side_px))).result.errors.ap_cost
     _, theirs = oracle_costs(truth, predictions, min_side_px)
     assert {kind: ours[kind] for kind in COSTS} == {kind: nearly(theirs[kind]) for kind in COSTS}
 
@@ -162,6 +162,6 @@ def test_costs_equal_mended_detections(seed, images, objects, detections, min_si
 def test_mending_never_costs(seed):
     """No cost is below 0, and taking away one kind of false positive gains no more than taking away all."""
     truth, predictions = awkward_case(seed, images=3)
-    found = judge(truth, predictions).errors.ap_cost
+    found = judge(truth, predictions).result.errors.ap_cost
     assert min(cost for cost in found.values() if cost is not None) >= 0
     assert max(found["duplicate"], found["background"], found["both"]) <= found["false_positives"]

@@ -12,18 +12,19 @@ from curate.evaluation.curves import (
     choose_threshold,
     count_scores,
     rank_outcomes,
-    strongest,
+    top_detections,
     trace_precision_recall,
 )
 from curate.evaluation.matching import match
 from curate.evaluation.scores import score
+from curate.operating_point import DEFAULT_POINT, OperatingPoint
 from curate.sizes import RangeOfInterest
 
 
 def outcomes_of(truth, predictions, range_of_interest=None):
     """The outcomes over all scores, at IoU 0.5."""
-    counted = strongest(predictions)
-    return rank_outcomes(truth, counted, match(truth, counted, 0.5, -np.inf, range_of_interest))
+    counted = top_detections(predictions)
+    return rank_outcomes(truth, counted, match(truth, counted, DEFAULT_POINT.over_all_scores(), range_of_interest))
 
 
 def ladder(*rights):
@@ -86,10 +87,10 @@ def test_no_objects():
     assert (outcomes.ap(), trace_precision_recall(outcomes, truth.classes).mean) == (None, None)
 
 
-def test_strongest_keeps_the_best_of_each_class_and_image():
+def test_top_detections_keeps_the_best_of_each_class_and_image():
     """Of three detections of a class in an image the two best stay, in table order; of equal scores, the first."""
     rows = [(1, 1, 0, 0, 9, 9, score) for score in (0.5, 0.7, 0.5)] + [(1, 2, 0, 0, 9, 9, 0.1), (2, 1, 0, 0, 9, 9, 0.2)]
-    assert strongest(build_predictions(rows), 2).boxes["score"].tolist() == [0.5, 0.7, 0.1, 0.2]
+    assert top_detections(build_predictions(rows), 2).boxes["score"].tolist() == [0.5, 0.7, 0.1, 0.2]
 
 
 # ── thresholds ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -147,7 +148,7 @@ def test_threshold_keeps_its_promise(seed, wished):
         mine = predictions.boxes["class_id"].to_numpy() == entry.id
         precise = []
         for at in sorted(set(predictions.boxes["score"][mine])):
-            matches = match(truth, predictions, 0.5, at)
+            matches = match(truth, predictions, OperatingPoint(0.5, at))
             right, wrong = (mine & matches.true_positives).sum(), (mine & matches.false_positives).sum()
             precise += [at] if right and right / (right + wrong) >= wished else []
         assert found.score == (precise[0] if precise else None)

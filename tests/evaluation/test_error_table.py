@@ -80,7 +80,7 @@ def test_csv_is_plain(tmp_path, truth):
 @pytest.mark.parametrize("name", ["errors.xlsx", "errors", "errors.json"])
 def test_unknown_suffix(tmp_path, name):
     """Another kind of file is refused, with the kinds there are."""
-    with pytest.raises(UsageError, match=r"not a table's name .*expected \.csv, \.parquet"):
+    with pytest.raises(UsageError, match=r"not a table file .*expected \.csv or \.parquet"):
         check_error_file(tmp_path / name)
     with pytest.raises(UsageError):
         write_errors(errors_of(build_truth([]), build_predictions([])), tmp_path / name)

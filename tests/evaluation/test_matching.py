@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.dataset import Predictions
-from curate.errors import DataError, UsageError
+from curate.errors import DataError
 from curate.evaluation import matching
 from curate.evaluation.matching import match, match_any_class
+from curate.operating_point import OperatingPoint
 from curate.sizes import RangeOfInterest
 
 
@@ -38,7 +39,7 @@ def test_matches_equal_pycocotools(iou, range_of_interest):
     """Each detection has pycocotools' object and ignore flag, each object its detection, crowds and ties included."""
     for seed in range(4):
         truth, predictions = awkward_case(seed)
-        ours = match(truth, predictions, iou, 0, range_of_interest)
+        ours = match(truth, predictions, OperatingPoint(iou, 0), range_of_interest)
         truth_row, ignored, detection_row = oracle_matches(truth, predictions, iou, range_of_interest)
         np.testing.assert_array_equal(ours.truth_row, truth_row)
         np.testing.assert_array_equal(ours.detection_ignored, ignored)
@@ -48,9 +49,9 @@ def test_matches_equal_pycocotools(iou, range_of_interest):
 def test_blocks_do_not_show(monkeypatch):
     """Working in blocks of pairs, which bounds memory, changes nothing."""
     truth, predictions = awkward_case(0)
-    whole = match(truth, predictions, score=0)
+    whole = match(truth, predictions, OperatingPoint(0.5, 0))
     monkeypatch.setattr(matching, "PAIRS_AT_ONCE", 7)
-    np.testing.assert_array_equal(match(truth, predictions, score=0).truth_row, whole.truth_row)
+    np.testing.assert_array_equal(match(truth, predictions, OperatingPoint(0.5, 0)).truth_row, whole.truth_row)
 
 
 def test_better_score_chooses_first():
@@ -95,7 +96,7 @@ def test_low_scores_take_no_part():
     """A detection below the score is neither right, wrong nor ignored; one at the score takes part."""
     truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 100, 100, 150, 150)])
     predictions = build_predictions([(1, 1, 0, 0, 50, 50, 0.49), (1, 1, 100, 100, 150, 150, 0.5)])
-    ours = match(truth, predictions, score=0.5)
+    ours = match(truth, predictions, OperatingPoint(0.5, 0.5))
     assert ours.kept.tolist() == [False, True]
     assert ours.truth_row.tolist() == [-1, 1]
     assert not ours.false_positives.any()
@@ -159,7 +160,7 @@ def test_any_class_of_one_class_is_match(seed, min_side_px):
     truth = truth.replace(boxes=truth.boxes.assign(class_id=np.int32(9)))
     predictions = Predictions(predictions.boxes.assign(class_id=np.int32(9)))
     wanted = RangeOfInterest(min_side_px)
-    ours, theirs = (one(truth, predictions, 0.5, 0, wanted) for one in (match_any_class, match))
+    ours, theirs = (one(truth, predictions, OperatingPoint(0.5, 0), wanted) for one in (match_any_class, match))
     np.testing.assert_array_equal(ours.truth_row, theirs.truth_row)
     np.testing.assert_array_equal(ours.detection_ignored, theirs.detection_ignored)
 
@@ -170,7 +171,7 @@ def test_everything_is_counted_once(seed, score, min_side_px):
     """Found, missed and ignored make up the truth; right, wrong and ignored the kept detections; input is unchanged."""
     truth, predictions = awkward_case(seed, images=3)
     boxes, detections = truth.boxes.copy(), predictions.boxes.copy()
-    ours = match(truth, predictions, 0.5, score, RangeOfInterest(min_side_px))
+    ours = match(truth, predictions, OperatingPoint(0.5, score), RangeOfInterest(min_side_px))
     assert (ours.found.astype(int) + ours.missed + ours.truth_ignored == 1).all()
     assert (ours.true_positives.astype(int) + ours.false_positives + ours.detection_ignored == ours.kept).all()
     assert ours.found.sum() == ours.true_positives.sum()
@@ -190,13 +191,6 @@ def test_empty_tables():
     """No truth and no detections, or no images, are no exception."""
     assert len(match(build_truth([]), build_predictions([])).truth_row) == 0
     assert len(match(build_truth([], images=(), classes=()), build_predictions([])).truth_row) == 0
-
-
-@pytest.mark.parametrize("iou", [0, -0.5, 1.1, float("nan")])
-def test_iou_must_be_a_share(iou):
-    """A threshold that is not in (0, 1] is refused."""
-    with pytest.raises(UsageError, match="--iou"):
-        match(build_truth([]), build_predictions([]), iou)
 
 
 def test_unknown_image_is_refused():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.evaluation.mistakes import KINDS, MISTAKE_COLUMNS, find_mistakes
+from curate.operating_point import OperatingPoint
 from curate.sizes import SIZES, RangeOfInterest
 
 FACE = (1, 1, 0, 0, 100, 100)  # the object of the small cases: image 1, class 1, a box of 100 × 100
@@ -186,7 +187,7 @@ def test_one_row_a_mistake(seed, score, min_side_px):
     """Rows are exactly the missed objects and false positives of the matcher, and the input is unchanged."""
     truth, predictions = awkward_case(seed, images=3)
     boxes, detections = truth.boxes.copy(), predictions.boxes.copy()
-    mistakes = find_mistakes(truth, predictions, 0.5, score, RangeOfInterest(min_side_px))
+    mistakes = find_mistakes(truth, predictions, OperatingPoint(0.5, score), RangeOfInterest(min_side_px))
     matches = mistakes.matches
     assert mistakes.missed["box_id"].tolist() == boxes["box_id"][matches.missed].tolist()
     assert mistakes.false_positives["detection"].tolist() == np.flatnonzero(matches.false_positives).tolist()

@@ -230,7 +230,8 @@ def test_classes_keep_the_declared_order():
 
 
 @pytest.mark.parametrize(
-    ("row", "message"), [((7, 1), r"row 1.*image id \(got 7"), ((1, 5), r"row 1.*class id \(got 5; .* 2 classes")]
+    ("row", "message"),
+    [((7, 1), r"row 1.*image id \(got 7"), ((1, 5), r"row 1.*class id \(got 5; .* 2 evaluated classes")],
 )
 def test_unknown_ids_are_refused(row, message):
     """A detection of an image or class that is not evaluated is refused by row and id."""
@@ -320,7 +321,7 @@ def test_empty_results(tmp_path):
             '[{"image_id": 1, "category_id": 1, "bbox": [0,0,0,1], "score": 1}]',
             r"p\.json, .*row 0: the box has no area",
         ),
-        ('[{"image_id": 1, "category_id": 5000000000, "bbox": [0,0,1,1], "score": 1}]', r"an id is too large"),
+        ('[{"image_id": 1, "category_id": 5000000000, "bbox": [0,0,1,1], "score": 1}]', r"id is too large"),
     ],
 )
 def test_broken_results(tmp_path, text, message):

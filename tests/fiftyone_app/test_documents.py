@@ -28,7 +28,7 @@ def judged(dataset, name="first", detections=DETECTIONS, interest=None):
     truth = dataset.select("val")
     rows = [(image_id, class_id, *map(float, box), score) for image_id, class_id, box, score in detections]
     found = Predictions(pd.DataFrame(rows, columns=["image_id", "class_id", "x0", "y0", "x1", "y1", "score"]))
-    return JudgedRun(name, run_fields([name])[0], truth, found, find_mistakes(truth, found, 0.5, 0.5, interest))
+    return JudgedRun(name, run_fields([name])[0], truth, found, find_mistakes(truth, found, range_of_interest=interest))
 
 
 def documents_of(dataset, runs=(), interest=None, **options):

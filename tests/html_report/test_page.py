@@ -391,7 +391,7 @@ def test_anything_can_be_reported(tmp_path, images, classes):
     start_run(root)
     result = curate.report(root, run="first")
     assert (result.split, result.report) == ("all", root / "runs/first/report.html")
-    assert "There are no splits" in section(lxml_html.fromstring(result.report.read_bytes().decode()), "answer")
+    assert "The dataset has no splits" in section(lxml_html.fromstring(result.report.read_bytes().decode()), "answer")
 
 
 def test_no_detections_and_no_mistakes(root, monkeypatch):
@@ -478,7 +478,7 @@ def test_kept_evaluation_that_is_damaged(root):
     """An evaluation that cannot be read is told with its name, and what to do."""
     folder = start_run(root)
     (folder.path / "evaluation_val.json").write_text("{")
-    with pytest.raises(DataError, match=r"evaluation_val\.json: .*Make it anew: `curate evaluate`\."):
+    with pytest.raises(DataError, match=r"evaluation_val\.json: .*Evaluate it again: `curate evaluate`\."):
         curate.report(root, run="first")
 
 
@@ -500,7 +500,7 @@ def test_against(root, monkeypatch):
         ["missed, small", "0", "2", "+2"],
     ]
     assert [row[0] for row in table(page, "AP by class")[1:]] == list(CLASSES)
-    with pytest.raises(UsageError, match="evaluated with other score"):
+    with pytest.raises(UsageError, match="evaluated with other --score"):
         curate.report(root, run="second", against="first", score=0.6)
 
 
@@ -552,7 +552,7 @@ def test_out(root, tmp_path):
 @pytest.mark.parametrize("name", ["page.pdf", "page"])
 def test_name_that_no_browser_opens(root, tmp_path, name):
     """A page has the suffix that browsers want."""
-    with pytest.raises(UsageError, match=r"not a page's name \(got .*; expected \.html, \.htm\)"):
+    with pytest.raises(UsageError, match=r"not an HTML file \(got .*; expected \.html or \.htm\)"):
         curate.report(root, run="first", out=tmp_path / name)
 
 

@@ -10,8 +10,7 @@ from PIL import Image
 from curate.evaluation.confusion import Confusion
 from curate.evaluation.curves import PrecisionRecall
 from curate.evaluation.judgement import judge
-from curate.evaluation.scores import SideScores, score
-from curate.sizes import sides_to_try
+from curate.evaluation.scores import SideScores
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,14 +29,13 @@ def _matplotlib():
 
 def draw_all(truth, predictions):
     """The five figures, by name."""
-    judgement = judge(truth, predictions)
-    entries = score(truth, predictions, min_sides_px=sides_to_try(truth.boxes_xyxy)).by_min_side
+    result = judge(truth, predictions).result
     return {
-        "side": draw_ap_by_min_side(entries, 24),
-        "confusion": draw_confusion(judgement.confusion),
-        "curve": draw_precision_recall(judgement.precision_recall),
-        "scores": draw_scores(judgement.score_histogram, 0.5),
-        "errors": draw_errors(judgement.errors),
+        "side": draw_ap_by_min_side(result.by_min_side, 24),
+        "confusion": draw_confusion(result.confusion),
+        "curve": draw_precision_recall(result.precision_recall, 0.5),
+        "scores": draw_scores(result.score_histogram, 0.5),
+        "errors": draw_errors(result.errors, 0.5),
     }
 
 
@@ -104,8 +102,8 @@ def test_distances_are_above():
 def test_confusion_shows_counts():
     """Every count stands in its cell, but for nothing found on nothing."""
     truth = build_truth([(1, 1, 0, 0, 100, 100), (1, 2, 500, 500, 600, 600)])
-    judgement = judge(truth, build_predictions([(1, 1, 0, 0, 100, 100, 0.9)]))
-    (axes,) = draw_confusion(judgement.confusion).axes
+    result = judge(truth, build_predictions([(1, 1, 0, 0, 100, 100, 0.9)])).result
+    (axes,) = draw_confusion(result.confusion).axes
     assert [text.get_text() for text in axes.texts] == ["1", "0", "0", "0", "0", "1", "0", "0"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["face", "mask", "missed"]
 
@@ -114,7 +112,7 @@ def test_confusion_shows_counts():
 def test_legend_of_precision_and_recall(name):
     """Every class is named in the legend, also one with an underscore first, and the longest fits into the picture."""
     classes = {name: (1.0,) * 101, "W" * 23: (0.5,) * 101, "face": None}
-    figure = draw_precision_recall(PrecisionRecall(tuple(np.linspace(0, 1, 101)), classes, (0.75,) * 101))
+    figure = draw_precision_recall(PrecisionRecall(tuple(np.linspace(0, 1, 101)), classes, (0.75,) * 101), 0.5)
     figure.draw_without_rendering()
     texts = figure.legends[0].get_texts()
     assert [text.get_text() for text in texts] == [
@@ -140,5 +138,5 @@ def test_names_of_many_classes_can_be_read(classes, least_points):
 
 def test_what_is_undefined_is_no_zero():
     """A cost that is not defined is drawn as a dash."""
-    figure = draw_errors(judge(build_truth([(1, 1, 0, 0, 50, 50)]), build_predictions([])).errors)
+    figure = draw_errors(judge(build_truth([(1, 1, 0, 0, 50, 50)]), build_predictions([])).result.errors, 0.5)
     assert [text.get_text() for text in figure.axes[2].texts][:2] == ["–", "0.0"]
