@@ -1,20 +1,21 @@
-"""The folder of one training: what it was asked, how far it is, what it learnt.
+"""The folder of one run: its configuration, record, metrics and checkpoints.
 
-    DATASET/runs/NAME/config.yaml              the settings
-                      run.json                 the record: classes, version, steps done, AP
-                      metrics.jsonl            one JSON object a line
+    DATASET/runs/NAME/config.yaml              the training configuration
+                      run.json                 the record: classes, dataset version, steps done, AP
+                      metrics.jsonl            one JSON object per line
                       tensorboard/             the same as event files
                       predictions_SPLIT.json   COCO results
                       evaluation_SPLIT.json    their scores
-                      errors_SPLIT.csv         the mistakes, a row each
-                      report.html              a page about them; of other splits than val report_SPLIT.html
-                      checkpoints/last.pt      to go on from
-                      checkpoints/best.pt      to use
+                      errors_SPLIT.csv         one mistake per row
+                      report.html              the report on val; report_SPLIT.html on other splits
+                      checkpoints/last.pt      to resume from
+                      checkpoints/best.pt      for inference
 
-Every file is written under a temporary name, synced and renamed, so that a kill leaves the old or the new one.
+Every file is written under a temporary name, synced and renamed: a kill leaves the old file or the new one.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
     from curate.dataset import Dataset
     from curate.run_folder.config import TrainingConfig
 
+logger = logging.getLogger(__name__)
+
 _LOCK = ".lock"
-# what may differ between the beginning of a run and going on with it, because it does not change what a step learns
+# settings that may change on resume, because the result of a step does not depend on them
 _FREE_ON_RESUME = frozenset({"device", "processes", "workers", "checkpoint_every", "eval_every", "patience", "steps"})
 
 
 class RunFolder:
-    """One run's folder, which need not exist yet."""
+    """A run's folder; it need not exist yet."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -56,16 +59,16 @@ class RunFolder:
 
     @classmethod
     def named(cls, dataset_root: str | os.PathLike[str], run: str) -> "RunFolder":
-        """The run of that name in DATASET/runs; with a slash in it, `run` is a path of its own.
+        """The run of that name in DATASET/runs; a `run` with a slash is a path.
 
         Raises:
-            UsageError: not a name for a folder.
+            UsageError: Not a valid name.
         """
         if "/" in run or os.sep in run:
             return cls(run)
         if run.strip() in ("", ".", "..") or run.startswith("-"):
             raise UsageError(
-                "not a name for a run",
+                "not a valid run name",
                 place="--run",
                 got=repr(run),
                 expected="a name such as first, or a path with a slash",
@@ -74,11 +77,11 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
+        """The folder's name."""
         return self.path.resolve().name
 
     def predictions_file(self, split: str) -> Path:
-        """Where the predictions for one split are kept."""
+        """The file of the predictions on a split."""
         return self.path / f"predictions_{split}.json"
 
     def require_checkpoint(self) -> None:
@@ -92,12 +95,12 @@ class RunFolder:
             raise UsageError("the run has no checkpoint yet", place=self.path, remedy=remedy)
 
     def exists(self) -> bool:
-        """Whether a training was started here."""
+        """Whether a run was started here."""
         return self.record_file.is_file()
 
     @property
     def finished(self) -> bool:
-        """Whether all the steps that were asked for are done, or the training ended by itself."""
+        """Whether all steps are done or the training stopped early."""
         if not (self.exists() and self.best.is_file()):
             return False
         record = self.read_record()
@@ -114,29 +117,35 @@ class RunFolder:
         resume: bool = False,
         overwrite: bool = False,
     ) -> RunRecord:
-        """Write settings and record of a new run, or check that an old one can go on with these settings.
+        """Write configuration and record of a new run, or check that an existing run can be resumed.
 
-        On resume, `steps` may grow, and what does not change what a step learns may change; nothing else. A training
-        that ended by itself goes on only where steps or patience were given anew.
-        `overwrite` removes the files of an earlier run, and only those that a run writes. A run that has no checkpoint
-        has learnt nothing: it begins anew, whatever is asked.
+        On resume, `steps` may grow and settings without influence on the result of a step may change; all others must
+        be equal. A training that stopped early continues only if steps or patience changed. `overwrite` removes the
+        files of an earlier run, and only files that a run writes. A run without a checkpoint always starts again.
+
+        Args:
+            config: Of the training.
+            dataset: The images to train on.
+            dataset_version, dataset_mark, versions: See `RunRecord`.
+            resume: Whether to continue an existing run.
+            overwrite: Whether to replace an existing run.
 
         Raises:
-            UsageError: the run exists already; there is none to go on with; its settings were others.
+            UsageError: The run exists already, there is none to resume, or it was started with other settings.
         """
         if (self.exists() or self.config_file.is_file()) and not (self.last.is_file() or self.best.is_file()):
             self.remove_files()
             resume = False
         if resume and overwrite:
-            raise UsageError("a run goes on or begins anew", place="--resume", got="--overwrite too")
+            raise UsageError("--resume and --overwrite are mutually exclusive", place=self.path)
         if resume:
-            return self._start_again(config)
-        if self.path.exists() and any(not self._is_nothing(file) for file in self.path.iterdir()):
+            return self._resume(config)
+        if self.path.exists() and any(not _is_leftover(file) for file in self.path.iterdir()):
             if not overwrite:
                 raise UsageError(
                     "the run exists already",
                     place=self.path,
-                    remedy="Go on with --resume, or begin anew with --overwrite.",
+                    remedy="Continue it with --resume, or replace it with --overwrite.",
                 )
             self.remove_files()
         record = RunRecord(
@@ -155,56 +164,56 @@ class RunFolder:
         self.write_record(record)
         return record
 
-    def _start_again(self, config: "TrainingConfig") -> RunRecord:
+    def _resume(self, config: "TrainingConfig") -> RunRecord:
         if not self.exists():
-            raise UsageError("there is no run to go on with", place=self.path, remedy="Start it without --resume.")
+            raise UsageError("there is no run to resume", place=self.path, remedy="Start it without --resume.")
         old, new = _with_defaults(self.read_config()), config.model_dump()
         changed = sorted(name for name in new if name not in _FREE_ON_RESUME and old.get(name) != new[name])
         if changed:
             raise UsageError(
-                f"the run began with other settings: {', '.join(changed)}",
+                f"the run was started with other settings: {', '.join(changed)}",
                 place=self.path,
                 got=", ".join(f"{name} {new[name]}" for name in changed),
                 expected=", ".join(f"{name} {old.get(name)}" for name in changed),
-                remedy="Leave them out, or give the run another name.",
+                remedy="Leave these options out, or choose another --run.",
             )
         done = self.read_record().steps_done
         if config.steps < done:
             raise UsageError(
-                "the run has already gone further",
+                "the run has done more steps already",
                 place=self.path,
                 got=f"{config.steps} steps",
                 expected=f"{done} or more",
             )
         self.write_config(config)
-        ends_otherwise = any(old.get(name) != new[name] for name in ("steps", "patience"))
-        return self.update(steps=config.steps, **({"stopped": None} if ends_otherwise else {}))
+        limits_changed = any(old.get(name) != new[name] for name in ("steps", "patience"))
+        return self.update(steps=config.steps, **({"stopped": None} if limits_changed else {}))
 
     def read_config(self) -> dict[str, Any]:
-        """The settings, as `TrainingConfig` takes them.
+        """Read the configuration, as arguments of `TrainingConfig`.
 
         Raises:
-            DataError: there are none, or they cannot be read.
+            DataError: It is missing or cannot be read.
         """
         try:
             document = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise DataError(f"the run's settings cannot be read: {error}", place=self.config_file) from error
+            raise DataError(f"the run's configuration cannot be read: {error}", place=self.config_file) from error
         if not isinstance(document, dict):
-            raise DataError("not the settings of a run", place=self.config_file, expected="a YAML mapping")
+            raise DataError("not the configuration of a run", place=self.config_file, expected="a YAML mapping")
         return document
 
     def write_config(self, config: "TrainingConfig") -> None:
-        """Keep the settings."""
+        """Write the configuration."""
         text = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
         write_atomically(self.config_file, lambda file: file.write(text.encode()))
 
     def read_record(self) -> RunRecord:
-        """The record.
+        """Read the record.
 
         Raises:
-            UsageError: there is no run here.
-            DataError: it cannot be read.
+            UsageError: There is no run here.
+            DataError: It cannot be read.
         """
         if not self.record_file.is_file():
             raise UsageError("there is no run here", place=self.path, remedy="Start one with `curate train`.")
@@ -214,38 +223,38 @@ class RunFolder:
             raise DataError(f"not the record of a run: {error}", place=self.record_file) from error
 
     def write_record(self, record: RunRecord) -> None:
-        """Keep the record."""
+        """Write the record."""
         text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.record_file, lambda file: file.write(text.encode()))
 
     def update(self, **changes: Any) -> RunRecord:
-        """Change some attributes of the record on disk and return it."""
+        """Change attributes of the record on disk and return it."""
         record = RunRecord.model_validate(self.read_record().model_dump() | changes)
         self.write_record(record)
         return record
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add one line to the metrics."""
+        """Append a line to the metrics."""
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(line)) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The metrics, oldest first; a last line that a kill cut off is left out."""
+        """Read the metrics, oldest first; an incomplete last line is left out."""
         lines = self.metrics_file.read_text(encoding="utf-8").split("\n") if self.metrics_file.is_file() else []
         return [json.loads(line) for line in lines[:-1]]
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forget the metrics of steps that a checkpoint does not hold, because they will be done again."""
+        """Remove the metrics of steps after the last checkpoint, which will be done again."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self.metrics_file, lambda file: file.write(text.encode()))
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from training in the same folder; this object may hold it more than once.
+        """Hold the run's lock, which keeps other processes from training it; the same object may lock it repeatedly.
 
         Raises:
-            UsageError: one already does.
+            UsageError: Another process holds it.
         """
         from filelock import FileLock, Timeout
 
@@ -255,28 +264,25 @@ class RunFolder:
             self._lock.acquire()
         except Timeout as error:
             raise UsageError(
-                "another process is training this run", place=self.path, remedy="Wait for it, or end it."
+                "another process is training this run", place=self.path, remedy="Wait until it ends, or stop it."
             ) from error
+        logger.debug("locked %s", self.path)
         try:
             yield
         finally:
             self._lock.release()
 
-    def _is_nothing(self, file: Path) -> bool:
-        """What a kill may leave before there is a run."""
-        return file.name == _LOCK or file.name.endswith(TEMPORARY)
-
     def remove_files(self) -> None:
-        """Remove what a run writes, and nothing else.
+        """Remove the files that a run writes, and nothing else.
 
         Raises:
-            UsageError: the folder holds no run.
+            UsageError: The folder holds no run.
         """
         if not (self.config_file.is_file() or self.exists()):
             raise UsageError(
                 "the folder is not empty and holds no run",
                 place=self.path,
-                remedy="Choose another name; it is not overwritten.",
+                remedy="Choose another --run.",
             )
         written = [
             self.metrics_file,
@@ -290,13 +296,18 @@ class RunFolder:
             *self.path.glob(f"*{TEMPORARY}"),
             *self.checkpoints.glob(f"*{TEMPORARY}"),
         ]
-        # settings come first and go last, so that a kill at any time leaves a folder that is known as ours
+        # the configuration is written first and removed last: after a kill the folder is still recognised as a run
         for file in [*written, self.record_file, self.config_file]:
             file.unlink(missing_ok=True)
 
 
+def _is_leftover(file: Path) -> bool:
+    """Whether a file may be left by a kill before the run was started."""
+    return file.name == _LOCK or file.name.endswith(TEMPORARY)
+
+
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run that an older version began, which knew fewer."""
+    """A configuration with defaults for settings that older versions did not write."""
     from curate.run_folder.config import TrainingConfig
 
     return TrainingConfig.checked(**settings).model_dump()

@@ -1,4 +1,4 @@
-"""What a run tells about itself: the content of `run.json`."""
+"""The record of a run: the content of `run.json`."""
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +9,7 @@ from curate import __version__
 
 
 class RunClass(BaseModel):
-    """A class as the run knows it; its place in the list is the model's index."""
+    """A class of the run; its position in the list is the model's class index."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,15 +18,15 @@ class RunClass(BaseModel):
 
 
 class WeightsReport(BaseModel):
-    """Which tensors the model took from its initial weights.
+    """Which of the model's tensors the initial weights filled.
 
     Attributes:
-        source: the setting `weights`.
+        source: The setting `weights`.
         how: "random", "by name" or "in order".
-        loaded: tensors taken.
-        total: tensors the model has.
-        not_loaded: the model's tensors that keep their random start, such as the head for other classes.
-        not_used: the file's tensors that fit nowhere.
+        loaded: Number of tensors filled.
+        total: Number of tensors of the model.
+        not_loaded: The model's tensors that start from random weights, such as the head for other classes.
+        not_used: The file's tensors that match none of the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,24 +40,24 @@ class WeightsReport(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """`run.json`: what a run is and how far it has come.
+    """`run.json`: what a run is, and its progress.
 
     Attributes:
-        run: its name.
+        run: Its name.
         model: ENGINE:NAME.
-        classes: in the order of the model's indices.
-        dataset_version: the version trained on.
-        dataset_mark: of the dataset trained on, as its store tells it; None where that was not kept.
-        images, boxes: how many were trained on.
-        seed: of the training.
-        steps: to do.
-        steps_done: done and in the last checkpoint.
-        stopped: why it ended before its last step: "patience"; None where it did not.
-        best_step: step of the best checkpoint; None before the first.
-        ap: COCO's AP of the best checkpoint on the validation split; None before it was evaluated.
-        seconds: spent training, over all starts.
-        weights: what the initial weights filled.
-        versions: of curate and the libraries that trained.
+        classes: In the order of the model's indices.
+        dataset_version: The version trained on.
+        dataset_mark: `Store.mark` of the dataset trained on; None in runs of older versions.
+        images, boxes: Number of images and boxes trained on.
+        seed: Random seed.
+        steps: Number of steps to do.
+        steps_done: Steps in the last checkpoint.
+        stopped: "patience" if training stopped early, else None.
+        best_step: Step of the best checkpoint; None before the first.
+        ap: COCO's AP of the best checkpoint on the val split; None before it was evaluated.
+        seconds: Time spent training, over all starts.
+        weights: Which tensors the initial weights filled.
+        versions: Of curate and the engines' libraries.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

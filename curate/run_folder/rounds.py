@@ -1,10 +1,10 @@
-"""What a loop keeps of its rounds, in the folder of its run.
+"""The state of a loop, in the folder of its run.
 
-    DATASET/runs/NAME/rounds.json               what was asked, and a report of every finished round
-                      rounds/01, rounds/02, …   the rounds, each a run like any other
-                      run.json, config.yaml, checkpoints/best.pt, …   those of the best round
+    DATASET/runs/NAME/rounds.json               the loop's arguments, and a report of every finished round
+                      rounds/01, rounds/02, …   the rounds, each a run of its own
+                      run.json, config.yaml, checkpoints/best.pt, …   copies from the best round
 
-A finished round is in `rounds.json` at once, whole or not at all; all else can be made again from there.
+A round is finished once `rounds.json`, which is written atomically, has its report; all else can be derived from it.
 """
 
 import json
@@ -26,7 +26,7 @@ FORMAT = "curate rounds 1"
 
 @dataclass(frozen=True)
 class Round:
-    """One fine-tune-and-evaluate turn; AP is None where there is no val split, or nothing of that size in it."""
+    """One fine-tune-and-evaluate turn; AP is None without a val split, or without objects of that size in it."""
 
     round: int
     steps: int
@@ -39,7 +39,7 @@ class Round:
 
 @dataclass(frozen=True)
 class ClassAp:
-    """AP of one class; None where val holds no such object."""
+    """AP of one class; None if val has no such object."""
 
     name: str
     ap: float | None
@@ -47,13 +47,13 @@ class ClassAp:
 
 @dataclass(frozen=True)
 class Standing(Round):
-    """What a round was trained on, and how it does on a val split.
+    """A round's training data and its scores on a val split.
 
     Attributes:
-        boxes: class → boxes trained on.
+        boxes: Class → number of boxes trained on.
         classes: AP of each class.
-        ap_in_range: AP in the range of interest; None where none was asked for.
-        missed, false_positives: size → how many, at the operating point, in the range of interest if there is one.
+        ap_in_range: AP in the range of interest; None without one.
+        missed, false_positives: Size → count at the operating point, in the range of interest if there is one.
     """
 
     boxes: Mapping[str, int]
@@ -65,7 +65,7 @@ class Standing(Round):
 
 @dataclass(frozen=True)
 class BestSoFar:
-    """The round with the highest AP up to now, and that AP on the present val split."""
+    """The round with the highest AP so far, and its AP on the current val split."""
 
     round: int
     ap: float
@@ -73,13 +73,13 @@ class BestSoFar:
 
 @dataclass(frozen=True)
 class RoundReport(Standing):
-    """One finished round, beside the one before.
+    """One finished round, compared with the one before.
 
     Attributes:
-        best_step: of the round's own steps.
-        evaluated_version: the version whose val split it was judged on; labels may have come while it was trained.
-        before: the round before, judged on that same val split, so that the two compare; None in the first round.
-        best: after this round.
+        best_step: Counted within the round.
+        evaluated_version: The version whose val split it was evaluated on; it may be newer than the one trained on.
+        before: The round before, evaluated on the same val split for comparison; None in the first round.
+        best: The best round after this one.
     """
 
     best_step: int | None
@@ -92,11 +92,11 @@ class LoopState(BaseModel):
     """`rounds.json`.
 
     Attributes:
-        model, weights, steps, training: what `train` is given; weights are those of the first round.
-        rounds, target_ap, patience, min_side: when to stop and what to look at.
-        ready: whether the folder holds nothing of an earlier run any more.
-        published: how many rounds the run's own files tell of.
-        done: the finished rounds.
+        model, weights, steps, training: Arguments of `train`; `weights` are those of the first round.
+        rounds, target_ap, patience, min_side: Arguments of `loop`.
+        ready: Whether the files of an earlier run have been removed from the folder.
+        published: Number of rounds that the run's own files include.
+        done: The finished rounds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -120,7 +120,7 @@ class LoopState(BaseModel):
 
     @property
     def stopped(self) -> Literal["target_ap", "patience", "rounds"] | None:
-        """Why no further round is needed; None where one is."""
+        """Why the loop stopped; None if it continues."""
         if not self.done:
             return None
         last = self.done[-1]
@@ -132,12 +132,12 @@ class LoopState(BaseModel):
 
     @property
     def best(self) -> BestSoFar | None:
-        """The best round; None before the first is finished."""
+        """The best round; None before the first one is finished."""
         return self.done[-1].best if self.done else None
 
     @property
     def steps_done(self) -> int:
-        """Over all rounds."""
+        """Steps over all rounds."""
         return sum(report.steps for report in self.done)
 
     @property
@@ -150,17 +150,17 @@ class LoopState(BaseModel):
 
 
 def standing_of(report: Standing, **changes: Any) -> Standing:
-    """Only the standing of a report, some numbers replaced."""
+    """The scores of a report, with some fields replaced."""
     return Standing(**{field.name: getattr(report, field.name) for field in fields(Standing)} | changes)
 
 
 def rounds_file(folder: RunFolder) -> Path:
-    """Where the state is kept."""
+    """The file of the state."""
     return folder.path / "rounds.json"
 
 
 def round_folder(folder: RunFolder, number: int) -> RunFolder:
-    """The run that a round is."""
+    """The run of a round."""
     return RunFolder(folder.path / "rounds" / f"{number:02d}")
 
 
@@ -170,10 +170,10 @@ def has_learnt(folder: RunFolder) -> bool:
 
 
 def read_state(folder: RunFolder) -> LoopState | None:
-    """The state of a loop; None where the run is not a loop's.
+    """Read the state of a loop; None if the run does not belong to a loop.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: It cannot be read.
     """
     file = rounds_file(folder)
     if not file.is_file():
@@ -183,18 +183,18 @@ def read_state(folder: RunFolder) -> LoopState | None:
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}"
-        raise DataError(f"the rounds of the loop cannot be read: {reason}", place=file, expected=FORMAT) from error
+        raise DataError(f"the state of the loop cannot be read: {reason}", place=file, expected=FORMAT) from error
 
 
 def keep_state(folder: RunFolder, state: LoopState) -> LoopState:
-    """Write the state, and return it."""
+    """Write the state and return it."""
     text = json.dumps(state.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     write_atomically(rounds_file(folder), lambda file: file.write(text.encode()))
     return state
 
 
 def clear(folder: RunFolder) -> None:
-    """Remove a run and the rounds in it, but nothing that they did not write; `rounds.json` stays."""
+    """Remove the files of a run and of its rounds, and nothing else; `rounds.json` stays."""
     for path in sorted(folder.path.glob("rounds/[0-9][0-9]*")):
         clear_round(RunFolder(path))
     with suppress(OSError):
@@ -203,7 +203,7 @@ def clear(folder: RunFolder) -> None:
 
 
 def clear_round(folder: RunFolder) -> None:
-    """Remove a round, also one of which a kill left half a beginning; what is not its own stays."""
+    """Remove the files of a round, and nothing else; the round may be incomplete after a kill."""
     _clear_run(folder)
     (folder.path / ".lock").unlink(missing_ok=True)
     with suppress(OSError):
@@ -217,5 +217,5 @@ def _clear_run(folder: RunFolder) -> None:
     if folder.exists() or folder.config_file.is_file():
         folder.remove_files()
     for inner in (folder.checkpoints, folder.event_files):
-        with suppress(OSError):  # it is not there, or holds something else
+        with suppress(OSError):  # missing or not empty
             os.rmdir(inner)

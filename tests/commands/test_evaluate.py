@@ -555,7 +555,7 @@ def test_mark_of_a_dataset(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("run", "fact"), [("nothing", "there is no run here"), ("..", "not a name for a run"), ("", "not a name for a run")]
+    ("run", "fact"), [("nothing", "there is no run here"), ("..", "not a valid run name"), ("", "not a valid run name")]
 )
 def test_no_such_run(root, run, fact):
     """A run that is not there is misuse."""

@@ -361,7 +361,7 @@ def test_half_trained_round_keeps_its_settings(root, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         loop(root, training={"seed": 3})
     monkeypatch.setattr(CornerEngine, "fails", False)
-    with pytest.raises(UsageError, match="the run began with other settings: batch"):
+    with pytest.raises(UsageError, match="the run was started with other settings: batch"):
         loop(root, training={"batch": 9}, resume=True)
     assert len(loop(root, training={"seed": 3}, resume=True).rounds) == 3
     assert RunFolder(folder_of(root).path / "rounds" / "03").read_config()["batch"] == 4

@@ -690,7 +690,7 @@ def test_a_few_steps_tell_discs_from_squares(root, weights):
 def test_going_on_needs_no_detector(root, weights):
     """What the run began with counts; only the steps are new."""
     train_classifier(root, run="both", steps=1, detector=COLOUR, detector_weights=weights, **QUICK)
-    with pytest.raises(UsageError, match="the run began with other settings: settings"):
+    with pytest.raises(UsageError, match="the run was started with other settings: settings"):
         train_classifier(root, run="both", steps=2, margin=0.9, resume=True)
     result = train_classifier(root, run="both", steps=2, resume=True)
     assert (result.steps, result.model) == (2, MODEL)

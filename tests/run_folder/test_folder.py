@@ -1,4 +1,4 @@
-"""The folder of a run: beginning, going on, and what is kept."""
+"""The folder of a run: starting, resuming, and its files."""
 
 import pytest
 from engine_contract import shapes_dataset
@@ -23,21 +23,21 @@ def _config(**changes):
 
 
 def test_a_name_lives_in_the_dataset(tmp_path):
-    """A plain name is a folder in DATASET/runs; with a slash it is a path."""
+    """A plain name is a folder in DATASET/runs; a name with a slash is a path."""
     assert RunFolder.named(tmp_path, "first").path == tmp_path / "runs" / "first"
     assert RunFolder.named(tmp_path, "./first").path.resolve().name == "first"
     assert RunFolder.named(tmp_path, "./first").path.parts[0] != "runs"
 
 
 @pytest.mark.parametrize("name", ["", " ", "..", "-x"])
-def test_what_is_no_name(tmp_path, name):
-    """A name must be fit for a folder of its own."""
-    with pytest.raises(UsageError, match="not a name for a run"):
+def test_an_invalid_name_is_refused(tmp_path, name):
+    """A name must be usable as a folder name."""
+    with pytest.raises(UsageError, match="not a valid run name"):
         RunFolder.named(tmp_path, name)
 
 
 def test_a_new_run_writes_settings_and_record(run, dataset):
-    """Both can be read back as they were."""
+    """Both can be read back unchanged."""
     record = run.start(_config(lr=0.001), dataset, dataset_version=4)
     assert run.read_record() == record
     assert (record.dataset_version, record.images, record.boxes, record.steps_done) == (4, 2, 4, 0)
@@ -46,15 +46,15 @@ def test_a_new_run_writes_settings_and_record(run, dataset):
     assert not run.finished
 
 
-def start_and_learn(run, dataset, config):
-    """Start a run and leave a checkpoint, as training does."""
+def start_with_checkpoint(run, dataset, config):
+    """Start a run and write a checkpoint, as a training does."""
     run.start(config, dataset)
     run.checkpoints.mkdir()
-    run.last.write_bytes(b"learnt")
+    run.last.write_bytes(b"weights")
 
 
-def test_a_run_without_a_checkpoint_begins_anew(run, dataset):
-    """A start that failed, for want of weights say, does not take the name."""
+def test_a_run_without_a_checkpoint_starts_again(run, dataset):
+    """A start that failed, for example because weights were missing, does not occupy the name."""
     run.start(_config(batch=2), dataset)
     assert run.start(_config(batch=4), dataset).steps_done == 0
     assert run.start(_config(batch=2), dataset, resume=True).steps_done == 0
@@ -62,14 +62,14 @@ def test_a_run_without_a_checkpoint_begins_anew(run, dataset):
 
 
 def test_an_existing_run_is_not_overwritten(run, dataset):
-    """The error names both ways to go."""
-    start_and_learn(run, dataset, _config())
+    """The error names both options."""
+    start_with_checkpoint(run, dataset, _config())
     with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
         run.start(_config(), dataset)
 
 
 def test_overwrite_removes_what_a_run_wrote_and_nothing_else(run, dataset):
-    """Checkpoints and metrics go; a note that somebody put there stays."""
+    """Checkpoints and metrics are removed; a user's own file stays."""
     run.start(_config(), dataset)
     run.append_metrics({"step": 1})
     run.checkpoints.mkdir()
@@ -81,8 +81,8 @@ def test_overwrite_removes_what_a_run_wrote_and_nothing_else(run, dataset):
     assert (run.path / "note.txt").read_text() == "mine"
 
 
-def test_overwrite_spares_a_folder_that_is_no_run(run, dataset):
-    """A path given by mistake is not emptied."""
+def test_overwrite_keeps_a_folder_that_is_not_a_run(run, dataset):
+    """A wrong path is not emptied."""
     run.path.mkdir()
     (run.path / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="holds no run"):
@@ -90,26 +90,26 @@ def test_overwrite_spares_a_folder_that_is_no_run(run, dataset):
 
 
 def test_resume_needs_a_run(run, dataset):
-    """There is nothing to go on with."""
-    with pytest.raises(UsageError, match="no run to go on with"):
+    """Without a run there is nothing to resume."""
+    with pytest.raises(UsageError, match="no run to resume"):
         run.start(_config(), dataset, resume=True)
 
 
 def test_resume_refuses_other_settings(run, dataset):
-    """What would make it another training is named with both values."""
-    start_and_learn(run, dataset, _config(batch=2))
+    """The error names the setting with both values."""
+    start_with_checkpoint(run, dataset, _config(batch=2))
     with pytest.raises(UsageError, match=r"batch.*got batch 4.*expected batch 2"):
         run.start(_config(batch=4), dataset, resume=True)
 
 
-def test_resume_may_go_further(run, dataset):
-    """More steps, another device and other workers are fine."""
+def test_resume_allows_more_steps(run, dataset):
+    """Steps and the number of workers may change."""
     run.start(_config(), dataset)
     assert run.start(_config(steps=20, workers=3), dataset, resume=True).steps == 20
 
 
 def test_finished_means_all_steps_and_a_checkpoint(run, dataset):
-    """The record alone is not enough."""
+    """The record alone does not make a run finished."""
     run.start(_config(), dataset)
     run.update(steps_done=10, best_step=10)
     assert not run.finished
@@ -120,8 +120,8 @@ def test_finished_means_all_steps_and_a_checkpoint(run, dataset):
     assert not run.finished
 
 
-def test_a_cut_off_metrics_line_is_left_out(run, dataset):
-    """A kill in the middle of a line loses that line only."""
+def test_an_incomplete_metrics_line_is_left_out(run, dataset):
+    """A kill while a line is written loses that line only."""
     run.start(_config(), dataset)
     run.append_metrics({"step": 1})
     with run.metrics_file.open("a") as file:
@@ -129,8 +129,8 @@ def test_a_cut_off_metrics_line_is_left_out(run, dataset):
     assert run.read_metrics() == [{"step": 1}]
 
 
-def test_metrics_beyond_the_checkpoint_are_forgotten(run, dataset):
-    """Steps that are done again are not told twice."""
+def test_metrics_after_the_checkpoint_are_removed(run, dataset):
+    """Steps that are done again are not listed twice."""
     run.start(_config(), dataset)
     for step in (1, 2, 3):
         run.append_metrics({"step": step})
@@ -139,13 +139,13 @@ def test_metrics_beyond_the_checkpoint_are_forgotten(run, dataset):
 
 
 def test_one_process_trains_a_run(run):
-    """A second one is told, instead of mixing both."""
+    """A second process gets an error."""
     with run.held(), pytest.raises(UsageError, match="another process"), RunFolder(run.path).held():
         pass
 
 
-def test_a_step_and_its_engine_hold_the_same_run(run):
-    """Who has it already may take it again, and others are kept out until the first lets go."""
+def test_a_command_and_its_engine_lock_the_same_run(run):
+    """The same object may lock a run twice; others must wait until it releases both."""
     with run.held():
         with run.held():
             pass
