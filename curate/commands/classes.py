@@ -1,4 +1,4 @@
-"""`merge-classes`, `rename-class`, `drop-class`."""
+"""`merge-classes`, `rename-class`, `drop-class`: change the classes of a dataset."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from curate.store import Store
 
 @dataclass(frozen=True)
 class ClassesResult(Result):
-    """Boxes of each class before and after; `version` is None for a dry run."""
+    """Boxes per class before and after; `version` is None for a dry run."""
 
     version: int | None
     before: dict[str, int]
@@ -32,23 +32,24 @@ def merge_classes(
     map: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
 ) -> ClassesResult:
-    """Merge classes into another; every box keeps what the annotator wrote in `original_class`.
+    """Merge classes into another; every box keeps the annotator's class name in `original_class`.
 
     Args:
-        dataset: the dataset folder.
-        sources: names of the classes that end.
-        into: name of the class that takes their boxes.
-        map: instead of both, a YAML file with `target: [source, …]` or `source: target` lines.
-        dry_run: only tell what would come out.
+        dataset: The dataset folder.
+        sources: Classes to merge.
+        into: The class that gets their boxes.
+        map: YAML file with `target: [source, …]` or `source: target` entries; replaces `sources` and `into`.
+        dry_run: Whether to return the counts without changing the dataset.
 
     Raises:
-        UsageError: an unknown class; the message lists the known ones and the closest.
+        UsageError: Unknown class; the message lists the classes and the closest name.
+        DataError: The map cannot be read.
     """
     if map is not None and (sources or into):
-        raise UsageError("both a map and names are given", place="--map", remedy="Give one of them.")
+        raise UsageError("--map and class names are mutually exclusive", place="merge-classes")
     if map is None and (not sources or into is None):
         raise UsageError(
-            "it is not said what to merge", place="merge-classes", expected="SOURCE… --into TARGET, or --map FILE"
+            "no classes to merge given", place="merge-classes", expected="SOURCE… --into TARGET, or --map FILE"
         )
     merges = parse_merges(_read_yaml(map), place=map) if map is not None else {str(into): tuple(sources)}
 
@@ -69,13 +70,21 @@ def rename_class(
     map: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
 ) -> ClassesResult:
-    """Rename a class, or with `map`, a YAML file of `old: new` lines, many at once.
+    """Rename a class, or several at once.
+
+    Args:
+        dataset: The dataset folder.
+        old: The class.
+        new: Its new name.
+        map: YAML file with `old: new` entries; replaces `old` and `new`.
+        dry_run: Whether to return the counts without changing the dataset.
 
     Raises:
-        UsageError: an unknown class, or a new name that another class has.
+        UsageError: Unknown class, or another class has the new name.
+        DataError: The map cannot be read.
     """
     if (map is None) == (old is None or new is None):
-        raise UsageError("it is not said what to rename", place="rename-class", expected="OLD NEW, or --map FILE")
+        raise UsageError("expected either OLD NEW or --map FILE", place="rename-class")
     names = parse_renames(_read_yaml(map), place=map) if map is not None else {str(old): str(new)}
     return _apply("rename-class", dataset, {"renames": names}, lambda before: rename(before, names), dry_run=dry_run)
 
@@ -87,13 +96,20 @@ def drop_class(
     map: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
 ) -> ClassesResult:
-    """Take out classes with their boxes (`map`: a YAML list of names); the images stay.
+    """Remove classes and their boxes; the images stay.
+
+    Args:
+        dataset: The dataset folder.
+        names: Classes to remove.
+        map: YAML list of class names; replaces `names`.
+        dry_run: Whether to return the counts without changing the dataset.
 
     Raises:
-        UsageError: an unknown class.
+        UsageError: Unknown class.
+        DataError: The map cannot be read.
     """
     if (map is None) == (not names):
-        raise UsageError("it is not said what to drop", place="drop-class", expected="NAME…, or --map FILE")
+        raise UsageError("expected either NAME… or --map FILE", place="drop-class")
     gone = parse_drops(_read_yaml(map), place=map) if map is not None else tuple(names)
     return _apply("drop-class", dataset, {"names": gone}, lambda before: drop(before, gone), dry_run=dry_run)
 
@@ -114,7 +130,7 @@ def _apply(
         counts.update(before=before.class_counts(), after=after.class_counts())
         return after
 
-    store.head()  # refuses a folder without a dataset before a commit would make one
+    store.head()  # raises if there is no dataset; a commit would create one
     version = None
     if dry_run:
         counted(store.load())

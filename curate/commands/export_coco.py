@@ -1,4 +1,4 @@
-"""`export-coco`: files that other tools load unchanged, checked by evaluating them against themselves."""
+"""`export-coco`: writes COCO files, and checks them by evaluating them against themselves."""
 
 import os
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class ExportResult(Result):
-    """Where the export lies.
+    """The result of `export_coco`.
 
     Attributes:
-        out: its folder.
-        files: annotation file of each split; "all" where there are no splits.
-        images, boxes: how many went in.
-        self_check_ap: AP of the truth evaluated against itself; None without boxes.
+        out: The folder of the export.
+        files: Split → annotation file; "all" if there are no splits.
+        images, boxes: Exported images and boxes.
+        self_check_ap: AP of the exported truth against itself; None without boxes.
     """
 
     out: str
@@ -46,26 +46,26 @@ def export_coco(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> ExportResult:
-    """Write `OUT/images` and `OUT/annotations/instances_{train,val,test}.json` of the labelled images.
+    """Export the labelled images to `OUT/images` and `OUT/annotations/instances_{train,val,test}.json`.
 
-    Class, image and box ids are the dataset's own. The same dataset gives the same bytes.
+    Class, image and box ids are the dataset's. The same dataset gives the same bytes.
 
     Args:
-        dataset: the dataset folder.
-        out: a folder that is not there or empty.
-        overwrite: replace an export that is there.
-        progress: told how far the linking of images is.
+        dataset: The dataset folder.
+        out: A new or empty folder.
+        overwrite: Whether to replace an earlier export.
+        progress: Callback for progress.
 
     Raises:
-        UsageError: `out` holds something and `overwrite` is not set.
-        DataError: nothing is labelled; or a file, read back, does not score AP 1 against itself.
+        UsageError: `out` is not empty and `overwrite` is false, or it is not an export of curate.
+        DataError: No image is labelled, or a file read back does not have AP 1 against itself.
     """
     store, target = Store(dataset), Path(out)
     current = store.load()
     labelled = current.select()
     if not len(labelled.images):
-        raise DataError("no image is labelled", place=dataset, remedy="Label some and bring them in with import-voc.")
-    earlier = _check_place(target, overwrite)
+        raise DataError("no image is labelled", place=dataset, remedy="Import labelled images first.")
+    earlier = _check_folder(target, overwrite)
 
     names = [name for name in ("train", "val", "test") if (labelled.images["split"] == name).any()]
     parts = {name: labelled.select(name) for name in names} or {ALL: labelled}
@@ -86,14 +86,14 @@ def export_coco(
     )
 
 
-def _check_place(target: Path, overwrite: bool) -> set[str]:
-    """Refuse to write into what is not ours.
+def _check_folder(target: Path, overwrite: bool) -> set[str]:
+    """Check that the folder is empty, or an export that may be replaced.
 
     Returns:
-        The images, relative to `OUT/images`, of the export that is there.
+        The images of an earlier export, relative to `OUT/images`.
     """
     if target.exists() and not target.is_dir():
-        raise UsageError("the place is taken by a file", place=target)
+        raise UsageError("this is a file", place=target, expected="a folder")
     if not target.is_dir() or not any(target.iterdir()):
         return set()
     if not overwrite:
@@ -101,12 +101,12 @@ def _check_place(target: Path, overwrite: bool) -> set[str]:
     files = list((target / "annotations").glob("instances_*.json"))
     listed = [listed_images(file) for file in files]
     if not files or None in listed or (target / "images").is_symlink():
-        raise UsageError("the folder holds no export of curate to replace", place=target, remedy="Choose another.")
+        raise UsageError("the folder is not an export of curate", place=target, remedy="Choose another name.")
     return {name for names in listed for name in names or ()}
 
 
 def _remove_leftovers(target: Path, earlier: set[str], parts: dict[str, Dataset], files: dict[str, Path]) -> None:
-    """Take away what the export that was there before had and this one has not."""
+    """Remove files of an earlier export that this one does not have."""
     for old in (target / "annotations").glob("instances_*.json"):
         if old not in files.values():
             old.unlink()
@@ -125,9 +125,9 @@ def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset
 
 
 def _link_images(part: Dataset, folder: Path, progress: Progress) -> None:
-    """Link the images of a part into the export; copy where the disk does not allow links."""
+    """Link the images of a split into the export, or copy them if the disk does not allow links."""
     made: set[str] = set()
-    root, out = os.fspath(part.root), os.fspath(folder)  # strings: making paths costs more than the links themselves
+    root, out = os.fspath(part.root), os.fspath(folder)  # strings: making Paths takes longer than linking
     paths = part.images["path"].tolist()
     for count, path in enumerate(paths):
         if count % _REPORT_EVERY == 0:
@@ -140,9 +140,7 @@ def _link_images(part: Dataset, folder: Path, progress: Progress) -> None:
         try:
             _link(origin, target)
         except FileNotFoundError as error:
-            raise StoreError(
-                "an image of the dataset is gone", place=origin, remedy="Import its source again."
-            ) from error
+            raise StoreError("the image file is missing", place=origin, remedy="Import its source again.") from error
     progress("linking images", len(paths), len(paths))
 
 
@@ -151,16 +149,16 @@ def _link(origin: str, target: str) -> None:
         link_or_copy(origin, target)
     except FileExistsError:
         if not os.path.samefile(origin, target):
-            os.unlink(target)  # never written into: the old file may have other names
+            os.unlink(target)  # removed, not overwritten: it may be a hard link
             link_or_copy(origin, target)
 
 
 def _check(files: dict[str, Path]) -> float | None:
-    """Read every file back and evaluate its truth against itself; the lowest AP."""
-    found = {name: self_check_ap(file) for name, file in files.items()}
-    for name, ap in found.items():
+    """Read every file back and evaluate its truth against itself. Returns the lowest AP."""
+    ap_of = {name: self_check_ap(file) for name, file in files.items()}
+    for name, ap in ap_of.items():
         if ap is not None and abs(ap - 1.0) > _TOLERANCE:
             raise DataError(
                 "the exported truth does not match itself", place=files[name], got=f"AP {ap}", expected="AP 1"
             )
-    return min((ap for ap in found.values() if ap is not None), default=None)
+    return min((ap for ap in ap_of.values() if ap is not None), default=None)

@@ -1,4 +1,4 @@
-"""`log`, `diff`, `undo`: the history of a dataset."""
+"""`log`, `diff`, `undo`: show and change the history of a dataset."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from curate.store import Store
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One version; `parent` is None for the first."""
+    """A version; `parent` is None for the first."""
 
     version: int
     operation: str
@@ -35,12 +35,16 @@ class LogResult(Result):
     entries: tuple[LogEntry, ...]
 
     def to_json(self) -> Any:
-        """A list of entries."""
+        """The JSON document: a list of entries."""
         return as_json(self.entries)
 
 
 def log(dataset: str | os.PathLike[str]) -> LogResult:
-    """Tell what was done to a dataset, newest first."""
+    """List the versions that led to the current one, newest first.
+
+    Raises:
+        StoreError: The folder has no dataset.
+    """
     return LogResult(
         entries=tuple(
             LogEntry(
@@ -59,9 +63,9 @@ def log(dataset: str | os.PathLike[str]) -> LogResult:
 
 @dataclass(frozen=True)
 class DiffResult(Result):
-    """What differs between two versions; boxes count as changed when class, corners or flags differ.
+    """Differences between two versions. A box counts as changed if its class, corners, flags or landmarks differ.
 
-    What a model proposed does not count; once it is accepted, it is added.
+    Proposals are not counted; when accepted, they count as added.
     """
 
     from_: int
@@ -74,16 +78,21 @@ class DiffResult(Result):
     boxes_changed: int
 
     def to_json(self) -> Any:
-        """The document; `from` is a word of Python."""
+        """The JSON document, with the key `from`, which is reserved in Python."""
         document = super().to_json()
         return {"from": document.pop("from_"), **document}
 
 
 def diff(dataset: str | os.PathLike[str], a: int, b: int) -> DiffResult:
-    """Compare two versions of a dataset, from `a` to `b`.
+    """Compare two versions of a dataset.
+
+    Args:
+        dataset: The dataset folder.
+        a: Older version.
+        b: Newer version.
 
     Raises:
-        StoreError: there is no such version.
+        StoreError: A version does not exist.
     """
     store = Store(dataset)
     old, new = store.load(a), store.load(b)
@@ -115,26 +124,26 @@ def _count_changed(old: Dataset, new: Dataset) -> int:
 
 
 def _landmark(both: pd.DataFrame, dataset: Dataset, column: str, side: str) -> NDArray[np.float64]:
-    """A landmark's coordinate of the boxes in both versions; unknown where the version has no landmarks."""
+    """A landmark coordinate of the boxes in both versions; NaN if the version has no landmarks. (n,)"""
     if column not in dataset.boxes:
         return np.full(len(both), np.nan)
-    name = f"{column}_{side}" if f"{column}_{side}" in both else column  # only what both have gets a suffix
+    name = f"{column}_{side}" if f"{column}_{side}" in both else column  # pandas adds suffixes only to columns of both
     return both[name].to_numpy(dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class UndoResult(Result):
-    """The version that is current now, and the one that was undone."""
+    """The version that is current now, and the undone one."""
 
     version: int
     undone: int
 
 
 def undo(dataset: str | os.PathLike[str]) -> UndoResult:
-    """Go back to the version before the current one; nothing is deleted.
+    """Make the version before the current one current. No version is deleted.
 
     Raises:
-        StoreError: nothing is left to undo.
+        StoreError: There is nothing to undo.
     """
     version, undone = Store(dataset).undo()
     return UndoResult(version=version, undone=undone)

@@ -1,4 +1,4 @@
-"""`import-voc` and `import-widerface`: annotations that others made into a dataset."""
+"""`import-voc`, `import-widerface`: import existing annotations into a dataset."""
 
 import os
 from collections.abc import Sequence
@@ -27,30 +27,30 @@ def import_voc(
     strict: bool = False,
     progress: Progress = silent,
 ) -> ImportResult:
-    """Import a folder of LabelImg XML, or a VOC devkit; the dataset is created where it is not there.
+    """Import a folder of LabelImg XML or a VOC devkit; the dataset is created if it does not exist.
 
-    Coming back with the same images updates their boxes and keeps everything else about them.
+    Importing the same images again updates their boxes and keeps everything else about them.
 
     Args:
-        dataset: the dataset folder.
-        source: the folder with the XML, and the images unless `images` names their folder.
-        images: where the images lie, if apart.
-        origin: "labelimg" (coordinates as they are) or "voc" (1-based, inclusive: minima minus 1).
-        classes: the allowed names in order; boxes of others are quarantined. Default: the card's, else any.
-        card: a card to take the class order from and to check the counts against. Default: the dataset's own.
-        video_from: a regular expression whose first group, in an image's path, names its video.
-        with_unlabelled: whether images without XML come in as unlabelled.
-        accept_proposals: whether XML of `predict` or `label` that nobody has saved since makes its image labelled; else
-            it is left out.
-        strict: make no version where anything was repaired or quarantined.
-        progress: told how far the reading is.
+        dataset: The dataset folder.
+        source: Folder of the XML, and of the images unless `images` is given.
+        images: Folder of the images.
+        origin: "labelimg" (coordinates as they are) or "voc" (1-based, inclusive: 1 is subtracted from the minima).
+        classes: Allowed class names in order; boxes of others are quarantined. Default: those of the card, else all.
+        card: Card that gives the class order and the counts to compare with. Default: the dataset's own.
+        video_from: Regular expression; its first group in an image's path is the video id.
+        with_unlabelled: Whether to import images without XML, as unlabelled.
+        accept_proposals: Whether XML of `predict` or `label` that nobody has saved counts as labelled; otherwise it is
+            left out.
+        strict: Whether to import nothing if a box, image or file would be repaired or quarantined.
+        progress: Callback for progress.
 
     Returns:
-        Counts, and every fault that was met.
+        Counts, and all faults.
 
     Raises:
-        DataError: the folder is not there or holds nothing to import.
-        StrictImportError: `strict`, and something needed mending; carries the result.
+        DataError: The folder does not exist or has nothing to import.
+        StrictImportError: `strict`, and something would be repaired or quarantined; carries the result.
     """
     if origin not in ("labelimg", "voc"):
         raise UsageError("unknown origin", place="--origin", got=repr(origin), expected="labelimg or voc")
@@ -90,26 +90,26 @@ def import_widerface(
     strict: bool = False,
     progress: Progress = silent,
 ) -> ImportResult:
-    """Import WIDER FACE, or faces of your own, in RetinaFace's format; the dataset is created where it is not there.
+    """Import WIDER FACE, or other faces in RetinaFace's format; the dataset is created if it does not exist.
 
-    Coming back with the same images updates their boxes and landmarks, and keeps everything else about them.
+    Importing the same images again updates their boxes and landmarks, and keeps everything else about them.
 
     Args:
-        dataset: the dataset folder.
-        source: the folder with `label.txt`, and `images/` unless `images` names that folder.
-        class_name: the class of all boxes.
-        images: the folder that the paths in `label.txt` begin in.
-        split: "train", "val" or "test", for images that are in no split yet. Default: none.
-        strict: make no version where anything was repaired or quarantined.
-        progress: told how far the reading is.
+        dataset: The dataset folder.
+        source: Folder with `label.txt`, and `images/` unless `images` is given.
+        class_name: Class of all boxes.
+        images: Folder that the paths in `label.txt` are relative to.
+        split: "train", "val" or "test", for images that have no split yet. Default: none.
+        strict: Whether to import nothing if a box, image or file would be repaired or quarantined.
+        progress: Callback for progress.
 
     Returns:
-        Counts, and every fault that was met.
+        Counts, and all faults.
 
     Raises:
-        DataError: the folder or its `label.txt` is not there.
-        UsageError: the class name or the split is none.
-        StrictImportError: `strict`, and something needed mending; carries the result.
+        DataError: The folder or its `label.txt` does not exist.
+        UsageError: The class name is empty, or the split is unknown.
+        StrictImportError: `strict`, and something would be repaired or quarantined; carries the result.
     """
     store = Store(dataset)
     allowed = find_allowed_classes(store)

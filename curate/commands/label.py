@@ -1,4 +1,4 @@
-"""`label`: the next images to label in one folder, ready for LabelImg; `import-voc` brings back what was drawn."""
+"""`label`: puts the next images to label into a folder for LabelImg; `import-voc` imports the boxes drawn there."""
 
 import os
 import shlex
@@ -28,9 +28,9 @@ CLASS_FILE = "predefined_classes.txt"
 
 
 def folder_names(images: pd.DataFrame) -> pd.Series:
-    """File names for images of all sources side by side, the same whatever else there is: SOURCE__NAME.
+    """File names SOURCE__NAME for images of all sources in one folder; they do not depend on the other images.
 
-    A frame's name begins with its source already.
+    Frames keep their names, which begin with the source already.
     """
     inner = images["path"].str.removeprefix(f"{IMAGES}/").str.replace("/", "__")
     own = images["path"].str.rpartition("/")[2]
@@ -38,22 +38,26 @@ def folder_names(images: pd.DataFrame) -> pd.Series:
 
 
 def link_image(origin: Path, target: Path) -> None:
-    """Put an image into the folder, as a second name of the same file where the disk can; one that is there stays.
+    """Hard-link an image into the folder, or copy it; an existing file stays.
 
     Raises:
-        DataError: the image is gone.
+        DataError: The image file is missing.
     """
     try:
         link_or_copy(origin, str(target))
     except FileExistsError:
-        pass  # it lies there already
+        pass
     except FileNotFoundError as error:
-        remedy = "Bring the file back, or `curate undo` to before it came."
-        raise DataError("an image of the dataset is gone", place=origin, remedy=remedy) from error
+        remedy = "Restore the file, or `curate undo` to a version without it."
+        raise DataError("the image file is missing", place=origin, remedy=remedy) from error
 
 
 def write_classes(file: Path, current: Dataset, classes: Sequence[str] | None) -> tuple[str, ...]:
-    """Write the class list: the dataset's classes, else its card's, then those given and those that a person wrote."""
+    """Write the class list: the dataset's classes (else its card's), then `classes`, then names a person has added.
+
+    Returns:
+        The names in the list.
+    """
     card = None if current.classes else find_card(current.root)
     known = [*current.class_names.values(), *(read_card(card).classes if card else ())]
     text = file.read_text(encoding="utf-8-sig", errors="replace") if file.exists() else ""
@@ -69,21 +73,21 @@ def _begins_with_source(images: pd.DataFrame, names: pd.Series) -> pd.Series:
     return pd.Series([name.startswith(f"{source}_") for name, source in pairs], index=images.index, dtype=bool)
 
 
-FOLDER = "label"  # what waits for a person
-FINISHED = "labelled"  # what the dataset has taken in
+FOLDER = "label"  # images to label
+FINISHED = "labelled"  # images whose labels are in the dataset
 
 
 @dataclass(frozen=True)
 class LabelResult(Result):
-    """What lies ready.
+    """The folder to label.
 
     Attributes:
-        folder: with the images, the class list, and the XML that a person draws.
-        images: how many images are in it now.
-        added: how many of them are new there.
-        waiting: images that are not in it and that no person has labelled.
-        classes: in the order of the class list.
-        command: how to open the folder in LabelImg.
+        folder: The folder of images, class list and XML.
+        images: Number of images in it.
+        added: Number of images that were added to it.
+        waiting: Number of other images that nobody has labelled.
+        classes: Names in the class list.
+        command: Command that opens the folder in LabelImg.
     """
 
     folder: str
@@ -101,24 +105,24 @@ def label(
     limit: int = 50,
     classes: Sequence[str] | None = None,
 ) -> LabelResult:
-    """Put the next images that no person has labelled into `DATASET/label`, with `predefined_classes.txt`.
+    """Put the next images to label into `DATASET/label`, with `predefined_classes.txt`.
 
-    What `predict --into-dataset` proposed lies beside its image as XML, to be corrected. Images that the dataset holds
-    as labelled by now move to `DATASET/labelled` with their XML, and back when they are not any more, as after an undo.
-    An image whose XML is not fully in the dataset stays.
+    Proposals of `predict --into-dataset` are written as XML beside their images, to be corrected. Images that the
+    dataset has as labelled by now move to `DATASET/labelled` with their XML, and back if it no longer does, as after an
+    undo. Images whose XML is not completely in the dataset stay.
 
     Args:
-        dataset: the dataset folder.
-        source: only images of this source, such as a video's id.
-        limit: fill the folder up to so many images.
-        classes: names for the class list, behind the dataset's (else its card's) and before those it lists already.
+        dataset: The dataset folder.
+        source: Only images of this source, such as a video's id.
+        limit: Maximum number of images in the folder.
+        classes: Names for the class list, after the dataset's classes (else its card's).
 
     Raises:
-        DataError: nothing is left to label.
-        UsageError: an unknown source.
+        DataError: There are no images to label.
+        UsageError: Unknown source.
     """
     if limit < 1:
-        raise UsageError("the value is out of range", place="--limit", got=limit, expected="1 or more")
+        raise UsageError("out of range", place="--limit", got=limit, expected="1 or more")
     store = Store(dataset)
     current = store.load()
     folder = store.root / FOLDER
@@ -129,30 +133,30 @@ def label(
     waiting = images[images["label_state"].isin(WAITING)]
     _put_away(folder, set(images.loc[images["label_state"] == "labelled", "name"]) - unimported)
     chosen = waiting if source is None else waiting[waiting["source"] == source]
-    there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    already = len(there & set(chosen["name"])) if source is not None else len(there & set(images["name"]))
-    added = chosen[~chosen["name"].isin(there)].sort_values("path").head(max(0, limit - already))
-    if not already and not len(added):
-        raise DataError("no image waits for a label", place=dataset, remedy="Sample more with `curate sample-frames`.")
+    present = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    kept = len(present & set(chosen["name"])) if source is not None else len(present & set(images["name"]))
+    added = chosen[~chosen["name"].isin(present)].sort_values("path").head(max(0, limit - kept))
+    if not kept and not len(added):
+        raise DataError("no images to label", place=dataset, remedy="Add some with `curate sample-frames`.")
     folder.mkdir(exist_ok=True)
     for path, name in zip(added["path"].tolist(), added["name"].tolist(), strict=True):
         link_image(current.image_file(path), folder / name)
-    brought_back = _bring_back(folder, added["name"].tolist())
-    proposals = _lay_proposals(current, folder, waiting[waiting["name"].isin(there | set(added["name"]))])
+    restored = _restore_xml(folder, added["name"].tolist())
+    proposals = _write_proposals(current, folder, waiting[waiting["name"].isin(present | set(added["name"]))])
     listed = write_classes(folder / CLASS_FILE, current, classes)
     return LabelResult(
         folder=str(folder),
-        images=already + len(added),
+        images=kept + len(added),
         added=len(added),
-        waiting=len(waiting) - len(there & set(waiting["name"])) - len(added),
+        waiting=len(waiting) - len(present & set(waiting["name"])) - len(added),
         classes=listed,
         command=("labelImg", str(folder), str(folder / CLASS_FILE), str(folder)),
-        notes=_notes(dataset, folder, listed, unimported | brought_back, proposals),
+        notes=_notes(dataset, folder, listed, unimported | restored, proposals),
     )
 
 
 def _unimported(current: Dataset, folder: Path) -> set[str]:
-    """Images in the folder whose XML would change the dataset, or cannot be taken in as it is: they stay there."""
+    """Names of images in the folder whose XML would change the dataset or has faults."""
     if not folder.is_dir() or not any(folder.glob("*.xml")):
         return set()
     settled, incoming = resolve_names(current, read_voc(folder))
@@ -163,7 +167,7 @@ def _unimported(current: Dataset, folder: Path) -> set[str]:
 
 
 def _put_away(folder: Path, names: set[str]) -> None:
-    """Move what is labelled by now elsewhere, image and XML; an older XML of the name is kept as `NAME.xml.1`."""
+    """Move labelled images and their XML out of the folder; an older XML of the name is kept as `NAME.xml.1`."""
     finished = folder.parent / FINISHED
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
         if file.name in names:
@@ -172,11 +176,11 @@ def _put_away(folder: Path, names: set[str]) -> None:
             if file.with_suffix(".xml").exists():
                 _put_xml_away(file.with_suffix(".xml"), xml)
             os.replace(file, finished / file.name)
-            file.unlink(missing_ok=True)  # two names of one file are left both by a rename
+            file.unlink(missing_ok=True)  # a rename onto another name of the same file leaves both
 
 
 def _put_xml_away(xml: Path, target: Path) -> None:
-    if target.exists() and is_proposal(xml.read_bytes()):  # labelled elsewhere; this here is nobody's
+    if target.exists() and is_proposal(xml.read_bytes()):  # nobody has saved it
         xml.unlink()
         return
     if target.exists():
@@ -184,35 +188,35 @@ def _put_xml_away(xml: Path, target: Path) -> None:
     os.replace(xml, target)
 
 
-def _bring_back(folder: Path, names: Sequence[str]) -> set[str]:
-    """Move XML that was put away to images that wait again. Their names."""
-    found = set()
+def _restore_xml(folder: Path, names: Sequence[str]) -> set[str]:
+    """Move the XML of images that are to be labelled again back. Returns the names of those images."""
+    restored = set()
     for name in names:
         away, xml = folder.parent / FINISHED / name, folder / f"{Path(name).stem}.xml"
         away.unlink(missing_ok=True)
         if away.with_suffix(".xml").exists() and not xml.exists():
             os.replace(away.with_suffix(".xml"), xml)
-            found.add(name)
-    return found
+            restored.add(name)
+    return restored
 
 
-def _lay_proposals(current: Dataset, folder: Path, images: pd.DataFrame) -> int:
-    """Write what was proposed beside its images; XML that a person saved stays. How many proposals are there now."""
+def _write_proposals(current: Dataset, folder: Path, images: pd.DataFrame) -> int:
+    """Write proposals beside their images, except where a person has saved XML. Returns the number of proposals."""
     proposed = images[images["label_state"] == "proposed"].sort_values("path")
     if not len(proposed):
         return 0
     boxes = current.boxes[current.boxes["image_id"].isin(proposed["image_id"]).to_numpy()]
     rows_of = boxes.groupby("image_id").indices
     names, corners = boxes["class_id"].map(current.class_names).to_numpy(dtype=object), boxes[CORNERS].to_numpy()
-    laid: set[Path] = set()
+    written: set[Path] = set()
     columns = (proposed[column].tolist() for column in ("image_id", "name", "width", "height"))
     for image_id, name, width, height in zip(*columns, strict=True):
         xml_file = folder / f"{Path(name).stem}.xml"
         rows = rows_of.get(image_id, np.empty(0, dtype=np.int64))
         xml = proposal_xml(folder / name, width, height, names[rows].tolist(), corners[rows])
-        if xml_file not in laid and write_proposal(xml_file, xml):
-            laid.add(xml_file)
-    return len(laid)
+        if xml_file not in written and write_proposal(xml_file, xml):
+            written.add(xml_file)
+    return len(written)
 
 
 def _notes(
@@ -225,7 +229,7 @@ def _notes(
     if unimported:
         notes.append(f"Not imported yet, or changed since: XML of {count_of(len(unimported), 'image')} in the folder.")
     if not classes:
-        notes.append("No classes are known yet: name them with --classes a,b, or type them in LabelImg.")
+        notes.append("The dataset has no classes yet: give them with --classes a,b, or type them in LabelImg.")
     command = shlex.join(["curate", "import-voc", str(dataset), str(folder)])
-    notes.append(f"When boxes are drawn and saved: {command}")
+    notes.append(f"After drawing and saving boxes, run: {command}")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""`split`: train, val and test, stratified by class, a video never on both sides."""
+"""`split`: assigns train, val and test, stratified by class, with all frames of a video in the same split."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from curate.store import Store
 
 @dataclass(frozen=True)
 class SplitResult(Result):
-    """The version, and what each split holds."""
+    """The new version, and the counts of each split."""
 
     version: int
     splits: dict[str, SplitCounts]
@@ -26,23 +26,24 @@ def split(
     seed: int = 0,
     overwrite: bool = False,
 ) -> SplitResult:
-    """Put the labelled images that are in no split into one; those that are in one stay there.
+    """Assign a split to the labelled images that have none; others keep theirs.
 
     Args:
-        dataset: the dataset folder.
-        val: wished share of every class in val.
-        test: wished share of every class in test.
-        group_by: what must stay on one side: "video" (an image of no video by itself), "source", or "none".
-        seed: another seed, another split.
-        overwrite: forget the splits that are there and split all anew.
+        dataset: The dataset folder.
+        val: Share of every class in val, 0 to 1.
+        test: Share of every class in test, 0 to 1.
+        group_by: What stays together: "video" (an image without video is a group of its own), "source" or "none".
+        seed: Random seed.
+        overwrite: Whether to discard existing splits first.
 
     Raises:
-        UsageError: shares that leave nothing for train.
+        UsageError: The shares leave nothing for train.
+        DataError: No image is labelled.
     """
     outcome: list[SplitOutcome] = []
 
     def change(before: Dataset) -> Dataset:
-        outcome.append(assign(before, val, test, group_by=group_by, seed=seed, anew=overwrite))
+        outcome.append(assign(before, val, test, group_by=group_by, seed=seed, overwrite=overwrite))
         return outcome[-1].dataset
 
     arguments = {"val": val, "test": test, "group_by": group_by, "seed": seed, "overwrite": overwrite}

@@ -1,4 +1,4 @@
-"""`stats`: class balance, box sizes, imbalance."""
+"""`stats`: counts class balance, box sizes and imbalance."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from curate.store import Store
 
 @dataclass(frozen=True)
 class StatsResult(Result):
-    """The keys of `Balance`, the version counted, and with `by` the same for each group."""
+    """The fields of `Balance`, the version, and with `by` a `Balance` per group."""
 
     version: int
     images: int
@@ -27,7 +27,7 @@ class StatsResult(Result):
     groups: dict[str, Balance] | None = None
 
     def to_json(self) -> Any:
-        """The document, without what was not asked for."""
+        """The JSON document; `groups` only with `by`."""
         document = super().to_json()
         if self.groups is None:
             del document["groups"]
@@ -46,15 +46,18 @@ def stats(
     """Count classes and box sizes in the labelled images of a dataset.
 
     Args:
-        dataset: the dataset folder.
-        by: also count each split or source.
-        min_side: count only boxes in the range of interest: shorter side at least so many pixels.
-        plot: write class balance and box sizes as a picture (PNG, SVG or PDF, by suffix).
-        csv: write the table, one row a class (and group).
-        overwrite: replace such a picture or table.
+        dataset: The dataset folder.
+        by: Also count each split or source.
+        min_side: Range of interest: count boxes whose shorter side has at least this many pixels.
+        plot: File for a plot of class balance and box sizes (PNG, SVG or PDF, by suffix).
+        csv: File for a table with a row per class (and group).
+        overwrite: Whether `plot` and `csv` may replace existing files.
+
+    Returns:
+        The counts.
 
     Raises:
-        StoreError: there is no dataset in the folder.
+        StoreError: The folder has no dataset.
         UsageError: An output file already exists.
     """
     check_output_files(plot, csv, overwrite=overwrite)

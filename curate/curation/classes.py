@@ -1,4 +1,4 @@
-"""Merging, renaming and dropping classes. Boxes keep, in `original_class`, what the annotator wrote."""
+"""Merges, renames and drops classes. Boxes keep the annotator's class name in `original_class`."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,17 +7,17 @@ from curate.errors import UsageError
 
 
 def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
-    """Give every box of the source classes to the target class; the sources are classes no longer.
+    """Move all boxes of the source classes to the target class, and remove the source classes.
 
-    The names stay as aliases, so that older XML that comes back joins the target.
+    Their names become aliases of the target: annotations that are imported again join it.
 
     Args:
-        dataset: is not changed.
-        sources: names of classes. The target among them is passed over, and so is what was merged into it before.
-        into: name of the class that takes the boxes.
+        dataset: Is not changed.
+        sources: Names of classes. The target itself, and classes merged into it before, are ignored.
+        into: Name of the target class.
 
     Raises:
-        UsageError: a class is not there; nothing to merge.
+        UsageError: A class does not exist, or there is nothing to merge.
     """
     target = dataset.class_id(into)
     others = [name for name in sources if name != into]
@@ -25,7 +25,7 @@ def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
     if others and not gone:
         return dataset
     if not gone:
-        raise UsageError("nothing to merge", place=into, expected="at least one other class")
+        raise UsageError("no class to merge", place=into, expected="at least one other class")
     boxes = dataset.boxes
     moved = boxes["class_id"].isin(list(gone)).to_numpy()
     if moved.any():
@@ -40,14 +40,14 @@ def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
 
 
 def rename(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
-    """Change names of classes, all at once, so that two can swap theirs; ids and boxes stay.
+    """Rename classes simultaneously: two classes can swap names. Ids and boxes stay.
 
     Args:
-        dataset: is not changed.
-        names: old name → new name.
+        dataset: Is not changed.
+        names: Old name → new name.
 
     Raises:
-        UsageError: an old name is no class; a new one is empty, or another class has it.
+        UsageError: A class does not exist, or a new name is empty or the name of another class.
     """
     new_of = {dataset.class_id(old): new.strip() for old, new in names.items()}
     classes = tuple(ClassEntry(entry.id, new_of.get(entry.id, entry.name)) for entry in dataset.classes)
@@ -57,10 +57,10 @@ def rename(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
             raise UsageError("not a class name", place=dataset.root, got="''", expected="some text")
         if entry.name in taken:
             raise UsageError(
-                "two classes would have one name",
+                "two classes would have the same name",
                 place=dataset.root,
                 got=repr(entry.name),
-                remedy="merge-classes joins two classes.",
+                remedy="To join two classes, use merge-classes.",
             )
         taken.add(entry.name)
     gone = {old: dataset.class_id(old) for old in names if old not in taken}
@@ -69,10 +69,10 @@ def rename(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
 
 
 def drop(dataset: Dataset, names: Iterable[str]) -> Dataset:
-    """Take out classes with their boxes; the images stay.
+    """Remove classes and their boxes; the images stay.
 
     Raises:
-        UsageError: a class is not there.
+        UsageError: A class does not exist.
     """
     gone = {dataset.class_id(name): name for name in names}
     return dataset.replace(
@@ -83,19 +83,19 @@ def drop(dataset: Dataset, names: Iterable[str]) -> Dataset:
 
 
 def _redirect(dataset: Dataset, gone: Mapping[int, str], target: int | None) -> dict[str, int | None]:
-    """Aliases after some classes went: their names, and what pointed to them, point to the target."""
+    """Aliases after classes were removed: their names, and names that referred to them, refer to the target."""
     older = {name: target if id_ in gone else id_ for name, id_ in dataset.aliases.items()}
     return older | dict.fromkeys(gone.values(), target)
 
 
 def parse_merges(document: object, *, place: object = "map") -> dict[str, tuple[str, ...]]:
-    """Read merges: `target: [source, …]`, or one `source: target` a line.
+    """Parse merges: `target: [source, …]` or `source: target` entries.
 
     Returns:
         Target → sources.
 
     Raises:
-        UsageError: the document is neither.
+        UsageError: The document has another form.
     """
     merges: dict[str, tuple[str, ...]] = {}
     for key, value in _mapping(document, place).items():
@@ -111,7 +111,7 @@ def parse_merges(document: object, *, place: object = "map") -> dict[str, tuple[
 
 
 def parse_renames(document: object, *, place: object = "map") -> dict[str, str]:
-    """Read renames: one `old: new` a line."""
+    """Parse renames: `old: new` entries."""
     names = _mapping(document, place)
     wrong = [key for key, value in names.items() if not isinstance(value, str)]
     if wrong:
@@ -120,7 +120,7 @@ def parse_renames(document: object, *, place: object = "map") -> dict[str, str]:
 
 
 def parse_drops(document: object, *, place: object = "map") -> tuple[str, ...]:
-    """Read drops: a list of names."""
+    """Parse a list of class names."""
     if not isinstance(document, list) or not all(isinstance(name, str) for name in document):
         raise UsageError("not a list of class names", place=place, got=type(document).__name__, expected="- name")
     return tuple(document)

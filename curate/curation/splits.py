@@ -1,9 +1,9 @@
-"""Splitting images into train, val and test: stratified by class, and never a video on both sides.
+"""Splits images into train, val and test: stratified by class, with all frames of a video in the same split.
 
-Each group (the frames of a video, or one image) goes as a whole. Groups are taken largest first; each goes to the
-split whose classes lack it most, after Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-label Data"
-(2011), with the rarest class deciding; then each is looked at again as long as that helps. Ties are broken by a hash
-of seed and group, so that the same input gives the same split on every machine.
+Each group (the frames of a video, or one image) is assigned as a whole. Groups are assigned in order of size, each to
+the split that lacks its classes most, after Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-label
+Data" (2011), with more weight on rare classes; then groups are moved as long as that brings splits closer to their
+shares. Ties are broken by a hash of seed and group: the same input gives the same split on every machine.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from curate.formatting import count_of
 
 GroupBy = Literal["video", "source", "none"]
 TRAIN, VAL, TEST = "train", "val", "test"
-_REVISIONS = 8  # two or three are enough as a rule
-_TOLERANCE = 0.02  # a share this far from the wished one is told
+_REVISIONS = 8  # usually two or three are enough
+_TOLERANCE = 0.02  # larger deviations from the requested share are reported
 
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """What one split holds: labelled images, their boxes, groups, and boxes of each class."""
+    """Counts of a split: labelled images, their boxes, groups, and boxes per class."""
 
     images: int
     boxes: int
@@ -40,9 +40,9 @@ class SplitOutcome:
     """A dataset whose labelled images are in splits.
 
     Attributes:
-        dataset: with the splits.
-        splits: counts by name, in the order train, val, test.
-        notes: where the wished shares could not be had, and why.
+        dataset: The dataset.
+        splits: Counts by name, in the order train, val, test.
+        notes: Deviations from the requested shares, and their causes.
     """
 
     dataset: Dataset
@@ -51,74 +51,82 @@ class SplitOutcome:
 
 
 def assign(
-    dataset: Dataset, val: float, test: float = 0.0, *, group_by: GroupBy = "video", seed: int = 0, anew: bool = False
+    dataset: Dataset,
+    val: float,
+    test: float = 0.0,
+    *,
+    group_by: GroupBy = "video",
+    seed: int = 0,
+    overwrite: bool = False,
 ) -> SplitOutcome:
-    """Put every labelled image without a split into one.
+    """Assign a split to every labelled image that has none.
 
-    Images that are in a split stay there, and so do further frames of their videos.
+    Images that have a split keep it, and new frames of their videos get the same one.
 
     Args:
-        dataset: is not changed.
-        val: wished share of the val split, 0 to 1.
-        test: wished share of the test split; val and test together leave something for train.
-        group_by: what must stay together: the frames of a "video" (all clips of one are one; an image of no video is
-            its own group), all images of a "source", or nothing ("none").
-        seed: another seed, another of the equally good splits.
-        anew: forget the splits that are there.
+        dataset: Is not changed.
+        val: Share of val, 0 to 1.
+        test: Share of test; val + test is less than 1.
+        group_by: What stays together: "video" (its frames, with all clips of one recording; an image without video is a
+            group of its own), "source" (all its images) or "none".
+        seed: Random seed; chooses between equally good splits.
+        overwrite: Whether to discard existing splits first.
 
     Raises:
-        UsageError: shares that do not fit.
-        DataError: no image is labelled.
+        UsageError: The shares are out of range.
+        DataError: No image is labelled.
     """
-    wishes = _wished_shares(val, test)
+    shares = _shares(val, test)
     if group_by not in ("video", "source", "none"):
         raise UsageError("unknown grouping", place="--group-by", got=repr(group_by), expected="video, source or none")
     images = (
-        dataset.images.assign(split=pd.array([pd.NA] * len(dataset.images), dtype="str")) if anew else dataset.images
+        dataset.images.assign(split=pd.array([pd.NA] * len(dataset.images), dtype="str"))
+        if overwrite
+        else dataset.images
     )
     labelled = (images["label_state"] == "labelled").to_numpy(dtype=bool)
     if not labelled.any():
-        raise DataError("no image is labelled", place=dataset.root, remedy="Bring labels in with import-voc.")
+        raise DataError("no image is labelled", place=dataset.root, remedy="Import labelled images first.")
     keys = _group_keys(images, dataset.videos, group_by)
     groups, codes = np.unique(keys[labelled], return_inverse=True)
     amounts = _amounts(dataset, images["image_id"].to_numpy()[labelled], codes, len(groups))
     fixed = _fixed_splits(images, keys)
-    placed = _place_groups(groups, amounts, wishes, {group: fixed[group] for group in groups if group in fixed}, seed)
+    placed = _place_groups(groups, amounts, shares, {group: fixed[group] for group in groups if group in fixed}, seed)
 
     free = labelled & images["split"].isna().to_numpy()
     splits = images["split"].to_numpy(dtype=object, copy=True)
     splits[free] = np.array([placed[group] for group in keys[free]], dtype=object)
     result = dataset.replace(images=images.assign(split=pd.array(splits, dtype="str")))
     counts = _count(result, keys)
-    notes = _explain(dataset, wishes, counts, free=int(free.sum()), groups=len(groups), group_by=group_by)
+    notes = _explain(dataset, shares, counts, free=int(free.sum()), groups=len(groups), group_by=group_by)
     return SplitOutcome(result, counts, tuple(notes))
 
 
-def _wished_shares(val: float, test: float) -> dict[str, float]:
+def _shares(val: float, test: float) -> dict[str, float]:
     for option, share in (("--val", val), ("--test", test)):
         if not 0 <= share < 1:
-            raise UsageError("not a share", place=option, got=share, expected="0 or more, less than 1")
+            raise UsageError("share out of range", place=option, got=share, expected="0 or more, less than 1")
     if not 0 < val + test < 1:
         raise UsageError(
-            "the shares leave nothing", place="--val, --test", got=val + test, expected="more than 0, less than 1"
+            "sum of the shares out of range", place="--val, --test", got=val + test, expected="more than 0, less than 1"
         )
     return {name: share for name, share in ((TRAIN, 1 - val - test), (VAL, val), (TEST, test)) if share > 0}
 
 
 def _group_keys(images: pd.DataFrame, videos: pd.DataFrame, group_by: GroupBy) -> NDArray[np.object_]:
-    """The group of each image: what was filmed, so that two clips of one video are one group."""
+    """The group of each image. (n,)"""
     own = ("image:" + images["path"]).to_numpy(dtype=object)
     if group_by == "none":
         return own
     column = images["source"]
     if group_by == "video":
-        cut_from = videos[videos["origin"].notna()].set_index("video_id")["origin"]
-        column = images["video_id"].map(cut_from).astype("str").fillna(images["video_id"])
+        origins = videos[videos["origin"].notna()].set_index("video_id")["origin"]
+        column = images["video_id"].map(origins).astype("str").fillna(images["video_id"])
     return np.where(column.notna(), (group_by + ":" + column.fillna("")).to_numpy(dtype=object), own)
 
 
 def _amounts(dataset: Dataset, image_ids: NDArray[np.int64], codes: NDArray[np.intp], groups: int) -> NDArray[np.int64]:
-    """What each group holds: boxes of every class, images without boxes, images. (groups, classes + 2)"""
+    """Counts of each group: boxes per class, images without boxes, images. (groups, classes + 2)"""
     amounts = np.zeros((groups, len(dataset.classes) + 2), dtype=np.int64)
     rows = pd.Index(image_ids).get_indexer(pd.Index(dataset.boxes["image_id"]))
     class_index = {entry.id: place for place, entry in enumerate(dataset.classes)}
@@ -132,26 +140,26 @@ def _amounts(dataset: Dataset, image_ids: NDArray[np.int64], codes: NDArray[np.i
 
 
 def _fixed_splits(images: pd.DataFrame, keys: NDArray[np.object_]) -> dict[str, str]:
-    """Groups with a member in a split already, be it one that is not asked for now: where most of them are."""
-    there = images["split"].notna().to_numpy(dtype=bool)
-    table = pd.DataFrame({"group": keys[there], "split": images["split"].to_numpy(dtype=object)[there]})
+    """Group → split, for groups with images in a split, also one that is not requested; the most frequent split."""
+    is_split = images["split"].notna().to_numpy(dtype=bool)
+    table = pd.DataFrame({"group": keys[is_split], "split": images["split"].to_numpy(dtype=object)[is_split]})
     counts = table.groupby(["group", "split"]).size().reset_index(name="n")
     counts = counts.sort_values(["group", "n", "split"], ascending=[True, False, True])
     return dict(counts.drop_duplicates("group")[["group", "split"]].itertuples(index=False, name=None))
 
 
 class _Placement:
-    """Which split each group is in, and what the splits still want.
+    """The split of each group, and what each split still lacks.
 
     Args:
-        amounts: see `_amounts`. (groups, columns)
-        shares: wished, one a split. (splits,)
-        counted: groups that the shares are of. (groups,)
+        amounts: See `_amounts`. (groups, columns)
+        shares: Requested share per split. (splits,)
+        counted: Whether a group counts towards the shares. (groups,)
     """
 
     def __init__(self, amounts: NDArray[np.int64], shares: NDArray[np.float64], counted: NDArray[np.bool_]) -> None:
         total = amounts[counted].sum(axis=0)
-        weights = 1.0 / np.maximum(total, 1)  # a box of a rare class counts for more
+        weights = 1.0 / np.maximum(total, 1)  # a box of a rare class has more weight
         self._amounts = amounts * weights
         self._shares = shares
         self._missing = shares[:, None] * (total * weights)[None, :]  # (splits, columns)
@@ -159,23 +167,23 @@ class _Placement:
         self.places = np.full(len(amounts), -1)
 
     def put(self, row: int, place: int) -> None:
-        """Give a group to a split."""
+        """Assign a group to a split."""
         self.places[row] = place
         self._missing[place] -= self._amounts[row]
         self.members[place] += 1
 
     def take(self, row: int) -> None:
-        """Take a group out of its split."""
+        """Remove a group from its split."""
         place = self.places[row]
         self._missing[place] += self._amounts[row]
         self.members[place] -= 1
 
     def importance(self) -> NDArray[np.float64]:
-        """How much each group holds. (groups,)"""
+        """Weighted size of each group. (groups,)"""
         return self._amounts.sum(axis=1).round(12)
 
     def gain(self, row: int, place: int) -> float:
-        """How much closer a split comes to its share by taking a group: the drop of Σ missing² / share."""
+        """Decrease of Σ missing² / share if a split gets a group."""
         before, after = self._missing[place], self._missing[place] - self._amounts[row]
         return round(float((before**2 - after**2).sum()) / float(self._shares[place]), 12)
 
@@ -183,15 +191,15 @@ class _Placement:
 def _place_groups(
     groups: NDArray[np.object_],
     amounts: NDArray[np.int64],
-    wishes: Mapping[str, float],
+    share_of: Mapping[str, float],
     fixed: Mapping[str, str],
     seed: int,
 ) -> dict[str, str]:
     """The split of every group."""
-    names, shares = list(wishes), np.array(list(wishes.values()))
-    ours = np.array([fixed.get(group, names[0]) in names for group in groups], dtype=bool)
-    placement = _Placement(amounts, shares, ours)
-    for row in np.flatnonzero(ours).tolist():
+    names, shares = list(share_of), np.array(list(share_of.values()))
+    counted = np.array([fixed.get(group, names[0]) in names for group in groups], dtype=bool)
+    placement = _Placement(amounts, shares, counted)
+    for row in np.flatnonzero(counted).tolist():
         if groups[row] in fixed:
             placement.put(row, names.index(fixed[groups[row]]))
 
@@ -199,28 +207,28 @@ def _place_groups(
     ties = [hashlib.sha256(f"{seed}:{group}".encode()).digest() for group in groups]
     free = [row for row in range(len(groups)) if groups[row] not in fixed]
     order = sorted(free, key=lambda row: (-importance[row], ties[row]))
-    everywhere = range(len(names))
+    splits = range(len(names))
     for turn, row in enumerate(order):
-        hungry = [place for place in everywhere if placement.members[place] == 0]
-        choices = hungry if hungry and len(order) - turn <= len(hungry) else everywhere
+        empty = [place for place in splits if placement.members[place] == 0]
+        choices = empty if empty and len(order) - turn <= len(empty) else splits
         gains = {place: placement.gain(row, place) for place in choices}
         placement.put(row, max(gains, key=lambda place: (gains[place], shares[place], -place)))
     for _ in range(_REVISIONS):
-        if not _revise(placement, order, everywhere):
+        if not _revise(placement, order, splits):
             break
     return {**fixed, **{groups[row]: names[placement.places[row]] for row in order}}
 
 
-def _revise(placement: _Placement, order: Sequence[int], everywhere: Sequence[int]) -> int:
-    """Look at each group again, now that all are placed; count those that moved. No split is emptied."""
+def _revise(placement: _Placement, order: Sequence[int], splits: Sequence[int]) -> int:
+    """Move each group to the split with the largest gain, without emptying a split. Returns the number of moves."""
     moves = 0
     for row in order:
         here = placement.places[row]
         if placement.members[here] == 1:
             continue
         placement.take(row)
-        gains = [placement.gain(row, place) for place in everywhere]
-        placement.put(row, max(everywhere, key=lambda place: (gains[place], place == here, -place)))
+        gains = [placement.gain(row, place) for place in splits]
+        placement.put(row, max(splits, key=lambda place: (gains[place], place == here, -place)))
         moves += placement.places[row] != here
     return moves
 
@@ -239,30 +247,39 @@ def _count(dataset: Dataset, keys: NDArray[np.object_]) -> dict[str, SplitCounts
 
 def _explain(
     dataset: Dataset,
-    wishes: Mapping[str, float],
+    shares: Mapping[str, float],
     counts: Mapping[str, SplitCounts],
     *,
     free: int,
     groups: int,
     group_by: GroupBy,
 ) -> list[str]:
-    """Where the shares are not as wished, in sentences; `free` counts the images that were in no split before."""
+    """Sentences about deviations from the requested shares.
+
+    Args:
+        dataset: Before splitting.
+        shares: Split → requested share.
+        counts: Split → counts.
+        free: Number of labelled images that had no split.
+        groups: Number of groups.
+        group_by: As in `assign`.
+    """
     totals = dataset.select().class_counts()
     if not free:
-        return ["Every labelled image is in a split already; --overwrite splits again."]
+        return ["Every labelled image has a split already; --overwrite splits again."]
     notes = []
-    for name, wish in wishes.items():
-        found = counts.get(name)
-        if found is None:
+    for name, share in shares.items():
+        split = counts.get(name)
+        if split is None:
             notes.append(f"{name} is empty: the images form only {count_of(groups, 'group')} that must stay together.")
             continue
         off = [
-            f"{cls} {found.classes[cls] / total:.1%}"
+            f"{cls} {split.classes[cls] / total:.1%}"
             for cls, total in totals.items()
-            if total and abs(found.classes[cls] / total - wish) > max(_TOLERANCE, 0.5 / total)
+            if total and abs(split.classes[cls] / total - share) > max(_TOLERANCE, 0.5 / total)
         ]
         if off:
             together = group_by != "none" and groups < len(dataset.select().images)
             why = f"; images of one {group_by} must stay together ({count_of(groups, 'group')})" if together else ""
-            notes.append(f"{name} could not get {wish:.1%} of every class: {', '.join(off)}{why}.")
+            notes.append(f"{name} has not {share:.1%} of every class: {', '.join(off)}{why}.")
     return notes

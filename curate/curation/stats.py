@@ -1,4 +1,4 @@
-"""Counting: class balance, box sizes, imbalance."""
+"""Counts class balance, box sizes and imbalance."""
 
 from dataclasses import dataclass
 
@@ -15,14 +15,14 @@ UNSPLIT = "(none)"
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """One class.
+    """Counts of a class.
 
     Attributes:
-        name: of the class.
-        boxes: how many.
-        share: of all boxes, 0 to 1; None where there are no boxes at all.
-        images: with at least one box of the class.
-        small, medium, large: boxes by area.
+        name: Name of the class.
+        boxes: Number of boxes.
+        share: Share of all boxes, 0 to 1; None if there are no boxes.
+        images: Images with at least one box of the class.
+        small, medium, large: Number of boxes by area.
     """
 
     name: str
@@ -36,15 +36,15 @@ class ClassBalance:
 
 @dataclass(frozen=True)
 class Balance:
-    """What a set of images holds.
+    """Counts of a set of images.
 
     Attributes:
-        images: that are labelled.
-        images_without_boxes: of these.
-        unlabelled: images in any other state (unlabelled, proposed, incomplete).
-        boxes: in labelled images.
-        imbalance: boxes of the largest class over boxes of the smallest; None where one has none.
-        classes: in declared order.
+        images: Labelled images.
+        images_without_boxes: Labelled images without boxes.
+        unlabelled: Images in other states (unlabelled, proposed, incomplete).
+        boxes: Boxes in labelled images.
+        imbalance: Boxes of the largest class / boxes of the smallest; None if a class has no boxes.
+        classes: In declared order.
     """
 
     images: int
@@ -59,8 +59,8 @@ def count(dataset: Dataset, range_of_interest: RangeOfInterest | None = None) ->
     """Count classes and sizes in the labelled images.
 
     Args:
-        dataset: any; boxes of images in other states than labelled are not counted.
-        range_of_interest: boxes outside it are not counted either.
+        dataset: Boxes of images that are not labelled are not counted.
+        range_of_interest: Boxes outside it are not counted. None: all boxes.
     """
     labelled = dataset.select()
     boxes = labelled.boxes[["image_id", "class_id"]].assign(size=size_index(area(labelled.boxes_xyxy)))
@@ -81,10 +81,18 @@ def count(dataset: Dataset, range_of_interest: RangeOfInterest | None = None) ->
 
 
 def count_by(dataset: Dataset, column: str, range_of_interest: RangeOfInterest | None = None) -> dict[str, Balance]:
-    """Count each group of images that share a value of `column` ("split" or "source"), by name.
+    """Count the images of each value of `column`.
+
+    Args:
+        dataset: The dataset.
+        column: "split" or "source".
+        range_of_interest: As in `count`.
+
+    Returns:
+        Value → counts; splits in the order train, val, test, others alphabetically.
 
     Raises:
-        UsageError: there is no such grouping.
+        UsageError: Unknown column.
     """
     if column not in ("split", "source"):
         raise UsageError("unknown grouping", place="--by", got=repr(column), expected="split or source")

@@ -1,8 +1,8 @@
 """COCO's detection format: `images`, `annotations`, `categories` in one JSON file.
 
-Format: cocodataset.org, "Data format". Boxes are (left, top, width, height) in pixels; ids are the dataset's own,
-stable and unique over all splits. `source`, `video_id`, `timestamp_s` on images and `original_class`, `difficult`, …
-on annotations are extra keys, which other tools pass over; so is `videos`, which tells where frames come from.
+Format: cocodataset.org, "Data format". Boxes are (left, top, width, height) in pixels; ids are the dataset's, stable
+and unique over all splits. Additional keys, which other tools ignore: `source`, `video_id`, `timestamp_s` of images,
+`original_class`, `difficult`, … of annotations, and `videos`, the origin of frames.
 """
 
 import os
@@ -41,10 +41,10 @@ _VIDEO_KEYS = (
 
 
 def coco_document(dataset: Dataset) -> dict[str, Any]:
-    """A dataset as a COCO document; the same dataset gives the same document.
+    """The COCO document of a dataset; the same dataset gives the same document.
 
     Args:
-        dataset: all of its images and boxes go in, sorted by id; select before.
+        dataset: All its images and boxes are included, sorted by id.
     """
     images, boxes = _sorted_tables(dataset)
     licences = _licence_of_videos(dataset)
@@ -57,12 +57,12 @@ def coco_document(dataset: Dataset) -> dict[str, Any]:
 
 
 def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as one COCO file, whole or not at all."""
+    """Write a dataset as a COCO file, atomically."""
     write_atomically(Path(path), lambda file: file.writelines(_encode(dataset)))
 
 
 def listed_images(path: Path) -> list[str] | None:
-    """The file names in a COCO file that `write_coco` wrote; None for any other file."""
+    """The image file names in a COCO file written by `write_coco`; None for other files."""
     try:
         document = orjson.loads(path.read_bytes())
         return (
@@ -75,12 +75,12 @@ def listed_images(path: Path) -> list[str] | None:
 
 
 def coco_file_name(path: str) -> str:
-    """An image's path relative to the folder of exported images."""
+    """The path of an image, relative to the folder of exported images."""
     return path.removeprefix(f"{IMAGES}/")
 
 
 def _encode(dataset: Dataset) -> Iterator[bytes]:
-    """`coco_document` in JSON, so many rows at a time: a row takes a kilobyte while it is a Python object."""
+    """`coco_document` as JSON, in batches of rows: a row takes a kilobyte as a Python object."""
     images, boxes = _sorted_tables(dataset)
     licences = _licence_of_videos(dataset)
     yield b'%b,"images":[' % orjson.dumps(_head(dataset, licences))[:-1]
@@ -101,7 +101,7 @@ def _sorted_tables(dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _head(dataset: Dataset, licences: Mapping[str, str]) -> dict[str, Any]:
-    """What stands before the images: licences by id from 1, and the videos that frames are of, if there are any."""
+    """The keys before the images: licences by id from 1, and the videos of the frames, if there are any."""
     names = _licence_ids(licences)
     head = {"info": _INFO, "licenses": [{"id": id_, "name": name} for name, id_ in names.items()]}
     used = dataset.videos[dataset.videos["video_id"].isin(dataset.images["video_id"].dropna())]
@@ -112,7 +112,7 @@ def _head(dataset: Dataset, licences: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _licence_of_videos(dataset: Dataset) -> dict[str, str]:
-    """Video id → licence, of the videos that have one and frames here."""
+    """Video id → licence, for videos with a licence and frames in the dataset."""
     known = dataset.videos[dataset.videos["licence"].notna()]
     used = known[known["video_id"].isin(dataset.images["video_id"].dropna())]
     return dict(zip(used["video_id"].tolist(), used["licence"].tolist(), strict=True))
@@ -173,7 +173,7 @@ def _annotation_rows(boxes: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _add_known(rows: list[dict[str, Any]], key: str, values: pd.Series) -> None:
-    """Set a key on the rows where its value is known."""
+    """Set a key in the rows whose value is known."""
     known = values.notna().to_numpy()
     if not known.any():
         return

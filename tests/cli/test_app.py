@@ -151,8 +151,8 @@ def test_json_is_what_the_step_returns(root):
 
 FAILING = [
     (2, "unknown class", "merge-classes", "faces", "nose", "--into", "with_mask"),
-    (2, "it is not said what to merge", "merge-classes", "faces"),
-    (2, "not a share", "split", "faces", "--val", "2"),
+    (2, "no classes to merge given", "merge-classes", "faces"),
+    (2, "share out of range", "split", "faces", "--val", "2"),
     (1, "there is no dataset here", "stats", "nowhere"),
     (1, "there is no dataset here", "stats", "results.json"),
     (1, "there is no version 7", "diff", "faces", "1", "7"),

@@ -72,7 +72,7 @@ def test_target_among_the_sources():
     """The target itself among the sources is passed over; alone it is misuse."""
     both = merge(face_dataset(), ["badly_masked", "without_mask"], "without_mask")
     assert both.class_counts() == {"with_mask": 7, "without_mask": 4}
-    with pytest.raises(UsageError, match="nothing to merge"):
+    with pytest.raises(UsageError, match="no class to merge"):
         merge(face_dataset(), ["without_mask"], "without_mask")
 
 
@@ -120,7 +120,9 @@ def test_rename_there_and_back():
     assert (after.classes, dict(after.aliases)) == (face_dataset().classes, {"bare": 2})
 
 
-@pytest.mark.parametrize(("new", "fact"), [("with_mask", "two classes would have one name"), (" ", "not a class name")])
+@pytest.mark.parametrize(
+    ("new", "fact"), [("with_mask", "two classes would have the same name"), (" ", "not a class name")]
+)
 def test_refused_rename(new, fact):
     """A name that another class has, or none at all, is misuse."""
     with pytest.raises(UsageError, match=fact):

@@ -198,7 +198,7 @@ def test_images_of_one_name(root, tmp_path):
 
 def test_classes_of_the_dataset_and_its_card(root):
     """The list has the card's classes, later the dataset's; without any the person is told."""
-    assert any("No classes are known yet" in note for note in curate.label(root, limit=1).notes)
+    assert any("The dataset has no classes yet" in note for note in curate.label(root, limit=1).notes)
     assert not (root / "label/predefined_classes.txt").exists()
     write_text(root / "card.yaml", "name: faces\nclasses: [mask, bare]\n")
     assert curate.label(root, limit=1).classes == ("mask", "bare")
@@ -223,7 +223,7 @@ def test_nothing_left(root):
     for name in images_in(folder):
         draw(folder, name, [])
     curate.import_voc(root, folder)
-    with pytest.raises(DataError, match=r"no image waits for a label\. Sample more"):
+    with pytest.raises(DataError, match=r"no images to label\. Add some"):
         curate.label(root)
     assert images_in(folder) == []
 

@@ -176,7 +176,7 @@ def test_impossible_shares_are_told():
     """Where whole videos make the share impossible, the answer says so and gives what it could."""
     outcome = assign(many_images(50, videos=2), 0.1)
     assert {found.groups for found in outcome.splits.values()} == {1}
-    assert any(note.startswith("val could not get 10.0% of every class: with_mask ") for note in outcome.notes)
+    assert any(note.startswith("val has not 10.0% of every class: with_mask ") for note in outcome.notes)
     assert all("images of one video must stay together (2 groups)" in note for note in outcome.notes)
 
 
@@ -214,7 +214,7 @@ def test_later_images_are_split_to_the_wished_share():
 def test_anew_forgets_the_splits():
     """Asked to, it splits everything anew, and what was in a split that is not wished for any more leaves it."""
     dataset = many_images(split=pd.array(["test"] * 400, dtype="str"))
-    assert list(assign(dataset, 0.25, anew=True).splits) == ["train", "val"]
+    assert list(assign(dataset, 0.25, overwrite=True).splits) == ["train", "val"]
 
 
 def test_seed_decides():

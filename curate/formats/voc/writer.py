@@ -1,8 +1,8 @@
-"""XML for LabelImg: boxes to be corrected, and proposals, which count for nothing until a person has saved them.
+"""Writes XML for LabelImg: boxes to correct, and proposals, which do not count until a person has saved them.
 
 Elements and their order are those of LabelImg's `libs/pascal_voc_io.py`; corners are pixels from 0 to the image's side,
-shifted by nothing (decision 0002); those of a proposal are whole. A proposal has a mark that LabelImg does not write,
-with a hash of all that follows it: whoever saves the file, with whatever program, makes it theirs (decision 0014).
+without a shift (decision 0002), rounded for proposals. A proposal has a mark with a hash of the text after it, which
+LabelImg does not write: saving the file with any program removes or invalidates the mark (decision 0014).
 """
 
 import hashlib
@@ -56,7 +56,7 @@ _OBJECT = """\t<object>
 
 
 class TruthBox(NamedTuple):
-    """A box that a person drew; corners in pixels. A pose that is no text is none."""
+    """A box drawn by a person; corners in pixels. A pose that is not text counts as missing."""
 
     name: str
     x0: float
@@ -70,20 +70,20 @@ class TruthBox(NamedTuple):
 
 
 def proposal_xml(image_file: Path, width: int, height: int, names: Sequence[str], boxes_xyxy: Boxes) -> bytes:
-    """One image's proposed boxes as an XML file that LabelImg opens; without boxes, one without objects.
+    """The proposed boxes of an image as an XML file for LabelImg.
 
     Corners are rounded to whole pixels, at least one apart.
 
     Args:
-        image_file: the image that it is of.
-        width, height: of the upright image, in pixels.
-        names: class of each box. (n,)
-        boxes_xyxy: pixel edges inside the image. (n, 4)
+        image_file: The image.
+        width, height: Size of the upright image, in pixels.
+        names: Class of each box. (n,)
+        boxes_xyxy: Pixel edges inside the image. (n, 4)
     """
     objects = [
         _OBJECT.format(
             name=_text(name),
-            # LabelImg's own rule: what touches an edge goes on behind it
+            # LabelImg's rule: a box that touches an edge is truncated
             truncated=int(x0 <= 1 or y0 <= 1 or x1 == width or y1 == height),
             pose=_NO_POSE,
             difficult=0,
@@ -97,13 +97,13 @@ def proposal_xml(image_file: Path, width: int, height: int, names: Sequence[str]
 
 
 def truth_xml(image_file: Path, width: int, height: int, boxes: Iterable[TruthBox], *, verified: bool = False) -> bytes:
-    """One image's boxes as LabelImg would have saved them, with corners exactly as they are.
+    """The boxes of an image as LabelImg would have saved them, with unrounded corners.
 
     Args:
-        image_file: the image that it is of.
-        width, height: of the upright image, in pixels.
-        boxes: what was drawn in it.
-        verified: LabelImg's own mark.
+        image_file: The image.
+        width, height: Size of the upright image, in pixels.
+        boxes: Its boxes.
+        verified: LabelImg's mark of a checked image.
     """
     objects = [
         _OBJECT.format(
@@ -120,17 +120,21 @@ def truth_xml(image_file: Path, width: int, height: int, boxes: Iterable[TruthBo
 
 
 def write_proposal(xml_file: Path, xml: bytes) -> bool:
-    """Write a proposal, whole or not at all; an XML that somebody saved is never replaced. Whether it is there now."""
+    """Write a proposal atomically, unless the file exists and a person has saved it.
+
+    Returns:
+        Whether the file has the proposal now.
+    """
     if xml_file.exists():
-        there = xml_file.read_bytes()
-        if there == xml or not is_proposal(there):
-            return there == xml
+        existing = xml_file.read_bytes()
+        if existing == xml or not is_proposal(existing):
+            return existing == xml
     write_atomically(xml_file, lambda file: file.write(xml))
     return True
 
 
 def is_proposal(data: bytes) -> bool:
-    """Whether an XML file is a proposal just as it was written, which nobody has saved since."""
+    """Whether the bytes of an XML file are a proposal that nobody has saved since it was written."""
     mark = _MARK.search(data)
     return mark is not None and _digest(data[mark.end() :]).encode() == mark[1]
 
@@ -151,12 +155,12 @@ def _number(value: float) -> str:
 
 
 def _digest(rest: bytes) -> str:
-    # line ends may change on the way from one machine to another
+    # line ends may change when a file is copied between systems
     return hashlib.sha256(rest.replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 def _whole_pixels(boxes_xyxy: Boxes, width: int, height: int) -> NDArray[np.int64]:
-    """Corners as whole numbers. (n, 4)"""
+    """Corners as integers, at least one apart. (n, 4)"""
     whole = np.rint(boxes_xyxy).astype(np.int64)
     low = np.minimum(whole[:, :2], np.array([width, height]) - 1)
     return np.concatenate([low, np.maximum(whole[:, 2:], low + 1)], axis=1)
