@@ -1,15 +1,15 @@
-"""How many CPU seconds it takes to sample one frame every 2.2 s from a minute of 720p video, beside other tools.
+"""CPU seconds to sample one frame every 2.2 s from a minute of 720p video, compared with other tools.
 
     python benchmarks/sample_frames.py [--rounds N] [--folder FOLDER]
 
 Two videos are made first, with a keyframe every 50 and every 250 frames: a panning, textured scene with sensor noise,
-H.264, B-frames, 30 frames a second. Every frame says its number in the picture, so that a tool that gives other frames
-than it was asked for shows; the best of those that do not is what curate is compared with.
+H.264, B-frames, 30 frames per second. Each frame has its number drawn into it, so that wrong frames are recognised;
+curate is compared with the fastest tool that returns the right ones.
 
-Each tool runs in processes of its own, by turns, with one decoding thread, after a short video that is not counted, so
-that loading modules does not count. What counts: finding the frames (curate reads the packets of the whole file first),
-decoding, and turning the wanted ones into RGB arrays. Of ffmpeg, a run for one frame is taken off. The minimum of the
-rounds is compared: whatever else a machine does can only add to it. The last line is JSON.
+Each tool runs in processes of its own, alternating with the others, with one decoding thread, and after a short video,
+so that loading modules does not count. Measured are: finding the frames (curate first reads the packets of the whole
+file), decoding, and conversion to RGB. A run for one frame is subtracted from ffmpeg's time. The minimum over the rounds
+is compared, since other load can only increase it. The last line is JSON.
 """
 # ruff: noqa: T201 - a script that reports to the one who runs it
 
@@ -35,16 +35,15 @@ HERE = Path(__file__).resolve()
 WIDTH, HEIGHT, FPS, SECONDS = 1280, 720, 30, 60
 EVERY = Fraction(11, 5)  # seconds
 GOPS = (50, 250)
-SCENE = 250  # frames until it repeats, with its numbers
-BLOCK, BITS = 40, 8  # pixels a side; the number is in the first row
+SCENE = 250  # frames, then scene and numbers repeat
+BLOCK, BITS = 40, 8  # side in pixels, and number, of the blocks in the top row that encode the frame number
 Pixels = NDArray[np.uint8]
 
 
 def main() -> None:
-    """Measure and print; see the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="keep the videos here, and use those that are here already")
+    parser.add_argument("--folder", type=Path, help="folder for the videos; existing ones are used")
     parser.add_argument("--sample", nargs=2, metavar=("TOOL", "VIDEO"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.sample:
@@ -55,7 +54,7 @@ def main() -> None:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, float]:
-    """All figures, printed on the way: CPU seconds by tool and video, and how often curate's are in the best peer's."""
+    """Measure and print CPU seconds by tool and video, and the ratio of the best peer's to curate's."""
     folder.mkdir(parents=True, exist_ok=True)
     videos = {gop: folder / f"gop{gop}.mp4" for gop in GOPS}
     if not all(video.is_file() for video in videos.values()):
@@ -69,26 +68,26 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
     seconds: dict[tuple[str, int], list[float]] = {(tool, gop): [] for tool in tools for gop in GOPS}
     wrong: dict[str, int] = dict.fromkeys(tools, 0)
     for turn in range(1, rounds + 1):
-        for (tool, gop), found in seconds.items():
+        for (tool, gop), measured in seconds.items():
             result = run(tool, videos[gop])
-            found.append(result["cpu_s"])
+            measured.append(result["cpu_s"])
             differing = sum(a != b for a, b in zip(result["numbers"], expected, strict=False))
             wrong[tool] = max(wrong[tool], differing + abs(len(result["numbers"]) - len(expected)))
         print(f"round {turn} of {rounds} is done", file=sys.stderr)
-    return report({case: min(found) for case, found in seconds.items()}, tools, wrong, len(expected), videos)
+    return report({case: min(measured) for case, measured in seconds.items()}, tools, wrong, len(expected), videos)
 
 
 def report(
     best: dict[tuple[str, int], float], tools: list[str], wrong: dict[str, int], frames: int, videos: dict[int, Path]
 ) -> dict[str, float]:
-    """Print the table; the figures for the last line."""
+    """Print the table, and return the figures for the last line."""
     sizes = ", ".join(f"{video.stat().st_size * 8 / SECONDS / 1e6:.1f}" for video in videos.values())
     print(
-        f"{frames} frames from {SECONDS} s of {WIDTH}×{HEIGHT} at {FPS} frames a second ({sizes} Mbit/s); CPU seconds"
+        f"{frames} frames from {SECONDS} s of {WIDTH}×{HEIGHT} at {FPS} frames per second ({sizes} Mbit/s); CPU seconds"
     )
     print(f"{'':22}" + "".join(f"{f'GOP {gop}':>10}" for gop in GOPS) + "  frames")
     for tool in tools:
-        verdict = f"{wrong[tool]} wrong" if wrong[tool] else "right"
+        verdict = f"{wrong[tool]} wrong" if wrong[tool] else "correct"
         print(f"{tool:22}" + "".join(f"{best[tool, gop]:10.2f}" for gop in GOPS) + f"  {verdict}")
     figures: dict[str, float] = {"frames": frames}
     for gop in GOPS:
@@ -97,19 +96,19 @@ def report(
         if peers and not wrong["curate"]:
             peer = min(peers, key=lambda tool: peers[tool])
             figures[f"gop{gop}_ratio"] = round(peers[peer] / best["curate", gop], 3)
-            print(f"GOP {gop}: {figures[f'gop{gop}_ratio']:.2f} times fewer than {peer}, the best that is right")
+            print(f"GOP {gop}: {figures[f'gop{gop}_ratio']:.2f} times fewer than {peer}, the fastest correct peer")
     return figures
 
 
 def run(tool: str, video: Path) -> dict:
-    """One sampling in a new process."""
+    """Run `sample` in a new process."""
     command = [sys.executable, str(HERE), "--sample", tool, str(video)]
     environment = os.environ | {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "threads;1", "OMP_NUM_THREADS": "1"}
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout)
 
 
 def sample(tool: str, video: Path) -> dict[str, object]:
-    """Sample the short video, then the given one; its CPU seconds, and the numbers in the frames that came."""
+    """Sample the short video, then the given one; return CPU seconds and frame numbers of the latter."""
     sampler = TOOLS[tool][1]
     sampler(video.parent / "short.mp4", 1)
     start, before = time.process_time(), children_s()
@@ -128,20 +127,20 @@ def children_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-# ---- Tools: (what has to be installed, sampler) ----
+# ---- Tools ----
 
 
 def with_curate(video: Path, seconds: int) -> list[Pixels]:
-    """The packets first, then only what the wanted frames need."""
+    """Read all packets first, then decode only what the requested frames need."""
     from curate.sources.video import FrameReader, index_video
 
     index = index_video(video)
-    wanted = [index.frame_at(number * EVERY) for number in range(int(seconds / EVERY) + 1)]
-    return [frame.pixels for frame in FrameReader(index).read(wanted)]
+    numbers = [index.frame_at(number * EVERY) for number in range(int(seconds / EVERY) + 1)]
+    return [frame.pixels for frame in FrameReader(index).read(numbers)]
 
 
 def with_pyav(video: Path, seconds: int) -> list[Pixels]:
-    """Every frame in order; those that are not wanted are not converted."""
+    """Decode every frame in order, convert the requested ones."""
     frames: list[Pixels] = []
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
@@ -154,7 +153,7 @@ def with_pyav(video: Path, seconds: int) -> list[Pixels]:
 
 
 def with_opencv(video: Path, seconds: int) -> list[Pixels]:
-    """`grab` for every frame, `retrieve` for the wanted ones."""
+    """`grab` every frame, `retrieve` the requested ones."""
     import cv2
 
     frames: list[Pixels] = []
@@ -168,33 +167,32 @@ def with_opencv(video: Path, seconds: int) -> list[Pixels]:
 
 
 def with_torchcodec(video: Path, seconds: int) -> list[Pixels]:
-    """Exact mode: it, too, reads all packets first."""
+    """Exact mode, which reads all packets first, too."""
     from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportPrivateImportUsage]
 
     decoder = VideoDecoder(str(video), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact")
-    wanted = [int(number * EVERY * FPS) for number in range(int(seconds / EVERY) + 1)]
-    return list(decoder.get_frames_at(wanted).data.numpy())
+    numbers = [int(number * EVERY * FPS) for number in range(int(seconds / EVERY) + 1)]
+    return list(decoder.get_frames_at(numbers).data.numpy())
 
 
 def with_ffmpeg_select(video: Path, seconds: int) -> list[Pixels]:
-    """Every 66th frame."""
+    """Select every 66th frame."""
     return through_pipe(video, f"select=not(mod(n\\,{int(EVERY * FPS)}))", "-vsync", "vfr")
 
 
 def with_ffmpeg_fps(video: Path, seconds: int) -> list[Pixels]:
-    """The filter that most people use."""
+    """The most common filter."""
     return through_pipe(video, f"fps={1 / EVERY}")
 
 
 def through_pipe(video: Path, graph: str, *options: str) -> list[Pixels]:
-    """Raw RGB frames from ffmpeg."""
+    """Read raw RGB frames from ffmpeg."""
     command = [*ffmpeg(video), "-vf", graph, *options, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     data = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     return list(np.frombuffer(data, np.uint8).reshape(-1, HEIGHT, WIDTH, 3))
 
 
 def ffmpeg(video: Path) -> list[str]:
-    """The start of a command."""
     return [shutil.which("ffmpeg") or "ffmpeg", "-v", "error", "-nostdin", "-threads", "1", "-i", str(video)]
 
 
@@ -209,29 +207,29 @@ TOOLS: dict[str, tuple[str, Callable[[Path, int], list[Pixels]]]] = {
 
 
 def is_installed(tool: str) -> bool:
-    """Whether a tool can run; says so if not."""
-    needed = TOOLS[tool][0]
+    """Whether a tool can run; prints a message if not."""
+    requirement = TOOLS[tool][0]
     try:
-        if needed == "ffmpeg":
-            found = shutil.which(needed) is not None
-        elif needed == "torchcodec":
-            found = importlib.util.find_spec(needed) is not None
-            if found:
+        if requirement == "ffmpeg":
+            available = shutil.which(requirement) is not None
+        elif requirement == "torchcodec":
+            available = importlib.util.find_spec(requirement) is not None
+            if available:
                 subprocess.run([sys.executable, "-c", "import torchcodec.decoders"], check=True, capture_output=True)
         else:
-            found = importlib.util.find_spec(needed) is not None
+            available = importlib.util.find_spec(requirement) is not None
     except subprocess.CalledProcessError:
-        found = False
-    if not found:
-        print(f"{tool}: left out, since {needed} is not installed or does not load")
-    return found
+        available = False
+    if not available:
+        print(f"{tool}: skipped, {requirement} is not installed or cannot be loaded")
+    return available
 
 
 # ---- Videos ----
 
 
 def make_video(video: Path, gop: int, seconds: int) -> None:
-    """A scene of 250 frames over and over: encoding each minute afresh would take minutes."""
+    """Repeat a scene of 250 frames, since encoding the whole video would take minutes."""
     count = seconds * FPS
     whole, rest = divmod(count, SCENE)
     parts = [video.with_suffix(f".{number}.mp4") for number in range(2)]
@@ -255,7 +253,7 @@ def make_video(video: Path, gop: int, seconds: int) -> None:
 
 
 def encode(video: Path, gop: int, count: int) -> None:
-    """The first frames of the scene."""
+    """Encode the first frames of the scene."""
     with av.open(str(video), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -270,20 +268,20 @@ def encode(video: Path, gop: int, count: int) -> None:
 
 
 def draw_scene(count: int) -> Iterator[av.VideoFrame]:
-    """A slow pan over a textured plane, objects that cross it at their own speeds, and noise as of a sensor."""
+    """Yield a slow pan over a textured plane, with moving objects and sensor noise."""
     import cv2
 
-    chance = np.random.default_rng(0)
-    far = 400  # pixels that the plane is larger than a frame
+    rng = np.random.default_rng(0)
+    far = 400  # pixels by which the plane is larger than a frame
     full = (WIDTH + far, HEIGHT + far)
     plane = np.full(full[::-1], 120, np.float32)
     for scale, strength in ((160, 40), (40, 25), (10, 12), (3, 6)):
-        coarse = chance.normal(0, strength, (full[1] // scale, full[0] // scale)).astype(np.float32)
+        coarse = rng.normal(0, strength, (full[1] // scale, full[0] // scale)).astype(np.float32)
         plane += cv2.resize(coarse, full, interpolation=cv2.INTER_CUBIC)
     plane = np.clip(plane, 16, 235).astype(np.int16)
-    hues = [cv2.resize(chance.normal(128, 12, (9, 16)), (WIDTH // 2, HEIGHT // 2)).astype(np.uint8) for _ in "uv"]
-    noise = [chance.normal(0, 2.5, (HEIGHT, WIDTH)).round().astype(np.int16) for _ in range(8)]
-    objects = [(chance.integers(40, 160, 2), chance.integers(0, 600, 2), chance.uniform(-6, 6, 2)) for _ in range(6)]
+    hues = [cv2.resize(rng.normal(128, 12, (9, 16)), (WIDTH // 2, HEIGHT // 2)).astype(np.uint8) for _ in "uv"]
+    noise = [rng.normal(0, 2.5, (HEIGHT, WIDTH)).round().astype(np.int16) for _ in range(8)]
+    objects = [(rng.integers(40, 160, 2), rng.integers(0, 600, 2), rng.uniform(-6, 6, 2)) for _ in range(6)]
     for number in range(count):
         left, top = int(far / 2 * (1 + np.sin(number * 0.01))), int(far / 2 * (1 + np.cos(number * 0.007)))
         light = plane[top : top + HEIGHT, left : left + WIDTH].copy()
@@ -300,7 +298,7 @@ def draw_scene(count: int) -> Iterator[av.VideoFrame]:
 
 
 def read_number(pixels: Pixels) -> int:
-    """The number in a frame's first row of blocks."""
+    """Read the frame number from the top row of blocks."""
     margin = BLOCK // 4
     lights = [
         pixels[margin : BLOCK - margin, bit * BLOCK + margin : (bit + 1) * BLOCK - margin].mean() for bit in range(BITS)

@@ -1,10 +1,10 @@
-"""Frames a second of `watch` next to the bare detector's, and what decoding, drawing and encoding take.
+"""Frames per second of `watch` and of the detector alone, and the share of decoding, drawing and encoding.
 
     python benchmarks/watch.py [--model torchvision:NAME] [--frames N] [--rounds N]
 
-The network computes as always, with random weights; what it finds is replaced by five objects that move, so that there
-is something to follow and to draw. One video of 640×480 and one of 1280×720, H.264, panning over a painted ground.
-CPU seconds are of the whole process, encoder threads included; the best of the rounds counts. The last line is JSON.
+The network runs with random weights; its detections are replaced by five moving objects, so that there is something to
+track and draw. The videos are 640×480 and 1280×720, H.264, and pan over a synthetic background. CPU seconds are of the
+whole process, encoder threads included; the best round counts. The last line is JSON.
 """
 # ruff: noqa: T201 - a script that reports to the one who runs it
 
@@ -38,39 +38,36 @@ OBJECTS = 5
 
 
 class FiveObjects:
-    """A detector that computes what a real one does and finds five objects that move a pixel a frame."""
+    """A detector that runs a network, and returns five objects that move by one pixel per frame."""
 
     classes = CLASSES
     network: TorchDetector
-    seen = 0
+    frames = 0
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """One answer an image."""
         self.network.predict(images)
         return [self._next(image) for image in images]
 
     def _next(self, image: NDArray[np.uint8]) -> Detections:
-        type(self).seen += 1
+        type(self).frames += 1
         height, width = image.shape[:2]
-        left = np.arange(OBJECTS) * width / OBJECTS + self.seen % (width // OBJECTS // 2)
+        left = np.arange(OBJECTS) * width / OBJECTS + self.frames % (width // OBJECTS // 2)
         side = height / 6
         boxes = np.stack([left, np.full(OBJECTS, height / 3), left + side, np.full(OBJECTS, height / 3 + side)], axis=1)
         return Detections(boxes, np.linspace(0.95, 0.7, OBJECTS), np.arange(OBJECTS) % 2)
 
 
 class Engine:
-    """Gives the detector above to `watch`."""
+    """An engine with the detector above."""
 
     def load(self, checkpoint: Path, device: str = "auto") -> FiveObjects:
-        """There is one already."""
         return FiveObjects()
 
     def model_in(self, checkpoint: Path) -> str | None:
-        """The file is empty."""
+        """No model: the checkpoint is an empty file."""
 
 
 def main() -> None:
-    """Measure and print; see the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="torchvision:ssdlite320_mobilenet_v3_large")
     parser.add_argument("--frames", type=int, default=150)
@@ -89,7 +86,7 @@ def main() -> None:
 
 
 def measure(folder: Path, width: int, height: int, frames: int, rounds: int) -> dict[str, float]:
-    """All figures of one size, printed on the way."""
+    """Measure at one frame size, and print the results."""
     video = folder / f"{width}.mp4"
     pictures = paint(width, height, frames)
     write(video, pictures)
@@ -130,20 +127,20 @@ def measure(folder: Path, width: int, height: int, frames: int, rounds: int) -> 
         "watch --out": watch_and_write,
     }
     watch_only()
-    draw()  # imports and fonts are loaded once
+    draw()  # loads modules and fonts
     best: dict[str, tuple[float, float]] = dict.fromkeys(parts, (np.inf, np.inf))
-    for _ in range(rounds):  # in turn, so that all meet the same noise
+    for _ in range(rounds):  # alternating, so that all are exposed to the same noise
         for name, part in parts.items():
             best[name] = tuple(np.minimum(best[name], seconds_of(part)).tolist())  # pyright: ignore[reportArgumentType]
     cpu = {name: seconds[0] for name, seconds in best.items()}
     for name, (cpu_s, clock_s) in best.items():
-        figures = f"{1000 * cpu_s / frames:7.2f} CPU ms a frame, {frames / clock_s:7.1f} frames/s"
+        figures = f"{1000 * cpu_s / frames:7.2f} CPU ms per frame, {frames / clock_s:7.1f} frames/s"
         print(f"{width}×{height} {name:12} {figures}, {cpu_s / cpu['watch --out']:4.0%}")
     floor = cpu["detector"] + cpu["decoding"]
     rest = cpu["watch --out"] - floor - cpu["drawing"] - cpu["encoding"]
-    print(f"{width}×{height} over detector and decoding watch costs {cpu['watch'] / floor - 1:+.1%}; with --out"
-          f" drawing {cpu['drawing'] / floor:.1%}, encoding {cpu['encoding'] / floor:.1%}, all else {rest / floor:.1%},"
-          " threads in each other's way included")  # fmt: skip
+    print(f"{width}×{height} watch beside detector and decoding: {cpu['watch'] / floor - 1:+.1%}; with --out"
+          f" drawing {cpu['drawing'] / floor:.1%}, encoding {cpu['encoding'] / floor:.1%}, the rest {rest / floor:.1%},"
+          " including contention between threads")  # fmt: skip
     return {
         "detector_frames_per_s": round(frames / best["detector"][1], 1),
         "watch_frames_per_s": round(frames / best["watch"][1], 1),
@@ -158,30 +155,29 @@ def measure(folder: Path, width: int, height: int, frames: int, rounds: int) -> 
 
 
 def seconds_of(part: Callable[[], None]) -> tuple[float, float]:
-    """(CPU seconds, seconds of the clock)."""
+    """Return (CPU seconds, wall-clock seconds)."""
     cpu, clock = time.process_time(), time.perf_counter()
     part()
     return time.process_time() - cpu, time.perf_counter() - clock
 
 
 def paint(width: int, height: int, frames: int) -> list[NDArray[np.uint8]]:
-    """Frames that pan over a ground with detail of all sizes, as in a photograph, and a camera's noise."""
-    chance = np.random.default_rng(0)
-    ground = np.zeros((height, width + 2 * frames, 3), dtype=np.float32)
+    """Make frames that pan over a background with detail at all scales, as in a photograph, and sensor noise."""
+    rng = np.random.default_rng(0)
+    background = np.zeros((height, width + 2 * frames, 3), dtype=np.float32)
     for cell in (4, 16, 64, 256):
-        shape = (-(-ground.shape[0] // cell) + 1, -(-ground.shape[1] // cell) + 1, 3)
-        coarse = chance.normal(0, 6 * cell**0.4, shape).astype(np.float32)
-        ground += cv2.resize(coarse, ground.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    ground = np.clip(ground + 128, 0, 255)
-    noises = chance.normal(0, 2, (4, height, width, 1)).astype(np.float32)
+        shape = (-(-background.shape[0] // cell) + 1, -(-background.shape[1] // cell) + 1, 3)
+        coarse = rng.normal(0, 6 * cell**0.4, shape).astype(np.float32)
+        background += cv2.resize(coarse, background.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    background = np.clip(background + 128, 0, 255)
+    noises = rng.normal(0, 2, (4, height, width, 1)).astype(np.float32)
     return [
-        np.clip(ground[:, 2 * number : 2 * number + width] + noises[number % 4], 0, 255).astype(np.uint8)
+        np.clip(background[:, 2 * number : 2 * number + width] + noises[number % 4], 0, 255).astype(np.uint8)
         for number in range(frames)
     ]
 
 
 def write(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
-    """A video of these frames."""
     writer = VideoWriter(path, time_base=Fraction(1, 30), rate=Fraction(30))
     for number, picture in enumerate(pictures):
         writer.write(picture, number, 1)

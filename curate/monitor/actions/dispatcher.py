@@ -212,7 +212,7 @@ class Actions:
             self._problems.count(str(self._spool.file), lost, error.strerror or str(error), len(deliveries))
         else:
             if deliveries:
-                logger.info("%s: %d webhooks stored for the next watch", self._spool.file, len(deliveries))
+                logger.info("%s: webhooks stored for the next watch: %d", self._spool.file, len(deliveries))
 
 
 def append_line(path: Path, text: bytes) -> None:

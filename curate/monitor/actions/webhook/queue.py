@@ -80,7 +80,9 @@ class WebhookQueue:
 
     def put(self, event: Event) -> bool:
         """Queue an event; False once the queue is closed."""
-        return self.worker.put(Delivery.of(event, self._url))
+        delivery = Delivery.of(event, self._url)
+        logger.debug("%s: delivery %s queued for trigger %s", self.place, delivery.id, event.trigger)
+        return self.worker.put(delivery)
 
     def put_back(self, delivery: Delivery) -> None:
         """Queue a delivery that an earlier watch could not finish."""

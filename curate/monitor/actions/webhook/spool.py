@@ -115,7 +115,7 @@ class Spool:
                 claim.ids |= new.keys()
                 claimed |= new
         if claimed:
-            logger.info("%s: %d deliveries of earlier watches to send", self.file, len(claimed))
+            logger.info("%s: webhooks of earlier watches to send: %d", self.file, len(claimed))
         return list(claimed.values()), invalid_lines
 
 
