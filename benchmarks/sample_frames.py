@@ -8,8 +8,8 @@ curate is compared with the fastest tool that returns the right ones.
 
 Each tool runs in processes of its own, alternating with the others, with one decoding thread, and after a short video,
 so that loading modules does not count. Measured are: finding the frames (curate first reads the packets of the whole
-file), decoding, and conversion to RGB. A run for one frame is subtracted from ffmpeg's time. The minimum over the rounds
-is compared, since other load can only increase it. The last line is JSON.
+file), decoding, and conversion to RGB. A run for one frame is subtracted from ffmpeg's time. The minimum over all
+rounds is compared, since other load can only increase it. The last line is JSON.
 """
 # ruff: noqa: T201 - a script that reports to the one who runs it
 
