@@ -1,1 +1,1 @@
-"""The dense branch of RetinaFace: a mesh decoder, a camera, a light, a differentiable renderer and the pixel loss."""
+"""The dense branch of RetinaFace: mesh decoder, camera, light, differentiable renderer and pixel loss."""

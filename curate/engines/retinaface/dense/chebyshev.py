@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-_EIGENVALUE_STEPS, _EIGENVALUE_TOLERANCE = 100, 1e-4  # convolutions need no more, and fine meshes take long
+_EIGENVALUE_STEPS, _EIGENVALUE_TOLERANCE = 100, 1e-4  # enough for convolutions; more is slow on fine meshes
 
 
 def scaled_laplacian(edges: NDArray[np.int64], size: int) -> tuple[Tensor, Tensor]:
-    """The entries of L~ of an undirected graph; its eigenvalues lie in −1..1, up to a thousandth.
+    """The entries of L~ of an undirected graph; its eigenvalues are in −1..1, within 0.001.
 
     Args:
-        edges: (n, 2) pairs of different vertices; an edge that comes twice, or in both directions, counts once.
-        size: number of vertices, 3 or more.
+        edges: (n, 2) pairs of different vertices; duplicates and reversed duplicates count once.
+        size: Number of vertices, 3 or more.
 
     Returns:
         (2, m) int64 rows and columns, sorted, each pair once, and (m,) float64 values.
@@ -51,8 +51,10 @@ def sparse_product(indices: Tensor, values: Tensor, rows: int, features: Tensor)
     """A sparse (rows, v) matrix times each of (p, v, c) features: (p, rows, c).
 
     Args:
-        indices: (2, m), sorted, each pair once.
+        indices: (2, m), sorted, without duplicates.
         values: (m,)
+        rows: Of the matrix.
+        features: (p, v, c)
     """
     count, size, channels = features.shape
     matrix = torch.sparse_coo_tensor(indices, values, (rows, size), check_invariants=False, is_coalesced=True)
@@ -61,25 +63,25 @@ def sparse_product(indices: Tensor, values: Tensor, rows: int, features: Tensor)
 
 
 class ChebyshevConvolution(nn.Module):
-    """K polynomials of the graph, each with its own matrix from channels to channels.
+    """K polynomials of the graph, each with its own matrix from input to output channels.
 
     Args:
-        order: K; a vertex hears from others up to K − 1 edges away.
+        order: K; the output of a vertex depends on others up to K − 1 edges away.
     """
 
     def __init__(self, in_channels: int, out_channels: int, order: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(order, in_channels, out_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        bound = math.sqrt(6 / (order * in_channels + out_channels))  # Glorot's, with all K as inputs
+        bound = math.sqrt(6 / (order * in_channels + out_channels))  # Glorot's, with K inputs per channel
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, features: Tensor, indices: Tensor, values: Tensor) -> Tensor:
         """(p, v, in_channels) → (p, v, out_channels), on the graph of `scaled_laplacian`'s entries."""
-        before, now = features, features
+        previous, current = features, features
         result = self.bias + features @ self.weight[0]
         for order in range(1, len(self.weight)):
-            stepped = sparse_product(indices, values, features.shape[1], now)
-            before, now = now, stepped if order == 1 else 2 * stepped - before
-            result = result + now @ self.weight[order]
+            stepped = sparse_product(indices, values, features.shape[1], current)
+            previous, current = current, stepped if order == 1 else 2 * stepped - previous
+            result = result + current @ self.weight[order]
         return result

@@ -1,13 +1,13 @@
-"""A differentiable rasteriser: triangles with soft edges and soft occlusion, in plain torch.
+"""A differentiable rasteriser with soft edges and soft occlusion, in plain torch.
 
-After Liu, Li, Chen, Li: Soft Rasterizer (arXiv 1904.01786): at each pixel a triangle j has a presence D_j and a weight
+Based on Liu, Li, Chen, Li: Soft Rasterizer (arXiv 1904.01786). At each pixel a triangle j has a presence D_j and weight
 
     w_j ∝ D_j · exp(−depth_j / γ),  C = A · Σ_j w_j C_j + (1 − A) · background
 
-with C_j and depth_j at the triangle's point nearest to the pixel. Two things differ. D_j = exp(−d² / 2σ²), with d the
-distance to the triangle in pixels, is 1 inside, so that no seams show between neighbours; and the silhouette is
-A = max_j D_j, so that a fine mesh has no thicker rim than a coarse one. Only pairs of a triangle and a pixel that are
-within `_REACH` σ of each other are ever made, which is what makes it small enough for a CPU.
+with C_j and depth_j at the triangle's point nearest to the pixel. It differs from that paper in two points.
+D_j = exp(−d² / 2σ²), with d the distance to the triangle in pixels, is 1 inside: no seams show between neighbours. The
+silhouette is A = max_j D_j: a fine mesh has no thicker rim than a coarse one. Only pairs of a triangle and a pixel
+within `_REACH` σ of each other are computed, which makes it fast enough for a CPU.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-_REACH = 4.0  # of σ; a presence of 0.0003 is left there
+_REACH = 4.0  # in σ; the presence there is 0.0003
 _NEAR = 1e-3
-_SMALLEST_AREA_PX2 = 1e-4  # a triangle seen from its edge has no inside to speak of, and its gradients no bound
+_SMALLEST_AREA_PX2 = 1e-4  # the gradients of a triangle seen edge-on are unbounded
 
 
 @dataclass(frozen=True)
 class Softness:
-    """How far a pixel feels what does not cover it.
+    """Softness of edges and occlusion.
 
     Attributes:
-        edge_px: σ. Half a pixel is about as blurred as a picture is anyway; less starves gradients of shape.
-        depth: γ, in the units of depth. A nose stands out by about 0.2 radii of a face.
+        edge_px: σ. Half a pixel is about the blur of a photograph; with less, the shape gets hardly any gradient.
+        depth: γ, in units of depth. A nose stands out by about 0.2 radii of a face.
     """
 
     edge_px: float = 0.5
@@ -39,7 +39,7 @@ class Softness:
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """What all pictures of one call have in common."""
+    """The arguments that all images of one call share."""
 
     triangles: Tensor
     width_px: int
@@ -58,21 +58,21 @@ def rasterise(
     background: float = 0.5,
     pairs_at_once: int = 2**18,
 ) -> Tensor:
-    """Draw p meshes that share their triangles; gradients go to all of `screen` and `colours`.
+    """Render p meshes with common triangles; gradients flow to `screen` and `colours`.
 
-    Triangles with a corner behind the camera are left out. A mesh with a value that is not finite gives a picture of
-    NaN, so that a training notices.
+    Triangles with a corner behind the camera are left out. A mesh with a non-finite value gives an image of NaN, which
+    a training reports.
 
     Args:
         screen: (p, v, 3): x and y in pixels from the top left edge, depth.
         colours: (p, v, 3)
         triangles: (t, 3) int64
-        width_px: of the pictures.
-        height_px: of the pictures.
-        softness: of edges and occlusion.
-        background: grey where no triangle is.
-        pairs_at_once: of a triangle and a pixel. Each takes about 400 bytes; with more than these in all, the backward
-            pass computes the forward pass again, part by part.
+        width_px: Of the images.
+        height_px: Of the images.
+        softness: Of edges and occlusion.
+        background: Grey where no triangle is.
+        pairs_at_once: Pairs of a triangle and a pixel, about 400 bytes each. With more in total, the backward pass
+            recomputes the forward pass part by part.
 
     Returns:
         (p, 3, height_px, width_px)
@@ -96,7 +96,7 @@ def rasterise(
 
 
 def _portions(pairs: list[int], height_px: int, at_once: int) -> Iterator[tuple[slice, list[range]]]:
-    """Runs of pictures, and bands of rows where one picture is too much: about `at_once` pairs each."""
+    """Groups of images of about `at_once` pairs each; a larger image is split into bands of rows."""
     start, total = 0, 0
     for index, count in enumerate(pairs):
         if total and total + count > at_once:
@@ -114,17 +114,17 @@ def _bands(count: int, height_px: int, at_once: int) -> list[range]:
 
 
 def _draw(screen: Tensor, colours: Tensor, frame: _Frame, rows: range) -> Tensor:
-    """The rows of the pictures: (p, 3, len(rows), width)."""
+    """Render some rows of the images: (p, 3, len(rows), width)."""
     count, size = len(screen), len(rows) * frame.width_px
     triangle, column, row = _near_pairs(screen.detach(), frame, rows)
     corners = torch.cat([screen, colours], dim=-1).index_select(1, frame.triangles.flatten()).view(-1, 18)
-    # (x y depth red green blue, corner, n): sums are over the first dimensions, as those over the last are slow
+    # (x y depth red green blue, corner, n): sums over the first dimensions are faster than over the last
     corners = corners.index_select(0, triangle).t().contiguous().view(3, 6, -1).transpose(0, 1)
     points = torch.stack([column, row]).to(screen.dtype) + 0.5
     nearness = -_distance2(points, corners[:2]) / (2 * frame.softness.edge_px**2)  # log D
-    shares = _shares(points, corners[:2]) / corners[2]
+    shares = _barycentric(points, corners[:2]) / corners[2]
     depth = 1 / shares.sum(dim=0)
-    # in space: those on the screen, divided by depth
+    # barycentric coordinates in space: those on the screen, divided by depth
     colour = (shares * depth * corners[3:]).sum(dim=1).t()  # (n, 3)
     cell = triangle // len(frame.triangles) * size + (row - rows.start) * frame.width_px + column
     blended = _blended(nearness - depth / frame.softness.depth, colour, cell, count * size)
@@ -135,10 +135,10 @@ def _draw(screen: Tensor, colours: Tensor, frame: _Frame, rows: range) -> Tensor
 
 
 def _blended(scores: Tensor, colour: Tensor, cell: Tensor, cells: int) -> Tensor:
-    """Softmax of (n,) scores within each cell, over (n, 3) colours: (cells, 3), 0 where there is none."""
+    """Blend (n, 3) colours by a softmax of (n,) scores within each cell: (cells, 3), 0 in empty cells."""
     highest = scores.new_zeros(cells).scatter_reduce(0, cell, scores.detach(), reduce="amax", include_self=False)
     weights = torch.exp(scores - highest.index_select(0, cell))
-    # the smallest number keeps empty cells from 0 / 0, and is nothing beside a sum that holds a 1
+    # the smallest positive number prevents 0 / 0 in empty cells and is negligible in all others, whose sum is 1 or more
     total = scores.new_full((cells,), torch.finfo(scores.dtype).tiny).scatter_add(0, cell, weights)
     sums = scores.new_zeros(cells, 3).scatter_add(0, cell[:, None].expand(-1, 3), weights[:, None] * colour)
     return sums / total[:, None]
@@ -146,7 +146,7 @@ def _blended(scores: Tensor, colour: Tensor, cell: Tensor, cells: int) -> Tensor
 
 @torch.no_grad()
 def _near_pairs(screen: Tensor, frame: _Frame, rows: range) -> tuple[Tensor, Tensor, Tensor]:
-    """Each pair within reach: the triangle, counted over all pictures, and the pixel's column and row."""
+    """The pairs within reach: the triangle, counted over all images, and the pixel's column and row."""
     left, top, columns, lines = _boxes(screen, frame, rows)
     counts = columns * lines
     triangle = torch.repeat_interleave(torch.arange(len(counts), device=screen.device), counts)
@@ -166,7 +166,7 @@ def _pairs_a_picture(screen: Tensor, frame: _Frame, height_px: int) -> Tensor:
 
 
 def _boxes(screen: Tensor, frame: _Frame, rows: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each triangle of each picture: first column, first row, columns and rows that may be within reach."""
+    """For each triangle of each image: first column, first row, number of columns and of rows within reach."""
     corners = screen[:, frame.triangles].flatten(0, 1)  # (p · t, 3, 3)
     flat = corners[..., :2]
     is_drawn = corners.isfinite().all(dim=2).all(dim=1) & (corners[..., 2] > _NEAR).all(dim=1)
@@ -175,7 +175,7 @@ def _boxes(screen: Tensor, frame: _Frame, rows: range) -> tuple[Tensor, Tensor, 
     reach = _REACH * frame.softness.edge_px
     first = torch.tensor([0, rows.start], device=screen.device)
     end = torch.tensor([frame.width_px, rows.stop], device=screen.device)
-    # a pixel's middle is half a pixel in; clamped before they are integers, which may be too small for them
+    # a pixel's centre is at half a pixel; clamped before the conversion, which could overflow
     low = torch.ceil(flat.amin(dim=1) - reach - 0.5).clamp(min=first, max=end).long()
     high = torch.floor(flat.amax(dim=1) + reach + 0.5).clamp(min=first, max=end).long()
     sides = (high - low).clamp(min=0) * is_drawn[:, None]
@@ -193,10 +193,10 @@ def _distance2(points: Tensor, corners: Tensor) -> Tensor:
     return torch.where(is_inside, torch.zeros_like(distances2), distances2)
 
 
-def _shares(points: Tensor, corners: Tensor) -> Tensor:
-    """(3, n) barycentric coordinates on the screen; from outside, those of a point on the edge."""
+def _barycentric(points: Tensor, corners: Tensor) -> Tensor:
+    """(3, n) barycentric coordinates on the screen; for points outside, those of a point on the edge."""
     sides = corners.roll(-1, dims=1) - corners
-    areas = _cross(sides, points[:, None] - corners).roll(-1, dims=0)  # side i + 1 lies opposite to corner i
+    areas = _cross(sides, points[:, None] - corners).roll(-1, dims=0)  # side i + 1 is opposite corner i
     shares = (areas / areas.sum(dim=0)).clamp(min=0)
     return shares / shares.sum(dim=0)
 

@@ -1,4 +1,4 @@
-"""A mesh that needs no scans of people: half an ellipsoid with the colours of a very simple face."""
+"""A synthetic mesh for tests and first trials: half an ellipsoid with the colours of a simple face."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ _EYE_PAIR = ((-0.35, 0.3), (0.35, 0.3))
 
 
 def synthetic_face(levels: int = 5) -> MeshTopology:
-    """Build half an ellipsoid by cutting each triangle of an octahedron's front into four, again and again.
+    """Build half an ellipsoid by repeated subdivision of the front of an octahedron.
 
     Args:
         levels: 1 gives 4 triangles and 5 vertices, 5 gives 1024 and 545.
@@ -40,7 +40,7 @@ def synthetic_face(levels: int = 5) -> MeshTopology:
 def _subdivide(
     triangles: NDArray[np.int64], edges: NDArray[np.int64], size: int
 ) -> tuple[UpSampling, NDArray[np.int64]]:
-    """Vertices stay, and each edge gets one in its middle."""
+    """Divide each triangle into four by a new vertex in the middle of each edge."""
     middle = {(int(a), int(b)): size + index for index, (a, b) in enumerate(edges)}
     finer = []
     for a, b, c in triangles.tolist():

@@ -1,16 +1,16 @@
-"""Mesh files: a `MeshTopology` as a NumPy archive (.npz) that anybody can make with `numpy.savez`.
+"""Mesh files: a `MeshTopology` as a NumPy archive (.npz), as `numpy.savez` writes it.
 
 | array | shape, type | holds |
 |---|---|---|
-| `sizes` | (levels,) integers | vertices a level, coarsest first |
+| `sizes` | (levels,) integers | number of vertices of each level, coarsest first |
 | `edges_0`, `edges_1`, … | (n, 2) integers | the two vertices of each edge of that level |
-| `up_0_rows`, `up_0_columns`, `up_1_…` | (n,) integers | places in the sparse matrix from level 0 to level 1, … |
-| `up_0_weights`, `up_1_weights`, … | (n,) reals | its values there |
+| `up_0_rows`, `up_0_columns`, `up_1_…` | (n,) integers | indices of the sparse matrix from level 0 to level 1, … |
+| `up_0_weights`, `up_1_weights`, … | (n,) reals | its values |
 | `vertices` | (v, 3) reals | mean shape on the last level; x right, y up, z out of the face; any origin and unit |
-| `colours` | (v, 3) reals in 0..1 | mean colours, red, green, blue, without light |
+| `colours` | (v, 3) reals in 0..1 | mean albedo: red, green, blue |
 | `triangles` | (t, 3) integers | on the last level, counter-clockwise as seen from outside |
 
-Indices count from 0. More arrays may be there, and are not read.
+Indices count from 0. Other arrays are ignored.
 """
 
 import zipfile
@@ -27,15 +27,15 @@ from curate.errors import DataError, UsageError
 from curate.files import write_atomically
 
 _FAULTS = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_REMEDY = "docs/retinaface.md tells what a mesh file holds."
+_REMEDY = "docs/retinaface.md describes mesh files."
 
 
 def read_topology(path: Path) -> MeshTopology:
-    """Read a mesh file, without running any code it may hold.
+    """Read a mesh file, without running any code that it may hold.
 
     Raises:
-        UsageError: there is no such file.
-        DataError: it is no NumPy archive, an array is missing, or one breaks a rule of `MeshTopology`.
+        UsageError: There is no such file.
+        DataError: Not a NumPy archive, an array is missing, or one breaks a rule of `MeshTopology`.
     """
     if not path.is_file():
         raise UsageError("there is no such mesh file", place=path, expected="an .npz file", remedy=_REMEDY)
@@ -61,14 +61,14 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
-            raise DataError("one array, and no archive of them", expected="an .npz file")
+            raise DataError("a single array, not an archive", expected="an .npz file")
         with content:
-            return {name: content[name] for name in content.files if _is_ours(name)}
+            return {name: content[name] for name in content.files if _is_mesh_array(name)}
     except _FAULTS as error:
-        raise DataError("the mesh file cannot be read, or is none", got=type(error).__name__) from error
+        raise DataError("not a readable mesh file", got=type(error).__name__) from error
 
 
-def _is_ours(name: str) -> bool:
+def _is_mesh_array(name: str) -> bool:
     return name in ("sizes", "vertices", "colours", "triangles") or name.startswith(("edges_", "up_"))
 
 
@@ -97,8 +97,8 @@ def _topology(arrays: Mapping[str, NDArray[Any]]) -> MeshTopology:
 def _integers(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.int64]:
     array = _array(arrays, name)
     if array.dtype.kind not in "iu":
-        raise DataError("not whole numbers", place=name, got=array.dtype, expected="an integer type")
-    return array.astype(np.int64)  # what overflows becomes negative, and is refused as no vertex
+        raise DataError("not integers", place=name, got=array.dtype, expected="an integer type")
+    return array.astype(np.int64)  # overflow gives negative numbers, which are refused as indices
 
 
 def _reals(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64]:
