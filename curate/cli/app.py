@@ -1,5 +1,6 @@
 """The Typer application; its commands come from `curate.commands.registry`, each loaded when it is used."""
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -24,20 +25,26 @@ class PlainCommand(TyperCommand):
         return [self.options_metavar or "", *map(_usage_name, self._arguments())]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        if arguments := self._arguments():
+        records = {parameter.name: _plain(parameter.get_help_record(ctx)) for parameter in self.get_params(ctx)}
+        arguments = [(_usage_name(argument), records.pop(argument.name)[1]) for argument in self._arguments()]
+        if arguments:
             with formatter.section("Arguments"):
-                formatter.write_dl([(_usage_name(argument), argument.help or "") for argument in arguments])
-        records = [option.get_help_record(ctx) for option in self.get_params(ctx) if option not in arguments]
+                formatter.write_dl([(name, about.removesuffix("[required]").rstrip()) for name, about in arguments])
         with formatter.section("Options"):
-            formatter.write_dl([record for record in records if record is not None])
+            formatter.write_dl(list(records.values()))
 
     def _arguments(self) -> list[Any]:
         return [parameter for parameter in self.params if parameter.param_type_name == "argument"]
 
 
+def _plain(record: Any) -> tuple[str, str]:
+    """Name and help of a parameter; Typer puts a default that is told in words in parentheses."""
+    return record[0], re.sub(r"\[default: \((.*)\)\]", r"[default: \1]", record[1])
+
+
 def _usage_name(argument: Any) -> str:
     name = argument.metavar or argument.name.upper()
-    return name if argument.required or name.startswith("[") else f"[{name}]"
+    return (name if argument.required else f"[{name}]") + ("..." if argument.nargs != 1 else "")
 
 
 class _Commands(Mapping[str, Any]):

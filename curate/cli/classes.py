@@ -1,12 +1,13 @@
 """`merge-classes`, `rename-class`, `drop-class`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
-from curate.cli.options import AsJson, DatasetFolder, DryRun, MapFile
+from curate.cli.options import AsJson, DatasetFolder, DryRun
 from curate.cli.output import counts_line, show
 from curate.cli.table import Table
 from curate.formatting import percent
@@ -30,9 +31,12 @@ def classes_table(document: Mapping[str, Any]) -> RenderableType:
 
 def merge_classes(
     dataset: DatasetFolder,
-    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help="Classes that end.")] = None,
-    into: Annotated[str | None, typer.Option(metavar="TARGET", help="The class that takes their boxes.")] = None,
-    map: MapFile = None,
+    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE", help="Classes to merge.")] = None,
+    into: Annotated[str | None, typer.Option(metavar="TARGET", help="Class that receives their boxes.")] = None,
+    map: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML file of TARGET: [SOURCE, ...] lines, instead of names."),
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,9 +47,11 @@ def merge_classes(
 
 def rename_class(
     dataset: DatasetFolder,
-    old: Annotated[str | None, typer.Argument(help="A class.")] = None,
-    new: Annotated[str | None, typer.Argument(help="Its new name.")] = None,
-    map: MapFile = None,
+    old: Annotated[str | None, typer.Argument(metavar="OLD", help="Current name.")] = None,
+    new: Annotated[str | None, typer.Argument(metavar="NEW", help="New name.")] = None,
+    map: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML file of OLD: NEW lines, instead of names.")
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -56,8 +62,8 @@ def rename_class(
 
 def drop_class(
     dataset: DatasetFolder,
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Classes to take out.")] = None,
-    map: MapFile = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Classes to remove.")] = None,
+    map: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with a list of names.")] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:

@@ -9,7 +9,17 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
+from curate.cli.options import (
+    Against,
+    AsJson,
+    DatasetFolder,
+    FocalPx,
+    MaxDistance,
+    MinSide,
+    ObjectHeight,
+    Overwrite,
+    SplitName,
+)
 from curate.cli.output import counts_line, progress_on_stderr, show
 from curate.cli.table import SIZE_STYLES, Column, Kind, Table
 from curate.formatting import count_of, metres, points
@@ -161,25 +171,32 @@ def _class_table(title: str, document: Mapping[str, Any]) -> RenderableType:
 
 def evaluate(
     dataset: DatasetFolder,
-    run: Annotated[str | None, typer.Option(help="A run, by name or path.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="COCO results instead of a run.")] = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "val",
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="Run to evaluate, by name or path.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="COCO results to evaluate instead of a run.")
+    ] = None,
+    split: SplitName = "val",
     min_side: MinSide = None,
     max_distance: MaxDistance = None,
     object_height: ObjectHeight = None,
     focal_px: FocalPx = None,
     score: Annotated[
-        float, typer.Option(help="From which score on a detection counts as a find or a mistake.")
+        float, typer.Option(metavar="SCORE", help="Lowest score of a detection that counts as a match or mistake.")
     ] = DEFAULT_POINT.score,
     precision: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Tell the lowest score of each class that is so precise.")
+        float | None,
+        typer.Option(metavar="SHARE", help="Report the score threshold at which each class reaches this precision."),
     ] = None,
-    against: Annotated[str | None, typer.Option(metavar="RUN", help="A run evaluated before, shown beside.")] = None,
+    against: Against = None,
     errors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every mistake, a row each: .csv or .parquet.")
+        Path | None, typer.Option(metavar="FILE", help="Write a table of all mistakes (.csv or .parquet).")
     ] = None,
-    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw the curves and counts as PNG.")] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html into the run's folder.")] = False,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write plots of curves and counts (.png) into this folder.")
+    ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Do not write report.html into the run's folder.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

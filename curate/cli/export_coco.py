@@ -15,7 +15,9 @@ from curate.formatting import count_of
 
 def export_coco(
     dataset: DatasetFolder,
-    out: Annotated[Path, typer.Argument(help="A new folder for images and annotations.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="New folder for images and annotations.", show_default=False)
+    ],
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

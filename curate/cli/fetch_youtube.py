@@ -25,32 +25,33 @@ class LicenceName(StrEnum):
 def fetch_youtube(
     dataset: DatasetFolder,
     urls: Annotated[
-        list[str] | None, typer.Argument(metavar="URL...", help="Videos, playlists, or pages with videos.")
+        list[str] | None, typer.Argument(metavar="URL", help="Videos, playlists, or pages with videos.")
     ] = None,
     clip: Annotated[
-        list[str] | None, typer.Option(metavar="START-END", help="Only this part, such as 0:10-0:40; repeatable.")
+        list[str] | None, typer.Option(metavar="START-END", help="Part to download, such as 0:10-0:40; repeatable.")
     ] = None,
     from_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="One link a line, START-END behind it if wanted, # comments.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File of links: one per line, then START-END if only a part; # comments."),
     ] = None,
-    max_height: Annotated[int, typer.Option(metavar="PX", help="The best format up to this height.")] = 720,
-    licence: Annotated[LicenceName | None, typer.Option(help="Skip what does not say that it is.")] = None,
+    max_height: Annotated[
+        int, typer.Option(metavar="PX", help="Highest video height; the best format up to it is chosen.")
+    ] = 720,
+    licence: Annotated[LicenceName | None, typer.Option(help="Download only videos under this licence.")] = None,
     max_duration: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Skip videos that are longer as a whole: 10min, 1:30:00.")
+        str | None, typer.Option(metavar="TIME", help="Skip videos longer than this, such as 10min or 1:30:00.")
     ] = None,
     cookies: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A browser's cookies.txt; at the risk of that account.")
+        Path | None, typer.Option(metavar="FILE", help="cookies.txt of a browser; the site may block its account.")
     ] = None,
     rate_limit: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Bytes a second in all, such as 500K or 2M.")
+        str | None, typer.Option(metavar="RATE", help="Maximum bytes per second in total, such as 500K or 2M.")
     ] = None,
     sleep: Annotated[
-        str | None, typer.Option(metavar="TIME", help="At least so long from one video's start to the next.")
+        str | None, typer.Option(metavar="TIME", help="Minimum delay between two downloads, such as 5s.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Videos at once.")] = 2,
-    allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Also contact hosts that are not public.")
-    ] = False,
+    workers: Annotated[int, typer.Option(metavar="N", help="Videos downloaded in parallel.")] = 2,
+    allow_private: Annotated[bool, typer.Option("--allow-private", help="Allow hosts in private networks.")] = False,
     as_json: AsJson = False,
 ) -> None:
     from curate.commands.fetch_youtube import fetch_youtube as step

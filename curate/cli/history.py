@@ -21,8 +21,8 @@ def log(dataset: DatasetFolder, as_json: AsJson = False) -> None:
 
 def diff(
     dataset: DatasetFolder,
-    a: Annotated[int, typer.Argument(metavar="A", help="A version.", show_default=False)],
-    b: Annotated[int, typer.Argument(metavar="B", help="Another.", show_default=False)],
+    a: Annotated[int, typer.Argument(metavar="A", help="Older version.", show_default=False)],
+    b: Annotated[int, typer.Argument(metavar="B", help="Newer version.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
     from curate.commands.history import diff as step

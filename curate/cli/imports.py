@@ -18,7 +18,9 @@ from curate.formatting import count_of
 _ACTIONS = ("quarantined", "repaired", "noted")
 _ACTION_STYLES = {"quarantined": "red", "repaired": "yellow", "noted": "dim"}
 
-Strict = Annotated[bool, typer.Option("--strict", help="Import nothing if anything needs mending.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Import nothing if a box would be repaired or a file or box quarantined.")
+]
 
 
 class OriginName(StrEnum):
@@ -30,21 +32,35 @@ class OriginName(StrEnum):
 
 def import_voc(
     dataset: DatasetFolder,
-    source: Annotated[Path, typer.Argument(help="A folder of LabelImg XML, or a VOC devkit.", show_default=False)],
-    images: Annotated[Path | None, typer.Option(help="Where the images lie, if not in SOURCE.")] = None,
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of LabelImg XML, or VOC devkit.", show_default=False)
+    ],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the images.", show_default="SOURCE")
+    ] = None,
     origin: Annotated[
-        OriginName, typer.Option(help="labelimg: coordinates as they are. voc: 1-based, minima minus 1.")
+        OriginName, typer.Option(help="Coordinates in the XML: labelimg counts from 0; voc from 1.")
     ] = OriginName.LABELIMG,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Allowed classes in order; others are quarantined.")
+        str | None, typer.Option(metavar="A,B", help="Allowed classes, in order; boxes of others are quarantined.")
     ] = None,
-    card: Annotated[Path | None, typer.Option(help="A card with class order and expected counts.")] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Card with class order and expected counts.", show_default="DATASET/card.yaml"
+        ),
+    ] = None,
     video_from: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Its first group, in an image's path, is the video.")
+        str | None, typer.Option(metavar="REGEX", help="Video id of an image: the first group of REGEX in its path.")
     ] = None,
-    with_unlabelled: Annotated[bool, typer.Option("--with-unlabelled", help="Images without XML come in too.")] = False,
+    with_unlabelled: Annotated[
+        bool, typer.Option("--with-unlabelled", help="Import images without XML too, as unlabelled.")
+    ] = False,
     accept_proposals: Annotated[
-        bool, typer.Option("--accept-proposals", help="Proposals of `predict` that nobody has saved count as labelled.")
+        bool,
+        typer.Option(
+            "--accept-proposals", help="Count proposals of `predict` that nobody saved in LabelImg as labelled."
+        ),
     ] = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -70,11 +86,15 @@ def import_voc(
 
 def import_widerface(
     dataset: DatasetFolder,
-    source: Annotated[Path, typer.Argument(help="A folder with label.txt and images.", show_default=False)],
-    images: Annotated[Path | None, typer.Option(help="Where the images lie, if not in SOURCE/images.")] = None,
-    class_name: Annotated[str, typer.Option(metavar="NAME", help="The class of all boxes.")] = "face",
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder with label.txt and images/.", show_default=False)
+    ],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the images.", show_default="SOURCE/images")
+    ] = None,
+    class_name: Annotated[str, typer.Option(metavar="NAME", help="Class of all boxes.")] = "face",
     split: Annotated[
-        str | None, typer.Option(metavar="train|val|test", help="For images that are in no split yet.")
+        str | None, typer.Option(metavar="train|val|test", help="Split of images that are in no split yet.")
     ] = None,
     strict: Strict = False,
     as_json: AsJson = False,

@@ -24,10 +24,12 @@ def label_line(document: Mapping[str, Any]) -> RenderableType:
 
 def label(
     dataset: DatasetFolder,
-    source: Annotated[str | None, typer.Option(help="Only images of this source, such as a video's id.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="Fill the folder up to so many images.")] = 50,
+    source: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Only images of this source, such as a video id.")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="Number of images in the folder.")] = 50,
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Names for the class list, besides the dataset's.")
+        str | None, typer.Option(metavar="A,B", help="Classes to offer besides those of the dataset.")
     ] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open LabelImg.")] = False,
     as_json: AsJson = False,

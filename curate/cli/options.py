@@ -6,29 +6,54 @@ from typing import Annotated, Any
 import typer
 
 from curate.errors import UsageError
+from curate.operating_point import DEFAULT_POINT
 
-DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="The dataset folder.", show_default=False)]
+_DISTANCES = "to convert distances to pixels"
+
+DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Seed = Annotated[int, typer.Option("--seed", help="Another seed, another equally good result.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed.")]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Address to bind; anything but loopback is reachable from the network.",
+    ),
+]
+SplitName = Annotated[str, typer.Option("--split", metavar="train|val|test|all", help="Split to evaluate on.")]
+LastScore = Annotated[
+    float | None,
+    typer.Option(
+        "--score",
+        metavar="SCORE",
+        help="Lowest score of a detection that counts.",
+        show_default=f"that of the run's last evaluation, else {DEFAULT_POINT.score:g}",
+    ),
+]
+Against = Annotated[
+    str | None,
+    typer.Option("--against", metavar="RUN", help="Run to compare with; it must have been evaluated."),
+]
 MinSide = Annotated[
     float | None,
-    typer.Option("--min-side", metavar="PX", help="Range of interest: shorter side at least so many pixels."),
+    typer.Option("--min-side", metavar="PX", help="Range of interest: objects whose shorter side is at least PX."),
 ]
 MaxDistance = Annotated[
     float | None,
-    typer.Option("--max-distance", metavar="M", help="Range of interest instead: objects up to so many metres away."),
+    typer.Option("--max-distance", metavar="M", help="Range of interest: objects at most M metres away."),
 ]
 ObjectHeight = Annotated[
     float | None,
-    typer.Option("--object-height", metavar="M", help="Real height of the objects in metres, to tell distances."),
+    typer.Option("--object-height", metavar="M", help=f"Real height of the objects in metres, {_DISTANCES}."),
 ]
 FocalPx = Annotated[
     float | None,
-    typer.Option("--focal-px", metavar="F", help="Focal length of the camera in pixels, to tell distances."),
+    typer.Option("--focal-px", metavar="PX", help=f"Focal length of the camera in pixels, {_DISTANCES}."),
 ]
-MapFile = Annotated[Path | None, typer.Option("--map", metavar="FILE", help="A YAML file for many at once.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would come out.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the result without changing the dataset.")]
 
 
 def split_names(text: str | None) -> list[str] | None:

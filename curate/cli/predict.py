@@ -9,7 +9,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from curate.cli.options import AsJson, Overwrite
+from curate.cli.options import AsJson, Device, Overwrite
 from curate.cli.output import interruption_told, progress_on_stderr, show
 from curate.formatting import count_of
 from curate.operating_point import DEFAULT_POINT
@@ -26,25 +26,31 @@ class FormName(StrEnum):
 
 def predict(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="The folder of a run, such as masks/runs/first.", show_default=False)
+        Path, typer.Argument(metavar="RUN", help="Run folder, such as masks/runs/first.", show_default=False)
     ],
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="An image, a folder of images, or a dataset.", show_default=False)
+        Path, typer.Argument(metavar="SOURCE", help="Image, folder of images, or dataset.", show_default=False)
     ],
     form: Annotated[
-        FormName | None, typer.Option("--as", help="coco: results in one file (default). voc: XML to open in LabelImg.")
+        FormName | None,
+        typer.Option("--as", help="COCO results in one file, or XML files for LabelImg.", show_default="coco"),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to write; default: coco into the run's folder, voc beside the images."),
+        typer.Option(
+            metavar="DIR", help="Output folder.", show_default="coco: the run's folder; voc: beside the images"
+        ),
     ] = None,
     score: Annotated[
-        float | None, typer.Option(help=f"Lowest score to keep; default: coco keeps all, else {DEFAULT_POINT.score:g}.")
+        float | None,
+        typer.Option(
+            metavar="SCORE", help="Lowest score to keep.", show_default=f"coco: all; else {DEFAULT_POINT.score:g}"
+        ),
     ] = None,
     into_dataset: Annotated[
-        bool, typer.Option("--into-dataset", help="Keep the boxes in the dataset SOURCE, as proposals.")
+        bool, typer.Option("--into-dataset", help="Store the boxes as proposals in SOURCE, a dataset.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

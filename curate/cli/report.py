@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.cli.options import AsJson, DatasetFolder, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
+from curate.cli.options import (
+    Against,
+    AsJson,
+    DatasetFolder,
+    FocalPx,
+    LastScore,
+    MaxDistance,
+    MinSide,
+    ObjectHeight,
+    Overwrite,
+    SplitName,
+)
 from curate.cli.output import progress_on_stderr, show
 from curate.formatting import count_of
-from curate.operating_point import DEFAULT_POINT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,21 +27,17 @@ if TYPE_CHECKING:
 
 def report(
     dataset: DatasetFolder,
-    run: Annotated[str, typer.Option(help="A run, by name or path.", show_default=False)],
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "val",
+    run: Annotated[str, typer.Option(metavar="RUN", help="Run to report on, by name or path.", show_default=False)],
+    split: SplitName = "val",
     min_side: MinSide = None,
     max_distance: MaxDistance = None,
     object_height: ObjectHeight = None,
     focal_px: FocalPx = None,
-    score: Annotated[
-        float | None,
-        typer.Option(
-            help=f"From which score on a detection counts.  [default: as last evaluated, else {DEFAULT_POINT.score:g}]"
-        ),
-    ] = None,
-    against: Annotated[str | None, typer.Option(metavar="RUN", help="A run evaluated before, shown beside.")] = None,
+    score: LastScore = None,
+    against: Against = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page; by default report.html in the run's folder.")
+        Path | None,
+        typer.Option(metavar="FILE", help="HTML file to write.", show_default="report.html in the run's folder"),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

@@ -70,7 +70,9 @@ def _duration(seconds: float) -> str:
 
 def runs(
     dataset: DatasetFolder,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw AP by size over rounds and steps.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Plot AP by size over rounds and steps (.png, .svg or .pdf).")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

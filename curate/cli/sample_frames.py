@@ -40,33 +40,41 @@ def sample_frames(
     dataset: DatasetFolder,
     videos: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[VIDEO]...", help="Ids of its videos, or files and folders; default: all its videos."),
+        typer.Argument(metavar="VIDEO", help="Video ids, files or folders.", show_default="all videos of DATASET"),
     ] = None,
     every: Annotated[
-        str | None, typer.Option(metavar="TIME", help="One frame each 2s (default), 0.5, 1/3s, 500ms.")
+        str | None, typer.Option(metavar="TIME", help="Interval between frames: 0.5, 1/3s, 500ms.", show_default="2s")
     ] = None,
-    fps: Annotated[str | None, typer.Option(metavar="RATE", help="So many frames a second, such as 0.5.")] = None,
+    fps: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Frames per second, such as 0.5; replaces --every.")
+    ] = None,
     at: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A file of times: one, or VIDEO TIME, a line.")
+        Path | None, typer.Option(metavar="FILE", help="File of times, one per line: TIME or VIDEO TIME.")
     ] = None,
-    keyframes: Annotated[bool, typer.Option("--keyframes", help="The frames that are stored whole.")] = False,
-    scenes: Annotated[bool, typer.Option("--scenes", help="The middle frame of every scene.")] = False,
-    start: Annotated[str, typer.Option(metavar="TIME", help="Nothing before; such as 10s or 1:02:03.5.")] = "0",
-    end: Annotated[str | None, typer.Option(metavar="TIME", help="Nothing from then on.")] = None,
-    max_frames: Annotated[int | None, typer.Option(metavar="N", help="At most so many a video, spread evenly.")] = None,
+    keyframes: Annotated[bool, typer.Option("--keyframes", help="Key frames only.")] = False,
+    scenes: Annotated[bool, typer.Option("--scenes", help="The middle frame of each scene.")] = False,
+    start: Annotated[str, typer.Option(metavar="TIME", help="Start, such as 10s or 1:02:03.5.")] = "0",
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End, exclusive.", show_default="end of the video")
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(metavar="N", help="Maximum number of frames per video, spread evenly.")
+    ] = None,
     drop_duplicates: Annotated[
         int | None,
-        typer.Option(
-            metavar="BITS", help="Leave out what looks like a frame that stays: up to BITS of 64 differ; try 4."
-        ),
+        typer.Option(metavar="BITS", help="Drop frames that differ from a kept one in at most BITS of 64; try 4."),
     ] = None,
     drop_blurred: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="Leave out the least sharp of each video.")
+        float | None, typer.Option(metavar="PERCENT", help="Drop the least sharp PERCENT of each video's frames.")
     ] = None,
-    format: Annotated[ImageFormat, typer.Option(help="Of the images.")] = ImageFormat.JPG,
-    quality: Annotated[int, typer.Option(help="Of JPEG, 1 to 100.")] = 90,
-    max_side: Annotated[int | None, typer.Option(metavar="PX", help="Scale larger frames down.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Videos at work at once; default: one a core.")] = None,
+    format: Annotated[ImageFormat, typer.Option(help="Image format.")] = ImageFormat.JPG,
+    quality: Annotated[int, typer.Option(metavar="N", help="JPEG quality, 1-100.")] = 90,
+    max_side: Annotated[
+        int | None, typer.Option(metavar="PX", help="Downscale frames whose longer side exceeds this.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Videos processed in parallel.", show_default="one per core")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     from curate.commands.sample_frames import sample_frames as step

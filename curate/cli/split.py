@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from curate.cli.options import AsJson, DatasetFolder, Overwrite, Seed
+from curate.cli.options import AsJson, DatasetFolder, Seed
 from curate.cli.output import counts_line, show
 from curate.cli.table import Table
 from curate.formatting import percent
@@ -37,11 +37,15 @@ def split_table(document: Mapping[str, Any]) -> RenderableType:
 
 def split(
     dataset: DatasetFolder,
-    val: Annotated[float, typer.Option(help="Share of every class in val.")] = 0.25,
-    test: Annotated[float, typer.Option(help="Share of every class in test.")] = 0.0,
-    group_by: Annotated[TogetherName, typer.Option(help="What must stay on one side.")] = TogetherName.VIDEO,
+    val: Annotated[float, typer.Option(metavar="SHARE", help="Share of each class in val.")] = 0.25,
+    test: Annotated[float, typer.Option(metavar="SHARE", help="Share of each class in test.")] = 0.0,
+    group_by: Annotated[
+        TogetherName, typer.Option(help="Keep the images of a video or source in one split.")
+    ] = TogetherName.VIDEO,
     seed: Seed = 0,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Split again, also images that are in a split.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     from curate.commands.split import split as step

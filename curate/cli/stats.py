@@ -47,10 +47,12 @@ def _balance_table(balance: Mapping[str, Any], title: str) -> RenderableType:
 
 def stats(
     dataset: DatasetFolder,
-    by: Annotated[GroupName | None, typer.Option(help="Also count each split or source.")] = None,
+    by: Annotated[GroupName | None, typer.Option(help="Also count each split or source separately.")] = None,
     min_side: MinSide = None,
-    plot: Annotated[Path | None, typer.Option(help="Write balance and sizes as .png, .svg or .pdf.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Plot class balance and box sizes (.png, .svg or .pdf).")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as CSV.")] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 Model = Annotated[str, typer.Option(metavar="ENGINE:NAME", help="Such as torchvision:fasterrcnn_resnet50_fpn_v2.")]
-Run = Annotated[str, typer.Option(help="Name of the run in DATASET/runs, or a path with a slash.")]
+Run = Annotated[str, typer.Option(metavar="RUN", help="Name of the run in DATASET/runs, or a path with a slash.")]
 Weights = Annotated[
     str | None,
     typer.Option(metavar="FILE|package:NAME|none", help="Where to start from; default: the library's own."),
@@ -25,7 +25,7 @@ Setting = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="The engine's own settings; may be given several times."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of everything that chance decides.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")]
+Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
 Processes = Annotated[int | None, typer.Option(metavar="N", help="Train on N GPUs.")]
 EvalEvery = Annotated[int | None, typer.Option(metavar="STEPS", help="Steps between evaluations on val.")]
 CheckpointEvery = Annotated[int | None, typer.Option(metavar="STEPS", help="Steps between checkpoints.")]

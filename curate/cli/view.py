@@ -10,11 +10,10 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from curate.cli.options import AsJson, DatasetFolder, MinSide
+from curate.cli.options import Address, AsJson, DatasetFolder, LastScore, MinSide, SplitName
 from curate.cli.output import progress_on_stderr, show
 from curate.cli.table import Table
 from curate.formatting import count_of
-from curate.operating_point import DEFAULT_POINT
 
 if TYPE_CHECKING:
     from curate.commands.view import ViewResult
@@ -47,19 +46,19 @@ def _what(document: Mapping[str, Any]) -> str:
 def view(
     dataset: DatasetFolder,
     run: Annotated[
-        list[str] | None, typer.Option(metavar="RUN", help="A run, by name or path; repeatable. The first colours.")
+        list[str] | None,
+        typer.Option(
+            metavar="RUN", help="Run to show, by name or path; repeatable. Objects are coloured by the first."
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all: where runs are judged.")] = "val",
+    split: SplitName = "val",
     min_side: MinSide = None,
-    score: Annotated[
-        float | None,
-        typer.Option(help=f"Lowest score that counts; default: as evaluated last, else {DEFAULT_POINT.score:g}."),
+    score: LastScore = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", help="Port of the app.", show_default="5151, or a free one")
     ] = None,
-    port: Annotated[int | None, typer.Option(metavar="N", help="Default: 5151, or any that is free.")] = None,
-    address: Annotated[
-        str, typer.Option(help="Where to listen; another than this is for all who can reach this machine.")
-    ] = "127.0.0.1",
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the link.")] = False,
+    address: Address = "127.0.0.1",
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the link without opening a browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
     from curate.commands.view import view as step

@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from curate.cli.options import AsJson, FocalPx, MaxDistance, MinSide, ObjectHeight, Overwrite
+from curate.cli.options import (
+    Address,
+    AsJson,
+    Device,
+    FocalPx,
+    LastScore,
+    MaxDistance,
+    MinSide,
+    ObjectHeight,
+    Overwrite,
+)
 from curate.cli.output import progress_on_stderr, show
 from curate.cli.table import Column, Table
-from curate.operating_point import DEFAULT_POINT
 
 if TYPE_CHECKING:
     from curate.commands.watch import WatchReady
@@ -66,65 +75,68 @@ def watch(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="The folder of a run, such as masks/runs/first; or ENGINE:NAME.", show_default=False
+            metavar="RUN",
+            help="Run folder, such as masks/runs/first, or ENGINE:NAME with --weights.",
+            show_default=False,
         ),
     ],
     source: Annotated[
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A file, a folder of files, the number of a camera, rtsp://…, http://…, or - for raw frames.",
+            help="Video file, folder of videos, camera number, rtsp:// or http:// URL, or - for raw frames on stdin.",
             show_default=False,
         ),
     ],
-    weights: Annotated[str | None, typer.Option(metavar="FILE", help="The checkpoint, for ENGINE:NAME.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Checkpoint of ENGINE:NAME.")] = None,
     triggers: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="YAML: what is an event, what to do then. Default: each object, once."),
+        typer.Option(
+            metavar="FILE", help="YAML file of triggers and actions.", show_default="an event per tracked object"
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The video with boxes, .mp4; for a folder of files, a folder.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the video with its boxes (.mp4); a folder if SOURCE is one."),
     ] = None,
-    events: Annotated[Path | None, typer.Option(metavar="FILE", help="The events, JSON lines.")] = None,
-    detections: Annotated[Path | None, typer.Option(metavar="FILE", help="All detections, Parquet.")] = None,
+    events: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the events as JSON lines.")] = None,
+    detections: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all detections as Parquet.")] = None,
     collect: Annotated[
-        Path | None, typer.Option(metavar="DATASET", help="Gets the frames in which something fired.")
+        Path | None, typer.Option(metavar="DATASET", help="Add the frames of events to this dataset.")
     ] = None,
     collect_as: Annotated[
-        StateName, typer.Option(help="proposed: with what was found, to be corrected. unlabelled: without.")
+        StateName, typer.Option(help="Add these frames with the detected boxes as proposals, or without boxes.")
     ] = StateName.PROPOSED,
-    score: Annotated[
-        float | None,
-        typer.Option(help=f"Least score that counts; default: as evaluated last, else {DEFAULT_POINT.score:g}."),
-    ] = None,
+    score: LastScore = None,
     min_side: MinSide = None,
     max_distance: MaxDistance = None,
     object_height: ObjectHeight = None,
     focal_px: FocalPx = None,
-    serve: Annotated[bool, typer.Option("--serve", help="Picture and events on a page; prints its link.")] = False,
-    port: Annotated[int | None, typer.Option(metavar="N", help="Of the page; default: 5152, or any free one.")] = None,
-    address: Annotated[
-        str, typer.Option(help="Where the page listens; another than this is for all who can reach this machine.")
-    ] = "127.0.0.1",
-    in_window: Annotated[
-        bool, typer.Option("--show", help="The picture in a window, where there is a screen.")
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show picture and events on a page, and print its link.")
     ] = False,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", help="Port of the page.", show_default="5152, or a free one")
+    ] = None,
+    address: Address = "127.0.0.1",
+    in_window: Annotated[bool, typer.Option("--show", help="Show the picture in a window; needs a display.")] = False,
     raw: Annotated[
-        str | None, typer.Option(metavar="WxH@FPS", help="Layout of raw frames: 640x480@30, 640x480@30@bgr24.")
+        str | None,
+        typer.Option(metavar="WxH@FPS", help="Layout of raw frames, such as 640x480@30 or 640x480@30@bgr24."),
     ] = None,
     began: Annotated[
-        str | None, typer.Option(metavar="TIME", help="When a recording began, ISO 8601; events tell that time.")
+        str | None, typer.Option(metavar="TIME", help="Start time of a recording, ISO 8601; event times count from it.")
     ] = None,
     stop_after: Annotated[
-        str | None, typer.Option(metavar="TIME", help="End so long after the first frame: 90s, 1h.")
+        str | None, typer.Option(metavar="TIME", help="Stop this long after the first frame, such as 90s or 1h.")
     ] = None,
     stall: Annotated[
-        float, typer.Option(metavar="S", help="Seconds without a frame after which a live source is stalled.")
+        float, typer.Option(metavar="S", help="Seconds without a frame after which a live source counts as stalled.")
     ] = 10.0,
     batch: Annotated[
-        int | None, typer.Option(metavar="N", help="Frames for the detector at once; default: what suits the device.")
+        int | None, typer.Option(metavar="N", help="Frames per detector call.", show_default="depends on the device")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
