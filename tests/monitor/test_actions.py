@@ -1,4 +1,4 @@
-"""What happens after an event: lines, commands, and webhooks to receivers that behave badly."""
+"""Actions of events: lines, commands, and webhooks to receivers that misbehave."""
 
 import hashlib
 import hmac
@@ -38,7 +38,7 @@ SECRET = b"not easily guessed"
 
 @pytest.fixture
 def hook():
-    """A receiver that takes everything."""
+    """A receiver that accepts everything."""
     one = Hook()
     yield one
     one.close()
@@ -52,7 +52,7 @@ def _no_thread_is_left():
 
 @pytest.fixture
 def begin(tmp_path):
-    """Start the actions of a trigger file; they are closed at the end."""
+    """Start the actions of a trigger file; closed at the end of the test."""
     started = []
 
     def begin(*actions, **parts):
@@ -65,7 +65,7 @@ def begin(tmp_path):
 
 
 def start_actions(folder, file, backoff=None):
-    """The actions of a trigger file; their problems are at `actions.problems`."""
+    """Start actions; `actions.problems()` returns the lines of their collector."""
     problems = Problems()
     placed = [(trigger, action) for trigger, _, action in file.all_actions()]
     actions = Actions(placed, file.hosts, spool=folder / "undelivered.jsonl", problems=problems, backoff=backoff)
@@ -96,7 +96,7 @@ def kept_lines(tmp_path):
 
 
 def test_an_event_starts_its_own_triggers_actions(tmp_path, begin):
-    """A trigger's event is written where the trigger says, the source's trouble where the file says."""
+    """An event runs the actions of its trigger, an event about the source those under `stream`."""
     door, trouble = tmp_path / "door.jsonl", tmp_path / "trouble.jsonl"
     actions = begin({"write": str(door)}, {"clip": "clips"}, stream=[{"write": str(trouble)}])
     events = [event_of(track_id=number, class_name="Gesicht ü\udcff") for number in range(3)]
@@ -110,7 +110,7 @@ def test_an_event_starts_its_own_triggers_actions(tmp_path, begin):
 
 
 def test_every_thread_has_a_name_and_ends(begin, hook, tmp_path):
-    """Of three actions there are three threads of curate, and after close none; close may be called again."""
+    """Three actions have three threads, and after `close` none; `close` may be called again."""
     actions = begin(webhook(hook), {"write": str(tmp_path / "a")}, {"command": ["true"]})
     assert own_threads() == ["curate-command-0", "curate-webhook-0", "curate-write-0"]
     actions.start(event_of())
@@ -120,15 +120,15 @@ def test_every_thread_has_a_name_and_ends(begin, hook, tmp_path):
     assert actions.problems() == ()
 
 
-def test_what_comes_after_the_end_is_told(begin, tmp_path):
-    """An event after close does nothing, and is counted."""
+def test_an_event_after_close_is_a_problem(begin, tmp_path):
+    """An event after `close` runs no action, and is counted."""
     actions = begin({"write": str(tmp_path / "a")})
     actions.close()
     actions.start(event_of())
     assert actions.problems() == ("actions: 1 action skipped: the watch ended",)
 
 
-def test_close_tells_what_it_waits_for(begin, tmp_path):
+def test_close_reports_pending_actions(begin, tmp_path):
     """`on_pending` is called with the number of pending actions, down to 0."""
     actions = begin({"command": ["sleep", "0.3"]})
     for _ in range(2):
@@ -138,8 +138,8 @@ def test_close_tells_what_it_waits_for(begin, tmp_path):
     assert heard == [2, 1, 0]
 
 
-def test_problems_may_be_asked_for_at_any_time(begin, tmp_path):
-    """While events come and go, another thread that asks all the time hears the same kinds, and holds up nothing."""
+def test_problems_can_be_read_from_another_thread(begin, tmp_path):
+    """While events come in, a thread that reads the problems all the time sees them and blocks nothing."""
     actions = begin({"webhook": f"http://127.0.0.1:{free_port()}/"}, {"write": str(tmp_path / "a")})
     (tmp_path / "a").mkdir()
     heard, done = set(), threading.Event()
@@ -170,7 +170,7 @@ def test_problems_may_be_asked_for_at_any_time(begin, tmp_path):
 
 
 def test_writers_of_one_file_do_not_mix_lines(tmp_path):
-    """Four threads that append a long line each leave whole lines."""
+    """Four threads append long lines to one file; all lines are intact."""
     file = tmp_path / "lines"
     texts = [bytes([mark]) * 50_000 for mark in b"abcd"]
     threads = [
@@ -183,8 +183,8 @@ def test_writers_of_one_file_do_not_mix_lines(tmp_path):
     assert sorted(file.read_bytes().splitlines()) == sorted(texts * 20)
 
 
-def test_a_line_that_cannot_be_written_is_told(begin, tmp_path):
-    """A folder that takes the file's place, and a pipe that nobody reads, are problems and no wait."""
+def test_a_line_that_cannot_be_written_is_a_problem(begin, tmp_path):
+    """A folder in place of the file, and a pipe without a reader, are problems and do not block."""
     os.mkfifo(tmp_path / "pipe")
     actions = begin({"write": str(tmp_path / "a")}, {"write": str(tmp_path / "pipe")})
     (tmp_path / "a").mkdir()
@@ -200,7 +200,7 @@ def test_a_line_that_cannot_be_written_is_told(begin, tmp_path):
 
 
 def test_a_class_name_stays_one_argument(begin, tmp_path):
-    """Whatever a class is called, it is text in one argument and no option; the event is on standard input."""
+    """Any class name is a single argument and never an option; the event is on standard input."""
     script = "import json, sys; print(json.dumps([sys.argv[2:], json.load(sys.stdin)]), file=open(sys.argv[1], 'a'))"
     out = tmp_path / "got.jsonl"
     actions = begin({"command": [sys.executable, "-Sc", script, str(out), "{class}", "<{class}> {score}", "{{class}}"]})
@@ -218,7 +218,7 @@ def test_a_class_name_stays_one_argument(begin, tmp_path):
 
 
 def test_placeholders():
-    """Each has its form; what an event has not is empty; a path that begins with - stays a path."""
+    """Each placeholder has its format; missing values are empty; a path that begins with - gets ./ before it."""
     run = ["x", "{trigger}|{class}|{track_id}|{score}|{time}|{timestamp_s}|{clip}|{source}", "{source}", "a{class}"]
     event = event_of(source="-rf.mp4", clip="clips/1.mp4", class_name="-x")
     assert fill_in(run, event) == [
@@ -231,8 +231,8 @@ def test_placeholders():
     assert fill_in(run, stalled)[1:] == ["stream_stalled||||2026-05-04T12:00:00.000+02:00|1.500||", "", "a"]
 
 
-def test_a_command_that_fails_is_told(begin):
-    """The exit code and the last line of what it said, once with its count."""
+def test_a_failing_command_is_a_problem(begin):
+    """The problem has exit code, last line of output, and the number of runs."""
     actions = begin({"command": ["sh", "-c", "echo trying; printf 'no\\tspeaker\\n' >&2; exit 3"]})
     for _ in range(3):
         actions.start(event_of())
@@ -241,7 +241,7 @@ def test_a_command_that_fails_is_told(begin):
 
 
 def test_a_command_that_hangs_is_killed_with_its_children(begin, tmp_path):
-    """After its time the whole group is gone, and the next event's run begins."""
+    """After its timeout the whole process group is killed, and the next event's run starts."""
     pid_file = tmp_path / "pid"
     script = f"sleep 100 & echo $! >> {pid_file}; wait"
     actions = begin({"command": {"run": ["sh", "-c", script], "timeout": "0.3s"}})
@@ -257,7 +257,7 @@ def test_a_command_that_hangs_is_killed_with_its_children(begin, tmp_path):
 
 
 def test_the_end_of_the_watch_ends_a_command(begin):
-    """After its patience close kills what runs, and tells what did not begin."""
+    """After its timeout `close` kills the running command, and counts the runs that were skipped."""
     actions = begin({"command": ["sleep", "100"]})
     for _ in range(3):
         actions.start(event_of())
@@ -271,20 +271,20 @@ def test_the_end_of_the_watch_ends_a_command(begin):
 
 
 def test_a_command_that_floods_its_output_is_bounded(tmp_path):
-    """Megabytes of output are read and dropped; the end of them is what is told."""
+    """Megabytes of output are read and dropped; the problem has the last line."""
     script = "head -c 3000000 /dev/zero; echo; echo last words; exit 1"
     with pytest.raises(CommandError, match=r"^exit code 1 \(last words\)$"):
         _runner(tmp_path, ["sh", "-c", script]).run(event_of())
 
 
 def test_a_command_whose_child_keeps_its_output_open_is_done(tmp_path):
-    """What a command leaves in the background does not hold the line."""
+    """A background child that keeps the output open does not block the queue."""
     began = time.monotonic()
     _runner(tmp_path, ["sh", "-c", "sleep 5 & exit 0"]).run(event_of())
     assert time.monotonic() - began < 3
 
 
-def test_a_command_that_does_not_read_an_event_of_any_length_is_done(tmp_path):
+def test_a_command_need_not_read_the_event(tmp_path):
     """More JSON than a pipe holds does not block."""
     event = event_of(frames=tuple(range(100_000)))
     assert len(encode_json(event.as_json())) > 2**19
@@ -293,8 +293,8 @@ def test_a_command_that_does_not_read_an_event_of_any_length_is_done(tmp_path):
     assert time.monotonic() - began < 3
 
 
-def test_a_class_name_that_no_argument_can_hold_is_a_failure(begin):
-    """A NUL in a name starts nothing, and is told."""
+def test_a_nul_in_a_class_name_is_a_failed_run(begin):
+    """Arguments cannot contain NUL characters: the command does not start."""
     actions = begin({"command": ["true", "{class}"]})
     actions.start(event_of(class_name="a\0b"))
     actions.close()
@@ -316,7 +316,7 @@ def _is_running(pid):
 
 
 def test_a_webhook_is_the_events_json_signed(begin, hook, monkeypatch):
-    """The receiver finds the event and an id in the body, and can check time and signature."""
+    """The body is the event's JSON with an ID; time and signature can be verified."""
     monkeypatch.setenv("HOOK_SECRET", SECRET.decode())
     actions = begin(webhook(hook, secret_env="HOOK_SECRET", headers={"X-Door": "front"}))
     actions.start(event_of())
@@ -334,8 +334,8 @@ def test_a_webhook_is_the_events_json_signed(begin, hook, monkeypatch):
     assert headers["X-Curate-Signature"] == f"sha256={signed}"
 
 
-def test_a_receiver_that_checks_as_the_documentation_says():
-    """Its `verify` takes what is signed with the secret and fresh, and refuses all else without an error."""
+def test_the_documented_verify_function():
+    """`verify` accepts fresh deliveries with the right signature, and rejects everything else without an error."""
     text = (REPOSITORY / "docs" / "watching.md").read_text(encoding="utf-8")
     names = {}
     exec(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def verify" in code), names)
@@ -357,14 +357,14 @@ def test_a_receiver_that_checks_as_the_documentation_says():
 
 
 def test_without_a_secret_there_is_no_signature(begin, hook):
-    """Nothing pretends to be signed."""
+    """No signature header is sent."""
     begin(webhook(hook)).start(event_of())
     hook.wait_for(1)
     assert "X-Curate-Signature" not in hook.got[0][1]
 
 
 def test_proxies_are_not_used(begin, hook, monkeypatch):
-    """What the environment says of proxies changes nothing."""
+    """Proxy variables of the environment are ignored."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     actions = begin(webhook(hook))
@@ -373,8 +373,8 @@ def test_proxies_are_not_used(begin, hook, monkeypatch):
     assert tracks(hook) == [7]
 
 
-def test_a_secret_that_went_away_is_refused_at_the_start(begin, hook, tmp_path):
-    """Nothing is sent unsigned because a file vanished, and no thread stays behind."""
+def test_a_missing_secret_file_is_an_error(begin, hook, tmp_path):
+    """Nothing is sent unsigned if the file has vanished, and no thread is left."""
     (tmp_path / "secret").write_bytes(SECRET)
     parts = triggers_of(tmp_path, {"write": str(tmp_path / "a")}, webhook(hook, secret_file=str(tmp_path / "secret")))
     (tmp_path / "secret").unlink()
@@ -383,8 +383,8 @@ def test_a_secret_that_went_away_is_refused_at_the_start(begin, hook, tmp_path):
     assert own_threads() == []
 
 
-def test_the_host_is_looked_at_again_when_sending(tmp_path, hook):
-    """A sender whose hosts do not name the address opens no connection."""
+def test_the_host_is_checked_again_when_sending(tmp_path, hook):
+    """A sender whose hosts do not list the URL's host opens no connection."""
     config = triggers_of(tmp_path, webhook(hook)).triggers[0].actions[0].webhook
     with pytest.raises(SendError, match="does not list this host"):
         Sender(config, ["example.org"]).send(Delivery("1", hook.url, b"{}"))
@@ -397,7 +397,7 @@ def test_the_host_is_looked_at_again_when_sending(tmp_path, hook):
 
 
 def test_nothing_is_lost_while_a_receiver_is_down(begin, tmp_path):
-    """Events for a port that nobody listens on arrive when somebody does: all, in order, each once."""
+    """Events for a closed port arrive once somebody listens: all, in order, each once."""
     port = free_port()
     actions = begin({"webhook": f"http://127.0.0.1:{port}/hook"})
     for number in range(5):
@@ -414,8 +414,8 @@ def test_nothing_is_lost_while_a_receiver_is_down(begin, tmp_path):
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 599])
-def test_what_may_succeed_later_is_sent_again(begin, status):
-    """The same id and the same body come until the receiver takes them, and not once more; the order is kept."""
+def test_retryable_statuses_are_retried(begin, status):
+    """The same ID and body are sent until they are accepted, and the order is kept."""
     hook = Hook(status, status, 202)
     actions = begin(webhook(hook))
     actions.start(event_of(track_id=1))
@@ -429,7 +429,7 @@ def test_what_may_succeed_later_is_sent_again(begin, status):
 
 
 def test_each_attempt_is_logged_with_its_cause_and_the_next_wait(begin, caplog, monkeypatch):
-    """The log answers why a webhook failed; neither the URL's path nor the secret is in it."""
+    """The log answers why a webhook failed; it contains neither the URL's path nor the secret."""
     caplog.set_level(logging.INFO, "curate")
     monkeypatch.setenv("HOOK_SECRET", SECRET.decode())
     hook = Hook(503, 200)
@@ -447,7 +447,7 @@ def test_each_attempt_is_logged_with_its_cause_and_the_next_wait(begin, caplog, 
 
 
 def test_a_command_is_logged_without_its_arguments(begin, caplog):
-    """Program, trigger, exit code and duration are in the log; arguments may hold secrets."""
+    """The log has program, trigger, exit code and duration; arguments may hold secrets."""
     caplog.set_level(logging.INFO, "curate")
     actions = begin({"command": ["true", "t0ken"]})
     actions.start(event_of("bare"))
@@ -458,8 +458,8 @@ def test_a_command_is_logged_without_its_arguments(begin, caplog):
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
-def test_what_is_refused_is_not_sent_again(begin, tmp_path, status):
-    """A receiver that says no is told of once, with how often it was."""
+def test_other_statuses_are_not_retried(begin, tmp_path, status):
+    """A rejected delivery is a problem with a count, and is not stored."""
     hook = Hook(status)
     actions = begin(webhook(hook))
     for number in range(3):
@@ -473,7 +473,7 @@ def test_what_is_refused_is_not_sent_again(begin, tmp_path, status):
 
 
 def test_redirects_are_not_followed(begin, hook):
-    """A receiver cannot send an event on to another address."""
+    """A receiver cannot redirect an event to another URL."""
     away = Hook((302, {"Location": hook.url}))
     actions = begin(webhook(away))
     actions.start(event_of())
@@ -486,8 +486,8 @@ def test_redirects_are_not_followed(begin, hook):
     )
 
 
-def test_retry_after_is_kept(begin):
-    """Who asks for a second is left alone for a second, however short our own pause would be."""
+def test_retry_after_is_respected(begin):
+    """After `Retry-After: 1` the next attempt comes after a second, although the backoff is shorter."""
     hook = Hook((429, {"Retry-After": "1"}), 200)
     actions = begin(webhook(hook))
     actions.start(event_of())
@@ -499,8 +499,8 @@ def test_retry_after_is_kept(begin):
     hook.close()
 
 
-def test_retry_after_longer_than_the_patience_ends_the_wait(begin, tmp_path):
-    """At the end nobody waits for a time that is known to be too long, and the receiver's wish is kept."""
+def test_close_does_not_wait_for_a_long_retry_after(begin, tmp_path):
+    """A wait beyond the timeout of `close` ends at once, and the delivery is stored."""
     hook = Hook((503, {"Retry-After": "500"}))
     actions = begin(webhook(hook))
     actions.start(event_of())
@@ -513,8 +513,8 @@ def test_retry_after_longer_than_the_patience_ends_the_wait(begin, tmp_path):
     assert len(kept_lines(tmp_path)) == 1
 
 
-def test_retry_after_as_it_may_be_written():
-    """Seconds or a date, at most ten minutes; what is neither is none."""
+def test_forms_of_retry_after():
+    """Seconds or a date, at most ten minutes; anything else is ignored."""
     now = datetime(2026, 5, 4, tzinfo=UTC)
     in_a_minute = format_datetime(now + timedelta(seconds=60), usegmt=True)
     assert _parse_retry_after(in_a_minute, lambda: now) == 60
@@ -529,15 +529,15 @@ def test_retry_after_as_it_may_be_written():
     ]
 
 
-def test_the_pause_doubles_to_its_bound():
-    """1, 2, 4, … 60 s, by chance down to half of it, for any number of failures."""
+def test_backoff_doubles_up_to_its_maximum():
+    """1, 2, 4, … 60 s, randomly shortened by up to half, for any number of failures."""
     pauses = [Backoff(random=Random(1)).wait_s(failures) for failures in (1, 2, 3, 6, 7, 100_000)]
     for pause_s, longest_s in zip(pauses, (1, 2, 4, 32, 60, 60), strict=True):
         assert longest_s / 2 <= pause_s <= longest_s
 
 
 def _drip(handler):
-    """One byte every 50 ms, until the sender goes."""
+    """Send one byte every 50 ms until the sender disconnects."""
     try:
         while True:
             handler.wfile.write(b"x")
@@ -568,8 +568,8 @@ def _say_nothing(handler):
     ("behaviour", "sent"),
     [(_drip, [1, 1, 2]), (_continue_for_ever, [1, 1, 2]), (_say_nothing, [1, 1, 2]), (_drip_head, [1, 2])],
 )
-def test_no_receiver_holds_a_worker_longer_than_its_time(begin, behaviour, sent):
-    """Silence, or a byte now and then, ends after the timeout of 0.3 s; what was not answered is sent again."""
+def test_the_timeout_covers_the_whole_exchange(begin, behaviour, sent):
+    """A silent or slowly dripping receiver is given up after 0.3 s, and the delivery is retried."""
     hook = Hook(behaviour, 200)
     actions = begin(webhook(hook, timeout="0.3s"))
     began = time.monotonic()
@@ -592,8 +592,8 @@ def test_no_receiver_holds_a_worker_longer_than_its_time(begin, behaviour, sent)
         (b"HTTP/1.1 200 " + b"x" * 100_000, "response is not HTTP"),
     ],
 )
-def test_an_answer_that_is_none_is_no_delivery(tmp_path, talk, why):
-    """What is not HTTP, or too much of it, is a failure that is tried again."""
+def test_an_invalid_response_is_an_error(tmp_path, talk, why):
+    """Responses that are not HTTP, or too long, raise a `SendError`."""
     hook = Hook(lambda handler: handler.wfile.write(talk))
     config = triggers_of(tmp_path, webhook(hook)).triggers[0].actions[0].webhook
     with pytest.raises(SendError, match=f"^{why}$"):
@@ -601,8 +601,8 @@ def test_an_answer_that_is_none_is_no_delivery(tmp_path, talk, why):
     hook.close()
 
 
-def test_the_body_of_an_answer_is_not_read(begin):
-    """An answer with an endless body is an answer: it is delivered, and not sent twice."""
+def test_the_body_of_a_response_is_not_read(begin):
+    """A response with an endless body counts as delivered, and is not sent twice."""
 
     def endless(handler):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -623,7 +623,7 @@ def test_the_body_of_an_answer_is_not_read(begin):
 
 
 def test_a_slow_receiver_delays_neither_the_video_nor_another_receiver(begin, hook, tmp_path):
-    """Hundreds of events are taken in no time while one receiver is silent, and the other one gets them all."""
+    """While one receiver is silent, 300 events are queued at once and the other receiver gets them all."""
     silent = Hook(_say_nothing)
     actions = begin(webhook(silent, timeout="60s"), webhook(hook))
     actions.start(event_of())
@@ -643,8 +643,8 @@ def test_a_slow_receiver_delays_neither_the_video_nor_another_receiver(begin, ho
     )
 
 
-def test_a_connection_that_is_never_taken_ends_with_the_watch(begin, tmp_path):
-    """A receiver whose queue is full, so that connecting hangs, does not hold the end up."""
+def test_a_connection_that_is_never_accepted_ends_with_the_watch(begin, tmp_path):
+    """A receiver with a full backlog, where connecting hangs, does not delay `close`."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         others = []
         for _ in range(4):
@@ -664,8 +664,8 @@ def test_a_connection_that_is_never_taken_ends_with_the_watch(begin, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the certificate")
-def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
-    """TLS is verified: what is not trusted gets no event, and is told."""
+def test_an_untrusted_certificate_is_refused(tmp_path):
+    """TLS certificates are verified: an untrusted receiver gets no event."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost", "-days", "2"]
@@ -689,7 +689,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
 
 
 def _failing_on(track_id):
-    """A receiver that has a fault of its own with one event, and takes all others."""
+    """A receiver that answers 500 to one event, and accepts all others."""
 
     def answer(handler):
         status = "500 Oh" if hook.bodies[-1]["track_id"] == track_id else "200 OK"
@@ -699,8 +699,8 @@ def _failing_on(track_id):
     return hook
 
 
-def test_a_delivery_that_always_fails_lets_the_others_go_first(begin, tmp_path):
-    """After ten answers of 500 the rest goes on in its order, what comes later too; it is told, and kept at the end."""
+def test_a_delivery_is_deprioritised_after_ten_server_errors(begin, tmp_path):
+    """After ten answers of 500 all other deliveries go first, in their order; at the end it is stored."""
     hook = _failing_on(1)
     actions = begin(webhook(hook))
     for number in range(4):
@@ -721,8 +721,8 @@ def test_a_delivery_that_always_fails_lets_the_others_go_first(begin, tmp_path):
     assert (kept["body"]["track_id"], kept["refused"]) == (1, got.count(1))
 
 
-def test_what_failed_ten_times_waits_for_the_others_in_the_next_watch_too(begin, tmp_path):
-    """A watch that begins with it sends first what else was left, and its own events."""
+def test_a_deprioritised_delivery_stays_so_in_the_next_watch(begin, tmp_path):
+    """The next watch first sends the other stored deliveries, and its own events."""
     hook = _failing_on(1)
     rows = [{"url": hook.url, "id": str(track), "body": {"track_id": track}} for track in (1, 3)]
     rows[0]["refused"] = 10
@@ -740,7 +740,7 @@ def test_what_failed_ten_times_waits_for_the_others_in_the_next_watch_too(begin,
 
 
 def test_a_delivery_that_failed_ten_thousand_times_is_given_up(begin, tmp_path):
-    """The answers of all watches count; then it is told as failed, and kept no more."""
+    """The answers of all watches count; then the delivery has failed, and is not stored."""
     hook = Hook(500)
     row = {"url": hook.url, "id": "1", "body": {"track_id": 1}, "refused": 9999}
     (tmp_path / "undelivered.jsonl").write_text(json.dumps(row) + "\n")
@@ -755,8 +755,8 @@ def test_a_delivery_that_failed_ten_thousand_times_is_given_up(begin, tmp_path):
 
 
 @pytest.mark.parametrize("trouble", [429, lambda handler: None])
-def test_a_receiver_that_is_busy_or_not_there_gets_everything_in_order(begin, trouble):
-    """What says nothing about a delivery keeps its place, however often it has to be sent."""
+def test_other_failures_do_not_deprioritise(begin, trouble):
+    """Status 429 and closed connections say nothing about a delivery, which keeps its place."""
     hook = Hook(*[trouble] * 12, 200)
     actions = begin(webhook(hook))
     for number in (1, 2):
@@ -771,8 +771,8 @@ def test_a_receiver_that_is_busy_or_not_there_gets_everything_in_order(begin, tr
 # ── webhooks: what was not delivered ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_what_was_not_delivered_is_sent_first_next_time(begin, tmp_path):
-    """The next watch sends the same ids and bodies, in order, before its own; nothing is left on disk."""
+def test_stored_deliveries_are_sent_first(begin, tmp_path):
+    """The next watch sends the same IDs and bodies, in order, before its own events; the file is gone then."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/hook"
     actions = begin({"webhook": url})
@@ -799,8 +799,8 @@ def test_what_was_not_delivered_is_sent_first_next_time(begin, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["door.yaml"]
 
 
-def test_what_is_still_not_delivered_stays(begin, tmp_path):
-    """A receiver that stays down through a second watch loses nothing, and nothing is there twice."""
+def test_undelivered_webhooks_stay_over_several_watches(begin, tmp_path):
+    """A receiver that stays down through three watches loses nothing, and nothing is stored twice."""
     action = {"webhook": f"http://127.0.0.1:{free_port()}/hook"}
     for number in range(3):
         actions = begin(action)
@@ -810,7 +810,7 @@ def test_what_is_still_not_delivered_stays(begin, tmp_path):
 
 
 def test_no_secret_is_on_disk(begin, tmp_path, monkeypatch):
-    """What waits is signed when it is sent."""
+    """Stored deliveries are signed when they are sent."""
     monkeypatch.setenv("HOOK_SECRET", SECRET.decode())
     actions = begin({"webhook": {"url": f"http://127.0.0.1:{free_port()}/", "secret_env": "HOOK_SECRET"}})
     actions.start(event_of())
@@ -820,8 +820,8 @@ def test_no_secret_is_on_disk(begin, tmp_path, monkeypatch):
     assert SECRET not in text
 
 
-def test_an_address_that_the_file_no_longer_names_gets_nothing(begin, hook, tmp_path):
-    """What waits for another address stays where it is, and is told."""
+def test_a_url_that_the_file_no_longer_names_gets_nothing(begin, hook, tmp_path):
+    """Deliveries for other URLs stay in the file, which is reported."""
     other = Hook()
     lines = [
         {"url": one.url, "id": str(number), "body": {"track_id": number}} for number, one in enumerate((other, hook))
@@ -841,7 +841,7 @@ def test_an_address_that_the_file_no_longer_names_gets_nothing(begin, hook, tmp_
 
 
 def test_two_watches_do_not_send_the_same(tmp_path):
-    """What one has claimed the other does not see, until that one has died; then it sees the rest."""
+    """A second watch does not see claimed deliveries, until the first has died; then it gets the rest."""
     file = tmp_path / "undelivered.jsonl"
     first, second, third = Spool(file), Spool(file), Spool(file)
     waiting = [Delivery(str(number), "http://[::1]/", encode_json({"id": str(number)})) for number in range(3)]
@@ -858,7 +858,7 @@ def test_two_watches_do_not_send_the_same(tmp_path):
 
 
 def test_a_claim_that_fails_loses_nothing(tmp_path, begin, hook):
-    """Where what was left cannot be read, that is told, and it waits for the next watch."""
+    """If stored deliveries cannot be read, that is a problem, and they stay for the next watch."""
     bad = tmp_path / "undelivered.jsonl.claimed-1"
     bad.mkdir()
     good = json.dumps({"url": hook.url, "id": "1", "body": {"track_id": 1}})
@@ -873,8 +873,8 @@ def test_a_claim_that_fails_loses_nothing(tmp_path, begin, hook):
     assert tracks(hook) == [7, 1]
 
 
-def test_a_file_that_cannot_be_kept_is_told(begin, tmp_path):
-    """Where nothing can be written, what is lost is counted."""
+def test_lost_webhooks_are_counted(begin, tmp_path):
+    """If the file cannot be written, the number of lost webhooks is a problem."""
     actions = begin({"webhook": f"http://127.0.0.1:{free_port()}/hook"})
     (tmp_path / "undelivered.jsonl").mkdir()
     actions.start(event_of())
@@ -882,8 +882,8 @@ def test_a_file_that_cannot_be_kept_is_told(begin, tmp_path):
     assert actions.problems()[-1] == f"{tmp_path / 'undelivered.jsonl'}: 1 webhook lost: Is a directory"
 
 
-def test_a_watch_that_is_killed_has_noted_what_it_delivered(begin, hook, tmp_path):
-    """What was left and is delivered is marked at once, so that a kill right after does not send it again."""
+def test_a_delivery_is_marked_at_once(begin, hook, tmp_path):
+    """A stored delivery is marked as soon as it is delivered, so that it is not sent again after a kill."""
     file = tmp_path / "undelivered.jsonl"
     file.write_text(json.dumps({"url": hook.url, "id": "1", "body": {"id": "1"}}) + "\n")
     begin(webhook(hook))

@@ -1,4 +1,4 @@
-"""Parts of a watch: latencies, drawing, the table of detections, where files go, how a source is chosen."""
+"""Parts of a watch: latencies, drawing, the detection table, clips, output files, sources."""
 
 import os
 from datetime import datetime, timedelta, timezone
@@ -30,7 +30,7 @@ NAMES = ("with_mask", "without_mask")
 
 
 def test_percentiles_are_right_to_two_percent():
-    """Of a million times between a tenth of a millisecond and a hundred seconds, without keeping them."""
+    """Percentiles of 20,000 times from 0.1 ms to 100 s, in constant memory."""
     latencies = Latencies()
     seconds = np.random.default_rng(0).lognormal(-3, 1.5, 20_000)
     for one in seconds.tolist():
@@ -40,7 +40,7 @@ def test_percentiles_are_right_to_two_percent():
 
 
 def test_one_frame_is_all_percentiles():
-    """And none is none."""
+    """With a single time, all percentiles are equal; without times they are None."""
     latencies = Latencies()
     assert latencies.percentile_ms(50) is None
     latencies.add(0.25)
@@ -48,8 +48,8 @@ def test_one_frame_is_all_percentiles():
     assert latencies.percentile_ms(50) == pytest.approx(250, rel=0.02)
 
 
-def test_times_beyond_measure_are_counted():
-    """A clock that stands still, and a frame that waited for a day."""
+def test_extreme_times_are_counted():
+    """0 s and a day fall into the first and the last bin."""
     latencies = Latencies()
     latencies.add(0.0)
     latencies.add(86_400.0)
@@ -61,7 +61,7 @@ def test_times_beyond_measure_are_counted():
 
 
 def test_the_frame_itself_is_not_drawn_on():
-    """Others still need it."""
+    """Drawing makes a copy, since other outputs need the frame."""
     drawn = Drawer(NAMES).draw(GREY, detections_at(0, detection(box=(20, 40, 80, 90))))
     assert (GREY == 128).all()
     assert (drawn != 128).any()
@@ -69,7 +69,7 @@ def test_the_frame_itself_is_not_drawn_on():
 
 @pytest.mark.parametrize("names", [NAMES, ("ohne Maske", "größer, 口罩, Маска")])
 def test_classes_have_colours_of_their_own(names):
-    """Each edge is in the colour of its class, also where names have letters that OpenCV does not know."""
+    """Each box has the colour of its class, also with class names outside ASCII."""
     seen = detections_at(
         0, detection(1, "with_mask", box=(10, 60, 50, 100)), detection(2, "without_mask", box=(90, 60, 130, 100))
     )
@@ -79,7 +79,7 @@ def test_classes_have_colours_of_their_own(names):
 
 
 def test_an_event_is_named_for_three_seconds():
-    """In red on the lower left, whichever letters; then it goes."""
+    """The event's name is in the bottom left corner, in any script, for three seconds."""
     drawer = Drawer(NAMES)
     red = [
         bool(
@@ -94,7 +94,7 @@ def test_an_event_is_named_for_three_seconds():
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (2160, 3840)])
 def test_frames_of_any_size_are_drawn_on(size):
-    """Boxes may leave the frame."""
+    """Boxes may lie outside the frame."""
     pixels = np.zeros((*size, 3), dtype=np.uint8)
     seen = detections_at(0, detection(box=(-50.0, -50.0, 1e4, 1e4)), detection(box=(1e6, 1e6, 1e6 + 1, 1e6 + 1)))
     drawn = Drawer(NAMES).draw(pixels, seen, [event_of("a name that is longer than any frame is wide")])
@@ -104,8 +104,8 @@ def test_frames_of_any_size_are_drawn_on(size):
 # ── detections ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_detection_of_no_track_has_none(tmp_path):
-    """It is null there, and not −1."""
+def test_a_detection_without_a_track_is_null(tmp_path):
+    """The column `track_id` is null, not −1."""
     table = DetectionTable(tmp_path / "d.parquet", NAMES)
     table.take(watched_frame(3, detection(None), detection(9)))
     table.close()
@@ -113,7 +113,7 @@ def test_a_detection_of_no_track_has_none(tmp_path):
 
 
 def test_a_table_without_rows_has_its_columns(tmp_path):
-    """Who reads it need not know that nothing was seen."""
+    """A watch without detections writes a valid table."""
     table = DetectionTable(tmp_path / "d.parquet", NAMES, with_source=True)
     table.take(watched_frame(0))
     table.close()
@@ -123,8 +123,8 @@ def test_a_table_without_rows_has_its_columns(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["d.parquet"]
 
 
-def test_many_rows_are_written_bit_by_bit(tmp_path):
-    """Memory does not grow with the video."""
+def test_rows_are_written_in_parts(tmp_path):
+    """Memory does not grow with the length of the video."""
     table = DetectionTable(tmp_path / "d.parquet", NAMES)
     for number in range(25_000):
         table.take(watched_frame(number, detection()))
@@ -137,7 +137,7 @@ def test_many_rows_are_written_bit_by_bit(tmp_path):
 
 
 def test_clips_never_share_a_name(tmp_path):
-    """Two events in one millisecond, in names that letters cannot hold; and a clip that is there from before."""
+    """Two events in one millisecond, trigger names with special characters, and an existing file."""
     rules = {
         name: Clip.model_validate({"folder": tmp_path / "clips", "before": 1, "after": 1}) for name in ("a/b", "../c")
     }
@@ -152,7 +152,7 @@ def test_clips_never_share_a_name(tmp_path):
 
 
 def test_a_clip_ends_with_its_source(tmp_path):
-    """What there is of the seconds after is saved; a clip has at most a minute, however many events there are."""
+    """At the end of the source a clip is saved as far as it goes; a clip is a minute at most."""
     problems = Problems()
     recorder = ClipRecorder({"bare": Clip.model_validate({"folder": tmp_path, "before": 1, "after": 30})}, problems)
     event = recorder.name_clip(event_of("bare", timestamp_s=0.5))
@@ -175,7 +175,7 @@ def rules_of(folder, **seconds):
 
 
 def test_a_clip_never_ends_before_its_events_do(tmp_path):
-    """Events every two seconds: a new clip begins before the one that is full would cut the last one off."""
+    """With events every two seconds, a new clip starts before the full one would cut an event off."""
     recorder = ClipRecorder(rules_of(tmp_path, bare=(5, 5)), Problems())
     events = [recorder.name_clip(event_of("bare", timestamp_s=float(second))) for second in range(0, 140, 2)]
     last = {event.clip: event.timestamp_s for event in events}
@@ -186,7 +186,7 @@ def test_a_clip_never_ends_before_its_events_do(tmp_path):
 
 
 def test_a_clip_is_shared_only_where_it_begins_early_enough(tmp_path):
-    """One trigger wants a second before, the other ten."""
+    """One trigger needs a second before its event, the other ten."""
     recorder = ClipRecorder(rules_of(tmp_path, short=(1, 5), long=(10, 5)), Problems())
     one = recorder.name_clip(event_of("short", timestamp_s=20.0))
     other = recorder.name_clip(event_of("long", timestamp_s=22.0))
@@ -199,8 +199,8 @@ def test_a_clip_is_shared_only_where_it_begins_early_enough(tmp_path):
 # ── events and outputs ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_who_fails_keeps_no_other_from_hearing():
-    """A full disk under the log is a problem, told once; the alert goes out all the same."""
+def test_a_failing_listener_does_not_affect_the_others():
+    """A full disk under the log is reported once; the other listeners get every event."""
     heard = []
 
     def fail(event):
@@ -215,7 +215,7 @@ def test_who_fails_keeps_no_other_from_hearing():
 
 
 class Full:
-    """An output whose disk is full from its second frame on, or never."""
+    """An output whose disk is full after some frames."""
 
     wants_boxes = False
 
@@ -229,8 +229,8 @@ class Full:
 
 
 @pytest.mark.parametrize("leave_out", [True, False])
-def test_an_output_that_fails_is_left_out_or_the_end(leave_out):
-    """Of what is live the others go on; of a file something would be missing."""
+def test_a_failing_output_is_dropped_or_ends_the_watch(leave_out):
+    """For a live source the other outputs continue; for a recording the failure is raised."""
     full, table, failures = Full(), Full(room=100), []
     on_failure = failures.append if leave_out else None
     thread = OutputThread([full, table], Drawer(NAMES), Latencies(), 100, on_failure=on_failure)
@@ -245,8 +245,8 @@ def test_an_output_that_fails_is_left_out_or_the_end(leave_out):
             thread.close()
 
 
-def test_names_of_files_may_be_no_utf8(tmp_path):
-    """They are told so that they can be written, and opened as they are."""
+def test_file_names_need_not_be_utf8(tmp_path):
+    """They are printable in messages, and opened unchanged."""
     (tmp_path / "in").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/x\xff.mp4")).write_bytes(b"")
     (source,) = choose_sources(str(tmp_path / "in"))
@@ -266,31 +266,31 @@ def videos_of(tmp_path, names, text, out):
 
 
 def test_videos_of_a_folder_keep_their_places(tmp_path):
-    """Two that differ only in their suffix do not become one."""
+    """Two videos that differ only in their suffix do not become one."""
     videos = videos_of(tmp_path, ("in/a.mov", "in/a.mkv", "in/x/b.mp4"), "in", "out")
     assert [str(file.relative_to(tmp_path)) for file in videos] == ["out/a.mov.mp4", "out/a.mkv.mp4", "out/x/b.mp4"]
 
 
 def test_a_folder_of_one_video_gives_a_folder(tmp_path):
-    """As it would with more."""
+    """A folder with a single video is treated like one with several."""
     assert videos_of(tmp_path, ("in/a.mov",), "in", "out") == (tmp_path / "out" / "a.mp4",)
 
 
 def test_several_videos_are_not_one_file(tmp_path):
-    """That is refused."""
+    """A file name is refused as output for several videos."""
     with pytest.raises(UsageError, match="one output file for several videos"):
         videos_of(tmp_path, ("in/a.mov", "in/b.mov"), "in", "out.mp4")
 
 
 def test_a_digit_is_a_camera_and_a_path_a_file(tmp_path, monkeypatch):
-    """`./0` is the file of that name."""
+    """`0` is a camera, `./0` the file of that name."""
     monkeypatch.chdir(tmp_path)
     Path("0").write_bytes(b"")
     assert (choose_sources("0")[0].file, choose_sources("./0")[0].file) == (None, Path("./0"))
 
 
 def test_layouts_of_raw_frames():
-    """Width, height, rate and pixels; what is left out is usual."""
+    """Width, height, rate and pixel format; rate and format have defaults."""
     assert RawLayout.parse("640x480") == RawLayout(640, 480, Fraction(30), "rgb24")
     assert RawLayout.parse("8X4@30000/1001@gray") == RawLayout(8, 4, Fraction(30000, 1001), "gray")
     assert RawLayout.parse("2x1@5@gray").as_rgb(b"\x01\x02").tolist() == [[[1, 1, 1], [2, 2, 2]]]
@@ -298,14 +298,14 @@ def test_layouts_of_raw_frames():
 
 
 @pytest.mark.parametrize("text", ["", "640", "0x480", "640x480@0", "640x480@30@yuv", "axb", "640x480@x", "640x480@1/0"])
-def test_layouts_that_are_none(text):
-    """Each is told with the right form."""
+def test_invalid_layouts(text):
+    """Each is refused, with the option in the message."""
     with pytest.raises(UsageError, match=r"^--raw: "):
         RawLayout.parse(text)
 
 
 def test_the_clock_of_a_recording_goes_with_its_frames():
-    """From when it began; without that it is now."""
+    """With a known start, the time of a frame follows from its time stamp; otherwise it is the current time."""
     clock = WatchClock("2026-05-01T18:00:00+02:00", is_recorded=True)
     expected = datetime(2026, 5, 1, 18, 1, 2, 500_000, tzinfo=timezone(timedelta(hours=2)))
     assert clock(62.5) == expected

@@ -1,4 +1,4 @@
-"""The page of `watch --serve` as an HTTP client sees it: who is let in, pictures, events, and its end."""
+"""The page of `watch --serve` over HTTP: access, pictures, events, and its end."""
 
 import asyncio
 import errno
@@ -44,26 +44,26 @@ PATHS = ["/", "/page.css", "/page.js", "/picture", "/events"]
 
 @pytest.fixture
 def page():
-    """A page that has shown nothing yet."""
+    """A page that has not shown a frame yet."""
     with open_live_page() as opened:
         yield opened
 
 
 def picture_of(answer):
-    """Its pixels."""
+    """Decode the picture of a response."""
     return np.asarray(Image.open(io.BytesIO(answer.read())).convert("RGB"), dtype=int)
 
 
 def events_of(page, count, **headers):
-    """The first parts of the stream after its beginning, which says when to come back."""
+    """The first messages of the event stream, after its retry interval."""
     stream = read_stream(ask(page, "/events", **headers))
     assert next(stream) == {"retry": "1000"}
     return list(islice(stream, count))
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_who_is_let_in(page, path):
-    """Nothing is given without the token, under a foreign name, or to another page."""
+def test_access(page, path):
+    """Requests without the token, under another host name, or from another page are refused."""
     page.show(plain(RED), None)
     port = page.port
     assert ask(page, path).status == 200
@@ -75,19 +75,19 @@ def test_who_is_let_in(page, path):
 
 
 def test_without_the_token(page):
-    """Who comes without the token is told how to get it."""
+    """The refusal says how to get the token."""
     assert ask(page, Cookie=None).read() == b"Open the link that `curate watch` printed: it has the token.\n"
 
 
 def test_the_link(page):
-    """The link's token becomes a cookie that scripts do not get, and leaves the address."""
+    """The link's token becomes an HttpOnly cookie and disappears from the URL."""
     answer = ask(page, "/?" + page.link().partition("?")[2], Cookie=None)
     assert (answer.status, answer.headers["location"]) == (303, "/")
     assert answer.headers["set-cookie"] == f"{cookie_of(page)}; HttpOnly; SameSite=Strict; Path=/"
 
 
-def test_a_link_for_one_time(page):
-    """What a browser's command line shows to others opens once."""
+def test_a_single_use_link(page):
+    """A link that other users can see on a browser's command line works once."""
     query = "/?" + page.link(once=True).partition("?")[2]
     assert [ask(page, query, Cookie=None).status for _ in range(2)] == [303, 401]
 
@@ -104,13 +104,13 @@ def test_a_link_for_one_time(page):
         ("GET", "/favicon.ico"),
     ],
 )
-def test_what_is_not_served(page, method, path):
-    """There is nothing but the page's five addresses."""
+def test_other_paths(page, method, path):
+    """Only the page's five paths are served."""
     assert ask(page, path, method=method).status == 403
 
 
-def test_rules_for_the_browser(page):
-    """The page runs its own script only, is in no frame, is kept nowhere, and gives other pages nothing."""
+def test_security_headers(page):
+    """The page runs only its own script, cannot be framed or cached, and shares nothing with other pages."""
     answer = ask(page)
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -124,7 +124,7 @@ def test_rules_for_the_browser(page):
 
 
 def test_a_picture(page):
-    """The frame is there in its colours and its size."""
+    """The picture has the frame's colours and size."""
     page.show(plain(RED, width=64, height=48), None)
     answer = ask(page, "/picture")
     assert (answer.headers["content-type"], answer.headers["picture-number"]) == ("image/jpeg", "1")
@@ -133,8 +133,8 @@ def test_a_picture(page):
     assert np.abs(pixels - RED).max() <= 4
 
 
-def test_the_newest_picture(page):
-    """What was shown while nobody looked is gone: the newest frame comes, also to who looked long ago."""
+def test_the_latest_picture(page):
+    """Only the latest frame is served, whatever frame the page had before."""
     for colour in (RED, GREEN):
         page.show(plain(colour), None)
     assert ask(page, "/picture").headers["picture-number"] == "2"
@@ -147,13 +147,13 @@ def test_the_newest_picture(page):
 
 @pytest.mark.parametrize("after", ["", "x", "-1", "9" * 40, "٣", "1&after=2"])
 def test_any_number(page, after):
-    """What is no number of a frame that was shown gets the newest."""
+    """An invalid frame number gets the latest picture."""
     page.show(plain(RED), None)
     assert ask(page, "/picture?after=" + quote(after, safe="&=")).status == 200
 
 
 def test_waiting_for_a_picture(page):
-    """A page that has the newest frame gets its answer with the next one."""
+    """A page that has the latest frame gets its response with the next one."""
     page.show(plain(RED), None)
     answers = []
     asking = threading.Thread(target=lambda: answers.append(ask(page, "/picture?after=1")))
@@ -166,15 +166,15 @@ def test_waiting_for_a_picture(page):
     assert answers[0].headers["picture-number"] == "2"
 
 
-def test_no_picture_for_long(page, monkeypatch):
-    """A page that waits in vain is told that somebody is there."""
+def test_the_picture_request_times_out(page, monkeypatch):
+    """A page that waits in vain gets an empty response."""
     monkeypatch.setattr("curate.monitor.page.app._PICTURE_TIMEOUT_S", 0.1)
     answer = ask(page, "/picture")
     assert (answer.status, answer.read()) == (204, b"")
 
 
-def test_nobody_watches():
-    """Frames that nobody looks at are neither drawn nor encoded."""
+def test_frames_without_viewers():
+    """Frames that nobody requests are neither drawn nor encoded."""
     drawn = []
     with open_live_page(draw=lambda pixels, seen: drawn.append(seen) or pixels) as page:
         for number in range(500):
@@ -185,14 +185,14 @@ def test_nobody_watches():
 
 
 def test_drawing():
-    """What is shown is the picture that is drawn of the frame and of what was seen."""
+    """The picture is what `draw` makes of the frame and its detections."""
     with open_live_page(draw=lambda pixels, seen: pixels + np.uint8(40 * len(seen.scores))) as page:
         page.show(plain((10, 20, 30)), seen_of(2))
         assert np.abs(picture_of(ask(page, "/picture")) - (90, 100, 110)).max() <= 4
 
 
 def test_many_viewers():
-    """However many watch, a frame is encoded once, and at most 15 a second."""
+    """With 20 viewers, each frame is encoded once, and at most 15 per second."""
     drawn = []
     picture = LatestPicture(lambda pixels, seen: drawn.append(seen.frame_index) or pixels)
     got = [[] for _ in range(20)]
@@ -220,13 +220,13 @@ def test_many_viewers():
 
 
 def test_large_frames(page):
-    """What is larger than a screen is sent smaller."""
+    """Frames larger than a screen are scaled down."""
     page.show(plain(GREEN, width=4000, height=1000), None)
     assert picture_of(ask(page, "/picture")).shape == (480, 1920, 3)
 
 
 def test_the_video_does_not_wait():
-    """While a picture is made, frames and events are taken at once."""
+    """While a picture is drawn, frames and events are accepted at once."""
     begun, go_on = threading.Event(), threading.Event()
 
     def draw(pixels, _):
@@ -250,7 +250,7 @@ def test_the_video_does_not_wait():
 
 
 def test_events(page):
-    """A page that is opened gets what happened before, oldest first, then how the watch does, then what happens."""
+    """A new page gets earlier events, oldest first, then the status, then new events."""
     page.add_event(event("first"))
     page.add_event(event("second", second=1, track_id=8))
     stream = read_stream(ask(page, "/events"))
@@ -271,8 +271,8 @@ def test_the_last_events(page):
     assert told[-1]["event"] == "state"
 
 
-def test_coming_back(page):
-    """Who comes back gets only what it has not got yet; an id of another server's says nothing."""
+def test_reconnecting(page):
+    """A reconnecting page gets only events that it lacks; an ID of another server is ignored."""
     for name in "abc":
         page.add_event(event(name))
     told = events_of(page, 3)
@@ -283,8 +283,8 @@ def test_coming_back(page):
         assert events_of(page, 3, Last_Event_ID=other) == told
 
 
-def test_two_lines(page):
-    """An event's text cannot end its line and begin another event."""
+def test_text_cannot_break_the_stream(page):
+    """Line breaks in an event's text cannot start another message."""
     page.add_event(event("a\n\nevent: state\ndata: {}\r\n", class_name="\u2028<b>\udcff"))
     told = events_of(page, 2)
     assert [one["event"] for one in told] == ["happened", "state"]
@@ -292,8 +292,8 @@ def test_two_lines(page):
     assert told[0]["data"]["class"] == "\u2028<b>\udcff"
 
 
-def test_how_the_watch_does(page):
-    """Source, run, speed, delay and the number of objects are told, and again when they change."""
+def test_status(page):
+    """Source, model, speed, latency and number of objects are sent, and again when they change."""
     stream = read_stream(ask(page, "/events"))
     assert [one.get("data") for one in islice(stream, 2)][1] == {
         "source": "door.mp4", "run": "masks/runs/first", "text": "starting",
@@ -312,7 +312,7 @@ def test_how_the_watch_does(page):
 
 @pytest.mark.parametrize("trigger", ["stream_stalled", "stream_broken"])
 def test_trouble(page, trigger):
-    """The source is in trouble from the event that says so until the next frame."""
+    """The source is in trouble from its event until the next frame."""
     page.show(plain(RED), None)
     page.add_event(trouble(trigger, "no frame for 10 s"))
     happened, state = events_of(page, 2)
@@ -325,14 +325,14 @@ def test_trouble(page, trigger):
     assert (back["data"]["is_trouble"], state["data"]["trouble"]) == (False, None)
 
 
-def test_nothing_happens(page, monkeypatch):
-    """A stream without news says that it is there."""
+def test_keepalive(page, monkeypatch):
+    """A silent stream sends comments."""
     monkeypatch.setattr("curate.monitor.page.app._KEEPALIVE_S", 0.1)
     assert events_of(page, 2)[1] == {"comment": "still here"}
 
 
-def test_end_with_open_answers(page, caplog):
-    """Streams, waiting pages and a page that reads nothing more do not hold up the end; no thread is left."""
+def test_closing_with_open_responses(page, caplog):
+    """Streams, waiting pages and a page that stops reading do not delay the end; no thread is left."""
     page.show(np.random.default_rng(1).integers(0, 256, (1080, 1920, 3), dtype=np.uint8), None)
     stream = read_stream(ask(page, "/events"))
     assert next(stream) == {"retry": "1000"}
@@ -368,7 +368,7 @@ def _is_closed(connection):
 
 
 def test_too_many_connections(page):
-    """Who has no token can open connections, but only so many: what is over is closed, who was there stays."""
+    """The number of connections is limited; further ones are closed, and existing ones stay."""
     assert ask(page).status == 200
     stream = read_stream(ask(page, "/events"))
     assert next(stream) == {"retry": "1000"}
@@ -383,8 +383,8 @@ def test_too_many_connections(page):
         assert "happened" in [told.get("event") for told in islice(stream, 2)]
 
 
-def test_no_descriptor_is_left(page, monkeypatch, caplog):
-    """Where the process has no descriptor for a connection, the page answers when it has some again, without noise."""
+def test_out_of_file_descriptors(page, monkeypatch, caplog):
+    """Without free file descriptors the page does not answer, logs nothing, and recovers."""
     accept, failed = socket.socket.accept, threading.Event()
 
     def refuse(self):
@@ -398,8 +398,8 @@ def test_no_descriptor_is_left(page, monkeypatch, caplog):
     assert (failed.is_set(), caplog.records) == (True, [])
 
 
-def test_end_before_the_beginning():
-    """A page that was never started gives its port back; ending twice is ending."""
+def test_closing_without_starting():
+    """A page that was never started releases its port; it may be closed twice."""
     taken = take_port(LOOPBACK, 0, usual=0)
     page = LivePage(taken, LOOPBACK, source="a", run="b")
     page.close()
@@ -408,8 +408,8 @@ def test_end_before_the_beginning():
     assert page_threads() == []
 
 
-def test_after_the_end(page):
-    """A frame or an event that comes when the page has ended is no fault."""
+def test_use_after_closing(page):
+    """Frames, events and status after the end are ignored."""
     page.close()
     page.show(plain(RED), None)
     page.add_event(event())
@@ -418,7 +418,7 @@ def test_after_the_end(page):
 
 
 def test_without_its_packages(monkeypatch):
-    """One line says how to get what is missing."""
+    """A missing package is one line that says how to install it."""
     monkeypatch.setitem(sys.modules, "hypercorn.asyncio", None)
     with take_port(LOOPBACK, 0, usual=0) as taken, pytest.raises(MissingError, match=r"curate-vision\[watch\]"):
         LivePage(taken, LOOPBACK, source="a", run="b")

@@ -1,4 +1,4 @@
-"""`watch` on live streams of this machine: cut and resumed, slowed down, stalled; with webhooks and a page."""
+"""`watch` on live streams: cut, stalled, slow; with webhooks and the page."""
 
 import http.client
 import json
@@ -35,13 +35,13 @@ def _engine(monkeypatch, tmp_path):
 
 @pytest.fixture
 def camera():
-    """(station, address) of an RTSP camera, whose pictures have a red corner and a blue one."""
+    """(station, URL) of an RTSP camera, whose picture has a red and a blue corner."""
     with RtspServer() as server:
         yield server.station, server.url
 
 
 class Watcher:
-    """A watch in a thread, which a test can look at and end."""
+    """A watch in a thread."""
 
     def __init__(self, folder, address, **options):
         self.events, self.result, self.error, self.ready = [], None, None, threading.Event()
@@ -69,7 +69,7 @@ class Watcher:
             self.error = error
 
     def wait_for(self, trigger, count=1):
-        """Wait for so many events of a name."""
+        """Wait for a number of events with this name."""
         until = time.monotonic() + PATIENCE_S
         while sum(event.trigger == trigger for event in self.events) < count:
             assert time.monotonic() < until, self.names
@@ -88,8 +88,8 @@ class Watcher:
         return self.result
 
 
-def test_a_cut_stream_is_told_and_nobody_is_counted_twice(camera, tmp_path):
-    """Two objects are two events; the cut is one, and so is the return, after which the two are still the same."""
+def test_a_reconnection_keeps_tracks(camera, tmp_path):
+    """Two objects are two events; the cut and the reconnection are one each, and the tracks stay the same."""
     station, address = camera
     with Watcher(tmp_path, address, events="events.jsonl", detections="d.parquet", out="out.mp4") as watcher:
         watcher.wait_for("seen", 2)
@@ -112,8 +112,8 @@ def test_a_cut_stream_is_told_and_nobody_is_counted_twice(camera, tmp_path):
     np.testing.assert_allclose(written_s, rows["timestamp_s"].drop_duplicates(), atol=1e-4)
 
 
-def test_a_slow_detector_sees_the_newest_frame(camera, tmp_path, monkeypatch):
-    """Three looks a second at a stream of more: each is at what was sent just before, not at what waits in a queue."""
+def test_a_slow_detector_gets_the_latest_frame(camera, tmp_path, monkeypatch):
+    """At three frames per second the detector gets frames that were just sent, not queued ones."""
     station, address = camera
     late = []
 
@@ -137,7 +137,7 @@ def test_a_slow_detector_sees_the_newest_frame(camera, tmp_path, monkeypatch):
 
 
 def test_a_stalled_stream_is_an_event(camera, tmp_path):
-    """It is silent for longer than it may be, and comes back."""
+    """A stream that is silent for longer than `stall` is an event, and so is its return."""
     station, address = camera
     with Watcher(tmp_path, address, stall=1.0) as watcher:
         watcher.wait_for("seen", 2)
@@ -148,8 +148,8 @@ def test_a_stalled_stream_is_an_event(camera, tmp_path):
     assert watcher.names == ["seen", "seen", "stream_stalled", "stream_back"]
 
 
-def test_a_receiver_that_is_down_gets_each_event_once(camera, tmp_path):
-    """It fails at first; the video goes on meanwhile, and in the end each event was taken exactly once, in order."""
+def test_a_receiver_that_fails_at_first_gets_each_event_once(camera, tmp_path):
+    """The video continues meanwhile, and in the end every event was accepted once, in order."""
     station, address = camera
     hook = Hook(500, 503, 200)
     action = {"webhook": {"url": hook.url}}
@@ -175,8 +175,8 @@ def test_a_receiver_that_is_down_gets_each_event_once(camera, tmp_path):
     assert not list(Path().glob("*undelivered*"))
 
 
-def test_what_goes_wrong_is_told_while_it_lasts(camera, tmp_path, monkeypatch):
-    """A receiver that is not there is no news for the end of the week: it is told once, soon."""
+def test_problems_are_reported_while_the_watch_runs(camera, tmp_path, monkeypatch):
+    """`on_problem` is called once, soon after a webhook fails."""
     _, address = camera
     close = Actions.close
     monkeypatch.setattr(Actions, "close", lambda self, on_pending=None: close(self, timeout_s=0.2))
@@ -195,8 +195,8 @@ def test_what_goes_wrong_is_told_while_it_lasts(camera, tmp_path, monkeypatch):
     assert [file.name for file in Path().glob("*.jsonl")] == ["t.undelivered.jsonl"]
 
 
-def test_a_silent_server_can_be_left_before_its_first_answer(tmp_path):
-    """Whoever wants to stop is heard, though the connection cannot be broken off."""
+def test_a_watch_can_be_stopped_while_it_connects(tmp_path):
+    """`stop` is respected although the connection attempt cannot be interrupted."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began_s = time.monotonic()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/live.ts"
@@ -210,7 +210,7 @@ def test_a_silent_server_can_be_left_before_its_first_answer(tmp_path):
 
 
 def test_the_page_shows_a_watched_stream(camera, tmp_path):
-    """Without the token nobody gets in; with it the picture moves and the events are there."""
+    """The page needs the token; it shows changing pictures and the events."""
     _, address = camera
     with Watcher(tmp_path, address, serve=True, port=0) as watcher:
         watcher.wait_for("seen", 2)
@@ -236,7 +236,7 @@ def test_the_page_shows_a_watched_stream(camera, tmp_path):
 
 
 def test_a_file_of_a_web_server_is_watched_to_its_end(tmp_path):
-    """Every frame of it, and then it is over."""
+    """Every frame of a file on a web server is watched."""
     clips.write_clip("clip.mp4", 20, fps=10)
     with HttpServer({"/clip.mp4": Path("clip.mp4").read_bytes()}) as server:
         result = watch(

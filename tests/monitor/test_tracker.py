@@ -1,4 +1,4 @@
-"""Tracks: the same object keeps its id."""
+"""Tracking: the same object keeps its ID."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def update(tracker, frame, boxes, scores=None, classes=None, fps=FPS):
 
 
 def test_objects_keep_their_ids_while_they_move():
-    """Two objects that move towards each other and past each other, ten pixels apart in height, are never exchanged."""
+    """Two objects that pass each other, ten pixels apart in height, are not exchanged."""
     tracker = Tracker(min_score=0.5)
     for frame in range(60):
         ids = update(tracker, frame, [box_at(10 + 5 * frame, 10), box_at(310 - 5 * frame, 60)])
@@ -29,14 +29,14 @@ def test_objects_keep_their_ids_while_they_move():
 
 
 def test_the_order_of_detections_does_not_matter():
-    """Ids go with places, not with the order in which a detector tells."""
+    """IDs follow positions, not the order of the detections."""
     tracker = Tracker(min_score=0.5)
     assert update(tracker, 0, [box_at(10, 10), box_at(200, 10)]) == [1, 2]
     assert update(tracker, 1, [box_at(201, 10), box_at(11, 10)]) == [2, 1]
 
 
-def test_unsure_detections_keep_a_track_and_begin_none():
-    """An object that is half hidden stays the same; what was never sure is nobody."""
+def test_low_scores_keep_a_track_but_start_none():
+    """A partly hidden object keeps its track; one that never had a high score gets none."""
     tracker = Tracker(min_score=0.5)
     update(tracker, 0, [box_at(10, 10)])
     for frame in range(1, 60):
@@ -44,8 +44,8 @@ def test_unsure_detections_keep_a_track_and_begin_none():
     assert update(tracker, 60, [box_at(10, 10)]) == [1]
 
 
-def test_what_is_no_evidence_holds_no_track():
-    """Scores below a tenth are noise: after more than a second of it, the object is a new one."""
+def test_scores_below_the_lowest_are_ignored():
+    """After more than a second of scores below 0.1 the object gets a new track."""
     tracker = Tracker(min_score=0.5)
     update(tracker, 0, [box_at(10, 10)])
     for frame in range(1, 40):
@@ -55,7 +55,7 @@ def test_what_is_no_evidence_holds_no_track():
 
 @pytest.mark.parametrize(("unseen", "expected"), [(29, 1), (31, 2)])
 def test_a_track_is_kept_for_a_second(unseen, expected):
-    """At thirty frames a second, twenty-nine frames without it are nothing, and after thirty-one it is another."""
+    """At 30 frames per second a track survives 29 frames without a detection, but not 31."""
     tracker = Tracker(min_score=0.5)
     update(tracker, 0, [box_at(10, 10)])
     for frame in range(1, 1 + unseen):
@@ -63,8 +63,8 @@ def test_a_track_is_kept_for_a_second(unseen, expected):
     assert update(tracker, 1 + unseen, [box_at(10, 10)]) == [expected]
 
 
-def test_a_moving_object_is_found_where_it_must_be_by_now():
-    """Hidden for half a second while it walks on by more than its own width."""
+def test_a_hidden_object_is_found_at_its_predicted_position():
+    """It is hidden for half a second while it moves by more than its own width."""
     tracker = Tracker(min_score=0.5)
     for frame in range(30):
         update(tracker, frame, [box_at(10 + 4 * frame, 10)])
@@ -74,7 +74,7 @@ def test_a_moving_object_is_found_where_it_must_be_by_now():
 
 
 def test_one_frame_in_four_seconds_is_enough():
-    """A slow machine: between two frames lies more than a track is kept for, and the object stands still."""
+    """At one frame in four seconds an object that does not move keeps its track."""
     tracker = Tracker(min_score=0.5)
     for frame in range(5):
         assert update(tracker, frame, [box_at(10, 10)], fps=0.25) == [1]
@@ -82,43 +82,43 @@ def test_one_frame_in_four_seconds_is_enough():
 
 @pytest.mark.parametrize(("fps", "step_px"), [(30, 30), (3, 50), (1, 60)])
 def test_the_longer_between_two_frames_the_farther_an_object_may_move(fps, step_px):
-    """A square of 40 pixels: at 30 frames a second it overlaps with where it was, at three it has left that place."""
+    """A square of 40 pixels that moves by 30 pixels at 30 frames per second, and by more than its width at three."""
     tracker = Tracker(min_score=0.5)
     for frame in range(8):
         assert update(tracker, frame, [box_at(10 + step_px * frame, 10)], fps=fps) == [1]
 
 
-def test_far_apart_is_somebody_else():
-    """However long it took: nobody is taken for who stands two widths away."""
+def test_a_distant_object_is_a_new_track():
+    """An object two widths away is never the same, however long the interval."""
     tracker = Tracker(min_score=0.5)
     update(tracker, 0, [box_at(10, 10)], fps=1)
     assert update(tracker, 1, [box_at(100, 10)], fps=1) == [2]
 
 
 def test_over_a_gap_objects_stay_where_they_were():
-    """A stream that was away for half a minute: who walked before it and stands after it is the same."""
+    """Over an interruption of half a minute, an object is expected where it was last seen."""
     tracker = Tracker(min_score=0.5)
     for frame in range(30):
         update(tracker, frame, [box_at(10 + 4 * frame, 10)])
     assert update(tracker, 30 + 30 * FPS, [box_at(10 + 4 * 30, 10)]) == [1]
 
 
-def test_after_a_long_gap_everybody_is_new():
-    """Over a minute later nobody is thought to have waited, and ids are not given twice."""
+def test_after_a_long_gap_all_tracks_are_new():
+    """After more than a minute no track continues, and IDs are not reused."""
     tracker = Tracker(min_score=0.5)
     update(tracker, 0, [box_at(10, 10)])
     assert update(tracker, 61 * FPS, [box_at(10, 10)]) == [2]
 
 
 def test_an_object_that_changes_its_class_is_the_same():
-    """A face whose mask is taken off is the same face."""
+    """A face whose mask is taken off keeps its track."""
     tracker = Tracker(min_score=0.5)
     assert update(tracker, 0, [box_at(10, 10)], classes=[0]) == [1]
     assert update(tracker, 1, [box_at(10, 10)], classes=[1]) == [1]
 
 
-def test_two_classes_on_one_place_are_not_exchanged():
-    """A detector that tells both classes of one face: each stays its own track, whichever comes first."""
+def test_two_classes_at_one_position_are_not_exchanged():
+    """If a detector returns both classes of one face, each keeps its own track, in any order."""
     tracker = Tracker(min_score=0.5)
     boxes = [box_at(10, 10), box_at(10, 10)]
     assert update(tracker, 0, boxes, classes=[0, 1]) == [1, 2]
@@ -127,21 +127,21 @@ def test_two_classes_on_one_place_are_not_exchanged():
 
 
 def test_one_good_match_beats_two_poor_ones():
-    """Two objects overlap a little and one leaves: the one that stays keeps its id, though both could change places."""
+    """Two objects overlap slightly and one leaves: the other keeps its ID, although both could be matched."""
     tracker = Tracker(min_score=0.5)
     assert update(tracker, 0, [box_at(10, 10), box_at(30, 10)]) == [1, 2]
     assert update(tracker, 1, [box_at(10, 10), box_at(-10, 10)]) == [1, 3]
 
 
-def test_time_that_goes_back_loses_nobody():
-    """A stream whose clock is set back is taken as standing still."""
+def test_time_stamps_that_go_back_lose_no_track():
+    """A time stamp before the last one counts as no time passed."""
     tracker = Tracker(min_score=0.5)
     assert update(tracker, 100, [box_at(10, 10)]) == [1]
     assert update(tracker, 0, [box_at(10, 10)]) == [1]
 
 
-def test_nothing_seen_is_nothing():
-    """An empty frame gives no ids, at first and later."""
+def test_empty_frames():
+    """An empty frame has no IDs, at first and later."""
     tracker = Tracker(min_score=0.5)
     assert update(tracker, 0, []) == []
     update(tracker, 1, [box_at(10, 10)])
@@ -149,13 +149,13 @@ def test_nothing_seen_is_nothing():
 
 
 def test_lost_tracks_are_forgotten():
-    """A day of people who come and go leaves only those of the last second."""
+    """After 2000 short-lived objects only the tracks of the last second remain."""
     tracker = Tracker(min_score=0.5)
     for frame in range(2000):
         update(tracker, frame, [box_at((frame * 50) % 600, (frame // 12 * 50) % 400)])
     assert len(tracker._tracks) <= FPS + 2
 
 
-def test_ids_go_on_from_a_given_one():
-    """Of several files every object has an id of its own."""
+def test_first_id():
+    """IDs start at `first_id`, so that they are unique over several files."""
     assert update(Tracker(min_score=0.5, first_id=7), 0, [box_at(10, 10)]) == [7]

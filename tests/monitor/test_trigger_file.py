@@ -1,4 +1,4 @@
-"""The trigger file: what it may say, and what is told of each fault."""
+"""The trigger file: its format, and the message for each error."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ def read(folder, text, classes=CLASSES):
 
 
 def fault(folder, text):
-    """The message about a file, from its name on."""
+    """Return the error message for a file, from its name on."""
     with pytest.raises(UsageError) as caught:
         read(folder, text)
     return str(caught.value).removeprefix(f"{folder}/")
@@ -56,7 +56,7 @@ def fault_of_rule(folder, lines):
 
 
 def test_everything_is_read(tmp_path, monkeypatch):
-    """Every key of the format comes out in its unit."""
+    """Every key of the format is read, in its unit."""
     monkeypatch.setenv("HOOK_SECRET", "s3cret")
     found = read(tmp_path, EVERYTHING)
     (rule,) = found.triggers
@@ -77,14 +77,14 @@ def test_everything_is_read(tmp_path, monkeypatch):
 
 
 def test_defaults(tmp_path):
-    """A trigger with a name alone waits for every class, everywhere, in one frame, once a track."""
+    """A trigger with only a name matches every class, everywhere, in one frame, once per track."""
     (rule,) = triggers_of(tmp_path).triggers
     assert (rule.classes, rule.min_score, rule.interest, rule.zone) == (CLASSES, None, None, None)
     assert (rule.frames, rule.cool_down_s, rule.repeat_s, rule.quiet_hours) == (FrameCount(1, 1), 0, None, ())
 
 
 def test_short_forms(tmp_path):
-    """A class, quiet hours, a clip's folder and frames as a mapping need no longer form."""
+    """A single class, single quiet hours, a clip's folder alone, and frames as a mapping."""
     found = read(
         tmp_path,
         "triggers: [{name: a, class: [with_mask, with_mask], quiet_hours: 01:00-2:30, frames: {seen: 2, of: 3},"
@@ -96,7 +96,7 @@ def test_short_forms(tmp_path):
 
 
 def test_a_distance_is_the_range_that_evaluation_uses(tmp_path):
-    """12 m, 0.25 m and 960 px are 20 px, by the rule of `--max-distance`."""
+    """12 m, 0.25 m and 960 px are 20 px, as with `--max-distance`."""
     (rule,) = triggers_of(tmp_path, max_distance=12, object_height=0.25, focal_px=960).triggers
     assert rule.interest == RangeOfInterest.within_distance(12, 0.25, 960) == RangeOfInterest(20)
 
@@ -178,8 +178,8 @@ def test_a_distance_is_the_range_that_evaluation_uses(tmp_path):
         ),
     ],
 )
-def test_a_fault_in_a_trigger_has_its_place(tmp_path, lines, message):
-    """Each fault is told with the file, the place in it, and what would be right."""
+def test_errors_in_a_trigger(tmp_path, lines, message):
+    """Each message names file, place and rule, in one line."""
     told = fault_of_rule(tmp_path, lines)
     assert told.removeprefix("door.yaml, ").removeprefix("door.yaml: ").startswith(message)
     assert "\n" not in told
@@ -221,8 +221,8 @@ def test_a_fault_in_a_trigger_has_its_place(tmp_path, lines, message):
         ("{timeout: 3s}", "webhook.url: required key is missing."),
     ],
 )
-def test_a_fault_in_a_webhook_has_its_place(tmp_path, monkeypatch, webhook, message):
-    """Each fault is told with its place, and no password or value of a header is repeated."""
+def test_errors_in_a_webhook(tmp_path, monkeypatch, webhook, message):
+    """Each message names the place, and repeats no password or header value."""
     monkeypatch.delenv("NOT_SET", raising=False)
     told = fault(tmp_path, f"triggers: [{{name: a, actions: [{{webhook: {webhook}}}]}}]\nhosts: ['example.org:443']")
     assert told.startswith(f"door.yaml, triggers[0].actions[0].{message}")
@@ -260,19 +260,19 @@ def test_a_fault_in_a_webhook_has_its_place(tmp_path, monkeypatch, webhook, mess
         ),
     ],
 )
-def test_a_fault_in_the_file_has_its_place(tmp_path, text, message):
-    """What is wrong with the file as a whole is told in one line, too."""
+def test_errors_in_the_file(tmp_path, text, message):
+    """Errors in the file as a whole are one line, too."""
     assert fault(tmp_path, text).startswith(message)
 
 
-def test_a_missing_file_is_told(tmp_path):
-    """A file that is not there is named."""
+def test_a_missing_file(tmp_path):
+    """The message names the file."""
     with pytest.raises(UsageError, match=r"door\.yaml: cannot read the trigger file: No such file"):
         read_triggers(tmp_path / "door.yaml", CLASSES)
 
 
 def test_pixels_need_not_be_whole(tmp_path):
-    """Corners of a polygon that some program drew are pixels where one is over 2 and none is a fraction."""
+    """Corners are pixels if one is over 2 and none is a fraction; they may have decimals."""
     corners = ((0.0, 0.0), (640.5, 1.0), (1.5, 480.25))
     assert triggers_of(tmp_path, zone=[list(corner) for corner in corners]).triggers[0].zone == corners
 
@@ -293,13 +293,13 @@ def test_pixels_need_not_be_whole(tmp_path):
         ("[" * 1200, "nested too deeply."),
     ],
 )
-def test_what_is_not_yaml_is_told_with_its_place_alone(tmp_path, text, message):
-    """Line, column and the problem are told; what stands there may be a secret."""
+def test_invalid_yaml(tmp_path, text, message):
+    """The message has line, column and cause, but no content, which may be secret."""
     assert fault(tmp_path, text) == f"door.yaml: invalid YAML: {message}"
 
 
-def test_what_is_not_utf_8_is_told(tmp_path):
-    """A file in another encoding is told as one."""
+def test_another_encoding(tmp_path):
+    """A file that is not UTF-8 is refused."""
     (tmp_path / "door.yaml").write_bytes(b"triggers: [{name: T\xfcr}]")
     with pytest.raises(UsageError, match=r"invalid YAML: not UTF-8\.$"):
         read_triggers(tmp_path / "door.yaml", CLASSES)
@@ -332,15 +332,15 @@ def test_what_is_not_utf_8_is_told(tmp_path):
     ],
 )
 def test_no_secret_of_a_webhook_is_repeated(tmp_path, actions):
-    """However an address or a header is miswritten, its place is told and not what stands there."""
+    """However a URL or header is misplaced, the message has its place and not its content."""
     told = fault(tmp_path, f"triggers: [{{name: a, actions: {actions}}}]\nhosts: [example.org]")
     assert told.startswith("door.yaml, triggers[0].actions")
     assert "s3cret" not in told.lower()
 
 
 @pytest.mark.parametrize("host", ["https://example.org/S3CRET", "https://me:S3CRET@example.org", "example.org/S3CRET"])
-def test_an_address_in_the_place_of_a_host_is_not_repeated(tmp_path, host):
-    """Only its host is told."""
+def test_a_url_in_place_of_a_host_is_not_repeated(tmp_path, host):
+    """The message contains only its host."""
     told = fault(tmp_path, f"hosts: ['{host}']")
     assert told.startswith("door.yaml, hosts[0]: invalid host")
     assert "S3CRET" not in told
@@ -361,8 +361,8 @@ def test_an_address_in_the_place_of_a_host_is_not_repeated(tmp_path, host):
         ("clip: {0}/file/a/b", "clip.folder: this is a file (got {0}/file; expected a folder)."),
     ],
 )
-def test_what_an_action_could_not_use_is_told(tmp_path, action, message):
-    """A file or folder that cannot be written to is a fault of the trigger file, before the watch begins."""
+def test_unusable_files_and_folders(tmp_path, action, message):
+    """A file or folder that is not writable is an error before the watch starts."""
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     named = tmp_path, "n" * 300
@@ -370,8 +370,8 @@ def test_what_an_action_could_not_use_is_told(tmp_path, action, message):
     assert told == f"door.yaml, triggers[0].actions[0].{message.format(*named)}"
 
 
-def test_looking_at_what_actions_need_leaves_no_trace(tmp_path):
-    """No file and no folder is made, what is there stays as it is, and a pipe needs no reader yet."""
+def test_checking_requirements_changes_nothing(tmp_path):
+    """No file or folder is created or changed, and a pipe needs no reader yet."""
     (tmp_path / "old.jsonl").write_text("old\n")
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "later.jsonl")
     os.mkfifo(tmp_path / "pipe")
@@ -384,8 +384,8 @@ def test_looking_at_what_actions_need_leaves_no_trace(tmp_path):
     assert ((tmp_path / "old.jsonl").read_text(), (tmp_path / "old.jsonl").stat().st_mtime) == ("old\n", 1)
 
 
-def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
-    """`~` is the home folder in all that names a file."""
+def test_home_folder(tmp_path, monkeypatch):
+    """`~` is expanded in all paths."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "secret").write_text("s3cret")
     webhook = {"url": "https://example.org/", "secret_file": "~/secret"}
@@ -400,12 +400,12 @@ def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["triggers: []", "hosts: [example.org]", "stream: {actions: [{command: [cat]}]}"])
 def test_a_file_without_triggers_is_noted(tmp_path, text):
-    """Nobody waits for events that cannot come."""
+    """Without triggers a note says that there will be no events."""
     assert read(tmp_path, text).notes() == (f"{tmp_path}/door.yaml has no triggers: no detection becomes an event.",)
 
 
 def test_triggers_without_actions_are_noted(tmp_path):
-    """Where no trigger does anything that is noted; where one does, nothing is."""
+    """A note says where events go if no trigger has an action."""
     file = tmp_path / "door.yaml"
     note = f"No trigger in {file} has an action: events go to --events and --serve only."
     assert read(tmp_path, "triggers: [{name: a}, {name: b}]").notes() == (note,)
@@ -429,12 +429,12 @@ def test_triggers_without_actions_are_noted(tmp_path):
     ],
 )
 def test_hosts_are_compared_as_hosts(url, hosts, allowed):
-    """Case, a last full stop and the way an IPv6 number is written make no other host; a subdomain and a port do."""
+    """Case, a trailing dot and the spelling of IPv6 do not matter; subdomain and port do."""
     assert matches_host(parse_url(url), hosts) is allowed
 
 
-def test_http_stays_on_this_machine_unless_allowed(tmp_path):
-    """Loopback needs no TLS; another host needs `allow_http`."""
+def test_http_is_for_loopback_unless_allowed(tmp_path):
+    """Loopback needs no TLS; other hosts need `allow_http`."""
     hosts = ["localhost", "127.0.0.1", "[::1]", "camera.local"]
     urls = ["http://localhost:1/", "http://127.0.0.1:2/", "http://[::1]:3/"]
     open_one = {"webhook": {"url": "http://camera.local/", "allow_http": True}}
@@ -443,7 +443,7 @@ def test_http_stays_on_this_machine_unless_allowed(tmp_path):
 
 
 def test_a_secret_from_a_file_is_without_its_line_end(tmp_path):
-    """An editor's last line end is no part of the secret; other spaces are."""
+    """The trailing line break of a secret file is removed, other white space is kept."""
     (tmp_path / "secret").write_bytes(b" s3cret \n")
     webhook = {"url": "https://example.org/", "secret_file": str(tmp_path / "secret")}
     found = triggers_of(tmp_path, {"webhook": webhook}, hosts=["example.org"])
@@ -451,7 +451,7 @@ def test_a_secret_from_a_file_is_without_its_line_end(tmp_path):
 
 
 def test_a_secret_is_in_no_repr(tmp_path, monkeypatch):
-    """What a log may show of the file has the secret's name alone."""
+    """The repr of the settings contains only the secret's name."""
     monkeypatch.setenv("HOOK_SECRET", "s3cret")
     webhook = {"url": "https://example.org/", "secret_env": "HOOK_SECRET"}
     found = triggers_of(tmp_path, {"webhook": webhook}, hosts=["example.org"])

@@ -1,4 +1,4 @@
-"""The window of `watch --show`, on a screen that is only in memory."""
+"""The window of `watch --show`, on a virtual display."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ pytest.importorskip("tkinter", reason="this Python comes without Tk")
 
 @pytest.fixture
 def screen(monkeypatch):
-    """A screen of 800×600."""
+    """A virtual display of 800×600."""
     if shutil.which("Xvfb") is None:
         pytest.skip("Xvfb is not installed")
     command = ["Xvfb", "-displayfd", "1", "-screen", "0", "800x600x24", "-nolisten", "tcp"]
@@ -23,8 +23,8 @@ def screen(monkeypatch):
     server.communicate(timeout=10)
 
 
-def test_the_newest_frame_is_shown_until_a_key_is_pressed(screen):
-    """As large as it is, or as the screen; Escape closes the window, and what comes then is no matter."""
+def test_the_latest_frame_is_shown_until_a_key_is_pressed(screen):
+    """In its own size, scaled down to the display; Escape closes the window, and later frames are ignored."""
     from curate.monitor.outputs.window import Window
 
     window = Window("curate: door.mp4")

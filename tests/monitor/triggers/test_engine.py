@@ -1,4 +1,4 @@
-"""Triggers, on tracks of known times: exactly the expected events."""
+"""Trigger rules on synthetic tracks: exactly the expected events."""
 
 from datetime import datetime, timedelta
 
@@ -42,8 +42,8 @@ def same(frames, *detections):
 # ── one person, one event ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_event_says_what_was_seen():
-    """An event has the frame's time, the track, its class, score and box, and the clock's time with its offset."""
+def test_fields_of_an_event():
+    """Time stamp, track, class, score and box of the detection, and the current time with its UTC offset."""
     seen = detections_at(15, detection(3, score=0.75))
     (event,) = triggers().evaluate(seen, WIDTH, HEIGHT, NOON)
     assert event.as_json() == {
@@ -63,32 +63,32 @@ def test_a_track_fires_once():
     assert fired(triggers(), same(range(1000), detection())) == [("bare", 1, 0)]
 
 
-def test_a_track_that_comes_back_fires_no_more():
-    """Who was away for less than the memory, after a reconnect of a minute too, is the same person."""
+def test_a_returning_track_does_not_fire_again():
+    """A track that returns within its memory, as after a reconnection of a minute, does not fire again."""
     frames = same(range(5), detection()) | same(range(5, 5 + TRACK_MEMORY_FRAMES - 1)) | {11_000: (detection(),)}
     assert fired(triggers(), frames) == [("bare", 1, 0)]
 
 
-def test_tracks_fire_each_for_itself():
-    """Two persons in one frame are two events, best first; each has its own frames."""
+def test_each_track_fires():
+    """Two tracks in one frame are two events, by descending score, each with its own frames."""
     frames = same(range(3), detection(1)) | same(range(3, 9), detection(2, score=0.95), detection(1))
     assert fired(triggers(rule_of(frames="2 of 3")), frames) == [("bare", 1, 1), ("bare", 2, 4)]
 
 
-def test_what_is_of_no_track_does_not_fire():
-    """A detection that the tracker has not taken up is no person yet."""
+def test_detections_without_a_track_do_not_fire():
+    """A detection without a track fires no trigger."""
     assert fired(triggers(), same(range(10), detection(None))) == []
 
 
 def test_two_boxes_of_one_track_count_once_a_frame():
-    """A track that a frame shows twice has still been seen in one frame."""
+    """Two detections of one track in one frame count as one match."""
     assert fired(triggers(rule_of(frames="2 of 2")), {0: (detection(), detection()), 1: (detection(),)}) == [
         ("bare", 1, 1)
     ]
 
 
-def test_the_input_stays_as_it_is():
-    """Judging changes nothing of what was seen."""
+def test_the_input_is_not_changed():
+    """Evaluation does not change the detections."""
     seen = detections_at(0, detection(), detection(2))
     before = [seen.boxes_xyxy.copy(), seen.scores.copy(), seen.class_indices.copy(), seen.track_ids.copy()]
     triggers(rule_of(zone=[[0, 0], [1, 0], [1, 1]], min_side=5)).evaluate(seen, WIDTH, HEIGHT, NOON)
@@ -99,7 +99,7 @@ def test_the_input_stays_as_it_is():
 # ── which detections ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_only_the_class_that_was_asked_for_fires():
+def test_only_the_given_class_fires():
     """A trigger for bare faces does not fire for masks; one without a class fires for both."""
     frames = {0: (detection(1, "with_mask"), detection(2))}
     assert fired(triggers(rule_of(**{"class": "without_mask"})), frames) == [("bare", 2, 0)]
@@ -107,21 +107,21 @@ def test_only_the_class_that_was_asked_for_fires():
 
 
 def test_frames_of_another_class_do_not_count():
-    """Where a track's class flickers, k of n counts the frames of the class alone."""
+    """Where a track's class changes back and forth, k of n counts only frames of the trigger's class."""
     bare, mask = (detection(),), (detection(1, "with_mask"),)
     rule = rule_of(**{"class": "without_mask", "frames": "3 of 5"})
     assert fired(triggers(rule), {0: bare, 1: mask, 2: bare, 3: mask, 4: bare}) == [("bare", 1, 4)]
     assert fired(triggers(rule), {0: bare, 1: mask, 2: mask, 3: bare, 4: mask, 5: bare}) == []
 
 
-def test_a_score_of_exactly_the_least_is_enough():
+def test_min_score_is_inclusive():
     """0.6 passes `min_score: 0.6`, 0.599 does not."""
     frames = {0: (detection(1, score=0.6), detection(2, score=0.599))}
     assert fired(triggers(rule_of(min_score=0.6)), frames) == [("bare", 1, 0)]
 
 
 def test_the_range_of_interest_is_the_watchs_or_the_rules_own():
-    """The shorter side decides, exactly the bound is enough, and a rule's own range comes before the watch's."""
+    """The shorter side counts, the bound is inclusive, and a rule's own range replaces the watch's."""
     frames = {0: (detection(1, box=(0, 0, 40, 200)), detection(2, box=(0, 0, 39.9, 200)))}
     assert fired(triggers(rule_of(min_side=40)), frames) == [("bare", 1, 0)]
     assert fired(triggers(interest=RangeOfInterest(40)), frames) == [("bare", 1, 0)]
@@ -141,15 +141,15 @@ def test_a_zone_in_fractions_is_exact_at_its_sides(x, inside):
     assert bool(fired(triggers(rule_of(zone=zone)), frames)) is inside
 
 
-def test_a_zone_in_pixels_is_taken_as_it_is():
+def test_a_zone_in_pixels():
     """One number over 1 makes all of them pixels."""
     zone = [[0, 0], [150, 0], [150, 160], [0, 160]]
     assert fired(triggers(rule_of(zone=zone)), {0: (detection(),)}) == [("bare", 1, 0)]
     assert fired(triggers(rule_of(zone=zone)), {0: (detection(box=(101, 100, 201, 220)),)}) == []
 
 
-def test_a_zone_beyond_the_picture_is_told():
-    """A zone drawn for a larger picture is told from the first frame on; one that reaches into it, or none, is not."""
+def test_a_zone_outside_the_picture_is_a_warning():
+    """A zone that no point of the picture can reach is reported once, at the first frame."""
     right, below = [[1000, 0], [1900, 0], [1900, 900]], [[0, 481], [640, 481], [640, 900]]
     edge, inside = [[640, 0], [900, 0], [900, 480]], [[0, 0], [1, 0], [1, 1]]
     named = {"right": right, "below": below, "edge": edge, "inside": inside, "none": None}
@@ -171,23 +171,23 @@ def test_the_anchor_chooses_the_point():
     assert fired(triggers(rule_of(zone=upper, anchor="bottom")), {0: (detection(),)}) == []
 
 
-def test_a_box_that_leaves_the_picture_is_in_the_zone_at_its_edge():
-    """The whole picture as a zone holds everything, what reaches beyond the lower edge too."""
+def test_a_box_beyond_the_edge_is_in_a_zone_at_the_edge():
+    """A zone of the whole picture contains boxes that extend beyond its bottom edge."""
     zone = [[0, 0], [1, 0], [1, 1], [0, 1]]
     frames = {0: (detection(box=(600, 400, 700, 500)),)}
     assert fired(triggers(rule_of(zone=zone, anchor="bottom")), frames) == [("bare", 1, 0)]
 
 
-def test_a_zone_may_be_hollow():
-    """What is between the arms of a U is outside; a corner's own height makes no difference."""
+def test_a_zone_may_be_concave():
+    """Points between the arms of a U are outside, also at the height of a corner."""
     arms = np.array([[0, 0], [100, 0], [100, 200], [200, 200], [200, 0], [300, 0], [300, 300], [0, 300]], dtype=float)
     points = np.array([[50, 50], [150, 50], [250, 50], [150, 200], [150, 199.9], [150, 250], [-5, 200], [350, 300]])
     assert points_in_polygon(arms, points).tolist() == [True, False, True, True, False, True, False, False]
 
 
 @given(st.lists(st.tuples(st.floats(0, 640), st.floats(0, 480)), min_size=1, max_size=20), st.integers(3, 9))
-def test_a_convex_zone_is_the_meeting_of_half_planes(points, corners):
-    """For a regular polygon, being inside is being on the inner side of every side, whichever way it is drawn."""
+def test_a_convex_zone_is_an_intersection_of_half_planes(points, corners):
+    """In a regular polygon a point is inside if it is on the inner side of every side, in either direction."""
     angles = np.arange(corners) * 2 * np.pi / corners
     polygon = np.stack([320 + 200 * np.cos(angles), 240 + 200 * np.sin(angles)], axis=1)
     place = np.array(points)
@@ -204,7 +204,7 @@ def test_a_convex_zone_is_the_meeting_of_half_planes(points, corners):
 
 
 def test_k_of_n_frames():
-    """5 of 10 fires in the fifth frame, and says which five counted."""
+    """5 of 10 fires in the fifth frame, and the event names these five frames."""
     engine = triggers(rule_of(frames="5 of 10"))
     events = [
         event
@@ -214,15 +214,15 @@ def test_k_of_n_frames():
     assert [event.frames for event in events] == [(0, 1, 2, 3, 4)]
 
 
-def test_frames_that_were_not_judged_do_not_count():
-    """Of a live source that leaves frames out, the newest n are those that the detector saw."""
+def test_skipped_frames_do_not_count():
+    """For a live source the latest n frames are those that the detector saw."""
     frames = {0: (detection(),), 40: (), 80: (detection(),)}
     assert fired(triggers(rule_of(frames="2 of 3")), frames) == [("bare", 1, 80)]
     assert fired(triggers(rule_of(frames="2 of 2")), frames) == []
 
 
-def test_exactly_n_frames_are_looked_back():
-    """With 2 of 10, a second sight nine frames later counts, ten frames later it does not."""
+def test_k_of_n_covers_exactly_n_frames():
+    """With 2 of 10, a second match nine frames later counts, ten frames later it does not."""
     rule = rule_of(frames="2 of 10")
     nine = {0: (detection(),)} | same(range(1, 9)) | {9: (detection(),)}
     ten = {0: (detection(),)} | same(range(1, 10)) | {10: (detection(),)}
@@ -231,8 +231,8 @@ def test_exactly_n_frames_are_looked_back():
 
 
 @pytest.mark.parametrize("fps", [10, 25, 29.97, 30])
-def test_cool_down_holds_back_all_tracks(fps):
-    """In the 3 s after an event nothing fires; who is still there then fires at the first frame of 3 s or later."""
+def test_cool_down_holds_for_all_tracks(fps):
+    """Nothing fires in the 3 s after an event; a track that is still there fires in the first frame afterwards."""
     frames = same([0], detection(1)) | same(range(1, 400), detection(2), detection(3))
     first = next(index for index in range(400) if index / fps >= 3)
     second = next(index for index in range(400) if index / fps - first / fps >= 3 - 1e-6)
@@ -240,15 +240,15 @@ def test_cool_down_holds_back_all_tracks(fps):
     assert found == [("bare", 1, 0), ("bare", 2, first), ("bare", 3, second)]
 
 
-def test_who_has_left_in_the_cool_down_does_not_fire():
-    """A track that met the trigger only while it was silent fires nothing."""
+def test_a_track_that_leaves_during_the_cool_down_does_not_fire():
+    """A track that matched only during the cool-down fires nothing."""
     frames = same([0], detection(1)) | same(range(1, 20), detection(2)) | same(range(20, 60))
     assert fired(triggers(rule_of(cool_down="3s")), frames) == [("bare", 1, 0)]
 
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 5), st.integers(0, 5))
-def test_k_of_n_is_what_counting_says(there, seen, more):
-    """Whenever a person comes and goes, the event is in the first frame that ends n frames with k sights."""
+def test_k_of_n_by_counting(there, seen, more):
+    """The event is in the first frame that ends n frames with k matches."""
     of = seen + more
     frames = {index: (detection(),) if here else () for index, here in enumerate(there)}
     enough = (i for i, here in enumerate(there) if here and sum(there[max(i - of + 1, 0) : i + 1]) >= seen)
@@ -257,15 +257,15 @@ def test_k_of_n_is_what_counting_says(there, seen, more):
     assert fired(triggers(rule_of(frames={"seen": seen, "of": of})), frames) == expected
 
 
-def test_cool_down_is_each_triggers_own():
-    """A trigger that is silent silences no other one."""
+def test_cool_down_is_per_trigger():
+    """The cool-down of one trigger does not affect another."""
     frames = same([0], detection(1)) | same([1], detection(2))
     engine = triggers(rule_of("slow", cool_down="1h"), rule_of("quick"))
     assert fired(engine, frames) == [("slow", 1, 0), ("quick", 1, 0), ("quick", 2, 1)]
 
 
 def test_repeat():
-    """With `repeat: 1s` at 10 frames/s a track fires every tenth frame that it is there."""
+    """With `repeat: 1s` at 10 frames/s a track fires in every tenth frame that it is there."""
     frames = same(range(15), detection()) | same(range(15, 40)) | same(range(40, 52), detection())
     assert fired(triggers(rule_of(repeat="1s")), frames) == [("bare", 1, at) for at in (0, 10, 40, 50)]
 
@@ -273,8 +273,8 @@ def test_repeat():
 # ── clocks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_wall_clock_that_jumps_changes_only_the_time():
-    """Whatever `now` says, the same frames fire."""
+def test_clock_changes_have_no_effect():
+    """The same frames fire for any `now`."""
     frames = same([0], detection(1)) | same(range(1, 100), detection(2), detection(3))
     engine = lambda: triggers(rule_of(cool_down="3s", repeat="4s"))  # noqa: E731
     steady = fired(engine(), frames)
@@ -284,8 +284,8 @@ def test_a_wall_clock_that_jumps_changes_only_the_time():
     assert len(steady) == 4  # at 0 s, 3 s, 6 s and 9 s
 
 
-def test_times_that_go_back_neither_silence_nor_fire_twice():
-    """A stream that starts again at 0 s: the same track stays one event, and the cool-down ends after its time."""
+def test_time_stamps_that_go_back():
+    """If a stream restarts at 0 s, a track does not fire again, and a cool-down ends after its duration."""
     engine = triggers(rule_of(cool_down="3s"))
     found = []
     for index in range(200):
@@ -307,14 +307,14 @@ def test_times_that_go_back_neither_silence_nor_fire_twice():
     [("21:59:59", False), ("22:00:00", True), ("03:00:00", True), ("05:59:59", True), ("06:00", False)],
 )
 def test_quiet_hours_span_midnight(clock, quiet):
-    """22:00-06:00 begins at ten sharp and is over at six sharp, by the time that the clock shows."""
+    """22:00-06:00 starts at 22:00:00 and ends at 06:00:00 local time."""
     now = datetime.fromisoformat(f"2026-05-04T{clock}+05:30")
     found = triggers(rule_of(quiet_hours="22:00-06:00")).evaluate(detections_at(0, detection()), WIDTH, HEIGHT, now)
     assert bool(found) is not quiet
 
 
-def test_who_is_still_there_after_quiet_hours_fires_then():
-    """What quiet hours suppress has not fired: no cool-down began, and the event comes when they end."""
+def test_a_track_that_is_still_there_after_quiet_hours_fires():
+    """Quiet hours start no cool-down, and the event comes when they end."""
     rule = rule_of(quiet_hours=["11:00-12:00"], cool_down="1h", frames="2 of 2")
     late = NOON - timedelta(seconds=2)
     found = fired(
@@ -324,7 +324,7 @@ def test_who_is_still_there_after_quiet_hours_fires_then():
 
 
 def test_a_time_without_offset_is_refused():
-    """A clock that does not say where it is could be hours off."""
+    """`now` needs a UTC offset."""
     with pytest.raises(UsageError, match=r"^now: time has no UTC offset"):
         triggers().evaluate(detections_at(0), WIDTH, HEIGHT, datetime(2026, 5, 4))
 
@@ -333,7 +333,7 @@ def test_a_time_without_offset_is_refused():
 
 
 def test_tracks_that_are_gone_are_forgotten():
-    """With a new person every frame, no more are remembered than frames; the one who stays is still one event."""
+    """With a new track in every frame, memory is bounded; a track that stays is still one event."""
     engine = triggers(rule_of(cool_down="1000h"))
     count = 0
     for index in range(TRACK_MEMORY_FRAMES + 3000):
@@ -342,8 +342,8 @@ def test_tracks_that_are_gone_are_forgotten():
     assert count == 1
 
 
-def test_who_is_seen_without_meeting_the_trigger_is_not_forgotten():
-    """A person who puts a mask on for hours and takes it off again stays the same person."""
+def test_a_track_that_does_not_match_is_remembered():
+    """A person who wears a mask for hours and takes it off again is the same track."""
     mask = detections_at(1, detection(1, "with_mask", box=BOX))
     engine = triggers(rule_of(**{"class": "without_mask"}))
     assert len(engine.evaluate(detections_at(0, detection()), WIDTH, HEIGHT, NOON)) == 1
