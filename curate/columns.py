@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from curate.errors import DataError
+from curate.formatting import count_of
 
 CORNERS = ["x0", "y0", "x1", "y1"]
 # Optional columns of boxes, all ten or none: points of a face in pixels, left and right as seen in the image; NaN where
@@ -21,6 +22,7 @@ CORNERS = ["x0", "y0", "x1", "y1"]
 LANDMARKS = [
     f"{point}_{axis}" for point in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for axis in "xy"
 ]
+SPLITS = ("train", "val", "test")  # the splits that curate makes and exports; others are allowed
 LABEL_STATES = ("unlabelled", "proposed", "labelled", "incomplete")
 Action = Literal["repaired", "quarantined", "noted"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -258,7 +260,7 @@ def refuse(wrong: Any, values: Any, place: str, fact: str, expected: str) -> Non
         plain: Any = value.item() if isinstance(value, np.generic) else value
         shown = ", ".join(f"{number:g}" for number in plain) if np.ndim(plain) else repr(plain)
         more = int(wrong.sum()) - 1
-        others = f"; {more} more row{'s have' if more > 1 else ' has'} the same problem" if more else ""
+        others = f"; the same problem in {count_of(more, 'more row')}" if more else ""
         raise DataError(
             fact + others,
             place=f"{place}, row {row}",

@@ -90,7 +90,7 @@ def test_values_are_shown_plainly():
 def test_further_faults_are_counted():
     """The message counts the other rows with the same problem."""
     dataset = face_dataset()
-    with pytest.raises(DataError, match="row 0: the image has no area; 7 more rows have the same problem"):
+    with pytest.raises(DataError, match="row 0: the image has no area; the same problem in 7 more rows"):
         dataset.replace(images=dataset.images.assign(width=0))
 
 

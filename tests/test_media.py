@@ -23,12 +23,6 @@ from builders import (
 from curate.commands.imports import import_voc
 
 
-def import_one(tmp_path, *objects, **options):
-    """Import one image of 64×48 with the given objects."""
-    folder = labelimg_folder(tmp_path / "one", {"a": list(objects)})
-    return import_voc(tmp_path / "dataset", folder, **options)
-
-
 def test_size_from_the_header(tmp_path, dataset):
     """Width and height are the image's own; a `<size>` that disagrees is noted, and both are told."""
     folder = labelimg_folder(tmp_path / "one", {"a": []})

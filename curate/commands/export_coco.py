@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.columns import SPLITS
 from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
@@ -67,7 +68,7 @@ def export_coco(
         raise DataError("no image is labelled", place=dataset, remedy="Import labelled images first.")
     earlier = _check_folder(target, overwrite)
 
-    names = [name for name in ("train", "val", "test") if (labelled.images["split"] == name).any()]
+    names = [name for name in SPLITS if (labelled.images["split"] == name).any()]
     parts = {name: labelled.select(name) for name in names} or {ALL: labelled}
     notes = _note_left_out(current, labelled, parts)
     files = {name: target / "annotations" / f"instances_{name}.json" for name in parts}

@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from curate.columns import SPLITS
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
 from curate.formatting import count_of
 
 GroupBy = Literal["video", "source", "none"]
-TRAIN, VAL, TEST = "train", "val", "test"
+TRAIN, VAL, TEST = SPLITS
 _REVISIONS = 8  # usually two or three are enough
 _TOLERANCE = 0.02  # larger deviations from the requested share are reported
 
@@ -235,7 +236,7 @@ def _revise(placement: _Placement, order: Sequence[int], splits: Sequence[int]) 
 
 def _count(dataset: Dataset, keys: NDArray[np.object_]) -> dict[str, SplitCounts]:
     counts = {}
-    for name in (TRAIN, VAL, TEST):
+    for name in SPLITS:
         chosen = dataset.select(name)
         if len(chosen.images):
             inside = dataset.images["image_id"].isin(chosen.images["image_id"]).to_numpy()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from curate.boxes import area
+from curate.columns import SPLITS
 from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.sizes import SIZES, RangeOfInterest, size_index
@@ -97,11 +98,8 @@ def count_by(dataset: Dataset, column: str, range_of_interest: RangeOfInterest |
     if column not in ("split", "source"):
         raise UsageError("unknown grouping", place="--by", got=repr(column), expected="split or source")
     values = dataset.images[column].fillna(UNSPLIT).to_numpy(dtype=object)
-    order = sorted(set(values), key=lambda name: (_SPLIT_ORDER.get(name, len(_SPLIT_ORDER)), name))
+    order = sorted(set(values), key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
     return {name: count(dataset.keep_images(values == name), range_of_interest) for name in order}
-
-
-_SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
 def _count_class(boxes: pd.DataFrame, name: str, total: int) -> ClassBalance:

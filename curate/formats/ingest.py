@@ -16,6 +16,7 @@ from curate.dataset import Dataset
 from curate.errors import DataError, StrictImportError
 from curate.formats.incoming import Incoming, Problem, in_file_order
 from curate.formats.joining import Joined, join, match_images, resolve_names
+from curate.formatting import count_of
 from curate.media import ImagePlacer
 from curate.progress import Progress
 from curate.result import Result
@@ -155,7 +156,7 @@ class _Report:
         if faults:
             first = faults[0]
             raise StrictImportError(
-                f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the annotations, the first: {first.kind}",
+                f"{count_of(len(faults), 'fault')} in the annotations, the first: {first.kind}",
                 place=self._as_given(first.file) + (f", object {first.object}" if first.object else ""),
                 got=first.detail,
                 remedy="Nothing was imported. Correct the files, or import without --strict.",

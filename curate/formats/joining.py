@@ -25,6 +25,7 @@ from curate.columns import (
 )
 from curate.dataset import ClassEntry, Dataset
 from curate.formats.incoming import Incoming, Problem, problem_table
+from curate.formats.listing import base_name
 
 _SAME_FACE_IOU = 0.5
 _MATCHED = [name for name, column in BOX_COLUMNS.items() if column.reimport is Reimport.MATCH]
@@ -133,15 +134,11 @@ def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.i
             if rows[index] >= 0:
                 continue
             for row in by_content[digests[index]]:
-                if row not in matched and (not same_name or _base(paths[row]) == _base(files[index])):
+                if row not in matched and (not same_name or base_name(paths[row]) == base_name(files[index])):
                     rows[index] = row
                     matched.add(row)
                     break
     return rows
-
-
-def _base(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: str, origin: str) -> Joined:

@@ -47,6 +47,11 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(_IMAGE_SUFFIXES)
 
 
+def base_name(file: str) -> str:
+    """The name of a POSIX path without its folders."""
+    return file.rpartition("/")[2]
+
+
 def _walk(
     folder: Path, start: str, leave_out: Path | None, suffixes: tuple[str, ...], problems: list[Problem]
 ) -> Iterator[str]:

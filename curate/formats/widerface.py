@@ -21,16 +21,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS, Action
+from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS, SPLITS, Action
 from curate.errors import DataError, UsageError
 from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming, Problem, mend_boxes
 from curate.formats.listing import is_image, list_files
+from curate.formatting import count_of
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
 
 LIST_FILE = "label.txt"
-_SPLITS = ("train", "val", "test")
 _BOX_ALONE, _WITH_LANDMARKS, _WITH_QUALITY = 4, 19, 20  # numbers in a face's line
 _REPORT_EVERY = 200
 _LONGEST_SHOWN = 60
@@ -93,8 +93,8 @@ def read_widerface(
     name = class_name.strip()
     if not name:
         raise UsageError("not a class name", place="--class-name", got=repr(class_name), expected="some text")
-    if split is not None and split not in _SPLITS:
-        raise UsageError("unknown split", place="--split", got=repr(split), expected=", ".join(_SPLITS))
+    if split is not None and split not in SPLITS:
+        raise UsageError("unknown split", place="--split", got=repr(split), expected=", ".join(SPLITS))
     reading = _Reading(Path(folder), Path(images) if images is not None else None, leave_out)
     reading.read_list()
     reading.read_images(progress)
@@ -312,4 +312,4 @@ def _shown(text: str) -> str:
 
 
 def _note_unannotated(images: int) -> str:
-    return f"{images} image{'s are' if images > 1 else ' is'} not in the list; left out."
+    return f"Left out: {count_of(images, 'image')} not in {LIST_FILE}."

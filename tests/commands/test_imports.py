@@ -11,37 +11,22 @@ from builders import (
     MASK,
     WIDTH,
     box_rows,
+    corners_of,
     image_row,
+    import_one,
     kinds,
     labelimg_folder,
     load,
     object_xml,
     snapshot,
+    state_of,
     write_image,
     write_xml,
 )
 
-from curate.columns import CORNERS
 from curate.commands.imports import import_voc
 from curate.errors import DataError, UsageError
 from curate.store import Store
-
-
-def import_one(tmp_path, *objects, **options):
-    """Import one image of 64×48 with the given objects."""
-    folder = labelimg_folder(tmp_path / "one", {"a": list(objects)})
-    return import_voc(tmp_path / "dataset", folder, **options)
-
-
-def corners_of(tmp_path, *objects, **options):
-    """The corners in the dataset after importing one image with the given objects."""
-    import_one(tmp_path, *objects, **options)
-    return load(tmp_path / "dataset").boxes[CORNERS].to_numpy().tolist()
-
-
-def state_of(dataset, name="a.jpg"):
-    return image_row(dataset, name)["label_state"]
-
 
 # ── what an import does ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,28 +6,18 @@ import pytest
 from builders import (
     BARE,
     MASK,
-    image_row,
+    import_one,
     kinds,
     labelimg_folder,
     load,
     problem_of,
+    state_of,
 )
 
 from curate.commands.classes import drop_class, merge_classes, rename_class
 from curate.commands.history import undo
 from curate.commands.imports import import_voc
 from curate.errors import DataError
-
-
-def import_one(tmp_path, *objects, **options):
-    """Import one image of 64×48 with the given objects."""
-    folder = labelimg_folder(tmp_path / "one", {"a": list(objects)})
-    return import_voc(tmp_path / "dataset", folder, **options)
-
-
-def state_of(dataset, name="a.jpg"):
-    return image_row(dataset, name)["label_state"]
-
 
 # ── classes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 

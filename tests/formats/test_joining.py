@@ -14,6 +14,7 @@ from builders import (
     load,
     object_xml,
     read_versions,
+    state_of,
     write_image,
     write_xml,
 )
@@ -26,11 +27,6 @@ from curate.commands.predict import predict
 from curate.commands.split import split
 from curate.store import Store
 
-
-def state_of(dataset, name="a.jpg"):
-    return image_row(dataset, name)["label_state"]
-
-
 # ── images without XML ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -40,7 +36,7 @@ def test_without_xml_is_named(tmp_path, dataset):
     result = import_voc(dataset, folder)
     left = [Path(one["file"]).name for one in result.problems if one["kind"] == "image_without_xml"]
     assert (result.images, left) == (1, ["b.jpg", "c.jpg"])
-    assert any("2 images have no XML" in note for note in result.notes)
+    assert any("Left out: 2 images without XML" in note for note in result.notes)
 
 
 def test_with_unlabelled(tmp_path, dataset):

@@ -138,7 +138,7 @@ def test_images_apart(tmp_path):
     other = write_image(tmp_path / "pictures" / "b.jpg")
     result = curate.import_widerface(tmp_path / "data", folder, images=tmp_path / "pictures")
     assert (result.images, problem_of(result, "image_not_listed")["file"]) == (1, str(other))
-    assert any("1 image is not in the list" in note for note in result.notes)
+    assert any("Left out: 1 image not in label.txt." in note for note in result.notes)
 
 
 def test_images_beside_the_list(tmp_path):

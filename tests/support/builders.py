@@ -1,4 +1,4 @@
-"""Builders of image files, LabelImg XML and whole source folders."""
+"""Builders of image files, LabelImg XML and source folders; short ways to import and look at the result."""
 
 import json
 import zlib
@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
+import curate
 from curate.columns import CORNERS
 from curate.store import Store
 
@@ -95,6 +96,18 @@ def load(dataset):
     return Store(dataset).load()
 
 
+def import_one(tmp_path, *objects, **options):
+    """Import one image of 64×48 with the given objects."""
+    folder = labelimg_folder(tmp_path / "one", {"a": list(objects)})
+    return curate.import_voc(tmp_path / "dataset", folder, **options)
+
+
+def corners_of(tmp_path, *objects, **options):
+    """The corners in the dataset after importing one image with the given objects."""
+    import_one(tmp_path, *objects, **options)
+    return load(tmp_path / "dataset").boxes[CORNERS].to_numpy().tolist()
+
+
 def box_rows(dataset):
     """Every box as (image file name, class, x0, y0, x1, y1), sorted."""
     current = load(dataset)
@@ -113,6 +126,11 @@ def image_row(dataset, name):
     images = load(dataset).images
     (row,) = images[images["path"].map(lambda path: path.rpartition("/")[2] == name)].to_dict("records")
     return row
+
+
+def state_of(dataset, name="a.jpg"):
+    """The label state of the only image with that file name."""
+    return image_row(dataset, name)["label_state"]
 
 
 def kinds(result):

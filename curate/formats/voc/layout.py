@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from curate.columns import SPLITS
 from curate.formats.incoming import Action, Problem
-from curate.formats.listing import is_image, list_files
+from curate.formats.listing import base_name, is_image, list_files
 from curate.formats.voc.objects import VocFile
 from curate.formats.voc.writer import is_proposal
 from curate.formats.voc.xml_parser import UnreadableError, VocParser
@@ -19,7 +20,6 @@ _ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "xml", "xmls"})
 _IMAGE_FOLDERS = ("images", "JPEGImages", "imgs", "img")
 XML_SUFFIX = ".xml"
 SPLIT_LISTS = "ImageSets/Main"
-_SPLIT_NAMES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def find_layout(folder: Path, images: Path | None = None, leave_out: Path | None
         xml_files=tuple(xml_files),
         image_folder=images or folder,
         image_files=tuple(image_files),
-        splits=_read_splits(folder / SPLIT_LISTS, {_without_suffix(_base(file)) for file in image_files}, problems),
+        splits=_read_splits(folder / SPLIT_LISTS, {_without_suffix(base_name(file)) for file in image_files}, problems),
         class_order=_read_class_order(folder),
         problems=tuple(problems),
     )
@@ -88,11 +88,11 @@ class ImageFinder:
     @cached_property
     def _by_name(self) -> Mapping[str, Sequence[str]]:
         """For images in unusual places only, like `_by_stem`; most sources need neither."""
-        return _group(self._files, _base)
+        return _group(self._files, base_name)
 
     @cached_property
     def _by_stem(self) -> Mapping[str, Sequence[str]]:
-        return _group(self._files, lambda file: _without_suffix(_base(file)))
+        return _group(self._files, lambda file: _without_suffix(base_name(file)))
 
     def by_name(self, xml_file: str, name: str) -> str | None:
         """The image that `<filename>` names, in the image folders of the XML's folder, else anywhere if unique."""
@@ -140,10 +140,6 @@ def _only(files: Sequence[str]) -> str | None:
     return files[0] if len(files) == 1 else None
 
 
-def _base(file: str) -> str:
-    return file.rpartition("/")[2]
-
-
 def _without_suffix(file: str) -> str:
     """As `os.path.splitext`, and faster: the files here all have a suffix, and none begins with a dot."""
     return file.rpartition(".")[0]
@@ -151,7 +147,7 @@ def _without_suffix(file: str) -> str:
 
 def _read_splits(folder: Path, stems: Collection[str], problems: list[Problem]) -> dict[str, str]:
     """Stem → split, from `{train,val,test}.txt`. `trainval.txt` counts as train if train and val do not exist."""
-    lists = {split: folder / f"{split}.txt" for split in _SPLIT_NAMES}
+    lists = {split: folder / f"{split}.txt" for split in SPLITS}
     if not lists["train"].is_file() and not lists["val"].is_file():
         lists["train"] = folder / "trainval.txt"
     splits: dict[str, str] = {}

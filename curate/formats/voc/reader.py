@@ -17,8 +17,10 @@ from curate.columns import Action
 from curate.errors import DataError, UsageError
 from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming, Problem, mend_boxes
+from curate.formats.listing import base_name
 from curate.formats.voc.layout import SPLIT_LISTS, XML_SUFFIX, VocLayout, XmlMatcher, find_layout
 from curate.formats.voc.objects import VocFile, VocObject
+from curate.formatting import count_of
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
 
@@ -121,8 +123,8 @@ class _Reading:
             self._add_image(image, facts, "incomplete", False, file)
             return
         name = annotation.filename
-        if name and _base(image) != _base(name.replace("\\", "/")):
-            detail = f"{name!r}, found {_base(image)!r}"
+        if name and base_name(image) != base_name(name.replace("\\", "/")):
+            detail = f"{name!r}, found {base_name(image)!r}"
             self._report(file, annotation.filename_line, "filename_mismatch", detail)
         if annotation.width != str(facts.width) or annotation.height != str(facts.height):
             size = f"{annotation.width}×{annotation.height}" if annotation.size_line else "no <size>"
@@ -197,7 +199,7 @@ class _Reading:
         files: Sequence[str] = columns[0]
         splits: Sequence[str | None] = [None] * len(files)
         if self._layout.splits:
-            stems = [os.path.splitext(_base(file))[0] for file in files]
+            stems = [os.path.splitext(base_name(file))[0] for file in files]
             splits = [self._layout.splits.get(stem) for stem in stems]
             for stem in sorted(self._layout.splits.keys() - set(stems)):
                 self._report(SPLIT_LISTS, None, "split_without_image", stem)
@@ -222,10 +224,6 @@ class _Reading:
         return table.assign(crowd=False)
 
 
-def _base(file: str) -> str:
-    return file.rpartition("/")[2]
-
-
 def _compile(video_from: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(video_from) if video_from is not None else None
@@ -234,11 +232,11 @@ def _compile(video_from: str | None) -> re.Pattern[str] | None:
 
 
 def _note_unannotated(images: int) -> str:
-    return f"{images} image{'s have' if images > 1 else ' has'} no XML; left out (--with-unlabelled takes them in)."
+    return f"Left out: {count_of(images, 'image')} without XML (--with-unlabelled imports them)."
 
 
 def _note_proposals(files: int) -> tuple[str, ...]:
     if not files:
         return ()
-    number = f"{files} XML file{'s are proposals' if files > 1 else ' is a proposal'}"
-    return (f"{number} that nobody has saved; left out (--accept-proposals takes them as labelled).",)
+    number = count_of(files, "XML file")
+    return (f"Left out: {number} of proposals that nobody has saved (--accept-proposals imports them as labelled).",)
