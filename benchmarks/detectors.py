@@ -1,12 +1,12 @@
-"""Trained detectors side by side: AP by size, parameters, images a second.
+"""Compare trained detectors: AP by size, parameters, images per second.
 
     python benchmarks/detectors.py DATASET RUN… [--video FILE] [--images N] [--rounds N]
 
-AP is that of each run's last evaluation on val. Images a second are of `predict` alone, one photograph of val after the
-other; with --video also frames a second of `watch --out`, decoding, drawing and encoding included. The best of the
-rounds counts; detectors take turns. The last line is JSON.
+AP is that of each run's evaluation on val. Images per second measure `Detector.predict` alone, one photograph of val at
+a time; with --video also frames per second of `watch --out`, including decoding, drawing and encoding. Detectors take
+turns, and the best round counts. The last line is JSON.
 """
-# ruff: noqa: T201 - a script that reports to the one who runs it
+# ruff: noqa: T201 - prints results
 
 import argparse
 import json
@@ -28,7 +28,7 @@ from curate.images import decode_rgb
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: measured, not learnt
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms; not parameters
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     pictures = [decode_rgb(val.image_file(path)) for path in paths]
     speed = dict.fromkeys(detectors, 0.0)
     watched = dict.fromkeys(detectors, 0.0)
-    for _ in range(arguments.rounds):  # in turn, so that all meet the same noise
+    for _ in range(arguments.rounds):  # in turn, for equal conditions
         for name, detector in detectors.items():
             speed[name] = max(speed[name], images_per_s(detector, pictures))
             if arguments.video is not None:
@@ -68,22 +68,22 @@ def main() -> None:
 
 
 def images_per_s(detector: Detector, pictures: list) -> float:
-    """Of the detector alone, one image after the other."""
+    """Speed of the detector alone, one image at a time."""
     detector.predict(pictures[:1])
-    began = time.perf_counter()
+    started = time.perf_counter()
     for picture in pictures:
         detector.predict([picture])
-    return len(pictures) / (time.perf_counter() - began)
+    return len(pictures) / (time.perf_counter() - started)
 
 
 def frames_per_s(run: RunFolder, video: Path) -> float:
-    """Of `watch`, with an annotated video."""
+    """Speed of `watch` with an annotated video."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         return watch(str(run.path), video, out=Path(folder) / "out.mp4", device="cpu").frames_per_s
 
 
 def parameters(checkpoint: Path) -> int:
-    """Of a checkpoint, its first stage included."""
+    """Number of parameters of a checkpoint, including its first stage."""
     if read_model_name(checkpoint) is None:
         return count(read_tensors(checkpoint))
     saved = read_checkpoint(checkpoint)
@@ -98,7 +98,7 @@ def parameters(checkpoint: Path) -> int:
 
 
 def count(tensors: Mapping[str, Tensor]) -> int:
-    """Numbers that were learnt."""
+    """Number of parameters of the detector: without statistics, embedded files and the dense branch."""
     return sum(
         tensor.numel()
         for name, tensor in tensors.items()
