@@ -1,4 +1,4 @@
-"""The page of `watch --serve` in a headless Chromium: it moves, it tells, it keeps others out, and it comes back."""
+"""The page of `watch --serve` in a headless Chromium."""
 
 import http.server
 import io
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from chromium import open_browser, open_page
 from extras import needs_page
-from page_scene import BLUE, GREEN, RED, event, open_live_page, page_threads, plain, seen_of, trouble
+from page_scene import BLUE, GREEN, RED, detections_of, event, open_live_page, page_threads, plain, trouble
 from PIL import Image
 
 pytestmark = needs_page
@@ -34,22 +34,22 @@ NASTY = '<img src=x onerror="window.broken = 1"><script>window.broken = 1</scrip
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser for all tests here, each with a profile of its own."""
+    """A browser for all tests here, with a profile for each."""
     with open_browser() as opened:
         yield opened
 
 
 @pytest.fixture
 def live():
-    """A page that shows something red with one object in it."""
+    """A page that shows a red frame with one object."""
     with open_live_page() as opened:
-        opened.show(plain(RED), seen_of(1))
+        opened.show(plain(RED), detections_of(1))
         opened.set_status("watching", frames_per_s=24.9, latency_ms=83.0)
         yield opened
 
 
 def open_ready(browser, link, **options):
-    """The page when it is connected and shows its picture."""
+    """Open the page and wait until it is connected and shows its picture."""
     page, noted = open_page(browser, link, **options)
     await_status(page, "fine")
     page.wait_for_selector("#picture:not([hidden])", timeout=READY_MS)
@@ -67,7 +67,7 @@ def await_rows(page, count):
 
 
 def rows_of(page):
-    """Trigger and the rest of each event, newest first."""
+    """Trigger and description of each event, newest first."""
     texts = page.eval_on_selector_all("#events li > bdi", "all => all.map(one => one.textContent)")
     plain_texts = [text.replace("\u00a0", " ") for text in texts]
     return list(zip(plain_texts[::2], plain_texts[1::2], strict=True))
@@ -75,13 +75,13 @@ def rows_of(page):
 
 @contextmanager
 def filming(live):
-    """Frames of changing colour, 50 a second, in a thread like that of a video."""
+    """Show 50 frames of changing colours per second, from another thread."""
     ended = threading.Event()
 
     def film():
         number = 0
         while not ended.wait(0.02):
-            live.show(plain((RED, GREEN, BLUE)[number // 10 % 3]), seen_of(1, number))
+            live.show(plain((RED, GREEN, BLUE)[number // 10 % 3]), detections_of(1, number))
             number += 1
 
     thread = threading.Thread(target=film)
@@ -94,11 +94,11 @@ def filming(live):
 
 
 def test_the_picture_moves(browser, live):
-    """Each frame that is shown is the page's picture soon after, in its colours."""
+    """Each frame appears on the page soon after it is shown, in its colours."""
     page, _ = open_ready(browser, live.link())
     shots = []
     for colour in (RED, GREEN, BLUE):
-        live.show(plain(colour), seen_of(2))
+        live.show(plain(colour), detections_of(2))
         page.wait_for_function(SHOWS, arg=list(colour), timeout=READY_MS)
         shot = Image.open(io.BytesIO(page.locator("#picture").screenshot())).convert("RGB")
         shots.append(np.asarray(shot, dtype=int)[shot.height // 2, shot.width // 2])
@@ -107,7 +107,7 @@ def test_the_picture_moves(browser, live):
 
 
 def test_a_video(browser, live):
-    """While a video runs, its colours are seen; nothing is asked of another address or told to the console."""
+    """With a running video its colours appear; no other host is contacted, and the console stays empty."""
     page, noted = open_ready(browser, live.link())
     with filming(live):
         for colour in (GREEN, RED, BLUE, GREEN):
@@ -121,7 +121,7 @@ def test_a_video(browser, live):
 
 
 def test_events_appear(browser, live):
-    """Events of before and of now are listed, the newest first; only what is new flashes; a reload keeps all."""
+    """Earlier and new events are listed, newest first; only new ones flash; a reload keeps all."""
     live.add_event(event("before", 1))
     page, _ = open_ready(browser, live.link())
     await_rows(page, 1)
@@ -151,7 +151,7 @@ def test_the_last_events(browser, live):
 
 
 def test_text_is_text(browser):
-    """Names from people's files are shown as they are written, and nothing in them runs."""
+    """Names from files are shown as written, and nothing in them is executed."""
     with open_live_page() as live:
         live._state._names.update(source=NASTY, run=NASTY)
         live.show(plain(RED), None)
@@ -171,7 +171,7 @@ def test_text_is_text(browser):
 
 
 def test_trouble(browser, live):
-    """Trouble with the source stands out, in words too, until it shows again."""
+    """A problem of the source is highlighted and described until the next frame."""
     page, _ = open_ready(browser, live.link())
     assert page.locator("#status").inner_text() == "watching"
     live.add_event(trouble("stream_stalled", "no frame for 10 s"))
@@ -180,7 +180,7 @@ def test_trouble(browser, live):
     await_rows(page, 1)
     assert rows_of(page) == [("Source is stalled", "no frame for 10 s")]
     assert page.locator("#events li.trouble").count() == 1
-    live.show(plain(GREEN), seen_of(1))
+    live.show(plain(GREEN), detections_of(1))
     live.add_event(trouble("stream_back"))
     await_status(page, "fine")
     await_rows(page, 2)
@@ -189,7 +189,7 @@ def test_trouble(browser, live):
 
 
 def test_numbers(browser, live):
-    """Speed, delay and the number of objects are there; what is not known is a dash."""
+    """Speed, latency and number of objects are shown; unknown ones are a dash."""
     page, _ = open_ready(browser, live.link())
     numbers = "() => [...document.querySelectorAll('dd')].map(one => one.textContent).join()"
     assert page.evaluate(numbers) == "24.9,83 ms,1"
@@ -199,14 +199,14 @@ def test_numbers(browser, live):
 
 
 def test_without_the_token(browser, live):
-    """Without the token there is nothing but a word how to get it."""
+    """Without the token there is only a hint how to get it."""
     page, _ = open_page(browser, live.link().partition("?")[0])
     assert "Open the link that `curate watch` printed" in page.inner_text("body")
     page.context.close()
 
 
 def test_a_page_on_another_port(browser, live):
-    """A page that another program serves on this machine gets neither the cookie nor the picture."""
+    """A page of another program on this machine gets neither the cookie nor the picture."""
     cookies = []
     own = live.link().partition("?")[0]
 
@@ -239,17 +239,17 @@ def test_a_page_on_another_port(browser, live):
 
 @pytest.fixture
 def same_link(monkeypatch):
-    """All pages on one port have one link; each has events of its own. What is appended becomes the token."""
+    """All pages on one port have the same link; each has events of its own. Appended tokens are used next."""
     tokens, servers = ["t"], iter(range(1, 9))
     monkeypatch.setattr(secrets, "token_urlsafe", lambda count: tokens[-1] * count)
     monkeypatch.setattr(secrets, "token_hex", lambda count: "0" * 16 if count == 8 else str(next(servers)) * 2 * count)
     return tokens
 
 
-def test_the_end_and_a_new_beginning(browser, same_link):
-    """The page says when the server is gone, and goes on by itself, with what it has, when it is back."""
+def test_reconnecting(browser, same_link):
+    """The page says when the server is gone, and continues with its events when it is back."""
     with open_live_page() as first:
-        first.show(plain(RED), seen_of(1))
+        first.show(plain(RED), detections_of(1))
         first.add_event(event("before"))
         page, _ = open_ready(browser, first.link())
         await_rows(page, 1)
@@ -261,7 +261,7 @@ def test_the_end_and_a_new_beginning(browser, same_link):
     assert page.locator("#status").inner_text() == "Not connected. Retrying."
     with open_live_page(port=first.port) as second:
         second.add_event(event("after"))
-        second.show(plain(BLUE), seen_of(1))
+        second.show(plain(BLUE), detections_of(1))
         await_status(page, "fine")
         page.wait_for_function(SHOWS, arg=list(BLUE), timeout=READY_MS)
         await_rows(page, 2)
@@ -269,8 +269,8 @@ def test_the_end_and_a_new_beginning(browser, same_link):
     page.context.close()
 
 
-def test_a_link_that_has_ended(browser, same_link):
-    """A page whose watch has ended says so when another one is at its address, and shows nothing of that one."""
+def test_an_expired_link(browser, same_link):
+    """A page of an earlier watch says so when another is at its address, and shows nothing of it."""
     with open_live_page() as first:
         first.show(plain(RED), None)
         page, _ = open_ready(browser, first.link())
@@ -285,7 +285,7 @@ def test_a_link_that_has_ended(browser, same_link):
 @pytest.mark.parametrize("width", [390, 1280, 1920])
 @pytest.mark.parametrize("dark", [False, True])
 def test_layout(browser, live, width, dark):
-    """On a phone and on a wide screen nothing is cut off or sticks out, whatever the names are."""
+    """On a phone and on a wide screen nothing is cut off or overflows, however long the names are."""
     live.add_event(event("x" * 300, class_name="y" * 300))
     page, noted = open_ready(browser, live.link(), width=width, height=800, dark=dark)
     await_rows(page, 1)
@@ -303,7 +303,7 @@ def test_layout(browser, live, width, dark):
 
 
 def test_for_screen_readers(browser, live):
-    """Events are a log that is read as it grows, but not what happened before; picture and status have names."""
+    """Events are a log that is read as it grows, without earlier ones; picture and status have names."""
     live.add_event(event())
     page, _ = open_ready(browser, live.link())
     log = page.get_by_role("log", name="Events")

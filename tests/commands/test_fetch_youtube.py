@@ -1,4 +1,4 @@
-"""What `fetch-youtube` brings in: files, their names, the videos table; nothing twice, nothing lost."""
+"""`fetch-youtube`: files, their names, the videos table; nothing fetched twice, nothing lost."""
 
 # ruff: noqa: F401, F811 - fixtures are imported, and named again as arguments
 
@@ -61,7 +61,7 @@ def rows(dataset):
 
 
 def test_bytes(dataset, site, video):
-    """The file is the server's, byte by byte, and the table holds its hash."""
+    """The file equals the server's, and the table has its hash."""
     site.files["/street.mp4"] = video
     fetch(dataset, site.url("/street.mp4"))
     (row,) = load(dataset).videos.to_dict("records")
@@ -69,7 +69,7 @@ def test_bytes(dataset, site, video):
 
 
 def test_youtube_row(dataset, site, tube, video):
-    """A YouTube video's row says what it is, where it comes from, and what was measured."""
+    """The row of a YouTube video has its provenance and measurements."""
     site.files["/street.mp4"] = video
     tube["dQw4w9WgXcQ"] = tube_video(site)
     fetch(dataset, YOUTUBE + "dQw4w9WgXcQ")
@@ -179,7 +179,7 @@ def test_clip_is_cut_to_the_frame(dataset, tmp_path, site, video, kind, clip, fi
 
 @needs_ffmpeg
 def test_clip_of_variable_rate(dataset, tmp_path, site):
-    """Frames at uneven times keep their times: none is doubled, dropped or moved."""
+    """Frames at uneven times keep their times: none is duplicated, dropped or moved."""
     stamps = [0, 40, 55, 200, 230, 500, 510, 900, 1000, 1033, 1400]
     site.files["/uneven.mp4"] = numbered_video(tmp_path / "uneven.mp4", pts=stamps).read_bytes()
     (one,) = fetch(dataset, site.url("/uneven.mp4"), clip=["0.2-1"]).fetched
@@ -189,7 +189,7 @@ def test_clip_of_variable_rate(dataset, tmp_path, site):
 
 @needs_ffmpeg
 def test_clip_row(dataset, site, tube, video):
-    """A clip's row says its start and end, and shares the origin with the other clips of the video."""
+    """A clip's row has its start and end, and the same origin as other clips of the video."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     fetch(dataset, YOUTUBE + "abc", clip=["0:01-0:02.5", "5-6"])
@@ -201,7 +201,7 @@ def test_clip_row(dataset, site, tube, video):
 
 @needs_ffmpeg
 def test_two_clips_are_two_files(dataset, site, tube, video):
-    """Two clips and the whole of one video stand side by side."""
+    """Two clips and the whole of one video are three files."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     fetch(dataset, YOUTUBE + "abc", clip=["1-2", "2-3"])
@@ -211,7 +211,7 @@ def test_two_clips_are_two_files(dataset, site, tube, video):
 
 @needs_ffmpeg
 def test_clip_fetches_only_its_part(dataset, tmp_path, site):
-    """A clip of a long stream asks only for the pieces around it."""
+    """A clip of a long stream requests only the segments around it."""
     long = numbered_video(tmp_path / "long.mp4", 40)
     for file in write_hls(long, tmp_path / "hls").parent.iterdir():
         site.files[f"/hls/{file.name}"] = file.read_bytes()
@@ -221,7 +221,7 @@ def test_clip_fetches_only_its_part(dataset, tmp_path, site):
 
 @needs_ffmpeg
 def test_short_clip_is_noted(dataset, site, video):
-    """A clip that the video's end cuts short comes with a note, and its row has the real end."""
+    """A clip that the video's end cuts short has a note, and the real end in its row."""
     site.files["/street.mp4"] = video
     result = fetch(dataset, site.url("/street.mp4"), clip=["6-20"])
     assert [note.partition(": ")[2] for note in result.notes] == ["2.00 s long instead of 14.00 s."]
@@ -230,7 +230,7 @@ def test_short_clip_is_noted(dataset, site, video):
 
 @needs_ffmpeg
 def test_clip_beyond_the_end(dataset, site, video):
-    """A clip that begins after the end of the video fails, and says so."""
+    """A clip that starts after the end of the video fails."""
     site.files["/street.mp4"] = video
     (failed,) = fetch(dataset, site.url("/street.mp4"), clip=["20-30"]).failed
     assert (failed.reason, "beyond the end" in failed.advice) == ("other", True)
@@ -240,8 +240,8 @@ def test_clip_beyond_the_end(dataset, site, video):
 
 
 @needs_ffmpeg
-def test_second_run_asks_nothing(dataset, site, tube, video):
-    """A second run asks no server anything, and changes nothing."""
+def test_second_run_makes_no_request(dataset, site, tube, video):
+    """A second run makes no request, and changes nothing."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     links = [YOUTUBE + "abc", site.url("/street.mp4")]
@@ -253,8 +253,8 @@ def test_second_run_asks_nothing(dataset, site, tube, video):
     assert [one.reason.split(":")[0] for one in result.skipped] == ["already there"] * 4
 
 
-def test_another_spelling_asks_nothing(dataset, site, tube, video):
-    """A YouTube video that is there is known again by its id, however the link is written."""
+def test_another_spelling_makes_no_request(dataset, site, tube, video):
+    """A fetched YouTube video is recognised by its ID, however the link is written."""
     site.files["/street.mp4"] = video
     tube["dQw4w9WgXcQ"] = tube_video(site)
     fetch(dataset, YOUTUBE + "dQw4w9WgXcQ")
@@ -272,7 +272,7 @@ def test_equal_requests_are_one(dataset, site, tube, video):
 
 
 def test_every_link_has_an_outcome(dataset, site, tube, video):
-    """A second link to one video is told as such, whether the video comes in this run or came before."""
+    """A second link to one video is skipped as such, in this run and in later ones."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     for _ in range(2):
@@ -284,15 +284,15 @@ def test_every_link_has_an_outcome(dataset, site, tube, video):
         assert (skipped.url, skipped.reason) == ("https://youtu.be/abc", f"the same video as {YOUTUBE}abc")
 
 
-def test_fragment_is_no_other_video(dataset, site, video):
-    """A link with a fragment leads to the same file as without."""
+def test_fragments_are_ignored(dataset, site, video):
+    """A link with a fragment is the same file as without."""
     site.files["/street.mp4"] = video
     result = fetch(dataset, site.url("/street.mp4"), site.url("/street.mp4#start"), workers=1)
     assert (len(result.fetched), len(result.skipped)) == (1, 1)
 
 
 def test_pages_of_one_name(dataset, tmp_path, site, video):
-    """Videos of two pages whose addresses end alike are two videos, of two origins."""
+    """Videos of two pages whose URLs end alike are two videos with two origins."""
     site.files |= {"/one.mp4": video, "/two.mp4": numbered_video(tmp_path / "two.mp4", 2).read_bytes()}
     site.files |= {f"/{page}/watch.html": f"<video src='/{page}.mp4'></video>".encode() for page in ("one", "two")}
     links = [site.url(f"/{page}/watch.html") for page in ("one", "two")]
@@ -301,7 +301,7 @@ def test_pages_of_one_name(dataset, tmp_path, site, video):
 
 
 def test_page_with_two_videos_is_asked_once(dataset, tmp_path, site, video):
-    """A page that describes its videos is asked once a run, and videos that are there are not asked for."""
+    """A page that describes its videos is requested once per run; fetched videos are not requested."""
     site.files |= {"/one.mp4": video, "/two.mp4": numbered_video(tmp_path / "two.mp4", 2).read_bytes()}
     site.files["/page.html"] = b"<html><video src='/one.mp4'></video><video src='/two.mp4'></video></html>"
     fetch(dataset, site.url("/page.html"))
@@ -311,7 +311,7 @@ def test_page_with_two_videos_is_asked_once(dataset, tmp_path, site, video):
     assert site.counts() == {"/page.html": 1}
 
 
-def test_deleted_file_comes_again(dataset, site, tube, video):
+def test_deleted_file_is_fetched_again(dataset, site, tube, video):
     """A file that was deleted by hand is fetched again."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
@@ -322,7 +322,7 @@ def test_deleted_file_comes_again(dataset, site, tube, video):
 
 
 def test_video_that_changed_on_its_site(dataset, tmp_path, site, tube, video):
-    """One that was deleted by hand and is another now takes the place of the old one in the table."""
+    """A deleted video that has changed on its site replaces the old one in the table."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     fetch(dataset, YOUTUBE + "abc")
@@ -332,8 +332,8 @@ def test_video_that_changed_on_its_site(dataset, tmp_path, site, tube, video):
     assert rows(dataset)["abc"]["sha256"] == digest(site.files["/street.mp4"])
 
 
-def test_versions_of_others_stay(dataset, source, site, tube, video):
-    """What was in the dataset before is the parent of what is fetched, whatever was fetched already."""
+def test_other_versions_are_kept(dataset, source, site, tube, video):
+    """The current version is the parent of the new one, whatever was fetched before."""
     site.files["/street.mp4"] = video
     tube |= {"abc": tube_video(site), "new": tube_video(site)}
     fetch(dataset, YOUTUBE + "abc")
@@ -343,8 +343,8 @@ def test_versions_of_others_stay(dataset, source, site, tube, video):
 
 
 @needs_ffmpeg
-def test_pieces_without_suffix(dataset, tmp_path, site, video):
-    """An HLS stream whose pieces have names without a suffix is cut too."""
+def test_segments_without_suffix(dataset, tmp_path, site, video):
+    """An HLS stream whose segments have no suffix is cut, too."""
     (tmp_path / "street.mp4").write_bytes(video)
     for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.glob("*.ts"):
         site.files[f"/hls/piece/{file.stem}"] = file.read_bytes()
@@ -356,7 +356,7 @@ def test_pieces_without_suffix(dataset, tmp_path, site, video):
 
 @needs_ffmpeg
 def test_clip_of_a_server_without_ranges(dataset, site, video):
-    """Where a server cannot begin in the middle the whole is fetched, and the clip is cut from that."""
+    """If the server has no range requests, the whole file is downloaded, and the clip cut from it."""
     site.files["/street.mp4"] = video
     site.has_ranges = False
     (one,) = fetch(dataset, site.url("/street.mp4"), clip=["3-5"]).fetched
@@ -366,7 +366,7 @@ def test_clip_of_a_server_without_ranges(dataset, site, video):
 @needs_ffmpeg
 @pytest.mark.parametrize("form", ["odd", "10-bit", "turned", "late", "hevc"])
 def test_cut_of_other_forms(tmp_path, form):
-    """Odd sizes, ten bits, turned pictures, times that do not begin at 0 and other codecs are cut to the frame too."""
+    """Odd sizes, 10 bits, rotation, a late start and other codecs are cut exactly."""
     options = {
         "odd": {"codec": "libvpx-vp9", "width": 161, "height": 97},
         "10-bit": {"pixel_format": "yuv420p10le"},
@@ -383,7 +383,7 @@ def test_cut_of_other_forms(tmp_path, form):
 
 @needs_ffmpeg
 def test_cut_of_a_local_file(tmp_path):
-    """A file that came whole, as by DASH, is cut likewise."""
+    """A downloaded file, as after DASH, is cut likewise."""
     file = numbered_video(tmp_path / "a:b %d.mp4", 4)
     clip = parse_clip("1.5-2.1", place="x")
     out = tmp_path / "out.mp4"
@@ -391,8 +391,8 @@ def test_cut_of_a_local_file(tmp_path):
     assert [number for number, _ in read_numbers(out)] == list(range(38, 53))
 
 
-def test_undone_video_is_taken_in_again(dataset, site, tube, video):
-    """After `undo` the file is taken in again without asking anyone."""
+def test_undone_video_is_added_again(dataset, site, tube, video):
+    """After `undo` the file is added again without a request."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     fetch(dataset, YOUTUBE + "abc")
@@ -403,8 +403,8 @@ def test_undone_video_is_taken_in_again(dataset, site, tube, video):
     assert list(rows(dataset)) == ["abc"]
 
 
-def test_changed_file_is_left_alone(dataset, site, tube, video):
-    """A file that somebody changed is not overwritten; the link fails and says why."""
+def test_changed_file_is_not_overwritten(dataset, site, tube, video):
+    """A file that was changed by hand is not overwritten; the link fails with the reason."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     fetch(dataset, YOUTUBE + "abc")
@@ -415,7 +415,7 @@ def test_changed_file_is_left_alone(dataset, site, tube, video):
 
 
 def test_foreign_file_keeps_its_name(dataset, site, tube, video):
-    """A file that was there before keeps its name; the new one gets another."""
+    """An existing file keeps its name; the new one gets another."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     (dataset / VIDEOS).mkdir(parents=True)
@@ -425,7 +425,7 @@ def test_foreign_file_keeps_its_name(dataset, site, tube, video):
 
 
 def test_another_height_is_another_file(dataset, site, tube, video):
-    """The same video asked for at another height stands beside the first."""
+    """The same video at another height is another file."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     fetch(dataset, YOUTUBE + "abc")
@@ -435,7 +435,7 @@ def test_another_height_is_another_file(dataset, site, tube, video):
 
 @pytest.mark.parametrize("odd", ["../../evil", "a/b", "a.b", "ä ö", "x" * 300, "CON:1"])
 def test_odd_ids(dataset, site, tube, video, odd, monkeypatch):
-    """Whatever an id holds, the file lies in media/videos under a plain name."""
+    """Whatever an ID contains, the file has a plain name in media/videos."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site, id=odd)
     fetch(dataset, YOUTUBE + "abc")
@@ -453,8 +453,8 @@ def test_one_version(dataset, site, tube, video):
     assert undo(dataset).version == 0
 
 
-def test_truncated_answer_goes_on(dataset, site, video, waits):
-    """Where a connection breaks off, the rest is asked for by its range."""
+def test_broken_connection_is_resumed(dataset, site, video, waits):
+    """After a broken connection the rest is requested by its range."""
     site.files["/street.mp4"] = video
     site.cut_after["/street.mp4"] = [1000, 30000]
     fetch(dataset, site.url("/street.mp4"))
@@ -463,8 +463,8 @@ def test_truncated_answer_goes_on(dataset, site, video, waits):
 
 
 @needs_ffmpeg
-def test_truncated_answer_for_a_clip_goes_on(dataset, site, video, waits):
-    """Where a connection breaks off under ffmpeg, it notices nothing."""
+def test_broken_connection_is_resumed_for_a_clip(dataset, site, video, waits):
+    """The same where ffmpeg reads, which does not notice."""
     site.files["/street.mp4"] = video
     site.cut_after["/street.mp4"] = [len(video), 40, 9000, 20000]
     (one,) = fetch(dataset, site.url("/street.mp4"), clip=["3-5"]).fetched
@@ -489,7 +489,7 @@ def _wait_for(condition):
 
 
 def test_kill_and_resume(dataset, site, video):
-    """A run that was killed leaves no video; the next goes on where it stopped."""
+    """A killed run leaves no video; the next one resumes it."""
     site.files["/street.mp4"] = video
     site.slow["/street.mp4"] = 0.4
     process = _start(dataset, site.url("/street.mp4"))
@@ -505,7 +505,7 @@ def test_kill_and_resume(dataset, site, video):
 
 
 def test_interrupt(dataset, site, video):
-    """Ctrl-C ends quickly, keeps what is finished and what is begun, and writes down what remains."""
+    """Ctrl-C ends quickly, keeps finished and partial files, and lists the rest."""
     site.files |= {"/quick.mp4": video, "/slow.mp4": video}
     site.slow["/slow.mp4"] = 1.0
     process = _start(dataset, site.url("/quick.mp4"), site.url("/slow.mp4"))
@@ -520,7 +520,7 @@ def test_interrupt(dataset, site, video):
 
 
 def test_lost_commit(dataset, site, video):
-    """A video whose commit was lost in a kill is taken in by the next run without a download."""
+    """A video whose commit was lost in a kill is added by the next run without a download."""
     site.files["/street.mp4"] = video
     fetch(dataset, site.url("/street.mp4"))
     (dataset / "HEAD").unlink()
@@ -531,8 +531,8 @@ def test_lost_commit(dataset, site, video):
     assert site.requests == []
 
 
-def test_half_a_record(dataset, site, video):
-    """A record that was cut off costs a download, and nothing else."""
+def test_truncated_record(dataset, site, video):
+    """A truncated record costs a download, and nothing else."""
     site.files["/street.mp4"] = video
     fetch(dataset, site.url("/street.mp4"))
     (record,) = (dataset / VIDEOS / ".archive").glob("*.json")
@@ -541,7 +541,7 @@ def test_half_a_record(dataset, site, video):
     assert sorted(os.path.splitext(name)[1] for name in files(dataset)) == [".mp4", ".mp4"]
 
 
-def test_nothing_unfinished_stays(dataset, site, video):
+def test_no_partial_files_are_left(dataset, site, video):
     """After a download only finished files are in the folder."""
     site.files["/street.mp4"] = video
     fetch(dataset, site.url("/street.mp4"))
@@ -549,7 +549,7 @@ def test_nothing_unfinished_stays(dataset, site, video):
 
 
 def test_one_fetch_at_a_time(dataset, site, video):
-    """A second fetch in the same dataset is refused while the first is at work."""
+    """A second fetch in the same dataset is refused while the first is running."""
     site.files["/street.mp4"] = video
     site.slow["/street.mp4"] = 0.5
     first = threading.Thread(target=fetch, args=(dataset, site.url("/street.mp4")))
@@ -577,7 +577,7 @@ def test_one_fetch_at_a_time(dataset, site, video):
     ],
 )
 def test_licence(dataset, site, tube, video, licence, is_fetched):
-    """With --licence only videos that say so come; one that says nothing is skipped without a download."""
+    """With --licence only videos under it are fetched; one without a licence is skipped without a download."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site, license=licence)
     result = fetch(dataset, YOUTUBE + "abc", licence="creative-commons")
@@ -595,7 +595,7 @@ def test_max_duration(dataset, site, tube, video):
 
 
 def test_cookies(dataset, tmp_path, site, video):
-    """Cookies are sent to their site, and their file is only read."""
+    """Cookies are sent to their site, and their file is not changed."""
     site.files["/street.mp4"] = video
     file = tmp_path / "cookies.txt"
     file.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\tsecret\n")
@@ -609,7 +609,7 @@ def test_cookies(dataset, tmp_path, site, video):
 
 
 def test_rate_limit(dataset, site, video):
-    """--rate-limit slows the download down to that rate, however many workers have nothing to do."""
+    """--rate-limit limits the rate of all workers together."""
     site.files["/street.mp4"] = video
     began = time.monotonic()
     fetch(dataset, site.url("/street.mp4"), rate_limit=len(video), workers=3)
@@ -625,7 +625,7 @@ def test_sleep(dataset, site, tube, video, waits):
 
 
 def test_progress(dataset, site, video):
-    """Progress tells the megabytes of each file and the number of videos."""
+    """Progress has the megabytes of each file and the number of videos."""
     site.files["/street.mp4"] = video
     told = []
     fetch(
@@ -637,7 +637,7 @@ def test_progress(dataset, site, video):
 
 
 def test_settings_of_the_user_are_not_read(dataset, tmp_path, site, video, monkeypatch):
-    """yt-dlp's own configuration, cache and output play no part."""
+    """yt-dlp's own configuration and cache are not used."""
     site.files["/street.mp4"] = video
     home = tmp_path / "home"
     (home / ".config" / "yt-dlp").mkdir(parents=True)
@@ -669,14 +669,14 @@ def test_silence(dataset, site, video, capfd):
         ({"cookies": "none.txt"}, "none.txt"),
     ],
 )
-def test_misuse(dataset, options, what):
-    """An option that makes no sense is misuse, before anything is asked."""
+def test_usage_errors(dataset, options, what):
+    """An invalid option is refused before the first request."""
     with pytest.raises(UsageError, match=what):
         fetch(dataset, "https://example.org/a", **options)
 
 
 def test_forgotten_dataset(tmp_path, monkeypatch):
-    """A link in the place of the dataset is misuse, and no folder is named after it."""
+    """A link in place of the dataset is refused, and no folder is created."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="the dataset folder comes first"):
         fetch("https:/example.org/a", "https://example.org/b")
@@ -684,20 +684,20 @@ def test_forgotten_dataset(tmp_path, monkeypatch):
 
 
 def test_nothing_fetched_makes_no_dataset(tmp_path, site):
-    """Where nothing came there is no new folder."""
+    """If nothing was fetched, no dataset is created."""
     assert len(fetch(tmp_path / "new" / "dataset", site.url("/none.mp4")).failed) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cookies_of_another_form(dataset, tmp_path):
-    """A file that is no cookies.txt is misuse, with what it should be."""
+def test_invalid_cookie_file(dataset, tmp_path):
+    """A file that is not cookies.txt is refused, with the expected format."""
     (tmp_path / "cookies.json").write_text('[{"name": "a"}]')
     with pytest.raises(UsageError, match="not a cookie file"):
         fetch(dataset, "https://example.org/a", cookies=tmp_path / "cookies.json")
 
 
 def test_clip_without_ffmpeg(dataset, site, monkeypatch):
-    """Without ffmpeg a clip is refused before anything is asked, with how to get it."""
+    """Without ffmpeg a clip is refused before the first request, with a remedy."""
     monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: None)
     with pytest.raises(MissingError, match="apt install ffmpeg"):
         fetch(dataset, site.url("/street.mp4"), clip=["0-1"])
@@ -705,7 +705,7 @@ def test_clip_without_ffmpeg(dataset, site, monkeypatch):
 
 
 def test_full_disk(dataset, site, monkeypatch):
-    """A disk that is nearly full is told before anything is asked."""
+    """A nearly full disk is an error before the first request."""
     monkeypatch.setattr(fetching, "MIN_FREE_BYTES", 10**18)
     with pytest.raises(MissingError, match="not enough disk space"):
         fetch(dataset, site.url("/street.mp4"))
@@ -713,7 +713,7 @@ def test_full_disk(dataset, site, monkeypatch):
 
 
 def test_video_larger_than_the_disk(dataset, site, tube, monkeypatch):
-    """A video that does not fit is not begun."""
+    """A video that does not fit is not downloaded."""
     tube["abc"] = tube_video(site)
     tube["abc"]["formats"][0]["filesize"] = 10**18
     (failed,) = fetch(dataset, YOUTUBE + "abc").failed
@@ -721,7 +721,7 @@ def test_video_larger_than_the_disk(dataset, site, tube, monkeypatch):
 
 
 def test_missing_runtime_is_noted(dataset, site, tube, video, monkeypatch):
-    """A YouTube link without a JavaScript runtime comes with a note; other links do not."""
+    """A YouTube link without a JavaScript runtime has a note; other links do not."""
     site.files["/street.mp4"] = video
     tube["dQw4w9WgXcQ"] = tube_video(site)
     monkeypatch.setattr(fetching, "find_runtimes", lambda: {"node": ("18.0.0", False)})
@@ -729,8 +729,8 @@ def test_missing_runtime_is_noted(dataset, site, tube, video, monkeypatch):
     assert fetching.note_before([site.url("/street.mp4")]) is None
 
 
-def test_versions_tell_arguments(dataset, site, video):
-    """The history says what was asked for, and no cookies."""
+def test_history_has_the_arguments(dataset, site, video):
+    """The history has the arguments, without cookies."""
     site.files["/street.mp4"] = video
     fetch(dataset, site.url("/street.mp4"))
     (entry,) = [json.loads(file.read_text()) for file in (dataset / "versions").glob("*.json")]

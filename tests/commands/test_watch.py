@@ -1,4 +1,4 @@
-"""`watch` on files, folders and pipes: what comes out is what went in, with boxes, events and tables."""
+"""`watch` on files, folders and pipes: boxes, events, tables, clips, and its errors."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def left_threads():
 
 
 def test_a_square_is_one_track_and_one_event(tmp_path):
-    """Twenty frames of one object: twenty detections of one track at its places, and one event in the first frame."""
+    """Twenty frames of one object are twenty detections of one track, and one event in the first frame."""
     write_scene(tmp_path / "in.mp4", 20, one_red)
     result = run_watch(tmp_path, "in.mp4", events="events.jsonl", detections="d.parquet")
     assert (result.frames, result.detections, result.events, result.problems) == (20, 20, 1, ())
@@ -75,8 +75,8 @@ def test_a_square_is_one_track_and_one_event(tmp_path):
     assert left_threads() == []
 
 
-def test_the_json_is_the_contract(tmp_path):
-    """Keys, and nothing that is no number."""
+def test_json_contract(tmp_path):
+    """Keys and types of the document."""
     write_scene(tmp_path / "in.mp4", 5, one_red)
     document = run_watch(tmp_path, "in.mp4").to_json()
     assert list(document) == ["frames", "detections", "events", "frames_per_s", "latency_ms", "complete", "problems"]
@@ -86,8 +86,8 @@ def test_the_json_is_the_contract(tmp_path):
     json.dumps(document)
 
 
-def test_boxes_are_drawn_and_the_rest_is_left_alone(tmp_path):
-    """Around the square is a box in the colour of its class; far from it the picture is what it was."""
+def test_boxes_are_drawn(tmp_path):
+    """A box in the colour of its class is around the square; the rest of the picture is unchanged."""
     write_scene(tmp_path / "in.mp4", 3, lambda number: [(60, 40, 30, RED)])
     run_watch(tmp_path, "in.mp4", out="out.mp4")
     before, after = (
@@ -101,8 +101,8 @@ def test_boxes_are_drawn_and_the_rest_is_left_alone(tmp_path):
 
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason="the videos of ../shared/data are not here")
 @pytest.mark.parametrize("name", sorted(file.name for file in VIDEOS.glob("*")) if VIDEOS.is_dir() else [])
-def test_every_real_video_keeps_its_frames_times_and_side(tmp_path, name):
-    """As many frames, at the same times to the tick, turned the same way; a broken one gives what it has."""
+def test_real_videos_keep_frames_times_and_orientation(tmp_path, name):
+    """Same number of frames, exact time stamps, same orientation; a damaged video as far as it goes."""
     if name.startswith("one-by-one"):
         pytest.skip("1,394 frames: with the long tests")
     before = index_video(VIDEOS / name)
@@ -121,7 +121,7 @@ def test_every_real_video_keeps_its_frames_times_and_side(tmp_path, name):
 @pytest.mark.long
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason="the videos of ../shared/data are not here")
 def test_a_long_real_video_keeps_its_frames_and_times(tmp_path):
-    """Two minutes of people."""
+    """1,394 frames of people."""
     source = VIDEOS / "one-by-one-person-detection.mp4"
     before = index_video(source)
     assert run_watch(tmp_path, source, out="out.mp4").frames == before.frames == 1394
@@ -129,8 +129,8 @@ def test_a_long_real_video_keeps_its_frames_and_times(tmp_path):
     assert [int(stamp) * after.time_base for stamp in after.pts] == [int(pts) * before.time_base for pts in before.pts]
 
 
-def test_a_synthetic_file_that_breaks_says_where(tmp_path):
-    """Cut in the middle: the frames before it come out, and the place of the break is told."""
+def test_a_truncated_file(tmp_path):
+    """Frames before the break are written, and the problem says where it is."""
     clips.write_clip("whole.mp4", 60, gop=10, fps=30, container_options={"movflags": "faststart"})
     data = Path("whole.mp4").read_bytes()
     Path("cut.mp4").write_bytes(data[: len(data) * 2 // 3])
@@ -143,7 +143,7 @@ def test_a_synthetic_file_that_breaks_says_where(tmp_path):
 
 
 def test_the_range_of_interest_is_that_of_evaluation(tmp_path):
-    """A square of 23 pixels counts nowhere from 24 on, and keeps its track when it grows."""
+    """A square below 24 px does not count, and keeps its track when it grows."""
     write_scene(tmp_path / "in.mp4", 12, lambda number: [(32, 32, 16 if number < 6 else 32, RED)])
     result = run_watch(tmp_path, "in.mp4", min_side=24, events="events.jsonl", detections="d.parquet", out="out.mp4")
     assert (result.detections, result.events) == (6, 1)
@@ -152,15 +152,15 @@ def test_the_range_of_interest_is_that_of_evaluation(tmp_path):
 
 
 def test_a_distance_is_a_range(tmp_path):
-    """2 m high, 100 px of focal length: at 10 m it has 20 pixels, at 5 m 40."""
+    """Objects of 2 m at a focal length of 100 px have 20 px at 10 m, and 40 px at 5 m."""
     write_scene(tmp_path / "in.mp4", 2, lambda number: [(8, 8, 24, RED), (80, 8, 48, BLUE)])
     far = run_watch(tmp_path, "in.mp4", max_distance=10, object_height=2, focal_px=100)
     near = run_watch(tmp_path, "in.mp4", max_distance=5, object_height=2, focal_px=100)
     assert (far.detections, near.detections) == (4, 2)
 
 
-def test_scores_below_a_tenth_count_where_they_are_asked_for(tmp_path, monkeypatch):
-    """What was evaluated at 0.05 runs at 0.05."""
+def test_scores_below_the_trackers_lowest(tmp_path, monkeypatch):
+    """With --score 0.05, scores of 0.08 count."""
     write_scene(tmp_path / "in.mp4", 4, lambda number: [(32, 32, 24, RED)])
     monkeypatch.setattr(colour_engine.ColourDetector, "share", 0.08)
     assert run_watch(tmp_path, "in.mp4", score=0.05).detections == 4
@@ -168,7 +168,7 @@ def test_scores_below_a_tenth_count_where_they_are_asked_for(tmp_path, monkeypat
 
 
 class Breaking(QueuedFeed):
-    """Three frames, and then a disk that is gone."""
+    """Three frames, then a read error."""
 
     def pictures(self):
         for number in range(3):
@@ -176,8 +176,8 @@ class Breaking(QueuedFeed):
         raise OSError(5, "Input/output error")
 
 
-def test_what_came_before_a_failure_is_given_first():
-    """However many frames are asked for at once."""
+def test_frames_before_a_failure_come_first():
+    """However many frames are requested at once."""
     feed = Breaking("door.mp4", 10)
     taken = []
     while len(taken) < 3:
@@ -190,7 +190,7 @@ def test_what_came_before_a_failure_is_given_first():
 
 
 def test_an_empty_pipe_is_an_error():
-    """Whoever mistyped the command before it is told."""
+    """A pipe that ends before the first frame is an error."""
 
     def read_all(pipe):
         feed = RawFeed(pipe, RawLayout.parse("8x8@10"))
@@ -201,7 +201,7 @@ def test_an_empty_pipe_is_an_error():
         read_all(nothing)
 
 
-def test_triggers_of_a_file(tmp_path):
+def test_triggers(tmp_path):
     """Only blue squares in the right half, in three of four frames."""
     Path("t.yaml").write_text(
         "triggers: [{name: blue on the right, class: blue, zone: [[0.5, 0], [1, 0], [1, 1], [0.5, 1]], frames: 3 of 4}]"
@@ -215,7 +215,7 @@ def test_triggers_of_a_file(tmp_path):
 
 
 def test_a_folder_is_watched_file_by_file(tmp_path):
-    """Tracks go on counting, tables and events name their files, and each file gets its own video."""
+    """Track IDs continue, tables and events name their files, and each file has its own video."""
     for name in ("b/x.mp4", "a.mp4"):
         Path("in", name).parent.mkdir(parents=True, exist_ok=True)
         write_scene(Path("in", name), 4, one_red)
@@ -229,7 +229,7 @@ def test_a_folder_is_watched_file_by_file(tmp_path):
 
 
 def test_one_bad_file_of_a_folder_is_a_problem(tmp_path):
-    """The others are watched all the same; a folder of bad files alone is an error."""
+    """The other files are watched; a folder with only bad files is an error."""
     Path("in").mkdir()
     Path("in/bad.mp4").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"^in/bad.mp4: not a video"):
@@ -241,7 +241,7 @@ def test_one_bad_file_of_a_folder_is_a_problem(tmp_path):
 
 
 def test_a_pipe_gives_raw_frames(tmp_path):
-    """Frames come by number, and what is cut off is told."""
+    """Frames are timed by number, and an incomplete one is a problem."""
     script = (
         "import sys, colour_engine, json\n"
         "from curate.engines import base\n"
@@ -266,7 +266,7 @@ def test_a_pipe_gives_raw_frames(tmp_path):
 
 
 def test_clips_show_before_and_after(tmp_path):
-    """A square from second 3 to 6: the clip shows one second before it comes and two after, and it is named."""
+    """The clip of a square in seconds 3 to 6 starts one second before it and ends two after its appearance."""
     Path("t.yaml").write_text(
         "triggers: [{name: red!, class: red, actions: [{clip: {folder: shots, before: 1s, after: 2s}}]}]"
     )
@@ -284,7 +284,7 @@ def test_clips_show_before_and_after(tmp_path):
 
 
 def test_events_close_together_share_a_clip(tmp_path):
-    """Three objects within a second are one clip, which goes on until after the last."""
+    """Three objects within a second are one clip, which ends after the last."""
     Path("t.yaml").write_text("triggers: [{name: red, actions: [{clip: {folder: shots, before: 1s, after: 1s}}]}]")
 
     def squares(number):
@@ -299,7 +299,7 @@ def test_events_close_together_share_a_clip(tmp_path):
 
 
 def test_triggered_frames_go_back_into_a_dataset(tmp_path):
-    """The frame of each event becomes an image of its video, with what was found as proposals; once."""
+    """The frame of each event becomes an image of its video, with the detections as proposals, once."""
     blue = (90, 60, 24, BLUE)
     write_scene(tmp_path / "door.mp4", 20, lambda number: [*one_red(number), *([blue] if number >= 7 else [])])
     for _ in range(2):
@@ -319,7 +319,7 @@ def test_triggered_frames_go_back_into_a_dataset(tmp_path):
 
 
 def test_triggered_frames_without_boxes(tmp_path):
-    """As images to be labelled by a person from nothing."""
+    """With --collect-as unlabelled there are no boxes."""
     write_scene(tmp_path / "door.mp4", 3, one_red)
     run_watch(tmp_path, "door.mp4", collect="masks", collect_as="unlabelled")
     dataset = Store("masks").load()
@@ -327,8 +327,8 @@ def test_triggered_frames_without_boxes(tmp_path):
     assert len(dataset.boxes) == 0
 
 
-def test_it_ends_when_it_is_asked_to(tmp_path):
-    """What was watched until then is whole: video, table, events."""
+def test_stop(tmp_path):
+    """`stop` ends the watch; video, table and events are complete up to there."""
     write_scene(tmp_path / "in.mp4", 200, one_red_standing)
     asked = []
 
@@ -343,7 +343,7 @@ def test_it_ends_when_it_is_asked_to(tmp_path):
     assert left_threads() == []
 
 
-def test_it_ends_after_a_time(tmp_path, monkeypatch):
+def test_stop_after(tmp_path, monkeypatch):
     """Seconds count from the first frame."""
     write_scene(tmp_path / "in.mp4", 100, one_red_standing)
     monkeypatch.setattr(colour_engine.ColourDetector, "before", staticmethod(lambda images: time.sleep(0.05)))
@@ -351,7 +351,7 @@ def test_it_ends_after_a_time(tmp_path, monkeypatch):
     assert 2 <= result.frames <= 12
 
 
-def test_a_failing_output_ends_it_with_one_line(tmp_path, monkeypatch):
+def test_a_failing_output_ends_the_watch(tmp_path, monkeypatch):
     """The other files are finished, and no thread is left."""
     write_scene(tmp_path / "in.mp4", 50, one_red_standing)
     monkeypatch.setattr(VideoWriter, "write", fail_to_write)
@@ -366,8 +366,8 @@ def fail_to_write(self, *_):
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "events.jsonl", "d.parquet"])
-def test_nothing_that_is_there_is_replaced(tmp_path, name):
-    """Unless it is asked for; and before the model is loaded."""
+def test_existing_files_are_not_replaced(tmp_path, name):
+    """They are refused without --overwrite, before the model is loaded."""
     write_scene(tmp_path / "in.mp4", 3, one_red)
     Path(name).write_text("mine")
     files = {"out": "out.mp4", "events": "events.jsonl", "detections": "d.parquet"}
@@ -410,8 +410,8 @@ def test_nothing_that_is_there_is_replaced(tmp_path, name):
         ({"stop_after": "soon"}, "--stop-after: not a time"),
     ],
 )
-def test_what_does_not_fit_is_one_line(tmp_path, options, message):
-    """Told before a frame is read, and nothing is left behind."""
+def test_usage_errors(tmp_path, options, message):
+    """Each is one line, before a frame is read, and nothing is left behind."""
     write_scene(tmp_path / "in.mp4", 2, one_red)
     (tmp_path / "more.mp4").write_bytes(b"")
     given = {"run": colour_engine.MODEL, "source": "in.mp4", "weights": colour_engine.write_weights(tmp_path)} | options
@@ -424,7 +424,7 @@ def test_what_does_not_fit_is_one_line(tmp_path, options, message):
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
-    """The name that is told, and kept in histories, is that of the model which looks."""
+    """The model's name in messages and histories is that of the checkpoint."""
     pytest.importorskip("torch", reason="torch is not installed")
     from curate.engines.training.checkpoint import Checkpoint, write_checkpoint
 
@@ -434,8 +434,8 @@ def test_weights_of_another_model_are_refused(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there is always a screen")
-def test_without_a_screen_there_is_no_window(tmp_path, monkeypatch):
-    """And the other way is named."""
+def test_without_a_display_there_is_no_window(tmp_path, monkeypatch):
+    """The message names --serve as the alternative."""
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     write_scene(tmp_path / "in.mp4", 2, one_red)
@@ -444,7 +444,7 @@ def test_without_a_screen_there_is_no_window(tmp_path, monkeypatch):
 
 
 def test_times_of_a_recording(tmp_path):
-    """Where its beginning is known, events tell when it was."""
+    """With --began, events have the time of the recording."""
     write_scene(tmp_path / "in.mp4", 20, lambda number: one_red(number) if number >= 15 else [])
     run_watch(tmp_path, "in.mp4", events="events.jsonl", began="2026-05-01T18:00:00+02:00")
     (event,) = read_events()

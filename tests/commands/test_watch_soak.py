@@ -1,4 +1,4 @@
-"""A watch that goes on for half an hour: it takes no more memory at the end than after its first minutes."""
+"""A watch of half an hour needs no more memory at its end than after its first minutes."""
 
 import http.client
 import os
@@ -23,12 +23,12 @@ CUT_EVERY_S = 60.0
 
 
 def memory_mb():
-    """What the process has in memory."""
+    """Resident memory of the process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 class Viewer(threading.Thread):
-    """Looks at the page as a browser does, picture after picture."""
+    """Requests picture after picture of the page, as a browser does."""
 
     def __init__(self, link):
         super().__init__(daemon=True)
@@ -57,7 +57,7 @@ class Viewer(threading.Thread):
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_memory_stays_flat_for_half_an_hour(monkeypatch, tmp_path):
-    """With all outputs, a webhook, clips, a viewer, and a cut every minute; in the end no thread is left."""
+    """With all outputs, a webhook, clips, a viewer, and a cut every minute; no thread is left."""
     colour_engine.register(monkeypatch)
     monkeypatch.chdir(tmp_path)
     hook = Hook(200)

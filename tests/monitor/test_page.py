@@ -23,12 +23,12 @@ from page_scene import (
     RED,
     ask,
     cookie_of,
+    detections_of,
     event,
     open_live_page,
     page_threads,
     plain,
     read_stream,
-    seen_of,
     trouble,
 )
 from PIL import Image
@@ -178,7 +178,7 @@ def test_frames_without_viewers():
     drawn = []
     with open_live_page(draw=lambda pixels, seen: drawn.append(seen) or pixels) as page:
         for number in range(500):
-            page.show(plain(RED), seen_of(1, number))
+            page.show(plain(RED), detections_of(1, number))
         assert drawn == []
         assert ask(page, "/picture").status == 200
         assert [one.frame_index for one in drawn] == [499]
@@ -187,7 +187,7 @@ def test_frames_without_viewers():
 def test_drawing():
     """The picture is what `draw` makes of the frame and its detections."""
     with open_live_page(draw=lambda pixels, seen: pixels + np.uint8(40 * len(seen.scores))) as page:
-        page.show(plain((10, 20, 30)), seen_of(2))
+        page.show(plain((10, 20, 30)), detections_of(2))
         assert np.abs(picture_of(ask(page, "/picture")) - (90, 100, 110)).max() <= 4
 
 
@@ -201,7 +201,7 @@ def test_many_viewers():
     async def film():
         number = 0
         while time.monotonic() < until:
-            picture.show(plain(RED), seen_of(1, number))
+            picture.show(plain(RED), detections_of(1, number))
             number += 1
             await asyncio.sleep(1 / 60)
 
@@ -235,12 +235,12 @@ def test_the_video_does_not_wait():
         return pixels
 
     with open_live_page(draw=draw) as page:
-        page.show(plain(RED), seen_of(1))
+        page.show(plain(RED), detections_of(1))
         asking = threading.Thread(target=ask, args=(page, "/picture"))
         asking.start()
         assert begun.wait(5)
         before = time.monotonic()
-        page.show(plain(GREEN), seen_of(1))
+        page.show(plain(GREEN), detections_of(1))
         page.add_event(event())
         page.set_status("watching", frames_per_s=1.0, latency_ms=None)
         assert time.monotonic() - before < 1
@@ -299,7 +299,7 @@ def test_status(page):
         "source": "door.mp4", "run": "masks/runs/first", "text": "starting",
         "frames_per_s": None, "latency_ms": None, "trouble": None, "objects": None,
     }  # fmt: skip
-    page.show(plain(RED), seen_of(3))
+    page.show(plain(RED), detections_of(3))
     page.set_status("watching", frames_per_s=24.949, latency_ms=float("nan"))
     states = [one["data"] for one in islice(stream, 1)]
     while states[-1]["text"] == "starting":  # it may have been read between the two

@@ -1,4 +1,4 @@
-"""Cameras and streams: the newest frame first, connected again when they break; files of web servers whole."""
+"""Feeds of cameras and streams: latest frame, reconnection; files on web servers."""
 
 import errno
 import logging
@@ -31,7 +31,7 @@ MOST_LATE = 0.4 * FPS  # frames; of them two are the encoder's and the container
 
 @pytest.fixture(autouse=True)
 def no_thread_left():
-    """Every test ends with none of the feeds' threads."""
+    """No thread of a feed is left after any test."""
     yield
     for thread in threading.enumerate():
         if thread.name.startswith("curate-"):
@@ -41,7 +41,7 @@ def no_thread_left():
 
 @pytest.fixture(params=["rtsp", "http"])
 def camera(request):
-    """(station, address): a camera that is watched by one of the protocols."""
+    """(station, URL) of a camera, over each of the protocols."""
     with RtspServer() if request.param == "rtsp" else HttpServer() as server:
         yield server.station, server.url if request.param == "rtsp" else f"{server.url}/live.ts"
 
@@ -51,7 +51,7 @@ def watch(address, **options):
 
 
 def take_until(feed, wanted):
-    """All that comes up to the first that is wanted: the class Picture, or a kind of notice."""
+    """Return everything up to the first item of a kind: the class Picture, or a kind of notice."""
     found, limit_s = [], time.monotonic() + PATIENCE_S
     while time.monotonic() < limit_s:
         found += feed.take(1, 0.5)
@@ -141,19 +141,19 @@ BROKEN = LiveSourceError("it fell over")
     ],
 )
 def test_an_address_is_shown_without_its_secrets(text, shown):
-    """User, password, and values that look like secrets are replaced; a password with a / or # too."""
+    """User, password and secret-looking values are replaced, also where a password contains / or #."""
     assert parse_live(text).shown == shown
 
 
 def test_a_number_is_a_camera():
-    """Digits are the number of a camera, with its name."""
+    """Digits are the number of a camera."""
     found = parse_live("2")
     assert (found.camera, found.shown, found.scheme) == (2, "camera 2", "camera")
 
 
 @pytest.mark.parametrize("text", ["clips/a.mp4", "./0", "-", "", "a b.mp4", "C:/clips", "²", "-1"])
 def test_anything_else_is_a_path(text):
-    """What has no scheme and is no number is not live."""
+    """Text without a scheme that is not a number is a path."""
     assert parse_live(text) is None
 
 
@@ -171,21 +171,21 @@ def test_anything_else_is_a_path(text):
         ("20240101", "camera number is too high"),
     ],
 )
-def test_an_address_that_is_none_is_refused(text, fact):
-    """The message says what is wrong, without the password."""
+def test_invalid_addresses(text, fact):
+    """The message has the reason, without the password."""
     with pytest.raises(UsageError, match=fact) as caught:
         parse_live(text)
     assert "hush" not in str(caught.value)
 
 
 def test_a_mistyped_scheme_is_guessed():
-    """The known ones are listed, and the closest."""
+    """The message lists the known schemes and suggests the closest."""
     with pytest.raises(UsageError, match=r"one of rtsp, rtsps, http.*Did you mean 'http'\?"):
         parse_live("htpp://h/x")
 
 
-def test_a_path_is_no_live_feed():
-    """Whoever asks for a live feed of a path is told."""
+def test_a_path_is_not_a_live_source():
+    """A live feed of a path is an error."""
     with pytest.raises(UsageError, match="not a live source"):
         LiveFeed("clips/a.mp4")
 
@@ -194,7 +194,7 @@ def test_a_path_is_no_live_feed():
 
 
 def test_a_stream_is_watched(camera):
-    """Frames show ascending numbers, at the times at which they came."""
+    """Frame numbers ascend, and time stamps are times of arrival."""
     _, address = camera
     feed = watch(address)
     pictures = [take_until(feed, Picture)[-1] for _ in range(20)]
@@ -209,8 +209,8 @@ def test_a_stream_is_watched(camera):
     assert feed.is_live
 
 
-def test_a_slow_consumer_gets_the_newest_frame(camera):
-    """However slowly frames are taken, what is got is at most 0.4 s old, and the index counts those between."""
+def test_a_slow_consumer_gets_the_latest_frame(camera):
+    """The frame is at most 0.4 s old, and the index counts skipped ones."""
     station, address = camera
     feed = watch(address)
     take_until(feed, Picture)
@@ -227,7 +227,7 @@ def test_a_slow_consumer_gets_the_newest_frame(camera):
 
 
 def test_a_camera_that_sends_pictures_is_a_stream():
-    """JPEGs one after the other in one answer (multipart/x-mixed-replace) are watched."""
+    """JPEGs in one multipart/x-mixed-replace response are a stream."""
     with HttpServer() as server:
         feed = open_live(f"{server.url}/pictures")
         for _ in range(10):
@@ -239,7 +239,7 @@ def test_a_camera_that_sends_pictures_is_a_stream():
 
 
 def test_a_cut_stream_is_resumed(camera):
-    """Exactly one notice that it broke, one that it is back; times go on, and so do the frames."""
+    """One notice that it broke, one that it is back; time stamps and frames continue."""
     station, address = camera
     feed = watch(address)
     before = take_until(feed, Picture)[-1]
@@ -257,7 +257,7 @@ def test_a_cut_stream_is_resumed(camera):
 
 
 def test_many_failed_attempts_are_one_notice(camera):
-    """While the server turns everybody away, nothing more is told than that it broke."""
+    """While the server refuses connections, there is only the notice that the source broke."""
     station, address = camera
     feed = watch(address, first_wait_s=0.01, max_wait_s=0.02)
     take_until(feed, Picture)
@@ -272,7 +272,7 @@ def test_many_failed_attempts_are_one_notice(camera):
 
 
 def test_a_silent_stream_is_stalled(camera):
-    """After so many seconds without a frame it is connected anew, with one notice; when frames come again, another."""
+    """Without a frame for `stall_s` it is reconnected, with one notice; frames that come again are another."""
     station, address = camera
     feed = watch(address, stall_s=0.6)
     take_until(feed, Picture)
@@ -289,7 +289,7 @@ def test_a_silent_stream_is_stalled(camera):
 
 
 def test_close_does_not_wait_for_a_silent_server(camera):
-    """It returns in about a second; the thread ends by itself when FFmpeg gives up."""
+    """`close` returns in about a second; the thread ends by FFmpeg's timeout."""
     station, address = camera
     feed = watch(address, stall_s=1.8)
     take_until(feed, Picture)
@@ -316,7 +316,7 @@ def reconnect(feed, station, times):
 
 
 def test_reconnecting_leaves_nothing_open():
-    """After ten more connections there are as many descriptors and threads as before."""
+    """After ten reconnections there are as many descriptors and threads as before."""
     with HttpServer() as server:
         feed = watch(f"{server.url}/live.ts", first_wait_s=0.001, max_wait_s=0.002)
         take_until(feed, Picture)
@@ -330,7 +330,7 @@ def test_reconnecting_leaves_nothing_open():
 
 @pytest.mark.long
 def test_a_hundred_reconnections_leave_nothing_open(camera):
-    """The same, for a hundred."""
+    """The same for a hundred reconnections."""
     station, address = camera
     feed = watch(address, first_wait_s=0.001, max_wait_s=0.002)
     take_until(feed, Picture)
@@ -342,7 +342,7 @@ def test_a_hundred_reconnections_leave_nothing_open(camera):
 
 
 def test_a_password_is_sent_and_never_shown(capfd):
-    """The right one lets in; a wrong one is neither in the message nor on stderr."""
+    """The right password connects; a wrong one is neither in the message nor on stderr."""
     with RtspServer(password="joe:hush") as server:
         feed = watch(server.url.replace("//", "//joe:hush@"))
         take_until(feed, Picture)
@@ -366,8 +366,8 @@ def test_a_password_is_sent_and_never_shown(capfd):
         ("/playlist.m3u8", "the source does not send video"),
     ],
 )
-def test_what_cannot_be_opened_is_told_in_one_line(path, message, tmp_path):
-    """Each reason in plain words, with the address; a playlist reaches no file of this machine."""
+def test_errors_when_opening(path, message, tmp_path):
+    """Each message has the URL and the reason; a playlist cannot refer to local files."""
     clip = write_clip(tmp_path / "secret.ts", 30)
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{clip}\n#EXT-X-ENDLIST\n"
     files = {
@@ -389,8 +389,8 @@ def test_what_cannot_be_opened_is_told_in_one_line(path, message, tmp_path):
     assert feed.ended
 
 
-def test_a_server_that_is_not_there_refuses():
-    """Where nobody listens the message says so."""
+def test_connection_refused():
+    """The message says that nothing listens at the address."""
     with RtspServer() as server:
         address = server.url
     feed = watch(address)
@@ -399,16 +399,16 @@ def test_a_server_that_is_not_there_refuses():
     feed.close()
 
 
-def test_a_server_that_says_nothing_is_given_up():
-    """A connection that brings no video in time fails, and says how long that was."""
+def test_open_timeout():
+    """A connection without video in time is an error that says how long it took."""
     with HttpServer() as server:
         opener = StreamOpener(parse_live(f"{server.url}/silent.ts"), open_timeout_s=0.5, stall_s=0.5)
         with pytest.raises(LiveSourceError, match=r"no video within [01] s"):
             opener.open()
 
 
-def test_an_unknown_host_is_told(monkeypatch):
-    """FFmpeg says no more than that input failed; the name is looked up again to tell."""
+def test_an_unknown_host(monkeypatch):
+    """FFmpeg reports only an input error; the host name is looked up to explain it."""
 
     def look_up(*_):
         raise OSError(errno.ENOENT, "unknown")
@@ -418,8 +418,8 @@ def test_an_unknown_host_is_told(monkeypatch):
     assert describe_open_error(parse_live("rtsp://nowhere/x"), failed, 0.1, 10).detail == "unknown host"
 
 
-def test_a_stream_in_files_plays_evenly(tmp_path):
-    """Live HLS hands out a second at once; its frames come one by one, as they were taken."""
+def test_hls_plays_evenly(tmp_path):
+    """Live HLS delivers a second of frames at once; they come one by one, at their own pace."""
     parts = {
         f"/{k}.ts": write_clip(tmp_path / f"{k}.ts", 15, fps=15, gop=15, first_pts=15 * k, bframes=0).read_bytes()
         for k in range(9)
@@ -446,7 +446,7 @@ def test_a_stream_in_files_plays_evenly(tmp_path):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """60 frames that come unevenly, in milliseconds, with sound."""
+    """60 frames at uneven times in milliseconds, with sound."""
     stamps = [40 * k + 7 * (k % 3) for k in range(60)]
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
     options = {"movflags": "faststart"}
@@ -454,7 +454,7 @@ def clip(tmp_path_factory):
 
 
 def test_a_file_of_a_web_server_gives_every_frame(clip):
-    """All of them at their own times, however slowly they are taken; then it ends."""
+    """Every frame comes at its own time, however slowly frames are taken; then the feed ends."""
     content, stamps = clip
     with HttpServer({"/clip.mp4": content}) as server:
         feed = open_live(f"{server.url}/clip.mp4?token=hush")
@@ -467,8 +467,8 @@ def test_a_file_of_a_web_server_gives_every_frame(clip):
     assert [picture.timestamp_s for picture in pictures] == pytest.approx([stamp / 1000 for stamp in stamps], abs=1e-4)
 
 
-def test_a_server_without_parts_of_files_will_do(tmp_path):
-    """A file without a duration in it, of a server that gives whole files only, is a file all the same."""
+def test_a_server_without_ranges(tmp_path):
+    """A file without a duration, on a server without range requests, is still a file."""
     content = write_clip(tmp_path / "clip.ts", 40, fps=20).read_bytes()
     with HttpServer({"/clip.ts": content}, ranges=False) as server:
         pictures = take_all(open_live(f"{server.url}/clip.ts"))
@@ -477,7 +477,7 @@ def test_a_server_without_parts_of_files_will_do(tmp_path):
 
 
 def test_a_file_of_a_web_server_is_turned_upright(tmp_path):
-    """The container's rotation is applied."""
+    """The rotation in the container is applied."""
     content = write_clip(tmp_path / "clip.mp4", 4, rotation=90).read_bytes()
     with HttpServer({"/clip.mp4": content}) as server:
         pictures = take_all(open_live(f"{server.url}/clip.mp4"))
@@ -486,7 +486,7 @@ def test_a_file_of_a_web_server_is_turned_upright(tmp_path):
 
 
 def test_a_break_of_the_connection_is_the_fault(clip):
-    """What came before it is given, and where it broke is told."""
+    """Frames before the break come, and `fault` says where it broke."""
     content, _ = clip
     with HttpServer({"/clip.mp4": content}, breaking={"/clip.mp4": len(content) // 2}) as server:
         feed = open_live(f"{server.url}/clip.mp4")
@@ -497,7 +497,7 @@ def test_a_break_of_the_connection_is_the_fault(clip):
 
 
 def test_a_file_can_be_closed_before_its_end(clip):
-    """Its thread ends although nobody takes the rest."""
+    """The thread ends although frames are left."""
     with HttpServer({"/clip.mp4": clip[0]}) as server:
         feed = open_live(f"{server.url}/clip.mp4")
         assert len(feed.take(1, PATIENCE_S)) == 1
@@ -525,7 +525,7 @@ def test_later_connections_have_the_size_of_the_first(tmp_path):
 
 
 def test_only_frames_that_are_taken_are_converted():
-    """The others are dropped as they were decoded."""
+    """Other frames are dropped unconverted."""
     seen = []
     feed = watch("0", opener=Scripted([frame_of(number, seen) for number in range(50)]))
     limit_s = time.monotonic() + PATIENCE_S
@@ -538,15 +538,15 @@ def test_only_frames_that_are_taken_are_converted():
 
 
 def test_damaged_frames_only_count():
-    """They are left out, and the index goes on."""
+    """Damaged frames are skipped, and the index counts them."""
     feed = watch("0", opener=Scripted([LiveFrame(None), LiveFrame(None), frame_of(7)]))
     picture = take_until(feed, Picture)[-1]
     feed.close()
     assert (picture.index, picture.timestamp_s, read_number(picture.pixels)) == (2, 0, 7)
 
 
-def test_a_source_of_damaged_frames_alone_is_stalled():
-    """Whole frames are what counts."""
+def test_only_damaged_frames_are_a_stall():
+    """Only intact frames prevent a stall."""
     feed = watch("0", opener=Scripted([frame_of(0), *[LiveFrame(None)] * 3]), stall_s=0.2)
     notice = take_until(feed, "stalled")[-1]
     feed.close()
@@ -554,7 +554,7 @@ def test_a_source_of_damaged_frames_alone_is_stalled():
 
 
 def test_notices_and_frames_come_in_order():
-    """A frame from before the trouble is given before its notice, unless a newer one has come."""
+    """A frame from before the failure comes before its notice, unless a newer one has replaced it."""
     feed = watch("0", opener=Scripted([frame_of(1), BROKEN], BROKEN))
     found = take_until(feed, "broken")
     feed.close()
@@ -564,7 +564,7 @@ def test_notices_and_frames_come_in_order():
 
 
 def test_each_reconnection_is_logged_with_its_cause_and_wait(caplog):
-    """Attempt, cause and wait are logged, then the return; the count starts again with the next failure."""
+    """Cause, attempt and wait are logged, then the return; the next failure counts from 1 again."""
     caplog.set_level(logging.INFO, "curate.sources.feeds.live")
     stalled = LiveSourceError("no data for 10 s", kind="stalled")
     feed = watch("0", opener=Scripted([frame_of(0), BROKEN], stalled, [frame_of(1), BROKEN], [frame_of(2)]))
@@ -581,8 +581,8 @@ def test_each_reconnection_is_logged_with_its_cause_and_wait(caplog):
     ]
 
 
-def test_waits_double_up_to_the_longest():
-    """Each wait is between half and all of its turn: 20, 40, 80, 80 ms."""
+def test_waits_double_up_to_the_maximum():
+    """Each wait is between half and all of 20, 40, 80, 80 ms."""
     opener = Scripted([frame_of(0), BROKEN], BROKEN)
     feed = watch("0", opener=opener, first_wait_s=0.02, max_wait_s=0.08)
     limit_s = time.monotonic() + PATIENCE_S
@@ -594,8 +594,8 @@ def test_waits_double_up_to_the_longest():
         assert turn_s / 2 <= wait_s < turn_s + 0.06
 
 
-def test_every_connection_is_given_back():
-    """As many are closed as were opened."""
+def test_every_connection_is_closed():
+    """As many connections are closed as were opened."""
     opener = Scripted([frame_of(0), BROKEN])
     feed = watch("0", opener=opener, first_wait_s=0.001, max_wait_s=0.001)
     for _ in range(5):
@@ -606,7 +606,7 @@ def test_every_connection_is_given_back():
 
 
 def test_a_first_connection_without_a_frame_is_an_error():
-    """What connects and shows nothing was never there."""
+    """A source that never showed a frame is an error."""
     feed = watch("0", opener=Scripted([LiveFrame(None)]), stall_s=0.1)
     with pytest.raises(DataError, match=r"^scripted: no intact frame for 0.1 s\.$"):
         feed.take(1, PATIENCE_S)
@@ -617,13 +617,13 @@ def test_a_first_connection_without_a_frame_is_an_error():
 
 
 def test_a_decoder_that_keeps_up_gets_every_packet():
-    """Packets that have to be waited for are all admitted."""
+    """If packets have to be waited for, all are decoded."""
     backlog = Backlog(0.0)
     assert all(backlog.should_decode(k % 50 == 0, 0.02, k * 0.04) for k in range(1000))
 
 
-def test_a_decoder_that_is_too_slow_gets_keyframes_until_the_buffers_are_empty():
-    """After five busy seconds only keyframes are admitted, up to the first after a wait."""
+def test_a_slow_decoder_gets_keyframes_until_the_buffers_are_empty():
+    """After five seconds without a pause only keyframes are decoded, up to the first after a wait."""
     backlog = Backlog(0.0)
     assert all(backlog.should_decode(False, 0.0, k * 0.1) for k in range(51))
     assert [backlog.should_decode(key, 0.0, 5.1) for key in (False, True, False, True, False)] == [
@@ -637,8 +637,8 @@ def test_a_decoder_that_is_too_slow_gets_keyframes_until_the_buffers_are_empty()
     assert backlog.should_decode(False, 0.03, 5.4)
 
 
-def test_a_stream_without_keyframes_is_not_lost():
-    """Where none comes, decoding goes on after five seconds."""
+def test_a_stream_without_keyframes():
+    """Without keyframes, decoding continues after five seconds."""
     backlog = Backlog(0.0)
     assert all(backlog.should_decode(False, 0.0, k * 0.1) for k in range(51))
     assert not backlog.should_decode(False, 0.01, 9.9)
@@ -646,7 +646,7 @@ def test_a_stream_without_keyframes_is_not_lost():
 
 
 def test_early_frames_wait():
-    """A frame is due as long after the first as its stamp says; late ones at once, and after a jump it begins anew."""
+    """A frame is due as long after the first as its time stamp says; a late one, or one after a jump, at once."""
     pace = Pace()
     assert [pace.due_in_s(stamp_s, now_s) for stamp_s, now_s in [(10, 100), (10.5, 100.1), (11, 101.5)]] == [
         0,
@@ -661,7 +661,7 @@ def test_early_frames_wait():
 
 
 class FakeCapture:
-    """A camera that shows so many numbers and then nothing more."""
+    """A camera that shows a number of frames and then fails."""
 
     def __init__(self, frames, is_open=True):
         self.numbers, self.is_open = list(range(frames)), is_open
@@ -684,7 +684,7 @@ class FakeCapture:
 
 
 def test_a_camera_gives_rgb():
-    """OpenCV's order of colours is turned round, and the driver keeps one frame only."""
+    """OpenCV's BGR is converted, and the driver buffers one frame only."""
     capture = FakeCapture(1)
     connection = CameraOpener(0, lambda _: capture).open()
     (taken,) = connection.read()
@@ -693,7 +693,7 @@ def test_a_camera_gives_rgb():
 
 
 def test_a_camera_that_is_unplugged_and_back_is_opened_again():
-    """It breaks, and is back; each capture is released."""
+    """The camera breaks, and is back; each capture is released."""
     captures = [FakeCapture(3), FakeCapture(0, is_open=False), FakeCapture(2)]
     used = iter([*captures, *[FakeCapture(0, is_open=False)] * 1000])
     feed = watch("3", opener=CameraOpener(3, lambda _: next(used)))
@@ -705,7 +705,7 @@ def test_a_camera_that_is_unplugged_and_back_is_opened_again():
 
 
 def test_a_missing_camera_is_one_line(capfd):
-    """OpenCV's own words do not reach stderr, and its log is as it was."""
+    """OpenCV's own messages do not reach stderr, and its log level is restored."""
     level = cv2.utils.logging.getLogLevel()
     feed = open_live("97")
     with pytest.raises(DataError, match=r"^camera 97: no such camera, or it cannot be opened\."):

@@ -1,4 +1,4 @@
-"""Frames of a video by their number: exactly those, decoding no more than they need."""
+"""Frames of a video by number: exactly the requested ones, decoding no more than they need."""
 
 import random
 import shutil
@@ -27,7 +27,7 @@ FRONT_INDEX = {"movflags": "faststart"}
 
 
 def read(path, wanted=None, **options):
-    """The wanted frames, by default all, of a file that has no fault."""
+    """Read frames, by default all, of a video without faults."""
     index = index_video(path)
     reader = FrameReader(index, **options)
     frames = list(reader.read(range(index.frames) if wanted is None else wanted))
@@ -36,7 +36,7 @@ def read(path, wanted=None, **options):
 
 
 def numbers(frames):
-    """What the pictures say, in place of their own numbers."""
+    """(index, number drawn into the frame) of frames."""
     return [(frame.index, read_number(frame.pixels)) for frame in frames]
 
 
@@ -45,7 +45,7 @@ def same(wanted):
 
 
 def damage(path, part, seed=1):
-    """Write 80 random bytes at a part of the file's length."""
+    """Overwrite 80 bytes at a share of the file's length with random ones."""
     data = bytearray(path.read_bytes())
     start = int(len(data) * part)
     data[start : start + 80] = random.Random(seed).randbytes(80)
@@ -56,8 +56,8 @@ def truncate(path, part):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
 
 
-def test_a_clip_says_its_numbers():
-    """What is drawn is read: otherwise the tests below would tell nothing."""
+def test_drawn_numbers_are_read():
+    """The numbers in the test clips can be read, which the tests below rely on."""
     assert [read_number(draw_number(number)) for number in (0, 1, 77, 4095)] == [0, 1, 77, 4095]
 
 
@@ -95,8 +95,8 @@ def test_a_clip_says_its_numbers():
         "a codec whose packets are not read": ("a.mkv", {"codec": "ffv1"}),
     }.values(),
 )
-def test_sampled_frames_are_the_wanted_ones(tmp_path, name, how):
-    """Any frame can be had by its number, alone or with others, whatever the codec and container."""
+def test_sampled_frames_are_the_requested_ones(tmp_path, name, how):
+    """Any frames can be read by number, in any codec and container."""
     clip = write_clip(tmp_path / name, 40, **{"gop": 12} | how)
     assert index_video(clip).frames == 40
     for wanted in (range(40), range(0, 40, 7), [9, 10, 23, 25, 39], [38]):
@@ -105,13 +105,13 @@ def test_sampled_frames_are_the_wanted_ones(tmp_path, name, how):
 
 @pytest.mark.parametrize("gop", [50, 250])
 def test_long_distances_between_keyframes(tmp_path, gop):
-    """One frame in 66, as for one every 2.2 s, is right whether keyframes are near or far."""
+    """One frame in 66, as for one every 2.2 s, with keyframes close together and far apart."""
     clip = write_clip(tmp_path / "a.mp4", 300, gop=gop, bframes=3)
     assert numbers(read(clip, range(0, 300, 66))) == same(range(0, 300, 66))
 
 
 def test_seeking_over_a_long_gap(tmp_path):
-    """A gap of hundreds of packets is jumped over, in MP4 and Matroska, and what follows is right."""
+    """A gap of hundreds of packets is skipped with a seek, in MP4 and Matroska."""
     for name in ("a.mp4", "a.mkv"):
         clip = write_clip(tmp_path / name, 600, gop=20)
         wanted = [3, 250, 251, 599]
@@ -120,14 +120,14 @@ def test_seeking_over_a_long_gap(tmp_path):
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.webm", "libvpx-vp9")])
 def test_variable_rate_keeps_exact_times(tmp_path, name, codec):
-    """Times are those of the time stamps, from the first frame on, and the frames are theirs."""
+    """Times follow the time stamps exactly at a variable rate."""
     frames = read(write_clip(tmp_path / name, codec=codec, pts=UNEVEN_MS))
     assert [frame.time_s for frame in frames] == [Fraction(stamp, 1000) for stamp in UNEVEN_MS]
     assert numbers(frames) == same(range(len(UNEVEN_MS)))
 
 
-def test_frame_at_a_time_is_the_last_that_has_begun(tmp_path):
-    """At the very time of a frame it is that frame; just before, the one before; before the first there is none."""
+def test_frame_at_a_time(tmp_path):
+    """The last frame at or before the time; −1 before the first."""
     index = index_video(write_clip(tmp_path / "a.mkv", pts=UNEVEN_MS))
     moment = Fraction(1, 10**9)
     for frame in range(index.frames):
@@ -136,8 +136,8 @@ def test_frame_at_a_time_is_the_last_that_has_begun(tmp_path):
     assert index.frame_at(Fraction(10**6)) == index.frames - 1
 
 
-def test_a_rate_that_floats_cannot_hold(tmp_path):
-    """30000/1001 frames a second: frame 30 is at 1001/1000 s exactly, and that time finds it."""
+def test_exact_rates(tmp_path):
+    """At 30000/1001 frames per second frame 30 is exactly at 1001/1000 s, and is found at that time."""
     index = index_video(write_clip(tmp_path / "a.mp4", 40, fps=Fraction(30000, 1001)))
     assert index.time(30) == Fraction(1001, 1000)
     assert index.frame_at(Fraction(1001, 1000)) == 30
@@ -145,12 +145,12 @@ def test_a_rate_that_floats_cannot_hold(tmp_path):
 
 
 def test_duration_ends_with_the_last_frame(tmp_path):
-    """24 frames at 30 a second take 0.8 s, though the last begins at 0.767 s."""
+    """24 frames at 30 per second take 0.8 s, though the last starts at 0.767 s."""
     assert index_video(write_clip(tmp_path / "a.mp4")).duration_s == pytest.approx(0.8)
 
 
 def test_the_first_frame_is_at_time_zero(tmp_path):
-    """A first time stamp that is not zero shifts nothing."""
+    """A first time stamp other than zero shifts nothing."""
     clip = write_clip(tmp_path / "a.mkv", first_pts=100)
     frames = read(clip, [0, 5])
     assert index_video(clip).pts[0] > 3000
@@ -158,8 +158,8 @@ def test_the_first_frame_is_at_time_zero(tmp_path):
     assert numbers(frames) == same([0, 5])
 
 
-def test_frames_that_an_edit_list_hides_are_no_frames(tmp_path):
-    """MP4 hides what is before time zero; players do not show it, nor does the index."""
+def test_frames_hidden_by_an_edit_list(tmp_path):
+    """Frames before time zero of an MP4 are not in the index, since players do not show them."""
     frames = read(write_clip(tmp_path / "a.mp4", first_pts=-3))
     assert numbers(frames) == [(number, number + 3) for number in range(21)]
 
@@ -167,7 +167,7 @@ def test_frames_that_an_edit_list_hides_are_no_frames(tmp_path):
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_pictures_are_upright(tmp_path, rotation, mirrored):
-    """Rotation and mirroring in the container are undone in pixels and size."""
+    """Rotation and mirroring in the container are applied to pixels and size."""
     clip = write_clip(tmp_path / "a.mp4", 3, rotation=rotation, mirrored=mirrored)
     index = index_video(clip)
     (frame,) = read(clip, [2])
@@ -190,7 +190,7 @@ def test_pictures_are_upright(tmp_path, rotation, mirrored):
     }.values(),
 )
 def test_colours_are_those_of_ffmpeg(tmp_path, how):
-    """`ffmpeg -i FILE` gives the same picture, within rounding."""
+    """`ffmpeg -i FILE` gives the same pixels, within rounding."""
     clip = write_clip(tmp_path / "a.mp4", 2, **how)
     command = ["ffmpeg", "-v", "error", "-i", clip, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     raw = subprocess.run(command, check=True, capture_output=True).stdout
@@ -200,7 +200,7 @@ def test_colours_are_those_of_ffmpeg(tmp_path, how):
 
 
 def test_only_what_is_needed_is_decoded(tmp_path):
-    """From the last keyframe on, without the B-frames that nobody needs: far fewer packets than there are."""
+    """Decoding starts at the last keyframe, and skips B-frames that are not needed."""
     clip = write_clip(tmp_path / "a.mp4", 300, gop=50, bframes=3)
     reader = FrameReader(index_video(clip))
     assert len(list(reader.read(range(0, 300, 66)))) == 5
@@ -210,14 +210,14 @@ def test_only_what_is_needed_is_decoded(tmp_path):
 
 
 def test_indexing_reads_packets_only(tmp_path, monkeypatch):
-    """Neither H.264 nor VP9 nor AV1 is decoded to find its frames."""
+    """H.264, VP9 and AV1 are indexed without decoding."""
     monkeypatch.setattr("curate.sources.video.index._index_by_decoding", None)
     for codec in ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "mpeg4"):
         assert index_video(write_clip(tmp_path / f"{codec}.mp4", codec=codec)).frames == 24
 
 
 def test_keyframes(tmp_path):
-    """Every 12th frame is one."""
+    """Every 12th frame is a keyframe."""
     assert np.flatnonzero(index_video(write_clip(tmp_path / "a.mp4", gop=12)).is_keyframe).tolist() == [0, 12]
 
 
@@ -229,24 +229,24 @@ def test_a_video_of_one_frame(tmp_path):
     assert numbers(read(clip)) == [(0, 0)]
 
 
-def test_sound_beside_the_picture_is_passed_over(tmp_path):
-    """Packets of other streams are no frames."""
+def test_audio_packets_are_ignored(tmp_path):
+    """Packets of other streams are not frames."""
     assert numbers(read(write_clip(tmp_path / "a.mp4", audio=True))) == same(range(24))
 
 
-def test_nothing_wanted(tmp_path):
-    """No frame is no fault."""
+def test_no_frames_requested(tmp_path):
+    """An empty request is not a fault."""
     assert read(write_clip(tmp_path / "a.mp4"), []) == []
 
 
-def test_a_frame_that_is_wanted_twice_comes_once(tmp_path):
-    """Times that lie close together may name the same frame."""
+def test_duplicate_requests(tmp_path):
+    """A frame that is requested twice comes once."""
     assert numbers(read(write_clip(tmp_path / "a.mp4"), [4, 4, 5])) == same([4, 5])
 
 
 @pytest.mark.parametrize("wanted", [[5, 4], [-1], [24]])
-def test_frames_that_cannot_be_wanted(tmp_path, wanted):
-    """Frames come in ascending order, and only those that there are."""
+def test_invalid_requests(tmp_path, wanted):
+    """Indices must ascend and exist."""
     reader = FrameReader(index_video(write_clip(tmp_path / "a.mp4")))
     with pytest.raises(UsageError, match=r"ascending|0 to 23"):
         reader.read(wanted)
@@ -267,8 +267,8 @@ def remux(source, target, first=0):
     ("first", "how"),
     [(10, {"codec": "libx265"}), (13, {"codec": "libx265"}), (10, {}), (13, {}), (13, {"codec": "libvpx-vp9"})],
 )
-def test_a_cut_in_the_midst(tmp_path, first, how):
-    """What was cut without encoding may begin with frames that cannot be shown; the index holds those that can."""
+def test_a_cut_within_a_scene(tmp_path, first, how):
+    """A video cut without encoding may start with frames that cannot be decoded; the index skips them."""
     whole = write_clip(tmp_path / "whole.mkv", 60, gop=10, open_gop=True, **how)
     index = index_video(remux(whole, tmp_path / "a.mkv", first))
     stamps, _ = decode_in_order(index.path, 0, 1)
@@ -278,8 +278,8 @@ def test_a_cut_in_the_midst(tmp_path, first, how):
         assert shown == [(frame, 60 - index.frames + frame) for frame in wanted]
 
 
-def test_of_two_videos_the_default(tmp_path):
-    """A file may hold a small one beside."""
+def test_the_default_of_two_streams(tmp_path):
+    """Of two video streams the container's best is read."""
     small, large = (write_clip(tmp_path / f"{side}.mp4", 5, width=side, height=96) for side in (160, 320))
     with av.open(str(small)) as one, av.open(str(large)) as two, av.open(str(tmp_path / "both.mkv"), "w") as both:
         streams = [both.add_stream_from_template(part.streams[0]) for part in (one, two)]
@@ -297,8 +297,8 @@ def test_of_two_videos_the_default(tmp_path):
 # ---- What is no video, or a broken one ----
 
 
-def test_what_is_no_video_is_told(tmp_path):
-    """Each with its own reason, in one line that names the file."""
+def test_files_that_are_not_videos(tmp_path):
+    """Each has its own reason, in one line that names the file."""
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "text.txt").write_text("no video")
     (tmp_path / "empty.mp4").touch()
@@ -319,8 +319,8 @@ def test_what_is_no_video_is_told(tmp_path):
         assert str(caught.value).startswith(str(tmp_path / name))
 
 
-def test_a_sleeve_is_no_video(tmp_path):
-    """The picture that goes with a piece of music does not move."""
+def test_a_cover_picture_is_not_a_video(tmp_path):
+    """The picture attached to a piece of music is ignored."""
     sound = write_sound(tmp_path / "sound.m4a")
     picture = write_clip(tmp_path / "a.mov", 1, codec="mjpeg", pixel_format="yuvj420p")
     with av.open(str(sound)) as music, av.open(str(picture)) as still, av.open(str(tmp_path / "b.mp4"), "w") as both:
@@ -346,7 +346,7 @@ def test_a_sleeve_is_no_video(tmp_path):
     ],
 )
 def test_a_video_that_breaks_off(tmp_path, name, how):
-    """The index ends with the last whole frame and says so; all frames up to there can be had."""
+    """The index ends with the last complete frame, with a fault; all frames up to there can be read."""
     clip = write_clip(tmp_path / name, 60, gop=20, **how)
     truncate(clip, 0.6)
     index = index_video(clip)
@@ -358,7 +358,7 @@ def test_a_video_that_breaks_off(tmp_path, name, how):
     assert (len(frames), reader.fault) == (index.frames, None)
 
 
-def test_a_video_whose_index_is_cut_off(tmp_path):
+def test_an_mp4_without_its_header(tmp_path):
     """An MP4 with its header at the end cannot be read without it."""
     clip = write_clip(tmp_path / "a.mp4")
     truncate(clip, 0.5)
@@ -370,7 +370,7 @@ def test_a_video_whose_index_is_cut_off(tmp_path):
     ("name", "codec"), [("a.mp4", "libx264"), ("a.mp4", "mpeg4"), ("a.mp4", "libsvtav1"), ("a.mov", "mjpeg")]
 )
 def test_damage_costs_the_frames_that_depend_on_it(tmp_path, name, codec):
-    """What comes is as good as ever; what is left out is told, and the next keyframe makes good again."""
+    """Frames that depend on damage are missing, with a fault; all others are exact, from the next keyframe on."""
     how = {"pixel_format": "yuvj420p"} if codec == "mjpeg" else {}
     clip = write_clip(tmp_path / name, 60, codec=codec, gop=20, **how)
     good = [frame.pixels for frame in read(clip)]
@@ -386,8 +386,8 @@ def test_damage_costs_the_frames_that_depend_on_it(tmp_path, name, codec):
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp4", "libx264"), ("a.ts", "libx264"), ("a.mkv", "libx265"), ("a.avi", "mpeg4")]
 )
-def test_no_damage_surprises(tmp_path, name, codec):
-    """Whatever is broken: frames in order, a reason for those that are missing, or a DataError."""
+def test_random_damage(tmp_path, name, codec):
+    """After any damage: frames in order, a reason for missing ones, or a DataError."""
     clip = write_clip(tmp_path / name, codec=codec)
     whole = clip.read_bytes()
     for seed in range(25):
@@ -405,7 +405,7 @@ def test_no_damage_surprises(tmp_path, name, codec):
 
 
 def test_a_file_that_is_gone(tmp_path):
-    """What was indexed may be deleted before it is read."""
+    """An indexed file may be deleted before it is read."""
     clip = write_clip(tmp_path / "a.mp4")
     reader = FrameReader(index_video(clip))
     clip.unlink()
@@ -416,7 +416,7 @@ def test_a_file_that_is_gone(tmp_path):
 @settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_any_choice_of_frames(tmp_path_factory, data):
-    """Planning is right for any subset, open GOP or closed."""
+    """Planning is right for any subset of frames, with open and closed GOPs."""
     folder = tmp_path_factory.getbasetemp()
     open_gop = data.draw(st.booleans())
     codec = data.draw(st.sampled_from(["libx264", "libx265"]))
@@ -431,7 +431,7 @@ def test_any_choice_of_frames(tmp_path_factory, data):
 
 
 def decode_in_order(path, number, step):
-    """Time stamps of all frames of a plain decode, and the planes of every so many, as stored."""
+    """Time stamps of all frames of a plain decode, and the stored planes of every nth."""
     stamps, planes = [], []
     with av.open(str(path)) as container:
         stream = container.streams[number]
@@ -448,7 +448,7 @@ def decode_in_order(path, number, step):
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason=f"the videos are not in {VIDEOS}")
 @pytest.mark.parametrize("path", sorted(set(VIDEOS.glob("*.*")) - {VIDEOS / BROKEN}), ids=lambda path: path.name)
 def test_public_videos(path):
-    """Time stamps and pixels are those of a plain decode from the first frame to the last."""
+    """Time stamps and pixels equal those of a plain decode."""
     index = index_video(path)
     step = max(3, index.frames // 20)
     wanted = range(0, index.frames, step)
@@ -462,7 +462,7 @@ def test_public_videos(path):
 
 @pytest.mark.skipif(not VIDEOS.is_dir(), reason=f"the videos are not in {VIDEOS}")
 def test_a_public_video_that_is_damaged():
-    """It breaks at 2.9 s; nothing from there on is passed off as good."""
+    """It breaks at 2.9 s; no frame from there on is returned."""
     index = index_video(VIDEOS / BROKEN)
     reader = FrameReader(index)
     frames = list(reader.read(range(index.frames)))
@@ -490,10 +490,10 @@ def test_a_public_video_that_is_damaged():
     ],
 )
 def test_roles_of_packets(reader, data, role):
-    """By hand from the specifications.
+    """Packets written by hand from the specifications.
 
-    IDR, B and P of H.264; CRA and RASL of HEVC; key, hidden and shown again of VP9; AV1's key with and without its
-    sequence header, and an inter frame.
+    H.264: IDR, B and P; HEVC: CRA and RASL; VP9: key, hidden, and shown again; AV1: key with and without its sequence
+    header, and an inter frame.
     """
     assert reader(bytes.fromhex(data)) == role
 
@@ -502,7 +502,7 @@ def test_roles_of_packets(reader, data, role):
 
 
 def leave_out(source, target, first, last):
-    """Copy a video without the packets of a stretch, as when a part of a Matroska file is overwritten."""
+    """Copy a video without a range of its packets, as when a part of a Matroska file is overwritten."""
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         for number, packet in enumerate(old.demux(old.streams.video[0])):
@@ -512,8 +512,8 @@ def leave_out(source, target, first, last):
     return target
 
 
-def test_a_hole_in_an_even_video_is_told(tmp_path):
-    """Where packets are gone, the frames after them that may depend on them are left out, and the rest is right."""
+def test_a_gap_in_an_even_video(tmp_path):
+    """Frames that may depend on missing packets are skipped, and the others are right."""
     whole = write_clip(tmp_path / "whole.mkv", 120, gop=40, bframes=0)
     index = index_video(leave_out(whole, tmp_path / "hole.mkv", 50, 69))
     assert index.fault == "0.70 s are missing, the first after 1.63 s"
@@ -523,8 +523,8 @@ def test_a_hole_in_an_even_video_is_told(tmp_path):
     assert reader.fault == "10 frames are missing, the first at 2.33 s: packets are missing on which frames may depend"
 
 
-def test_a_hole_that_ends_at_a_keyframe_costs_nothing_more(tmp_path):
-    """Frames that stand on their own are whole, whatever is missing before."""
+def test_a_gap_that_ends_at_a_keyframe(tmp_path):
+    """Frames that depend on no missing packet are intact."""
     whole = write_clip(tmp_path / "whole.mkv", 120, gop=40, bframes=0)
     index = index_video(leave_out(whole, tmp_path / "hole.mkv", 60, 79))
     reader = FrameReader(index)
@@ -532,8 +532,8 @@ def test_a_hole_that_ends_at_a_keyframe_costs_nothing_more(tmp_path):
     assert (index.fault is None, reader.fault) == (False, None)
 
 
-def test_an_uneven_pace_has_no_holes(tmp_path):
-    """In a recording of a screen, a long time without a frame means that nothing moved."""
+def test_a_variable_rate_has_no_gaps(tmp_path):
+    """In a screen recording, a long time without a frame means that nothing moved."""
     stamps = np.cumsum(np.random.default_rng(0).choice([20, 40, 90, 1500], 60)).tolist()
     index = index_video(write_clip(tmp_path / "screen.mkv", pts=stamps, bframes=0))
     assert (index.frames, index.fault) == (60, None)

@@ -1,4 +1,4 @@
-"""A loopback web server with every kind of answer, a site that pretends to be YouTube, and a guard for the network."""
+"""A loopback web server with every kind of answer, a replacement for YouTube, and a network guard."""
 
 import hashlib
 import ipaddress
@@ -28,12 +28,12 @@ YOUTUBE = "https://www.youtube.com/watch?v="
 
 
 def numbered_video(path, seconds=8, **options):
-    """A video whose frames carry their number; 25 a second, a key frame each 2 s."""
+    """Write a video with its frame numbers drawn in; 25 frames per second, a key frame every 2 s."""
     return write_clip(path, seconds * FPS, fps=FPS, gop=2 * FPS, **options)
 
 
 def write_with_sound(path, codec, sound, late_s=0.4, seconds=16, gop=50):
-    """A numbered video, 25 frames a second, whose sound begins before its first frame."""
+    """Write a numbered video, 25 frames per second, whose sound starts before its first frame."""
     with av.open(str(path), "w") as container:
         pictures, silence = container.add_stream(codec, rate=FPS), container.add_stream(sound, rate=48000)
         pictures.width, pictures.height, pictures.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -57,7 +57,7 @@ def write_with_sound(path, codec, sound, late_s=0.4, seconds=16, gop=50):
 
 
 def write_hls(source, folder, segment_s=2):
-    """The same video in pieces with a playlist; returns the playlist."""
+    """Split a video into HLS segments; returns the playlist."""
     folder.mkdir(parents=True, exist_ok=True)
     playlist = folder / "list.m3u8"
     options = {"hls_time": str(segment_s), "hls_list_size": "0", "hls_segment_type": "mpegts"}
@@ -71,7 +71,7 @@ def write_hls(source, folder, segment_s=2):
 
 
 def read_numbers(path):
-    """(number in the picture, time in seconds) of every frame of a file."""
+    """Return (number drawn in, time in seconds) of every frame of a file."""
     with av.open(str(path)) as container:
         return [
             (read_number(frame.to_ndarray(format="rgb24")), Fraction(frame.pts) * frame.time_base)
@@ -80,22 +80,22 @@ def read_numbers(path):
 
 
 def digest(data):
-    """SHA-256 of bytes, as the dataset holds it."""
+    """SHA-256 of bytes in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 class Site:
-    """What the server answers, and what it was asked.
+    """The answers of the server, and the requests that it got.
 
     Attributes:
-        files: path → bytes; `.mp4` with Range, everything else by its suffix.
-        answers: path → a list of (status, headers), used up one a request before the file is served.
-        always: path → (status, headers), for ever.
-        cut_after: path → a list of byte counts; one a request, after which the connection breaks off.
+        files: path → bytes; the content type follows the suffix.
+        answers: path → list of (status, headers), one used per request before the file is served.
+        always: path → (status, headers) of every request.
+        cut_after: path → list of byte counts, one used per request, after which the connection breaks.
         slow: path → seconds to wait before each 16 KiB.
         requests: (path, Range header or None), in order.
-        has_ranges: whether the server can begin in the middle of a file.
-        headers: path → more headers of its file.
+        has_ranges: whether the server supports range requests.
+        headers: path → further headers of its file.
     """
 
     def __init__(self, port):
@@ -106,15 +106,15 @@ class Site:
         self.has_ranges = True
 
     def url(self, path, host="127.0.0.1"):
-        """The address of a path."""
+        """The URL of a path."""
         return f"http://{host}:{self.port}{path}"
 
     def asked(self, path):
-        """The Range headers of all requests of a path."""
+        """The Range headers of all requests for a path."""
         return [wanted for asked, wanted in self.requests if asked == path]
 
     def counts(self):
-        """How often each path was asked for."""
+        """Number of requests by path."""
         return Counter(path for path, _ in self.requests)
 
     def respond(self, handler):
@@ -202,20 +202,20 @@ def serving():
 
 @pytest.fixture
 def site():
-    """A web site of one's own."""
+    """A web site on loopback."""
     with serving() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory):
-    """The bytes of eight seconds of numbered frames, 25 a second."""
+    """The bytes of eight seconds of numbered frames, 25 per second."""
     return numbered_video(tmp_path_factory.mktemp("video") / "street.mp4").read_bytes()
 
 
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch):
-    """Fail where anything but this machine is contacted; children of ours talk to our relay alone."""
+    """Fail if anything but this machine is contacted."""
     strangers = []
 
     def watch(name, original):
@@ -243,12 +243,12 @@ def _is_loopback(host):
         return host == "localhost"
 
 
-# ---------------------------------------------------------------------- YouTube, pretended
+# ---------------------------------------------------------------------- a replacement for YouTube
 
 
 @pytest.fixture
 def waits(monkeypatch):
-    """How long was waited, in place of waiting."""
+    """Records waits instead of waiting."""
     from curate.sources.youtube import throttle
 
     waited = []
@@ -258,7 +258,7 @@ def waits(monkeypatch):
 
 @pytest.fixture
 def tube(monkeypatch, site):
-    """Stands in for YouTube: id → information as its extractor gives it, or an exception."""
+    """Replaces YouTube: ID → information as its extractor returns it, or an exception."""
     videos = {}
     asked = []
 
@@ -297,7 +297,7 @@ def tube(monkeypatch, site):
 
 
 def tube_video(site, path="/street.mp4", heights=(96,), **more):
-    """What YouTube's extractor tells of a video whose bytes the loopback server has."""
+    """What YouTube's extractor returns for a video on the loopback server."""
     formats = [
         {
             "format_id": f"v{height}",
@@ -327,5 +327,5 @@ def said(text, **more):
 
 
 def elsewhere(*countries):
-    """The error of a video that is shown only in some countries."""
+    """The error of a video that is available only in some countries."""
     return GeoRestrictedError("The uploader has not made this video available in your country", countries=countries)

@@ -1,4 +1,4 @@
-"""The page of `watch --serve` with what is shown on it, and a plain HTTP client with its cookie."""
+"""The page of `watch --serve` with frames and events, and an HTTP client with its cookie."""
 
 import http.client
 import json
@@ -20,8 +20,8 @@ def plain(colour, width=160, height=120):
     return np.full((height, width, 3), colour, np.uint8)
 
 
-def seen_of(count, frame_index=0):
-    """So many objects in a frame."""
+def detections_of(count, frame_index=0):
+    """Detections of a number of objects."""
     boxes = np.tile([10.0, 10.0, 50.0, 60.0], (count, 1))
     return FrameDetections(
         frame_index, frame_index / 25, boxes, np.full(count, 0.9), np.zeros(count, int), np.arange(1, count + 1)
@@ -29,20 +29,20 @@ def seen_of(count, frame_index=0):
 
 
 def event(trigger="bare face", second=0, **parts):
-    """Somebody without a mask, or what `parts` say."""
+    """An event of a trigger; `parts` replace its fields."""
     known = {"class_name": "without_mask", "track_id": 7, "score": 0.875, "box": (1.0, 2.0, 30.0, 40.0)}
     time = f"2026-03-01T22:14:{second:02}.000+01:00"
     return Event(time, 12.5 + second, trigger, **{**known, "frames": (310, 312), **parts})
 
 
 def trouble(trigger, detail=None):
-    """What happened to the source itself."""
+    """An event about the source."""
     return event(trigger, class_name=None, track_id=None, score=None, box=None, detail=detail)
 
 
 @contextmanager
 def open_live_page(*, port=0, address=LOOPBACK, **options):
-    """A page that answers."""
+    """A page that is being served."""
     names = {"source": "door.mp4", "run": "masks/runs/first"}
     page = LivePage(take_port(address, port, usual=0), address, **names, **options)
     with closing(page):
@@ -51,18 +51,18 @@ def open_live_page(*, port=0, address=LOOPBACK, **options):
 
 
 def page_threads():
-    """Names of running threads that are of the page."""
+    """Names of the page's running threads."""
     return [one.name for one in threading.enumerate() if one.name.startswith("curate-")]
 
 
 def cookie_of(page):
-    """What the link gives."""
+    """The cookie that the link sets."""
     token = page.link().partition("token=")[2]
     return f"curate_{page.port}={token}"
 
 
 def ask(page, path="/", *, method="GET", timeout_s=10, **headers):
-    """The answer to a request with the cookie; headers may be others than the right ones, None leaves one out."""
+    """Send a request with the cookie and return the response; `headers` replace the usual ones, None removes one."""
     connection = http.client.HTTPConnection(LOOPBACK, page.port, timeout=timeout_s)
     connection.putrequest(method, path, skip_host=True)
     known = {"Host": f"{LOOPBACK}:{page.port}", "Cookie": cookie_of(page)}
@@ -74,7 +74,7 @@ def ask(page, path="/", *, method="GET", timeout_s=10, **headers):
 
 
 def read_stream(answer):
-    """Events of a stream as dicts of their fields, as they come; comments are there as {"comment": …}."""
+    """Yield the messages of an event stream as dicts of their fields; comments are {"comment": …}."""
     fields = {}
     for line in answer:
         name, _, value = line.decode().rstrip("\n").partition(": ")

@@ -1,4 +1,4 @@
-"""Builders of servers on loopback: a camera that shows the time as a number, by HTTP and by RTSP; files by HTTP."""
+"""Stream servers on loopback: a camera that shows the frame number, by HTTP and RTSP; files by HTTP."""
 
 import base64
 import re
@@ -28,13 +28,13 @@ a=control:track0
 
 
 class Station:
-    """What a camera shows: frame k is that of k / FPS seconds after it was switched on, and shows k; none is left out.
+    """The frames of a camera: frame k shows the number k, k / FPS seconds after the start; none is skipped.
 
     Attributes:
-        sent: the number that was sent last.
+        sent: number of the latest frame sent.
         silent: while set, connections stay open and nothing is sent.
-        shut: while set, everybody is turned away.
-        viewers: how many have connected so far.
+        shut: while set, connections are refused.
+        viewers: number of connections so far.
     """
 
     def __init__(self):
@@ -47,7 +47,7 @@ class Station:
         self._connections = set()
 
     def play(self, writer, connection, container_format, codec="libx264", options=()):
-        """Send frames until the viewer leaves or is cut off."""
+        """Send frames until the viewer disconnects or is cut off."""
         self.viewers += 1
         self._connections.add(connection)
         try:
@@ -70,7 +70,7 @@ class Station:
             self._connections.discard(connection)
 
     def cut(self):
-        """Cut off everybody."""
+        """Disconnect all viewers."""
         for connection in list(self._connections):
             self._connections.discard(connection)
             with suppress(OSError):
@@ -89,18 +89,18 @@ class Station:
 
 
 class HttpServer:
-    """Serves a station as `/live.ts` and, in JPEGs, as `/pictures`, and files; use it in a `with`.
+    """Serves a station as `/live.ts` and as JPEGs under `/pictures`, and files; a context manager.
 
     Args:
-        files: content by path, or what makes it, or a status: `{"/gone.ts": 404}`.
-        password: `user:password` that everybody has to give.
+        files: content by path, a function that returns it, or a status: `{"/gone.ts": 404}`.
+        password: `user:password` that is required.
         breaking: bytes after which the connection breaks, by path.
-        ranges: whether parts of files may be asked for.
+        ranges: whether range requests are supported.
 
     Attributes:
-        station: what they show.
+        station: the frames.
         url: `http://127.0.0.1:PORT`.
-        asked: paths that were asked for.
+        asked: paths of all requests.
     """
 
     def __init__(self, files=(), *, password=None, breaking=(), ranges=True):
@@ -171,13 +171,13 @@ class HttpServer:
 
 
 class RtspServer:
-    """Serves a station as `/camera` over RTP within the RTSP connection (RFC 2326); use it in a `with`.
+    """Serves a station as `/camera` over RTP within the RTSP connection (RFC 2326); a context manager.
 
     Args:
-        password: `user:password` that everybody has to give.
+        password: `user:password` that is required.
 
     Attributes:
-        station: what it shows.
+        station: the frames.
         url: `rtsp://127.0.0.1:PORT/camera`.
     """
 
@@ -221,7 +221,7 @@ class RtspServer:
                 return True
 
             def write(self, packet):
-                """One RTP packet, or one of RTCP, of FFmpeg's muxer."""
+                """Send one RTP or RTCP packet of FFmpeg's muxer."""
                 channel = int(200 <= packet[1] <= 204)
                 self.wfile.write(b"$" + bytes([channel]) + len(packet).to_bytes(2, "big") + packet)
 

@@ -1,4 +1,4 @@
-"""Builders of what a watch sees, of videos and trigger files, and a receiver of webhooks on loopback."""
+"""Builders of detections, events, videos and trigger files, and a webhook receiver on loopback."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ def detection(track_id=1, class_name="without_mask", score=0.9, box=BOX):
 
 
 def detections_at(frame_index, *detections, fps=10, timestamp_s=None):
-    """What was found in a frame of a source with so many frames a second."""
+    """The detections of a frame, in a source with `fps` frames per second."""
     rows = list(detections)
     return FrameDetections(
         frame_index=frame_index,
@@ -44,13 +44,13 @@ def detections_at(frame_index, *detections, fps=10, timestamp_s=None):
 
 
 def watched_frame(number, *detections, events=(), pixels=GREY):
-    """A frame on its way to the outputs."""
+    """A frame as the outputs get it."""
     seen = detections_at(number, *detections)
     return WatchedFrame(Picture(number, seen.timestamp_s, pixels, 0.0), seen, tuple(events), pixels)
 
 
 def event_of(trigger="bare", **parts):
-    """An event as a trigger gives it."""
+    """An event of a trigger."""
     values = {
         "time": "2026-05-04T12:00:00.000+02:00",
         "timestamp_s": 1.5,
@@ -65,7 +65,7 @@ def event_of(trigger="bare", **parts):
 
 
 def write_triggers(folder, *actions, hosts=("127.0.0.1",), stream=(), **rule):
-    """A trigger file with one trigger `bare`, and what is given."""
+    """Write a trigger file with one trigger `bare`."""
     document = {
         "triggers": [{"name": "bare", **rule, "actions": list(actions)}],
         "stream": {"actions": list(stream)},
@@ -82,7 +82,7 @@ def triggers_of(folder, *actions, **parts):
 
 
 def write_scene(path, frames, squares, *, fps=10, sizes=(WIDTH, HEIGHT)):
-    """A grey video with squares: `squares(number)` gives (x, y, side, colour) of each frame."""
+    """Write a grey video with squares: `squares(number)` returns (x, y, side, colour) of each."""
     writer = VideoWriter(path, time_base=Fraction(1, fps), rate=Fraction(fps))
     for number in range(frames):
         picture = np.full((sizes[1], sizes[0], 3), 128, dtype=np.uint8)
@@ -94,19 +94,19 @@ def write_scene(path, frames, squares, *, fps=10, sizes=(WIDTH, HEIGHT)):
 
 
 def one_red(number):
-    """A red square that moves to the right, four pixels a frame."""
+    """A red square that moves right by four pixels per frame."""
     return [(16 + 4 * number, 32, 24, RED)]
 
 
 def one_red_standing(number):
-    """A red square."""
+    """A red square that does not move."""
     return [(32, 32, 24, RED)]
 
 
 class Hook:
-    """A receiver of webhooks; `answers` gives the statuses in turn, the last one for ever.
+    """A webhook receiver; `answers` are used in turn, the last one repeatedly.
 
-    An answer is a status, a status with headers, or a function that talks on the handler itself.
+    An answer is a status, a status with headers, or a function that writes to the handler.
     """
 
     def __init__(self, *answers, port=0):
@@ -142,14 +142,14 @@ class Hook:
         self._thread.start()
 
     def note(self, path, headers, body):
-        """Keep a request, and choose its answer."""
+        """Record a request, and return the answer to it."""
         with self._changed:
             self.got.append((path, headers, body))
             self._changed.notify_all()
             return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def wait_for(self, count, timeout_s=10):
-        """Wait until so many requests have come."""
+        """Wait for a number of requests."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.got) >= count, timeout_s), f"{len(self.got)} of {count}"
 
@@ -174,5 +174,5 @@ def eventually(condition, timeout_s=10):
 
 
 def own_threads():
-    """The names of curate's threads that run."""
+    """Names of curate's running threads."""
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("curate-"))

@@ -1,4 +1,4 @@
-"""Videos that are written: as many frames as were given, when they were, upright, with the audio."""
+"""Writing videos: every frame at its time, upright, with the audio."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ from curate.sources.video.writing import VideoWriter
 
 
 def copy_video(source, target):
-    """Write a video anew, frame by frame, as a watch does."""
+    """Write a video again, frame by frame, as a watch does."""
     index = index_video(source)
     rate = Fraction(index.fps or 25).limit_denominator(1001)
     writer = VideoWriter(
@@ -37,8 +37,8 @@ def times_s(index):
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_the_side_that_is_up_stays_up(tmp_path, rotation, mirrored):
-    """Each of the eight ways to store a picture is kept, and it shows upright."""
+def test_orientation_is_kept(tmp_path, rotation, mirrored):
+    """All eight stored orientations are kept, and shown upright."""
     clips.write_clip(tmp_path / "in.mp4", 4, rotation=rotation, mirrored=mirrored)
     before, after, _ = copy_video(tmp_path / "in.mp4", tmp_path / "out.mp4")
     assert (after.rotation, after.mirrored) == (before.rotation, before.mirrored) == (rotation, mirrored)
@@ -55,8 +55,8 @@ def test_the_side_that_is_up_stays_up(tmp_path, rotation, mirrored):
         ([0, 1, 40_000, 40_001, 999_999, 1_000_000], Fraction(1, 1_000_000)),
     ],
 )
-def test_times_are_kept_to_the_tick(tmp_path, pts, time_base):
-    """NTSC, a late start with uneven gaps, and ticks of a microsecond."""
+def test_time_stamps_are_exact(tmp_path, pts, time_base):
+    """NTSC, a late start with uneven intervals, and ticks of a microsecond."""
     clips.write_clip(tmp_path / "in.mkv" if time_base == Fraction(1, 1000) else tmp_path / "in.mp4", 6, pts=pts,
                      time_base=time_base)  # fmt: skip
     source = next(tmp_path.glob("in.*"))
@@ -66,8 +66,8 @@ def test_times_are_kept_to_the_tick(tmp_path, pts, time_base):
     assert after.duration_s == before.duration_s
 
 
-def test_sides_of_odd_length_are_written(tmp_path):
-    """H.264 wants even sides, so that the last line and column are there twice."""
+def test_odd_sizes(tmp_path):
+    """H.264 needs even sides, so the last line and column are repeated."""
     writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 30), rate=Fraction(30))
     picture = np.full((95, 161, 3), (200, 30, 30), dtype=np.uint8)
     writer.write(picture, 0, 1)
@@ -88,8 +88,8 @@ def test_a_frame_of_another_size_is_scaled(tmp_path):
     assert frames[1].pixels.shape == (clips.HEIGHT, clips.WIDTH, 3)
 
 
-def test_nothing_is_there_before_the_end(tmp_path):
-    """The file appears when it is whole; what is there until then plays too, as after a kill."""
+def test_the_file_appears_when_it_is_complete(tmp_path):
+    """Until then there is a partial file, which plays, as after a kill."""
     writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 30), rate=Fraction(30))
     for number in range(700):
         writer.write(clips.draw_number(number), number, 1)
@@ -102,7 +102,7 @@ def test_nothing_is_there_before_the_end(tmp_path):
 
 
 def test_no_frame_is_no_file(tmp_path):
-    """A source that showed nothing leaves nothing behind."""
+    """Without frames there is no file."""
     VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 30), rate=Fraction(30)).close()
     assert list(tmp_path.iterdir()) == []
 
@@ -110,14 +110,14 @@ def test_no_frame_is_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("path", "message"), [("out.avi", "ends in .mp4"), ("there/is/none/out.mp4", "folder does not exist")]
 )
-def test_places_that_cannot_be_written(tmp_path, path, message):
-    """They are refused before the work."""
+def test_invalid_paths(tmp_path, path, message):
+    """They are refused before the first frame."""
     with pytest.raises(UsageError, match=message):
         VideoWriter(tmp_path / path, time_base=Fraction(1, 30), rate=Fraction(30))
 
 
 def test_a_full_disk_is_one_line():
-    """What cannot be written is told with its place."""
+    """The error names the file."""
     writer = VideoWriter("/dev/full.mp4", time_base=Fraction(1, 30), rate=Fraction(30))
     writer._part = Path("/dev/full")
 
@@ -130,8 +130,8 @@ def test_a_full_disk_is_one_line():
     writer.close()  # nothing more goes into a file that has failed
 
 
-def test_a_disk_that_is_full_from_the_beginning_is_one_line_too():
-    """The very first bytes do not fit."""
+def test_a_disk_that_is_full_from_the_start():
+    """The header cannot be written."""
     writer = VideoWriter("/dev/full.mp4", time_base=Fraction(1, 1), rate=Fraction(1))
     writer._part = Path("/dev/full")
 
@@ -145,7 +145,7 @@ def test_a_disk_that_is_full_from_the_beginning_is_one_line_too():
 
 
 def test_slow_videos_survive_a_kill_too(tmp_path):
-    """Parts end by time, not by frames: of forty seconds at one frame a second, at least thirty are there."""
+    """Fragments end by time, not by frames: of 40 s at one frame per second, at least 30 s survive."""
     writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 90_000), rate=Fraction(30))
     for number in range(40):
         writer.write(clips.draw_number(number), number * 90_000, 90_000)
@@ -157,8 +157,8 @@ def test_slow_videos_survive_a_kill_too(tmp_path):
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
-def test_pixels_that_are_not_square_stay_so(tmp_path, rotation):
-    """As PAL and HDV cameras have them."""
+def test_pixel_aspect_is_kept(tmp_path, rotation):
+    """As in videos of PAL and HDV cameras."""
     writer = VideoWriter(tmp_path / "in.mp4", time_base=Fraction(1, 30), rate=Fraction(30), rotation=rotation,
                          pixel_aspect=Fraction(64, 45))  # fmt: skip
     writer.write(clips.draw_number(5), 0, 1)
@@ -168,7 +168,7 @@ def test_pixels_that_are_not_square_stay_so(tmp_path, rotation):
 
 
 def test_audio_ends_with_a_video_that_is_cut_short(tmp_path):
-    """Of two seconds, the first half is watched."""
+    """Of two seconds, the first is written, with as much audio."""
     with_audio(tmp_path / "in.mp4", "aac")
     writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 30), rate=Fraction(30),
                          audio_from=tmp_path / "in.mp4")  # fmt: skip
@@ -181,7 +181,7 @@ def test_audio_ends_with_a_video_that_is_cut_short(tmp_path):
 
 
 def with_audio(path, codec, **options):
-    """Two seconds of frames, with a tone that begins with them."""
+    """Two seconds of frames, with a tone that starts with them."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=30)
         video.width, video.height, video.pix_fmt = clips.WIDTH, clips.HEIGHT, "yuv420p"
@@ -204,8 +204,8 @@ def with_audio(path, codec, **options):
 @pytest.mark.parametrize(
     ("name", "codec", "kept"), [("in.mp4", "aac", "aac"), ("in.mkv", "libopus", "opus"), ("in.mkv", "pcm_s16le", "aac")]
 )
-def test_audio_comes_along(tmp_path, name, codec, kept):
-    """It is copied where MP4 holds its codec, and else becomes AAC; it is as long, and the same tone."""
+def test_audio_is_kept(tmp_path, name, codec, kept):
+    """It is copied where MP4 supports the codec, otherwise encoded as AAC; same length and tone."""
     with_audio(tmp_path / name, codec)
     _, after, writer = copy_video(tmp_path / name, tmp_path / "out.mp4")
     assert writer.fault is None
@@ -232,8 +232,8 @@ def test_all_audio_packets_are_copied(tmp_path):
     assert packets(tmp_path / "out.mp4") == packets(tmp_path / "in.mp4")
 
 
-def test_ffmpeg_reads_it_without_a_word(tmp_path):
-    """What is written is a sound file to other programs too."""
+def test_ffmpeg_reads_it_without_warnings(tmp_path):
+    """The file is valid for other programs."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
     with_audio(tmp_path / "in.mp4", "aac")

@@ -1,4 +1,4 @@
-"""Parts of videos, and parts of files: clips from every kind of container, and downloads that go on."""
+"""Clips from every kind of container, and resumed downloads."""
 
 # ruff: noqa: F401, F811 - fixtures are imported, and named again as arguments
 
@@ -46,7 +46,7 @@ def fetch(dataset, *urls, **options):
 )
 @pytest.mark.parametrize(("clip", "first", "last"), [("0-0.2", 0, 4), ("13.03-13.3", 326, 332)])
 def test_clip_counts_from_the_first_frame(dataset, tmp_path, site, tube, suffix, codec, sound, clip, first, last):
-    """Times count from the first frame where sound begins earlier, in every container."""
+    """Times count from the first frame, also where sound starts earlier, in every container."""
     file = write_with_sound(tmp_path / f"a.{suffix}", codec, sound)
     site.files[f"/a.{suffix}"] = file.read_bytes()
     tube["abc"] = tube_video(site, f"/a.{suffix}", duration=None)
@@ -59,7 +59,7 @@ def test_clip_counts_from_the_first_frame(dataset, tmp_path, site, tube, suffix,
 @needs_ffmpeg
 @pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("mpg", "mpeg2video"), ("mp4", "libx264")])
 def test_clip_far_from_a_key_frame(dataset, tmp_path, site, tube, suffix, codec):
-    """No frame is lost where the key frame before a clip is farther away than reading usually begins."""
+    """No frame is lost where the key frame before a clip is farther away than the first seek goes."""
     file = write_with_sound(tmp_path / f"b.{suffix}", codec, "mp2", late_s=0, seconds=20, gop=450)
     site.files[f"/a.{suffix}"] = file.read_bytes()
     tube["abc"] = tube_video(site, f"/a.{suffix}", duration=None)
@@ -69,7 +69,7 @@ def test_clip_far_from_a_key_frame(dataset, tmp_path, site, tube, suffix, codec)
 
 @needs_ffmpeg
 def test_end_of_a_clip_that_begins_late(dataset, tmp_path, site):
-    """A clip whose first frame comes after its start ends where its last frame does, not earlier."""
+    """A clip whose first frame comes after its start ends with its last frame."""
     stamps = [0, 40, 3000, 3040, 3080, 3120]
     site.files["/a.mp4"] = numbered_video(tmp_path / "a.mp4", pts=stamps).read_bytes()
     (one,) = fetch(dataset, site.url("/a.mp4"), clip=["1-20"]).fetched
@@ -81,7 +81,7 @@ def test_end_of_a_clip_that_begins_late(dataset, tmp_path, site):
 
 @pytest.mark.parametrize("name", ["ETag", "Last-Modified", None])
 def test_file_that_was_replaced(dataset, tmp_path, site, tube, video, waits, name):
-    """What was begun of a file goes on only while the site still has that file; of two none is put together."""
+    """A partial file is resumed only while the site has the same file; two files are never joined."""
     tube["abc"] = tube_video(site)
     other = numbered_video(tmp_path / "other.mp4", 9).read_bytes()
     if name:  # else the size tells
@@ -99,8 +99,8 @@ def test_file_that_was_replaced(dataset, tmp_path, site, tube, video, waits, nam
     assert site.asked("/street.mp4") == ["bytes=30300-", None]
 
 
-def test_replaced_file_that_nothing_tells(dataset, site, tube, video, waits):
-    """What went on and cannot be read is fetched once from its beginning."""
+def test_replaced_file_without_headers(dataset, site, tube, video, waits):
+    """A resumed file that cannot be read is downloaded once from its start."""
     tube["abc"] = tube_video(site)
     site.files["/street.mp4"] = b"x" * len(video)
     site.cut_after["/street.mp4"] = [30000] + [100] * 99
@@ -111,8 +111,8 @@ def test_replaced_file_that_nothing_tells(dataset, site, tube, video, waits):
     assert [row["sha256"] for row in load(dataset).videos.to_dict("records")] == [digest(video)]
 
 
-def test_same_file_goes_on(dataset, site, tube, video, waits):
-    """A file that is the same still goes on where it stopped."""
+def test_same_file_is_resumed(dataset, site, tube, video, waits):
+    """A file that has not changed is resumed."""
     tube["abc"] = tube_video(site)
     site.files["/street.mp4"] = video
     site.headers["/street.mp4"] = {"ETag": '"1"'}
@@ -125,8 +125,8 @@ def test_same_file_goes_on(dataset, site, tube, video, waits):
 
 
 @pytest.mark.parametrize(("status", "is_left"), [(404, False), (503, True)])
-def test_what_is_kept_of_a_failure(dataset, site, tube, video, waits, status, is_left):
-    """What was begun is kept where the next run may go on, and deleted where it cannot."""
+def test_partial_files_after_a_failure(dataset, site, tube, video, waits, status, is_left):
+    """A partial file is kept if the next run may resume it, and deleted otherwise."""
     tube["abc"] = tube_video(site)
     site.files["/street.mp4"] = video
     site.cut_after["/street.mp4"] = [30000] + [100] * 99

@@ -1,4 +1,4 @@
-"""Why links fail: told apart, each with advice, none in the way of the others; and where nothing may be asked."""
+"""Why links fail: each reason with its advice, and without effect on other links; addresses that are refused."""
 
 # ruff: noqa: F401, F811 - fixtures are imported, and named again as arguments
 
@@ -91,7 +91,7 @@ def reasons(result):
     ],
 )
 def test_messages(text, reason):
-    """What the site says through yt-dlp tells the reason."""
+    """The message of the site or of yt-dlp determines the reason."""
     assert explain(text).reason == reason
 
 
@@ -101,7 +101,7 @@ def test_messages(text, reason):
      (500, "other"), (503, "other")],
 )  # fmt: skip
 def test_statuses(status, reason):
-    """An HTTP status tells the reason where the message says no more."""
+    """The HTTP status determines the reason where the message does not."""
     assert explain(f"Unable to download webpage: HTTP Error {status}: Nope", status=status).reason == reason
 
 
@@ -121,7 +121,7 @@ def test_statuses(status, reason):
     ],
 )
 def test_answers_of_youtube(dataset, tube, answer, reason, advice):
-    """Each answer of YouTube becomes its reason, with advice."""
+    """Each answer of YouTube has its reason and advice."""
     tube["abc"] = answer
     (failed,) = fetch(dataset, YOUTUBE + "abc").failed
     assert (failed.url, failed.reason) == (YOUTUBE + "abc", reason)
@@ -130,21 +130,21 @@ def test_answers_of_youtube(dataset, tube, answer, reason, advice):
 
 @pytest.mark.parametrize("told", [{"is_live": True}, {"live_status": "is_live"}, {"live_status": "is_upcoming"}])
 def test_live(dataset, site, tube, told):
-    """What is live is not fetched, nor asked for."""
+    """Live videos are not fetched, and their media not requested."""
     tube["abc"] = tube_video(site, **told)
     assert reasons(fetch(dataset, YOUTUBE + "abc")) == ["live"]
     assert site.requests == []
 
 
 def test_encrypted_formats(dataset, site, tube):
-    """A video whose formats are all encrypted is told as such."""
+    """A video with only encrypted formats has the reason drm."""
     tube["abc"] = tube_video(site)
     tube["abc"]["formats"][0]["has_drm"] = True
     assert reasons(fetch(dataset, YOUTUBE + "abc")) == ["drm"]
 
 
-def test_heights_that_there_are(dataset, site, tube):
-    """Where every format is too high, the advice names the heights."""
+def test_available_heights(dataset, site, tube):
+    """If every format is too high, the message lists the heights."""
     tube["abc"] = tube_video(site, heights=(480, 1080))
     (failed,) = fetch(dataset, YOUTUBE + "abc", max_height=240).failed
     assert (failed.reason, "480, 1080" in failed.advice) == ("no_format", True)
@@ -155,14 +155,14 @@ def test_heights_that_there_are(dataset, site, tube):
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "not_found"), (403, "forbidden"), (410, "gone")])
 def test_pages_that_refuse(dataset, site, status, reason):
-    """A page that refuses is told by its status."""
+    """The status of a page determines the reason."""
     site.always["/street.mp4"] = (status, {})
     assert reasons(fetch(dataset, site.url("/street.mp4"))) == [reason]
 
 
 @pytest.mark.parametrize("status", [403, 410])
-def test_expired_address(dataset, site, tube, video, status):
-    """A media address that has expired is asked for once more, and then works."""
+def test_expired_media_url(dataset, site, tube, video, status):
+    """After an expired media URL the site is asked once more."""
     site.files["/street.mp4"] = video
     site.answers["/old.mp4"] = [(status, {})]
     tube["abc"] = [tube_video(site, "/old.mp4"), tube_video(site)]
@@ -170,7 +170,7 @@ def test_expired_address(dataset, site, tube, video, status):
 
 
 @needs_ffmpeg
-def test_expired_address_of_a_clip(dataset, site, tube, video):
+def test_expired_media_url_of_a_clip(dataset, site, tube, video):
     """The same where ffmpeg reads."""
     site.files["/street.mp4"] = video
     site.always["/old.mp4"] = (403, {})
@@ -181,7 +181,7 @@ def test_expired_address_of_a_clip(dataset, site, tube, video):
 @pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
 @pytest.mark.parametrize(("status", "reason"), [(403, "forbidden"), (410, "gone"), (404, "not_found")])
 def test_media_that_refuse(dataset, site, tube, clip, status, reason):
-    """Media that refuse again are told by their status; 403 and 410 after exactly one more question."""
+    """Media that are refused again have the reason of their status; 403 and 410 after one more look-up."""
     site.always["/street.mp4"] = (status, {})
     tube["abc"] = tube_video(site)
     (failed,) = fetch(dataset, YOUTUBE + "abc", clip=clip).failed
@@ -190,7 +190,7 @@ def test_media_that_refuse(dataset, site, tube, clip, status, reason):
 
 @pytest.mark.parametrize("status", [403, 410])
 def test_refused_once(dataset, site, video, status):
-    """A page that refuses is asked once more."""
+    """A page that refuses once is asked again."""
     site.files["/street.mp4"] = video
     site.answers["/street.mp4"] = [(status, {})]
     assert len(fetch(dataset, site.url("/street.mp4")).fetched) == 1
@@ -200,15 +200,15 @@ def test_refused_once(dataset, site, video, status):
     ("target", "reason"),
     [("file:///etc/passwd", "refused_address"), ("/street.mp4", "other"), ("gopher://a", "refused_address")],
 )
-def test_redirects_to_nowhere(dataset, site, target, reason):
-    """A redirect away from the web is a refused address, one in circles the site's fault; neither is yt-dlp's."""
+def test_invalid_redirects(dataset, site, target, reason):
+    """A redirect away from http is a refused address, a loop is the site's error."""
     site.always["/street.mp4"] = (302, {"Location": target})
     (failed,) = fetch(dataset, site.url("/street.mp4")).failed
     assert (failed.reason, "yt-dlp" in failed.advice) == (reason, False)
 
 
 def test_empty_file(dataset, site, tube):
-    """A file without a byte is the site's fault."""
+    """An empty file is the site's error."""
     site.files["/street.mp4"] = b""
     tube["abc"] = tube_video(site)
     (failed,) = fetch(dataset, YOUTUBE + "abc").failed
@@ -221,7 +221,7 @@ def test_empty_file(dataset, site, tube):
     ("kind", "reason", "advice"), [("cut", "other", "damaged or truncated"), ("text", "unsupported", "Give the URL")]
 )
 def test_broken_file(dataset, site, tube, video, clip, kind, reason, advice):
-    """What cannot be read is told alike for the whole and for a clip, without names of our own files."""
+    """An unreadable file has the same message for the whole and for a clip, without our file names."""
     site.files["/street.mp4"] = video[: len(video) // 2] if kind == "cut" else b"this is no video" * 999
     tube["abc"] = tube_video(site)
     (failed,) = fetch(dataset, YOUTUBE + "abc", clip=clip).failed
@@ -231,7 +231,7 @@ def test_broken_file(dataset, site, tube, video, clip, kind, reason, advice):
 
 @needs_ffmpeg
 def test_broken_clip_costs_no_download(dataset, site, tube, video):
-    """Where ffmpeg fails on a clip the whole is not fetched."""
+    """If ffmpeg fails on a clip, the whole file is not downloaded."""
     site.files["/street.mp4"] = video[: len(video) // 2]
     tube["abc"] = tube_video(site)
     fetch(dataset, YOUTUBE + "abc", clip=["1-2"])
@@ -239,8 +239,8 @@ def test_broken_clip_costs_no_download(dataset, site, tube, video):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
-def test_disk_that_takes_no_more(dataset, site, tube, monkeypatch, code):
-    """A full disk stops the batch with advice for that; everything is for later."""
+def test_full_disk(dataset, site, tube, monkeypatch, code):
+    """A full disk stops the batch, with advice; all links remain for the next run."""
 
     def full(*_):
         raise OSError(code, os.strerror(code), "somewhere/a.part")
@@ -253,8 +253,8 @@ def test_disk_that_takes_no_more(dataset, site, tube, monkeypatch, code):
     assert (dataset / REMAINING).read_text().splitlines()[1:] == [YOUTUBE + "one", YOUTUBE + "two"]
 
 
-def test_worker_that_dies(dataset, site, video, monkeypatch):
-    """Whatever ends a worker's job becomes its outcome, and the others go on."""
+def test_unexpected_error_in_a_worker(dataset, site, video, monkeypatch):
+    """An unexpected error is the outcome of its link, and the other links are fetched."""
     real = session.Session.look_up_entry
 
     def look_up_entry(self, entry):
@@ -269,7 +269,7 @@ def test_worker_that_dies(dataset, site, video, monkeypatch):
 
 
 def test_stop_in_the_relay(monkeypatch):
-    """A stop while ffmpeg reads ends the request, without a traceback."""
+    """A stop while ffmpeg reads ends the request without a traceback."""
     escaped = []
     monkeypatch.setattr(threading, "excepthook", escaped.append)
 
@@ -283,12 +283,12 @@ def test_stop_in_the_relay(monkeypatch):
 
 
 def test_file_names_are_not_capitalised():
-    """What was said is repeated as it is."""
+    """The message is repeated unchanged."""
     assert str(Failure("other", "Do it.", "a.mp4 is there")) == "a.mp4 is there. Do it."
 
 
-def test_waiting_shows(dataset, site, tube, video, waits):
-    """Progress says why nothing happens."""
+def test_waiting_is_reported(dataset, site, tube, video, waits):
+    """Progress has the reason of a wait."""
     site.files["/street.mp4"] = video
     site.answers["/street.mp4"] = [(429, LATER)]
     tube["abc"] = tube_video(site)
@@ -297,8 +297,8 @@ def test_waiting_shows(dataset, site, tube, video, waits):
     assert "the site asks to wait 7 s" in notes
 
 
-def test_wait_as_asked(dataset, site, tube, video, waits):
-    """429 with Retry-After is waited out, as long as the site asks."""
+def test_retry_after(dataset, site, tube, video, waits):
+    """After 429 with Retry-After the request is repeated after that time."""
     site.files["/street.mp4"] = video
     site.answers["/street.mp4"] = [(429, LATER)]
     tube["abc"] = tube_video(site)
@@ -307,7 +307,7 @@ def test_wait_as_asked(dataset, site, tube, video, waits):
 
 
 def test_retries_are_logged(dataset, site, tube, video, waits, caplog):
-    """Each retry is logged with attempt, cause and wait; no query of a media URL is."""
+    """Each retry is logged with attempt, cause and wait; queries of media URLs are not."""
     caplog.set_level(logging.INFO, "curate")
     site.files["/street.mp4"] = video
     site.answers["/street.mp4?sig=s3cret"] = [(429, LATER)]
@@ -319,8 +319,8 @@ def test_retries_are_logged(dataset, site, tube, video, waits, caplog):
     assert "s3cret" not in caplog.text
 
 
-def test_wait_longer_each_time(dataset, site, tube, video, waits):
-    """429 without Retry-After is waited out, twice as long each time."""
+def test_waits_double(dataset, site, tube, video, waits):
+    """After 429 without Retry-After the waits are 5, 10 and 20 s."""
     site.files["/street.mp4"] = video
     site.answers["/street.mp4"] = [(429, {})] * 3
     tube["abc"] = tube_video(site)
@@ -328,24 +328,24 @@ def test_wait_longer_each_time(dataset, site, tube, video, waits):
     assert waits == [5.0, 10.0, 20.0]
 
 
-def test_no_endless_waiting(dataset, site, waits):
-    """A site that asks for an hour is not waited for."""
+def test_long_retry_after(dataset, site, waits):
+    """A Retry-After of an hour is a failure."""
     site.always["/street.mp4"] = (429, {"Retry-After": "3600"})
     assert reasons(fetch(dataset, site.url("/street.mp4"))) == ["rate_limited"]
     assert waits == []
 
 
 @pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
-def test_server_fault_passes(dataset, site, tube, video, waits, clip):
-    """503 is tried again."""
+def test_server_error_is_retried(dataset, site, tube, video, waits, clip):
+    """503 is retried."""
     site.files["/street.mp4"] = video
     site.answers["/street.mp4"] = [(503, {})] * 2
     tube["abc"] = tube_video(site)
     assert len(fetch(dataset, YOUTUBE + "abc", clip=clip).fetched) == 1
 
 
-def test_lasting_server_fault(dataset, site, tube, waits):
-    """503 for ever is the site's fault, and the advice says so."""
+def test_lasting_server_error(dataset, site, tube, waits):
+    """A permanent 503 is the site's error, with advice."""
     site.always["/street.mp4"] = (503, {})
     tube["abc"] = tube_video(site)
     (failed,) = fetch(dataset, YOUTUBE + "abc").failed
@@ -354,7 +354,7 @@ def test_lasting_server_fault(dataset, site, tube, waits):
 
 @pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
 def test_connection_that_always_breaks(dataset, site, tube, video, waits, clip):
-    """A file that never comes whole is no video; what came of it is kept for the next run."""
+    """A file that never arrives completely fails; the partial file is kept for the next run."""
     site.files["/street.mp4"] = video
     site.cut_after["/street.mp4"] = [100] * 99
     tube["abc"] = tube_video(site)
@@ -363,7 +363,7 @@ def test_connection_that_always_breaks(dataset, site, tube, video, waits, clip):
 
 
 def test_no_network(dataset, waits):
-    """A server that is not there is told as no network."""
+    """A server that does not exist has the reason no_network."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         link = f"http://127.0.0.1:{free.getsockname()[1]}/street.mp4"
@@ -374,19 +374,19 @@ def test_no_network(dataset, waits):
     ("path", "data"), [("/page.html", b"<html><p>nothing here</p></html>"), ("/no.mp4", b"this is no video" * 99)]
 )
 def test_no_video(dataset, site, path, data):
-    """A page without a video, and a file that is none, are told as unsupported."""
+    """A page without a video, and a file that is not one, have the reason unsupported."""
     site.files[path] = data
     assert reasons(fetch(dataset, site.url(path))) == ["unsupported"]
 
 
 @pytest.mark.parametrize("link", ["ytsearch:cats", "dQw4w9WgXcQ", "example.org/video", "cats"])
 def test_no_link(dataset, link):
-    """Searches, bare ids and words are no links."""
+    """Searches, bare IDs and words are not links."""
     assert reasons(fetch(dataset, link)) == ["unsupported"]
 
 
 def test_stream_without_ffmpeg(dataset, tmp_path, site, video, monkeypatch):
-    """An HLS stream without ffmpeg fails with how to get it; the next link is fetched."""
+    """An HLS stream without ffmpeg fails with advice; the next link is fetched."""
     (tmp_path / "street.mp4").write_bytes(video)
     for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
         site.files[f"/hls/{file.name}"] = file.read_bytes()
@@ -399,8 +399,8 @@ def test_stream_without_ffmpeg(dataset, tmp_path, site, video, monkeypatch):
 
 @needs_ffmpeg
 @pytest.mark.parametrize("clip", [(), ("1-7",)])
-def test_missing_piece(dataset, tmp_path, site, video, waits, clip):
-    """A stream with a missing piece is not whole, whatever can be made of the rest."""
+def test_missing_segment(dataset, tmp_path, site, video, waits, clip):
+    """A stream with a missing segment fails."""
     (tmp_path / "street.mp4").write_bytes(video)
     for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
         site.files[f"/hls/{file.name}"] = file.read_bytes()
@@ -411,7 +411,7 @@ def test_missing_piece(dataset, tmp_path, site, video, waits, clip):
 # ---------------------------------------------------------------------- one bad link, and the batch
 
 
-def test_others_go_on(dataset, site, tube, video):
+def test_other_links_are_fetched(dataset, site, tube, video):
     """One bad link does not stop the others."""
     site.files["/street.mp4"] = video
     tube |= {"bad": said("Private video"), "good": tube_video(site)}
@@ -423,7 +423,7 @@ def test_others_go_on(dataset, site, tube, video):
     "answer", [said("Sign in to confirm you’re not a bot"), said("This content isn't available, try again later")]
 )
 def test_batch_stops(dataset, site, tube, video, answer):
-    """A bot check and a rate limit stop the batch: what remains is not asked for, and is written down."""
+    """A bot check and a rate limit stop the batch; remaining links are listed for the next run."""
     site.files["/street.mp4"] = video
     tube |= {"one": tube_video(site), "two": answer, "three": tube_video(site), "four": tube_video(site)}
     links = [YOUTUBE + name for name in ("one", "two", "three", "four")]
@@ -434,7 +434,7 @@ def test_batch_stops(dataset, site, tube, video, answer):
 
 
 def test_next_run_continues(dataset, site, tube, video):
-    """The next run, given what remains, fetches just that, and the list goes away."""
+    """The next run fetches the listed links, and the list is deleted."""
     site.files["/street.mp4"] = video
     tube |= {"one": tube_video(site), "two": [said("not a bot"), tube_video(site)], "three": tube_video(site)}
     fetch(dataset, *(YOUTUBE + name for name in ("one", "two", "three")), workers=1)
@@ -443,8 +443,8 @@ def test_next_run_continues(dataset, site, tube, video):
     assert not (dataset / REMAINING).exists()
 
 
-def test_playlist_that_was_halted(dataset, site, tube, video):
-    """The same command again does what remained of a playlist, and the list of that goes away."""
+def test_stopped_playlist(dataset, site, tube, video):
+    """The same command again fetches the rest of a playlist, and the list is deleted."""
     site.files["/street.mp4"] = video
     tube |= {"PL1": ["one", "two"], "one": [said("not a bot"), tube_video(site)], "two": tube_video(site)}
     link = "https://www.youtube.com/playlist?list=PL1"
@@ -455,7 +455,7 @@ def test_playlist_that_was_halted(dataset, site, tube, video):
 
 
 def test_remaining_entries_are_links(dataset, site, tube):
-    """What remains of a playlist can be read back: white space is encoded, and for a bare id the playlist stands."""
+    """Listed entries of a playlist can be read back: spaces are encoded, bare IDs stand for the playlist."""
     tube |= {"PL1": ["one", "two x", "=three"], "one": said("not a bot")}
     link = "https://www.youtube.com/playlist?list=PL1"
     fetch(dataset, link, workers=1)
@@ -465,7 +465,7 @@ def test_remaining_entries_are_links(dataset, site, tube):
 
 @pytest.mark.parametrize("answer", [said("Private video"), said("not a bot")])
 def test_unreadable_list_stays(dataset, tube, answer):
-    """A list of what remains that somebody else has written into is neither deleted nor overwritten."""
+    """A list with invalid lines is neither deleted nor overwritten."""
     tube["abc"] = answer
     (dataset / REMAINING).parent.mkdir(parents=True)
     (dataset / REMAINING).write_text("https://example.org/a and my own words\n")
@@ -474,8 +474,8 @@ def test_unreadable_list_stays(dataset, tube, answer):
     assert "It was left as it is" in result.notes[0]
 
 
-def test_what_remains_outlives_other_runs(dataset, site, tube, video):
-    """What remains of one run is not forgotten by another that was about something else."""
+def test_list_survives_other_runs(dataset, site, tube, video):
+    """A run for other links keeps the list."""
     site.files["/street.mp4"] = video
     tube |= {"one": said("not a bot"), "two": tube_video(site)}
     fetch(dataset, YOUTUBE + "one", workers=1)
@@ -486,7 +486,7 @@ def test_what_remains_outlives_other_runs(dataset, site, tube, video):
 @needs_ffmpeg
 @pytest.mark.parametrize("clip", [(), ("1-2",)])
 def test_stream_without_end(dataset, tmp_path, site, video, clip):
-    """An HLS stream that goes on is live."""
+    """An HLS stream without an end is live."""
     (tmp_path / "street.mp4").write_bytes(video)
     for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
         site.files[f"/hls/{file.name}"] = file.read_bytes()
@@ -494,8 +494,8 @@ def test_stream_without_end(dataset, tmp_path, site, video, clip):
     assert reasons(fetch(dataset, site.url("/hls/list.m3u8"), clip=clip)) == ["live"]
 
 
-def test_interrupted_fault_keeps_what_is_done(dataset, site, tube, video):
-    """What was fetched before the batch stopped is in the dataset."""
+def test_stopped_batch_keeps_finished_videos(dataset, site, tube, video):
+    """Videos that were fetched before the batch stopped are in the dataset."""
     site.files["/street.mp4"] = video
     tube |= {"one": tube_video(site), "two": said("not a bot")}
     fetch(dataset, YOUTUBE + "one", YOUTUBE + "two", workers=1)
@@ -503,7 +503,7 @@ def test_interrupted_fault_keeps_what_is_done(dataset, site, tube, video):
 
 
 def test_command_exits_with_1(dataset, site, video):
-    """The command prints its document and exits with 1 where a link failed."""
+    """The command prints its document, and exits with 1 if a link failed."""
     from curate.cli.app import app
 
     site.files["/street.mp4"] = video
@@ -513,8 +513,8 @@ def test_command_exits_with_1(dataset, site, video):
     assert CliRunner().invoke(app, [*arguments, site.url("/street.mp4")]).exit_code == 0
 
 
-def test_missing_runtime_is_told_first(dataset, monkeypatch):
-    """The command tells of a missing JavaScript runtime before it fetches anything."""
+def test_missing_runtime_is_noted_first(dataset, monkeypatch):
+    """The command notes a missing JavaScript runtime before it fetches."""
     from curate.cli.app import app
     from curate.commands import fetch_youtube as step
 
@@ -525,7 +525,7 @@ def test_missing_runtime_is_told_first(dataset, monkeypatch):
 
 
 def test_table_names_everything(dataset, site, video):
-    """The table for people names every file, and every link that gave none."""
+    """The table lists every file, and every link that failed."""
     from rich.console import Console
 
     from curate.cli.fetch_youtube import fetch_table
@@ -553,12 +553,12 @@ def test_refused_links(dataset, link):
 
 @pytest.fixture
 def no_names(monkeypatch):
-    """No name resolves: those of public sites must not be looked up in a test."""
+    """No name resolves, so that tests look up no public site."""
     monkeypatch.setattr(network_policy, "_resolve", lambda host, port: [])
 
 
 def test_media_on_private_hosts(dataset, site, tube, video, no_names):
-    """A public page whose media lie on a private host is refused."""
+    """A public page whose media are on a private host is refused."""
     site.files["/street.mp4"] = video
     tube["abc"] = tube_video(site)
     assert reasons(fetch(dataset, YOUTUBE + "abc", allow_private=False)) == ["refused_address"]
@@ -566,7 +566,7 @@ def test_media_on_private_hosts(dataset, site, tube, video, no_names):
 
 
 def test_entries_on_private_hosts(dataset, site, tube, video, no_names):
-    """So is a playlist whose entries lie there."""
+    """A playlist whose entries are on a private host is refused."""
     site.files["/street.mp4"] = video
     tube["PL1"] = ["../../x"]
     result = fetch(dataset, "https://www.youtube.com/playlist?list=PL1", site.url("/street.mp4"), allow_private=False)
@@ -576,7 +576,7 @@ def test_entries_on_private_hosts(dataset, site, tube, video, no_names):
 
 @pytest.fixture
 def only_numbers(monkeypatch):
-    """The number 127.0.0.1 stands for the public internet, the name localhost for a private host."""
+    """127.0.0.1 stands for the public internet, localhost for a private host."""
 
     def find_refusal(link, *, allow_private=False):
         return "localhost names a private host" if "localhost" in link else None
@@ -594,7 +594,7 @@ def test_redirects(dataset, site, only_numbers, status):
 
 
 def test_redirect_to_an_encoded_host(dataset, site, monkeypatch):
-    """Nor is one whose host is written so that only the one who opens it reads it as this machine."""
+    """A redirect to a percent-encoded host is refused, since it is decoded when it is opened."""
     real = network_policy.find_refusal
     monkeypatch.setattr(network_policy, "is_public", lambda _: True)
     public = {f"//127.0.0.1:{site.port}/": "//93.184.215.14/"}
@@ -605,8 +605,8 @@ def test_redirect_to_an_encoded_host(dataset, site, monkeypatch):
     assert set(site.counts()) == {"/street.mp4"}
 
 
-def test_name_that_changes(dataset, site, video, no_names, monkeypatch):
-    """A name that leads to this machine only when it is contacted is refused before anything is sent."""
+def test_dns_rebinding(dataset, site, video, no_names, monkeypatch):
+    """A name that resolves to this machine only when it is contacted is refused before anything is sent."""
     site.files["/street.mp4"] = video
     here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", site.port))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: here)
@@ -615,8 +615,8 @@ def test_name_that_changes(dataset, site, video, no_names, monkeypatch):
     assert site.requests == []
 
 
-def test_host_is_looked_at_as_it_is_contacted(monkeypatch):
-    """The check sees the host that urllib made of an address, not the address alone."""
+def test_parsed_host_is_checked(monkeypatch):
+    """The host that urllib has parsed is checked, not only the URL."""
     seen = []
     monkeypatch.setattr(network_policy, "find_refusal", lambda link, **_: seen.append(link))
     network_policy._CheckEachRequest(False).http_open(urllib.request.Request("http://127%2e0%2e0%2e1/x"))
@@ -625,7 +625,7 @@ def test_host_is_looked_at_as_it_is_contacted(monkeypatch):
 
 @pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
 def test_media_redirects(dataset, site, tube, only_numbers, clip):
-    """So is one of the media, also where ffmpeg reads."""
+    """A redirect of media to a private host is refused, also where ffmpeg reads."""
     site.always["/street.mp4"] = (302, {"Location": site.url("/secret.mp4", "localhost")})
     tube["abc"] = tube_video(site)
     assert reasons(fetch(dataset, YOUTUBE + "abc", clip=clip)) == ["refused_address"]
@@ -636,7 +636,7 @@ def test_media_redirects(dataset, site, tube, only_numbers, clip):
 @pytest.mark.parametrize("clip", [(), ("1-2",)])
 @pytest.mark.parametrize("target", ["http://localhost:{port}/secret.ts", "file:///etc/secret.ts"])
 def test_playlist_that_names_private_hosts(dataset, site, only_numbers, monkeypatch, clip, target):
-    """A playlist whose pieces lie on a private host, or in a file, is refused."""
+    """An HLS playlist with segments on a private host, or in a file, is refused."""
     real = network_policy.find_refusal
     narrow = session.find_refusal
     for module in (session, network_policy):
@@ -654,7 +654,7 @@ def test_playlist_that_names_private_hosts(dataset, site, only_numbers, monkeypa
 @needs_ffmpeg
 @pytest.mark.parametrize("clip", [(), ("1-2",)])
 def test_key_on_a_private_host(dataset, tmp_path, site, video, only_numbers, clip):
-    """Nor is the key of an encrypted stream fetched from there, also where yt-dlp would leave that to ffmpeg."""
+    """The key of an encrypted stream is not fetched from a private host, by yt-dlp or ffmpeg."""
     (tmp_path / "street.mp4").write_bytes(video)
     for file in write_hls(tmp_path / "street.mp4", tmp_path / "hls").parent.iterdir():
         site.files[f"/hls/{file.name}"] = file.read_bytes()
@@ -670,15 +670,15 @@ def test_key_on_a_private_host(dataset, tmp_path, site, video, only_numbers, cli
     ("runtimes", "is_ok"),
     [({}, False), ({"node": ("20.1.0", False)}, False), ({"node": ("20.1.0", False), "deno": ("2.9.8", True)}, True)],
 )
-def test_what_doctor_tells(monkeypatch, runtimes, is_ok):
-    """A missing or old JavaScript runtime is found, with how to get one."""
+def test_doctor(monkeypatch, runtimes, is_ok):
+    """`doctor` reports a missing or old JavaScript runtime, with a remedy."""
     monkeypatch.setattr(session, "find_runtimes", lambda: runtimes)
     (runtime,) = (check for check in doctor().checks if check.name == "JavaScript")
     assert (runtime.ok, bool(runtime.remedy)) == (is_ok, not is_ok)
 
 
 def test_guard(only_loopback):
-    """The tests' own guard catches a connection and a look-up, and lets this machine be reached."""
+    """The tests' guard catches connections and look-ups, and allows this machine."""
     for contact in (
         lambda: socket.create_connection(("192.0.2.1", 80)),
         lambda: socket.getaddrinfo("www.youtube.com", 443),
@@ -691,8 +691,8 @@ def test_guard(only_loopback):
     assert socket.getaddrinfo("localhost", 80)
 
 
-def test_whole_is_the_servers(dataset, site, video):
-    """With --allow-private this machine's own server is read."""
+def test_allow_private(dataset, site, video):
+    """With --allow-private a server on this machine is read."""
     site.files["/street.mp4"] = video
     (one,) = fetch(dataset, site.url("/street.mp4")).fetched
     with open(one.path, "rb") as file:

@@ -1,4 +1,4 @@
-"""What is asked for: ranges of time, arguments, link files."""
+"""Requests: time ranges, arguments, link files."""
 
 from fractions import Fraction
 
@@ -31,7 +31,7 @@ A, B = "https://example.org/a", "https://example.org/b"
     ],
 )
 def test_forms(text, start_s, end_s):
-    """Seconds, clocks and units are read exactly."""
+    """Seconds, clock times and units are parsed exactly."""
     assert parse_clip(text, place="--clip") == Clip(Fraction(start_s), Fraction(end_s))
 
 
@@ -49,20 +49,20 @@ def test_forms(text, start_s, end_s):
         ("0-1.0001", "too precise"),
     ],
 )
-def test_no_range(text, what):
-    """What is no range is refused, and the option is named."""
+def test_invalid_ranges(text, what):
+    """The message names the option."""
     with pytest.raises(UsageError, match=f"^--clip: .*{what}"):
         parse_clip(text, place="--clip")
 
 
 @pytest.mark.parametrize(("text", "name"), [("0:10.0-0:40", "10-40"), ("10.50-40", "10.5-40"), ("0-1:00:00", "0-3600")])
 def test_name(text, name):
-    """A clip is written in seconds, without needless zeros."""
+    """A clip is written in seconds, without trailing zeros."""
     assert str(parse_clip(text, place="--clip")) == name
 
 
 def test_every_clip_of_every_link():
-    """All clips hold for all links; equal ones count once, however they are written."""
+    """Clips apply to all links; equal requests count once, however they are written."""
     requests = collect_requests([A, B, A], ["0-1", "2-3", "0:00-0:01"], None)
     assert [(request.link, str(request.clip)) for request in requests] == [
         (A, "0-1"),
@@ -73,7 +73,7 @@ def test_every_clip_of_every_link():
 
 
 def test_link_file(tmp_path):
-    """One link a line, ranges behind it, comments at the beginning or after white space."""
+    """One link per line, followed by ranges; comments at the start or after white space."""
     file = tmp_path / "links.txt"
     file.write_text(f"\ufeff# mine\n\n{A}   # whole\n{B}#part\t0:10-0:40 50-60 # two\n  {A} 1-2\n", encoding="utf-8")
     requests = collect_requests([], [], file)
@@ -86,15 +86,15 @@ def test_link_file(tmp_path):
 
 
 def test_clips_for_links_without_range(tmp_path):
-    """--clip holds for the links of a file that have no range of their own."""
+    """--clip applies to the links of a file that have no range of their own."""
     file = tmp_path / "links.txt"
     file.write_text(f"{A}\n{B} 5-6\n")
     assert [str(request.clip) for request in collect_requests([], ["0-1"], file)] == ["0-1", "5-6"]
 
 
 @pytest.mark.parametrize("line", [f"{A} soon", f"{A} 9-3", f"{A} {B}", "htt\u200bps://x"])
-def test_faults_name_file_and_line(tmp_path, line):
-    """A fault in a link file is told with the file and the line."""
+def test_errors_name_file_and_line(tmp_path, line):
+    """The message has file name and line number."""
     file = tmp_path / "links.txt"
     file.write_text(f"# one\n{B}\n{line}\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"links\.txt, line 3: "):
@@ -102,32 +102,32 @@ def test_faults_name_file_and_line(tmp_path, line):
 
 
 def test_missing_file(tmp_path):
-    """A link file that is not there is misuse."""
+    """A missing link file is a usage error."""
     with pytest.raises(UsageError, match=r"links\.txt: cannot read the link file: No such file"):
         collect_requests([], [], tmp_path / "links.txt")
 
 
 def test_nothing():
-    """Neither a link nor a file is misuse; a file with comments only is not."""
+    """Neither a link nor a file is a usage error."""
     with pytest.raises(UsageError, match="nothing to fetch"):
         collect_requests([], ["0-1"], None)
 
 
 def test_empty_file(tmp_path):
-    """A file with comments only asks for nothing."""
+    """A file with only comments gives no requests."""
     (tmp_path / "links.txt").write_text("# nothing yet\n")
     assert collect_requests([], [], tmp_path / "links.txt") == []
 
 
 def test_written_file_reads_back(tmp_path):
-    """What is written for the next run is what the next run reads."""
+    """A written link file gives the same requests."""
     requests = [FetchRequest(A), FetchRequest(B, parse_clip("0.5-2", place="x"))]
     write_link_file(tmp_path / "rest.txt", requests)
     assert collect_requests([], [], tmp_path / "rest.txt") == requests
 
 
 def test_white_space_in_a_link(tmp_path):
-    """A link of a playlist is one word in a link file, whatever white space its site wrote into it."""
+    """White space in a link is encoded, so that it is one word in a link file."""
     link = encode_spaces(f" {A}?x=one two\u2028three ")
     write_link_file(tmp_path / "rest.txt", [FetchRequest(link)])
     assert [request.link for request in collect_requests([], [], tmp_path / "rest.txt")] == [

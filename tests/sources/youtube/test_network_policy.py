@@ -1,4 +1,4 @@
-"""Which addresses are refused, however they are written."""
+"""Which addresses are refused, in any spelling."""
 
 import socket
 
@@ -16,7 +16,7 @@ NAMES = {
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch):
-    """A name service of three names."""
+    """A name service with three names."""
 
     def look_up(host, port, **_):
         if host not in NAMES:
@@ -109,17 +109,17 @@ def test_refused_links(link):
     ],
 )
 def test_public(link):
-    """Public hosts are fine, and a name that nobody knows is not refused: nothing will be contacted."""
+    """Public hosts are allowed, and so is an unknown name, since nothing will be contacted."""
     assert find_refusal(link) is None
 
 
 @pytest.mark.parametrize("link", ["http://127.0.0.1:8000/", "http://localhost/", "http://inside.example.org/"])
 def test_allowed_private(link):
-    """--allow-private takes every host."""
+    """--allow-private allows every host."""
     assert find_refusal(link, allow_private=True) is None
 
 
 @pytest.mark.parametrize("link", ["file:///etc/passwd", "http://u:p@localhost/"])
 def test_never_allowed(link):
-    """--allow-private is about hosts: files and credentials stay refused."""
+    """--allow-private does not allow files and credentials."""
     assert find_refusal(link, allow_private=True)
