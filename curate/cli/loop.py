@@ -7,25 +7,27 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from curate.cli import train_options as of
-from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite, assignments
+from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
 from curate.cli.output import counts_line, interruption_told, progress_on_stderr, show
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
+from curate.cli.train import Model, NewRun, as_arguments, takes_training_options
+from curate.commands.training_options import LOOP, ROUNDS, given
 from curate.formatting import count_of, points
 
 if TYPE_CHECKING:
     from curate.run_folder.rounds import RoundReport
 
 _REASONS = {
-    "target_ap": "the AP that was asked for is reached",
-    "patience": "the last rounds brought no better AP",
-    "rounds": "all rounds are done",
+    "target_ap": "the target AP is reached",
+    "patience": "early stopping, the last rounds did not improve AP",
+    "rounds": "all rounds are finished",
 }
 _INDENT = " " * 9
+_SAVED = "finished rounds and all finished steps are saved. Continue with the same command and --resume."
 
 
 def round_lines(report: Mapping[str, Any]) -> str:
-    """What a round brought, and what changed since the round before: data, AP by size, AP by class."""
+    """A finished round: AP by size and class, mistakes, and the changes since the round before."""
     before = report["before"]
     lines = [f"round {report['round']}: AP {_changed(report, before, 'ap')}, " + _sizes(report, before) + _rank(report)]
     if before is not None:
@@ -74,7 +76,7 @@ def _difference(old: float | None, new: float | None) -> str:
 
 
 def loop_tables(document: Mapping[str, Any]) -> RenderableType:
-    """The rounds beside one another: AP, mistakes, and boxes and AP of each class; why it ended."""
+    """All rounds: AP and mistakes, boxes and AP per class, and why the loop ended."""
     reports, best_round = document["rounds"], document["best_round"]
     run = f"run {document['run']}: {document['model']}, {count_of(document['steps'], 'step')}"
     best = f"best: round {best_round}, val AP {points(document['ap'])}"
@@ -82,7 +84,7 @@ def loop_tables(document: Mapping[str, Any]) -> RenderableType:
     return Group(
         Text(f"{run}; {_REASONS[document['stopped']]}"),
         _rounds_table(reports, best_round),
-        Text("* the best; change: against the round before, on the same images", style="dim"),
+        Text("* best round; change: since the round before, on the same images", style="dim"),
         _classes_table([reports[number - 1] for number in shown]),
         Text(best, style="bold"),
     )
@@ -101,7 +103,7 @@ def _rounds_table(reports: Sequence[Mapping[str, Any]], best_round: int) -> Rend
 
 
 def _classes_table(reports: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Boxes and AP of each class in some of the rounds."""
+    """Boxes and AP per class, in some of the rounds."""
     headers = (f"round {report['round']}\n{what}" for report in reports for what in ("boxes", "AP"))
     table = Table("by class, in the first, the best and the last round", "class", *headers)
     for name in dict.fromkeys(name for report in reports for name in (*_class_aps(report), *report["boxes"])):
@@ -112,78 +114,53 @@ def _classes_table(reports: Sequence[Mapping[str, Any]]) -> RenderableType:
     return table
 
 
-_KEPT = "finished rounds are kept, and of the one at hand what was learnt. Go on with the same command and --resume."
-
-
+@takes_training_options(LOOP)
 def loop(
     dataset: DatasetFolder,
-    model: of.Model,
-    run: of.Run,
-    weights: of.Weights = None,
-    rounds: Annotated[int | None, typer.Option(metavar="N", help="At most so many; default: 3.")] = None,
-    target_ap: Annotated[
-        float | None, typer.Option(metavar="AP", help="Stop once AP on val is so high, 0 to 1.")
+    model: Model,
+    run: NewRun,
+    rounds: Annotated[
+        int | None, typer.Option(metavar="N", help=f"Maximum number of rounds.  [default: {ROUNDS}]")
     ] = None,
-    patience: Annotated[int | None, typer.Option(metavar="N", help="Stop after N rounds without a better AP.")] = None,
+    target_ap: Annotated[
+        float | None, typer.Option(metavar="AP", help="Stop once the AP on val is at least this, 0 to 1.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Early stopping: stop after N rounds without a better AP.  [default: never]"),
+    ] = None,
     min_side: MinSide = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps of each round.")] = None,
-    epochs: of.Epochs = None,
-    batch: of.Batch = None,
-    lr: of.LearningRate = None,
-    image_size: of.ImageSize = None,
-    balance: of.Balance = None,
-    loss: of.Loss = None,
-    setting: of.Setting = None,
-    seed: Annotated[int | None, typer.Option(help="Of the first round; each round takes the next.")] = None,
-    device: of.Device = None,
-    processes: of.Processes = None,
-    eval_every: of.EvalEvery = None,
-    checkpoint_every: of.CheckpointEvery = None,
-    workers: of.Workers = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the loop stopped, also with more --rounds.")
+        bool, typer.Option("--resume", help="Continue an interrupted loop, or a finished one with more --rounds.")
     ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    **options: Any,
 ) -> None:
-    from curate.commands.loop import loop as step
+    from curate.commands.loop import loop as command
 
-    training = {
-        "epochs": epochs,
-        "batch": batch,
-        "lr": lr,
-        "image_size": image_size,
-        "balance": balance,
-        "loss": loss,
-        "settings": assignments(setting) or None,
-        "seed": seed,
-        "device": device,
-        "processes": processes,
-        "eval_every": eval_every,
-        "checkpoint_every": checkpoint_every,
-        "workers": workers,
-    }
-    with progress_on_stderr() as progress, interruption_told(_KEPT):
-        result = step(
+    training = given(as_arguments(options))
+    own = {name: training.pop(name, None) for name in ("weights", "steps")}
+    with progress_on_stderr() as progress, interruption_told(_SAVED):
+        result = command(
             dataset,
             model=model,
             run=run,
-            weights=weights,
-            steps=steps,
             rounds=rounds,
             target_ap=target_ap,
             patience=patience,
-            training={name: value for name, value in training.items() if value is not None},
+            training=training,
             min_side=min_side,
             resume=resume,
             overwrite=overwrite,
-            announce=_tell,
+            announce=_print_round,
             progress=progress,
+            **own,
         )
     show(result, loop_tables, as_json=as_json)
 
 
-def _tell(report: "RoundReport") -> None:
+def _print_round(report: "RoundReport") -> None:
     from curate.result import as_json
 
     typer.echo(round_lines(as_json(report)), err=True)

@@ -1,79 +1,74 @@
-"""`train`."""
+"""`train`, and the training options of `train-classifier` and `loop`."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_origin
 
 import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from curate.cli import train_options as of
 from curate.cli.options import AsJson, DatasetFolder, Overwrite, assignments
 from curate.cli.output import interruption_told, progress_on_stderr, show
 from curate.cli.table import SIZE_STYLES
+from curate.commands.training_options import MODEL, TRAIN, with_options
 from curate.formatting import count_of, points
+from curate.run_folder.config import Option
 
-_KEPT = "what was learnt is saved. Go on with the same command and --resume."
+Model = Annotated[str, typer.Option(MODEL.flag, metavar=MODEL.metavar, help=MODEL.help)]
+NewRun = Annotated[
+    str, typer.Option("--run", metavar="NAME", help="Name of the run in DATASET/runs, or a path with a slash.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+
+SAVED = "all finished steps are saved. Continue with the same command and --resume."
 
 
+def takes_training_options(taken: Mapping[str, Option]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these options in place of its `**options`."""
+    annotations = {name: _typer_option(option) for name, option in taken.items()}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = with_options(inspect.signature(command), annotations)
+        command.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+        return command
+
+    return decorate
+
+
+def _typer_option(option: Option) -> Any:
+    declared = list[str] if get_origin(option.type) is Mapping else option.type
+    text = f"{option.help}  [default: {option.default}]"
+    return Annotated[declared | None, typer.Option(option.flag, metavar=option.metavar, help=text)]
+
+
+def as_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as Typer parsed them → arguments of `curate.train`."""
+    return {**options, "settings": assignments(options["settings"])}
+
+
+@takes_training_options(TRAIN)
 def train(
     dataset: DatasetFolder,
-    model: of.Model,
-    run: of.Run,
-    weights: of.Weights = None,
-    steps: of.Steps = None,
-    epochs: of.Epochs = None,
-    batch: of.Batch = None,
-    lr: of.LearningRate = None,
-    image_size: of.ImageSize = None,
-    balance: of.Balance = None,
-    loss: of.Loss = None,
-    setting: of.Setting = None,
-    seed: of.Seed = None,
-    device: of.Device = None,
-    processes: of.Processes = None,
-    eval_every: of.EvalEvery = None,
-    patience: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop after N evaluations without a better AP.")
-    ] = None,
-    checkpoint_every: of.CheckpointEvery = None,
-    workers: of.Workers = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    model: Model,
+    run: NewRun,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    **options: Any,
 ) -> None:
-    from curate.commands.train import train as step
+    from curate.commands.train import train as command
 
-    with progress_on_stderr() as progress, interruption_told(_KEPT):
-        result = step(
-            dataset,
-            model=model,
-            run=run,
-            weights=weights,
-            steps=steps,
-            epochs=epochs,
-            batch=batch,
-            lr=lr,
-            image_size=image_size,
-            balance=balance,
-            loss=loss,
-            settings=assignments(setting),
-            seed=seed,
-            device=device,
-            processes=processes,
-            eval_every=eval_every,
-            patience=patience,
-            checkpoint_every=checkpoint_every,
-            workers=workers,
-            resume=resume,
-            overwrite=overwrite,
-            progress=progress,
+    arguments = as_arguments(options)
+    with progress_on_stderr() as progress, interruption_told(SAVED):
+        result = command(
+            dataset, model=model, run=run, resume=resume, overwrite=overwrite, progress=progress, **arguments
         )
     show(result, train_lines, as_json=as_json)
 
 
 def train_lines(document: Mapping[str, Any]) -> RenderableType:
-    """How a training ended."""
+    """Run, model, steps, and AP by size."""
     best = f", best at {document['best_step']}" if document["best_step"] not in (None, document["steps"]) else ""
     text = f"run {document['run']}: {document['model']}, {count_of(document['steps'], 'step')}{best}"
     last = document["rounds"][-1] if document["rounds"] else None

@@ -1,13 +1,12 @@
-"""`loop`: rounds of fine-tune, evaluate, errors, until the detector is good enough or does not get better."""
+"""`loop`: fine-tune and evaluate in rounds, until the detector is good enough or does not improve."""
 
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from curate.commands.loop_round import check_val, play_round, publish_best
-from curate.commands.train import train
+from curate.commands.training_options import LOOP, ROUNDS, given
 from curate.dataset import Dataset
 from curate.engines.base import engine_for, library_versions
 from curate.errors import UsageError, unknown_name
@@ -30,23 +29,20 @@ from curate.run_folder.rounds import (
 )
 from curate.store import Store
 
-ROUNDS = 3
-# what a loop decides itself, or what means something else in it
-_NOT_FOR_TRAINING = frozenset(
-    {"dataset", "model", "run", "weights", "steps", "patience", "resume", "overwrite", "progress"}
-)
+_OWN_ARGUMENTS = ("weights", "steps")  # options of `train` that are not part of `training`
 
 Announce = Callable[[RoundReport], None]
 
 
 @dataclass(frozen=True)
 class LoopResult(Result):
-    """What a loop did.
+    """A finished loop.
 
     Attributes:
-        steps: over all rounds; `best_step` counts in them.
-        best_round: whose checkpoint the run holds.
-        ap: of the best round, on the val split that the last round was judged on.
+        steps: Steps of all rounds.
+        best_step: Step of the best checkpoint, counted over all rounds.
+        best_round: The round whose checkpoint the run holds.
+        ap: AP of the best round, on the val split that the last round was evaluated on.
         stopped: "target_ap", "patience" or "rounds".
     """
 
@@ -60,8 +56,8 @@ class LoopResult(Result):
     stopped: str
 
 
-def _say_nothing(report: RoundReport) -> None:
-    """Tell nobody."""
+def _ignore(report: RoundReport) -> None:
+    pass
 
 
 def loop(
@@ -78,41 +74,41 @@ def loop(
     min_side: float | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    announce: Announce = _say_nothing,
+    announce: Announce = _ignore,
     progress: Progress = silent,
 ) -> LoopResult:
-    """Train and evaluate in rounds, each from the best checkpoint so far, on the version that is current at its start.
+    """Train and evaluate in rounds. Each starts from the best checkpoint so far, on the dataset version of that moment.
 
-    Rounds are judged by their AP on the val split. Where labels came in between, earlier rounds are judged anew on the
-    val split of now, so that what stands side by side compares.
+    Rounds are compared by AP on the val split. After new labels came in, earlier rounds are evaluated again on the
+    current val split, so that the numbers are comparable.
 
     Args:
-        dataset: the dataset folder.
+        dataset: The dataset folder.
         model: ENGINE:NAME.
-        run: a name in `DATASET/runs`, or a path with a slash; it holds the best round's checkpoint.
-        weights: of the first round; see `train`.
-        steps: of each round.
-        rounds: at most so many; default 3, or as before on resume.
-        target_ap: stop once the best round's AP is so high, 0 to 1.
-        patience: stop after so many rounds without a better AP.
-        training: further arguments of `train`, the same in each round; only the seed is one more each time, so that no
-            round sees the batches of another.
-        min_side: the range of interest: its AP is told too, and mistakes are those within it.
-        resume: go on where the loop stopped; rounds, target and patience may change, and arguments of `train` for the
-            rounds to come.
-        overwrite: begin a run of that name anew.
-        announce: told of every round that is finished now.
-        progress: told how far the round at hand is.
+        run: A name in `DATASET/runs`, or a path with a slash; it holds the checkpoint of the best round.
+        weights: Initial weights of the first round; see `train`.
+        steps: Steps per round.
+        rounds: Maximum number of rounds. Default: 3, or as before on resume.
+        target_ap: Stop once the best round's AP is at least this, 0 to 1.
+        patience: Stop after this many rounds without a better AP.
+        training: Further options of `train`, the same in each round. Only the seed grows by 1 per round, because
+            otherwise each round would see the same batches.
+        min_side: The range of interest: shorter side in pixels. Its AP is reported, and mistakes are those within it.
+        resume: Continue an interrupted or finished loop. Rounds, target and patience may change, and for further rounds
+            the options of `train`.
+        overwrite: Replace an existing run of that name.
+        announce: Called with the report of each finished round.
+        progress: Callback for the progress of the current round.
 
     Raises:
-        UsageError: the run exists already, or there is none to go on with, or arguments do not fit.
-        DataError: there is nothing to train on, or nothing in val to judge by.
-        TrainingError, MissingError: as `train`.
+        UsageError: The run exists already; there is none to resume; an argument is not valid.
+        DataError: There is nothing to train on, or no object in the val split.
+        TrainingError, MissingError: As in `train`.
     """
     if resume and overwrite:
-        raise UsageError("a run goes on or begins anew", place="--resume", got="--overwrite too")
+        raise UsageError("--resume and --overwrite are mutually exclusive", place=f"--run {run}")
     _check(rounds, target_ap, patience, training or {})
-    wanted = LoopState(
+    options = LoopState(
         model=model,
         weights=None if weights is None else str(weights),
         steps=steps,
@@ -125,20 +121,20 @@ def loop(
     store, folder = Store(dataset), RunFolder.named(dataset, run)
     if not folder.path.exists():
         if resume:
-            raise UsageError("there is no run to go on with", place=folder.path, remedy="Start it without --resume.")
+            raise UsageError("there is no run to resume", place=folder.path, remedy="Start it without --resume.")
         check_val(store)
     notes: dict[str, None] = {}
     with folder.held():
-        state = _kept(folder, resume=resume, overwrite=overwrite)
+        state = _saved_state(folder, resume=resume, overwrite=overwrite)
         if state is None:
-            state = _begin(store, folder, wanted)
+            state = _start(store, folder, options)
         else:
-            state = _go_on(folder, state, wanted, with_rounds=rounds is not None)
+            state = _continue(folder, state, options, with_rounds=rounds is not None)
         state = publish_best(store, folder, state, progress)
         while state.stopped is None:
             check_val(store)
-            state, told = play_round(store, folder, state, wanted, progress)
-            notes |= dict.fromkeys(told)
+            state, round_notes = play_round(store, folder, state, options, progress)
+            notes |= dict.fromkeys(round_notes)
             state = publish_best(store, folder, state, progress)
             announce(state.done[-1])
     return _result(run, state, tuple(notes))
@@ -147,74 +143,76 @@ def loop(
 def _check(rounds: int | None, target_ap: float | None, patience: int | None, training: Mapping[str, Any]) -> None:
     for name, number in (("--rounds", rounds), ("--patience", patience)):
         if number is not None and number < 1:
-            raise UsageError("not a number of rounds", place=name, got=number, expected="1 or more")
+            raise UsageError("invalid number of rounds", place=name, got=number, expected="1 or more")
     if target_ap is not None and not 0 < target_ap <= 1:
-        raise UsageError("not an AP", place="--target-ap", got=target_ap, expected="over 0, up to 1, such as 0.5")
-    known = inspect.signature(train).parameters.keys() - _NOT_FOR_TRAINING
+        raise UsageError("invalid AP", place="--target-ap", got=target_ap, expected="above 0, up to 1, such as 0.5")
+    known = [name for name in LOOP if name not in _OWN_ARGUMENTS]
     for name in training:
         if name not in known:
-            raise unknown_name("training argument", name, sorted(known), place="loop")
+            raise unknown_name("training argument", name, known, place="loop")
 
 
-# ── beginning and going on ───────────────────────────────────────────────────────────────────────────────────────
+# ── start and resume ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _kept(folder: RunFolder, *, resume: bool, overwrite: bool) -> LoopState | None:
-    """The state to go on from; None where the loop begins, because nothing is there, or nothing learnt, or it may go.
+def _saved_state(folder: RunFolder, *, resume: bool, overwrite: bool) -> LoopState | None:
+    """The state to continue from; None if the loop starts: the folder is new, nothing was trained, or `overwrite`.
 
     Raises:
-        UsageError: what is there is to be kept, or is no loop's.
+        UsageError: The run exists and is not to be resumed, or is not a loop's.
     """
     state = read_state(folder)
     if state is not None:
-        learnt = state.ready and (bool(state.done) or has_learnt(round_folder(folder, 1)))
+        is_trained = state.ready and (bool(state.done) or has_learnt(round_folder(folder, 1)))
     else:
-        ours = {".lock", rounds_file(folder).name + TEMPORARY}
-        is_begun = folder.exists() or folder.config_file.is_file()
-        is_new = all(file.name in ours for file in folder.path.iterdir())
-        learnt = has_learnt(folder) if is_begun else not is_new
-        if overwrite and not is_begun and not is_new:
+        temporary = {".lock", rounds_file(folder).name + TEMPORARY}
+        is_run = folder.exists() or folder.config_file.is_file()
+        is_new = all(file.name in temporary for file in folder.path.iterdir())
+        is_trained = has_learnt(folder) if is_run else not is_new
+        if overwrite and not is_run and not is_new:
             raise UsageError(
                 "the folder is not empty and holds no run",
                 place=folder.path,
-                remedy="Choose another name; it is not overwritten.",
+                remedy="Choose another --run.",
             )
-    if not learnt or overwrite:
+    if not is_trained or overwrite:
         return None
     if not resume:
         raise UsageError(
             "the run exists already",
             place=folder.path,
-            remedy="Go on with --resume, or begin anew with --overwrite.",
+            remedy="Continue it with --resume, or replace it with --overwrite.",
         )
     if state is None:
         raise UsageError(
-            "the run is not a loop's", place=folder.path, remedy="Go on with `curate train`, or choose another name."
+            "the run is not a loop's",
+            place=folder.path,
+            remedy="Continue it with `curate train`, or choose another name.",
         )
     return state
 
 
-def _begin(store: Store, folder: RunFolder, wanted: LoopState) -> LoopState:
-    """Write the first files of a loop, after whatever was there is gone."""
+def _start(store: Store, folder: RunFolder, options: LoopState) -> LoopState:
+    """Remove what an earlier run left, and write the first files of a loop."""
     check_val(store)
-    engine_for(wanted.model)
+    engine_for(options.model)
     version = store.head()
     images = training_images(store.load(version))
-    record, config = _first_record(folder, wanted, images, version, store.mark)
-    keep_state(folder, wanted)  # not ready: from here on, what else lies here does not count
+    record, config = _first_record(folder, options, images, version, store.mark)
+    keep_state(folder, options)  # not ready: other files in the folder do not count from here on
     clear(folder)
     folder.write_config(config)
     folder.write_record(record)
-    return keep_state(folder, wanted.replace(ready=True))
+    return keep_state(folder, options.replace(ready=True))
 
 
 def _first_record(
-    folder: RunFolder, wanted: LoopState, images: Dataset, version: int, mark: str | None
+    folder: RunFolder, options: LoopState, images: Dataset, version: int, mark: str | None
 ) -> tuple[RunRecord, TrainingConfig]:
-    """What the run's own files tell until a round is finished."""
-    asked = {"model": wanted.model, "weights": wanted.weights, "steps": wanted.steps, **wanted.training}
-    known = {name: asked[name] for name in asked if name in TrainingConfig.model_fields and asked[name] is not None}
-    config = TrainingConfig.checked(**known)
+    """Record and configuration of the run until its first round is finished."""
+    values = {"model": options.model, "weights": options.weights, "steps": options.steps, **options.training}
+    values.pop("epochs", None)
+    config = TrainingConfig.checked(**given(values))
     record = RunRecord(
         run=folder.name,
         model=config.model,
@@ -224,37 +222,37 @@ def _first_record(
         images=len(images.images),
         boxes=len(images.boxes),
         seed=config.seed,
-        steps=config.steps * wanted.rounds,
+        steps=config.steps * options.rounds,
         versions=library_versions(),
     )
     return record, config
 
 
-def _go_on(folder: RunFolder, state: LoopState, wanted: LoopState, *, with_rounds: bool) -> LoopState:
-    """Keep when to stop as it is asked now; what is not said stays.
+def _continue(folder: RunFolder, state: LoopState, options: LoopState, *, with_rounds: bool) -> LoopState:
+    """Take over when to stop from the new options; what is not given stays.
 
     Raises:
-        UsageError: it would be another loop.
+        UsageError: Another option differs that cannot change.
     """
     for name in ("model", "weights", "min_side"):
-        before, now = getattr(state, name), getattr(wanted, name)
+        before, now = getattr(state, name), getattr(options, name)
         if now is not None and now != before:
             raise UsageError(
-                f"the loop began with another setting: {name}",
+                f"the loop was started with another {name}",
                 place=folder.path,
                 got=now,
                 expected="none" if before is None else before,
-                remedy="Leave it out, or give the run another name.",
+                remedy="Leave it out, or choose another --run.",
             )
-    asked = {name: getattr(wanted, name) for name in ("target_ap", "patience")}
-    asked["rounds"] = wanted.rounds if with_rounds else None
-    changed = state.replace(**{name: value for name, value in asked.items() if value is not None})
+    changes = {name: getattr(options, name) for name in ("target_ap", "patience")}
+    changes["rounds"] = options.rounds if with_rounds else None
+    changed = state.replace(**{name: value for name, value in changes.items() if value is not None})
     return state if changed == state else keep_state(folder, changed)
 
 
 def _result(run: str, state: LoopState, notes: tuple[str, ...]) -> LoopResult:
     if state.best is None or state.stopped is None:
-        raise RuntimeError("a loop ended before it was done")
+        raise RuntimeError("the loop returned before its last round")
     return LoopResult(
         run=run,
         model=state.model,

@@ -1,4 +1,4 @@
-"""One round of a loop: train, judge, put beside the round before. The loop's own run then is what the best round is."""
+"""One round of a loop: train, evaluate, compare with the round before. The loop's run is a copy of the best round."""
 
 import os
 from collections.abc import Mapping
@@ -34,75 +34,75 @@ from curate.store import Store
 
 
 def check_val(store: Store) -> None:
-    """Refuse a dataset whose val split holds nothing to find, for then no round is better than another.
+    """Check that the val split has objects: without them no AP compares the rounds.
 
     Raises:
-        DataError: it is so now.
+        DataError: It has none.
     """
     boxes = store.load().select(VAL).boxes
     if boxes["crowd"].to_numpy(dtype=bool).all():
         raise DataError(
-            "there is nothing to judge the rounds by",
+            "the val split has no objects to evaluate the rounds on",
             place=store.root,
-            got=f"{len(boxes)} objects to find in the val split",
+            got=f"{len(boxes)} crowd boxes" if len(boxes) else "0 boxes",
             remedy="Split the dataset with `curate split`.",
         )
 
 
 def play_round(
-    store: Store, folder: RunFolder, state: LoopState, wanted: LoopState, progress: Progress
+    store: Store, folder: RunFolder, state: LoopState, options: LoopState, progress: Progress
 ) -> tuple[LoopState, tuple[str, ...]]:
-    """Train and judge the next round, or what is left of it.
+    """Train and evaluate the next round, or finish an interrupted one.
 
     Args:
-        store: of the dataset.
-        folder: of the loop, held.
-        state: of the loop.
-        wanted: what is asked of `train` now; it counts from this round on.
-        progress: told how far the round is.
+        store: The dataset.
+        folder: The loop's run, locked.
+        state: The loop's state.
+        options: Options that were given now; they apply from this round on.
+        progress: Callback for the progress of the round.
 
     Returns:
-        The state with the round in it, which is on disk already; and what is to be told.
+        The state with the round, already on disk; and notes for the person at the terminal.
     """
     number = len(state.done) + 1
-    own = round_folder(folder, number)
-    state = state.replace(steps=wanted.steps or state.steps, training=dict(state.training) | dict(wanted.training))
-    if has_learnt(own):
-        # it has its settings; those that are given now must fit them
-        arguments = _of_round(wanted.training, number) | {"steps": wanted.steps, "resume": True}
+    run = round_folder(folder, number)
+    state = state.replace(steps=options.steps or state.steps, training={**state.training, **options.training})
+    if has_learnt(run):
+        # the round keeps its options; `train` checks that those given now are the same
+        arguments = _with_seed(options.training, number) | {"steps": options.steps, "resume": True}
     else:
-        clear_round(own)
+        clear_round(run)
         keep_state(folder, state)
         weights = state.weights if state.best is None else str(round_folder(folder, state.best.round).best)
-        seeded = {"seed": TrainingConfig.model_fields["seed"].default} | dict(state.training)
-        arguments = _of_round(seeded, number) | {"steps": state.steps, "weights": weights}
+        training = {"seed": TrainingConfig.seed, **state.training}
+        arguments = _with_seed(training, number) | {"steps": state.steps, "weights": weights}
 
-    def tell(task: str, done: int, total: int, note: str = "") -> None:
+    def round_progress(task: str, done: int, total: int, note: str = "") -> None:
         progress(f"round {number}: {task}", done, total, note)
 
-    trained = train(store.root, model=state.model, run=str(own.path), progress=tell, **arguments)
+    trained = train(store.root, model=state.model, run=str(run.path), progress=round_progress, **arguments)
     version = store.head()
-    found = evaluate(store.root, run=str(own.path), min_side=state.min_side, report=False, progress=tell)
-    (turn,) = trained.rounds
-    boxes = training_images(store.load(turn.version)).class_counts()
-    standing = Standing(number, turn.steps, turn.version, boxes=boxes, **_numbers(found))
-    report = _compare(store, folder, state, standing, trained.best_step, version, tell)
-    return keep_state(folder, state.replace(done=(*state.done, report))), (*trained.notes, *found.notes)
+    evaluated = evaluate(store.root, run=str(run.path), min_side=state.min_side, report=False, progress=round_progress)
+    (trained_round,) = trained.rounds
+    boxes = training_images(store.load(trained_round.version)).class_counts()
+    standing = Standing(number, trained_round.steps, trained_round.version, boxes=boxes, **_scores(evaluated))
+    report = _compare(store, folder, state, standing, trained.best_step, version, round_progress)
+    return keep_state(folder, state.replace(done=(*state.done, report))), (*trained.notes, *evaluated.notes)
 
 
-def _of_round(training: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """The arguments for one round; with one seed for all, each would see the batches of the first again."""
+def _with_seed(training: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The options of one round. Each round has a seed of its own, or it would see the batches of the first again."""
     seed = training.get("seed")
     return dict(training) if seed is None else {**training, "seed": seed + number - 1}
 
 
-def _numbers(found: EvaluateResult) -> dict[str, Any]:
+def _scores(result: EvaluateResult) -> dict[str, Any]:
     return {
-        **{name: getattr(found, name) for name in ("ap", "ap_small", "ap_medium", "ap_large")},
-        "classes": tuple(ClassAp(entry.name, entry.ap) for entry in found.classes),
-        "ap_in_range": found.range_of_interest.ap if found.range_of_interest else None,
-        "missed": dict(found.errors.missed),
-        "false_positives": dict(found.errors.false_positives),
+        **{name: getattr(result, name) for name in ("ap", "ap_small", "ap_medium", "ap_large")},
+        "classes": tuple(ClassAp(entry.name, entry.ap) for entry in result.classes),
+        "ap_in_range": result.range_of_interest.ap if result.range_of_interest else None,
+        "missed": dict(result.errors.missed),
+        "false_positives": dict(result.errors.false_positives),
     }
 
 
@@ -115,27 +115,27 @@ def _compare(
     version: int,
     progress: Progress,
 ) -> RoundReport:
-    """Put a round beside the one before and the best one, all judged on the val split of one version."""
+    """Compare a round with the one before and the best one, all evaluated on the val split of one version."""
 
-    def as_of_now(number: int) -> Standing:
+    def on_this_version(number: int) -> Standing:
         report = state.done[number - 1]
         if report.evaluated_version == version:
             return standing_of(report)
         run = str(round_folder(folder, number).path)
-        found = evaluate(store.root, run=run, min_side=state.min_side, report=False, progress=progress)
-        return standing_of(report, **_numbers(found))
+        result = evaluate(store.root, run=run, min_side=state.min_side, report=False, progress=progress)
+        return standing_of(report, **_scores(result))
 
-    if standing.ap is None:  # the objects went while it was trained
+    if standing.ap is None:  # the objects were removed during the training
         check_val(store)
     best = BestSoFar(standing.round, standing.ap or 0.0)
     if state.best is not None:
-        ap = as_of_now(state.best.round).ap or 0.0
+        ap = on_this_version(state.best.round).ap or 0.0
         best = best if best.ap > ap else BestSoFar(state.best.round, ap)
     return RoundReport(
         **vars(standing),
         best_step=best_step,
         evaluated_version=version,
-        before=as_of_now(len(state.done)) if state.done else None,
+        before=on_this_version(len(state.done)) if state.done else None,
         best=best,
     )
 
@@ -144,34 +144,34 @@ def _compare(
 
 
 def publish_best(store: Store, folder: RunFolder, state: LoopState, progress: Progress) -> LoopState:
-    """Make the run what its best round is, so that it can be evaluated and used by its own name."""
+    """Copy the best round into the loop's run, so that the run can be evaluated and used by its name."""
     if state.best is None or state.published == len(state.done):
         return state
     best = round_folder(folder, state.best.round)
-    _put(best.best, folder.best)
-    # the mark that tells what predictions are of comes last by name, too
+    _link(best.best, folder.best)
+    # sorted: the file that says which images the predictions are of comes last, as when `evaluate` writes them
     for file in sorted(best.path.glob(f"predictions_{VAL}.*")):
-        _put(file, folder.path / file.name)
+        _link(file, folder.path / file.name)
     write_atomically(folder.config_file, lambda file: file.write(best.config_file.read_bytes()))
     folder.write_record(_record(folder, state, best.read_record()))
     evaluate(store.root, run=f"{folder.path}{os.sep}", min_side=state.min_side, report=False, progress=progress)
     return keep_state(folder, state.replace(published=len(state.done)))
 
 
-def _put(origin: Path, target: Path) -> None:
-    """Give a file a second name, in the place of what has that name, at once."""
+def _link(origin: Path, target: Path) -> None:
+    """Replace a file by a link to, or copy of, another one; a kill leaves the old or the new file."""
     temporary = target.with_name(target.name + TEMPORARY)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary.unlink(missing_ok=True)
     link_or_copy(origin, str(temporary))
     os.replace(temporary, target)
-    with suppress(FileNotFoundError):  # a rename between two names of one file does nothing
+    with suppress(FileNotFoundError):  # still there if both were links to one file, which `replace` leaves alone
         temporary.unlink()
     sync_folder(target.parent)
 
 
 def _record(folder: RunFolder, state: LoopState, best: RunRecord) -> RunRecord:
-    """The best round's record, with the counts of all rounds."""
+    """The best round's record, with the steps and seconds of all rounds."""
     left = state.rounds - len(state.done) if state.stopped is None else 0
     seconds = sum(round_folder(folder, report.round).read_record().seconds for report in state.done)
     changes = {

@@ -1,62 +1,175 @@
-"""The settings of a training: everything that decides what it does, apart from its data."""
+"""Training options. Name, type, default, limits and help text of each are here; everything else derives from it.
 
+The command line and the functions `train`, `train_classifier` and `loop` take their arguments from
+`curate.commands.training_options`, which reads them from here. This module loads no library, so that `--help` is quick.
+"""
+
+import math
 import os
 from collections.abc import Mapping
-from typing import Any, Self
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_args, get_type_hints
 
 from curate.errors import UsageError
 
-_EVALUATIONS = 10  # in a training that does not say when
-_EVALUATE_FROM_STEPS = 500  # below so many steps apart, they would cost more than they tell
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_LIMITS = ("ge", "gt", "le", "lt", "pattern")
+_EVALUATIONS = 10  # per training, without eval_every
+_EVALUATE_FROM_STEPS = 500  # more frequent evaluations would take longer than they are worth
 
 
-class TrainingConfig(BaseModel):
-    """What a training does.
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What a person has to know about one option.
 
     Attributes:
-        model: ENGINE:NAME, such as "torchvision:fasterrcnn+timm/tf_efficientnet_lite0".
-        weights: where the weights come from before the first step: "default" (the library's own pretrained ones,
-            downloaded), "none" (random), "package:DISTRIBUTION" (the one weights file of an installed distribution)
-            or the path of a file.
-        steps: optimizer steps, each on one batch.
-        batch: images a step, over all processes.
-        lr: the highest learning rate; None takes the model's own, scaled to the batch.
-        image_size: shorter side in pixels at which the model sees an image; None takes the model's own.
-        seed: of everything that chance decides.
-        device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
-        processes: that train together, each on a GPU of its own (or, on the CPU, with a share of the cores).
-        eval_every: steps between two evaluations on the val split; None: a tenth of all steps, and at least 500 unless
-            `patience` waits for them.
-        patience: evaluations without a better AP after which the training ends; None: never.
-        checkpoint_every: steps between two checkpoints; the last step always writes one.
-        balance: "none", "repeat-factor" or "repeat-factor:SHARE": images of classes that fewer than this share of the
-            images show (0.3) come more often.
-        loss: "default", or "focal" for the classification.
-        settings: of the engine's own: fields of the model's recipe for torchvision, configuration keys for Detectron2.
-        workers: processes that read and augment images, for each training process; 0 does it between the steps. Does
-            not change the result.
+        help: A whole phrase for `--help`.
+        metavar: What stands for the value in `--help`.
+        default: The default in words. Empty: the default of the field.
+        flag: The option on the command line. Empty: the name of the field.
+        ge, gt, le, lt, pattern: Limits of valid values, as in `pydantic.Field`.
+        type: The type; read from the annotation of the field.
+        is_path: Whether the functions take a path object, too.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    help: str
+    metavar: str
+    default: str = ""
+    flag: str = ""
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    pattern: str | None = None
+    type: Any = None
+    is_path: bool = False
 
-    model: str = Field(min_length=1)  # `engine_for` tells what is wrong with it
-    weights: str = Field(default="default", min_length=1)
-    steps: int = Field(default=1000, ge=1, le=10**9)
-    batch: int = Field(default=4, ge=1)
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    image_size: int | None = Field(default=None, ge=32, le=4096)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    processes: int = Field(default=1, ge=1)
-    eval_every: int | None = Field(default=None, ge=1)
-    patience: int | None = Field(default=None, ge=1)
-    checkpoint_every: int = Field(default=200, ge=1)
-    balance: str = Field(default="none", pattern=r"^(none|repeat-factor(:(0?\.\d+|1))?)$")
-    loss: str = Field(default="default", pattern=r"^(default|focal)$")
-    settings: Mapping[str, Any] = {}
-    workers: int = Field(default_factory=lambda: min(8, max(1, (os.cpu_count() or 1) // 2)), ge=0)
+
+def _default_workers() -> int:
+    return min(8, max(1, (os.cpu_count() or 1) // 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What a training does, apart from its data. `config.yaml` in the run's folder holds it."""
+
+    model: Annotated[
+        str,
+        Option(
+            help="Model to train, such as torchvision:fasterrcnn_resnet50_fpn_v2.",
+            metavar="ENGINE:NAME",
+            pattern=".",  # `engine_for` checks the rest
+        ),
+    ]
+    weights: Annotated[
+        str,
+        Option(
+            help="Initial weights: a file, the weights file of an installed package, or none (random).",
+            metavar="FILE|package:NAME|none",
+            default="the model's pretrained weights, downloaded",
+            pattern=".",
+            is_path=True,
+        ),
+    ] = "default"
+    steps: Annotated[int, Option(help="Number of optimizer steps.", metavar="N", ge=1, le=10**9)] = 1000
+    batch: Annotated[int, Option(help="Images per step, over all processes.", metavar="N", ge=1)] = 4
+    lr: Annotated[
+        float | None,
+        Option(
+            help="Peak learning rate.",
+            metavar="RATE",
+            default="the model's own, scaled to the batch",
+            gt=0,
+            lt=math.inf,
+        ),
+    ] = None
+    image_size: Annotated[
+        int | None,
+        Option(
+            help="Shorter side of an image as the model sees it, in pixels.",
+            metavar="PX",
+            default="the model's own",
+            ge=32,
+            le=4096,
+        ),
+    ] = None
+    balance: Annotated[
+        str,
+        Option(
+            help="Show images of rare classes more often: of classes in less than SHARE (0.3) of the images.",
+            metavar="none|repeat-factor[:SHARE]",
+            pattern=r"^(none|repeat-factor(:(0?\.\d+|1))?)$",
+        ),
+    ] = "none"
+    loss: Annotated[
+        str,
+        Option(
+            help="Classification loss. focal gives hard examples more weight; not every model has it.",
+            metavar="default|focal",
+            default="the model's own",
+            pattern=r"^(default|focal)$",
+        ),
+    ] = "default"
+    settings: Annotated[
+        Mapping[str, Any],
+        Option(
+            help="A setting of the engine, such as weight_decay=0.05; repeatable.",
+            metavar="KEY=VALUE",
+            default="the engine's own",
+            flag="--set",
+        ),
+    ] = field(default_factory=dict)
+    seed: Annotated[int, Option(help="Random seed.", metavar="N", ge=0, lt=2**63)] = 0
+    device: Annotated[
+        str,
+        Option(
+            help="Device: auto (the first GPU, else the CPU), cpu, cuda, or one GPU such as cuda:1.",
+            metavar="DEVICE",
+            pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        ),
+    ] = "auto"
+    processes: Annotated[
+        int,
+        Option(
+            help="Number of training processes, each on a GPU of its own, or each with a share of the CPU cores.",
+            metavar="N",
+            ge=1,
+        ),
+    ] = 1
+    eval_every: Annotated[
+        int | None,
+        Option(
+            help="Steps between two evaluations on the val split.",
+            metavar="STEPS",
+            default="a tenth of all steps, and at least 500 without --patience",
+            ge=1,
+        ),
+    ] = None
+    patience: Annotated[
+        int | None,
+        Option(
+            help="Early stopping: end the training after N evaluations without a better AP.",
+            metavar="N",
+            default="never",
+            ge=1,
+        ),
+    ] = None
+    checkpoint_every: Annotated[
+        int,
+        Option(help="Steps between two checkpoints; the last step always writes one.", metavar="STEPS", ge=1),
+    ] = 200
+    workers: Annotated[
+        int,
+        Option(
+            help="Processes that load images, per training process; 0 loads between steps. The result is the same.",
+            metavar="N",
+            default="half of the CPU cores, at most 8",
+            ge=0,
+        ),
+    ] = field(default_factory=_default_workers)
 
     @property
     def model_name(self) -> str:
@@ -71,17 +184,56 @@ class TrainingConfig(BaseModel):
 
     @classmethod
     def checked(cls, **values: Any) -> Self:
-        """Build one from values that a person wrote.
+        """Build a configuration from values that a person wrote.
 
         Raises:
-            UsageError: a value is out of its range, or there is no such setting; all of them are named.
+            UsageError: A value has the wrong type or is out of its limits, or there is no such option. The message
+                names all of them.
         """
+        from pydantic import ValidationError
+
         try:
-            return cls(**values)
+            return cls(**dict(_validator()(**values)))
         except ValidationError as error:
             faults = "; ".join(
                 f"{'.'.join(map(str, fault['loc']))} = {fault['input']!r}: {fault['msg']}" for fault in error.errors()
             )
-            raise UsageError(
-                f"the training settings do not fit: {faults}", expected=", ".join(cls.model_fields)
-            ) from error
+            expected = ", ".join(item.name for item in fields(cls))
+            raise UsageError(f"the training options are not valid: {faults}", expected=expected) from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Field name → value, as in `config.yaml`."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+@cache
+def options() -> Mapping[str, Option]:
+    """The options of a training by name, with types, flags and defaults filled in."""
+    annotations = get_type_hints(TrainingConfig, include_extras=True)
+    complete = {}
+    for item in fields(TrainingConfig):
+        declared, option = get_args(annotations[item.name])
+        complete[item.name] = replace(
+            option,
+            type=declared,
+            flag=option.flag or f"--{item.name.replace('_', '-')}",
+            default=option.default or ("" if item.default is MISSING else str(item.default)),
+        )
+    return complete
+
+
+@cache
+def _validator() -> "type[BaseModel]":
+    """The pydantic model with the types, defaults and limits of the options."""
+    from pydantic import ConfigDict, Field, create_model
+
+    declared: dict[str, Any] = {}
+    for item in fields(TrainingConfig):
+        option = options()[item.name]
+        if item.default is not MISSING:
+            default = {"default": item.default}
+        else:
+            default = {} if item.default_factory is MISSING else {"default_factory": item.default_factory}
+        limits = {name: getattr(option, name) for name in _LIMITS if getattr(option, name) is not None}
+        declared[item.name] = (option.type, Field(**default, **limits))
+    return create_model("TrainingConfig", __config__=ConfigDict(extra="forbid"), **declared)

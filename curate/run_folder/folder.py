@@ -167,7 +167,7 @@ class RunFolder:
     def _resume(self, config: "TrainingConfig") -> RunRecord:
         if not self.exists():
             raise UsageError("there is no run to resume", place=self.path, remedy="Start it without --resume.")
-        old, new = _with_defaults(self.read_config()), config.model_dump()
+        old, new = _with_defaults(self.read_config()), config.as_dict()
         changed = sorted(name for name in new if name not in _FREE_ON_RESUME and old.get(name) != new[name])
         if changed:
             raise UsageError(
@@ -205,7 +205,7 @@ class RunFolder:
 
     def write_config(self, config: "TrainingConfig") -> None:
         """Write the configuration."""
-        text = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
         write_atomically(self.config_file, lambda file: file.write(text.encode()))
 
     def read_record(self) -> RunRecord:
@@ -310,4 +310,4 @@ def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """A configuration with defaults for settings that older versions did not write."""
     from curate.run_folder.config import TrainingConfig
 
-    return TrainingConfig.checked(**settings).model_dump()
+    return TrainingConfig.checked(**settings).as_dict()

@@ -235,16 +235,16 @@ def test_rounds(root):
 @pytest.mark.parametrize(
     ("options", "fact"),
     [
-        ({"target_ap": 51}, r"--target-ap: not an AP \(got 51"),
-        ({"target_ap": 0}, "not an AP"),
-        ({"rounds": 0}, "--rounds: not a number of rounds"),
-        ({"patience": 0}, "--patience: not a number of rounds"),
+        ({"target_ap": 51}, r"--target-ap: invalid AP \(got 51"),
+        ({"target_ap": 0}, "invalid AP"),
+        ({"rounds": 0}, "--rounds: invalid number of rounds"),
+        ({"patience": 0}, "--patience: invalid number of rounds"),
         ({"training": {"bacth": 2}}, r"unknown training argument \(got 'bacth'.*Did you mean 'batch'"),
         ({"training": {"patience": 2}}, "unknown training argument"),
-        ({"training": {"lr": -1}}, "the training settings do not fit"),
+        ({"training": {"lr": -1}}, "the training options are not valid"),
         ({"model": "nothing:x"}, "unknown engine"),
-        ({"resume": True}, "there is no run to go on with"),
-        ({"resume": True, "overwrite": True}, "a run goes on or begins anew"),
+        ({"resume": True}, "there is no run to resume"),
+        ({"resume": True, "overwrite": True}, "--resume and --overwrite are mutually exclusive"),
     ],
 )
 def test_misuse(root, options, fact):
@@ -258,7 +258,7 @@ def test_misuse(root, options, fact):
 def test_nothing_to_judge_by(root, splits):
     """Without labelled objects in val, rounds cannot be told apart; nothing is left behind."""
     set_column(root, "split", pd.array(splits, dtype="str"))
-    with pytest.raises(DataError, match=r"there is nothing to judge the rounds by.*curate split"):
+    with pytest.raises(DataError, match=r"the val split has no objects.*curate split"):
         loop(root)
     assert not folder_of(root).path.exists()
 
@@ -340,7 +340,7 @@ def test_other_training_arguments_count_from_the_next_round(root):
 def test_another_loop_is_not_gone_on_with(root, options):
     """Model, first weights and range belong to the loop."""
     loop(root, rounds=1)
-    with pytest.raises(UsageError, match="the loop began with another setting"):
+    with pytest.raises(UsageError, match="the loop was started with another"):
         loop(root, rounds=2, resume=True, **options)
 
 

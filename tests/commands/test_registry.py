@@ -24,9 +24,8 @@ def parts_of(declared):
 
 def arguments_of(command):
     """Argument name → the types in its annotation."""
-    function = command.function()
-    types = get_type_hints(function)
-    return {name: parts_of(types[name]) for name in inspect.signature(function).parameters}
+    parameters = inspect.signature(command.function(), eval_str=True).parameters
+    return {name: parts_of(parameter.annotation) for name, parameter in parameters.items()}
 
 
 @EACH

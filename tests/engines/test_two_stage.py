@@ -710,9 +710,9 @@ def test_what_the_command_cannot_use_is_refused_before_there_is_a_run(root, weig
         ({}, "no detector is given for the first stage"),
         ({"detector": "none"}, r"runs/none: there is no run here"),
         ({"detector": COLOUR}, "needs --detector-weights FILE"),
-        ({"detector": COLOUR, "detector_weights": weights, "epochs": 1, "steps": 1}, "say the same"),
-        ({"detector": COLOUR, "detector_weights": weights, "epochs": float("nan")}, "not a number of epochs"),
-        ({"detector": COLOUR, "detector_weights": weights, "epochs": float("inf")}, "not a number of epochs"),
+        ({"detector": COLOUR, "detector_weights": weights, "epochs": 1, "steps": 1}, "mutually exclusive"),
+        ({"detector": COLOUR, "detector_weights": weights, "epochs": float("nan")}, "invalid number of epochs"),
+        ({"detector": COLOUR, "detector_weights": weights, "epochs": float("inf")}, "invalid number of epochs"),
         ({"detector": COLOUR, "detector_weights": weights, "epochs": 1, "batch": 0}, "batch = 0"),
     ]:
         with pytest.raises(UsageError, match=message):
@@ -742,7 +742,7 @@ def test_it_goes_on_with_runs_of_its_own_only(root, weights, monkeypatch):
     assert train_classifier("..", run="again", steps=2, detector="both", resume=True).steps == 2
     run = RunFolder.named(root, "both")
     run.write_config(TrainingConfig(**run.read_config() | {"model": "torchvision:fcos_resnet50_fpn"}))
-    with pytest.raises(UsageError, match="no classifier's"):
+    with pytest.raises(UsageError, match="does not train a classifier"):
         train_classifier(root, run="both", resume=True)
 
 
