@@ -112,7 +112,7 @@ class Session:
         clock: Returns the time of a frame.
         batch: Most frames per call of the detector, for recordings.
         stop_after_s: Seconds after the first frame; None: no limit.
-        stop: Whether to end; asked ten times per second.
+        stop: Whether to end; called ten times per second.
         progress: Callback for progress.
         complete: Whether every recording was watched to its end.
         counts: Totals so far.
@@ -222,7 +222,7 @@ class Session:
     def _open_outputs(
         self, stack: ExitStack, source: Source, feed: Feed, number: int
     ) -> tuple[AnnotatedVideo | None, ClipRecorder | None]:
-        """Open the outputs of one source, and tell the shared ones which source follows."""
+        """Open the outputs of one source, and prepare the shared ones for it."""
         video = clips = None
         if self.outputs.files.videos is not None:
             video = stack.enter_context(closing(AnnotatedVideo(self.outputs.files.videos[number], feed)))

@@ -42,7 +42,7 @@ class _Plan:
     max_until_s: float
 
     def include(self, event: Event, settings: Clip) -> bool:
-        """Extend the clip to show an event; False, and no change, where it cannot show all that is asked for."""
+        """Extend the clip to show an event; return False, without a change, where it cannot show all of it."""
         from_s, until_s = event.timestamp_s - settings.before_s, event.timestamp_s + settings.after_s
         if from_s < self.from_s or event.timestamp_s > self.until_s or until_s > self.max_until_s:
             return False

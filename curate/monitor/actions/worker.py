@@ -78,7 +78,7 @@ class Worker(Generic[Item]):
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """Close the queue, and end the thread as soon as the current item lets go."""
+        """Close the queue, and end the thread as soon as the current item returns."""
         with self._changed:
             self._deadline = time.monotonic() if self._deadline is None else self._deadline
             self._stopped = True

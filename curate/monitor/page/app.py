@@ -39,7 +39,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
 }
 _PATHS = frozenset({*_FILES, "/picture", "/events"})
-_PICTURE_TIMEOUT_S = 10.0  # then an empty answer tells the page that the server is alive
+_PICTURE_TIMEOUT_S = 10.0  # then an empty response shows the page that the server is alive
 _POLL_S = 0.2
 _KEEPALIVE_S = 15.0  # proxies may close a connection that is silent for longer
 

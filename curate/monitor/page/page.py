@@ -85,5 +85,5 @@ class LivePage:
         self._state.set_status(text, frames_per_s, latency_ms)
 
     def close(self) -> None:
-        """End the server and its thread within two seconds, whoever is connected. May be called again."""
+        """End the server and its thread within two seconds, even with open connections. May be called again."""
         self._server.close()

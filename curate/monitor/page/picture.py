@@ -1,4 +1,4 @@
-"""The latest frame as a JPEG: encoded once for all viewers, and only when somebody asks for it."""
+"""The latest frame as a JPEG: encoded once for all viewers, and only on request."""
 
 import asyncio
 import time

@@ -112,11 +112,11 @@ def read_hevc(data: Bytes, length_size: int) -> Role:
     for nal in iterate_nals(data, length_size):
         if len(nal) < 2:
             continue
-        found = nal[0] >> 1 & 63
-        if found < 32 and kind < 0:
-            kind = found
-        elif found in (33, 34):
-            parameters.add(found)
+        nal_type = nal[0] >> 1 & 63
+        if nal_type < 32 and kind < 0:
+            kind = nal_type
+        elif nal_type in (33, 34):
+            parameters.add(nal_type)
     return Role(starts=16 <= kind <= 21, leads=kind in (8, 9), equipped=parameters >= {33, 34})
 
 
@@ -128,9 +128,9 @@ def is_field_coded(extradata: bytes | None, first: Bytes) -> bool:
         sets = [extradata[8 : 8 + length]]
     else:
         sets = [*iterate_nals(extradata or b"", 0), *iterate_nals(first, 0)]
-    found = [nal for nal in sets if len(nal) > 4 and nal[0] & 31 == 7]
+    parameter_sets = [nal for nal in sets if len(nal) > 4 and nal[0] & 31 == 7]
     try:
-        return not found or not _frames_only(bytes(found[0]))
+        return not parameter_sets or not _frames_only(bytes(parameter_sets[0]))
     except ValueError:
         return True
 

@@ -5,13 +5,14 @@ import queue
 import re
 import threading
 import time
+import traceback
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.media import VIDEOS
 from curate.progress import Progress
-from curate.redaction import redact_url
+from curate.redaction import redact_text, redact_url
 from curate.sources.youtube.archive import Archive, Key, Record, make_key
 from curate.sources.youtube.download import Failed, Fetched, FileFetcher, FileJob, Outcome, Skipped
 from curate.sources.youtube.failures import ASK_AGAIN, Failure, FetchError, explain, fail
@@ -129,7 +130,7 @@ class BatchFetcher:
             except StoppedError:
                 break
             except BaseException as error:  # a bug of ours or of a library must not stop the other links
-                logger.info("%s: unexpected error", redact_url(job.entry.name), exc_info=True)
+                logger.info("%s: unexpected error: %s", redact_url(job.entry.name), redact_text(traceback.format_exc()))
                 failure = explain(f"{type(error).__name__}: {error}")
                 for outcome in self._fail(job, list(job.clips), failure):
                     self._outcomes.put(outcome)
@@ -188,16 +189,16 @@ class BatchFetcher:
                 yield from self._skip(job, list(job.clips))
                 return
             self._throttle.wait_for_turn()
-            found = self._look_up(session, job.entry)
+            result = self._look_up(session, job.entry)
         except FetchError as error:
             yield from self._fail(job, list(job.clips), error.failure)
             return
-        if isinstance(found, list):
-            if job.depth > _MAX_DEPTH or not found:
+        if isinstance(result, list):
+            if job.depth > _MAX_DEPTH or not result:
                 yield from self._fail(job, list(job.clips), fail("unsupported", "the page has no video").failure)
                 return
-            logger.info("%s: %d entries", redact_url(job.entry.name), len(found))
-            for entry in found:
+            logger.info("%s: %d entries", redact_url(job.entry.name), len(result))
+            for entry in result:
                 retry_link = entry.link if _URL.match(entry.link) else job.retry_link
                 self._add(_LinkJob(entry, list(job.clips), retry_link, job.depth + 1))
             return
@@ -206,7 +207,7 @@ class BatchFetcher:
                 yield from self._skip(job, [clip])
                 continue
             try:
-                yield self._fetch_clip(session, job, found, clip)
+                yield self._fetch_clip(session, job, result, clip)
             except FetchError as error:
                 yield from self._fail(job, [clip], error.failure)
 
@@ -238,7 +239,7 @@ class BatchFetcher:
         return self._throttle.retry_when_limited(lambda: session.look_up_entry(replace(entry, info=None)))
 
     def _fail(self, job: _LinkJob, clips: Sequence[Clip | None], failure: Failure) -> Iterator[Outcome]:
-        logger.info("%s: failed: %s: %s", redact_url(job.entry.name), failure.reason, failure.detail)
+        logger.info("%s: failed: %s: %s", redact_url(job.entry.name), failure.reason, redact_text(failure.detail))
         if failure.stops:
             self._stopped_by = self._stopped_by or failure
         for number, clip in enumerate(clips):
@@ -267,7 +268,7 @@ class BatchFetcher:
         return self._files.fetch(session, file_job, lambda: self._look_up_again(session, job))
 
     def _look_up_again(self, session: Session, job: _LinkJob) -> Video:
-        found = self._throttle.retry_when_limited(lambda: session.look_up_entry(replace(job.entry, info=None)))
-        if isinstance(found, list):
+        result = self._throttle.retry_when_limited(lambda: session.look_up_entry(replace(job.entry, info=None)))
+        if isinstance(result, list):
             raise fail("not_found", "the link now leads to a playlist")
-        return found
+        return result

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from curate.redaction import redact_text
+
 Reason = Literal[
     "not_found", "forbidden", "gone", "bot_check", "rate_limited", "geo", "age", "private", "drm", "live", "no_format",
     "no_network", "refused_address", "no_ffmpeg", "unsupported", "other",
@@ -139,10 +141,10 @@ class Failure:
 
 
 class FetchError(Exception):
-    """Carries a `Failure`."""
+    """Carries a `Failure`; the message, which goes to the log, contains no credentials."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.reason}: {failure.detail}")
+        super().__init__(f"{failure.reason}: {redact_text(failure.detail)}")
         self.failure = failure
 
 
