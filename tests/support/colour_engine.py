@@ -1,4 +1,4 @@
-"""An engine that finds coloured squares: `red` ones and `blue` ones, as sure as they are saturated."""
+"""An engine that detects red and blue squares, with scores by their saturation."""
 
 import json
 
@@ -14,14 +14,14 @@ MODEL = "colour:squares"
 
 
 class ColourDetector:
-    """Finds every patch of pure red or blue of 8 pixels or more a side; `before` is called with each batch."""
+    """Detects every red or blue patch with sides of 8 pixels or more; `before` is called with each batch."""
 
     classes = CLASSES
     share = 1.0  # of its scores
     before = staticmethod(lambda images: None)
 
     def predict(self, images):
-        """One answer an image, best first."""
+        """One result per image, in descending order of score."""
         type(self).before(images)
         return [self._find(image.astype(int)) for image in images]
 
@@ -49,7 +49,7 @@ class ColourEngine:
     """Loads a detector from any file."""
 
     def load(self, checkpoint, device="auto"):
-        """There is nothing to load."""
+        """Any JSON file is a checkpoint."""
         json.loads(checkpoint.read_text())
         return ColourDetector()
 
@@ -61,13 +61,13 @@ class ColourEngine:
 
 
 def register(monkeypatch):
-    """Make `colour:squares` a model, for one test."""
+    """Register `colour:squares` for one test."""
     monkeypatch.setattr(base, "ENGINES", {"colour": base.EngineEntry("colour_engine", "ColourEngine", ())})
     monkeypatch.setattr(ColourDetector, "before", staticmethod(lambda images: None))
 
 
 def write_weights(folder):
-    """A file of weights for it."""
+    """Write a weights file for it."""
     file = folder / "weights.json"
     file.write_text("{}")
     return file

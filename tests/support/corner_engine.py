@@ -1,4 +1,4 @@
-"""An engine that learns nothing: it finds the same box in every image. For tests of what surrounds engines."""
+"""An engine that detects the same box in every image, without training; for tests of the code around engines."""
 
 import json
 from types import MappingProxyType
@@ -13,7 +13,7 @@ CORNER = (10.0, 10.0, 30.0, 30.0)  # where `datasets.SMALL` is
 
 
 class CornerDetector:
-    """Finds one box of every class in every image, and counts the images it was shown."""
+    """Detects one box of each class in every image, and counts the images."""
 
     shown = 0
 
@@ -22,7 +22,7 @@ class CornerDetector:
         self.corners = np.array(CORNER) + np.array((1, 0, 1, 0)) * offset_px
 
     def predict(self, images):
-        """The same answer for every image."""
+        """The same detections for every image."""
         type(self).shown += len(images)
         count = len(self.classes)
         boxes = np.tile(self.corners, (count, 1))
@@ -30,9 +30,9 @@ class CornerDetector:
 
 
 class CornerEngine:
-    """Writes checkpoints that hold only the classes, and counts its trainings; `fails` stops it half way.
+    """Writes checkpoints that hold only the classes, and counts its trainings; `fails` interrupts them.
 
-    `offsets_px` says by run name how far to the right of the corner its detector looks.
+    `offsets_px` maps names of runs to the offset of their boxes from the corner.
     """
 
     trainings = 0
@@ -64,7 +64,7 @@ class CornerEngine:
 
 
 def register(monkeypatch):
-    """Make `corner:…` a model, for one test, with counters at 0."""
+    """Register `corner:…` for one test, with counters at 0."""
     monkeypatch.setattr(base, "ENGINES", {"corner": base.EngineEntry("corner_engine", "CornerEngine", ())})
     monkeypatch.setattr(CornerDetector, "shown", 0)
     monkeypatch.setattr(CornerEngine, "trainings", 0)

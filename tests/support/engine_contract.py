@@ -1,4 +1,4 @@
-"""Drawn data for the tests of engines: discs and squares, whose class ids have a gap and are not in order."""
+"""Synthetic datasets for tests of engines: discs and squares, with class ids that have a gap and are not in order."""
 
 from importlib.metadata import PackageNotFoundError, distribution
 
@@ -14,7 +14,7 @@ from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 
 DETECTRON2 = "detectron2:Misc/scratch_mask_rcnn_R_50_FPN_3x_gn"
-# as small as it learns: eighteen layers, narrow pyramid and head
+# as small as possible: 18 layers, narrow pyramid and head
 DETECTRON2_SMALL = {
     "MODEL.RESNETS.DEPTH": 18,
     "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
@@ -36,7 +36,7 @@ WIDTH, HEIGHT = 128, 96
 
 
 def draw_shapes(rng, width=WIDTH, height=HEIGHT, count=2):
-    """One picture: H×W×3 uint8 RGB and (class id, x0, y0, x1, y1) of each shape, which do not overlap."""
+    """One image: H×W×3 uint8 RGB, and (class id, x0, y0, x1, y1) of each shape; shapes do not overlap."""
     pixels = rng.integers(90, 130, (height, width, 3), dtype=np.uint8)
     shapes = []
     for slot in range(count):  # each in its own part of the width

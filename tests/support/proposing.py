@@ -1,4 +1,4 @@
-"""Runs without a training, and LabelImg's way to save what it has opened."""
+"""Runs without training, and saving a file as LabelImg does."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def write_run(folder, classes=((1, "masked"), (2, "bare")), *, version=None):
 
 
 def find(monkeypatch, boxes_xyxy, scores=None, indices=None):
-    """Make the corner engine find other boxes: those given, in every image; class 0 and score 0.9 unless told."""
+    """Make the corner engine detect the given boxes in every image; default: class 0, score 0.9."""
     register(monkeypatch)
     boxes = np.array(boxes_xyxy, dtype=float).reshape(-1, 4)
     found = Detections(
@@ -35,9 +35,9 @@ def find(monkeypatch, boxes_xyxy, scores=None, indices=None):
 
 
 def save_in_labelimg(xml_file, objects=None):
-    """Open an XML file and save it, as LabelImg does: what it knows is written anew, all else is lost.
+    """Rewrite an XML file as LabelImg does: elements that it does not know are lost.
 
-    `objects`, (class, x0, y0, x1, y1) each, is what a person makes of it.
+    `objects`, (class, x0, y0, x1, y1) each, replace those in the file.
     """
     said = VocParser().parse(Path(xml_file).read_bytes())
     drawn = [(one.name, *(int(side) for side in one[1:5])) for one in said.objects] if objects is None else objects

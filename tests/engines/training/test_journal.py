@@ -1,4 +1,4 @@
-"""The journal: what goes on around the steps of a training, whichever engine takes them."""
+"""The journal: metrics, evaluation, checkpoints, early stopping and Ctrl-C around the steps of a training."""
 
 import dataclasses
 import os
@@ -18,8 +18,8 @@ pytestmark = needs_torch
 LINE = {"loss": 1.5, "lr": 0.1}
 
 
-class Trainee:
-    """Writes its step into its checkpoints; needs no network."""
+class FakeTraining:
+    """A training whose checkpoints hold just its step."""
 
     def __init__(self, run):
         self.step = int(run.last.read_text()) if run.last.is_file() else 0
@@ -39,14 +39,14 @@ class Trainee:
 
 
 @dataclasses.dataclass
-class Scripted:
-    """Gives AP by step, and remembers when it was asked."""
+class FakeValidation:
+    """Returns a given AP for each step, and records the steps at which it was called."""
 
     aps: dict
-    asked: list = dataclasses.field(default_factory=list)
+    steps: list = dataclasses.field(default_factory=list)
 
     def __call__(self, detector):
-        self.asked.append(detector)
+        self.steps.append(detector)
         return {"ap": self.aps[detector], "ap_small": None, "ap_medium": 0.5, "ap_large": 0.5}
 
 
@@ -63,20 +63,20 @@ def _start(dataset, folder, *, resume=False, **settings):
 
 
 def _train(run, config, validate=None, at=None, interrupted=None, progress=silent):
-    trainee = Trainee(run)
+    training = FakeTraining(run)
     with Journal(
-        run, config, trainee, step=trainee.step, progress=progress, validate=validate, interrupted=interrupted
+        run, config, training, step=training.step, progress=progress, validate=validate, interrupted=interrupted
     ) as journal:
         while not journal.finished:
-            report = trainee.take_step()
+            report = training.take_step()
             if at is not None:
-                at(trainee.step)
+                at(training.step)
             journal.record(report)
-    return trainee
+    return training
 
 
 def test_without_evaluation_the_last_is_the_best(dataset, tmp_path):
-    """Both checkpoints hold the last step."""
+    """Both checkpoints are from the last step."""
     run, config = _start(dataset, tmp_path / "run")
     _train(run, config)
     assert (run.last.read_text(), run.best.read_text()) == ("10", "10")
@@ -84,11 +84,11 @@ def test_without_evaluation_the_last_is_the_best(dataset, tmp_path):
 
 
 def test_the_best_is_the_one_with_the_highest_ap(dataset, tmp_path):
-    """Of AP .2, .6, .4 at steps 4, 8 and 10 the second stays; the last step is evaluated too."""
+    """Of AP .2, .6, .4 at steps 4, 8 and 10 the second is the best; the last step is evaluated too."""
     run, config = _start(dataset, tmp_path / "run", eval_every=4)
-    validate = Scripted({4: 0.2, 8: 0.6, 10: 0.4})
+    validate = FakeValidation({4: 0.2, 8: 0.6, 10: 0.4})
     _train(run, config, validate)
-    assert validate.asked == [4, 8, 10]
+    assert validate.steps == [4, 8, 10]
     assert (run.last.read_text(), run.best.read_text()) == ("10", "8")
     assert (run.read_record().best_step, run.read_record().ap) == (8, 0.6)
     assert [(line["step"], line["ap"]) for line in run.read_metrics() if "ap" in line] == [
@@ -98,53 +98,53 @@ def test_the_best_is_the_one_with_the_highest_ap(dataset, tmp_path):
     ]
 
 
-def test_of_equal_aps_the_first_stays(dataset, tmp_path):
-    """What is not better does not replace."""
+def test_of_equal_aps_the_first_is_the_best(dataset, tmp_path):
+    """An equal AP does not replace the best checkpoint."""
     run, config = _start(dataset, tmp_path / "run", eval_every=5)
-    _train(run, config, Scripted({5: 0.3, 10: 0.3}))
+    _train(run, config, FakeValidation({5: 0.3, 10: 0.3}))
     assert run.best.read_text() == "5"
 
 
-def test_where_nothing_can_be_scored_the_last_is_the_best(dataset, tmp_path):
-    """A val split without objects has no AP."""
+def test_without_any_ap_the_last_is_the_best(dataset, tmp_path):
+    """On a val split without objects AP is None."""
     run, config = _start(dataset, tmp_path / "run", eval_every=5)
-    _train(run, config, Scripted({5: None, 10: None}))
+    _train(run, config, FakeValidation({5: None, 10: None}))
     assert run.best.read_text() == "10"
 
 
-def test_patience_ends_the_training(dataset, tmp_path):
-    """Two evaluations without a better AP: it stops at step 6, is finished, and says why."""
+def test_early_stopping(dataset, tmp_path):
+    """After two evaluations without a better AP it stops at step 6; the record has the reason."""
     run, config = _start(dataset, tmp_path / "run", eval_every=2, patience=2)
-    _train(run, config, Scripted({2: 0.5, 4: 0.4, 6: 0.5}))
+    _train(run, config, FakeValidation({2: 0.5, 4: 0.4, 6: 0.5}))
     assert (run.last.read_text(), run.best.read_text()) == ("6", "2")
     assert (run.read_record().stopped, run.finished) == ("patience", True)
 
 
-def test_a_kill_when_patience_ends_goes_on_to_the_same_end(dataset, tmp_path, monkeypatch):
-    """Killed before the last checkpoint of a training that had lost patience, it loses it again."""
+def test_a_kill_at_early_stopping_resumes_to_the_same_end(dataset, tmp_path, monkeypatch):
+    """Killed after stopping early and before the last checkpoint, a resumed training stops early again."""
     run, config = _start(dataset, tmp_path / "run", eval_every=3, patience=1)
     aps = {3: 0.5, 6: 0.4}
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "__exit__", lambda *_: None)  # nothing is written at the end
-        _train(run, config, Scripted(aps), interrupted=lambda: False)
+        _train(run, config, FakeValidation(aps), interrupted=lambda: False)
     assert (run.last.read_text(), run.finished) == ("4", False)
     run, config = _start(dataset, tmp_path / "run", eval_every=3, patience=1, resume=True)
-    _train(run, config, Scripted(aps))
+    _train(run, config, FakeValidation(aps))
     assert (run.last.read_text(), run.read_record().stopped) == ("6", "patience")
 
 
-def test_more_patience_goes_on(dataset, tmp_path):
-    """A run that had lost patience goes on when it is given more."""
+def test_more_patience_continues(dataset, tmp_path):
+    """A run that stopped early continues with a larger --patience."""
     run, config = _start(dataset, tmp_path / "run", eval_every=2, patience=1)
-    _train(run, config, Scripted({2: 0.5, 4: 0.4}))
+    _train(run, config, FakeValidation({2: 0.5, 4: 0.4}))
     run, config = _start(dataset, tmp_path / "run", eval_every=2, patience=3, resume=True)
     assert not run.finished
-    _train(run, config, Scripted({6: 0.6, 8: 0.1, 10: 0.2}))
+    _train(run, config, FakeValidation({6: 0.6, 8: 0.1, 10: 0.2}))
     assert (run.read_record().steps_done, run.best.read_text()) == (10, "6")
 
 
 def test_a_killed_run_repeats_its_evaluation(dataset, tmp_path):
-    """Killed after the evaluation of step 6 and before its checkpoint, it goes on from 4 as if it had not been."""
+    """Killed after the evaluation of step 6 and before its checkpoint, it resumes from step 4 with the same result."""
     run, config = _start(dataset, tmp_path / "run", eval_every=3)
     aps = {3: 0.2, 6: 0.7, 9: 0.1, 10: 0.3}
 
@@ -153,19 +153,19 @@ def test_a_killed_run_repeats_its_evaluation(dataset, tmp_path):
             raise OSError("killed")
 
     with pytest.raises(OSError, match="killed"):
-        _train(run, config, Scripted(aps), at=die)
+        _train(run, config, FakeValidation(aps), at=die)
     assert (run.last.read_text(), run.best.read_text()) == ("4", "6")
     run, config = _start(dataset, tmp_path / "run", eval_every=3, resume=True)
-    again = Scripted(aps)
+    again = FakeValidation(aps)
     _train(run, config, again)
-    assert again.asked == [6, 9, 10]
+    assert again.steps == [6, 9, 10]
     assert (run.best.read_text(), run.read_record().best_step) == ("6", 6)
     steps = [line["step"] for line in run.read_metrics() if "ap" in line]
     assert steps == [3, 6, 9, 10]
 
 
 def test_ctrl_c_waits_for_the_step(dataset, tmp_path):
-    """The step under way is done, saved and then interrupted; the handler is put back."""
+    """The current step is finished and saved before KeyboardInterrupt; the signal handler is restored."""
     run, config = _start(dataset, tmp_path / "run")
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -174,16 +174,16 @@ def test_ctrl_c_waits_for_the_step(dataset, tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_somebody_else_may_heed_ctrl_c(dataset, tmp_path):
-    """A process of a team is told to stop; it saves and leaves without an error of its own."""
+def test_another_process_may_handle_ctrl_c(dataset, tmp_path):
+    """When `interrupted` returns True, the journal saves and ends without an error."""
     run, config = _start(dataset, tmp_path / "run")
-    told = []
-    _train(run, config, at=told.append, interrupted=lambda: len(told) >= 5)
+    steps = []
+    _train(run, config, at=steps.append, interrupted=lambda: len(steps) >= 5)
     assert run.last.read_text() == "5"
 
 
 def test_metrics_come_every_ten_steps_and_at_the_end(dataset, tmp_path):
-    """A line tells the losses, the learning rate, the speed and the share of waiting."""
+    """A line has losses, learning rate, speed and the share of waiting for data."""
     run, config = _start(dataset, tmp_path / "run", steps=25)
     _train(run, config)
     lines = run.read_metrics()
@@ -191,20 +191,20 @@ def test_metrics_come_every_ten_steps_and_at_the_end(dataset, tmp_path):
     assert lines[0].keys() == {"step", "loss", "lr", "images_per_s", "data_wait_share"}
 
 
-def test_the_event_files_say_what_the_metrics_say(dataset, tmp_path):
-    """TensorBoard shows the same numbers, those of a resumed run included."""
+def test_event_files_have_the_metrics(dataset, tmp_path):
+    """TensorBoard shows the same numbers, also of a resumed run."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run, config = _start(dataset, tmp_path / "run", steps=20, eval_every=10)
-    _train(run, config, Scripted({10: 0.25, 20: 0.75}))
+    _train(run, config, FakeValidation({10: 0.25, 20: 0.75}))
     run, config = _start(dataset, tmp_path / "run", steps=30, eval_every=10, resume=True)
-    _train(run, config, Scripted({30: 0.5}))
+    _train(run, config, FakeValidation({30: 0.5}))
     events = accumulator.EventAccumulator(str(run.event_files)).Reload()
     assert [(one.step, one.value) for one in events.Scalars("ap")] == [(10, 0.25), (20, 0.75), (30, 0.5)]
     assert [one.step for one in events.Scalars("loss")] == [10, 20, 30]
 
 
 def test_overwriting_removes_event_files(dataset, tmp_path):
-    """A run begun anew does not show the curves of the old one."""
+    """An overwritten run does not show the curves of the old one."""
     run, config = _start(dataset, tmp_path / "run")
     _train(run, config)
     assert list(run.event_files.iterdir())
@@ -212,8 +212,8 @@ def test_overwriting_removes_event_files(dataset, tmp_path):
     assert not list(run.event_files.glob("*"))
 
 
-def test_by_default_a_tenth_of_a_long_training_passes_between_evaluations():
-    """Short ones are evaluated at their end only."""
+def test_the_default_evaluation_interval():
+    """A tenth of the steps, at least 500 unless --patience is given."""
     assert TrainingConfig(model="a:b", steps=90_000).evaluates_every == 9000
     assert TrainingConfig(model="a:b", steps=400).evaluates_every == 500
     assert TrainingConfig(model="a:b", steps=400, eval_every=50).evaluates_every == 50
