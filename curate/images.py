@@ -72,9 +72,9 @@ def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
         else:
             width, height, orientation = _scan_other(data)
     except (ValueError, struct.error, IndexError) as error:
-        raise DataError(f"not a complete image: {error}", place=place) from error
+        raise DataError(f"not a whole image: {error}", place=place) from error
     if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
-        raise DataError("the image has an impossible size", place=place, got=f"{width}×{height}")
+        raise DataError("the image has no possible size", place=place, got=f"{width}×{height}")
     return (height, width) if orientation in _TRANSPOSING else (width, height)
 
 
@@ -163,7 +163,7 @@ def _decode_with_opencv(data: bytes) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise ValueError(str(error).strip()) from error
     if stored is None:
-        raise ValueError("the data is damaged")
+        raise ValueError("it is damaged")
     return np.asarray(stored, dtype=np.uint8)
 
 
@@ -201,7 +201,7 @@ def _opened(data: bytes) -> "Iterator[Image.Image]":
         with Image.open(io.BytesIO(data)) as image:
             yield image
     except Exception as error:  # Pillow raises anything on damaged headers
-        raise ValueError("unknown format, or damaged" if data else "the file is empty") from error
+        raise ValueError("it has an unknown format, or is damaged" if data else "the file is empty") from error
 
 
 def _is_jpeg(data: bytes) -> bool:
@@ -261,7 +261,7 @@ def _scan_jpeg(data: bytes) -> tuple[int, int, int]:
     position, orientation = 2, 1
     while True:
         if data[position] != 0xFF:
-            raise ValueError("the header is damaged")
+            raise ValueError("its header is damaged")
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
@@ -270,10 +270,10 @@ def _scan_jpeg(data: bytes) -> tuple[int, int, int]:
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", data, position + 5)
             if data.rfind(b"\xff\xd9", position) < 0:
-                raise ValueError("the file is cut off")
+                raise ValueError("it is cut off")
             return width, height, orientation
         if length < 2 or marker in (0xD9, 0xDA):
-            raise ValueError("the image data comes before the size")
+            raise ValueError("its picture data come before its size")
         if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
             orientation = _exif_orientation(data[position + 10 : position + 2 + length])
         position += length + 2
@@ -282,7 +282,7 @@ def _scan_jpeg(data: bytes) -> tuple[int, int, int]:
 def _scan_png(data: bytes) -> tuple[int, int, int]:
     width, height = struct.unpack_from(">II", data, 16)
     if data.rfind(b"IEND") < 0:
-        raise ValueError("the file is cut off")
+        raise ValueError("it is cut off")
     position, orientation = 8, 1
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
