@@ -71,7 +71,7 @@ def test_card_in_any_script(write_card):
     ],
 )
 def test_wrong_card(write_card, text):
-    """A card that is no YAML, lacks its name or has a key that no card has is an error that names the file."""
+    """A card that is not YAML, has no name or has an unknown key is an error that names the file."""
     with pytest.raises(DataError, match=r"card\.yaml"):
         read_card(write_card(text))
 
@@ -83,31 +83,31 @@ def test_wrong_key_is_named(write_card):
 
 
 def test_missing_card(tmp_path):
-    """A card that is not there is an error that names the file."""
+    """A missing card is an error that names the file."""
     with pytest.raises(DataError, match=r"card\.yaml"):
         read_card(tmp_path / "card.yaml")
 
 
 def found(images=853, boxes=4072, repaired=12, quarantined=0, classes=None):
-    """What an import of the whole card's source would count."""
+    """The counts that the card expects."""
     names = {"mask": 3232, "bare": 717, "bad": 123} if classes is None else classes
     return {"images": images, "boxes": boxes, "repaired": repaired, "quarantined": quarantined, "classes": names}
 
 
 def test_counts_that_fit(write_card):
-    """No difference where all counts are as expected."""
+    """There is no difference if all counts are as expected."""
     assert read_card(write_card(WHOLE)).differences(found()) == []
 
 
 @pytest.mark.parametrize("key", ["images", "boxes", "repaired", "quarantined"])
 def test_count_that_differs(write_card, key):
-    """A count that differs is told with both numbers."""
+    """A count that differs is listed with both numbers."""
     expected = getattr(read_card(write_card(WHOLE)).expected, key)
     assert read_card(write_card(WHOLE)).differences(found(**{key: 1})) == [f"{key}: 1, the card says {expected}"]
 
 
 def test_class_counts_that_differ(write_card):
-    """A class with another count, a missing and an unexpected one are told."""
+    """Classes with another count, missing classes and unexpected classes are listed."""
     assert read_card(write_card(WHOLE)).differences(found(classes={"mask": 3232, "bare": 716, "cat": 1})) == [
         "bare boxes: 716, the card says 717",
         "bad boxes: 0, the card says 123",
@@ -116,24 +116,24 @@ def test_class_counts_that_differ(write_card):
 
 
 def test_counts_that_are_not_named(write_card):
-    """What a card does not count is not checked."""
+    """Counts that the card does not have are not compared."""
     assert read_card(write_card("name: x\nexpected: {images: 853}")).differences(found(boxes=1, classes={})) == []
 
 
 def test_card_in_the_dataset(write_card, tmp_path):
-    """A card in the dataset folder is the dataset's."""
+    """A card in the dataset folder is found."""
     card = write_card("name: x")
     assert find_card(tmp_path) == card
 
 
 def test_card_beside_the_dataset(write_card, tmp_path):
-    """So is one beside it, as in `datasets/NAME/{card.yaml,data/}`; the dataset need not be there yet."""
+    """A card beside the dataset folder is found, also before the dataset exists."""
     card = write_card("name: x")
     assert find_card(tmp_path / "data") == card
 
 
 def test_nearer_card(write_card, tmp_path):
-    """The one in the dataset folder goes first."""
+    """The card in the dataset folder takes precedence."""
     write_card("name: x")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "card.yaml").write_text("name: y")
@@ -141,5 +141,5 @@ def test_nearer_card(write_card, tmp_path):
 
 
 def test_no_card(tmp_path):
-    """A dataset need not have a card."""
+    """A dataset without a card has none."""
     assert find_card(tmp_path / "deep" / "data") is None

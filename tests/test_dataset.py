@@ -1,4 +1,4 @@
-"""`Dataset` and `Predictions`: what they refuse, by row, and that nothing given to them changes."""
+"""`Dataset` and `Predictions`: rules are checked by row, and arguments are never changed."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def two_images():
 
 
 def changed(table, column, value, row=1):
-    """A copy of a table with one other value."""
+    """A copy of a table with one value changed."""
     values = table[column].astype(object)
     values.iloc[row] = value
     return table.assign(**{column: values})
@@ -66,7 +66,7 @@ BOX_FAULTS = [
 
 @pytest.mark.parametrize(("column", "value", "fact"), IMAGE_FAULTS)
 def test_refused_image(column, value, fact):
-    """An image that breaks a rule is refused, and the message names its row."""
+    """An image that breaks a rule is an error that names its row."""
     dataset = two_images()
     with pytest.raises(DataError, match=rf"^images, row 1: {fact}"):
         dataset.replace(images=changed(dataset.images, column, value))
@@ -74,14 +74,14 @@ def test_refused_image(column, value, fact):
 
 @pytest.mark.parametrize(("column", "value", "fact"), BOX_FAULTS)
 def test_refused_box(column, value, fact):
-    """A box that breaks a rule is refused, and the message names its row."""
+    """A box that breaks a rule is an error that names its row."""
     dataset = two_images()
     with pytest.raises(DataError, match=rf"^boxes, row 1: {fact}"):
         dataset.replace(boxes=changed(dataset.boxes, column, value))
 
 
 def test_values_are_shown_plainly():
-    """The offending value is shown as a person would write it."""
+    """The message shows the value as a plain number or text."""
     dataset = two_images()
     with pytest.raises(DataError, match=r"\(got 9; expected an id of the classes\)"):
         dataset.replace(boxes=changed(dataset.boxes, "class_id", 9))
@@ -107,13 +107,13 @@ def test_further_faults_are_counted():
     ],
 )
 def test_refused_classes(classes, message):
-    """Class ids and names are unique, ids start at 1, names are text without outer white space."""
+    """Class ids and names are unique, ids start at 1, names have no outer white space."""
     with pytest.raises(DataError, match=message):
         Dataset(Path("d"), tuple(classes))
 
 
 def test_missing_column():
-    """A table without a column that has no default is refused."""
+    """A missing column without default is an error."""
     with pytest.raises(DataError, match="images: column 'path' is missing"):
         Dataset(Path("d"), images=pd.DataFrame({"image_id": [1], "width": [5], "height": [5]}))
 
@@ -133,7 +133,7 @@ def test_removing_a_class_that_has_boxes():
 
 
 def test_replacing_what_there_is_not():
-    """A misspelt attribute is an error, not silence."""
+    """A misspelt attribute is an error."""
     with pytest.raises(TypeError, match="a dataset has no image"):
         two_images().replace(image=None)
 
@@ -142,7 +142,7 @@ def test_replacing_what_there_is_not():
 
 
 def test_empty_dataset():
-    """A dataset of nothing has all its columns and answers every question."""
+    """An empty dataset has all columns, and all properties work."""
     empty = Dataset(Path("d"))
     assert (list(empty.images), list(empty.boxes)) == (list(IMAGE_COLUMNS), list(BOX_COLUMNS))
     assert (empty.class_counts(), empty.boxes_xyxy.shape, empty.next_ids) == ({}, (0, 4), NextIds(1, 1, 1))
@@ -150,26 +150,26 @@ def test_empty_dataset():
 
 
 def test_box_as_large_as_its_image():
-    """The whole image is a box: edges may lie on 0 and on width and height."""
+    """A box may cover the whole image: edges of 0, width and height are valid."""
     whole = build_dataset(images=[[("with_mask", (0, 0, 200, 200))]])
     assert whole.boxes_xyxy.tolist() == [[0, 0, 200, 200]]
 
 
 def test_dots_in_names_are_no_parents():
-    """Only a part that is `..` leaves the folder."""
+    """A path leaves the folder only if a part is `..`."""
     dataset = two_images()
     paths = pd.array(["a..b/01.png", "..c.png"], dtype="str")
     assert dataset.replace(images=dataset.images.assign(path=paths)).images["path"].tolist() == list(paths)
 
 
 def test_ids_of_numpy_become_plain():
-    """Class ids from an array are kept as plain numbers, which JSON can hold."""
+    """Class ids from an array become Python numbers, which can be written as JSON."""
     (entry,) = Dataset(Path("d"), ((np.int64(3), "a"),)).classes
     assert (entry, type(entry.id)) == (ClassEntry(3, "a"), int)
 
 
 def test_next_ids_follow_what_is_there():
-    """New ids begin after the largest in use, and never fall."""
+    """New ids start after the largest in use, and never decrease."""
     dataset = build_dataset(images=[[("with_mask", MEDIUM)] * 3, []])
     assert dataset.next_ids == NextIds(image=3, box=4, class_=4)
     smaller = dataset.replace(boxes=dataset.boxes[:0], classes=())
@@ -177,7 +177,7 @@ def test_next_ids_follow_what_is_there():
 
 
 def test_further_columns_are_kept():
-    """Columns of one's own go along, behind the declared ones."""
+    """Additional columns are kept after the declared ones."""
     dataset = two_images()
     more = dataset.replace(images=dataset.images.assign(weather=["sun", "rain"]))
     assert more.images["weather"].tolist() == ["sun", "rain"]
@@ -185,13 +185,13 @@ def test_further_columns_are_kept():
 
 
 def test_class_id_of_an_unknown_name():
-    """An unknown class is misuse; the message lists the known ones and the closest."""
+    """An unknown class is a usage error; the message lists the classes and the closest name."""
     with pytest.raises(UsageError, match=r"one of with_mask, without_mask, badly_masked\). Did you mean 'with_mask'"):
         two_images().class_id("with_maks")
 
 
 def test_classes_without_boxes_count_zero():
-    """A declared class that nothing has is still counted."""
+    """A class without boxes is counted as 0."""
     assert two_images().class_counts() == {"with_mask": 1, "without_mask": 1, "badly_masked": 0}
 
 
@@ -199,7 +199,7 @@ def test_classes_without_boxes_count_zero():
 
 
 def test_select_takes_labelled_images_with_their_boxes():
-    """By default only labelled images are taken, those without boxes included."""
+    """The default selects labelled images, with or without boxes."""
     states = pd.array(["labelled"] * 6 + ["proposed", "labelled"], dtype="str")
     chosen = face_dataset(label_state=states).select()
     assert chosen.images["image_id"].tolist() == [1, 2, 3, 4, 5, 6, 8]
@@ -207,7 +207,7 @@ def test_select_takes_labelled_images_with_their_boxes():
 
 
 def test_select_a_split():
-    """A split takes its own images; those in no split are in none of them."""
+    """A split selects its own images; images without split are in none."""
     splits = pd.array(["train", "val", None, "train", "val", None, None, "val"], dtype="str")
     dataset = face_dataset(split=splits)
     assert dataset.select("val").images["image_id"].tolist() == [2, 5, 8]
@@ -215,22 +215,22 @@ def test_select_a_split():
 
 
 def test_select_any_state():
-    """No states means any."""
+    """Without label states, images in all states are selected."""
     dataset = face_dataset(label_state=pd.array(["unlabelled"] * 8, dtype="str"))
     assert (len(dataset.select().images), len(dataset.select(label_states=None).images)) == (0, 8)
 
 
 def test_selection_keeps_the_next_ids():
-    """What is added to a selection does not take ids of what was left out."""
+    """Ids of images that a selection left out are not given to new images."""
     dataset = face_dataset()
     assert dataset.keep_images(np.arange(8) < 1).next_ids == dataset.next_ids
 
 
-# ── nothing that is given changes ────────────────────────────────────────────────────────────────────────────────
+# ── arguments do not change ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_construction_leaves_the_tables_alone():
-    """Tables that are given to a dataset stay as they are."""
+    """Constructing a dataset does not change the tables."""
     images, boxes = face_dataset().images[["image_id", "path", "width", "height"]], face_dataset().boxes
     before = images.copy(deep=True), boxes.copy(deep=True)
     Dataset(Path("d"), face_dataset().classes, images, boxes)
@@ -239,7 +239,7 @@ def test_construction_leaves_the_tables_alone():
 
 
 def test_later_changes_do_not_reach_in():
-    """Changing a table after it was given does not change the dataset."""
+    """Changing a table afterwards does not change the dataset."""
     images = face_dataset().images
     dataset = face_dataset().replace(images=images)
     images.loc[0, "path"] = "other.png"
@@ -247,7 +247,7 @@ def test_later_changes_do_not_reach_in():
 
 
 def test_operations_leave_the_dataset_alone():
-    """Selecting and replacing return another value."""
+    """Selecting and replacing return a new dataset."""
     dataset = face_dataset()
     before = dataset.images.copy(deep=True), dataset.boxes.copy(deep=True), dataset.classes
     dataset.select("train")
@@ -261,7 +261,7 @@ def test_operations_leave_the_dataset_alone():
 
 
 def test_conform_types_and_defaults():
-    """Declared columns come first, typed; what is missing takes its default."""
+    """Declared columns come first and typed; missing ones get their default."""
     table = conform({"note": ["x"], "path": ["a.png"], "width": [5.0], "height": [5], "image_id": [1]}, IMAGE_COLUMNS)
     assert list(table) == [*IMAGE_COLUMNS, "note"]
     assert {name: str(dtype) for name, dtype in table.dtypes.items() if name != "note"} == {
@@ -272,13 +272,13 @@ def test_conform_types_and_defaults():
 
 
 def test_conform_twice_is_conform_once():
-    """A conformed table conforms to itself."""
+    """Converting twice gives the same table."""
     once = face_dataset().boxes
     pd.testing.assert_frame_equal(conform(once, BOX_COLUMNS), once)
 
 
 def test_conform_counts_rows_anew():
-    """Row numbers start at 0 whatever the index was, so that messages name rows by place."""
+    """The index starts at 0, so that messages name rows by position."""
     table = face_dataset().images.set_index(np.arange(100, 108))
     assert conform(table, IMAGE_COLUMNS).index.tolist() == list(range(8))
 
@@ -287,7 +287,7 @@ def test_conform_counts_rows_anew():
 
 
 def predictions(**changes):
-    """Two detections, one of them changed."""
+    """Two detections; the first one has the given values."""
     row = {"image_id": 1, "class_id": 1, "x0": 0.0, "y0": 0.0, "x1": 5.0, "y1": 5.0, "score": 0.5}
     return Predictions(pd.DataFrame([row, row | changes]))
 
@@ -308,13 +308,13 @@ def test_predictions_may_leave_the_image():
     ],
 )
 def test_refused_predictions(changes, fact):
-    """Empty and non-finite detections are refused by index."""
+    """Empty and non-finite detections are errors that name the row."""
     with pytest.raises(DataError, match=f"predictions, row 1: {fact}"):
         predictions(**changes)
 
 
 def test_no_predictions():
-    """No detections at all is an answer."""
+    """A table without detections is valid."""
     assert Predictions().boxes_xyxy.shape == (0, 4)
 
 
@@ -327,6 +327,6 @@ def test_no_predictions():
     ],
 )
 def test_refused_video(rows, message):
-    """A video has an id and a file of its own, inside the dataset folder."""
+    """Videos have unique ids and paths, inside the dataset folder."""
     with pytest.raises(DataError, match=f"^{message}"):
         face_dataset().replace(videos=rows)

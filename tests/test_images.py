@@ -1,4 +1,4 @@
-"""One image file: its upright size, its pixels, its hash."""
+"""Image files: upright size, pixels, hash."""
 
 import contextlib
 import hashlib
@@ -42,12 +42,12 @@ def test_size(tmp_path, suffix):
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {"quality": 95, "subsampling": 0}, {"mode": "L"}])
 def test_size_of_jpeg_kinds(tmp_path, options):
-    """Progressive, full-colour and grey JPEGs have their size too."""
+    """The size of progressive, full-colour and grey JPEGs is read."""
     assert size_of(write_image(tmp_path / "a.jpg", 31, 17, **options)) == (31, 17)
 
 
 def test_suffix_is_not_believed(tmp_path):
-    """A PNG that is called .jpg is read as the PNG it is."""
+    """A PNG with the suffix .jpg is read as PNG."""
     path = write_image(tmp_path / "a.png", 31, 17).rename(tmp_path / "a.jpg")
     assert size_of(path) == (31, 17)
 
@@ -55,7 +55,7 @@ def test_suffix_is_not_believed(tmp_path):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_size_is_upright(tmp_path, suffix, orientation):
-    """EXIF orientations 5 to 8 exchange width and height, 1 to 4 do not, in every format that has EXIF."""
+    """EXIF orientations 5 to 8 swap width and height, 1 to 4 do not, in every format with EXIF."""
     path = write_image(tmp_path / f"a{suffix}", 31, 17, orientation=orientation)
     assert size_of(path) == ((17, 31) if orientation in TURNED else (31, 17))
 
@@ -129,7 +129,7 @@ def test_deep_grey(tmp_path, values, kind, bytes_, orientation):
 @pytest.mark.parametrize("suffix", [".tif", ".bmp", ".gif"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
 def test_bytes_stay_as_they_are(tmp_path, suffix, mode):
-    """A picture of 8 bits is decoded to the very numbers it was written with."""
+    """The pixels of an 8-bit image are decoded exactly."""
     grey = np.random.default_rng(0).integers(0, 256, (17, 31), dtype=np.uint8)
     Image.fromarray(grey).convert(mode).save(tmp_path / f"a{suffix}")
     expected = np.asarray(Image.fromarray(grey).convert(mode).convert("RGB"))
@@ -137,13 +137,13 @@ def test_bytes_stay_as_they_are(tmp_path, suffix, mode):
 
 
 def test_colours_are_in_rgb_order(tmp_path):
-    """Red is the first of the three numbers."""
+    """The channels are in the order red, green, blue."""
     Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "a.png")
     assert decode_rgb(tmp_path / "a.png")[0, 0].tolist() == [255, 0, 0]
 
 
 def test_hash_is_of_the_bytes(tmp_path):
-    """The hash is SHA-256 of the file as it lies on disk."""
+    """The hash is the SHA-256 of the file's bytes."""
     path = write_image(tmp_path / "a.jpg")
     assert read_image_facts(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -151,7 +151,7 @@ def test_hash_is_of_the_bytes(tmp_path):
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.9])
 def test_cut_off_is_refused(tmp_path, suffix, kept):
-    """A file that stops before its end is refused, whatever its format."""
+    """A file that is cut off is an error in every format."""
     path = write_image(tmp_path / f"a{suffix}", 200, 150)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
@@ -163,7 +163,7 @@ def test_cut_off_is_refused(tmp_path, suffix, kept):
     "data", [b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"<html></html>", b"GIF89a", b"BM", b"\0" * 99]
 )
 def test_no_image_is_refused(tmp_path, data):
-    """Bytes that are no image are refused."""
+    """Bytes that are not an image are an error."""
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(DataError):
         read_image_facts(tmp_path / "a.jpg")
@@ -171,13 +171,13 @@ def test_no_image_is_refused(tmp_path, data):
 
 @pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (2**32 - 1, 5), (2**31, 2**31)])
 def test_absurd_size_is_refused(width, height):
-    """A header that claims no area, or more pixels than a table can hold, is damage."""
+    """A header with a size of 0, or beyond 32 bits, is an error."""
     with pytest.raises(DataError):
         upright_size(png_claiming(width, height))
 
 
 def test_absurd_size_is_not_decoded(tmp_path):
-    """Decoding a picture of a claimed two million pixels' width ends in our error, not in the decoder's."""
+    """Decoding an image with a declared width of two million pixels is a DataError."""
     (tmp_path / "a.png").write_bytes(png_claiming(2**21, 4))
     with pytest.raises(DataError):
         decode_rgb(tmp_path / "a.png")
@@ -185,7 +185,7 @@ def test_absurd_size_is_not_decoded(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".bmp", ".gif"])
 def test_bomb_is_not_decoded(tmp_path, suffix):
-    """Decoding a small file that claims a thousand million pixels ends in our error, not in the decoder's."""
+    """Decoding a small file with a declared size of a billion pixels is a DataError."""
     path = write_image(tmp_path / f"a{suffix}", 8, 8)
     data = bytearray(path.read_bytes())
     if suffix == ".bmp":
@@ -198,7 +198,7 @@ def test_bomb_is_not_decoded(tmp_path, suffix):
 
 
 def test_missing_file_is_refused(tmp_path):
-    """A file that is not there is a DataError that names it."""
+    """A missing file is a DataError that names it."""
     with pytest.raises(DataError, match=r"a\.jpg"):
         read_image_facts(tmp_path / "a.jpg")
 
@@ -211,7 +211,7 @@ def test_folder_is_refused(tmp_path):
 
 
 def test_thumbnail_does_not_count(tmp_path):
-    """The end marker of an EXIF thumbnail does not stand for the end of the picture."""
+    """The end marker of an EXIF thumbnail does not count as the end of the image."""
     thumbnail = write_image(tmp_path / "t.jpg", 8, 8).read_bytes()
     whole = write_image(tmp_path / "a.jpg", 200, 150).read_bytes()
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
@@ -221,7 +221,7 @@ def test_thumbnail_does_not_count(tmp_path):
 
 
 def test_damaged_exif_is_passed_over(tmp_path):
-    """A damaged EXIF block leaves the picture as it is stored."""
+    """A damaged EXIF block is ignored."""
     whole = write_image(tmp_path / "a.jpg", 31, 17).read_bytes()
     body = b"Exif\0\0II*\0\xff\xff\xff\xff"
     damaged = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + whole[2:]
@@ -256,7 +256,7 @@ def test_damage_is_a_size_or_an_error(encoded, suffix, edits):
 @settings(deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(suffix=st.sampled_from(FORMATS), edits=EDITS, kept=st.floats(0, 1))
 def test_much_damage_is_a_size_or_an_error(encoded, suffix, edits, kept):
-    """The same with many more files, also cut off."""
+    """The same for many more files, some cut off."""
     damaged = damage(encoded[suffix], edits)
     check_size(damaged[: int(len(damaged) * kept)])
 
@@ -281,7 +281,7 @@ def check_size(data):
 
 
 def test_damaged_tiff_header(tmp_path):
-    """A TIFF whose tags make no sense is damaged, whatever the reader trips over."""
+    """A TIFF with invalid tags is a DataError, whatever Pillow raises."""
     file = tmp_path / "a.tif"
     write_image(file, 12, 9)
     data = bytearray(file.read_bytes())

@@ -1,4 +1,4 @@
-"""The images of an import: their sizes, how they get into the dataset, equal names, equal content."""
+"""Images of an import: size, linking into the dataset, equal names, equal content."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ from curate.commands.imports import import_voc
 
 
 def test_size_from_the_header(tmp_path, dataset):
-    """Width and height are the image's own; a `<size>` that disagrees is noted, and both are told."""
+    """Width and height come from the image; a different `<size>` is noted with both sizes."""
     folder = labelimg_folder(tmp_path / "one", {"a": []})
     write_xml(folder / "a.xml", objects=[MASK], size=(640, 480))
     result = import_voc(dataset, folder)
@@ -54,7 +54,7 @@ def test_odd_size_is_noted(tmp_path, dataset, size):
 
 
 def test_size_is_upright(tmp_path, dataset):
-    """An image that EXIF turns has the size that a person sees, and boxes are checked against that."""
+    """An image with EXIF orientation has its upright size, and boxes are checked against that."""
     write_image(tmp_path / "one" / "a.jpg", 48, 64, orientation=6)
     write_xml(tmp_path / "one" / "a.xml", objects=[("mask", 0, 0, 64, 48)], size=(64, 48))
     result = import_voc(dataset, tmp_path / "one")
@@ -70,7 +70,7 @@ def test_images_are_linked(dataset, source):
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
 def test_images_are_copied_where_links_fail(dataset, source, monkeypatch, code):
-    """Where the disk allows no link, the image is copied."""
+    """The image is copied if the disk does not allow hard links."""
 
     def refuse(*_, **__):
         raise OSError(code, os.strerror(code))
@@ -83,7 +83,7 @@ def test_images_are_copied_where_links_fail(dataset, source, monkeypatch, code):
 
 
 def test_copies_come_back_unchanged(tmp_path, dataset, source, monkeypatch):
-    """Copied images are recognised when they come again, and equal names from elsewhere do not overwrite them."""
+    """Copied images are recognised in a second import, and other images of the same name do not overwrite them."""
 
     def refuse(*_, **__):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
@@ -96,7 +96,7 @@ def test_copies_come_back_unchanged(tmp_path, dataset, source, monkeypatch):
 
 
 def test_a_copy_never_overwrites(dataset, source, monkeypatch):
-    """An image that another process puts in place meanwhile keeps its content, and ours gets another name."""
+    """If another process has created an image of that name meanwhile, ours gets another name."""
     target = dataset / "media" / "images" / "clips" / "a.jpg"
 
     def refuse_late(*_, **__):
@@ -110,7 +110,7 @@ def test_a_copy_never_overwrites(dataset, source, monkeypatch):
 
 
 def test_linked_image_is_linked_itself(tmp_path, dataset):
-    """Of an image that is a symbolic link, the file behind it comes in."""
+    """For a symbolic link, the file that it refers to is linked."""
     write_image(tmp_path / "real.jpg")
     write_xml(tmp_path / "one" / "a.xml", objects=[MASK])
     (tmp_path / "one" / "a.jpg").symlink_to(tmp_path / "real.jpg")
@@ -122,7 +122,7 @@ def test_linked_image_is_linked_itself(tmp_path, dataset):
 
 @pytest.mark.parametrize("same_source_name", [True, False])
 def test_equal_names_from_two_sources(tmp_path, dataset, same_source_name):
-    """Images of equal name from two sources are two images with their own content."""
+    """Images with the same name from two sources stay two images."""
     one = labelimg_folder(tmp_path / "x" / "clips", {"a": [MASK]}, seed=1)
     two = labelimg_folder(tmp_path / "y" / ("clips" if same_source_name else "other"), {"a": [BARE]}, seed=2)
     import_voc(dataset, one)
@@ -133,7 +133,7 @@ def test_equal_names_from_two_sources(tmp_path, dataset, same_source_name):
 
 
 def test_equal_names_in_two_image_folders(tmp_path, dataset):
-    """Below `--images`, files of equal name and different content stay apart."""
+    """In subfolders of `--images`, files with the same name and different content stay two images."""
     for number, day in enumerate(("day1", "day2")):
         write_image(tmp_path / "pictures" / day / "a.jpg", seed=number)
         write_xml(tmp_path / "xml" / day / "a.xml", objects=[MASK])
@@ -141,7 +141,7 @@ def test_equal_names_in_two_image_folders(tmp_path, dataset):
 
 
 def test_equal_files_in_two_image_folders(tmp_path, dataset):
-    """Below `--images`, files of equal name and equal content are still two images."""
+    """In subfolders of `--images`, files with the same name and content stay two images."""
     for day in ("day1", "day2"):
         write_image(tmp_path / "pictures" / day / "a.jpg")
         write_xml(tmp_path / "xml" / day / "a.xml", objects=[MASK])
@@ -149,7 +149,7 @@ def test_equal_files_in_two_image_folders(tmp_path, dataset):
 
 
 def test_equal_files_beside_an_image_folder(tmp_path, dataset):
-    """An image and its double in `images/`, each with XML, are two images."""
+    """An image and its copy in `images/`, each with XML, are two images."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [MASK]})
     labelimg_folder(folder, {"a": [BARE]}, xml_in="annotations", images_in="images")
     assert import_voc(dataset, folder).images == 2
@@ -157,7 +157,7 @@ def test_equal_files_beside_an_image_folder(tmp_path, dataset):
 
 @pytest.mark.parametrize("name", ["a\\b", "with space", "маска 口罩", "-a", "a.b.c", "50%25"])
 def test_any_file_name(tmp_path, dataset, name):
-    """No file name that the system allows aborts an import; the image comes in, or it is listed."""
+    """Images with any file name are imported or listed as problems."""
     folder = labelimg_folder(tmp_path / "clips", {"plain": [MASK], name: [MASK]})
     result = import_voc(dataset, folder)
     listed = sum(problem["action"] == "quarantined" for problem in result.problems)
@@ -165,21 +165,21 @@ def test_any_file_name(tmp_path, dataset, name):
 
 
 def test_long_names_that_collide(tmp_path, dataset):
-    """Two images of one name, as long as a name may be, come in both."""
+    """Two images with the same name of maximum length are both imported."""
     name = "a" * 251
     import_voc(dataset, labelimg_folder(tmp_path / "x" / "clips", {name: [MASK]}, seed=1))
     assert import_voc(dataset, labelimg_folder(tmp_path / "y" / "clips", {name: [MASK]}, seed=2)).images == 2
 
 
 def test_source_whose_name_is_not_utf8(tmp_path, dataset):
-    """A source folder whose name is not UTF-8 imports like any other."""
+    """A source folder whose name is not UTF-8 can be imported."""
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     labelimg_folder(folder, {"a": [MASK]})
     assert import_voc(dataset, folder).images == 1
 
 
 def test_dataset_inside_its_source(tmp_path):
-    """A dataset that lies in its own source folder is not imported into itself."""
+    """A dataset inside its source folder is not imported into itself."""
     labelimg_folder(tmp_path, {"a": [MASK]})
     import_voc(tmp_path / "dataset", tmp_path, with_unlabelled=True)
     again = import_voc(tmp_path / "dataset", tmp_path, with_unlabelled=True)

@@ -1,4 +1,4 @@
-"""The bounds between small, medium and large, and the range of interest."""
+"""The boundaries between small, medium and large, and the range of interest."""
 
 import numpy as np
 import pytest
@@ -26,49 +26,49 @@ def test_bounds_are_half_open(side, size):
 
 
 def test_count_by_size():
-    """All three sizes are counted, also those that nothing has."""
+    """All three sizes are counted, also those without boxes."""
     assert count_by_size([[0, 0, 10, 10], [0, 0, 32, 32]]) == {"small": 1, "medium": 1, "large": 0}
     assert count_by_size([]) == {"small": 0, "medium": 0, "large": 0}
 
 
 def test_every_size_has_an_area_range():
-    """COCO's ranges touch where our counts change."""
+    """COCO's ranges meet at the boundaries of our counts."""
     assert [COCO_AREA_RANGES[size][0] for size in SIZES] == [0, 32**2, 96**2]
 
 
 def test_range_of_interest_takes_the_shorter_side():
-    """A box is in the range when its shorter side reaches the bound, and exactly the bound is enough."""
+    """A box is in the range if its shorter side is at least the minimum."""
     wanted = RangeOfInterest(24)
     assert wanted.contains([[0, 0, 24, 300], [0, 0, 300, 23.9], [0, 0, 24, 24]]).tolist() == [True, False, True]
 
 
 def test_range_of_interest_forgives_dust():
-    """A side of 32 that floating point makes 31.999… is 32."""
+    """A side of 32 that floating point represents as 31.999… counts as 32."""
     assert RangeOfInterest(32).contains([[0.3, 0.3, 32.3, 32.3], [10.1, 10.1, 42.1, 42.1]]).all()
 
 
 @pytest.mark.parametrize("side", [-1, np.nan, np.inf])
 def test_range_of_interest_refuses_what_is_no_length(side):
-    """A bound that is no length is misuse, and the option is named."""
+    """An invalid minimum side is a usage error that names the option."""
     with pytest.raises(UsageError, match=r"^--min-side: invalid minimum side"):
         RangeOfInterest(side)
 
 
-# ── bounds for a curve ───────────────────────────────────────────────────────────────────────────────────────────
+# ── minimum sides of a curve ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_sides_to_try_end_with_the_boxes():
-    """The bounds go on as long as a box still counts: with a longest shorter side of 48, up to 48."""
+    """The values end at the largest one that a box reaches: 48 for a box of 48 px."""
     assert sides_to_try([[0, 0, 10, 10], [0, 0, 48, 300]]) == (0, 4, 8, 12, 16, 24, 32, 48)
 
 
 def test_sides_to_try_hold_what_is_wanted():
-    """Bounds that are wanted stand in their place, once, also beyond the boxes."""
+    """Additional values are sorted in, once, also beyond the largest box."""
     assert sides_to_try([[0, 0, 9, 9]], 5, 8, 99.5) == (0, 4, 5, 8, 99.5)
 
 
 def test_sides_to_try_without_boxes():
-    """Without boxes there is one bound, 0."""
+    """Without boxes the only value is 0."""
     assert sides_to_try([]) == (0,)
 
 
@@ -76,31 +76,31 @@ def test_sides_to_try_without_boxes():
 
 
 def test_distance_becomes_pixels():
-    """A head of 0.24 m, 10 m away, seen with a focal length of 1000 px, is 24 px high."""
+    """A head of 0.24 m at a distance of 10 m and a focal length of 1000 px is 24 px high."""
     assert RangeOfInterest.within_distance(10, 0.24, 1000) == RangeOfInterest(24)
 
 
 @pytest.mark.parametrize(("side", "distance"), [(24, 10), (48, 5), (0, None)])
 def test_pixels_become_distance(side, distance):
-    """Twice the pixels is half the distance; 0 pixels is any distance."""
+    """Twice the pixels is half the distance; 0 pixels has no limit."""
     assert PinholeView(0.24, 1000).distance_m(side) == distance
 
 
 @pytest.mark.parametrize(("height", "focal", "side"), [(1e200, 1e200, 24), (2, 800, 1e-320)])
 def test_distance_beyond_numbers(height, focal, side):
-    """A distance that is too large for a number is told as any distance, so that it can stand in JSON."""
+    """A distance beyond the range of floats is None, which JSON can represent."""
     assert PinholeView(height, focal).distance_m(side) is None
 
 
 @pytest.mark.parametrize("distance", [0.7, 3, 11, 240.5])
 def test_distance_there_and_back(distance):
-    """Pixels of a distance are that distance again."""
+    """Converting a distance to pixels and back gives the same distance."""
     view = PinholeView(1.7, 1234.5)
     assert view.distance_m(view.side_px(distance)) == pytest.approx(distance, rel=1e-9)
 
 
 def test_choose_range():
-    """A range is said in pixels or metres; object height and focal length alone say none."""
+    """A range is given in pixels or metres; object height and focal length alone give none."""
     assert choose_range(min_side=24) == RangeOfInterest(24)
     assert choose_range(max_distance=10, object_height=0.24, focal_px=1000) == RangeOfInterest(24)
     assert choose_range(object_height=0.24, focal_px=1000) is None
@@ -126,7 +126,7 @@ def test_choose_range():
     ],
 )
 def test_range_that_makes_no_sense(options, message):
-    """Half a distance, both ways at once, and what is no length are misuse, with the option's name."""
+    """Missing, conflicting and invalid options are usage errors that name the option."""
     with pytest.raises(UsageError, match=message):
         choose_range(**options)
 

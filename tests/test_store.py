@@ -1,4 +1,4 @@
-"""Versions on disk: commits that lose nothing, kills that break nothing, history and undo."""
+"""Versions on disk: concurrent commits, killed processes, history and undo."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ COMMITTING = SUPPORT / "committing.py"
 
 @pytest.fixture
 def root(tmp_path):
-    """A dataset folder with three versions: built, split, and split otherwise."""
+    """A dataset folder with three versions: built, split, and split differently."""
     root = save(face_dataset(tmp_path / "faces"))
     set_column(root, "split", ["train"] * 8)
     set_column(root, "split", ["val"] * 8)
@@ -45,7 +45,7 @@ def add_class(now):
 
 
 def splits(root, version=None):
-    """The splits that a version's images are in."""
+    """The splits of a version's images."""
     return set(Store(root).load(version).images["split"].dropna())
 
 
@@ -53,7 +53,7 @@ def splits(root, version=None):
 
 
 def test_written_then_read(tmp_path):
-    """What is committed is what is loaded, types and all."""
+    """A loaded version equals the committed one, including types."""
     dataset = face_dataset(tmp_path / "d", video_id=["v1", None] * 4, timestamp_s=[0.5] * 8, frame_index=[3, None] * 4)
     save(dataset)
     loaded = Store(dataset.root).load()
@@ -70,7 +70,7 @@ def test_files_of_a_dataset(root):
 
 
 def test_version_file(tmp_path):
-    """A version's file tells operation, arguments, parent, time, tool, classes, counts and tables."""
+    """A version file has operation, arguments, parent, time, tool version, classes, counts and tables."""
     root = save(build_dataset(tmp_path / "d", [[("with_mask", (0, 0, 9, 9))], []], classes=("with_mask", "bare")))
     Store(root).commit("widen", {"by": Path("x"), "names": ("a",)}, add_class)
     entry = json.loads((root / "versions" / "000002.json").read_text())
@@ -101,21 +101,21 @@ def test_tables_that_did_not_change_are_shared(root):
 
 
 def test_tables_are_named_by_content(root):
-    """The same content again is the same file: going back and forth between two states adds no table."""
+    """Equal content gets the same file: alternating between two states adds no table."""
     before = sorted((root / "tables").iterdir())
     set_column(root, "split", ["train"] * 8)
     assert (sorted((root / "tables").iterdir()), Store(root).head()) == (before, 4)
 
 
 def test_change_that_changes_nothing(root):
-    """No version is made where nothing changed, be it by the same value or by an equal one."""
+    """No version is made if the change returns the same or an equal dataset."""
     assert Store(root).commit("nothing", {}, unchanged)[0] == 3
     set_column(root, "split", ["val"] * 8)
     assert (Store(root).head(), len(list((root / "versions").iterdir()))) == (3, 3)
 
 
 def test_failing_change_leaves_no_trace(root):
-    """A change that raises makes no version and no table, and the dataset can be committed to afterwards."""
+    """A change that raises makes no version and no table, and later commits work."""
     files = sorted(root.rglob("*"))
     with pytest.raises(ZeroDivisionError):
         Store(root).commit("fail", {}, lambda _: 1 / 0)
@@ -124,26 +124,26 @@ def test_failing_change_leaves_no_trace(root):
 
 
 def test_older_version(root):
-    """Every version can be loaded, whatever is current."""
+    """Every version can be loaded, not only the current one."""
     assert [splits(root, version) for version in (1, 2, 3)] == [set(), {"train"}, {"val"}]
 
 
 def test_no_such_version(root):
-    """A version that is not there is told, with those that are."""
+    """A missing version is an error that lists the existing ones."""
     with pytest.raises(StoreError, match=r"there is no version 9 \(expected one of 1, 2, 3\)"):
         Store(root).load(9)
 
 
 @pytest.mark.parametrize("question", [Store.head, Store.load, Store.undo, Store.history, lambda s: s.load(0)])
 def test_no_dataset(tmp_path, question):
-    """A folder without a dataset is told as such, and none is made by asking."""
+    """A folder without a dataset is an error, and no dataset is created."""
     with pytest.raises(StoreError, match="there is no dataset here"):
         question(Store(tmp_path / "nothing"))
     assert not (tmp_path / "nothing").exists()
 
 
 def test_dataset_in_the_place_of_a_file(tmp_path):
-    """A file where the folder should be is told in one line."""
+    """A file in place of the dataset folder is an error of one line."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="the dataset cannot be written"):
         Store(tmp_path / "file").commit("build", {}, add_class)
@@ -167,14 +167,14 @@ def test_undo_deletes_nothing(root):
 
 
 def test_undo_to_the_empty_version(root):
-    """The first version can be undone too: the dataset is then empty, and still a dataset."""
+    """The first version can be undone: the dataset is empty then."""
     for _ in range(3):
         Store(root).undo()
     assert (Store(root).head(), len(Store(root).load().images), Store(root).history()) == (0, 0, [])
 
 
 def test_undo_of_nothing(root):
-    """When nothing is left to undo, that is told."""
+    """Undo of the empty version is an error."""
     for _ in range(3):
         Store(root).undo()
     with pytest.raises(StoreError, match="there is nothing to undo"):
@@ -182,7 +182,7 @@ def test_undo_of_nothing(root):
 
 
 def test_commit_after_undo(root):
-    """A commit after undo takes a number of its own, with the current version as parent."""
+    """A commit after undo gets a new number, with the current version as parent."""
     Store(root).undo()
     version, _ = Store(root).commit("widen", {}, add_class)
     assert (version, Store(root).read_version(version).parent) == (4, 2)
@@ -191,7 +191,7 @@ def test_commit_after_undo(root):
 
 
 def test_ids_are_never_used_twice(root):
-    """Ids that an undone version gave out stay taken: of images, boxes and classes."""
+    """Ids of images, boxes and classes of an undone version are not given again."""
     store = Store(root)
     store.commit("add", {}, add_an_image("new.png"))
     _, first = store.commit("widen", {}, add_class)
@@ -206,7 +206,7 @@ def test_ids_are_never_used_twice(root):
 
 
 def test_ids_after_undo_to_nothing(root):
-    """Even from the empty version on, ids go up."""
+    """Ids increase also after undoing to the empty version."""
     for _ in range(3):
         Store(root).undo()
     _, dataset = Store(root).commit("widen", {}, add_class)
@@ -227,14 +227,14 @@ def test_check_out_goes_to_any_version(root):
 
 
 def test_version_without_head(root):
-    """A version file that HEAD does not name yet is not current, and its number is not taken again."""
+    """A version file that HEAD does not name is not current, and its number is not used again."""
     (root / "HEAD").write_text("000002\n")
     assert splits(root) == {"train"}
     assert Store(root).commit("widen", {}, add_class)[0] == 4
 
 
 def test_first_version_without_head(tmp_path):
-    """A dataset whose very first commit died before HEAD was there has that version."""
+    """If the first commit was killed before it wrote HEAD, its version is current."""
     root = save(face_dataset(tmp_path / "d"))
     (root / "HEAD").unlink()
     assert len(Store(root).load().images) == 8
@@ -242,7 +242,7 @@ def test_first_version_without_head(tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"rubbish", b"\xff\xfe\x00", b"000099", b"-1", b"2.5"])
 def test_head_that_cannot_be_read(root, content):
-    """A HEAD that is gone, cut off or nonsense gives the newest version, and a commit mends it."""
+    """With a missing or damaged HEAD the newest version is current, and a commit repairs it."""
     (root / "HEAD").unlink()
     if content is not None:
         (root / "HEAD").write_bytes(content)
@@ -252,7 +252,7 @@ def test_head_that_cannot_be_read(root, content):
 
 
 def test_version_that_is_cut_off_and_without_head(root):
-    """A half-written version file that nothing names is passed over."""
+    """An incomplete version file that HEAD does not name is ignored."""
     (root / "HEAD").unlink()
     (root / "versions" / "000003.json").write_text('{"version": 3, "oper')
     assert splits(root) == {"train"}
@@ -260,7 +260,7 @@ def test_version_that_is_cut_off_and_without_head(root):
 
 
 def test_half_written_table_of_a_version_to_come(root):
-    """A table that was cut off under its final name is written anew by the commit that needs it."""
+    """A commit rewrites a table that is cut off under its final name."""
     set_column(root, "split", ["test"] * 8)
     table = root / Store(root).read_version(4).tables["images"]
     (root / "HEAD").write_text("000003\n")
@@ -272,7 +272,7 @@ def test_half_written_table_of_a_version_to_come(root):
 
 
 def test_leftover_temporary_files(root):
-    """Temporary files of a dead process are never read, and the next commit sweeps them up."""
+    """Temporary files of a killed process are not read, and the next commit removes them."""
     leftovers = [root / "HEAD.tmp", root / "versions" / "000004.json.tmp", root / "tables" / "images.tmp"]
     for file in leftovers:
         file.write_bytes(b"half")
@@ -282,7 +282,7 @@ def test_leftover_temporary_files(root):
 
 
 def test_damaged_table_of_the_current_version(root):
-    """A table that the disk has damaged is told by name, with the way out; undo is that way."""
+    """A damaged table is an error that names it and the remedy; the remedy, undo, works."""
     (root / Store(root).read_version(3).tables["images"]).write_bytes(b"PAR1 and no more")
     with pytest.raises(StoreError, match=r"a table of version 3 cannot be read.*`curate undo .*` goes back to"):
         Store(root).load()
@@ -291,14 +291,14 @@ def test_damaged_table_of_the_current_version(root):
 
 
 def test_lost_table_of_the_current_version(root):
-    """A table that is gone is told by name."""
+    """A missing table is an error that names it."""
     (root / Store(root).read_version(3).tables["images"]).unlink()
     with pytest.raises(StoreError, match=r"tables/images-\w+.parquet: a table of version 3 cannot be read"):
         Store(root).load()
 
 
 def test_damaged_version_file(root):
-    """A version file that makes no sense is told by name."""
+    """A damaged version file is an error that names it."""
     (root / "versions" / "000003.json").write_text("{}")
     with pytest.raises(StoreError, match=r"versions/000003.json: the version file cannot be read"):
         Store(root).load()
@@ -308,7 +308,7 @@ def test_damaged_version_file(root):
 
 
 def test_twenty_processes_commit_at_once(tmp_path):
-    """Twenty processes that commit at once lose nothing: twenty versions, images, boxes, and no id twice."""
+    """Twenty concurrent commits give twenty versions, images and boxes with unique ids."""
     root = save(build_dataset(tmp_path / "d", []))
     subprocess.run([sys.executable, COMMITTING, "together", root, "20"], check=True, timeout=100)
     store = Store(root)
@@ -320,7 +320,7 @@ def test_twenty_processes_commit_at_once(tmp_path):
 
 
 def test_twenty_processes_begin_a_dataset(tmp_path):
-    """A dataset that is not there yet is begun by whoever comes first, and nobody's work is lost."""
+    """Concurrent first commits create the dataset once, and all are kept."""
     begin = f"""
 import sys, os; sys.path.insert(0, {str(COMMITTING.parent)!r})
 from committing import new_class  # and all that a commit needs
@@ -337,7 +337,7 @@ sys.exit(sum(os.wait()[1] != 0 for _ in range(20)))
 
 
 def kill_while_committing(root, kills, seed):
-    """Start a process that commits without an end and kill it at some instant, again and again."""
+    """Repeatedly start a process that commits in a loop, and kill it at a random time."""
     chance = random.Random(seed)
     commits = 0
     for _ in range(kills):
@@ -351,7 +351,7 @@ def kill_while_committing(root, kills, seed):
 
 
 def kill_forks_while_committing(root, kills, seed):
-    """The same by the hundred: processes that are forked from one with everything loaded, and killed."""
+    """The same for hundreds of processes, forked from one that has loaded all modules."""
     chance = random.Random(seed)
     script = (
         f"import sys; sys.path.insert(0, {str(COMMITTING.parent)!r})\n"
@@ -376,7 +376,7 @@ def kill_forks_while_committing(root, kills, seed):
 
 
 def check_whole(root):
-    """The dataset loads and is what its version file says, and so is all of its history."""
+    """Check that the dataset and its whole history load and agree with the version files."""
     store = Store(root)
     dataset = store.load()
     entry = store.read_version(store.head())
@@ -391,7 +391,7 @@ def check_whole(root):
 
 
 def test_kill_at_any_instant(tmp_path):
-    """A process that is killed while it commits leaves a dataset that loads, the old version or the new one."""
+    """A process killed during a commit leaves the old or the new version, and the dataset loads."""
     root = save(build_dataset(tmp_path / "d", []))
     kill_forks_while_committing(root, kills=15, seed=os.getpid())
     version = Store(root).head()
@@ -401,13 +401,13 @@ def test_kill_at_any_instant(tmp_path):
 
 @pytest.mark.long
 def test_kill_at_hundreds_of_instants(tmp_path):
-    """The same, killed by the hundred, and from the start of a process on."""
+    """The same for hundreds of processes, killed at any time from their start."""
     kill_forks_while_committing(save(build_dataset(tmp_path / "forks", [])), kills=300, seed=1)
     kill_while_committing(save(build_dataset(tmp_path / "starts", [])), kills=40, seed=2)
 
 
 def test_kill_between_any_two_calls(tmp_path):
-    """Whichever of its renames and syncs a commit does not reach any more, what is left loads and takes commits."""
+    """A commit killed before any of its renames or syncs leaves a dataset that loads and accepts commits."""
     root, instants = save(face_dataset(tmp_path / "d")), 15
     subprocess.run([sys.executable, COMMITTING, "until", root, str(instants)], check=True, timeout=60)
     found = []
@@ -432,7 +432,7 @@ def test_reading_while_another_commits(root):
         process.communicate()
 
 
-# ── work that is kept bit by bit ─────────────────────────────────────────────────────────────────────────────────
+# ── work with several commits ────────────────────────────────────────────────────────────────────────────────────
 
 
 def add_video(name):
@@ -441,7 +441,7 @@ def add_video(name):
 
 
 def test_work_kept_bit_by_bit_is_one_step(root):
-    """Commits of one piece of work are one entry of the history and one undo."""
+    """All commits of one piece of work are one entry of the history and one undo."""
     store = Store(root)
     work = store.begin("fetch", {})
     work.commit(add_video("a"))
@@ -452,7 +452,7 @@ def test_work_kept_bit_by_bit_is_one_step(root):
 
 
 def test_work_counts_from_its_beginning(root):
-    """What the entry says of before is what was there before the whole work."""
+    """The entry's counts before are those from before the whole work."""
     store = Store(root)
     work = store.begin("classes", {})
     work.commit(add_class)
@@ -462,7 +462,7 @@ def test_work_counts_from_its_beginning(root):
 
 
 def test_nothing_of_others_is_replaced(root):
-    """When somebody else committed in between, the later part is a version of its own."""
+    """After a commit of another process, the next part becomes a version of its own."""
     store = Store(root)
     work = store.begin("fetch", {})
     first, _ = work.commit(add_video("a"))
@@ -472,7 +472,7 @@ def test_nothing_of_others_is_replaced(root):
 
 
 def test_work_that_began_with_nothing_replaces_nothing(root):
-    """A first part that changes nothing leaves the version of somebody else current, which is not replaced later."""
+    """If the first part changes nothing, a later part does not replace the version that was current."""
     store = Store(root)
     work = store.begin("fetch", {})
     assert work.commit(unchanged)[0] == 3
@@ -481,7 +481,7 @@ def test_work_that_began_with_nothing_replaces_nothing(root):
 
 
 def test_a_dataset_without_videos_has_no_table_of_them(root):
-    """Versions from before there were videos are read; a table of videos is written once there is one."""
+    """Versions without a videos table load; the table is written once there is a video."""
     store = Store(root)
     assert "videos" not in store.read_version(3).tables
     assert len(store.load().videos) == 0
