@@ -1,4 +1,4 @@
-"""Merging, renaming and dropping classes: counts, aliases, what the annotator wrote, maps and dry runs."""
+"""Merging, renaming and dropping classes: counts, aliases, original names, maps and dry runs."""
 
 import pandas as pd
 import pytest
@@ -28,7 +28,7 @@ def head(root):
 
 
 def test_merge_moves_the_boxes():
-    """The target takes the boxes of the source, which is a class no longer; no box is lost or moved."""
+    """The target gets the boxes of the source, which is removed; no box is lost or moved."""
     before = face_dataset()
     after = merge(before, ["badly_masked"], "without_mask")
     assert after.class_counts() == {"with_mask": 7, "without_mask": 4}
@@ -36,40 +36,40 @@ def test_merge_moves_the_boxes():
 
 
 def test_merge_keeps_what_the_annotator_wrote():
-    """`original_class` stays as it was."""
+    """`original_class` does not change."""
     after = merge(face_dataset(), ["badly_masked", "with_mask"], "without_mask")
     assert set(after.boxes["original_class"]) == set(CLASSES)
 
 
 def test_merge_keeps_ids():
-    """Classes that stay keep their ids; there may be gaps."""
+    """The other classes keep their ids, with gaps."""
     after = merge(face_dataset(), ["without_mask"], "with_mask")
     assert after.classes == ((1, "with_mask"), (3, "badly_masked"))
     assert after.next_ids.class_ == 4
 
 
 def test_merge_leaves_an_alias():
-    """The name of the source leads to the target from then on, over several merges too."""
+    """The name of the source becomes an alias of the target, also over several merges."""
     once = merge(face_dataset(), ["badly_masked"], "without_mask")
     twice = merge(once, ["without_mask"], "with_mask")
     assert (dict(once.aliases), dict(twice.aliases)) == ({"badly_masked": 2}, {"badly_masked": 1, "without_mask": 1})
 
 
 def test_merge_twice_is_merge_once():
-    """Merging what was merged into the same target before changes nothing."""
+    """Repeating a merge changes nothing."""
     once = merge(face_dataset(), ["badly_masked"], "without_mask")
     assert merge(once, ["badly_masked"], "without_mask") is once
 
 
 def test_merge_into_another_than_before_is_unknown():
-    """What was merged into one class cannot be merged into another: its boxes cannot be told apart any more."""
+    """A merged class cannot be merged into another one: its boxes are no longer separate."""
     once = merge(face_dataset(), ["badly_masked"], "without_mask")
     with pytest.raises(UsageError, match="unknown class"):
         merge(once, ["badly_masked"], "with_mask")
 
 
 def test_target_among_the_sources():
-    """The target itself among the sources is passed over; alone it is misuse."""
+    """The target among the sources is ignored; as the only source it is a usage error."""
     both = merge(face_dataset(), ["badly_masked", "without_mask"], "without_mask")
     assert both.class_counts() == {"with_mask": 7, "without_mask": 4}
     with pytest.raises(UsageError, match="no class to merge"):
@@ -78,7 +78,7 @@ def test_target_among_the_sources():
 
 @pytest.mark.parametrize(("sources", "into"), [(["with_maks"], "without_mask"), (["badly_masked"], "with_maks")])
 def test_unknown_class(sources, into):
-    """An unknown class, source or target, is misuse: the known ones are listed and the closest suggested."""
+    """An unknown source or target is a usage error that lists the classes and suggests the closest."""
     with pytest.raises(UsageError, match=r"got 'with_maks'; expected one of .*\). Did you mean 'with_mask'\?"):
         merge(face_dataset(), sources, into)
 
@@ -86,7 +86,7 @@ def test_unknown_class(sources, into):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(CLASSES[:-1]), min_size=1))
 def test_merge_never_loses_a_box(sources):
-    """However classes are merged, all boxes stay and the dataset given stays as it was."""
+    """Any merge keeps all boxes and does not change its argument."""
     before = face_dataset()
     table = before.boxes.copy(deep=True)
     after = merge(before, sources, "badly_masked")
@@ -107,7 +107,7 @@ def test_classes_of_an_empty_dataset():
 
 
 def test_rename_keeps_id_place_and_boxes():
-    """A renamed class keeps its id, its place in the order and its boxes; its old name becomes an alias."""
+    """A renamed class keeps its id, position and boxes; its old name becomes an alias."""
     after = rename(face_dataset(), {"without_mask": "bare"})
     assert after.classes == ((1, "with_mask"), (2, "bare"), (3, "badly_masked"))
     assert (after.class_counts()["bare"], dict(after.aliases)) == (3, {"without_mask": 2})
@@ -115,7 +115,7 @@ def test_rename_keeps_id_place_and_boxes():
 
 
 def test_rename_there_and_back():
-    """A name that is a class again is no alias any more."""
+    """A name that becomes a class again is no longer an alias."""
     after = rename(rename(face_dataset(), {"without_mask": "bare"}), {"bare": "without_mask"})
     assert (after.classes, dict(after.aliases)) == (face_dataset().classes, {"bare": 2})
 
@@ -124,13 +124,13 @@ def test_rename_there_and_back():
     ("new", "fact"), [("with_mask", "two classes would have the same name"), (" ", "not a class name")]
 )
 def test_refused_rename(new, fact):
-    """A name that another class has, or none at all, is misuse."""
+    """An empty name, or the name of another class, is a usage error."""
     with pytest.raises(UsageError, match=fact):
         rename(face_dataset(), {"without_mask": new})
 
 
 def test_drop_takes_the_boxes_and_leaves_the_images():
-    """A dropped class goes with its boxes; images stay, now without boxes; the name leads nowhere."""
+    """A dropped class is removed with its boxes; images stay; its name becomes an alias of nothing."""
     after = drop(face_dataset(), ["badly_masked"])
     assert (len(after.images), len(after.boxes), dict(after.aliases)) == (8, 10, {"badly_masked": None})
     assert (after.images["label_state"] == "labelled").all()
@@ -140,7 +140,7 @@ def test_drop_takes_the_boxes_and_leaves_the_images():
 
 
 def test_merge_command(root):
-    """The answer has the version and the counts before and after."""
+    """The result has the version and the counts before and after."""
     assert curate.merge_classes(root, ["badly_masked"], "without_mask").to_json() == {
         "version": 2,
         "before": {"with_mask": 7, "without_mask": 3, "badly_masked": 1},
@@ -150,7 +150,7 @@ def test_merge_command(root):
 
 
 def test_undo_brings_the_class_back(root):
-    """After `undo` all three classes are there with their boxes, ids and all."""
+    """After `undo` all three classes have their boxes and ids again."""
     curate.merge_classes(root, ["badly_masked"], "without_mask")
     curate.undo(root)
     now = Store(root).load()
@@ -158,7 +158,7 @@ def test_undo_brings_the_class_back(root):
 
 
 def test_merge_command_again(root):
-    """The same merge again makes no version."""
+    """Repeating a merge makes no version."""
     curate.merge_classes(root, ["badly_masked"], "without_mask")
     again = curate.merge_classes(root, ["badly_masked"], "without_mask")
     assert (again.version, again.before) == (2, again.after)
@@ -166,7 +166,7 @@ def test_merge_command_again(root):
 
 @pytest.mark.parametrize("command", ["merge", "rename", "drop"])
 def test_dry_run(root, command):
-    """A dry run answers the counts, has no version, and changes no file."""
+    """A dry run returns the counts without version, and changes no file."""
     files = {file: file.stat().st_mtime_ns for file in root.rglob("*")}
     result = {
         "merge": lambda: curate.merge_classes(root, ["badly_masked"], "without_mask", dry_run=True),
@@ -178,7 +178,7 @@ def test_dry_run(root, command):
 
 
 def test_unknown_class_makes_no_version(root):
-    """A refused merge changes nothing, though others in the same call are known."""
+    """A merge with one unknown class changes nothing."""
     with pytest.raises(UsageError, match="unknown class"):
         curate.merge_classes(root, ["badly_masked", "nose"], "without_mask")
     assert head(root) == 1
@@ -203,7 +203,7 @@ def test_merge_map_of_many(root, tmp_path):
 
 
 def test_rename_and_drop_maps(root, tmp_path):
-    """Renames are `old: new` lines, drops a list."""
+    """Renames are `old: new` entries, drops a list."""
     renames = write_text(tmp_path / "r.yaml", "with_mask: masked\nwithout_mask: bare\n")
     assert curate.rename_class(root, map=renames).after == {"masked": 7, "bare": 3, "badly_masked": 1}
     drops = write_text(tmp_path / "d.yaml", "- bare\n- badly_masked\n")
@@ -212,20 +212,20 @@ def test_rename_and_drop_maps(root, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: 3\n", "a: []\n", "a: [1]\n", "a: {b: c}\n", "3: a\n", "just text"])
 def test_refused_merge_map(root, tmp_path, text):
-    """A map that is no map of names is misuse, and its file is named."""
+    """A malformed map is a usage error that names the file."""
     with pytest.raises(UsageError, match=r"map\.yaml"):
         curate.merge_classes(root, map=write_text(tmp_path / "map.yaml", text))
 
 
 @pytest.mark.parametrize("text", ["a: [", "\x00", "a: b: c"])
 def test_map_that_is_no_yaml(root, tmp_path, text):
-    """A file that is no YAML is told in one line."""
+    """A file that is not YAML is an error of one line."""
     with pytest.raises(DataError, match=r"map\.yaml: the map cannot be read"):
         curate.merge_classes(root, map=write_text(tmp_path / "map.yaml", text))
 
 
 def test_map_that_is_not_there(root, tmp_path):
-    """A map that is not there is told with its name."""
+    """A missing map is an error that names it."""
     with pytest.raises(DataError, match=r"nowhere\.yaml: the map cannot be read"):
         curate.drop_class(root, map=tmp_path / "nowhere.yaml")
 
@@ -244,21 +244,21 @@ def test_map_that_is_not_there(root, tmp_path):
     ],
 )
 def test_half_said(root, call):
-    """Too little or twice the same is misuse."""
+    """Missing and conflicting arguments are usage errors."""
     with pytest.raises(UsageError):
         call(root)
     assert head(root) == 1
 
 
 def test_parsed_maps():
-    """Maps come out as target → sources, old → new, names."""
+    """Maps are parsed as target → sources, old → new, names."""
     assert parse_merges({"a": ["b", "c"], "d": "a"}) == {"a": ("b", "c", "d")}
     assert parse_renames({"a": "b"}) == {"a": "b"}
     assert parse_drops(["a"]) == ("a",)
 
 
 def test_merge_of_a_crowd_of_classes():
-    """Every class but one can be merged at once."""
+    """All classes but one can be merged in one call."""
     names = tuple(f"c{number}" for number in range(30))
     dataset = build_dataset(images=[[(name, MEDIUM) for name in names]], classes=names)
     after = merge(dataset, names[1:], "c0")
@@ -267,7 +267,7 @@ def test_merge_of_a_crowd_of_classes():
 
 
 def test_two_classes_swap_their_names():
-    """Renames in one map happen at once, so that two classes can swap names."""
+    """Renames in one map are simultaneous: two classes can swap names."""
     before = face_dataset()
     after = rename(before, {"with_mask": "without_mask", "without_mask": "with_mask"})
     ids = {name: id_ for id_, name in before.class_names.items()}

@@ -1,4 +1,4 @@
-"""`export-coco`: files that pycocotools loads unchanged, with stable ids, and nothing overwritten unasked."""
+"""`export-coco`: files that pycocotools loads, stable ids, and replacing of earlier exports."""
 
 import contextlib
 import hashlib
@@ -41,11 +41,11 @@ def tree(folder):
     }
 
 
-# ── the answer and the layout ────────────────────────────────────────────────────────────────────────────────────
+# ── the result and the files ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_json_contract(root, tmp_path):
-    """The document says where the files lie and how much is in them."""
+    """The document has the files and the counts."""
     out = tmp_path / "out"
     assert curate.export_coco(root, out).to_json() == {
         "out": str(out),
@@ -57,7 +57,7 @@ def test_json_contract(root, tmp_path):
 
 
 def test_layout(root, tmp_path):
-    """Images lie in `images`, by `file_name`, and annotations in `annotations`."""
+    """Images are in `images`, under their `file_name`, annotations in `annotations`."""
     curate.export_coco(root, tmp_path / "out")
     assert list(tree(tmp_path / "out")) == [
         "annotations/instances_test.json",
@@ -91,7 +91,7 @@ def test_only_labelled_images(tmp_path):
 
 
 def test_document():
-    """Boxes are left, top, width, height; area, flags and what the annotator wrote are there; images have sources."""
+    """Boxes are left, top, width, height, with area, flags and original class; images have sources."""
     dataset = build_dataset(
         images=[[("mask", (10, 20, 40, 60))]],
         classes=("face", "mask"),
@@ -130,12 +130,12 @@ def test_document():
 
 
 def test_what_is_unknown_is_left_out():
-    """An image of no video has no video keys."""
+    """An image without video has no video keys."""
     assert coco_document(face_dataset())["images"][0].keys() == {"id", "file_name", "width", "height", "source"}
 
 
 def test_where_frames_come_from():
-    """A frame names its video, the document tells the video's link and licence; videos without frames stay out."""
+    """A frame names its video, whose link and licence are in the document; videos without frames are left out."""
     videos = video_rows(
         ["talk_10-40", "other"],
         link=["https://example.org/talk", None],
@@ -170,7 +170,7 @@ def test_order_of_rows_does_not_show():
 
 
 def test_ids_are_unique_over_splits_and_stable(root, tmp_path):
-    """Image and box ids are the dataset's own, in no two splits, and another split does not change them."""
+    """Image and box ids are the dataset's, unique over splits, and do not depend on the split."""
     curate.export_coco(root, tmp_path / "a")
     set_column(root, "split", SPLITS[::-1])
     curate.export_coco(root, tmp_path / "b")
@@ -190,18 +190,18 @@ def test_ids_are_unique_over_splits_and_stable(root, tmp_path):
 
 
 def test_categories_are_the_same_in_every_split(root, tmp_path):
-    """Every split declares every class, also one that it has no box of."""
+    """Every split declares all classes, also those without boxes."""
     curate.export_coco(root, tmp_path / "out")
     categories = [read(tmp_path / "out", split)["categories"] for split in ("train", "val", "test")]
     assert categories[0] == categories[1] == categories[2]
     assert [one["name"] for one in categories[0]] == ["with_mask", "without_mask", "badly_masked"]
 
 
-# ── other tools and bytes ────────────────────────────────────────────────────────────────────────────────────────
+# ── other tools, equal bytes ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_pycocotools_loads_it(root, tmp_path):
-    """pycocotools finds all images, boxes and classes, and takes our ids in results."""
+    """pycocotools loads all images, boxes and classes, and results with our ids."""
     result = curate.export_coco(root, tmp_path / "out")
     with contextlib.redirect_stdout(io.StringIO()):
         loaded = {split: COCO(file) for split, file in result.files.items()}
@@ -212,7 +212,7 @@ def test_pycocotools_loads_it(root, tmp_path):
 
 
 def test_same_dataset_same_bytes(root, tmp_path):
-    """Exported twice, every file has the same bytes, also over an export that is there."""
+    """A second export has the same bytes, also if it replaces an export."""
     for name in ("a", "b"):
         curate.export_coco(root, tmp_path / name)
     curate.export_coco(root, tmp_path / "b", overwrite=True)
@@ -220,16 +220,16 @@ def test_same_dataset_same_bytes(root, tmp_path):
 
 
 def test_images_take_no_room(root, tmp_path):
-    """Exported images are links to those of the dataset where the disk allows it."""
+    """Exported images are hard links to the dataset's."""
     curate.export_coco(root, tmp_path / "out")
     assert os.path.samefile(root / "media/images/faces/001.png", tmp_path / "out/images/faces/001.png")
 
 
-# ── what is there already ────────────────────────────────────────────────────────────────────────────────────────
+# ── existing files ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_folder_that_is_not_empty(root, tmp_path):
-    """A folder that holds something is refused, and stays as it is."""
+    """A folder that is not empty is an error, and is not changed."""
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("mine")
@@ -239,7 +239,7 @@ def test_folder_that_is_not_empty(root, tmp_path):
 
 
 def test_place_that_is_a_file(root, tmp_path):
-    """A file is never replaced by a folder."""
+    """A file is not replaced by a folder."""
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UsageError, match="this is a file"):
         curate.export_coco(root, tmp_path / "out", overwrite=True)
@@ -247,13 +247,13 @@ def test_place_that_is_a_file(root, tmp_path):
 
 
 def test_empty_folder_is_free(root, tmp_path):
-    """An empty folder may be filled."""
+    """An empty folder is accepted."""
     (tmp_path / "out").mkdir()
     assert curate.export_coco(root, tmp_path / "out").images == 8
 
 
 def test_overwrite_removes_splits_that_are_no_more(root, tmp_path):
-    """An export over another leaves no annotation file of a split that is gone."""
+    """Replacing an export removes annotation files of splits that no longer exist."""
     curate.export_coco(root, tmp_path / "out")
     set_column(root, "split", ["train"] * 6 + ["val"] * 2)
     curate.export_coco(root, tmp_path / "out", overwrite=True)
@@ -264,7 +264,7 @@ def test_overwrite_removes_splits_that_are_no_more(root, tmp_path):
 
 
 def test_old_export_under_another_name_is_not_written_into(root, tmp_path):
-    """Files that have a second name elsewhere keep their content there when the export is made anew."""
+    """Replacing an export does not change hard links of its files."""
     out, kept = tmp_path / "out", tmp_path / "kept"
     curate.export_coco(root, out)
     kept.mkdir()
@@ -280,11 +280,11 @@ def test_old_export_under_another_name_is_not_written_into(root, tmp_path):
     assert os.path.samefile(other, root / "media/images/faces/001.png")
 
 
-# ── what cannot be exported ──────────────────────────────────────────────────────────────────────────────────────
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_nothing_labelled(tmp_path):
-    """Without a labelled image there is nothing to export, and no folder is made."""
+    """Without labelled images the export is an error, and no folder is created."""
     root = save(face_dataset(tmp_path / "d", label_state=pd.array(["unlabelled"] * 8, dtype="str")))
     with pytest.raises(DataError, match="no image is labelled"):
         curate.export_coco(root, tmp_path / "out")
@@ -292,21 +292,21 @@ def test_nothing_labelled(tmp_path):
 
 
 def test_image_that_is_gone(root, tmp_path):
-    """An image file that is missing is named."""
+    """A missing image file is an error that names it."""
     (root / "media/images/faces/003.png").unlink()
     with pytest.raises(StoreError, match=r"faces/003\.png: the image file is missing"):
         curate.export_coco(root, tmp_path / "out")
 
 
 def test_without_boxes_there_is_nothing_to_check(tmp_path):
-    """Images without any box are exported; the self check has no answer then."""
+    """Images without boxes are exported; the self check has no AP then."""
     root = save(build_dataset(tmp_path / "d", [[], []]), pictures=True)
     result = curate.export_coco(root, tmp_path / "out")
     assert (result.images, result.boxes, result.self_check_ap) == (2, 0, None)
 
 
 def test_crowded_image_checks_out(tmp_path):
-    """More than 100 boxes of a class in an image are not cut off by the self check."""
+    """The self check has no limit of 100 boxes per image and class."""
     boxes = [("with_mask", (x, y, x + 9, y + 9)) for x in range(0, 190, 10) for y in range(0, 190, 10)]
     root = save(build_dataset(tmp_path / "d", [boxes]), pictures=True)
     assert curate.export_coco(root, tmp_path / "out").self_check_ap == pytest.approx(1, abs=1e-9)
@@ -323,7 +323,7 @@ def test_crowded_image_checks_out(tmp_path):
     ],
 )
 def test_self_check_finds_a_broken_file(root, tmp_path, damage):
-    """A file whose parts do not fit is found by the self check."""
+    """The self check fails if images and boxes do not fit."""
     file = tmp_path / "out/annotations/instances_train.json"
     curate.export_coco(root, tmp_path / "out")
     document = json.loads(file.read_text())
@@ -334,20 +334,20 @@ def test_self_check_finds_a_broken_file(root, tmp_path, damage):
 
 
 def test_export_fails_where_the_truth_does_not_match_itself(root, tmp_path, monkeypatch):
-    """An AP that is not 1 fails the export, naming the file."""
+    """An AP other than 1 is an error that names the file."""
     monkeypatch.setattr("curate.commands.export_coco.self_check_ap", lambda _: 0.999)
     with pytest.raises(DataError, match=r"instances_train\.json: the exported truth does not match.*AP 0\.999"):
         curate.export_coco(root, tmp_path / "out")
 
 
 def test_sizes_survive():
-    """Areas are those that sizes are counted by, of all three sizes."""
+    """Areas agree with the counts by size."""
     dataset = build_dataset(images=[[("with_mask", SMALL), ("with_mask", MEDIUM), ("with_mask", LARGE)]])
     assert [one["area"] for one in coco_document(dataset)["annotations"]] == [400, 2500, 25600]
 
 
 def test_overwriting_what_is_no_export(root, tmp_path):
-    """A folder that holds something else is not overwritten, whatever is asked."""
+    """A folder that is not an export is not replaced, also with `overwrite`."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="the folder is not an export of curate"):
@@ -356,7 +356,7 @@ def test_overwriting_what_is_no_export(root, tmp_path):
 
 
 def test_another_tools_coco_folder_is_never_replaced(root, tmp_path):
-    """COCO files that curate did not write, and the images beside them, stay."""
+    """COCO files of other tools, and their images, are not replaced."""
     theirs = tmp_path / "coco"
     (theirs / "annotations").mkdir(parents=True)
     (theirs / "images").mkdir()
@@ -369,7 +369,7 @@ def test_another_tools_coco_folder_is_never_replaced(root, tmp_path):
 
 
 def test_what_others_put_into_an_export_stays(root, tmp_path):
-    """Overwriting an export takes away what it held before, and nothing else."""
+    """Replacing an export removes its own files, and no others."""
     out = tmp_path / "out"
     curate.export_coco(root, out)
     (out / "images" / "mine.txt").write_text("mine")

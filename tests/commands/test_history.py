@@ -1,4 +1,4 @@
-"""`log`, `diff` and `undo` as of the JSON contract."""
+"""`log`, `diff` and `undo`."""
 
 import pandas as pd
 import pytest
@@ -19,7 +19,7 @@ def root(tmp_path):
 
 
 def test_log(root):
-    """The log has the contract's keys, newest first; the first version has no parent."""
+    """The log has the documented keys, newest first; the first version has no parent."""
     newest, oldest = curate.log(root).to_json()
     assert pd.Timestamp(newest.pop("time")) >= pd.Timestamp(oldest.pop("time"))
     assert newest == {
@@ -34,21 +34,21 @@ def test_log(root):
 
 
 def test_log_follows_parents(root):
-    """What was undone is not in the log."""
+    """Undone versions are not in the log."""
     curate.undo(root)
     curate.drop_class(root, ["badly_masked"])
     assert [(entry.version, entry.parent) for entry in curate.log(root).entries] == [(3, 1), (1, None)]
 
 
 def test_log_of_the_empty_version(root):
-    """A dataset that was undone to nothing has an empty log."""
+    """A dataset undone to the empty version has an empty log."""
     curate.undo(root)
     curate.undo(root)
     assert curate.log(root).to_json() == []
 
 
 def test_diff(root):
-    """A merge changes the class of boxes, and adds and removes none."""
+    """A merge changes boxes, and adds and removes none."""
     assert curate.diff(root, 1, 2).to_json() == {
         "from": 1,
         "to": 2,
@@ -62,7 +62,7 @@ def test_diff(root):
 
 
 def test_diff_of_additions(root):
-    """Added images and boxes are counted; the other way round they are removed."""
+    """Added images and boxes are counted; in the other direction they are removed."""
     Store(root).commit("add", {}, add_an_image("new.png"))
     forth, back = curate.diff(root, 2, 3), curate.diff(root, 3, 2)
     assert (forth.images_added, forth.boxes_added, forth.images_removed, forth.boxes_removed) == (1, 1, 0, 0)
@@ -70,7 +70,7 @@ def test_diff_of_additions(root):
 
 
 def test_diff_sees_moved_and_flagged_boxes(root):
-    """A box that was moved or flagged is changed."""
+    """A box with other corners or flags counts as changed."""
     Store(root).commit("move", {}, lambda now: now.replace(boxes=now.boxes.assign(x0=[11.0, *now.boxes["x0"][1:]])))
     Store(root).commit("flag", {}, lambda now: now.replace(boxes=now.boxes.assign(difficult=True)))
     assert (curate.diff(root, 2, 3).boxes_changed, curate.diff(root, 3, 4).boxes_changed) == (1, 11)
@@ -90,13 +90,13 @@ def test_diff_with_itself(root):
 
 @pytest.mark.parametrize("versions", [(1, 9), (9, 1), (-1, 1)])
 def test_diff_of_what_there_is_not(root, versions):
-    """A version that is not there is told, with those that are."""
+    """A missing version is an error that lists the existing ones."""
     with pytest.raises(StoreError, match=r"there is no version -?\d \(expected one of 1, 2\)"):
         curate.diff(root, *versions)
 
 
 def test_undo(root):
-    """The answer has the version that is current now, and the one that was undone."""
+    """The result has the version that is current now, and the undone one."""
     assert curate.undo(root).to_json() == {"version": 1, "undone": 2}
     assert curate.undo(root).to_json() == {"version": 0, "undone": 1}
     with pytest.raises(StoreError, match="there is nothing to undo"):
@@ -105,6 +105,6 @@ def test_undo(root):
 
 @pytest.mark.parametrize("question", [curate.log, curate.undo, lambda d: curate.diff(d, 0, 0), curate.stats])
 def test_no_dataset(tmp_path, question):
-    """A folder that holds no dataset is told as such."""
+    """A folder without a dataset is an error."""
     with pytest.raises(StoreError, match="there is no dataset here"):
         question(tmp_path)

@@ -1,4 +1,4 @@
-"""`import-voc`: XML into a dataset, at the command line and by many at once."""
+"""`import-voc`: XML into a dataset, on the command line and by concurrent processes."""
 
 import json
 import multiprocessing
@@ -28,11 +28,11 @@ from curate.commands.imports import import_voc
 from curate.errors import DataError, UsageError
 from curate.store import Store
 
-# ── what an import does ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── images, boxes and options ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_counts(dataset, source):
-    """The answer counts images, boxes and classes, and what was added."""
+    """The result counts images, boxes, classes and added images."""
     result = import_voc(dataset, source)
     assert (result.images, result.boxes, result.classes) == (2, 3, {"bare": 1, "mask": 2})
     assert (result.version, result.added, result.updated, result.unchanged) == (1, 2, 0, 0)
@@ -40,7 +40,7 @@ def test_counts(dataset, source):
 
 
 def test_boxes_are_as_written(dataset, source):
-    """LabelImg's coordinates are taken as they are: the canvas's own edges."""
+    """LabelImg's coordinates are kept: they are the canvas's edges."""
     import_voc(dataset, source)
     assert box_rows(dataset) == [
         ("a.jpg", "mask", 5, 6, 25, 36),
@@ -50,40 +50,40 @@ def test_boxes_are_as_written(dataset, source):
 
 
 def test_edges_of_the_image(tmp_path):
-    """A box from edge to edge is no problem in LabelImg's coordinates."""
+    """In LabelImg's coordinates a box may cover the whole image."""
     assert corners_of(tmp_path, ("mask", 0, 0, WIDTH, HEIGHT)) == [[0, 0, WIDTH, HEIGHT]]
 
 
 def test_origin_voc(tmp_path):
-    """With `--origin voc`, 1-based and inclusive, the minima lose 1: a whole image is 1…width there."""
+    """With `--origin voc` (1-based, inclusive) 1 is subtracted from the minima: the whole image is 1…width."""
     assert corners_of(tmp_path, ("mask", 1, 1, WIDTH, HEIGHT), origin="voc") == [[0, 0, WIDTH, HEIGHT]]
 
 
 def test_origin_voc_with_reversed_corners(tmp_path):
-    """The smaller number is the minimum that loses 1, also where the corners were exchanged."""
+    """1 is subtracted from the smaller coordinate, also if the corners are reversed."""
     assert corners_of(tmp_path, ("mask", 20, 40, 11, 31), origin="voc") == [[10, 30, 20, 40]]
 
 
 def test_origin_is_recorded(dataset, source):
-    """The version tells which origin was used."""
+    """The version file has the origin."""
     import_voc(dataset, source, origin="voc")
     assert Store(dataset).read_version(1).arguments["origin"] == "voc"
 
 
 def test_unknown_origin(dataset, source):
-    """Another origin is misuse."""
+    """Another origin is a usage error."""
     with pytest.raises(UsageError, match="labelimg or voc"):
         import_voc(dataset, source, origin="coco")  # pyright: ignore[reportArgumentType]
 
 
 def test_labelled_without_objects(tmp_path):
-    """An XML without objects says that there is nothing: the image is labelled."""
+    """An image whose XML has no objects is labelled, without boxes."""
     import_one(tmp_path)
     assert state_of(tmp_path / "dataset") == "labelled"
 
 
 def test_verified(tmp_path, dataset):
-    """LabelImg's `verified="yes"` is kept, image by image."""
+    """LabelImg's `verified="yes"` is kept per image."""
     folder = labelimg_folder(tmp_path / "one", {"a": [MASK], "b": [MASK]})
     write_xml(folder / "a.xml", objects=[MASK], verified=True)
     import_voc(dataset, folder)
@@ -98,19 +98,19 @@ def test_flags_and_pose(tmp_path):
 
 
 def test_original_class(dataset, source):
-    """Each box keeps what the annotator wrote."""
+    """Each box keeps the annotator's class name."""
     import_voc(dataset, source)
     assert sorted(load(dataset).boxes["original_class"]) == ["bare", "mask", "mask"]
 
 
 def test_source_name(dataset, source):
-    """An image's source is the folder that it came from."""
+    """An image's source is the name of the imported folder."""
     import_voc(dataset, source)
     assert set(load(dataset).images["source"]) == {"clips"}
 
 
 def test_video_from(tmp_path, dataset):
-    """`--video-from` reads each frame's video from its path; one that does not match is of none."""
+    """`--video-from` reads the video id from the image's path; images that do not match have none."""
     folder = labelimg_folder(tmp_path / "clips", {"street_0001": [MASK], "street_0002": [MASK], "other": [MASK]})
     import_voc(dataset, folder, video_from=r"^(.*)_\d+")
     assert image_row(dataset, "street_0002.jpg")["video_id"] == "street"
@@ -118,7 +118,7 @@ def test_video_from(tmp_path, dataset):
 
 
 def test_video_from_separate_images(tmp_path, dataset):
-    """Below `--images`, the path that it reads begins at that folder, wherever that lies."""
+    """With `--images`, the path is relative to that folder."""
     write_xml(tmp_path / "xml" / "a.xml", objects=[MASK])
     write_image(tmp_path / "pictures" / "street" / "a.jpg")
     import_voc(dataset, tmp_path / "xml", images=tmp_path / "pictures", video_from="^([^/]+)/")
@@ -126,7 +126,7 @@ def test_video_from_separate_images(tmp_path, dataset):
 
 
 def test_video_from_that_is_no_expression(dataset, source):
-    """A broken expression is misuse, and says so."""
+    """An invalid regular expression is a usage error."""
     with pytest.raises(UsageError, match="--video-from"):
         import_voc(dataset, source, video_from="(")
 
@@ -149,7 +149,7 @@ def test_separate_images(tmp_path, dataset):
 
 
 def test_relative_folders(tmp_path, dataset, source, monkeypatch):
-    """Folders may be given relative to the working folder."""
+    """Folders can be relative to the working folder."""
     shutil.move(source / "a.jpg", tmp_path / "a.jpg")
     shutil.move(source / "b.jpg", tmp_path / "b.jpg")
     monkeypatch.chdir(tmp_path)
@@ -157,14 +157,14 @@ def test_relative_folders(tmp_path, dataset, source, monkeypatch):
 
 
 def test_source_is_not_there(tmp_path, dataset):
-    """A source that is not there is an error, and no dataset is made."""
+    """A missing source is an error, and no dataset is created."""
     with pytest.raises(DataError, match="nowhere"):
         import_voc(dataset, tmp_path / "nowhere")
     assert not dataset.exists()
 
 
 def test_input_is_unchanged(tmp_path, dataset):
-    """Nothing in the source folder changes, whatever is wrong with it."""
+    """The source folder is not changed, whatever its faults."""
     folder = labelimg_folder(
         tmp_path / "clips", {"a": [MASK, ("mask", 50, 40, 10, 99)], "b": None, "c": [("", 1, 2, 3, 4)]}
     )
@@ -216,13 +216,13 @@ JSON_KEYS = [
 
 
 def test_json(curate, dataset, source):
-    """`--json` prints one document with exactly the keys of the contract."""
+    """`--json` prints one document with exactly the documented keys."""
     code, out, _ = curate("import-voc", dataset, source, "--json")
     assert (code, list(json.loads(out))) == (0, JSON_KEYS)
 
 
 def test_quarantined_alone_is_fine(curate, tmp_path, dataset):
-    """Quarantined boxes alone exit with 0 and are in the document."""
+    """With quarantined boxes only, the exit code is 0, and the document lists them."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [("", 1, 2, 3, 4)]})
     code, out, _ = curate("import-voc", dataset, folder, "--json")
     assert (code, json.loads(out)["quarantined"]) == (0, 1)
@@ -230,7 +230,7 @@ def test_quarantined_alone_is_fine(curate, tmp_path, dataset):
 
 
 def test_strict_exit(curate, tmp_path, dataset):
-    """`--strict` exits with 1, one line on stderr, and with `--json` still one document."""
+    """`--strict` exits with 1 and one line on stderr; `--json` prints the document all the same."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [("mask", 99, 36, 5, 6)]})
     code, out, err = curate("import-voc", dataset, folder, "--strict", "--json")
     assert (code, json.loads(out)["version"], list(json.loads(out))) == (1, None, JSON_KEYS)
@@ -238,25 +238,25 @@ def test_strict_exit(curate, tmp_path, dataset):
 
 
 def test_missing_source_exit(curate, tmp_path, dataset):
-    """A source that is not there exits with 1 and one line."""
+    """A missing source exits with 1 and one line."""
     code, _, err = curate("import-voc", dataset, tmp_path / "nowhere")
     assert (code, len(err.strip().splitlines())) == (1, 1)
 
 
 @pytest.mark.parametrize("words", [["--origin", "coco"], ["--video-from", "("], ["--no-such-option"]])
 def test_misuse_exit(curate, dataset, source, words):
-    """Misuse exits with 2."""
+    """A usage error exits with 2."""
     assert curate("import-voc", dataset, source, *words)[0] == 2
 
 
 def test_declared_on_the_command_line(curate, dataset, source):
-    """`--classes a,b` declares names in order; white space around them does not matter."""
+    """`--classes a,b` declares names in order; white space around them is ignored."""
     _, out, _ = curate("import-voc", dataset, source, "--classes", "mask, bare", "--json")
     assert list(json.loads(out)["classes"]) == ["mask", "bare"]
 
 
 def test_table_names_the_faults(curate, tmp_path, dataset):
-    """Without `--json` the counts and the faults are told in words."""
+    """Without `--json` counts and faults are printed as text."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [MASK, ("", 1, 2, 3, 4)]})
     code, out, _ = curate("import-voc", dataset, folder)
     assert code == 0
@@ -264,7 +264,7 @@ def test_table_names_the_faults(curate, tmp_path, dataset):
     assert "empty_name" in out
 
 
-# ── many at once ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── concurrent processes ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def import_in_process(dataset, source):
@@ -282,7 +282,7 @@ def import_at_once(dataset, sources):
 
 
 def test_two_sources_at_once(tmp_path, dataset):
-    """Two sources of equal folder and file names, imported by two processes at once, come in both."""
+    """Two sources with equal folder and file names, imported concurrently, are both imported."""
     names = {f"{number:03}": [MASK] for number in range(40)}
     folders = [labelimg_folder(tmp_path / parent / "clips", names, seed=ord(parent)) for parent in "xy"]
     import_at_once(dataset, folders)
@@ -293,7 +293,7 @@ def test_two_sources_at_once(tmp_path, dataset):
 
 
 def test_one_source_twice_at_once(tmp_path, dataset):
-    """One source, imported by two processes at once, comes in once."""
+    """A source imported by two processes concurrently is in the dataset once."""
     folder = labelimg_folder(tmp_path / "clips", {f"{number:03}": [MASK] for number in range(40)})
     import_at_once(dataset, [folder, folder])
     assert (len(load(dataset).images), len(load(dataset).boxes)) == (40, 40)

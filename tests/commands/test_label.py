@@ -1,4 +1,4 @@
-"""`label`: from frames to LabelImg and back, without losing a box, a time or a video."""
+"""`label`: frames to LabelImg and back, with their boxes, times and videos."""
 
 import json
 import os
@@ -37,12 +37,12 @@ def images_in(folder):
 
 
 def draw(folder, name, objects):
-    """What LabelImg saves beside an image: (class, x0, y0, x1, y1) an object."""
+    """Write XML as LabelImg saves it; each object is (class, x0, y0, x1, y1)."""
     write_xml(Path(folder) / f"{Path(name).stem}.xml", name, objects, size=(160, 96))
 
 
 def test_the_daily_loop(root):
-    """Frames go out, boxes come back to the frames they were drawn on, with video, time and id; then the next ones."""
+    """Drawn boxes are imported for their frames, which keep video, time and id; then the next frames follow."""
     before = Store(root).load().images.set_index("path")
     first = curate.label(root, limit=3, classes=CLASSES)
     names = images_in(first.folder)
@@ -66,7 +66,7 @@ def test_the_daily_loop(root):
 
 
 def test_json_document(root):
-    """The document says where the images lie, how many, and how to open them."""
+    """The document has the folder, the counts and the command that opens it."""
     folder = root / "label"
     assert curate.label(root, limit=3, classes=CLASSES).to_json() == {
         "folder": str(folder),
@@ -79,20 +79,20 @@ def test_json_document(root):
 
 
 def test_images_take_no_room(root):
-    """The folder holds links, not copies."""
+    """The images in the folder are hard links."""
     folder = curate.label(root, limit=1).folder
     assert os.path.samefile(f"{folder}/a_00000000ms.jpg", root / "media/images/a/a_00000000ms.jpg")
 
 
 def test_one_source(root):
-    """Only the frames of one video."""
+    """`source` selects the frames of one video."""
     assert images_in(curate.label(root, source="b").folder) == [f"b_0000{second}000ms.jpg" for second in (0, 1, 3, 4)]
     with pytest.raises(UsageError, match=r"unknown source \(got 'c'; expected one of a, b\)"):
         curate.label(root, source="c")
 
 
 def test_again_before_anything_is_drawn(root):
-    """Asking again leaves the folder as it is; a higher limit fills it up."""
+    """A second call leaves the folder as it is; a higher limit adds images."""
     curate.label(root, limit=2)
     again = curate.label(root, limit=2)
     assert (again.images, again.added, again.waiting) == (2, 0, 6)
@@ -100,7 +100,7 @@ def test_again_before_anything_is_drawn(root):
 
 
 def test_what_is_drawn_but_not_imported_stays(root):
-    """XML that the dataset does not know is neither moved nor forgotten, and the person is told."""
+    """XML that was not imported stays, and a note says so."""
     folder = curate.label(root, limit=2).folder
     draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
     result = curate.label(root, limit=2)
@@ -115,7 +115,7 @@ def test_what_is_drawn_but_not_imported_stays(root):
 
 @pytest.mark.parametrize("box", [("with_msk", 1, 1, 9, 9), ("with_mask", "nan", 1, 9, 9)])
 def test_quarantined_boxes_keep_their_image_in_the_folder(root, box):
-    """An image with a box that could not be taken in stays, to be corrected, and the person is told."""
+    """An image with a quarantined box stays, to be corrected, and a note says so."""
     folder = curate.label(root, limit=1, classes=CLASSES).folder
     draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9), box])
     curate.import_voc(root, folder, classes=CLASSES)
@@ -125,7 +125,7 @@ def test_quarantined_boxes_keep_their_image_in_the_folder(root, box):
 
 
 def test_after_an_undo_what_was_drawn_comes_back(root):
-    """When an import is undone, its XML returns to the folder with the images, ready to be imported again."""
+    """After undo of an import, its XML is restored to the folder with the images, and can be imported again."""
     folder = curate.label(root, limit=1, classes=CLASSES).folder
     draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
     curate.import_voc(root, folder)
@@ -138,7 +138,7 @@ def test_after_an_undo_what_was_drawn_comes_back(root):
 
 
 def test_corrected_afterwards(root):
-    """What is labelled can be corrected where it was put, and imported again."""
+    """Labelled images can be corrected in the folder `labelled`, and imported again."""
     folder = curate.label(root, limit=1).folder
     draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
     curate.import_voc(root, folder)
@@ -149,7 +149,7 @@ def test_corrected_afterwards(root):
 
 
 def test_xml_that_was_put_away_is_never_overwritten(root):
-    """A newer XML of the same name leaves the older one where it is, under another name."""
+    """A newer XML file of the same name keeps the older one under another name."""
     folder = Path(curate.label(root, limit=1).folder)
     draw(folder, "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
     (root / "labelled").mkdir()
@@ -161,7 +161,7 @@ def test_xml_that_was_put_away_is_never_overwritten(root):
 
 
 def test_frames_of_one_content(tmp_path):
-    """Boxes drawn on the second of two equal pictures belong to the second."""
+    """Boxes drawn on the second of two equal images belong to the second."""
     import av
     from clips import draw_number
 
@@ -181,7 +181,7 @@ def test_frames_of_one_content(tmp_path):
 
 
 def test_images_of_one_name(root, tmp_path):
-    """Images of the same name from two sources lie side by side, each with its source in the name."""
+    """Images with the same name from two sources have their source in the name."""
     for source in ("x", "y"):
         folder = tmp_path / source
         folder.mkdir()
@@ -197,7 +197,7 @@ def test_images_of_one_name(root, tmp_path):
 
 
 def test_classes_of_the_dataset_and_its_card(root):
-    """The list has the card's classes, later the dataset's; without any the person is told."""
+    """The list has the card's classes, later the dataset's; without classes there is a note."""
     assert any("The dataset has no classes yet" in note for note in curate.label(root, limit=1).notes)
     assert not (root / "label/predefined_classes.txt").exists()
     write_text(root / "card.yaml", "name: faces\nclasses: [mask, bare]\n")
@@ -209,7 +209,7 @@ def test_classes_of_the_dataset_and_its_card(root):
 
 
 def test_a_list_that_somebody_wrote_stays(root):
-    """Where curate knows no classes, the person's own list is left alone."""
+    """If neither dataset nor card has classes, the person's list is kept."""
     folder = root / "label"
     folder.mkdir()
     write_text(folder / "predefined_classes.txt", "cat\ndog\n")
@@ -218,7 +218,7 @@ def test_a_list_that_somebody_wrote_stays(root):
 
 
 def test_nothing_left(root):
-    """When everything is labelled, that is said."""
+    """If everything is labelled, that is an error."""
     folder = curate.label(root).folder
     for name in images_in(folder):
         draw(folder, name, [])
@@ -229,7 +229,7 @@ def test_nothing_left(root):
 
 
 def test_names_do_not_change_while_images_wait(root, tmp_path):
-    """What a later import brings does not change the name of what lies in the folder already."""
+    """A later import does not change the names of images in the folder."""
     for source in ("x", "y"):
         folder = tmp_path / source
         folder.mkdir()
@@ -240,20 +240,20 @@ def test_names_do_not_change_while_images_wait(root, tmp_path):
 
 
 def test_another_source_than_what_lies_there(root):
-    """The limit counts images of the source that is asked for."""
+    """The limit counts images of the given source only."""
     curate.label(root, source="a", limit=3)
     assert curate.label(root, source="b", limit=3).added == 3
 
 
 def test_limit(root):
-    """A limit below one is refused."""
+    """A limit below 1 is a usage error."""
     with pytest.raises(UsageError, match=r"--limit: "):
         curate.label(root, limit=0)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays are told by variables on Linux only")
 def test_labelimg_is_opened_where_there_is_a_display(root, tmp_path):
-    """LabelImg gets the folder, the class list and the place to save; without a display, or if told, it stays shut."""
+    """LabelImg is started with folder, class list and save folder; not without a display, nor with --no-open."""
     program = tmp_path / "programs" / "labelImg"
     program.parent.mkdir()
     write_text(program, f'#!/bin/sh\necho "$@" > {tmp_path}/opened\n')
@@ -270,7 +270,7 @@ def test_labelimg_is_opened_where_there_is_a_display(root, tmp_path):
     assert json.loads(shown.stdout)["images"] == 8
 
 
-# ── what a model proposed ────────────────────────────────────────────────────────────────────────────────────────
+# ── proposals ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ def states(root):
 
 
 def test_proposals_lie_beside_their_images(proposed):
-    """What was proposed is shown by LabelImg, with the class list; the person is told to save also what is right."""
+    """Proposals are written as XML with the class list; a note says to save correct ones, too."""
     result = curate.label(proposed, limit=2)
     folder = Path(result.folder)
     assert (result.images, result.waiting, result.classes) == (2, 6, tuple(CLASSES))
@@ -298,7 +298,7 @@ def test_proposals_lie_beside_their_images(proposed):
 
 
 def test_a_person_s_boxes_replace_the_proposals(proposed):
-    """The daily loop with proposals: what was saved is labelled with the person's boxes alone, the rest is proposed."""
+    """Saved files make their images labelled with the saved boxes only; the others stay proposed."""
     folder = Path(curate.label(proposed, limit=3).folder)
     save_in_labelimg(folder / "a_00000000ms.xml", [("with_mask", 50, 50, 90, 90)])
     save_in_labelimg(folder / "a_00001000ms.xml")  # right as it was
@@ -314,7 +314,7 @@ def test_a_person_s_boxes_replace_the_proposals(proposed):
 
 
 def test_nothing_becomes_labelled_by_itself(proposed):
-    """Importing the folder before anybody saved anything changes no image and no box."""
+    """Importing the folder before anything was saved changes no image and no box."""
     before = Store(proposed).load()
     curate.label(proposed)
     done = curate.import_voc(proposed, proposed / "label")
@@ -325,7 +325,7 @@ def test_nothing_becomes_labelled_by_itself(proposed):
 
 
 def test_proposals_can_be_accepted(proposed):
-    """With `--accept-proposals` they are labelled as they are; an `undo` makes them proposals again."""
+    """`--accept-proposals` makes them labelled as they are; `undo` makes them proposals again."""
     folder = curate.label(proposed, limit=2).folder
     done = curate.import_voc(proposed, folder, accept_proposals=True)
     assert (done.updated, done.boxes) == (2, 4)
@@ -347,7 +347,7 @@ def test_better_proposals_take_the_place_of_older_ones(proposed, tmp_path):
 
 
 def test_a_proposal_never_displaces_what_was_put_away(proposed):
-    """A proposal in the folder, of an image that was labelled elsewhere, does not take the place of a person's XML."""
+    """A proposal for an image that was labelled elsewhere does not replace XML saved by a person."""
     folder = Path(curate.label(proposed, limit=1).folder)
     draw(proposed / "labelled", "a_00000000ms.jpg", [("with_mask", 1, 1, 9, 9)])
     os.link(folder / "a_00000000ms.jpg", proposed / "labelled" / "a_00000000ms.jpg")
@@ -358,5 +358,5 @@ def test_a_proposal_never_displaces_what_was_put_away(proposed):
 
 
 def test_proposals_of_a_dataset_without_any_are_none(root):
-    """Without proposals, images are handed out without XML, as ever."""
+    """Images without proposals get no XML."""
     assert not list(Path(curate.label(root, limit=2).folder).glob("*.xml"))

@@ -1,4 +1,4 @@
-"""`sample-frames`: the right frames, once, with source and time; what breaks off is told, drops can be undone."""
+"""`sample-frames`: frames with source and time, added once; broken videos; dropped frames."""
 
 import json
 import os
@@ -30,13 +30,13 @@ sample_frames(sys.argv[1], [sys.argv[2]], every="1/30s", format="png", workers=2
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """Two seconds at 30 frames a second."""
+    """Two seconds at 30 frames per second."""
     return write_clip(tmp_path_factory.mktemp("clips") / "walk.mp4", 60)
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A dataset folder that is not there yet."""
+    """A dataset folder that does not exist yet."""
     return tmp_path / "faces"
 
 
@@ -49,11 +49,11 @@ def frames_of(root):
     ]
 
 
-# ── what comes in ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── images and videos ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_frames_with_source_and_time(root, clip):
-    """Each image is the frame that it says, unlabelled, with its video, position and exact time; the dataset is new."""
+    """Each image shows its frame, is unlabelled, and has video, index and exact time; the dataset is created."""
     result = curate.sample_frames(root, [str(clip)], every="0.5")
     assert frames_of(root) == [("walk", 0, 0.0, 0), ("walk", 15, 0.5, 15), ("walk", 30, 1.0, 30), ("walk", 45, 1.5, 45)]
     images = Store(root).load().images
@@ -70,7 +70,7 @@ def test_frames_with_source_and_time(root, clip):
 
 
 def test_two_seconds_are_the_default(root, tmp_path):
-    """Without a way to choose, one frame each two seconds."""
+    """The default is one frame every two seconds."""
     write_clip(tmp_path / "v.mp4", 12, fps=2)
     curate.sample_frames(root, [str(tmp_path / "v.mp4")])
     assert [number for *_, number in frames_of(root)] == [0, 4, 8]
@@ -97,7 +97,7 @@ def test_names_sort_by_video_and_time(root, tmp_path):
 
 
 def test_sizes_and_hashes_are_those_of_the_files(root, clip):
-    """The table says of every image what its file says."""
+    """Size and hash of every image in the table are those of its file."""
     curate.sample_frames(root, [str(clip)], every="1s")
     dataset = Store(root).load()
     for row in dataset.images.itertuples():
@@ -106,7 +106,7 @@ def test_sizes_and_hashes_are_those_of_the_files(root, clip):
 
 
 def test_png_keeps_every_pixel(root, clip):
-    """PNG frames are what the decoder gave; JPEG ones nearly."""
+    """PNG frames are exactly the decoded ones; JPEG frames nearly."""
     curate.sample_frames(root, [str(clip)], every="1s", format="png")
     dataset = Store(root).load()
     picture = decode_rgb(dataset.image_file(dataset.images["path"].iloc[0]))
@@ -148,11 +148,11 @@ def test_each_way_to_choose(root, clip, tmp_path):
         assert json.loads(done.stdout)["frames"] == len(expected)
 
 
-# ── again ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── a second call ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_nothing_twice(root, clip):
-    """The same again makes no version; finer steps add only what is between, also from the same file by path."""
+    """A second call makes no version; a shorter period adds the frames between, also for the file's path."""
     first = curate.sample_frames(root, [str(clip)], every="1s")
     again = curate.sample_frames(root, every="1s")
     assert (again.version, again.frames) == (first.version, 0)
@@ -173,7 +173,7 @@ def test_after_undo_it_comes_back(root, clip):
 
 
 def test_older_versions_keep_their_images(root, clip):
-    """Another quality after an undo gets other files: the undone version's are not touched."""
+    """Another quality after an undo writes other files and keeps those of the undone version."""
     curate.sample_frames(root, [str(clip)], every="1s")
     old = Store(root).load()
     curate.undo(root)
@@ -184,7 +184,7 @@ def test_older_versions_keep_their_images(root, clip):
 
 
 def test_two_files_of_one_name(root, tmp_path):
-    """Files of one name and different content are two videos; the same content is one."""
+    """Files with the same name and different content are two videos; the same content is one video."""
     write_clip(tmp_path / "a/v.mp4", 4, fps=2)
     write_clip(tmp_path / "b/v.mp4", 6, fps=2)
     (tmp_path / "c").mkdir()
@@ -208,7 +208,7 @@ def test_still_pictures_are_frames_of_their_own(root, tmp_path):
 
 
 def write_still(file, frames, moving=()):
-    """A video of one picture at 10 frames a second, and of others in the frames of `moving`."""
+    """A video of one image at 10 frames per second, with other images in the frames of `moving`."""
     import av
 
     with av.open(str(file), "w") as container:
@@ -224,7 +224,7 @@ def write_still(file, frames, moving=()):
 
 
 def test_duplicates_can_be_dropped_and_come_back(root, tmp_path):
-    """Frames like an earlier one are left out, counted, and listed in a file that `--at` takes."""
+    """Duplicates are dropped, counted, and listed in a file for `--at`."""
     write_still(tmp_path / "v.mp4", 10, moving={5, 6})
     result = curate.sample_frames(root, [str(tmp_path / "v.mp4")], every="0.1s", drop_duplicates=4)
     assert [number for *_, number in frames_of(root)] == [0, 5, 6]
@@ -239,7 +239,7 @@ def test_duplicates_can_be_dropped_and_come_back(root, tmp_path):
 
 
 def test_lists_of_what_was_dropped_add_up(root, tmp_path):
-    """What another sampling drops, or of another video, joins the list."""
+    """Frames dropped by another call, or from another video, are added to the list."""
     for name in "ab":
         write_still(tmp_path / f"{name}.mp4", 10, moving={ord(name) % 10})
     curate.sample_frames(root, [str(tmp_path / "a.mp4")], every="0.5s", drop_duplicates=4)
@@ -250,7 +250,7 @@ def test_lists_of_what_was_dropped_add_up(root, tmp_path):
 
 
 def test_blurred_can_be_dropped(root, tmp_path):
-    """The least sharp of a video are left out, by rank and not by a number that fits one camera only."""
+    """The least sharp frames of each video are dropped by rank, not by an absolute threshold."""
     import av
 
     with av.open(str(tmp_path / "v.mp4"), "w") as container:
@@ -266,11 +266,11 @@ def test_blurred_can_be_dropped(root, tmp_path):
     assert sorted(set(range(10)) - set(Store(root).load().images["frame_index"])) == [3, 7]
 
 
-# ── what goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_video_that_breaks_off(root, tmp_path):
-    """Frames up to the break come in; the rest is told once, and stays told."""
+    """Frames before the damage are added; the problem is stored once."""
     whole = write_clip(tmp_path / "whole.mkv", 120, width=320, height=192)
     broken = tmp_path / "broken.mkv"
     broken.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -285,7 +285,7 @@ def test_a_video_that_breaks_off(root, tmp_path):
 
 
 def test_one_bad_file_does_not_stop_the_others(root, tmp_path, clip):
-    """What is no video is listed; the others are sampled; the exit code is 0."""
+    """Files that are not videos are listed; the others are sampled; the exit code is 0."""
     write_text(tmp_path / "bad.mp4", "no video")
     done = run_curate("sample-frames", root, tmp_path / "bad.mp4", clip, "--json")
     document = json.loads(done.stdout)
@@ -296,7 +296,7 @@ def test_one_bad_file_does_not_stop_the_others(root, tmp_path, clip):
 
 
 def test_nothing_that_can_be_read(root, tmp_path):
-    """When no video can be read, that is an error."""
+    """If no video can be read, that is an error."""
     write_text(tmp_path / "bad.mp4", "no video")
     with pytest.raises(DataError, match=r"bad.mp4: "):
         curate.sample_frames(root, [str(tmp_path / "bad.mp4")])
@@ -320,14 +320,14 @@ def test_nothing_that_can_be_read(root, tmp_path):
     ],
 )
 def test_misuse(root, clip, arguments, message):
-    """Options that make no sense are refused before anything is written."""
+    """Invalid options are usage errors before anything is written."""
     with pytest.raises(UsageError, match=message):
         curate.sample_frames(root, [str(clip)], **arguments)
     assert not root.exists()
 
 
 def test_unknown_videos(root, clip, tmp_path):
-    """An id that is not there names those that are; so do times of a video that is not there."""
+    """An unknown id, also in a file of times, is an error that lists the known ones."""
     curate.sample_frames(root, [str(clip)])
     with pytest.raises(UsageError, match=r"unknown video \(got 'wallk'; expected one of walk\). Did you mean 'walk'"):
         curate.sample_frames(root, ["wallk"])
@@ -340,7 +340,7 @@ def test_unknown_videos(root, clip, tmp_path):
 
 
 def test_a_video_that_somebody_changed(root, tmp_path, clip):
-    """Written into after it came in, a file is not taken for the video that it was."""
+    """A video file that was modified after it was added is an error."""
     file = tmp_path / "walk.mp4"
     file.write_bytes(clip.read_bytes())
     curate.sample_frames(root, [str(file)], every="1s")
@@ -351,14 +351,14 @@ def test_a_video_that_somebody_changed(root, tmp_path, clip):
 
 
 def test_a_deleted_video_comes_back(root, clip):
-    """The same file, given again, takes the place of one that is gone."""
+    """The same file, given again, restores a deleted video."""
     curate.sample_frames(root, [str(clip)], every="1s")
     (root / "media/videos/walk.mp4").unlink()
     assert curate.sample_frames(root, [str(clip)], every="0.5s").frames == 2
 
 
 def test_a_second_look_at_a_broken_video(root, tmp_path):
-    """A shorter look at a broken video, or the same again, changes nothing in the dataset."""
+    """A second call on a broken video, also with an earlier end, changes nothing in the dataset."""
     whole = write_clip(tmp_path / "whole.mkv", 120, width=320, height=192)
     (tmp_path / "broken.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     first = curate.sample_frames(root, [str(tmp_path / "broken.mkv")], every="0.1s")
@@ -368,7 +368,7 @@ def test_a_second_look_at_a_broken_video(root, tmp_path):
 
 
 def test_what_is_no_video_stays_outside(root, tmp_path, clip):
-    """Files that are no videos are not linked and take no name: companions that macOS writes are not even looked at."""
+    """Files that are not videos are not linked; hidden companion files of macOS are skipped."""
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "walk.mp4").write_bytes(clip.read_bytes())
@@ -383,7 +383,7 @@ def test_what_is_no_video_stays_outside(root, tmp_path, clip):
 
 
 def test_scenes_need_pyscenedetect(root, clip, monkeypatch):
-    """Without PySceneDetect the command ends at once and says how to get it."""
+    """Without PySceneDetect the command is an error with the install command."""
     monkeypatch.setattr("curate.sources.frame_selection.find_spec", lambda name: None)
     with pytest.raises(MissingError, match=r"--scenes: PySceneDetect is not installed\. pip install"):
         curate.sample_frames(root, [str(clip)], scenes=True)
@@ -391,7 +391,7 @@ def test_scenes_need_pyscenedetect(root, clip, monkeypatch):
 
 
 def test_duplicates_of_frames_that_are_images_already(root, tmp_path):
-    """Frames that were sampled before count as those that stay."""
+    """Frames that the dataset has already count as kept frames."""
     write_still(tmp_path / "v.mp4", 10, moving={5})
     curate.sample_frames(root, [str(tmp_path / "v.mp4")], every="1s")
     result = curate.sample_frames(root, every="0.1s", start="0.4s", drop_duplicates=4)
@@ -399,21 +399,21 @@ def test_duplicates_of_frames_that_are_images_already(root, tmp_path):
 
 
 def test_long_and_foreign_names(root, tmp_path):
-    """Names are shortened by bytes, so that frames still fit behind them."""
+    """Long ids are shortened by bytes, so that file names of frames fit."""
     file = tmp_path / ("視" * 80 + ".mp4")
     write_clip(tmp_path / "v.mp4", 4, fps=2).rename(file)
     assert curate.sample_frames(root, [file], every="1s").frames == 2
 
 
 def test_nothing_where_it_was_asked_for(root, clip):
-    """When no time is within the videos, that is said."""
+    """If no time is within the videos, a note says so."""
     result = curate.sample_frames(root, str(clip), start="1:00:00")
     assert result.frames == 0
     assert "The videos have no frames at the requested times." in result.notes
 
 
 def test_two_at_once_count_what_they_added(root, clip, monkeypatch):
-    """Frames that another process added meanwhile are not counted as one's own."""
+    """Frames that another process has added meanwhile are not counted."""
     from curate.sources.frame_export import VideoSampler
 
     sample = VideoSampler.sample
@@ -429,7 +429,7 @@ def test_two_at_once_count_what_they_added(root, clip, monkeypatch):
 
 
 def test_a_kill_leaves_no_half_image(root, tmp_path):
-    """Killed at any time, the dataset is what it was, and the same command does the rest; Ctrl-C likewise."""
+    """After a kill or Ctrl-C at any time the dataset is intact, and the same command adds the rest."""
     counts = [90, 91, 92, 93]
     for number, frames in enumerate(counts):
         write_clip(tmp_path / "in" / f"v{number}.mp4", frames)
@@ -451,7 +451,7 @@ def test_a_kill_leaves_no_half_image(root, tmp_path):
 
 
 def test_what_killed_processes_left_goes(root, clip):
-    """Half-written files of long ago are removed, fresh ones may belong to somebody."""
+    """Old temporary files are removed; recent ones may belong to another process."""
     folder = root / "media/images/walk"
     folder.mkdir(parents=True)
     for name in (".1-1.tmp", ".2-2.tmp"):
@@ -468,7 +468,7 @@ def assert_images_are_whole(root):
 
 
 def test_long_work_is_one_step_of_the_history(root, tmp_path, monkeypatch):
-    """Videos are kept as they finish, and all of them are undone at once."""
+    """Videos are committed as they finish, and one undo removes all."""
     monkeypatch.setattr("curate.commands.sample_frames._COMMIT_EVERY_S", 0)
     for number in range(3):
         write_clip(tmp_path / "in" / f"v{number}.mp4", 6 + number, fps=2)
@@ -478,11 +478,11 @@ def test_long_work_is_one_step_of_the_history(root, tmp_path, monkeypatch):
     assert curate.undo(root).version == 0
 
 
-# ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── image measures ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_hashes_of_pictures_that_look_alike():
-    """Noise, light and scale change few bits; another picture changes many."""
+    """Noise, brightness and scale change few bits of the hash; another image changes many."""
     random = np.random.default_rng(0)
     picture = cv2.resize(random.integers(0, 255, (9, 12, 3), dtype=np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
     other = cv2.resize(random.integers(0, 255, (9, 12, 3), dtype=np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
@@ -499,12 +499,12 @@ def test_hashes_of_pictures_that_look_alike():
 
 
 def test_sharpness_falls_with_blur():
-    """A blurred picture is less sharp than itself before."""
+    """A blurred image is less sharp than the original."""
     picture = draw_number(5)
     assert sharpness(cv2.GaussianBlur(picture, (0, 0), 2)) < sharpness(picture) / 4
 
 
 def test_small_pictures_are_not_scaled_up():
-    """Only larger ones are scaled, and never to nothing."""
+    """Only larger images are scaled, and to at least one pixel."""
     assert shrink(draw_number(1), 500).shape == (96, 160, 3)
     assert shrink(np.zeros((1, 400, 3), np.uint8), 100).shape == (1, 100, 3)

@@ -1,4 +1,4 @@
-"""`split`: a video is never on both sides, shares, determinism, and images that come later."""
+"""`split`: videos stay together; shares, determinism, and images added later."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def sides_of_videos(dataset):
 
 @pytest.mark.parametrize(("val", "test"), [(0.25, 0), (0.1, 0.1), (0.5, 0.25), (0, 0.2)])
 def test_every_class_gets_its_share(val, test):
-    """Each split has the wished share of every class within two percentage points, and of images nearly so."""
+    """Each split has its share of every class within two percentage points, and nearly so of images."""
     dataset = many_images()
     outcome = assign(dataset, val, test)
     totals = dataset.class_counts()
@@ -46,7 +46,7 @@ def test_every_class_gets_its_share(val, test):
 
 
 def test_images_without_boxes_are_shared_out():
-    """Labelled images without boxes go to both sides: they are where false positives count."""
+    """Labelled images without boxes are spread over the splits: they count for false positives."""
     outcome = assign(many_images(), 0.25)
     empty = ~outcome.dataset.images["image_id"].isin(outcome.dataset.boxes["image_id"])
     counts = outcome.dataset.images["split"][empty].value_counts()
@@ -54,14 +54,14 @@ def test_images_without_boxes_are_shared_out():
 
 
 def test_only_labelled_images_are_split():
-    """Images that are not labelled stay in no split."""
+    """Images that are not labelled get no split."""
     states = pd.array(["labelled"] * 4 + ["unlabelled", "proposed", "incomplete", "labelled"], dtype="str")
     found = splits_of(assign(face_dataset(label_state=states), 0.4).dataset)
     assert [image_id for image_id, split in found.items() if pd.isna(split)] == [5, 6, 7]
 
 
 def test_counts_are_of_what_is_split():
-    """The counts of the answer are those of the dataset, groups included."""
+    """The returned counts are those of the dataset, including groups."""
     outcome = assign(many_images(60, videos=7), 0.3)
     for name, found in outcome.splits.items():
         chosen = outcome.dataset.select(name)
@@ -92,7 +92,7 @@ def test_counts_are_of_what_is_split():
     seed=st.integers(0, 5),
 )
 def test_video_is_never_on_both_sides(images, val, test, seed):
-    """Whatever the videos hold, one is on one side only, every labelled image is on some, and the input stays."""
+    """For any videos, each is in one split, every labelled image has one, and the argument does not change."""
     dataset = build_dataset(
         images=[[(name, SMALL) for name in names] for _, names, _ in images],
         video_id=pd.array([video for video, _, _ in images], dtype="str"),
@@ -114,7 +114,7 @@ def test_video_is_never_on_both_sides(images, val, test, seed):
     later_shares=st.sampled_from([(0.25, 0.0), (0.0, 0.3), (0.2, 0.2)]),
 )
 def test_video_is_never_on_both_sides_later(first, later, shares, later_shares):
-    """Frames that come later join their video, whatever shares are wished for then; nothing that was split moves."""
+    """Frames added later get the split of their video, whatever the shares; no image changes its split."""
     videos = [*first, *later]
     states = ["labelled"] * len(first) + ["unlabelled"] * len(later)
     dataset = build_dataset(
@@ -130,7 +130,7 @@ def test_video_is_never_on_both_sides_later(first, later, shares, later_shares):
 
 
 def test_clips_of_one_video_stay_together():
-    """Two clips that were cut from one video are on one side, as if they were the video."""
+    """Two clips of one video are in the same split."""
     clips = [f"talk{video}_{start}-{start + 5}" for video in range(6) for start in (0, 60)]
     dataset = build_dataset(
         images=[[("with_mask", SMALL)]] * len(clips), classes=("with_mask",), video_id=pd.array(clips, dtype="str")
@@ -143,7 +143,7 @@ def test_clips_of_one_video_stay_together():
 
 
 def test_video_in_a_split_that_is_not_asked_for():
-    """A further frame of a test video goes to test, also when only train and val are asked for."""
+    """A new frame of a test video goes to test, also if only train and val are requested."""
     dataset = build_dataset(
         images=[[("with_mask", SMALL)]] * 6,
         video_id=pd.array(["a", "a", "b", "c", "d", "e"], dtype="str"),
@@ -155,7 +155,7 @@ def test_video_in_a_split_that_is_not_asked_for():
 
 
 def test_images_of_no_video_are_their_own_groups():
-    """Without videos every image is a group."""
+    """Images without video are groups of their own."""
     assert sum(found.groups for found in assign(face_dataset(), 0.25).splits.values()) == 8
 
 
@@ -167,13 +167,13 @@ def test_grouping_by_source():
 
 
 def test_grouping_by_nothing():
-    """With `none`, the frames of a video may be on both sides."""
+    """With `none`, frames of a video may be in different splits."""
     dataset = many_images(100, videos=2)
     assert (sides_of_videos(assign(dataset, 0.5, group_by="none").dataset).map(len) == 2).all()
 
 
 def test_impossible_shares_are_told():
-    """Where whole videos make the share impossible, the answer says so and gives what it could."""
+    """If whole videos make a share impossible, a note says so."""
     outcome = assign(many_images(50, videos=2), 0.1)
     assert {found.groups for found in outcome.splits.values()} == {1}
     assert any(note.startswith("val has not 10.0% of every class: with_mask ") for note in outcome.notes)
@@ -181,7 +181,7 @@ def test_impossible_shares_are_told():
 
 
 def test_one_video_goes_to_train():
-    """A single group cannot be on two sides: all goes to train, and that val is empty is told."""
+    """A single group goes to train, and a note says that val is empty."""
     outcome = assign(many_images(10, videos=1), 0.5)
     assert list(outcome.splits) == ["train"]
     assert "val is empty" in outcome.notes[-1]
@@ -196,13 +196,13 @@ def test_every_split_gets_a_group():
 
 
 def test_split_again_moves_nothing():
-    """What is in a split stays there, whatever is wished for and whatever the seed."""
+    """Images keep their split, whatever the shares and the seed."""
     once = assign(many_images(), 0.25).dataset
     assert splits_of(assign(once, 0.5, 0.2, seed=3).dataset) == splits_of(once)
 
 
 def test_later_images_are_split_to_the_wished_share():
-    """Images that come later fill up the splits, so that the whole has the wished shares."""
+    """New images are assigned so that the whole dataset reaches the shares."""
     dataset = many_images()
     half = pd.array(["labelled"] * 200 + ["unlabelled"] * 200, dtype="str")
     early = assign(dataset.replace(images=dataset.images.assign(label_state=half)), 0.1).dataset
@@ -212,13 +212,13 @@ def test_later_images_are_split_to_the_wished_share():
 
 
 def test_anew_forgets_the_splits():
-    """Asked to, it splits everything anew, and what was in a split that is not wished for any more leaves it."""
+    """With `overwrite` all images are split again, and splits that are not requested disappear."""
     dataset = many_images(split=pd.array(["test"] * 400, dtype="str"))
     assert list(assign(dataset, 0.25, overwrite=True).splits) == ["train", "val"]
 
 
 def test_seed_decides():
-    """The same seed gives the same split, another another."""
+    """The same seed gives the same split, another seed another split."""
     dataset = many_images()
     assert splits_of(assign(dataset, 0.25, seed=1).dataset) == splits_of(assign(dataset, 0.25, seed=1).dataset)
     assert splits_of(assign(dataset, 0.25, seed=1).dataset) != splits_of(assign(dataset, 0.25, seed=2).dataset)
@@ -250,7 +250,7 @@ print(assign(many_images(60, videos=20), 0.25, 0.1, seed=7).dataset.images["spli
 
 
 def test_split_is_this_one():
-    """A split of known images is this very one, on every machine and in every later version."""
+    """The split of given images is fixed, on every machine and in every version."""
     found = splits_of(assign(face_dataset(), 0.25, seed=0).dataset)
     assert [image_id for image_id, split in found.items() if split == "val"] == [1, 4]
 
@@ -259,7 +259,7 @@ def test_split_is_this_one():
 
 
 def test_json_contract(tmp_path):
-    """The document has the version and, for each split, images, boxes, groups and classes."""
+    """The document has the version, and images, boxes, groups and classes per split."""
     root = save(
         build_dataset(
             tmp_path / "d",
@@ -278,13 +278,13 @@ def test_json_contract(tmp_path):
 
 
 def test_split_again_makes_no_version(tmp_path):
-    """Where there is nothing new to split, there is no new version."""
+    """If every image has a split, no version is made."""
     root = save(face_dataset(tmp_path / "d"))
     assert [curate.split(root).version for _ in range(2)] == [2, 2]
 
 
 def test_overwrite_is_a_version_that_can_be_undone(tmp_path):
-    """Splitting anew is a version like any other."""
+    """Splitting with `overwrite` makes a version that can be undone."""
     root = save(face_dataset(tmp_path / "d"))
     curate.split(root)
     before = splits_of(Store(root).load())
@@ -307,14 +307,14 @@ def test_overwrite_is_a_version_that_can_be_undone(tmp_path):
     ],
 )
 def test_refused_shares(tmp_path, shares, place):
-    """Shares that leave nothing for train are misuse, and the option is named."""
+    """Shares out of range are usage errors that name the option."""
     root = save(face_dataset(tmp_path / "d"))
     with pytest.raises(UsageError, match=f"^{place}: "):
         curate.split(root, **shares)
 
 
 def test_empty_dataset(tmp_path):
-    """Nothing to split is an error, and so is no dataset."""
+    """A dataset without labelled images is an error, and so is a missing dataset."""
     root = save(face_dataset(tmp_path / "d"))
     curate.undo(root)
     with pytest.raises(DataError, match="no image is labelled"):

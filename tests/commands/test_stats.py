@@ -1,4 +1,4 @@
-"""`stats`: the counts, the JSON contract, CSV and pictures."""
+"""`stats`: counts, JSON document, CSV and plots."""
 
 import csv
 
@@ -26,7 +26,7 @@ def root(tmp_path):
 
 
 def test_json_contract(tmp_path):
-    """The document has exactly the keys of the contract, by value."""
+    """The document has exactly the documented keys."""
     root = save(
         build_dataset(
             tmp_path / "d", [[("masked", SMALL), ("masked", LARGE)], [("bare", MEDIUM)], []], classes=("masked", "bare")
@@ -47,20 +47,20 @@ def test_json_contract(tmp_path):
 
 
 def test_labelled_images_only(root):
-    """Images that are not labelled are counted as such and for nothing else."""
+    """Images that are not labelled count as unlabelled only."""
     found = curate.stats(root)
     assert (found.images, found.unlabelled, found.images_without_boxes) == (7, 1, 0)
 
 
 def test_boxes_of_images_that_are_not_labelled():
-    """Proposed boxes do not count."""
+    """Proposals are not counted."""
     states = pd.array(["proposed"] + ["labelled"] * 7, dtype="str")
     found = count(face_dataset(label_state=states))
     assert (found.boxes, found.unlabelled) == (9, 1)
 
 
 def test_groups_by_split(root):
-    """Splits are counted in their order, what is in none of them last, each with the same keys."""
+    """Splits are listed in order, images without split last, each with the same keys."""
     document = curate.stats(root, by="split").to_json()
     assert list(document["groups"]) == ["train", "val", "(none)"]
     assert {name: group["boxes"] for name, group in document["groups"].items()} == {"train": 6, "val": 3, "(none)": 2}
@@ -69,38 +69,38 @@ def test_groups_by_split(root):
 
 
 def test_groups_by_source(root):
-    """Sources are counted by name."""
+    """Sources are listed by name."""
     groups = curate.stats(root, by="source").groups
     assert {name: group.images for name, group in groups.items()} == {"a": 3, "b": 4}
 
 
 def test_unknown_grouping():
-    """Only splits and sources can be counted apart."""
+    """Other groupings are usage errors."""
     with pytest.raises(UsageError, match=r"--by: unknown grouping \(got 'path'; expected split or source\)"):
         count_by(face_dataset(), "path")
 
 
 def test_imbalance_without_a_box_of_some_class():
-    """Where a class has no box the imbalance is undefined, not infinite."""
+    """If a class has no boxes, the imbalance is None."""
     assert count(build_dataset(images=[[("with_mask", SMALL)]])).imbalance is None
 
 
 def test_no_boxes():
-    """Without boxes shares are undefined; without classes there are none."""
+    """Without boxes shares are None; without classes there are none."""
     found = count(build_dataset(images=[[], []]))
     assert (found.images, found.images_without_boxes, found.imbalance, found.classes[0].share) == (2, 2, None, None)
     assert count(build_dataset(images=[], classes=())).classes == ()
 
 
 def test_range_of_interest(root):
-    """With a smallest side, only boxes in the range are counted."""
+    """With a minimum side, only boxes in the range of interest are counted."""
     found = curate.stats(root, min_side=50)
     assert (found.boxes, [entry.small for entry in found.classes]) == (6, [0, 0, 0])
     assert count(face_dataset(), RangeOfInterest(20)).boxes == 11
 
 
 def test_csv(root, tmp_path):
-    """The table has a row a class and group, with the numbers of the answer."""
+    """The table has a row per class and group, with the numbers of the result."""
     curate.stats(root, by="split", csv=tmp_path / "new" / "balance.csv")
     with (tmp_path / "new" / "balance.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -114,7 +114,7 @@ SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 @pytest.mark.parametrize("suffix", SIGNATURES)
 def test_picture(root, tmp_path, suffix):
-    """A picture is a real one of its kind, and the same dataset gives the same bytes."""
+    """A plot is a valid file of its format, and the same dataset gives the same bytes."""
     files = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
     for file in files:
         curate.stats(root, plot=file)
@@ -125,7 +125,7 @@ def test_picture(root, tmp_path, suffix):
 
 
 def test_picture_is_not_blank(root, tmp_path):
-    """The picture shows the balance in the colours of the sizes."""
+    """The plot shows the balance in the colours of the sizes."""
     import cv2
 
     curate.stats(root, plot=tmp_path / "balance.png")
@@ -137,14 +137,14 @@ def test_picture_is_not_blank(root, tmp_path):
 
 @pytest.mark.parametrize("images", [[], [[]], [[("with_mask", (0, 0, 0.25, 0.25))]], [[("with_mask", LARGE)]]])
 def test_picture_of_little(tmp_path, images):
-    """Nothing, one tiny box or one large box can be drawn."""
+    """No box, one tiny box and one large box can be plotted."""
     root = save(build_dataset(tmp_path / "d", images))
     curate.stats(root, plot=tmp_path / "balance.svg")
     assert (tmp_path / "balance.svg").stat().st_size > 1000
 
 
 def test_class_names_are_not_formulas(tmp_path):
-    """A class may be called what it likes, dollar signs included."""
+    """Class names may have any characters, such as dollar signs."""
     names = (r"$\frac$", "a_b^c", "<b>&", "100 %")
     root = save(build_dataset(tmp_path / "d", [[(name, MEDIUM) for name in names]], classes=names))
     curate.stats(root, plot=tmp_path / "balance.svg")
@@ -152,14 +152,14 @@ def test_class_names_are_not_formulas(tmp_path):
 
 
 def test_other_suffix(root, tmp_path):
-    """A picture of a kind that cannot be drawn is misuse."""
+    """An unknown suffix is a usage error."""
     with pytest.raises(UsageError, match=r"expected \.png, \.svg, \.pdf"):
         curate.stats(root, plot=tmp_path / "balance.xyz")
 
 
 @pytest.mark.parametrize("option", ["plot", "csv"])
 def test_nothing_is_overwritten_unasked(root, tmp_path, option):
-    """A file that is there already is replaced only when that is asked for."""
+    """Existing files are replaced only with `overwrite`."""
     file = tmp_path / "kept.svg"
     file.write_text("mine")
     with pytest.raises(UsageError, match=r"kept\.svg: the file already exists.*--overwrite"):

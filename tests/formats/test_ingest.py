@@ -1,4 +1,4 @@
-"""Classes at import: their order, names that are not declared, merges before; the card's counts."""
+"""Classes at import: order, undeclared names, earlier merges; counts of the card."""
 
 from pathlib import Path
 
@@ -27,26 +27,26 @@ def class_names(dataset):
 
 
 def test_classes_alphabetical(dataset, source):
-    """Nothing said, classes come in the order of the alphabet, with ids from 1."""
+    """By default, classes are in alphabetical order, with ids from 1."""
     import_voc(dataset, source)
     assert load(dataset).class_names == {1: "bare", 2: "mask"}
 
 
 def test_classes_declared(dataset, source):
-    """Declared classes come in their order, also one that no box has."""
+    """Declared classes keep their order, also those without boxes."""
     import_voc(dataset, source, classes=["mask", "bad", "bare"])
     assert load(dataset).class_names == {1: "mask", 2: "bad", 3: "bare"}
 
 
 def test_classes_from_predefined(dataset, source):
-    """LabelImg's `predefined_classes.txt` gives the order; names beyond it follow."""
+    """LabelImg's `predefined_classes.txt` gives the order; other names follow."""
     (source / "predefined_classes.txt").write_text("mask\n\nbad\n")
     import_voc(dataset, source)
     assert class_names(dataset) == ["mask", "bad", "bare"]
 
 
 def test_classes_from_the_card(dataset, source):
-    """A card's order comes before `predefined_classes.txt`."""
+    """The card's order takes precedence over `predefined_classes.txt`."""
     (source / "predefined_classes.txt").write_text("bare\nmask\n")
     dataset.mkdir()
     (dataset / "card.yaml").write_text("name: x\nclasses: [mask, bare]\n")
@@ -55,7 +55,7 @@ def test_classes_from_the_card(dataset, source):
 
 
 def test_classes_declared_before_the_card(dataset, source):
-    """Declared classes come before the card's."""
+    """Declared classes take precedence over the card's."""
     dataset.mkdir()
     (dataset / "card.yaml").write_text("name: x\nclasses: [mask, bare]\n")
     import_voc(dataset, source, classes=["bare", "mask"])
@@ -63,7 +63,7 @@ def test_classes_declared_before_the_card(dataset, source):
 
 
 def test_later_classes_are_appended(dataset, source):
-    """Names that come later are appended; ids that are given stay."""
+    """New names of a later import are appended; ids stay."""
     import_voc(dataset, source)
     labelimg_folder(source, {"c": [("apple", 1, 2, 30, 40)]})
     import_voc(dataset, source)
@@ -71,7 +71,7 @@ def test_later_classes_are_appended(dataset, source):
 
 
 def test_undeclared_name_is_quarantined(dataset, source):
-    """A name that is not declared is quarantined, its image incomplete; the rest comes in."""
+    """A box of an undeclared class is quarantined, and its image is incomplete; other boxes are imported."""
     result = import_voc(dataset, source, classes=["mask"])
     problem = problem_of(result, "unknown_class")
     assert (result.boxes, result.quarantined, state_of(dataset, "b.jpg")) == (2, 1, "incomplete")
@@ -80,7 +80,7 @@ def test_undeclared_name_is_quarantined(dataset, source):
 
 
 def test_capitals_make_another_class(tmp_path):
-    """Names that differ in capitals are different classes."""
+    """Class names are case-sensitive."""
     assert import_one(tmp_path, MASK, ("Mask", 1, 2, 30, 40)).classes == {"Mask": 1, "mask": 1}
 
 
@@ -91,7 +91,7 @@ def test_white_space_makes_no_class(tmp_path):
 
 
 def test_import_after_merge(dataset, source):
-    """XML with a class that was merged joins the class that took it, and changes nothing."""
+    """A merged class in XML means its target; importing the same XML again changes nothing."""
     import_voc(dataset, source)
     merge_classes(dataset, ["bare"], "mask")
     result = import_voc(dataset, source)
@@ -99,7 +99,7 @@ def test_import_after_merge(dataset, source):
 
 
 def test_new_image_after_merge(dataset, source):
-    """A new image with a merged class joins too, and keeps what the annotator wrote."""
+    """Boxes of a merged class in a new image join the target, and keep the annotator's name."""
     import_voc(dataset, source)
     merge_classes(dataset, ["bare"], "mask")
     labelimg_folder(source, {"c": [BARE]})
@@ -108,7 +108,7 @@ def test_new_image_after_merge(dataset, source):
 
 
 def test_merge_outlives_predefined(dataset, source):
-    """A merged class in `predefined_classes.txt` does not come back."""
+    """A merged class in `predefined_classes.txt` is not added again."""
     (source / "predefined_classes.txt").write_text("bare\nmask\n")
     import_voc(dataset, source)
     merge_classes(dataset, ["bare"], "mask")
@@ -116,14 +116,14 @@ def test_merge_outlives_predefined(dataset, source):
 
 
 def test_import_after_rename(dataset, source):
-    """XML with a class's old name joins the class of the new name."""
+    """The old name of a renamed class in XML means the renamed class."""
     import_voc(dataset, source)
     rename_class(dataset, "bare", "no mask")
     assert import_voc(dataset, source).classes == {"no mask": 1, "mask": 2}
 
 
 def test_import_after_drop(dataset, source):
-    """Boxes of a class that was dropped stay out, and are noted; their image stays labelled."""
+    """Boxes of a dropped class are left out and noted; their image stays labelled."""
     import_voc(dataset, source)
     drop_class(dataset, ["bare"])
     result = import_voc(dataset, source)
@@ -132,7 +132,7 @@ def test_import_after_drop(dataset, source):
 
 
 def test_import_after_undone_merge(dataset, source):
-    """After `undo` of a merge, the classes are as they were."""
+    """After `undo` of a merge, an import finds the classes of before."""
     import_voc(dataset, source)
     merge_classes(dataset, ["bare"], "mask")
     undo(dataset)
@@ -143,7 +143,7 @@ def test_import_after_undone_merge(dataset, source):
 
 
 def test_card_counts_that_fit(tmp_path, dataset, source):
-    """Nothing is noted where the import counts what the card says."""
+    """There is no note if the counts equal the card's."""
     card = tmp_path / "card.yaml"
     card.write_text(
         "name: x\nexpected: {images: 2, boxes: 3, repaired: 0, quarantined: 0, classes: {mask: 2, bare: 1}}\n"
@@ -152,7 +152,7 @@ def test_card_counts_that_fit(tmp_path, dataset, source):
 
 
 def test_card_counts_that_differ(tmp_path, dataset, source):
-    """Every count that differs is noted and told, with both numbers."""
+    """Every count that differs is noted with both numbers."""
     card = tmp_path / "card.yaml"
     card.write_text("name: x\nexpected: {images: 3, boxes: 3, classes: {mask: 4, bad: 1}}\n")
     result = import_voc(dataset, source, card=card)
@@ -167,14 +167,14 @@ def test_card_counts_that_differ(tmp_path, dataset, source):
 
 
 def test_card_is_named_where_it_is(tmp_path, dataset, source):
-    """A count that differs names the card's own file."""
+    """A note about a count names the card's file."""
     card = tmp_path / "my-card.yaml"
     card.write_text("name: x\nexpected: {images: 3}\n")
     assert Path(problem_of(import_voc(dataset, source, card=card), "card_count")["file"]) == card
 
 
 def test_mended_card_forgets_its_note(tmp_path, dataset, source):
-    """A card that was mended leaves no note behind."""
+    """After the card is corrected, its note is gone."""
     card = tmp_path / "card.yaml"
     card.write_text("name: x\nexpected: {images: 3}\n")
     import_voc(dataset, source, card=card)
@@ -184,6 +184,6 @@ def test_mended_card_forgets_its_note(tmp_path, dataset, source):
 
 
 def test_card_that_is_not_there(tmp_path, dataset, source):
-    """A card that is asked for and not there is an error."""
+    """A missing card is an error if it was given."""
     with pytest.raises(DataError, match="no-card"):
         import_voc(dataset, source, card=tmp_path / "no-card.yaml")

@@ -1,4 +1,4 @@
-"""Coming back: further images, corrected XML, XML for frames that had none."""
+"""A second import: more images, corrected XML, XML for frames that had none."""
 
 import shutil
 from pathlib import Path
@@ -31,7 +31,7 @@ from curate.store import Store
 
 
 def test_without_xml_is_named(tmp_path, dataset):
-    """Images without XML are left out, counted and named."""
+    """Images without XML are left out, counted and listed."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": None, "c": None})
     result = import_voc(dataset, folder)
     left = [Path(one["file"]).name for one in result.problems if one["kind"] == "image_without_xml"]
@@ -40,19 +40,19 @@ def test_without_xml_is_named(tmp_path, dataset):
 
 
 def test_with_unlabelled(tmp_path, dataset):
-    """With `--with-unlabelled` they come in as unlabelled, and nothing is listed."""
+    """With `--with-unlabelled` they are imported as unlabelled, and not listed."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": None})
     result = import_voc(dataset, folder, with_unlabelled=True)
     assert (result.images, kinds(result), state_of(dataset, "b.jpg")) == (2, [], "unlabelled")
 
 
 def test_only_unlabelled(tmp_path, dataset):
-    """A folder of images alone comes in with `--with-unlabelled`."""
+    """A folder without XML can be imported with `--with-unlabelled`."""
     assert import_voc(dataset, labelimg_folder(tmp_path / "clips", {"a": None}), with_unlabelled=True).images == 1
 
 
 def test_unlabelled_gets_its_xml(tmp_path, dataset):
-    """A frame that gets its XML later is labelled, and keeps id, path, source, video and split."""
+    """A frame whose XML is imported later becomes labelled, and keeps id, path, source, video and split."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": None})
     import_voc(dataset, folder, with_unlabelled=True, video_from="^([ab])")
     Store(dataset).commit(
@@ -76,11 +76,11 @@ def test_note_goes_when_the_xml_comes(tmp_path, dataset):
     assert load(dataset).problems["kind"].tolist() == []
 
 
-# ── coming back ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── a second import ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_identical_import(dataset, source):
-    """The same files again: all unchanged, and no new version."""
+    """Importing the same files again changes nothing and makes no version."""
     import_voc(dataset, source)
     again = import_voc(dataset, source)
     assert (again.version, again.added, again.updated, again.unchanged) == (1, 0, 0, 2)
@@ -88,7 +88,7 @@ def test_identical_import(dataset, source):
 
 
 def test_identical_import_with_problems(tmp_path, dataset):
-    """That holds for a source full of faults as well."""
+    """The same for a source with faults."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [("mask", 60, 40, 10, 99), ("", 1, 2, 3, 4)], "b": None})
     (folder / "c.xml").write_bytes(b"")
     write_image(folder / "c.jpg")
@@ -98,21 +98,21 @@ def test_identical_import_with_problems(tmp_path, dataset):
 
 
 def test_identical_import_without_boxes(tmp_path, dataset):
-    """And for one whose only box was quarantined, so that the table of boxes is empty."""
+    """The same for a source whose only box is quarantined: the table of boxes is empty."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [("mask", 0, 0, 0, 0)]})
     import_voc(dataset, folder)
     assert import_voc(dataset, folder).version == 1
 
 
 def test_identical_import_of_nothing(tmp_path, dataset):
-    """And for one that has labelled images without boxes alone."""
+    """The same for a source of labelled images without boxes."""
     folder = labelimg_folder(tmp_path / "clips", {"a": []})
     import_voc(dataset, folder)
     assert import_voc(dataset, folder).version == 1
 
 
 def test_corrected_xml(dataset, source):
-    """A corrected XML updates its image's boxes and leaves the other image alone."""
+    """Corrected XML updates the boxes of its image, and not those of others."""
     import_voc(dataset, source)
     write_xml(source / "a.xml", objects=[("bare", 1, 2, 30, 40)])
     result = import_voc(dataset, source)
@@ -132,7 +132,7 @@ def test_corrected_xml_keeps_the_image(dataset, source):
 
 
 def test_unchanged_boxes_keep_their_ids(dataset, source):
-    """Where an XML gains a box, the boxes that stay keep their ids, and the new one gets one never used."""
+    """If a box is added to XML, the others keep their ids, and it gets a new one."""
     import_voc(dataset, source)
     before = load(dataset).boxes
     write_xml(source / "b.xml", objects=[("mask", 0, 0, 9, 9), BARE, MASK])
@@ -143,7 +143,7 @@ def test_unchanged_boxes_keep_their_ids(dataset, source):
 
 
 def test_removed_box_goes(dataset, source):
-    """A box that is no longer in the XML is no longer in the dataset, and its id is not given again."""
+    """A box that was removed from XML is removed from the dataset, and its id is not given again."""
     import_voc(dataset, source)
     gone = set(load(dataset).boxes["box_id"])
     write_xml(source / "b.xml", objects=[MASK])
@@ -156,7 +156,7 @@ def test_removed_box_goes(dataset, source):
 
 
 def test_changed_flag_is_an_update(dataset, source):
-    """A flag that changed is an update of the same box."""
+    """A box with a changed flag keeps its id."""
     import_voc(dataset, source)
     before = set(load(dataset).boxes["box_id"])
     write_xml(source / "a.xml", objects=[object_xml(*MASK, difficult="1")])
@@ -166,14 +166,14 @@ def test_changed_flag_is_an_update(dataset, source):
 
 
 def test_two_equal_boxes(tmp_path, dataset):
-    """The same box twice in one XML stays twice, now and when it comes again."""
+    """Two equal boxes in XML are two boxes, also in a second import."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [MASK, MASK]})
     import_voc(dataset, folder)
     assert (import_voc(dataset, folder).version, load(dataset).boxes["box_id"].tolist()) == (1, [1, 2])
 
 
 def test_verified_later(dataset, source):
-    """An image that was verified since is updated, and labelled as before."""
+    """An image that was verified in LabelImg since is updated, and stays labelled."""
     import_voc(dataset, source)
     write_xml(source / "a.xml", objects=[MASK], verified=True)
     assert import_voc(dataset, source).updated == 1
@@ -181,7 +181,7 @@ def test_verified_later(dataset, source):
 
 
 def test_further_images(dataset, source):
-    """Images that are new are added after those that are there, whose ids stay."""
+    """New images are added after the existing ones, which keep their ids."""
     import_voc(dataset, source)
     before = load(dataset).images["image_id"].tolist()
     labelimg_folder(source, {"0": [MASK]})
@@ -191,7 +191,7 @@ def test_further_images(dataset, source):
 
 
 def test_images_that_do_not_come_stay(tmp_path, dataset, source):
-    """An import that brings only some images takes nothing away."""
+    """An import of some of the images leaves the others as they are."""
     import_voc(dataset, source)
     (source / "b.xml").unlink()
     (source / "b.jpg").unlink()
@@ -199,7 +199,7 @@ def test_images_that_do_not_come_stay(tmp_path, dataset, source):
 
 
 def test_xml_that_does_not_come_takes_no_label(dataset, source):
-    """An image that comes without its XML keeps its boxes and stays labelled."""
+    """An image that is imported again without its XML keeps its boxes and stays labelled."""
     import_voc(dataset, source)
     (source / "b.xml").unlink()
     result = import_voc(dataset, source, with_unlabelled=True)
@@ -207,7 +207,7 @@ def test_xml_that_does_not_come_takes_no_label(dataset, source):
 
 
 def test_split_of_a_list_does_not_move(tmp_path, dataset):
-    """An image that is in a split stays there, whatever a list says later."""
+    """An image with a split keeps it, whatever a list says later."""
     folder = labelimg_folder(tmp_path / "kit", {"a": [MASK]}, xml_in="Annotations", images_in="JPEGImages")
     lists = folder / "ImageSets" / "Main"
     lists.mkdir(parents=True)
@@ -219,7 +219,7 @@ def test_split_of_a_list_does_not_move(tmp_path, dataset):
 
 
 def test_moved_source(tmp_path, dataset, source):
-    """The same images from another folder are the same images, and keep their source."""
+    """Images with the same content in another folder are the same images, and keep their source."""
     import_voc(dataset, source)
     moved = source.rename(tmp_path / "elsewhere")
     result = import_voc(dataset, moved)
@@ -228,7 +228,7 @@ def test_moved_source(tmp_path, dataset, source):
 
 
 def test_renamed_image(dataset, source):
-    """An image that was renamed in its source is known by its content."""
+    """An image that was renamed in its source is recognised by its content."""
     import_voc(dataset, source)
     (source / "a.jpg").rename(source / "z.jpg")
     (source / "a.xml").rename(source / "z.xml")
@@ -236,7 +236,7 @@ def test_renamed_image(dataset, source):
 
 
 def test_labelled_in_place(tmp_path, dataset):
-    """XML beside the dataset's own images joins them where they lie."""
+    """XML beside the dataset's own images belongs to them; the images are not copied."""
     folder = labelimg_folder(tmp_path / "clips", {"a": None, "b": None})
     import_voc(dataset, folder, with_unlabelled=True)
     inside = dataset / "media" / "images" / "clips"
@@ -247,7 +247,7 @@ def test_labelled_in_place(tmp_path, dataset):
 
 
 def test_double_content_stays_two_images(tmp_path, dataset):
-    """Two files of one content in a source are two images with their own boxes."""
+    """Two files with the same content in a source are two images with their own boxes."""
     folder = tmp_path / "clips"
     for name, row in (("a", MASK), ("b", BARE)):
         write_image(folder / f"{name}.jpg", seed=1)
@@ -258,7 +258,7 @@ def test_double_content_stays_two_images(tmp_path, dataset):
 
 
 def test_double_content_finds_its_own(tmp_path, dataset):
-    """XML that comes for the second of two equal images goes to the second."""
+    """XML for the second of two equal images belongs to the second."""
     folder = tmp_path / "clips"
     for name in "ab":
         write_image(folder / f"{name}.jpg", seed=1)
@@ -269,7 +269,7 @@ def test_double_content_finds_its_own(tmp_path, dataset):
 
 
 def test_double_content_in_the_dataset_finds_its_own(tmp_path, dataset):
-    """The same with XML that lies apart and `--images` that names the dataset's own folder."""
+    """The same with XML in another folder and `--images` for the dataset's own folder."""
     folder = tmp_path / "clips"
     for name in "ab":
         write_image(folder / f"{name}.jpg", seed=1)
@@ -280,7 +280,7 @@ def test_double_content_in_the_dataset_finds_its_own(tmp_path, dataset):
 
 
 def test_double_that_comes_later(dataset, source):
-    """A second file with the content of an image that is there is a new image."""
+    """A second file with the content of an existing image is a new image."""
     import_voc(dataset, source)
     shutil.copy(source / "a.jpg", source / "c.jpg")
     write_xml(source / "c.xml", objects=[BARE])
@@ -290,7 +290,7 @@ def test_double_that_comes_later(dataset, source):
 
 
 def test_image_edited_in_place(dataset, source):
-    """An image that was changed in place (the same file) stays the same image, with its new size."""
+    """An image whose file was modified stays the same image, with its new size."""
     import_voc(dataset, source)
     other = write_image(source.parent / "other.jpg", 100, 80)
     (source / "a.jpg").write_bytes(other.read_bytes())
@@ -301,7 +301,7 @@ def test_image_edited_in_place(dataset, source):
 
 
 def test_after_undo(dataset, source):
-    """An import after `undo` gives no id again that was given before."""
+    """An import after `undo` does not give ids of the undone version again."""
     import_voc(dataset, source)
     labelimg_folder(source, {"c": [MASK]})
     import_voc(dataset, source)
@@ -314,7 +314,7 @@ def test_after_undo(dataset, source):
 
 
 def test_edited_image_is_told(dataset, source):
-    """An image that was edited and saved anew is another image; the answer says that the old one is there still."""
+    """An edited image is another image; a note says that the old one is still in the dataset."""
     import_voc(dataset, source)
     write_image(source / "fresh.jpg", seed=99)
     (source / "fresh.jpg").replace(source / "a.jpg")
@@ -324,7 +324,7 @@ def test_edited_image_is_told(dataset, source):
 
 
 def test_card_is_about_its_own_source(tmp_path, dataset, source):
-    """Counts of the card are checked while the dataset holds its source alone, not when frames of one's own join."""
+    """Counts are compared with the card only if the dataset has no other source."""
     card = tmp_path / "card.yaml"
     card.write_text("name: x\nexpected: {images: 2}\n")
     assert "card_count" not in kinds(import_voc(dataset, source, card=card))
@@ -337,7 +337,7 @@ def test_card_is_about_its_own_source(tmp_path, dataset, source):
 
 @pytest.fixture
 def proposed(tmp_path, dataset, monkeypatch):
-    """A dataset of two images with proposed boxes; their folder, in which nobody has drawn anything."""
+    """A dataset of two images with proposals, and the folder of the images."""
     register(monkeypatch)
     folder = labelimg_folder(tmp_path / "clips", {"a": None, "b": None})
     import_voc(dataset, folder, with_unlabelled=True)
@@ -346,7 +346,7 @@ def proposed(tmp_path, dataset, monkeypatch):
 
 
 def test_xml_replaces_proposals(dataset, proposed):
-    """XML of a person takes the place of all that was proposed on its image, and of nothing else."""
+    """XML saved by a person replaces the proposals of its image, and no others."""
     write_xml(proposed / "a.xml", objects=[BARE])
     result = import_voc(dataset, proposed)
     assert (result.updated, result.boxes, state_of(dataset), state_of(dataset, "b.jpg")) == (
@@ -359,27 +359,27 @@ def test_xml_replaces_proposals(dataset, proposed):
 
 
 def test_xml_without_objects_replaces_proposals(dataset, proposed):
-    """A person who saw nothing is right."""
+    """XML without objects replaces proposals too: the image is labelled without boxes."""
     write_xml(proposed / "a.xml", objects=[])
     import_voc(dataset, proposed)
     assert (state_of(dataset), {row[0] for row in box_rows(dataset)}) == ("labelled", {"b.jpg"})
 
 
 def test_faulty_xml_leaves_no_proposals(dataset, proposed):
-    """Where a box of the person's is quarantined, the image is incomplete, and its proposals are gone as well."""
+    """If a box is quarantined, the image is incomplete, and its proposals are removed."""
     write_xml(proposed / "a.xml", objects=[("mask", 0, 0, 0, 0)])
     import_voc(dataset, proposed)
     assert (state_of(dataset), {row[0] for row in box_rows(dataset)}) == ("incomplete", {"b.jpg"})
 
 
 def test_unreadable_xml_changes_no_proposal(dataset, proposed):
-    """XML that cannot be read says nothing: the image is proposed still."""
+    """XML that cannot be read leaves the proposals as they are."""
     (proposed / "a.xml").write_bytes(b"<annotation>")
     import_voc(dataset, proposed)
     assert (state_of(dataset), len(box_rows(dataset))) == ("proposed", 4)
 
 
 def test_images_with_proposals_come_again_without_xml(dataset, proposed):
-    """An import that brings the images alone leaves their proposals as they are."""
+    """An import of the images without XML leaves their proposals as they are."""
     result = import_voc(dataset, proposed, with_unlabelled=True)
     assert (result.unchanged, state_of(dataset), len(box_rows(dataset))) == (2, "proposed", 4)

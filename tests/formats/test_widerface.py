@@ -1,4 +1,4 @@
-"""`import-widerface`: boxes with landmarks, and what becomes of landmarks in a dataset."""
+"""`import-widerface`: boxes with landmarks, and landmarks in a dataset."""
 
 import json
 
@@ -54,7 +54,7 @@ def import_faces(tmp_path, *faces, **options):
 
 
 def points(dataset):
-    """The landmarks of every box, in the order of the boxes; None where unknown."""
+    """The landmarks of every box, in the order of the boxes; None if unknown."""
     table = load(dataset).boxes[LANDMARKS].to_numpy()
     return [tuple(None if np.isnan(value) else value for value in row) for row in table]
 
@@ -70,11 +70,11 @@ def faces(tmp_path):
     return tmp_path / "data"
 
 
-# ── what an import does ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── boxes and landmarks ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_boxes_and_landmarks_are_as_written(tmp_path):
-    """Left, top, width and height become edges; landmarks come without their flags, and −1 is unknown."""
+    """Left, top, width and height become edges; landmarks have no flags, and −1 means unknown."""
     result = import_faces(tmp_path, FACE, WITHOUT)
     assert (result.version, result.images, result.classes, result.problems) == (1, 1, {"face": 2}, ())
     assert box_rows(tmp_path / "data") == [("a.jpg", "face", *BOX), ("a.jpg", "face", 30, 10, 50, 30)]
@@ -89,7 +89,7 @@ def test_some_landmarks_of_a_face(tmp_path):
 
 
 def test_landmarks_outside_the_picture_are_kept(tmp_path):
-    """A box is cut at the picture's edge; a landmark behind the edge is where it is."""
+    """A box is clipped to the image; a landmark outside keeps its position."""
     result = import_faces(tmp_path, "-6 6 14 20 -3 12 0 4 12 0 1 18 0 -2.5 22 0 3 22 0 0.8")
     assert kinds(result) == ["outside_image"]
     assert box_rows(tmp_path / "data") == [("a.jpg", "face", 0, 6, 8, 26)]
@@ -97,7 +97,7 @@ def test_landmarks_outside_the_picture_are_kept(tmp_path):
 
 
 def test_a_list_of_boxes_alone(tmp_path):
-    """Four numbers a line are boxes; a dataset without landmarks has no columns for them."""
+    """Lines of four numbers are boxes; a dataset without landmarks has no columns for them."""
     result = import_faces(tmp_path, "8 6 14 20", BARE_BOX)
     assert (result.boxes, result.problems) == (2, ())
     assert list(load(tmp_path / "data").boxes) == list(BOX_COLUMNS)
@@ -105,7 +105,7 @@ def test_a_list_of_boxes_alone(tmp_path):
 
 @pytest.mark.parametrize("faces", [(), ("0 0 0 0",), ("0 0 0 0" + " -1" * 15 + " 0",)])
 def test_an_image_without_faces(tmp_path, faces):
-    """No line, or the single line of zeros: the image is labelled, and has no box."""
+    """An image without lines, or with a single line of zeros, is labelled and has no boxes."""
     folder = widerface_folder(tmp_path / "one", {"a.jpg": faces, "b.jpg": [FACE]})
     result = curate.import_widerface(tmp_path / "data", folder)
     assert (result.images, result.boxes, result.problems) == (2, 1, ())
@@ -113,7 +113,7 @@ def test_an_image_without_faces(tmp_path, faces):
 
 
 def test_windows_line_ends_and_byte_order_mark(tmp_path):
-    """A file that Windows saved, with backslashes in its paths and blank lines, says the same."""
+    """A list with Windows line ends, backslashes and blank lines is read the same."""
     folder = widerface_folder(
         tmp_path / "one", {"p\\a.jpg": ["", FACE]}, images=["p/a.jpg"], end="\r\n", head=b"\xef\xbb\xbf"
     )
@@ -123,7 +123,7 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path):
 
 
 def test_class_split_and_source(tmp_path):
-    """The caller names the class and the split; the folder names the source, and sub-folders stay."""
+    """Class and split are arguments; the folder names the source, and subfolders are kept."""
     folder = widerface_folder(tmp_path / "train", {"0--Parade/a.jpg": [FACE]})
     result = curate.import_widerface(tmp_path / "data", folder, class_name=" person ", split="train")
     assert result.classes == {"person": 1}
@@ -132,7 +132,7 @@ def test_class_split_and_source(tmp_path):
 
 
 def test_images_apart(tmp_path):
-    """Images may lie in another folder; what is wrong with one is told by its whole path."""
+    """Images may be in another folder; problems name them by their whole path."""
     folder = widerface_folder(tmp_path / "list", {"a.jpg": [FACE]}, images=[])
     write_image(tmp_path / "pictures" / "a.jpg")
     other = write_image(tmp_path / "pictures" / "b.jpg")
@@ -142,14 +142,14 @@ def test_images_apart(tmp_path):
 
 
 def test_images_beside_the_list(tmp_path):
-    """Without a folder `images`, the paths begin beside the list."""
+    """Without a folder `images`, paths are relative to the folder of the list."""
     write_image(tmp_path / "one" / "a.jpg")
     (tmp_path / "one" / "label.txt").write_text(f"# ./a.jpg\n{FACE}\n")
     assert curate.import_widerface(tmp_path / "data", tmp_path / "one").images == 1
 
 
 def test_the_command(tmp_path):
-    """The command gives the same document as the function; misuse leaves with 2."""
+    """The command prints the same document as the function; a usage error exits with 2."""
     folder = widerface_folder(tmp_path / "one", {"a.jpg": [FACE]})
     ask = ["import-widerface", str(tmp_path / "data"), str(folder), "--class-name", "head", "--split", "val", "--json"]
     said = CliRunner().invoke(app, ask)
@@ -159,7 +159,7 @@ def test_the_command(tmp_path):
 
 
 def test_a_recipe_with_it(tmp_path, monkeypatch):
-    """In a recipe it is a step like any other, redone only when the list changes, with a readable line."""
+    """In a pipeline it is skipped unless the list has changed, and prints a summary."""
     monkeypatch.chdir(tmp_path)
     folder = widerface_folder(tmp_path / "one", {"a.jpg": [FACE]})
     recipe = tmp_path / "recipe.yaml"
@@ -189,7 +189,7 @@ def test_a_recipe_with_it(tmp_path, monkeypatch):
     ],
 )
 def test_a_face_that_cannot_be_read_is_left_out(tmp_path, line, kind):
-    """It is quarantined with its line and number, its image is incomplete, and the other faces come in."""
+    """A faulty face is quarantined with its line and number, its image is incomplete, other faces are imported."""
     result = import_faces(tmp_path, FACE, line, BARE_BOX)
     found = problem_of(result, kind)
     assert (found["file"], found["line"], found["object"]) == (str(tmp_path / "one" / "label.txt"), 3, 2)
@@ -198,7 +198,7 @@ def test_a_face_that_cannot_be_read_is_left_out(tmp_path, line, kind):
 
 
 def test_an_infinite_landmark_is_unknown(tmp_path):
-    """A landmark that is no number is noted and unknown; box and other landmarks stay."""
+    """A landmark that is not finite is noted and unknown; box and other landmarks stay."""
     result = import_faces(tmp_path, FACE.replace("12.5", "inf"))
     assert (kinds(result), problem_of(result, "landmark_not_finite")["action"]) == (["landmark_not_finite"], "noted")
     assert points(tmp_path / "data") == [(None, None, *POINTS[2:])]
@@ -206,14 +206,14 @@ def test_an_infinite_landmark_is_unknown(tmp_path):
 
 
 def test_a_face_before_any_image(tmp_path):
-    """A face above the first image belongs to none, and is listed."""
+    """A face before the first image is listed as a problem."""
     folder = widerface_folder(tmp_path / "one", {"a.jpg": [FACE]}, head=f"{BARE_BOX}\n".encode())
     result = curate.import_widerface(tmp_path / "data", folder)
     assert (problem_of(result, "image_missing")["line"], result.boxes, result.quarantined) == (1, 1, 1)
 
 
 def test_a_missing_and_a_broken_image(tmp_path):
-    """Each takes out its own faces and is listed with the line that names it; nothing else suffers."""
+    """A missing or broken image costs its own faces and is listed with the line that names it."""
     folder = widerface_folder(tmp_path / "one", {"a.jpg": [FACE], "b.jpg": [FACE, FACE], "c.jpg": [FACE]})
     (folder / "images" / "b.jpg").unlink()
     (folder / "images" / "c.jpg").write_bytes(b"no picture")
@@ -225,7 +225,7 @@ def test_a_missing_and_a_broken_image(tmp_path):
 
 @pytest.mark.parametrize("again", [["30 10 20 20"], ["8 6 14"]])
 def test_an_image_named_twice(tmp_path, again):
-    """The first list counts; where the second has faces of its own, the image is incomplete."""
+    """Of an image named twice, the first faces count; if the second list has others, the image is incomplete."""
     folder = widerface_folder(
         tmp_path / "one", {"a.jpg": [FACE], "b.jpg": [FACE], "./a.jpg": again, ".//b.jpg": [FACE]}
     )
@@ -237,7 +237,7 @@ def test_an_image_named_twice(tmp_path, again):
 
 @pytest.mark.parametrize("name", ["../outside.jpg", "x/../../outside.jpg", "ABSOLUTE", "", "..", "%s", ".hidden.jpg"])
 def test_a_path_never_leaves_the_folder(tmp_path, name):
-    """Whatever a line names, only images that lie in the folder are looked at."""
+    """Only images inside the folder are read, whatever a line names."""
     outside = write_image(tmp_path / "one" / "outside.jpg")
     write_image(tmp_path / "one" / "images" / ".hidden.jpg")
     name = str(outside) if name == "ABSOLUTE" else name
@@ -248,13 +248,13 @@ def test_a_path_never_leaves_the_folder(tmp_path, name):
 
 
 def test_an_empty_list(tmp_path):
-    """A list that names nothing is listed itself, and so are the images."""
+    """An empty list is listed as a problem, and so are the images."""
     folder = widerface_folder(tmp_path / "one", {}, images=["a.jpg"])
     assert kinds(curate.import_widerface(tmp_path / "data", folder)) == ["empty_file", "image_not_listed"]
 
 
 def test_strict_makes_no_version(tmp_path):
-    """With `strict`, a face that needs mending refuses everything; a note does not."""
+    """With `strict`, a repaired or quarantined face refuses the import; a note does not."""
     with pytest.raises(StrictImportError, match=r"label\.txt, object 2: .*no_area"):
         import_faces(tmp_path, FACE, "8 6 0 20", strict=True)
     assert not (tmp_path / "data" / "versions").exists()
@@ -271,14 +271,14 @@ def test_strict_makes_no_version(tmp_path):
     ],
 )
 def test_misuse(tmp_path, error, told, options):
-    """A name, split or folder that is none is one clear error."""
+    """An empty class name, an unknown split and a missing folder are errors."""
     with pytest.raises(error, match=told):
         import_faces(tmp_path, FACE, **options)
 
 
 @pytest.mark.parametrize("made", [False, True])
 def test_no_list(tmp_path, made):
-    """A folder that is not there, or has no list, is one clear error."""
+    """A missing folder, or one without list, is an error."""
     if made:
         (tmp_path / "one").mkdir()
     with pytest.raises(DataError, match=r"label\.txt"):
@@ -289,26 +289,26 @@ def test_no_list(tmp_path, made):
 
 
 def test_coming_back_changes_nothing(tmp_path, faces):
-    """The same list again makes no version."""
+    """Importing the same list again makes no version."""
     result = import_faces(tmp_path, FACE, WITHOUT)
     assert (result.unchanged, read_versions(faces)) == (1, [1])
 
 
 def test_corrected_landmarks_keep_the_box_id(tmp_path, faces):
-    """A list with another eye updates the image; the box is the one that it was."""
+    """A changed landmark updates the image; the box keeps its id."""
     result = import_faces(tmp_path, FACE.replace("12.5", "13.5"), WITHOUT)
     assert (result.updated, points(faces)) == (1, [(10, 13.5, *POINTS[2:]), UNKNOWN])
     assert load(faces).boxes["box_id"].tolist() == [1, 2]
 
 
 def test_landmarks_can_be_taken_back(tmp_path, faces):
-    """A list that says −1 of a face that had landmarks takes them away."""
+    """−1 in a later list removes the landmarks of a face."""
     import_faces(tmp_path, "8 6 14 20" + " -1" * 15 + " 0.8", WITHOUT)
     assert points(faces) == [UNKNOWN, UNKNOWN]
 
 
 def test_a_list_of_boxes_alone_takes_nothing_away(tmp_path, faces):
-    """A list that knows no landmarks leaves those that are there."""
+    """A later list without landmarks leaves the existing ones."""
     result = import_faces(tmp_path, "8 6 14 20", BARE_BOX)
     assert (result.unchanged, points(faces)) == (1, [POINTS, UNKNOWN])
 
@@ -316,14 +316,14 @@ def test_a_list_of_boxes_alone_takes_nothing_away(tmp_path, faces):
 @pytest.mark.parametrize(
     ("name", "corners", "expected"),
     [
-        ("face", (8, 6, 22, 26), POINTS),  # as it was
+        ("face", (8, 6, 22, 26), POINTS),  # unchanged
         ("masked", (8, 6, 22, 26), POINTS),  # another class
-        ("face", (8, 5, 23, 27), POINTS),  # an edge or two corrected
-        ("face", (20, 6, 34, 26), UNKNOWN),  # somewhere else
+        ("face", (8, 5, 23, 27), POINTS),  # edges corrected
+        ("face", (20, 6, 34, 26), UNKNOWN),  # elsewhere
     ],
 )
 def test_xml_that_comes_back(tmp_path, faces, name, corners, expected):
-    """XML knows no landmarks: a box that is still the same face keeps them, one that is drawn elsewhere has none."""
+    """XML has no landmarks: an overlapping box keeps those of before, a box elsewhere has none."""
     path = image_row(faces, "a.jpg")["path"].removeprefix("media/images/")
     write_xml(tmp_path / "xml" / path.replace(".jpg", ".xml"), objects=[(name, *corners)])
     result = curate.import_voc(faces, tmp_path / "xml", images=faces / "media/images")
@@ -331,7 +331,7 @@ def test_xml_that_comes_back(tmp_path, faces, name, corners, expected):
 
 
 def test_xml_that_comes_back_as_it_was(tmp_path, faces):
-    """Nothing changed, so there is no version."""
+    """XML with the same boxes makes no version."""
     drawn = [object_xml("face", *corners, pose=None) for corners in ((8, 6, 22, 26), (30, 10, 50, 30))]
     write_xml(tmp_path / "xml" / "one" / "a.xml", objects=drawn)
     result = curate.import_voc(faces, tmp_path / "xml", images=faces / "media/images")
@@ -339,7 +339,7 @@ def test_xml_that_comes_back_as_it_was(tmp_path, faces):
 
 
 def test_faces_that_overlap_keep_their_own(tmp_path):
-    """Of two boxes that overlap much, each keeps the landmarks of the one it overlaps most, whatever their order."""
+    """Of overlapping boxes, each keeps the landmarks of the box with the largest IoU, whatever their order."""
     shifted = "10 6 14 20 12 12.5 0 20 12 0 16 18 0 13 22 0 19 22.25 0 0.8"
     import_faces(tmp_path, FACE, shifted)
     write_xml(tmp_path / "xml" / "one" / "a.xml", objects=[("face", 10, 6, 24, 27), ("face", 8, 6, 22, 26)])
@@ -348,7 +348,7 @@ def test_faces_that_overlap_keep_their_own(tmp_path):
 
 
 def test_one_box_keeps_one_face():
-    """Two new boxes where one was: only the one that fits better has its landmarks."""
+    """If two new boxes overlap an old one, the one with the larger IoU gets its landmarks."""
     corners = [[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 9]]
     table = pd.DataFrame(corners, columns=["x0", "y0", "x1", "y1"]).assign(image_id=1)
     before = table[:1].assign(**dict.fromkeys(LANDMARKS, 5.0))
@@ -358,7 +358,7 @@ def test_one_box_keeps_one_face():
 
 
 def test_landmarks_join_a_dataset_that_has_none(tmp_path):
-    """Boxes from XML have unknown landmarks once other images have some; and XML that follows, too."""
+    """Boxes from XML have unknown landmarks if other images have landmarks, whichever is imported first."""
     voc = labelimg_folder(tmp_path / "voc", {"x": [("face", 5, 6, 25, 36)]})
     curate.import_voc(tmp_path / "data", voc)
     import_faces(tmp_path, FACE)
@@ -367,7 +367,7 @@ def test_landmarks_join_a_dataset_that_has_none(tmp_path):
 
 
 def test_unknown_landmarks_make_no_columns(tmp_path):
-    """A list with −1 alone adds nothing to a dataset without landmarks."""
+    """A list with −1 only adds no landmark columns."""
     import_faces(tmp_path, WITHOUT)
     assert not has_landmarks(load(tmp_path / "data").boxes)
 
@@ -387,7 +387,7 @@ def test_other_commands_keep_landmarks(tmp_path, faces):
 
 
 def test_a_coco_export_is_as_without_landmarks(faces, tmp_path):
-    """Exports know boxes alone; landmarks are no keypoints there, and nothing fails."""
+    """Exports have boxes without landmarks."""
     result = curate.export_coco(faces, tmp_path / "out")
     document = json.loads((tmp_path / "out" / "annotations" / "instances_all.json").read_text())
     assert (result.self_check_ap, len(document["annotations"])) == (1.0, 2)
@@ -395,7 +395,7 @@ def test_a_coco_export_is_as_without_landmarks(faces, tmp_path):
 
 
 def test_proposals_have_no_landmarks(faces, tmp_path, monkeypatch):
-    """What a model proposes on further images has none; the faces before it keep theirs."""
+    """Proposals have no landmarks; existing faces keep theirs."""
     frames = labelimg_folder(tmp_path / "frames", {"x": None})
     curate.import_voc(faces, frames, with_unlabelled=True)
     find(monkeypatch, [[1, 2, 30, 40]])
@@ -406,7 +406,7 @@ def test_proposals_have_no_landmarks(faces, tmp_path, monkeypatch):
 
 
 def test_landmarks_are_numbers(tmp_path):
-    """Landmark columns are numbers in every dataset; other text is refused with its row."""
+    """Landmark columns are numbers; other values are an error that names the row."""
     images = pd.DataFrame({"image_id": [1], "path": ["a.jpg"], "width": [WIDTH], "height": [HEIGHT]})
     box = {"box_id": 1, "image_id": 1, "class_id": 1, **dict(zip(("x0", "y0", "x1", "y1"), BOX, strict=True))}
     boxes = pd.DataFrame([box | dict.fromkeys(LANDMARKS, 3)])
@@ -417,7 +417,7 @@ def test_landmarks_are_numbers(tmp_path):
 
 
 def test_a_list_inside_the_dataset(faces, tmp_path):
-    """A list for images that the dataset holds already joins them; those it does not name are not reported."""
+    """A list for images of the dataset annotates them; images that it does not name are not reported."""
     curate.import_voc(faces, labelimg_folder(tmp_path / "voc", {"x": None, "y": None}), with_unlabelled=True)
     (tmp_path / "list").mkdir()
     (tmp_path / "list" / "label.txt").write_text(f"# voc/x.jpg\n{FACE}\n")
@@ -427,14 +427,14 @@ def test_a_list_inside_the_dataset(faces, tmp_path):
 
 
 def test_a_list_of_names_alone_says_nothing_of_faces(tmp_path):
-    """As of WIDER FACE's test images: nobody has said that they show no face."""
+    """A list of names only, as for WIDER FACE's test images, leaves images unlabelled."""
     folder = widerface_folder(tmp_path / "one", {"a.jpg": (), "b.jpg": ()})
     curate.import_widerface(tmp_path / "data", folder)
     assert {state_of(tmp_path / "data", name) for name in ("a.jpg", "b.jpg")} == {"unlabelled"}
 
 
 def test_a_list_of_names_alone_takes_no_faces_away(faces, tmp_path):
-    """Images that are labelled already stay so."""
+    """A list of names only does not change labelled images."""
     before = box_rows(faces)
     import_faces(tmp_path)
     assert box_rows(faces) == before
@@ -442,14 +442,14 @@ def test_a_list_of_names_alone_takes_no_faces_away(faces, tmp_path):
 
 
 def test_a_landmark_miles_away_is_a_slip(tmp_path):
-    """A training would stop at such a number; it is listed and taken as unknown."""
+    """A landmark far outside the image would break training; it is noted and unknown."""
     result = import_faces(tmp_path, "8 6 14 20 1.5e38 1.5e38 0 12 12 0 14 18 0 11 22 0 17 22 0 0.8")
     assert kinds(result) == ["landmark_not_finite"]
     assert points(tmp_path / "data") == [(None, None, 12, 12, 14, 18, 11, 22, 17, 22)]
 
 
 def test_diff_sees_a_landmark_that_moved(faces, tmp_path):
-    """One eye, one pixel: one box has changed."""
+    """`diff` counts a box as changed if a landmark moved by a pixel."""
     moved = FACE.split()
     moved[4] = str(float(moved[4]) + 1)
     import_faces(tmp_path, " ".join(moved), WITHOUT)

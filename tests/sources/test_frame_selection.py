@@ -1,4 +1,4 @@
-"""Which frames of a video are taken: the last with a time stamp of at most t, in exact time."""
+"""Choosing frames of a video: the last with a time stamp of at most t, in exact arithmetic."""
 
 from fractions import Fraction
 
@@ -17,13 +17,13 @@ from curate.sources.video import index_video
 
 @pytest.fixture(scope="module")
 def even(tmp_path_factory):
-    """Two seconds at 30 frames a second, a keyframe each 12."""
+    """Two seconds at 30 frames per second, a keyframe every 12 frames."""
     return index_video(write_clip(tmp_path_factory.mktemp("even") / "v.mp4", 60))
 
 
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory):
-    """Frames at 0, 40, 50, 1000, 1010 and 3000 ms, on a count that begins at 700 ms."""
+    """Frames at 0, 40, 50, 1000, 1010 and 3000 ms, with time stamps that begin at 700 ms."""
     stamps = [0, 40, 50, 1000, 1010, 3000]
     return index_video(write_clip(tmp_path_factory.mktemp("uneven") / "v.mkv", pts=stamps, first_pts=700, bframes=0))
 
@@ -47,20 +47,20 @@ def uneven(tmp_path_factory):
     ],
 )
 def test_times_are_read_exactly(text, seconds):
-    """Numbers with units, fractions and clocks are what they say, to the last digit."""
+    """Numbers with units, fractions and clock times are parsed exactly."""
     assert parse_seconds(text, place="--every") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1:75", "1/0", "soon", "1:60:00", "nan", "inf", "1e3", "2 hours"])
 def test_what_is_no_time(text):
-    """What is no time is refused, with the option and the text."""
+    """Other text is an error that names the option and the text."""
     with pytest.raises(UsageError, match=r"^--every: not a time \(got "):
         parse_seconds(text, place="--every")
 
 
 @given(st.fractions(min_value=0, max_value=10**6))
 def test_written_times_read_back(time_s):
-    """A time that was written is read as the same fraction."""
+    """A formatted time is parsed as the same fraction."""
     assert parse_seconds(format_seconds(time_s), place="") == time_s
 
 
@@ -68,28 +68,28 @@ def test_written_times_read_back(time_s):
 
 
 def test_every_half_second(even):
-    """At 30 frames a second, half a second is fifteen frames."""
+    """At 30 frames per second, half a second is 15 frames."""
     assert choose_frames(even, Every(Fraction(1, 2))) == [0, 15, 30, 45]
 
 
 def test_times_between_frames_take_the_earlier_one(even):
-    """At a time between two frames, the one that is shown is taken: 0.22 s is still frame 6 of 30 a second."""
+    """At a time between two frames, the earlier is chosen: 0.22 s is frame 6 at 30 frames per second."""
     assert choose_frames(even, Every(Fraction("0.22"))) == [0, 6, 13, 19, 26, 33, 39, 46, 52, 59]
 
 
 def test_multiples_fall_on_frames_exactly(even):
-    """Three times a third is one: with rounded numbers, a frame too early would be taken somewhere."""
+    """Three times 1/3 s is 1 s; rounded numbers would choose a frame too early."""
     assert choose_frames(even, Every(Fraction(1, 30))) == list(range(60))
     assert choose_frames(even, Every(Fraction(7, 30))) == list(range(0, 60, 7))
 
 
 def test_a_step_below_a_frame_takes_each_once(even):
-    """A step finer than the video gives every frame, once."""
+    """A period shorter than a frame gives every frame once."""
     assert choose_frames(even, Every(Fraction(1, 1000)), end_s=Fraction(1, 3)) == list(range(10))
 
 
 def test_variable_rate(uneven):
-    """What counts is when a frame is shown, not its number; time counts from the first frame."""
+    """Frames are chosen by time stamp, counted from the first frame, and not by number."""
     assert choose_frames(uneven, Every(Fraction(1))) == [0, 3, 4, 5]
     assert choose_frames(uneven, Every(Fraction(45, 1000))) == [0, 1, 2, 4, 5]
 
@@ -97,7 +97,7 @@ def test_variable_rate(uneven):
 @settings(max_examples=60, deadline=None)
 @given(period=st.fractions(min_value=Fraction(1, 100), max_value=4, max_denominator=997))
 def test_definition(uneven, period):
-    """For every step, the frames are those that a search through all of them finds."""
+    """For any period, the frames are those that a search through all frames finds."""
     times = [uneven.time(frame) for frame in range(uneven.frames)]
     expected, step = set(), 0
     while step * period < uneven.duration_s:
@@ -107,7 +107,7 @@ def test_definition(uneven, period):
 
 
 def test_start_and_end(even):
-    """Steps count from the start; the end itself is outside."""
+    """Periods count from the start time; the end time is exclusive."""
     choice = Every(Fraction(1, 2), Fraction("0.1"))
     assert choose_frames(even, choice, start_s=Fraction("0.1"), end_s=Fraction("1.6")) == [3, 18, 33]
     assert choose_frames(even, Keyframes(), start_s=Fraction("0.4"), end_s=Fraction("1.6")) == [12, 24, 36]
@@ -115,7 +115,7 @@ def test_start_and_end(even):
 
 
 def test_a_tiny_step_costs_no_more_than_all_frames(even):
-    """A billionth of a second gives every frame, at once."""
+    """A period of a billionth of a second gives every frame without a long loop."""
     assert choose_frames(even, Every(Fraction(1, 10**9))) == list(range(60))
 
 
@@ -125,19 +125,19 @@ def test_keyframes(even):
 
 
 def test_most_frames_are_spread_evenly(even):
-    """With a limit, what is left out is left out everywhere, and the first and the last stay."""
+    """With a limit, the remaining frames are evenly spread, including the first and the last."""
     assert choose_frames(even, Every(Fraction(1, 30)), max_frames=4) == [0, 20, 39, 59]
     assert choose_frames(even, Every(Fraction(1)), max_frames=4) == [0, 30]
 
 
 def test_given_times(even, tmp_path):
-    """A file of times: for every video or for one, with comments; times after the end give nothing."""
+    """A file of times, with and without video ids, and comments; times after the end give no frame."""
     file = write_text(tmp_path / "times.txt", "# times\n0.5 s\nv\t0:01.2  # here\nother 0.1\n\n1/3s\n99\n")
     assert choose_frames(even, read_times(file).of("v")) == [10, 15, 36]
 
 
 def test_given_times_that_are_none(tmp_path):
-    """A line that is not understood is named."""
+    """A malformed line is an error that names it."""
     file = write_text(tmp_path / "times.txt", "0.5\nv soon\n")
     with pytest.raises(UsageError, match=r"times.txt, line 2: not a time \(got 'soon'"):
         read_times(file)
@@ -146,7 +146,7 @@ def test_given_times_that_are_none(tmp_path):
 
 
 def test_written_lists_of_times_read_back(tmp_path):
-    """What was dropped is listed so that it can be asked for again."""
+    """The written times of dropped frames can be read again."""
     times = [("a b", Fraction(1, 3)), ("v", Fraction("2.5"))]
     assert read_times(write_text(tmp_path / "times.txt", format_times(times))) == At(tuple(times))
 
@@ -174,7 +174,7 @@ def test_scenes(tmp_path):
 
 
 def test_duplicates_are_compared_with_what_stays():
-    """A slow drift is no chain of duplicates: each frame is compared with those that stay."""
+    """Frames are compared with kept frames only: a slow drift does not make all frames duplicates."""
     hashes = [0b0, 0b1, 0b11, 0b111, 0b1111, 0b0]
     assert find_duplicates(hashes, 2).tolist() == [False, True, True, False, True, True]
     assert find_duplicates(hashes, 0).tolist() == [False, False, False, False, False, True]
@@ -183,12 +183,12 @@ def test_duplicates_are_compared_with_what_stays():
 
 
 def test_all_64_bits_count():
-    """The highest bit differs like any other."""
+    """The highest bit counts like any other."""
     assert find_duplicates([0, 2**63, 2**64 - 1], 1).tolist() == [False, True, False]
 
 
 def test_blurred_are_the_least_sharp_share():
-    """A percentage of each video, rounded down; equal ones go in order."""
+    """A percentage of the frames is marked, rounded down; ties are broken by order."""
     assert find_blurred([5.0, 1.0, 3.0, 2.0, 4.0], 40).tolist() == [False, True, False, True, False]
     assert find_blurred([5.0, 1.0, 3.0], 33).tolist() == [False, False, False]
     assert find_blurred([1.0, 1.0], 50).tolist() == [True, False]

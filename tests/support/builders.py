@@ -134,7 +134,7 @@ def state_of(dataset, name="a.jpg"):
 
 
 def kinds(result):
-    """The kinds of an import's problems, sorted; a kind met twice is there twice."""
+    """The kinds of an import's problems, sorted, with repetitions."""
     return sorted(problem["kind"] for problem in result.problems)
 
 

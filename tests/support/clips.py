@@ -1,4 +1,4 @@
-"""Builders of small videos whose frames carry their number in the picture, as black and white blocks."""
+"""Builders of small videos whose frames show their number as black and white blocks."""
 
 import os
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-os.environ.setdefault("SVT_LOG", "0")  # libsvtav1 talks otherwise
+os.environ.setdefault("SVT_LOG", "0")  # libsvtav1 prints messages otherwise
 
 WIDTH, HEIGHT = 160, 96
-_COLUMNS, _ROWS = 8, 4  # blocks; the two middle rows hold the number
+_COLUMNS, _ROWS = 8, 4  # blocks; the two middle rows show the number
 _BITS = 2 * (_COLUMNS - 2)
 _FAST = {
     "libx264": {"preset": "veryfast"},
@@ -23,7 +23,7 @@ _FAST = {
 
 
 def draw_number(number, width=WIDTH, height=HEIGHT):
-    """A picture that says its number: H×W×3 uint8 RGB, top left a red corner, bottom right a blue one."""
+    """An image that shows a number, with a red top left and a blue bottom right corner. H×W×3 uint8 RGB."""
     block_height, block_width = height // _ROWS, width // _COLUMNS
     noise = np.random.default_rng(number).integers(96, 160, (_ROWS * 2, _COLUMNS * 2), dtype=np.uint8)
     picture = np.zeros((height, width, 3), dtype=np.uint8)
@@ -39,7 +39,7 @@ def draw_number(number, width=WIDTH, height=HEIGHT):
 
 
 def read_number(pixels):
-    """The number that an upright picture says; every block has to be clearly black or white."""
+    """The number that an upright image shows; every block must be clearly black or white."""
     height, width = pixels.shape[:2]
     block_height, block_width = height // _ROWS, width // _COLUMNS
     number = 0
@@ -54,7 +54,7 @@ def read_number(pixels):
 
 
 def read_corners(pixels):
-    """(top left is red, bottom right is blue): whether a picture is upright and not mirrored."""
+    """(top left is red, bottom right is blue): whether an image is upright and not mirrored."""
     height, width = pixels.shape[:2]
     near = pixels[height // 16 : height // 8, width // 16 : width // 8].mean(axis=(0, 1))
     far = pixels[-height // 8 : -height // 16, -width // 8 : -width // 16].mean(axis=(0, 1))
@@ -63,7 +63,7 @@ def read_corners(pixels):
 
 @contextmanager
 def _ordinary_priority():
-    """libsvtav1 gives who calls it as root real-time priority, which whatever is started later would inherit."""
+    """libsvtav1 sets real-time priority if run as root, and later processes would inherit it."""
     if not hasattr(os, "sched_setscheduler"):
         yield
         return
@@ -100,25 +100,25 @@ def write_clip(
     """Write a video whose frame k shows k; its suffix chooses the container.
 
     Args:
-        path: the file to write.
-        frames: how many.
+        path: The file to write.
+        frames: Number of frames.
         codec: FFmpeg's name of the encoder.
-        gop: frames between keyframes.
-        bframes: at most so many B-frames in a row.
-        open_gop: whether frames may refer to those before a keyframe that comes in between.
-        fps: frames a second, where `pts` is not given.
-        pts: a time stamp each, in units of `time_base` (milliseconds).
-        time_base: seconds a unit.
-        first_pts: is added to every time stamp.
-        width: upright width.
-        height: upright height.
-        pixel_format: FFmpeg's name.
-        rotation: degrees clockwise that a player has to turn the stored frames.
-        mirrored: whether a player has to mirror them before.
+        gop: Frames between keyframes.
+        bframes: Maximum number of consecutive B-frames.
+        open_gop: Whether frames may refer to frames before the last keyframe.
+        fps: Frames per second, if `pts` is not given.
+        pts: Time stamp of each frame, in units of `time_base` (default: milliseconds).
+        time_base: Seconds per unit.
+        first_pts: Added to every time stamp.
+        width: Upright width in pixels.
+        height: Upright height in pixels.
+        pixel_format: FFmpeg's name of the pixel format.
+        rotation: Degrees clockwise by which a player must rotate the stored frames.
+        mirrored: Whether a player must mirror the frames first.
         colours: (colour space, colour range) for the frames: `(Colorspace.ITU709, ColorRange.JPEG)`.
-        options: more for the encoder.
-        container_options: for the container.
-        audio: whether silence goes with it.
+        options: Other options of the encoder.
+        container_options: Options of the container.
+        audio: Whether to add silent audio.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def write_clip(
         if codec in ("mpeg4", "mpeg2video"):
             context.max_b_frames = bframes
         if rotation or mirrored:
-            # FFmpeg's own order is to turn, then to mirror
+            # FFmpeg rotates first, then mirrors
             stream.set_display_rotation(rotation if mirrored else -rotation, hflip=mirrored)
         sound = container.add_stream("aac", rate=48000) if audio else None
         stamps = pts if pts is not None else range(frames)
@@ -171,7 +171,7 @@ def _encoder_options(codec, gop, bframes, open_gop):
 
 
 def _make_frame(picture, stamp, unit, pixel_format, rotation, mirrored, colours):
-    """The frame that a player turns into the picture."""
+    """The stored frame that a player turns into the upright image."""
     picture = np.rot90(picture, rotation // 90)
     if mirrored:
         picture = picture[:, ::-1]
@@ -191,7 +191,7 @@ def _mux_silence(container, stream, duration_s):
 
 
 def write_sound(path):
-    """Write a file with sound and no picture."""
+    """Write a file with audio and without video."""
     with av.open(str(path), "w") as container:
         _mux_silence(container, container.add_stream("aac", rate=48000), 0.5)
     return path

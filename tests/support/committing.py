@@ -1,4 +1,4 @@
-"""Processes that commit to one dataset at once, and one that commits until it is killed. Run as a script.
+"""Processes that commit to a dataset concurrently, or until they are killed. Run as a script.
 
 python committing.py together ROOT COUNT   COUNT processes, each of which adds one image
 python committing.py forever ROOT          adds and drops a class and moves images between splits, without an end
@@ -35,7 +35,7 @@ def add_an_image(name):
 
 
 def commit_together(root, processes):
-    """Start all processes, let them go at once, and fail if one failed."""
+    """Start processes that commit at the same time; exit with the number of failures."""
     ready, go = os.pipe()
     children = []
     for number in range(processes):
@@ -51,7 +51,7 @@ def commit_together(root, processes):
 
 
 def commit_forever(root):
-    """Commit changes to every table without an end."""
+    """Commit changes to every table in an endless loop."""
     store = Store(root)
     for number in count():
         store.commit("add", {}, add_an_image(f"{os.getpid()}-{number}.png"))
@@ -64,7 +64,7 @@ def commit_forever(root):
 
 
 def commit_until(root, count_of_copies):
-    """Commit to copies of a dataset; the process of copy N is killed instead of its N-th rename or sync."""
+    """Commit to copies of a dataset; the process of copy N is killed at its N-th rename or sync."""
     for instant in range(count_of_copies):
         copy = root.with_name(f"{root.name}-{instant}")
         shutil.copytree(root, copy)
@@ -77,7 +77,7 @@ def commit_until(root, count_of_copies):
 
 
 def dying(call, left):
-    """A function that does what `call` does, until `left` comes to 0."""
+    """A wrapper of `call` that kills the process when `left` reaches 0."""
 
     def either(*arguments, **options):
         if next(left, 0) == 0:
@@ -88,7 +88,7 @@ def dying(call, left):
 
 
 def new_class(id_):
-    """A class that is named after its id."""
+    """A class named after its id."""
     return ClassEntry(id_, f"class {id_}")
 
 

@@ -86,13 +86,13 @@ def many_images(count=400, videos=None, seed=0, **columns):
 
 
 def video_rows(ids, **columns):
-    """Rows of a videos table: one a video id, with files of that name."""
+    """Rows of a videos table: one per id, with a file of that name."""
     paths = pd.array([f"media/videos/{name}.mp4" for name in ids], dtype="str")
     return pd.DataFrame({"video_id": pd.array(ids, dtype="str"), "path": paths, "width": 64, "height": 48} | columns)
 
 
 def save(dataset, *, pictures=False):
-    """Commit a dataset as the first version of its folder; `pictures` draws its image files too."""
+    """Commit a dataset as the first version of its folder; `pictures` also writes its image files."""
     for number, path in enumerate(dataset.images["path"] if pictures else ()):
         file = dataset.image_file(path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def write_text(path, text):
 
 
 def run_curate(*arguments, folder=None, **environment):
-    """Run the command line in a process of its own; stdout, stderr and returncode are in the answer."""
+    """Run the command line in a new process; returns stdout, stderr and returncode."""
     return subprocess.run(
         [sys.executable, "-c", "from curate.cli import main; main()", *map(str, arguments)],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""Which image belongs to which XML, and which split to which image."""
+"""Finding the image of each XML file, and the split of each image."""
 
 import os
 
@@ -12,7 +12,7 @@ MASK = [("mask", 5, 5, 20, 20)]
 
 
 def images_of(folder, **options):
-    """The images that reading a folder finds, relative to it."""
+    """The images that were read from a folder, relative to it."""
     return sorted(read_voc(folder, **options).images["file"])
 
 
@@ -46,7 +46,7 @@ def pairs_of(folder, **options):
     ],
 )
 def test_layouts(tmp_path, xml_in, images_in):
-    """XML beside the images, in sibling folders or in a devkit: each finds its own image."""
+    """XML beside the images, in sibling folders and in a devkit: each file finds its image."""
     labelimg_folder(tmp_path, {"a": MASK, "b": MASK}, xml_in=xml_in, images_in=images_in)
     expected = {os.path.join(xml_in, f"{stem}.xml"): os.path.join(images_in, f"{stem}.jpg") for stem in "ab"}
     assert pairs_of(tmp_path) == expected
@@ -54,7 +54,7 @@ def test_layouts(tmp_path, xml_in, images_in):
 
 
 def test_equal_names_in_folders(tmp_path):
-    """Files of equal name in two folders stay with those of their own folder."""
+    """XML and images with equal names in two folders are matched within their folder."""
     labelimg_folder(tmp_path, {"a": MASK}, xml_in="annotations/day1", images_in="images/day1", seed=1)
     labelimg_folder(tmp_path, {"a": MASK}, xml_in="annotations/day2", images_in="images/day2", seed=2)
     assert pairs_of(tmp_path) == {
@@ -64,7 +64,7 @@ def test_equal_names_in_folders(tmp_path):
 
 
 def test_separate_images(tmp_path):
-    """With `--images`, the images are looked for there, and only there."""
+    """With `--images`, images are searched only there."""
     labelimg_folder(tmp_path / "xml", {"a": MASK}, seed=1)
     write_image(tmp_path / "pictures" / "a.jpg")
     write_image(tmp_path / "pictures" / "b.jpg")
@@ -73,7 +73,7 @@ def test_separate_images(tmp_path):
 
 
 def test_separate_images_in_folders(tmp_path):
-    """Below `--images`, equal names are told apart by the folders that the XML lies in."""
+    """In subfolders of `--images`, images with equal names are matched by the folder of the XML."""
     for day in ("day1", "day2"):
         write_image(tmp_path / "pictures" / day / "a.jpg", seed=len(day))
         write_xml(tmp_path / "xml" / day / "a.xml", objects=MASK)
@@ -86,7 +86,7 @@ def test_separate_images_in_folders(tmp_path):
 
 @pytest.mark.parametrize("name", ["source", "pictures"])
 def test_missing_folder(tmp_path, name):
-    """A folder that is not there is an error that names it."""
+    """A missing folder is an error that names it."""
     labelimg_folder(tmp_path / "here", {"a": MASK})
     folders = {"source": tmp_path / "here", "pictures": tmp_path / "here"} | {name: tmp_path / "nowhere"}
     with pytest.raises(DataError, match="nowhere"):
@@ -94,14 +94,14 @@ def test_missing_folder(tmp_path, name):
 
 
 def test_folder_without_xml(tmp_path):
-    """A folder without XML is an error that points to --with-unlabelled."""
+    """A folder without XML is an error whose remedy is --with-unlabelled."""
     labelimg_folder(tmp_path, {"a": None})
     with pytest.raises(DataError, match="--with-unlabelled"):
         read_voc(tmp_path)
 
 
 def test_hidden_files(tmp_path):
-    """Hidden files, such as those that a Mac leaves, are not looked at."""
+    """Hidden files, such as those of macOS, are skipped."""
     labelimg_folder(tmp_path, {"a": MASK})
     (tmp_path / "._a.xml").write_bytes(b"\0\5\26\7")
     write_xml(tmp_path / ".Trash" / "b.xml", objects=MASK)
@@ -119,7 +119,7 @@ def test_upper_case_suffixes(tmp_path):
 
 
 def test_filename_goes_first(tmp_path):
-    """`<filename>` decides where no image has the XML's own name."""
+    """`<filename>` names the image if no image has the name of the XML."""
     write_image(tmp_path / "b.jpg")
     write_xml(tmp_path / "a.xml", "b.jpg", MASK)
     assert pairs_of(tmp_path) == {"a.xml": "b.jpg"}
@@ -127,7 +127,7 @@ def test_filename_goes_first(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif"])
 def test_stem_with_any_suffix(tmp_path, suffix):
-    """Without a fitting `<filename>` the image is found by the XML's stem and any suffix, and that is noted."""
+    """If `<filename>` does not fit, the image is found by the XML's stem and any suffix, with a note."""
     labelimg_folder(tmp_path, {"a": MASK}, suffix=suffix)
     write_xml(tmp_path / "a.xml", "gone.jpg", MASK)
     assert pairs_of(tmp_path) == {"a.xml": f"a{suffix}"}
@@ -135,7 +135,7 @@ def test_stem_with_any_suffix(tmp_path, suffix):
 
 
 def test_filename_chooses_among_suffixes(tmp_path):
-    """Of two images with the XML's stem, `<filename>` says which is meant."""
+    """`<filename>` selects one of two images with the XML's stem."""
     write_image(tmp_path / "a.jpg", seed=1)
     write_image(tmp_path / "a.png", seed=2)
     write_xml(tmp_path / "a.xml", "a.png", MASK)
@@ -143,7 +143,7 @@ def test_filename_chooses_among_suffixes(tmp_path):
 
 
 def test_old_filename_in_a_copy(tmp_path):
-    """A copied XML that still says the old `<filename>` goes with the image of its own name."""
+    """A copied XML with the old `<filename>` belongs to the image of its own name."""
     labelimg_folder(tmp_path, {"a": MASK, "b": MASK})
     write_xml(tmp_path / "b.xml", "a.jpg", MASK)
     assert pairs_of(tmp_path) == {"a.xml": "a.jpg", "b.xml": "b.jpg"}
@@ -152,7 +152,7 @@ def test_old_filename_in_a_copy(tmp_path):
 
 @pytest.mark.parametrize("filename", ["a.jpg", "images/a.jpg", r"C:\Users\me\a.jpg", "/home/me/a.jpg", " a.jpg "])
 def test_folders_in_filename(tmp_path, filename):
-    """Folders in `<filename>`, of whatever system, are passed over."""
+    """Folders in `<filename>`, with any separator, are ignored."""
     labelimg_folder(tmp_path, {"a": MASK})
     write_xml(tmp_path / "a.xml", filename, MASK)
     assert pairs_of(tmp_path) == {"a.xml": "a.jpg"}
@@ -161,14 +161,14 @@ def test_folders_in_filename(tmp_path, filename):
 
 @pytest.mark.parametrize("filename", [None, ""])
 def test_no_filename(tmp_path, filename):
-    """An XML without `<filename>` goes by its own name."""
+    """XML without `<filename>` belongs to the image of its own name."""
     labelimg_folder(tmp_path, {"a": MASK})
     write_xml(tmp_path / "a.xml", filename, MASK)
     assert pairs_of(tmp_path) == {"a.xml": "a.jpg"}
 
 
 def test_filename_that_is_an_ending(tmp_path):
-    """`<filename>` that is only the end of the image's name does not match it, and that is noted."""
+    """A `<filename>` that is only the end of an image's name does not match it, and is noted."""
     write_image(tmp_path / "left-a.jpg")
     write_xml(tmp_path / "left-a.xml", "a.jpg", MASK)
     assert problems_of(tmp_path) == [("left-a.xml", "filename_mismatch")]
@@ -178,7 +178,7 @@ def test_filename_that_is_an_ending(tmp_path):
     "name", ["with space", "ünïcödé", "маска", "口罩", "🐈", "a.b.c", "50%", "#1", "a'b", "-a", "{x}", "*"]
 )
 def test_any_name(tmp_path, name):
-    """Spaces, dots, quotes and any script are fine in names."""
+    """Names may have spaces, dots, quotes and letters of any script."""
     labelimg_folder(tmp_path, {name: MASK})
     assert len(pairs_of(tmp_path)) == 1
     assert problems_of(tmp_path) == []
@@ -194,7 +194,7 @@ def test_names_that_are_not_utf8(tmp_path):
 
 
 def test_two_xml_for_one_image(tmp_path):
-    """The second XML that names an image is quarantined; the image's own XML is the one that counts."""
+    """Of two XML files for an image, the one with the image's name counts, and the other is quarantined."""
     labelimg_folder(tmp_path, {"m": [("mask", 1, 1, 9, 9)]})
     write_xml(tmp_path / "a.xml", "m.jpg", MASK)
     assert pairs_of(tmp_path) == {"m.xml": "m.jpg"}
@@ -202,7 +202,7 @@ def test_two_xml_for_one_image(tmp_path):
 
 
 def test_missing_image(tmp_path):
-    """An XML without an image is quarantined."""
+    """XML without an image is quarantined."""
     labelimg_folder(tmp_path, {"a": MASK})
     write_xml(tmp_path / "b.xml", objects=MASK)
     assert (images_of(tmp_path), problems_of(tmp_path)) == (["a.jpg"], [("b.xml", "image_missing")])
@@ -229,7 +229,7 @@ def test_missing_image(tmp_path):
     ],
 )
 def test_never_outside(tmp_path, text):
-    """Whatever `<filename>` and `<path>` say, no image outside the source is taken."""
+    """No image outside the source is read, whatever `<filename>` and `<path>` say."""
     outside = write_image(tmp_path / "outside.jpg")
     text = text.replace("{absolute}", str(outside))
     write_xml(tmp_path / "source" / "deep" / "a.xml", text, MASK, path=text)
@@ -238,7 +238,7 @@ def test_never_outside(tmp_path, text):
 
 
 def test_links_in_the_folder(tmp_path):
-    """A link that someone put into the source is followed."""
+    """Links in the source are followed."""
     labelimg_folder(tmp_path / "elsewhere", {"a": MASK})
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "day").symlink_to(tmp_path / "elsewhere")
@@ -246,14 +246,14 @@ def test_links_in_the_folder(tmp_path):
 
 
 def test_link_to_a_parent(tmp_path):
-    """A link that leads back up does not make the walk go round."""
+    """A link to a parent folder is not followed endlessly."""
     labelimg_folder(tmp_path, {"a": MASK})
     (tmp_path / "again").symlink_to(tmp_path)
     assert images_of(tmp_path) == ["a.jpg"]
 
 
 def test_link_to_itself(tmp_path):
-    """A link that leads to itself does not end the import."""
+    """A link to itself does not abort the import."""
     labelimg_folder(tmp_path, {"a": MASK})
     (tmp_path / "round").symlink_to("round")
     assert images_of(tmp_path) == ["a.jpg"]
@@ -261,7 +261,7 @@ def test_link_to_itself(tmp_path):
 
 @pytest.mark.parametrize("name", ["b.xml", "b.jpg"])
 def test_link_to_nothing(tmp_path, name):
-    """An XML or image that is a link to nothing is listed, not passed over."""
+    """XML and images that are broken links are listed."""
     labelimg_folder(tmp_path, {"a": MASK, "b": MASK})
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to(tmp_path / "nowhere")
@@ -288,7 +288,7 @@ def splits_of(folder):
 
 
 def test_splits(tmp_path):
-    """ImageSets/Main says which split an image is in; one in no list is in none."""
+    """ImageSets/Main gives the split of images; images in no list have none."""
     assert splits_of(devkit(tmp_path, {"train": "a\n", "val": "b\n"})) == {"a": "train", "b": "val"}
 
 
@@ -302,7 +302,7 @@ def test_test_split(tmp_path):
 
 
 def test_trainval_only(tmp_path):
-    """Where only trainval.txt is, its images are for training."""
+    """With trainval.txt only, its images are in train."""
     assert splits_of(devkit(tmp_path, {"trainval": "a\nb\n", "test": "c\n"})) == {
         "a": "train",
         "b": "train",
@@ -311,13 +311,13 @@ def test_trainval_only(tmp_path):
 
 
 def test_trainval_beside_its_parts(tmp_path):
-    """Beside train.txt and val.txt, trainval.txt says nothing more."""
+    """With train.txt and val.txt, trainval.txt is ignored."""
     lists = {"train": "a\n", "val": "b\n", "trainval": "a\nb\nc\n"}
     assert splits_of(devkit(tmp_path, lists)) == {"a": "train", "b": "val"}
 
 
 def test_class_lists_are_no_splits(tmp_path):
-    """Lists of a single class (`mask_train.txt`) are not splits."""
+    """Lists of single classes (`mask_train.txt`) are ignored."""
     assert splits_of(devkit(tmp_path, {"mask_train": "a  1\nb -1\n", "train": "c\n"})) == {"c": "train"}
 
 
@@ -328,7 +328,7 @@ def test_spelling_of_lists(tmp_path, text):
 
 
 def test_spaces_in_lists(tmp_path):
-    """An image whose name has a space is found in its list."""
+    """A name with a space in a list is matched."""
     assert splits_of(devkit(tmp_path, {"train": "first day\nb\n"}, ["first day", "b"])) == {
         "first day": "train",
         "b": "train",
@@ -336,7 +336,7 @@ def test_spaces_in_lists(tmp_path):
 
 
 def test_contradicting_lists(tmp_path):
-    """An image in two lists is in the first, and the second is noted with its line."""
+    """An image in two lists gets the first split, and the second is noted with its line."""
     folder = devkit(tmp_path, {"train": "a\nb\n", "val": "c\na\n"})
     assert splits_of(folder) == {"a": "train", "b": "train", "c": "val"}
     (problem,) = read_voc(folder).problems
@@ -349,7 +349,7 @@ def test_list_names_no_image(tmp_path):
 
 
 def test_other_folders_of_a_devkit(tmp_path):
-    """Pictures in a devkit's other folders are none of its images."""
+    """Images in other folders of a devkit are ignored."""
     folder = devkit(tmp_path, {"train": "a\n"})
     write_image(folder / "SegmentationClass" / "a.png")
     assert problems_of(folder) == []

@@ -1,4 +1,4 @@
-"""Nothing aborts an import and nothing vanishes: each fault is mended, noted or quarantined, and listed."""
+"""Faults do not abort an import: each is repaired, noted or quarantined, and listed."""
 
 import shutil
 from pathlib import Path
@@ -46,7 +46,7 @@ FAULTS = {  # kind: (object, action, corners that remain)
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_fault(tmp_path, kind):
-    """Each fault of a box has its kind and action, and is listed once with its file, line and object."""
+    """Each fault of a box is listed once, with kind, action, file, line and object."""
     written, action, _ = FAULTS[kind]
     result = import_one(tmp_path, MASK, written)
     (problem,) = result.problems
@@ -58,14 +58,14 @@ def test_fault(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_box_after_fault(tmp_path, kind):
-    """A repaired box has its mended corners, a noted one its own, a quarantined one is not there."""
+    """A repaired box has corrected corners, a noted box its own, a quarantined box is left out."""
     written, _, remaining = FAULTS[kind]
     assert corners_of(tmp_path, written) == ([remaining] if remaining else [])
 
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_state_after_fault(tmp_path, kind):
-    """An image is incomplete where something was quarantined, else labelled."""
+    """An image with a quarantined box is incomplete, others are labelled."""
     written, action, _ = FAULTS[kind]
     import_one(tmp_path, MASK, written)
     assert state_of(tmp_path / "dataset") == ("incomplete" if action == "quarantined" else "labelled")
@@ -100,7 +100,7 @@ def test_not_finite(tmp_path, text):
 
 
 def test_one_pixel_too_far(tmp_path):
-    """A box that ends one pixel outside, as published sets have them, is clipped and its image stays labelled."""
+    """A box that ends a pixel outside, as in published data sets, is clipped, and its image stays labelled."""
     assert corners_of(tmp_path, ("mask", 5, 6, WIDTH + 1, 36)) == [[5, 6, WIDTH, 36]]
     assert state_of(tmp_path / "dataset") == "labelled"
 
@@ -116,7 +116,7 @@ WHOLE_FILES = {
 
 @pytest.mark.parametrize("data", WHOLE_FILES)
 def test_whole_file(tmp_path, dataset, data):
-    """A file that cannot be read is quarantined by its kind, its image is incomplete, and the rest comes in."""
+    """An unreadable file is quarantined with its kind, its image is incomplete, other files are imported."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": [MASK]})
     (folder / "a.xml").write_bytes(data)
     result = import_voc(dataset, folder)
@@ -125,7 +125,7 @@ def test_whole_file(tmp_path, dataset, data):
 
 
 def test_missing_image(tmp_path, dataset, source):
-    """An XML without its image is quarantined, and the rest comes in."""
+    """XML without its image is quarantined, other files are imported."""
     (source / "a.jpg").unlink()
     result = import_voc(dataset, source)
     assert (result.images, kinds(result), result.problems[0]["action"]) == (1, ["image_missing"], "quarantined")
@@ -133,20 +133,20 @@ def test_missing_image(tmp_path, dataset, source):
 
 @pytest.mark.parametrize("kept", [0, 10, 500])
 def test_broken_image(dataset, source, kept):
-    """An image that is empty, cut off or no image is quarantined; it is not called one without XML."""
+    """A broken image is quarantined, and not listed as an image without XML."""
     (source / "a.jpg").write_bytes((source / "a.jpg").read_bytes()[:kept])
     result = import_voc(dataset, source)
     assert (result.images, kinds(result), result.problems[0]["action"]) == (1, ["image_broken"], "quarantined")
 
 
 def test_broken_image_with_unlabelled(dataset, source):
-    """It is listed once also where images without XML come in."""
+    """With `--with-unlabelled` a broken image is listed once, too."""
     (source / "a.jpg").write_bytes(b"no image")
     assert kinds(import_voc(dataset, source, with_unlabelled=True)) == ["image_broken"]
 
 
 def test_absurd_image_size(tmp_path, dataset, source):
-    """A PNG that claims four thousand million columns is quarantined like any broken image."""
+    """A PNG with a declared width of four billion pixels is quarantined like any broken image."""
     data = bytearray(write_image(tmp_path / "c.png").read_bytes())
     data[16:20] = b"\xff\xff\xff\xff"
     (source / "c.png").write_bytes(data)
@@ -155,7 +155,7 @@ def test_absurd_image_size(tmp_path, dataset, source):
 
 
 def test_nothing_usable(tmp_path, dataset):
-    """A folder of which nothing can be used makes a version that lists why."""
+    """A folder without usable files makes a version that lists the problems."""
     folder = tmp_path / "clips"
     folder.mkdir()
     (folder / "a.xml").write_bytes(b"")
@@ -164,7 +164,7 @@ def test_nothing_usable(tmp_path, dataset):
 
 
 def test_problems_are_kept(tmp_path):
-    """The dataset's problems table holds what the answer listed."""
+    """The dataset's problems table has the problems of the result."""
     result = import_one(tmp_path, ("mask", 99, 36, 5, 6), ("", 1, 2, 3, 4))
     table = load(tmp_path / "dataset").problems
     columns = ["line", "object", "kind", "detail", "action"]
@@ -173,7 +173,7 @@ def test_problems_are_kept(tmp_path):
 
 
 def test_problems_can_be_opened(tmp_path, dataset):
-    """Every file that the answer names is there as it is named, also below `--images`."""
+    """Every file named in the result exists under that path, also in `--images`."""
     write_xml(tmp_path / "xml" / "a.xml", objects=[("mask", 99, 36, 5, 6)])
     write_image(tmp_path / "pictures" / "a.jpg")
     write_image(tmp_path / "pictures" / "b.jpg")
@@ -182,7 +182,7 @@ def test_problems_can_be_opened(tmp_path, dataset):
 
 
 def test_mended_file_forgets_its_problems(tmp_path, dataset):
-    """A file that was mended loses its problems, and its image is labelled."""
+    """A corrected file loses its problems, and its image is labelled."""
     folder = labelimg_folder(tmp_path / "clips", {"a": [("", 1, 2, 3, 4)], "b": [("mask", 99, 36, 5, 6)]})
     import_voc(dataset, folder)
     write_xml(folder / "a.xml", objects=[MASK])
@@ -192,7 +192,7 @@ def test_mended_file_forgets_its_problems(tmp_path, dataset):
 
 
 def test_mended_unreadable_file(tmp_path, dataset, source):
-    """An unreadable file that was mended brings its boxes."""
+    """After an unreadable file is corrected, its boxes are imported."""
     (source / "a.xml").write_bytes(b"<annotation>")
     import_voc(dataset, source)
     write_xml(source / "a.xml", objects=[MASK])
@@ -202,7 +202,7 @@ def test_mended_unreadable_file(tmp_path, dataset, source):
 
 
 def test_file_that_breaks_later(dataset, source):
-    """An XML that cannot be read says nothing about the boxes that are there: they stay."""
+    """Unreadable XML leaves the existing boxes of its image."""
     import_voc(dataset, source)
     (source / "b.xml").write_bytes(b"<annotation>")
     result = import_voc(dataset, source)
@@ -210,7 +210,7 @@ def test_file_that_breaks_later(dataset, source):
 
 
 def test_quarantined_later_is_incomplete(dataset, source):
-    """An image whose corrected XML has its only box quarantined is labelled no more."""
+    """An image whose only box is quarantined in a second import is incomplete."""
     import_voc(dataset, source)
     write_xml(source / "a.xml", objects=[("mask", 5, "nan", 25, 36)])
     import_voc(dataset, source)
@@ -218,7 +218,7 @@ def test_quarantined_later_is_incomplete(dataset, source):
 
 
 def test_mended_split_list_forgets_its_problems(tmp_path, dataset):
-    """A split list that was mended loses its problems too."""
+    """A corrected split list loses its problems, too."""
     folder = labelimg_folder(tmp_path / "kit", {"a": [MASK]}, xml_in="Annotations", images_in="JPEGImages")
     (folder / "ImageSets" / "Main").mkdir(parents=True)
     (folder / "ImageSets" / "Main" / "val.txt").write_text("a\nghost\n")
@@ -229,7 +229,7 @@ def test_mended_split_list_forgets_its_problems(tmp_path, dataset):
 
 
 def test_problems_of_equal_sources(tmp_path, dataset):
-    """Two sources whose folders have one name keep their problems apart."""
+    """Problems of two sources with the same folder name are kept separately."""
     for number, parent in enumerate("xy"):
         folder = labelimg_folder(tmp_path / parent / "clips", {"a": [("mask", 99, 36, 5, 6 + number)]}, seed=number)
         import_voc(dataset, folder)
@@ -241,7 +241,7 @@ def test_problems_of_equal_sources(tmp_path, dataset):
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_strict(tmp_path, kind):
-    """Strict refuses what was repaired or quarantined, and passes what was noted."""
+    """`strict` refuses repaired and quarantined boxes, and accepts notes."""
     written, action, _ = FAULTS[kind]
     if action == "noted":
         assert import_one(tmp_path, written, strict=True).version == 1
@@ -252,21 +252,21 @@ def test_strict(tmp_path, kind):
 
 
 def test_strict_with_undeclared_name(dataset, source):
-    """Strict refuses an undeclared name as well."""
+    """`strict` refuses undeclared class names."""
     with pytest.raises(StrictImportError, match="unknown_class"):
         import_voc(dataset, source, classes=["mask"], strict=True)
     assert read_versions(dataset) == []
 
 
 def test_strict_with_unreadable_file(dataset, source):
-    """Strict refuses a file that cannot be read."""
+    """`strict` refuses unreadable files."""
     (source / "a.xml").write_bytes(b"")
     with pytest.raises(StrictImportError, match="empty_file"):
         import_voc(dataset, source, strict=True)
 
 
 def test_strict_leaves_the_dataset(dataset, source):
-    """A refused import leaves the version that was there, and its result tells what that holds."""
+    """A refused import makes no version, and its result has the counts of the current one."""
     import_voc(dataset, source)
     labelimg_folder(source, {"c": [("mask", 99, 36, 5, 6)]})
     with pytest.raises(StrictImportError) as caught:
@@ -278,7 +278,7 @@ def test_strict_leaves_the_dataset(dataset, source):
 
 
 def test_strict_brings_no_image(dataset, source):
-    """A refused import links no image into the dataset."""
+    """A refused import links no images into the dataset."""
     (source / "a.xml").write_bytes(b"")
     with pytest.raises(StrictImportError):
         import_voc(dataset, source, strict=True)
@@ -309,7 +309,7 @@ FILE = st.one_of(
 
 
 def check_import(folder, dataset, files, **options):
-    """Import some files, and check that every object and file is accounted for."""
+    """Import files, and check that every object and file is imported or listed."""
     for place in (folder, dataset):
         shutil.rmtree(place, ignore_errors=True)
     for number, (data, _) in enumerate(files):
@@ -334,7 +334,7 @@ def check_import(folder, dataset, files, **options):
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=st.lists(FILE, min_size=1, max_size=4))
 def test_nothing_vanishes(tmp_path, files):
-    """Whatever the XML says: each image comes in, each object is a box or listed, each box is inside its image."""
+    """For any XML, each image is imported, each object is a box or listed, each box is inside its image."""
     check_import(tmp_path / "clips", tmp_path / "dataset", files)
 
 
@@ -346,12 +346,12 @@ def test_nothing_vanishes(tmp_path, files):
     classes=st.sampled_from([None, ["mask"], ["bare", "mask", "&"]]),
 )
 def test_nothing_vanishes_at_length(tmp_path, files, origin, classes):
-    """The same with many more, either origin, and declared classes."""
+    """The same with many more files, both origins, and declared classes."""
     check_import(tmp_path / "clips", tmp_path / "dataset", files, origin=origin, classes=classes)
 
 
 def test_any_error_is_ours(tmp_path, dataset):
-    """A dataset folder that is a file is told in our words."""
+    """A file in place of the dataset folder is an error of curate."""
     dataset.write_text("taken")
     with pytest.raises(CurateError):
         import_voc(dataset, labelimg_folder(tmp_path / "clips", {"a": [MASK]}))

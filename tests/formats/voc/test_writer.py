@@ -1,4 +1,4 @@
-"""Proposals as XML: LabelImg's form, the same boxes when they come back, and the mark of what nobody has saved."""
+"""Proposals as XML: LabelImg's format, the same boxes after import, and the mark of unsaved files."""
 
 import re
 from pathlib import Path
@@ -69,7 +69,7 @@ def parsed(xml):
 
 
 def test_the_file_as_a_whole():
-    """Elements, order, tabs and whole pixels are those that LabelImg writes, and a mark beside the database."""
+    """Elements, order, tabs and whole pixels are LabelImg's, with a mark after the database."""
     assert re.sub(r"proposal [0-9a-f]{16}<", "proposal DIGEST<", as_xml().decode()) == EXPECTED
 
 
@@ -88,13 +88,13 @@ def test_nothing_found():
     ],
 )
 def test_whole_pixels(box, written):
-    """Corners are rounded, stay inside the image and apart."""
+    """Corners are rounded, inside the image and at least one pixel apart."""
     (found,) = parsed(as_xml([box], ["bare"])).objects
     assert found[1:5] == written
 
 
 def test_text_that_xml_cannot_hold():
-    """Control characters and file names that are no text become question marks, and the file can be read."""
+    """Control characters and undecodable file names become question marks, and the file can be parsed."""
     xml = as_xml(image=Path("/f\udcff/a\x07.jpg"), names=("a\x00b", "]]>"))
     root = etree.fromstring(xml)
     assert root.findtext("path") == "/f?/a?.jpg"
@@ -106,7 +106,7 @@ corner = st.floats(0, 1, allow_nan=False)
 
 @given(st.lists(st.tuples(corner, corner, corner, corner), max_size=5), st.integers(1, 4000), st.integers(1, 4000))
 def test_boxes_come_back(unit, width, height):
-    """Any box inside the image comes back within half a pixel, or as one pixel where it was less."""
+    """Any box inside the image is read back within half a pixel, or as one pixel if it was smaller."""
     boxes = np.array(unit, dtype=float).reshape(-1, 4) * (width, height, width, height)
     boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
     boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) >= 1e-6).all(axis=1)]
@@ -121,7 +121,7 @@ def test_boxes_come_back(unit, width, height):
 
 
 def test_import_gives_the_same_boxes(tmp_path, dataset):
-    """What is written is imported with the same classes, within half a pixel, and nothing needs mending."""
+    """Written proposals are imported with the same classes, within half a pixel, without problems."""
     image = write_image(tmp_path / "in" / "a.jpg", 200, 100)
     (tmp_path / "in" / "a.xml").write_bytes(as_xml(names=("masked", "bare"), image=image))
     done = import_voc(dataset, tmp_path / "in", accept_proposals=True)
@@ -133,7 +133,7 @@ def test_import_gives_the_same_boxes(tmp_path, dataset):
 
 
 def test_untouched():
-    """What was written is known as a proposal, with whatever line ends, under whatever path."""
+    """A written file is a proposal, with any line ends and under any path."""
     xml = as_xml()
     assert is_proposal(xml)
     assert is_proposal(xml.replace(b"\n", b"\r\n"))
@@ -141,7 +141,7 @@ def test_untouched():
 
 
 def test_saved_in_labelimg(tmp_path):
-    """Saving makes it a person's file, also where nothing was changed."""
+    """A file saved in LabelImg is no longer a proposal, also without changes."""
     file = tmp_path / "a.xml"
     file.write_bytes(as_xml())
     before = parsed(file.read_bytes()).objects
@@ -155,13 +155,13 @@ def test_saved_in_labelimg(tmp_path):
     [(b"<xmin>10<", b"<xmin>11<"), (b"bare", b"masked"), (b"</annotation>\n", b"<!-- seen --></annotation>\n")],
 )
 def test_edited_with_another_tool(old, new):
-    """A program that keeps the mark and changes anything else makes it a person's file."""
+    """A file with the mark and any other change is no longer a proposal."""
     assert old in as_xml()
     assert not is_proposal(as_xml().replace(old, new))
 
 
 def test_a_person_s_xml_is_never_replaced(tmp_path):
-    """A proposal replaces a proposal, never what somebody saved."""
+    """A proposal replaces a proposal, but not a saved file."""
     file = tmp_path / "deep" / "a.xml"
     assert write_proposal(file, as_xml())
     assert write_proposal(file, as_xml([], []))
@@ -176,7 +176,7 @@ def test_a_person_s_xml_is_never_replaced(tmp_path):
 
 @pytest.fixture
 def proposed(tmp_path):
-    """Two images with proposals; of the second, a person saved another box."""
+    """Two images with proposals; a person saved another box for the second."""
     folder = tmp_path / "clips"
     for name in "ab":
         image = write_image(folder / f"{name}.jpg", 200, 100)
@@ -186,7 +186,7 @@ def proposed(tmp_path):
 
 
 def test_untouched_proposals_are_left_out(dataset, proposed):
-    """Only what a person saved is imported; the rest is named, counted, and told how to take in."""
+    """Only saved files are imported; the others are listed and counted, with the option that imports them."""
     done = import_voc(dataset, proposed)
     assert box_rows(dataset) == [("b.jpg", "masked", 1, 2, 30, 40)]
     assert (done.images, done.quarantined, kinds(done)) == (1, 0, ["untouched_proposal"])
@@ -196,30 +196,30 @@ def test_untouched_proposals_are_left_out(dataset, proposed):
 
 
 def test_accepted_proposals(dataset, proposed):
-    """`--accept-proposals` takes them as labelled."""
+    """`--accept-proposals` imports them as labelled."""
     done = import_voc(dataset, proposed, accept_proposals=True)
     assert (done.images, done.boxes, done.problems, done.notes) == (2, 3, (), ())
 
 
 def test_untouched_proposal_with_unlabelled(dataset, proposed):
-    """With `--with-unlabelled`, an image that has only a proposal comes in without a label."""
+    """With `--with-unlabelled`, an image with only a proposal is imported as unlabelled."""
     done = import_voc(dataset, proposed, with_unlabelled=True)
     assert (done.images, done.boxes) == (2, 1)
 
 
 def test_import_again(dataset, proposed):
-    """The same folder again makes no version."""
+    """Importing the same folder again makes no version."""
     import_voc(dataset, proposed)
     assert import_voc(dataset, proposed).version == 1
 
 
 def test_strict_takes_proposals_for_no_fault(dataset, proposed):
-    """`--strict` does not refuse a folder for what it leaves out."""
+    """`--strict` does not refuse proposals that are left out."""
     assert import_voc(dataset, proposed, strict=True).version == 1
 
 
 def test_only_proposals(tmp_path, dataset, proposed):
-    """A folder in which nobody has saved anything brings nothing, and says so."""
+    """A folder of unsaved proposals imports nothing, and lists them."""
     (proposed / "b.xml").unlink()
     (proposed / "b.jpg").unlink()
     done = import_voc(dataset, proposed)
@@ -229,9 +229,9 @@ def test_only_proposals(tmp_path, dataset, proposed):
 @pytest.mark.parametrize("by_hand", ["0.xml", "z.xml"])
 @pytest.mark.parametrize("accept", [False, True])
 def test_a_person_s_xml_goes_before_a_proposal(tmp_path, dataset, by_hand, accept):
-    """XML that a person saved is of the image in its `<filename>`, though a proposal has the image's name.
+    """XML saved by a person belongs to the image in its `<filename>`, even if a proposal has the image's name.
 
-    This holds whichever comes first by name, and whether proposals are taken in or not.
+    The order of the names does not matter, nor whether proposals are imported.
     """
     image = write_image(tmp_path / "clips" / "a.jpg", 200, 100)
     (image.parent / "a.xml").write_bytes(as_xml(names=("masked", "bare"), image=image))
@@ -243,7 +243,7 @@ def test_a_person_s_xml_goes_before_a_proposal(tmp_path, dataset, by_hand, accep
 
 
 def test_a_copied_proposal(tmp_path, dataset):
-    """A proposal that was copied keeps the old `<filename>`, and is of the image whose name it has all the same."""
+    """A copied proposal with the old `<filename>` belongs to the image of its own name."""
     for name in "ab":
         write_image(tmp_path / f"{name}.jpg", 200, 100)
     (tmp_path / "b.xml").write_bytes(as_xml(names=("masked", "bare"), image=tmp_path / "b.jpg"))
@@ -253,7 +253,7 @@ def test_a_copied_proposal(tmp_path, dataset):
 
 
 def test_each_xml_is_read_once(tmp_path, dataset, monkeypatch):
-    """Where XML has its image's name, no file is read a second time to learn whether it is a proposal."""
+    """XML with the name of its image needs no look at other files for proposals."""
     labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": [BARE], "c": []})
     read = []
     monkeypatch.setattr(voc_matching, "read_bytes", lambda file: read.append(file) or Path(file).read_bytes())

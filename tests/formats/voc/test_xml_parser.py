@@ -1,4 +1,4 @@
-"""One annotation file: bytes in, what it says out."""
+"""Parsing one annotation file."""
 
 import http.server
 import math
@@ -73,11 +73,11 @@ def refused_as(data):
     return caught.value.fault.kind
 
 
-# ── what a sound file says ───────────────────────────────────────────────────────────────────────────────────────
+# ── valid files ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_head():
-    """File name, size and LabelImg's mark are taken from the head, with their lines."""
+    """File name, size and LabelImg's mark are read from the head, with their lines."""
     found = parse(LABELIMG)
     assert (found.filename, found.filename_line) == ("first day.jpg", 3)
     assert (found.width, found.height, found.size_line, found.verified) == ("640", "480", 8, True)
@@ -90,13 +90,13 @@ def test_first_object():
 
 
 def test_escaped_name():
-    """An escaped character in a name is the character."""
+    """Escaped characters in names are decoded."""
     second = parse(LABELIMG).objects[1]
     assert second == ("face & chin", 1.0, 2.0, 3.0, 4.0, True, False, False, "Left", 26, 2)
 
 
 def test_sound_file_has_no_faults():
-    """Nothing is listed for a file as LabelImg writes it."""
+    """A file written by LabelImg has no faults."""
     assert parse(LABELIMG).faults == []
 
 
@@ -126,7 +126,7 @@ def test_sound_file_has_no_faults():
     ],
 )
 def test_spelling_does_not_matter(data):
-    """However a file is spelt, it says the same objects."""
+    """The same content in other XML notations gives the same objects."""
     expected = [one._replace(line=0) for one in parse(LABELIMG).objects]
     assert [one._replace(line=0) for one in parse(data).objects] == expected
 
@@ -141,23 +141,23 @@ def test_order_of_elements_does_not_matter():
 
 
 def test_names_beyond_ascii():
-    """Names in any script are kept to the letter."""
+    """Names in any script are kept exactly."""
     assert only_object(object_xml("маска 口罩 🐈", 1, 2, 3, 4)).name == "маска 口罩 🐈"
 
 
 def test_latin_1_is_decoded():
-    """A file that declares another encoding is decoded by it."""
+    """A declared encoding is used."""
     data = '<?xml version="1.0" encoding="iso-8859-1"?>' + annotation_xml(objects=[("é", 1, 2, 3, 4)])
     assert parse(data.encode("latin-1")).objects[0].name == "é"
 
 
 def test_occluded_is_read():
-    """`<occluded>`, of the later VOC years, is a flag like the others."""
+    """`<occluded>`, used by later VOC years, is a flag like the others."""
     assert only_object(object_xml("mask", 1, 2, 3, 4, occluded="1")).occluded
 
 
 def test_later_shapes_in_one_file():
-    """Objects of different shape in one file are all read, and numbered through."""
+    """Objects with different elements in one file are all read and numbered."""
     rows = [object_xml("a", 1, 2, 3, 4), object_xml("b", 1, 2, 3, 4, pose=None), object_xml("c", 1, 2, 3, 4)]
     assert [(one.name, one.number) for one in parse(annotation_xml(objects=rows)).objects] == [
         ("a", 1),
@@ -167,7 +167,7 @@ def test_later_shapes_in_one_file():
 
 
 def test_parts_are_not_objects():
-    """The `<part>` of a VOC person is listed, and is neither a box nor the person's own."""
+    """The `<part>` of a VOC person is listed, is not a box, and does not change the person."""
     part = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>10</xmax><ymax>10</ymax></bndbox></part>"
     found = parse(annotation_xml(objects=[object_xml("person", 1, 2, 30, 40, inner=part)]))
     assert [(one.name, one.x0, one.x1) for one in found.objects] == [("person", 1, 30)]
@@ -175,13 +175,13 @@ def test_parts_are_not_objects():
 
 
 def test_object_that_is_no_child_of_the_root():
-    """An `<object>` inside another element is none of the file's objects."""
+    """An `<object>` inside another element is ignored."""
     inner = f"<owner>{object_xml('inner', 1, 2, 3, 4)}</owner>"
     assert parse(annotation_xml(objects=[inner])).objects == []
 
 
 def test_one_parser_for_many_files():
-    """What a parser has seen before does not change what it reads next."""
+    """A parser's result does not depend on files parsed before."""
     parser = VocParser()
     texts = [LABELIMG, annotation_xml(objects=[object_xml("a", 1, 2, 3, 4, pose=None)]).encode()] * 2
     assert [parser.parse(text) for text in texts] == [parse(text) for text in texts]
@@ -192,19 +192,19 @@ def test_one_parser_for_many_files():
 
 @pytest.mark.parametrize("written", [" mask", "mask\n\t\t", "\u00a0mask "])
 def test_white_space_around_names(written):
-    """White space around a name is taken off, and noted."""
+    """White space around a name is removed and noted."""
     assert only_object(object_xml(written, 1, 2, 3, 4)).name == "mask"
     assert only_fault(object_xml(written, 1, 2, 3, 4)).kind == "white_space"
 
 
 def test_white_space_inside_names():
-    """White space inside a name belongs to it."""
+    """White space inside a name is kept."""
     assert only_object(object_xml("bare face", 1, 2, 3, 4)).name == "bare face"
 
 
 @pytest.mark.parametrize("name", ["", "   ", None])
 def test_empty_name(name):
-    """A box without a name is taken out and listed."""
+    """A box without a name is quarantined."""
     found = parse(annotation_xml(objects=[object_xml(name, 1, 2, 3, 4)]))
     assert (found.objects, [fault.kind for fault in found.faults]) == ([], ["empty_name"])
 
@@ -212,7 +212,7 @@ def test_empty_name(name):
 @pytest.mark.parametrize("missing", range(4))
 @pytest.mark.parametrize("text", [None, ""])
 def test_missing_coordinate(missing, text):
-    """A corner that is not there or empty takes the box out, and the listing names the side."""
+    """A box with a missing or empty corner is quarantined, and the fault names the side."""
     corners = [1, 2, 3, 4]
     corners[missing] = text
     fault = only_fault(object_xml("mask", *corners))
@@ -220,13 +220,13 @@ def test_missing_coordinate(missing, text):
 
 
 def test_missing_bndbox():
-    """An object without `<bndbox>` is taken out and listed."""
+    """An object without `<bndbox>` is quarantined."""
     assert only_fault("<object><name>mask</name></object>").kind == "missing_coordinate"
 
 
 @pytest.mark.parametrize("text", ["ten", "1,5", "1_0", "0x10", "--3"])
 def test_text_for_a_number(text):
-    """A corner that is no number takes the box out, and the listing shows it."""
+    """A box with a corner that is not a number is quarantined, and the fault shows the text."""
     fault = only_fault(object_xml("mask", text, 2, 3, 4))
     assert fault.kind == "not_finite"
     assert text in fault.detail
@@ -253,30 +253,30 @@ def test_odd_flags(flags, expected):
 
 
 def test_fault_place():
-    """A fault tells the line where its object begins, and the object's number from 1."""
+    """A fault has the line where its object begins, and the object's number from 1."""
     data = LABELIMG.replace(b"<xmin>1</xmin>", b"<xmin>nan?</xmin>")
     (fault,) = parse(data).faults
     assert (fault.line, fault.object) == (26, 2)
 
 
 def test_fault_leaves_the_others():
-    """A box that is taken out does not change the numbers of the others."""
+    """A quarantined box does not change the numbers of the others."""
     rows = [("a", 1, 2, 3, 4), ("", 1, 2, 3, 4), ("c", 1, 2, 3, 4)]
     assert [(one.name, one.number) for one in parse(annotation_xml(objects=rows)).objects] == [("a", 1), ("c", 3)]
 
 
-# ── files of which nothing can be taken ──────────────────────────────────────────────────────────────────────────
+# ── unreadable files ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("data", [b"", b"  \n\t "])
 def test_empty_file(data):
-    """An empty file is called empty."""
+    """An empty file has a kind of its own."""
     assert refused_as(data) == "empty_file"
 
 
 @pytest.mark.parametrize("kept", [5, 60, 300, len(LABELIMG) - 4])
 def test_cut_off_file(kept):
-    """A file that stops before its end is refused whole."""
+    """A file that is cut off is unreadable."""
     assert refused_as(LABELIMG[:kept]) == "unreadable_file"
 
 
@@ -296,12 +296,12 @@ def test_cut_off_file(kept):
     ],
 )
 def test_unreadable_file(data):
-    """What is not well-formed XML is refused whole, with the parser's reason."""
+    """A file that is not well-formed XML is unreadable, with the parser's reason."""
     assert refused_as(data) == "unreadable_file"
 
 
 def test_unreadable_line():
-    """A syntax error tells its line."""
+    """A syntax error has its line."""
     with pytest.raises(UnreadableError) as caught:
         parse(LABELIMG.replace(b"<ymin>20.5</ymin>", b"<ymin>20.5</ymax>"))
     assert caught.value.fault.line == 21
@@ -309,7 +309,7 @@ def test_unreadable_line():
 
 @pytest.mark.parametrize("root", ["html", "annotations", "Annotation", "object"])
 def test_wrong_root(root):
-    """Another root element is refused by its name."""
+    """Another root element is an error that names it."""
     assert refused_as(f"<{root}><object/></{root}>") == "wrong_root"
 
 
@@ -338,20 +338,20 @@ BOMB = (
     ],
 )
 def test_document_type_is_refused(head):
-    """A file that declares a document type or entities is refused, even when it uses none."""
+    """A file that declares a document type or entities is unreadable, even if it uses none."""
     assert refused_as(head + annotation_xml()) == "declares_dtd"
 
 
 @pytest.mark.parametrize("place", ["<name>&a11;</name>", '<name x="&a11;"/>'])
 def test_entity_bomb(place):
-    """A thousand million laughs are refused for their declaration within a second."""
+    """An entity expansion attack is refused for its declaration, within a second."""
     began = time.perf_counter()
     assert refused_as(f"{BOMB}<annotation>{place}</annotation>") == "declares_dtd"
     assert time.perf_counter() - began < 1
 
 
 def test_external_entity_is_not_read(tmp_path):
-    """A file that an entity points to is not read."""
+    """A file that an entity refers to is not read."""
     secret = tmp_path / "secret"
     secret.write_text("<name>hush</name>")
     with pytest.raises(UnreadableError) as caught:
@@ -361,7 +361,7 @@ def test_external_entity_is_not_read(tmp_path):
 
 
 def test_nothing_is_fetched():
-    """Document types, entities and schemas on a server are never asked for."""
+    """Document types, entities and schemas are not requested from a server."""
     asked = []
 
     class Listener(http.server.BaseHTTPRequestHandler):
@@ -420,20 +420,20 @@ def count_lost(found):
 @settings(deadline=None, max_examples=100)
 @given(rows=st.lists(OBJECT, max_size=5))
 def test_every_object_is_kept_or_listed(rows):
-    """Boxes kept and boxes listed as taken out add up to the objects written."""
+    """The numbers of boxes and of quarantined objects add up to the number of objects."""
     found = parse(annotation_xml(objects=rows))
     assert len(found.objects) + count_lost(found) == len(rows)
 
 
 def same(one, other):
-    """Equal, not-a-number included."""
+    """Equality where NaN equals NaN."""
     return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))
 
 
 @settings(deadline=None, max_examples=100)
 @given(rows=st.lists(OBJECT, min_size=1, max_size=5))
 def test_both_ways_of_reading_agree(rows):
-    """An element that is not kept changes nothing about the objects, although it changes how they are read."""
+    """An unknown element does not change the objects, although another parser reads them."""
     plain = parse(annotation_xml(objects=rows).encode())
     longer = parse(annotation_xml(objects=[row.replace("</object>", "<zzz/></object>") for row in rows]).encode())
     assert len(plain.objects) == len(longer.objects)
@@ -443,7 +443,7 @@ def test_both_ways_of_reading_agree(rows):
 @settings(deadline=None, max_examples=100)
 @given(corners=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=4, max_size=4))
 def test_corners_are_read_to_the_last_bit(corners):
-    """Any finite number that is written is the number that is read."""
+    """Any finite number is read exactly."""
     found = only_object(object_xml("mask", *map(repr, corners)))
     assert [found.x0, found.y0, found.x1, found.y1] == corners
     assert all(map(math.isfinite, found[1:5]))
@@ -462,13 +462,13 @@ def check_garbage(data):
 @settings(deadline=None, max_examples=100)
 @given(data=st.binary(max_size=200))
 def test_garbage(data):
-    """Any bytes are read or refused with a kind."""
+    """Any bytes are parsed or are an error with a kind."""
     check_garbage(data)
 
 
 @st.composite
 def damaged_files(draw):
-    """LabelImg's own file with pieces taken out, doubled or overwritten."""
+    """A LabelImg file with pieces removed, repeated or overwritten."""
     data = LABELIMG
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
@@ -481,7 +481,7 @@ def damaged_files(draw):
 @settings(deadline=None, max_examples=100)
 @given(data=damaged_files())
 def test_damaged_file(data):
-    """A damaged file is read or refused with a kind."""
+    """A damaged file is parsed or is an error with a kind."""
     check_garbage(data)
 
 
@@ -489,7 +489,7 @@ def test_damaged_file(data):
 @settings(deadline=None, max_examples=10_000)
 @given(data=damaged_files())
 def test_many_damaged_files(data):
-    """The same with many more."""
+    """The same with many more files."""
     check_garbage(data)
 
 
@@ -497,6 +497,6 @@ def test_many_damaged_files(data):
 @settings(deadline=None, max_examples=3_000)
 @given(rows=st.lists(OBJECT, max_size=6))
 def test_many_odd_objects(rows):
-    """Kept and listed add up, over many more."""
+    """The numbers add up for many more files."""
     found = parse(annotation_xml(objects=rows))
     assert len(found.objects) + count_lost(found) == len(rows)
