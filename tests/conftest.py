@@ -1,6 +1,9 @@
 """What the tests of several modules share."""
 
 import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from builders import BARE, MASK, labelimg_folder
@@ -13,9 +16,20 @@ if os.environ.get("CI"):
 
 
 @pytest.fixture(scope="session")
-def app_database(tmp_path_factory):
-    """Where the app's database lies; FiftyOne can have one a process."""
-    return tmp_path_factory.mktemp("app") / "database"
+def app_database():
+    """The folder of the app's database, whose server runs all the time. FiftyOne can have one database a process.
+
+    It lies in memory where there is room: MongoDB waits for the disk at each new collection, of which a view has many.
+    """
+    from curate.fiftyone_app.mongo import FOLDER_VARIABLE, URI_VARIABLE, running_database
+
+    memory = Path("/dev/shm")
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
+    with TemporaryDirectory(dir=memory if has_room else None) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, folder)
+        patch.delenv(URI_VARIABLE, raising=False)
+        with running_database():
+            yield Path(folder)
 
 
 @pytest.fixture(scope="module")

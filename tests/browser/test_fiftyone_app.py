@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -15,14 +16,15 @@ from app_scene import needs_mongod, open_view, save_scene
 from chromium import open_browser, open_page
 from extras import needs_fiftyone
 from PIL import Image
-from sample_datasets import run_curate
 
+from curate.errors import UsageError
 from curate.fiftyone_app.mongo import FOLDER_VARIABLE
 
 pytestmark = [needs_fiftyone, needs_mongod]
 READY_MS = 30_000
 COUNTS = '[data-cy="entry-counts"]'
 TILES = '[data-cy="looker"]'
+RED, ORANGE, GREEN = "#e02b35", "#f28500", "#1fa34a"
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +35,45 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def app(browser, tmp_path_factory):
+def app(browser, app_database, tmp_path_factory):
     """The app on the dataset of `app_scene`: what `view` printed as JSON, and the dataset's folder."""
-    folder = tmp_path_factory.mktemp("app")
-    root = save_scene(folder / "faces")
-    with open_view(root, "--run", "first", database=folder / "database") as (document, _):
+    root = save_scene(tmp_path_factory.mktemp("app") / "faces")
+    with open_view(root, "--run", "first", database=app_database) as (document, process):
         yield document, root
+    assert process.returncode == 0
+
+
+@dataclass
+class Visit:
+    """What a page showed, what it noted, and (status, address) of each answer that it got."""
+
+    address: str
+    count: str
+    histograms: dict
+    noted: object
+    answers: list
+
+
+@pytest.fixture(scope="module")
+def visit(browser, app):
+    """The app opened by its link. The page is closed before others open: FiftyOne keeps open pages alike."""
+    page, noted = open_page(browser, "about:blank", width=1400)
+    answers = []
+    page.on("response", lambda response: answers.append((response.status, response.url)))
+    page.goto(app[0]["link"])
+    page.wait_for_selector(TILES, timeout=READY_MS)
+    fields = ("run_first_missed_sizes", "run_first_false_positive_sizes")
+    histograms = {field: has_histogram(page, field) for field in fields}
+    page.wait_for_timeout(1000)  # what it does later counts too
+    shown = Visit(page.url, page.locator(COUNTS).inner_text().strip(), histograms, noted, answers)
+    page.context.close()
+    return shown
+
+
+def has_histogram(page, field):
+    """Wait for the histogram of a field; only one that has bars has this name."""
+    page.wait_for_selector(f'[id="histogram-{field}"] svg', state="attached", timeout=READY_MS)
+    return "TypeError" not in page.inner_text("body")
 
 
 def views_of(app):
@@ -82,14 +117,33 @@ def wait_for_colour(page, colour, what):
         page.wait_for_timeout(200)
 
 
-RED, ORANGE, GREEN = "#e02b35", "#f28500", "#1fa34a"
+def test_the_link(visit):
+    """The link of the whole dataset shows all images, and the token leaves the address."""
+    assert visit.count == "11 samples"
+    assert "token" not in visit.address
 
 
+def test_views_open_by_their_links(browser, app):
+    """A saved view opens by its link in a new browser, with the images or objects that were told, or none.
+
+    What each of the others holds is a test of `view`, without a browser.
+    """
+    views = views_of(app)
+    open_views(
+        browser, [views[name] for name in ("missed medium", "missed small patches", "confused classes and poor boxes")]
+    )
+
+
+@pytest.mark.long
 def test_every_view_opens_by_its_link(browser, app):
     """Each saved view opens by its link in a new browser, with the images or objects that were told."""
-    page, _ = open_view_page(browser, app[0]["link"])
-    assert page.locator(COUNTS).inner_text().strip() == "11 samples"
-    for view in app[0]["views"]:
+    open_views(browser, app[0]["views"])
+
+
+def open_views(browser, views):
+    """Follow the links of views and compare what is shown with what was told."""
+    page, _ = open_page(browser, "about:blank", width=1400)
+    for view in views:
         page.goto(view["link"])
         slug = re.search(r"view=([^&]+)", view["link"]).group(1)
         if view["images"] == 0:
@@ -112,22 +166,21 @@ def test_counts_are_those_of_evaluate(app):
         assert views[f"false positives {size}"]["objects"] == errors.false_positives[size]
 
 
-def test_colours(browser, app):
-    """Missed objects are drawn red, false positives orange, found objects green."""
-    views = views_of(app)
-    for name, drawn, absent in (
-        ("missed medium", RED, GREEN),
+@pytest.mark.parametrize(
+    ("name", "drawn", "absent"),
+    [
         ("missed small patches", RED, ORANGE),
         ("nothing there patches", ORANGE, RED),
-    ):
-        page, _ = open_view_page(browser, views[name]["link"])
-        page.wait_for_selector(TILES, timeout=READY_MS)
-        wait_for_colour(page, drawn, name)
-        assert share_of(page, absent) == 0 or name == "missed medium", name
-        page.context.close()
-    page, _ = open_view_page(browser, views["duplicates"]["link"])
+        pytest.param("missed medium", RED, None, marks=pytest.mark.long),
+        pytest.param("duplicates", GREEN, None, marks=pytest.mark.long),
+    ],
+)
+def test_colours(browser, app, name, drawn, absent):
+    """Missed objects are drawn red, false positives orange, found objects green."""
+    page, _ = open_view_page(browser, views_of(app)[name]["link"])
     page.wait_for_selector(TILES, timeout=READY_MS)
-    wait_for_colour(page, GREEN, "duplicates")
+    wait_for_colour(page, drawn, name)
+    assert absent is None or share_of(page, absent) == 0
     page.context.close()
 
 
@@ -144,42 +197,28 @@ def test_a_click_switches_views(browser, app):
     page.context.close()
 
 
-@pytest.mark.parametrize("name", [None, "false positives large patches"])
-def test_histograms_are_beside(browser, app, name):
-    """The workspace of the links shows sizes of misses and false positives as histograms, beside patches too."""
-    page, _ = open_view_page(browser, app[0]["link"] if name is None else views_of(app)[name]["link"])
-    for field in ("run_first_missed_sizes", "run_first_false_positive_sizes"):
-        if name is not None and field == "run_first_missed_sizes":
-            continue  # none of them was missed
-        # only a histogram that has bars has this name
-        page.wait_for_selector(f'[id="histogram-{field}"] svg', state="attached", timeout=READY_MS)
-    assert "TypeError" not in page.inner_text("body")
+def test_histograms_are_beside(visit):
+    """The workspace of the links shows sizes of misses and false positives as histograms."""
+    assert visit.histograms == {"run_first_missed_sizes": True, "run_first_false_positive_sizes": True}
+
+
+def test_histograms_are_beside_patches(browser, app):
+    """Beside patches of false positives there are their sizes; none of them was missed."""
+    page, _ = open_view_page(browser, views_of(app)["false positives large patches"]["link"])
+    assert has_histogram(page, "run_first_false_positive_sizes")
     page.context.close()
 
 
-def test_nothing_leaves_the_machine(browser, app):
+def test_nothing_leaves_the_machine(visit, app):
     """The page gets nothing from elsewhere, though FiftyOne's would."""
-    page, _ = open_page(browser, "about:blank")
-    answered = []
-    page.on("response", lambda response: answered.append(response.url))
-    page.goto(app[0]["link"])
-    page.wait_for_selector(TILES, timeout=READY_MS)
     origin = app[0]["link"].partition("/datasets")[0] + "/"
-    assert [url for url in answered if not url.startswith((origin, "data:", "blob:"))] == []
-    page.context.close()
+    assert [url for _, url in visit.answers if not url.startswith((origin, "data:", "blob:"))] == []
 
 
-def test_no_errors_of_its_own(browser, app):
+def test_no_errors_of_its_own(visit):
     """No script of the page fails, and nothing that it asks for is refused."""
-    page, noted = open_page(browser, "about:blank")
-    refused = []
-    page.on("response", lambda response: response.status >= 400 and refused.append((response.status, response.url)))
-    page.goto(app[0]["link"])
-    page.wait_for_selector(TILES, timeout=READY_MS)
-    page.wait_for_timeout(1000)
-    assert noted.errors == []
-    assert refused == []
-    page.context.close()
+    assert visit.noted.errors == []
+    assert [answer for answer in visit.answers if answer[0] >= 400] == []
 
 
 def test_without_the_token(browser, app):
@@ -208,17 +247,24 @@ def ask(app, path, *, method="GET", body=None, **headers):
     return answer.status, answer.read()
 
 
-def test_tags_come_out_while_the_app_is_open(app):
+def test_tags_come_out_while_the_app_is_open(app, app_database, monkeypatch):
     """What is tagged in the open app, `pull-tags` finds from another process."""
+    import curate
+
     document, root = app
+    monkeypatch.setenv(FOLDER_VARIABLE, str(app_database))
     name = urlsplit(document["link"]).path.rpartition("/")[2]
     of_image_5 = {"_cls": "fiftyone.core.stages.Match", "kwargs": [["filter", {"image_id": 5}]]}
-    for wanted in (True, False):
-        body = {"dataset": name, "view": [of_image_5], "filters": {}, "changes": {"drop": wanted}}
+
+    def tag(is_tagged):
+        body = {"dataset": name, "view": [of_image_5], "filters": {}, "changes": {"drop": is_tagged}}
         assert ask(app, "/tag", method="POST", body=body)[0] == 200
-        database = {FOLDER_VARIABLE: str(root.parent / "database")}
-        told = run_curate("pull-tags", root, "--dry-run", "--json", **database)
-        assert json.loads(told.stdout).get("dropped") == (["media/images/faces/005.png"] if wanted else None)
+
+    tag(True)
+    assert curate.pull_tags(root, dry_run=True).dropped == ("media/images/faces/005.png",)
+    tag(False)
+    with pytest.raises(UsageError, match="no image is tagged"):
+        curate.pull_tags(root, dry_run=True)
 
 
 def test_media_of_the_dataset_only(app):

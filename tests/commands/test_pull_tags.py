@@ -10,7 +10,6 @@ from extras import needs_fiftyone
 import curate
 from curate.errors import UsageError
 from curate.fiftyone_app.mongo import FOLDER_VARIABLE, URI_VARIABLE
-from curate.fiftyone_app.server import AppServer
 from curate.formats.voc.writer import TruthBox, truth_xml
 from curate.store import Store
 
@@ -22,29 +21,22 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def tag(app_database, monkeypatch):
-    """Tag images in the app: a function of {image id: tag}."""
-    monkeypatch.setenv(FOLDER_VARIABLE, str(app_database))
-    monkeypatch.delenv(URI_VARIABLE, raising=False)
+def tag(open_app):
+    """Tag images in the app, as {image id: tag}; returns all tags that images have then."""
 
-    def in_app(root, tags, *, untag=()):
-        def serve(self, is_media, on_ready, has_database):
+    def tagged(root, tags):
+        def look(name):
             import fiftyone as fo
             from fiftyone import ViewField as F
 
-            on_ready()
-            dataset = fo.load_dataset(links[0].partition("/datasets/")[2].partition("?")[0])
-            for image_id, name in tags.items():
-                dataset.match(F("image_id") == image_id).tag_samples(name)
-            left.update(zip(*dataset.match(F("tags").length() > 0).values(["image_id", "tags"]), strict=True))
+            dataset = fo.load_dataset(name)
+            for image_id, one in tags.items():
+                dataset.match(F("image_id") == image_id).tag_samples(one)
+            return dict(zip(*dataset.match(F("tags").length() > 0).values(["image_id", "tags"]), strict=True))
 
-        links, left = [], {}
-        with monkeypatch.context() as patch:
-            patch.setattr(AppServer, "serve", serve)
-            curate.view(root, browser=False, on_ready=lambda result: links.append(result.link))
-        return left
+        return open_app(root, look)[1]
 
-    return in_app
+    return tagged
 
 
 pytestmark = [needs_fiftyone, needs_mongod]

@@ -20,41 +20,21 @@ from sample_datasets import build_dataset, save, set_column
 
 from curate.commands import view as viewing
 from curate.errors import DataError, MissingError, UsageError
-from curate.fiftyone_app.mongo import FOLDER_VARIABLE, URI_VARIABLE, find_mongod
-from curate.fiftyone_app.server import AppServer
+from curate.fiftyone_app.mongo import FOLDER_VARIABLE, find_mongod
+from curate.fiftyone_app.views import EVERYTHING
 
 pytestmark = [needs_fiftyone, needs_mongod]
+
+
+def name_in(link):
+    """The name of the FiftyOne dataset that a link opens."""
+    return link.partition("/datasets/")[2].partition("?")[0]
 
 
 @pytest.fixture
 def root(tmp_path):
     """The dataset of `app_scene`."""
     return save_scene(tmp_path / "faces", runs=("first", "second"))
-
-
-@pytest.fixture
-def show(app_database, monkeypatch):
-    """Call `view` without serving: the result, and what `look` finds while it would."""
-    monkeypatch.setenv(FOLDER_VARIABLE, str(app_database))
-    monkeypatch.delenv(URI_VARIABLE, raising=False)
-
-    def shown(root, look=lambda name: name, **options):
-        found = []
-
-        def serve(self, is_media, on_ready, has_database):
-            on_ready()
-            found.append(look(name_in(results[0].link)))
-
-        results = []
-        monkeypatch.setattr(AppServer, "serve", serve)
-        viewing.view(root, browser=False, on_ready=results.append, **options)
-        return results[0], found[0]
-
-    return shown
-
-
-def name_in(link):
-    return link.partition("/datasets/")[2].partition("?")[0]
 
 
 def load(name):
@@ -69,14 +49,14 @@ def names_in_database(_=None):
     return fo.list_datasets()
 
 
-def test_every_view_holds_what_is_told(root, show):
+def test_every_view_holds_what_is_told(root, open_app):
     """Each saved view, opened by FiftyOne, has as many images or patches as the result says."""
 
     def count(name):
         dataset = load(name)
         return {view: len(dataset.load_saved_view(view)) for view in dataset.list_saved_views()}
 
-    result, counts = show(root, count, run=["first"])
+    result, counts = open_app(root, count, all_views=True, run=["first"])
     told = {one.name: one.objects if one.name.endswith("patches") else one.images for one in result.views}
     assert counts == told
     assert {size: counts[f"missed {size} patches"] for size in MISSED} == MISSED
@@ -84,26 +64,39 @@ def test_every_view_holds_what_is_told(root, show):
     assert counts["unlabelled of street"] == 2
 
 
-def test_in_the_range_of_interest(root, show):
+def test_in_the_range_of_interest(root, open_app):
     """With a range of interest, what is outside of it is in a view of its own and missed nowhere."""
-    result, _ = show(root, run=["first"], min_side=24)
+    result, _ = open_app(root, run=["first"], min_side=24)
     objects = {one.name: one.objects for one in result.views}
     assert objects["missed small"] == 0
     assert objects["missed medium"] == 2
     assert objects["out of the range of interest"] == 2
 
 
-def test_the_terms_of_the_last_evaluation(root, show):
+def test_the_terms_of_the_last_evaluation(root, open_app):
     """Without terms, those of the run's last evaluation hold, so that the app counts as it did."""
     import curate
 
     curate.evaluate(root, run="first", min_side=24, score=0.7, report=False)
-    result, _ = show(root, run=["first"])
+    result, _ = open_app(root, run=["first"])
     assert (result.min_side_px, result.score) == (24, 0.7)
-    assert show(root, run=["first"], min_side=0)[0].score == 0.5
+    assert open_app(root, run=["first"], min_side=0)[0].score == 0.5
 
 
-def test_documents_are_fiftyones_own(root, show):
+def test_colours(root, open_app):
+    """Missed objects are red, false positives orange, found objects and right detections green, ignored ones grey."""
+
+    def read_colours(name):
+        fields = load(name).app_config.color_scheme.fields
+        return {field["path"]: {one["value"]: one["color"] for one in field["valueColors"]} for field in fields}
+
+    grey = "#9aa0a6"
+    colours = open_app(root, read_colours, run=["first"])[1]
+    assert colours["ground_truth"] == {"missed": "#e02b35", "found": "#1fa34a", "ignored": grey}
+    assert colours["run_first"] == {"false positive": "#f28500", "right": "#7bc96f", "ignored": grey}
+
+
+def test_documents_are_fiftyones_own(root, open_app):
     """What is written directly is what FiftyOne writes for the same sample: the same keys, types and values."""
 
     def compare(name):
@@ -130,25 +123,25 @@ def test_documents_are_fiftyones_own(root, show):
             if key not in without
         }
 
-    assert show(root, compare, run=["first"])[1]
+    assert open_app(root, compare, run=["first"])[1]
 
 
-def test_the_same_is_not_built_twice(root, show, monkeypatch):
+def test_the_same_is_not_built_twice(root, open_app, monkeypatch):
     """A second view of the same opens what is there; another version or run is something else."""
     from curate.fiftyone_app import dataset as fiftyone_views
 
     built = []
     build = fiftyone_views.build
     monkeypatch.setattr(fiftyone_views, "build", lambda name, *a, **k: (built.append(name), build(name, *a, **k)))
-    first, again = show(root, run=["first"])[1], show(root, run=["first"])[1]
+    first, again = open_app(root, run=["first"])[1], open_app(root, run=["first"])[1]
     assert (again, len(built)) == (first, 1)
-    show(root, run=["second"])
+    open_app(root, run=["second"])
     set_column(root, "source", ["other"] * 11)
-    show(root, run=["first"])
+    open_app(root, run=["first"])
     assert len(set(built)) == 3
 
 
-def test_nothing_grows(root, show):
+def test_nothing_grows(root, open_app):
     """However often it changes, one view of a dataset is kept, without leftovers."""
 
     def collections(_):
@@ -157,14 +150,14 @@ def test_nothing_grows(root, show):
         return len(names_in_database()), len(odm.get_db_conn().list_collection_names())
 
     counts = []
-    for source in "abcd":
+    for source in "abc":
         set_column(root, "source", [source] * 11)
-        counts.append(show(root, collections, run=["first"])[1])
+        counts.append(open_app(root, collections, run=["first"])[1])
     # the first deletion makes collections that FiftyOne keeps
-    assert counts[1] == counts[2] == counts[3]
+    assert counts[1] == counts[2]
 
 
-def test_other_peoples_datasets_stay(root, show, tmp_path):
+def test_other_peoples_datasets_stay(root, open_app, tmp_path):
     """What another program or another dataset put into the database is left alone."""
 
     def add(name):
@@ -173,23 +166,23 @@ def test_other_peoples_datasets_stay(root, show, tmp_path):
         fo.Dataset("mine", persistent=True, overwrite=True)
         return name
 
-    _, own = show(root, add)
+    _, own = open_app(root, add)
     other = save_scene(tmp_path / "others", runs=())
-    _, names = show(other, names_in_database)
+    _, names = open_app(other, names_in_database)
     assert {"mine", own} <= set(names)
 
 
-def test_of_a_dataset_that_is_gone(tmp_path, show):
+def test_of_a_dataset_that_is_gone(tmp_path, open_app):
     """What was shown of a folder that does not exist any more goes."""
     import shutil
 
-    _, name = show(save_scene(tmp_path / "old", runs=()))
+    _, name = open_app(save_scene(tmp_path / "old", runs=()))
     shutil.rmtree(tmp_path / "old")
-    _, names = show(save_scene(tmp_path / "new", runs=()), names_in_database)
+    _, names = open_app(save_scene(tmp_path / "new", runs=()), names_in_database)
     assert name not in names
 
 
-def test_what_a_person_made_comes_along(root, show):
+def test_what_a_person_made_comes_along(root, open_app):
     """Tags, saved views and workspaces that a person made in the app are there after the dataset changed."""
 
     def make(name):
@@ -207,14 +200,14 @@ def test_what_a_person_made_comes_along(root, show):
         (tagged,) = dataset.match_tags("drop")
         return name, tagged.image_id, len(dataset.load_saved_view("my view")), "my place" in dataset.list_workspaces()
 
-    _, old = show(root, make, run=["first"])
+    _, old = open_app(root, make, run=["first"])
     set_column(root, "source", ["other"] * 11)
-    _, (new, *found) = show(root, find, run=["first"])
+    _, (new, *found) = open_app(root, find, run=["first"])
     assert new != old
     assert found == [3, 2, True]
 
 
-def test_tags_are_one_for_all_views(root, show):
+def test_tags_are_one_for_all_views(root, open_app):
     """What was tagged in one view is tagged in the others when they are opened again; the last word counts."""
 
     def tag(name):
@@ -229,13 +222,13 @@ def test_tags_are_one_for_all_views(root, show):
         load(name).match(F("image_id") == 5).untag_samples("drop")
         return found
 
-    show(root, run=["second"])
-    show(root, tag, run=["first"])
-    assert show(root, untag, run=["second"])[1] == [3, 5]
-    assert show(root, untag, run=["first"])[1] == [3]
+    open_app(root, run=["second"])
+    open_app(root, tag, run=["first"])
+    assert open_app(root, untag, run=["second"])[1] == [3, 5]
+    assert open_app(root, untag, run=["first"])[1] == [3]
 
 
-def test_a_folder_that_is_away_for_a_while(root, show, tmp_path):
+def test_a_folder_that_is_away_for_a_while(root, open_app, tmp_path):
     """Tags survive that the dataset is moved, and that something else is looked at while its folder is away."""
 
     def tag(name):
@@ -246,15 +239,15 @@ def test_a_folder_that_is_away_for_a_while(root, show, tmp_path):
     def tagged(name):
         return load(name).match_tags("drop").values("image_id")
 
-    show(root, tag)
+    open_app(root, tag)
     root.rename(tmp_path / "away")
-    show(save_scene(tmp_path / "others", runs=()))
-    assert show(tmp_path / "away", tagged)[1] == [3]
+    open_app(save_scene(tmp_path / "others", runs=()))
+    assert open_app(tmp_path / "away", tagged)[1] == [3]
     (tmp_path / "away").rename(root)
-    assert show(root, tagged)[1] == [3]
+    assert open_app(root, tagged)[1] == [3]
 
 
-def test_only_views_are_built_on_request(root, show):
+def test_only_views_are_built_on_request(root, open_app):
     """A request that names another class than a view's stage or aggregation gets nothing, and runs nothing."""
     from curate.fiftyone_app.guard import limit_requests
 
@@ -275,35 +268,51 @@ def test_only_views_are_built_on_request(root, show):
         assert isinstance(ViewStage._from_dict({**Limit(3)._serialize(), "_uuid": None}), Limit)
         assert isinstance(Aggregation._from_dict(Count()._serialize()), Count)
 
-    show(root, ask)
+    open_app(root, ask)
     assert not (root / "pwned").exists()
 
 
-def test_cut_off(root, show, monkeypatch):
+def test_cut_off(root, open_app, monkeypatch):
     """A loading that was interrupted is done anew the next time."""
     from curate.fiftyone_app import dataset as fiftyone_views
 
     with monkeypatch.context() as patch:
         patch.setattr(fiftyone_views, "_colour", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            show(root, run=["first"])
-    _, views = show(root, lambda name: load(name).list_saved_views(), run=["first"])
-    assert "worst images" in views
+            open_app(root, run=["first"])
+    _, views = open_app(root, lambda name: load(name).list_saved_views(), run=["first"])
+    assert EVERYTHING in views
 
 
-def test_misuse(root, show, tmp_path):
+def test_misuse(root, open_app, tmp_path):
     """What cannot be shown is told in one line, before anything is started."""
-    with pytest.raises(UsageError, match="named twice"):
-        show(root, run=["first", "first"])
+    with pytest.raises(UsageError, match="given twice"):
+        open_app(root, run=["first", "first"])
     with pytest.raises(UsageError, match="split"):
-        show(root, run=["first"], split="nowhere")
+        open_app(root, run=["first"], split="nowhere")
     with pytest.raises(DataError, match="no image"):
-        show(save(build_dataset(tmp_path / "empty")))
+        open_app(save(build_dataset(tmp_path / "empty")))
     with pytest.raises(UsageError, match="not a score"):
-        show(root, run=["first"], score=2)
+        open_app(root, run=["first"], score=2)
 
 
-def test_two_at_once(root, tmp_path):
+def test_two_at_once(root, open_app):
+    """Two apps of the same and one of another run are open side by side; none takes the other's dataset away."""
+
+    def open_others(name):
+        same, other = open_app(root, run=["first"]), open_app(root, names_in_database, run=["second"])
+        assert same[1] == name
+        assert name_in(other[0].link) != name
+        assert {name, name_in(other[0].link)} <= set(other[1])
+        assert name in names_in_database()
+        return {same[0].port, other[0].port}
+
+    first, ports = open_app(root, open_others, run=["first"])
+    assert len(ports | {first.port}) == 3
+
+
+@pytest.mark.long
+def test_two_processes_at_once(root, tmp_path):
     """Two views of the same and one of another run work side by side, and the last one to go leaves nothing."""
     database = tmp_path / "database"
     with open_view(root, "--run", "first", database=database) as (first, process):
@@ -316,6 +325,7 @@ def test_two_at_once(root, tmp_path):
     assert await_gone(database) == []
 
 
+@pytest.mark.long
 def test_a_server_that_is_there(root, tmp_path):
     """With FIFTYONE_DATABASE_URI that server is used, and stays as it is; none is started beside."""
     data, socket = tmp_path / "own", tmp_path / "own.sock"
@@ -339,7 +349,7 @@ def test_a_server_that_is_there(root, tmp_path):
         own.wait()
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("by", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_killed(root, tmp_path, by):
     """A view that is killed leaves nothing running."""
     database = tmp_path / "database"
