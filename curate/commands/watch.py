@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -162,7 +162,7 @@ def watch(
         DataError: The source cannot be opened, the checkpoint cannot be read, or an output cannot be written.
         MissingError: The run's library, the device or a package is missing.
     """
-    _check_packages()
+    _load_packages()
     sources = choose_sources(str(source), raw=raw, stall_s=stall)
     model = find_model(str(run), None if weights is None else str(weights))
     terms = choose_criteria(
@@ -279,8 +279,12 @@ def _make_result(session: Session, problems: tuple[str, ...], notes: Sequence[st
     )
 
 
-def _check_packages() -> None:
-    for package in ("scipy", "supervision"):
-        if find_spec(package) is None:
+def _load_packages() -> None:
+    """Import what tracking and drawing need: both take a second, which the first frame must not wait for."""
+    for module in ("scipy.optimize", "supervision"):
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            package = (error.name or module).partition(".")[0]
             remedy = "pip install 'curate-vision[watch]'"
-            raise MissingError(f"the package {package} is not installed", place="watch", remedy=remedy)
+            raise MissingError(f"the package {package} is not installed", place="watch", remedy=remedy) from error

@@ -82,7 +82,7 @@ class Problems:
             self._pending.append(pending)
 
     def lines(self) -> tuple[str, ...]:
-        """One line per problem, in order of first occurrence; pending ones last."""
+        """One line per problem: sentences, counted ones, pending ones; each in order of first occurrence."""
         return tuple(self._current().values())
 
     def notify(self, now_s: float) -> None:
@@ -107,7 +107,8 @@ class Problems:
             counts, pending = dict(self._counts), tuple(self._pending)
         for get_pending in pending:
             counts |= {kind._replace(reason=_tidy(kind.reason)): count for kind, count in get_pending()}
-        return {kind: kind if isinstance(kind, str) else _format(kind, count) for kind, count in counts.items()}
+        lines = {kind: kind if isinstance(kind, str) else _format(kind, count) for kind, count in counts.items()}
+        return dict(sorted(lines.items(), key=lambda item: not isinstance(item[0], str)))
 
 
 def _format(kind: Kind, count: int) -> str:

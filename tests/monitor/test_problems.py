@@ -17,9 +17,9 @@ def test_equal_problems_are_one_line_with_a_count():
         problems.count("command a", RUN, f"{number}\nx" + "y" * 300)
         problems.add("door.mp4: stops after 2.80 s.")
     lines = problems.lines()
-    assert lines[0] == "webhook example.org: 1000 deliveries failed: answered 410 Gone"
-    assert lines[1].startswith("command a: 1 run failed: 0 xyyy")
-    assert lines[2] == "door.mp4: stops after 2.80 s."
+    assert lines[0] == "door.mp4: stops after 2.80 s."
+    assert lines[1] == "webhook example.org: 1000 deliveries failed: answered 410 Gone"
+    assert lines[2].startswith("command a: 1 run failed: 0 xyyy")
     assert lines[-1] == "command a: 980 runs failed: other reasons"
     assert len(lines) == 23
     assert max(map(len, lines)) < 250
