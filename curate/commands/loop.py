@@ -20,12 +20,12 @@ from curate.run_folder.record import RunClass, RunRecord
 from curate.run_folder.rounds import (
     LoopState,
     RoundReport,
-    clear,
-    has_learnt,
-    keep_state,
+    has_checkpoint,
     read_state,
+    remove_loop,
     round_folder,
     rounds_file,
+    write_state,
 )
 from curate.store import Store
 
@@ -124,7 +124,7 @@ def loop(
             raise UsageError("there is no run to resume", place=folder.path, remedy="Start it without --resume.")
         check_val(store)
     notes: dict[str, None] = {}
-    with folder.held():
+    with folder.locked():
         state = _saved_state(folder, resume=resume, overwrite=overwrite)
         if state is None:
             state = _start(store, folder, options)
@@ -163,12 +163,12 @@ def _saved_state(folder: RunFolder, *, resume: bool, overwrite: bool) -> LoopSta
     """
     state = read_state(folder)
     if state is not None:
-        is_trained = state.ready and (bool(state.done) or has_learnt(round_folder(folder, 1)))
+        is_trained = state.ready and (bool(state.done) or has_checkpoint(round_folder(folder, 1)))
     else:
         temporary = {".lock", rounds_file(folder).name + TEMPORARY}
         is_run = folder.exists() or folder.config_file.is_file()
         is_new = all(file.name in temporary for file in folder.path.iterdir())
-        is_trained = has_learnt(folder) if is_run else not is_new
+        is_trained = has_checkpoint(folder) if is_run else not is_new
         if overwrite and not is_run and not is_new:
             raise UsageError(
                 "the folder is not empty and holds no run",
@@ -199,11 +199,11 @@ def _start(store: Store, folder: RunFolder, options: LoopState) -> LoopState:
     version = store.head()
     images = training_images(store.load(version))
     record, config = _first_record(folder, options, images, version, store.mark)
-    keep_state(folder, options)  # not ready: other files in the folder do not count from here on
-    clear(folder)
+    write_state(folder, options)  # not ready: other files in the folder do not count from here on
+    remove_loop(folder)
     folder.write_config(config)
     folder.write_record(record)
-    return keep_state(folder, options.replace(ready=True))
+    return write_state(folder, options.replace(ready=True))
 
 
 def _first_record(
@@ -247,7 +247,7 @@ def _continue(folder: RunFolder, state: LoopState, options: LoopState, *, with_r
     changes = {name: getattr(options, name) for name in ("target_ap", "patience")}
     changes["rounds"] = options.rounds if with_rounds else None
     changed = state.replace(**{name: value for name, value in changes.items() if value is not None})
-    return state if changed == state else keep_state(folder, changed)
+    return state if changed == state else write_state(folder, changed)
 
 
 def _result(run: str, state: LoopState, notes: tuple[str, ...]) -> LoopResult:

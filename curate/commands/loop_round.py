@@ -23,12 +23,12 @@ from curate.run_folder.rounds import (
     ClassAp,
     LoopState,
     RoundReport,
-    Standing,
-    clear_round,
-    has_learnt,
-    keep_state,
+    RoundScores,
+    has_checkpoint,
+    remove_round,
     round_folder,
-    standing_of,
+    scores_of,
+    write_state,
 )
 from curate.store import Store
 
@@ -67,12 +67,12 @@ def play_round(
     number = len(state.done) + 1
     run = round_folder(folder, number)
     state = state.replace(steps=options.steps or state.steps, training={**state.training, **options.training})
-    if has_learnt(run):
+    if has_checkpoint(run):
         # the round keeps its options; `train` checks that those given now are the same
         arguments = _with_seed(options.training, number) | {"steps": options.steps, "resume": True}
     else:
-        clear_round(run)
-        keep_state(folder, state)
+        remove_round(run)
+        write_state(folder, state)
         weights = state.weights if state.best is None else str(round_folder(folder, state.best.round).best)
         training = {"seed": TrainingConfig.seed, **state.training}
         arguments = _with_seed(training, number) | {"steps": state.steps, "weights": weights}
@@ -85,9 +85,9 @@ def play_round(
     evaluated = evaluate(store.root, run=str(run.path), min_side=state.min_side, report=False, progress=round_progress)
     (trained_round,) = trained.rounds
     boxes = training_images(store.load(trained_round.version)).class_counts()
-    standing = Standing(number, trained_round.steps, trained_round.version, boxes=boxes, **_scores(evaluated))
-    report = _compare(store, folder, state, standing, trained.best_step, version, round_progress)
-    return keep_state(folder, state.replace(done=(*state.done, report))), (*trained.notes, *evaluated.notes)
+    scores = RoundScores(number, trained_round.steps, trained_round.version, boxes=boxes, **_scores(evaluated))
+    report = _compare(store, folder, state, scores, trained.best_step, version, round_progress)
+    return write_state(folder, state.replace(done=(*state.done, report))), (*trained.notes, *evaluated.notes)
 
 
 def _with_seed(training: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -110,29 +110,29 @@ def _compare(
     store: Store,
     folder: RunFolder,
     state: LoopState,
-    standing: Standing,
+    scores: RoundScores,
     best_step: int | None,
     version: int,
     progress: Progress,
 ) -> RoundReport:
     """Compare a round with the one before and the best one, all evaluated on the val split of one version."""
 
-    def on_this_version(number: int) -> Standing:
+    def on_this_version(number: int) -> RoundScores:
         report = state.done[number - 1]
         if report.evaluated_version == version:
-            return standing_of(report)
+            return scores_of(report)
         run = str(round_folder(folder, number).path)
         result = evaluate(store.root, run=run, min_side=state.min_side, report=False, progress=progress)
-        return standing_of(report, **_scores(result))
+        return scores_of(report, **_scores(result))
 
-    if standing.ap is None:  # the objects were removed during the training
+    if scores.ap is None:  # the objects were removed during the training
         check_val(store)
-    best = BestSoFar(standing.round, standing.ap or 0.0)
+    best = BestSoFar(scores.round, scores.ap or 0.0)
     if state.best is not None:
         ap = on_this_version(state.best.round).ap or 0.0
         best = best if best.ap > ap else BestSoFar(state.best.round, ap)
     return RoundReport(
-        **vars(standing),
+        **vars(scores),
         best_step=best_step,
         evaluated_version=version,
         before=on_this_version(len(state.done)) if state.done else None,
@@ -155,7 +155,7 @@ def publish_best(store: Store, folder: RunFolder, state: LoopState, progress: Pr
     write_atomically(folder.config_file, lambda file: file.write(best.config_file.read_bytes()))
     folder.write_record(_record(folder, state, best.read_record()))
     evaluate(store.root, run=f"{folder.path}{os.sep}", min_side=state.min_side, report=False, progress=progress)
-    return keep_state(folder, state.replace(published=len(state.done)))
+    return write_state(folder, state.replace(published=len(state.done)))
 
 
 def _link(origin: Path, target: Path) -> None:

@@ -105,7 +105,7 @@ def train(
     if epochs is not None:
         config = TrainingConfig.checked(**{**config.as_dict(), "steps": steps_of_epochs(epochs, images, config)})
     engine = engine_for(config.model)
-    with folder.held():
+    with folder.locked():
         record = folder.start(
             config,
             images,

@@ -250,7 +250,7 @@ class RunFolder:
         write_atomically(self.metrics_file, lambda file: file.write(text.encode()))
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the run's lock, which keeps other processes from training it; the same object may lock it repeatedly.
 
         Raises:

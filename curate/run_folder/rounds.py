@@ -46,7 +46,7 @@ class ClassAp:
 
 
 @dataclass(frozen=True)
-class Standing(Round):
+class RoundScores(Round):
     """A round's training data and its scores on a val split.
 
     Attributes:
@@ -72,7 +72,7 @@ class BestSoFar:
 
 
 @dataclass(frozen=True)
-class RoundReport(Standing):
+class RoundReport(RoundScores):
     """One finished round, compared with the one before.
 
     Attributes:
@@ -84,7 +84,7 @@ class RoundReport(Standing):
 
     best_step: int | None
     evaluated_version: int
-    before: Standing | None
+    before: RoundScores | None
     best: BestSoFar
 
 
@@ -149,9 +149,9 @@ class LoopState(BaseModel):
         return sum(report.steps for report in self.done[: best.round - 1]) + (best.best_step or best.steps)
 
 
-def standing_of(report: Standing, **changes: Any) -> Standing:
+def scores_of(report: RoundScores, **changes: Any) -> RoundScores:
     """The scores of a report, with some fields replaced."""
-    return Standing(**{field.name: getattr(report, field.name) for field in fields(Standing)} | changes)
+    return RoundScores(**{field.name: getattr(report, field.name) for field in fields(RoundScores)} | changes)
 
 
 def rounds_file(folder: RunFolder) -> Path:
@@ -164,7 +164,7 @@ def round_folder(folder: RunFolder, number: int) -> RunFolder:
     return RunFolder(folder.path / "rounds" / f"{number:02d}")
 
 
-def has_learnt(folder: RunFolder) -> bool:
+def has_checkpoint(folder: RunFolder) -> bool:
     """Whether a run has a checkpoint."""
     return folder.exists() and (folder.last.is_file() or folder.best.is_file())
 
@@ -186,31 +186,31 @@ def read_state(folder: RunFolder) -> LoopState | None:
         raise DataError(f"the state of the loop cannot be read: {reason}", place=file, expected=FORMAT) from error
 
 
-def keep_state(folder: RunFolder, state: LoopState) -> LoopState:
+def write_state(folder: RunFolder, state: LoopState) -> LoopState:
     """Write the state and return it."""
     text = json.dumps(state.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     write_atomically(rounds_file(folder), lambda file: file.write(text.encode()))
     return state
 
 
-def clear(folder: RunFolder) -> None:
+def remove_loop(folder: RunFolder) -> None:
     """Remove the files of a run and of its rounds, and nothing else; `rounds.json` stays."""
     for path in sorted(folder.path.glob("rounds/[0-9][0-9]*")):
-        clear_round(RunFolder(path))
+        remove_round(RunFolder(path))
     with suppress(OSError):
         os.rmdir(folder.path / "rounds")
-    _clear_run(folder)
+    _remove_run(folder)
 
 
-def clear_round(folder: RunFolder) -> None:
+def remove_round(folder: RunFolder) -> None:
     """Remove the files of a round, and nothing else; the round may be incomplete after a kill."""
-    _clear_run(folder)
+    _remove_run(folder)
     (folder.path / ".lock").unlink(missing_ok=True)
     with suppress(OSError):
         os.rmdir(folder.path)
 
 
-def _clear_run(folder: RunFolder) -> None:
+def _remove_run(folder: RunFolder) -> None:
     for pattern in (f"*{TEMPORARY}", f"checkpoints/*{TEMPORARY}", "errors_*.csv"):
         for leftover in folder.path.glob(pattern):
             leftover.unlink()

@@ -421,7 +421,7 @@ def test_loop_that_learnt_nothing_begins_anew(root, monkeypatch):
 
 def test_one_process_loops_in_a_folder(root):
     """A second one is told."""
-    with folder_of(root).held(), pytest.raises(UsageError, match="another process"):
+    with folder_of(root).locked(), pytest.raises(UsageError, match="another process"):
         loop(root)
 
 

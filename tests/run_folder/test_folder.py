@@ -140,18 +140,18 @@ def test_metrics_after_the_checkpoint_are_removed(run, dataset):
 
 def test_one_process_trains_a_run(run):
     """A second process gets an error."""
-    with run.held(), pytest.raises(UsageError, match="another process"), RunFolder(run.path).held():
+    with run.locked(), pytest.raises(UsageError, match="another process"), RunFolder(run.path).locked():
         pass
 
 
 def test_a_command_and_its_engine_lock_the_same_run(run):
     """The same object may lock a run twice; others must wait until it releases both."""
-    with run.held():
-        with run.held():
+    with run.locked():
+        with run.locked():
             pass
-        with pytest.raises(UsageError, match="another process"), RunFolder(run.path).held():
+        with pytest.raises(UsageError, match="another process"), RunFolder(run.path).locked():
             pass
-    with RunFolder(run.path).held():
+    with RunFolder(run.path).locked():
         assert run.path.is_dir()
-    with RunFolder(run.path).held():
+    with RunFolder(run.path).locked():
         pass

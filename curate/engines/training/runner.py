@@ -66,7 +66,7 @@ def run_training(
     """
     check_processes(config)
     device = select_device(config.device)
-    with run.held(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with run.locked(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         if config.processes == 1:
             _train(start, dataset, run.path, config, validate, progress, None)
         else:
