@@ -110,8 +110,8 @@ def drop_class(
     """
     if (map is None) == (not names):
         raise UsageError("expected either NAME… or --map FILE", place="drop-class")
-    gone = parse_drops(_read_yaml(map), place=map) if map is not None else tuple(names)
-    return _apply("drop-class", dataset, {"names": gone}, lambda before: drop(before, gone), dry_run=dry_run)
+    dropped = parse_drops(_read_yaml(map), place=map) if map is not None else tuple(names)
+    return _apply("drop-class", dataset, {"names": dropped}, lambda before: drop(before, dropped), dry_run=dry_run)
 
 
 def _apply(

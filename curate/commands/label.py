@@ -161,7 +161,7 @@ def _unimported(current: Dataset, folder: Path) -> set[str]:
         return set()
     settled, incoming = resolve_names(current, read_voc(folder))
     files = incoming.images["file"].to_numpy(dtype=object)
-    joined = join(settled, incoming, [f"{FOLDER}/{file}" for file in files], source=FOLDER, origin=FOLDER)
+    joined = join(settled, incoming, [f"{FOLDER}/{file}" for file in files], source=FOLDER, folder=FOLDER)
     incomplete = (incoming.images["label_state"] == "incomplete").to_numpy(dtype=bool)
     return set(files[joined.is_new | joined.is_changed | incomplete])
 

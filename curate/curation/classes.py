@@ -21,21 +21,21 @@ def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
     """
     target = dataset.class_id(into)
     others = [name for name in sources if name != into]
-    gone = {dataset.class_id(name): name for name in others if dataset.aliases.get(name) != target}
-    if others and not gone:
+    removed = {dataset.class_id(name): name for name in others if dataset.aliases.get(name) != target}
+    if others and not removed:
         return dataset
-    if not gone:
+    if not removed:
         raise UsageError("no class to merge", place=into, expected="at least one other class")
     boxes = dataset.boxes
-    moved = boxes["class_id"].isin(list(gone)).to_numpy()
+    moved = boxes["class_id"].isin(list(removed)).to_numpy()
     if moved.any():
         class_ids = boxes["class_id"].to_numpy(copy=True)
         class_ids[moved] = target
         boxes = boxes.assign(class_id=class_ids)
     return dataset.replace(
-        classes=tuple(entry for entry in dataset.classes if entry.id not in gone),
+        classes=tuple(entry for entry in dataset.classes if entry.id not in removed),
         boxes=boxes,
-        aliases=_redirect(dataset, gone, target),
+        aliases=_redirect(dataset, removed, target),
     )
 
 
@@ -63,8 +63,8 @@ def rename(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
                 remedy="To join two classes, use merge-classes.",
             )
         taken.add(entry.name)
-    gone = {old: dataset.class_id(old) for old in names if old not in taken}
-    aliases = {name: target for name, target in dataset.aliases.items() if name not in taken} | gone
+    removed = {old: dataset.class_id(old) for old in names if old not in taken}
+    aliases = {name: target for name, target in dataset.aliases.items() if name not in taken} | removed
     return dataset.replace(classes=classes, aliases=aliases)
 
 
@@ -74,18 +74,18 @@ def drop(dataset: Dataset, names: Iterable[str]) -> Dataset:
     Raises:
         UsageError: A class does not exist.
     """
-    gone = {dataset.class_id(name): name for name in names}
+    removed = {dataset.class_id(name): name for name in names}
     return dataset.replace(
-        classes=tuple(entry for entry in dataset.classes if entry.id not in gone),
-        boxes=dataset.boxes[~dataset.boxes["class_id"].isin(list(gone)).to_numpy()],
-        aliases=_redirect(dataset, gone, None),
+        classes=tuple(entry for entry in dataset.classes if entry.id not in removed),
+        boxes=dataset.boxes[~dataset.boxes["class_id"].isin(list(removed)).to_numpy()],
+        aliases=_redirect(dataset, removed, None),
     )
 
 
-def _redirect(dataset: Dataset, gone: Mapping[int, str], target: int | None) -> dict[str, int | None]:
+def _redirect(dataset: Dataset, removed: Mapping[int, str], target: int | None) -> dict[str, int | None]:
     """Aliases after classes were removed: their names, and names that referred to them, refer to the target."""
-    older = {name: target if id_ in gone else id_ for name, id_ in dataset.aliases.items()}
-    return older | dict.fromkeys(gone.values(), target)
+    older = {name: target if id_ in removed else id_ for name, id_ in dataset.aliases.items()}
+    return older | dict.fromkeys(removed.values(), target)
 
 
 def parse_merges(document: object, *, place: object = "map") -> dict[str, tuple[str, ...]]:

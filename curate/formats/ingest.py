@@ -111,7 +111,7 @@ def ingest(
         report.refuse_faults(resolve_names(known, incoming, declared=allowed.names)[1].problems)
     placer = ImagePlacer(store.root, incoming.folder, incoming.image_folder)
     relative = os.path.relpath(incoming.folder.resolve(), store.root.resolve())
-    origin = os.fsencode(relative).decode(errors="backslashreplace")
+    source_folder = os.fsencode(relative).decode(errors="backslashreplace")
     placed = _place_new_images(store, incoming, placer, progress)
 
     def change(before: Dataset) -> Dataset:
@@ -125,7 +125,7 @@ def ingest(
         if (before.images["source"] == placer.source).all() or set(before.images["path"]) <= set(paths):
             notes += report.compare_with_card(named)
         named = replace(named, problems=(*named.problems, *notes))
-        report.joined = join(settled, named, paths, source=placer.source, origin=origin)
+        report.joined = join(settled, named, paths, source=placer.source, folder=source_folder)
         return report.joined.dataset
 
     version, _ = store.commit(*operation, change)
@@ -244,10 +244,10 @@ def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, pro
 
 def _note_other_names(incoming: Incoming, placer: ImagePlacer) -> Iterator[Problem]:
     """A note for every image stored under another name, because a different image has its own."""
-    apart = f"{incoming.image_folder}/" if incoming.image_folder != incoming.folder else ""
+    prefix = f"{incoming.image_folder}/" if incoming.image_folder != incoming.folder else ""
     for file, path in placer.renamed.items():
         detail = f"{placer.target_path(file)} is another image; this one is {path}"
-        yield Problem(f"{apart}{file}", None, None, "same_name", detail, "noted")
+        yield Problem(f"{prefix}{file}", None, None, "same_name", detail, "noted")
 
 
 def _complete_paths(

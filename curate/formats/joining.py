@@ -141,7 +141,7 @@ def match_images(existing: pd.DataFrame, incoming: pd.DataFrame) -> NDArray[np.i
     return rows
 
 
-def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: str, origin: str) -> Joined:
+def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: str, folder: str) -> Joined:
     """Join the images, boxes and problems of a source to a dataset.
 
     Args:
@@ -149,7 +149,7 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: 
         incoming: The source.
         paths: Path of each incoming image in the dataset folder. (n,)
         source: Value of the column `source` of new images.
-        origin: The source folder, relative to the dataset folder; problems are stored under it.
+        folder: The source folder, relative to the dataset folder; problems are stored under it.
     """
     images = incoming.images.assign(path=pd.array(list(paths), dtype="str"))
     rows = match_images(dataset.images, images)
@@ -173,7 +173,7 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: 
     result = dataset.replace(
         images=merged_images if is_new.any() or changed_images else dataset.images,
         boxes=_stack(kept, fresh) if is_new.any() or changed_boxes else dataset.boxes,
-        problems=_merge_problems(dataset.problems, incoming, origin),
+        problems=_merge_problems(dataset.problems, incoming, folder),
     )
     return Joined(result, is_new, is_changed, tuple(incoming.problems))
 
@@ -274,10 +274,10 @@ def _is_equal(before: NDArray[np.object_], after: NDArray[np.object_]) -> NDArra
     return is_equal
 
 
-def _merge_problems(existing: pd.DataFrame, incoming: Incoming, origin: str) -> pd.DataFrame:
+def _merge_problems(existing: pd.DataFrame, incoming: Incoming, folder: str) -> pd.DataFrame:
     """Replace the older problems of the same folder, except those of annotation files that are gone."""
-    fresh = problem_table(incoming.problems, origin)
-    stale = (existing["source"] == origin).to_numpy(bool)
+    fresh = problem_table(incoming.problems, folder)
+    stale = (existing["source"] == folder).to_numpy(bool)
     if stale.any():
         was_read, suffixes = set(incoming.files), incoming.annotation_suffixes
         is_gone = [file.lower().endswith(suffixes) and file not in was_read for file in existing["file"].tolist()]

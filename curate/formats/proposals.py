@@ -35,7 +35,7 @@ def join_proposals(
     if not len(waiting):
         return dataset
     settled, incoming = resolve_names(dataset, _as_incoming(dataset.root, waiting, predictions, classes))
-    return join(settled, incoming, waiting["path"].tolist(), source="", origin="").dataset
+    return join(settled, incoming, waiting["path"].tolist(), source="", folder="").dataset
 
 
 def _as_incoming(root: Path, images: pd.DataFrame, predictions: Predictions, classes: Mapping[int, str]) -> Incoming:

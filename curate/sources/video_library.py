@@ -96,18 +96,18 @@ class VideoLibrary:
                 remedy="Name a file or folder, or download videos with `curate fetch-youtube`.",
             )
         places = [place for name in names for place in self._places(name)] if names else list(self.by_id.values())
-        found: dict[str, LocalVideo] = {}
+        videos: dict[str, LocalVideo] = {}
         for number, place in enumerate(places):
             progress("reading videos", number, len(places))
             try:
                 video = place if isinstance(place, LocalVideo) else self._add(place)
-                found[video.video_id] = video
+                videos[video.video_id] = video
             except DataError as error:
                 self.unreadable[Path(str(error.place))] = error.fact
                 if len(self.unreadable) == len(places):
                     raise
         progress("reading videos", len(places), len(places))
-        return list(found.values())
+        return list(videos.values())
 
     def _places(self, name: str) -> Sequence[LocalVideo | Path]:
         """The video or file of that name, or the videos in that folder."""

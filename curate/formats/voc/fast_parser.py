@@ -71,18 +71,18 @@ class PlainReader:
     def _read_objects(self, text: str, start: int) -> list[VocObject] | None:
         """Parse the objects, which must fill the text from `start` to the end of the root; None if they do not."""
         shape = self._latest
-        found = shape.expression.findall(text, start) if shape else []
-        if len(found) != text.count("<object>", start):
+        matches = shape.expression.findall(text, start) if shape else []
+        if len(matches) != text.count("<object>", start):
             shape = self._latest = self._find_shape(text, start)
-            found = shape.expression.findall(text, start) if shape else []
-        written = list(zip(*found, strict=True)) if found else [()] * (len(PARTS) + 1)
+            matches = shape.expression.findall(text, start) if shape else []
+        written = list(zip(*matches, strict=True)) if matches else [()] * (len(PARTS) + 1)
         end = start + sum(map(len, written[0]))
         if text[end:].rstrip(" \t\n") != "</annotation>":  # something else between or after the objects
             return None
-        if shape is None or not found:
+        if shape is None or not matches:
             return []
         lines = accumulate((whole.count("\n") for whole in written[0]), initial=text.count("\n", 0, start) + 1)
-        nothing = ("",) * len(found)
+        nothing = ("",) * len(matches)
         return _make_objects([written[place] if place else nothing for place in shape.places], list(lines)[:-1])
 
     def _find_shape(self, text: str, start: int) -> "_Shape | None":

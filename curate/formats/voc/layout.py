@@ -83,7 +83,7 @@ class ImageFinder:
         self._files = frozenset(layout.image_files)
         self._by_folder_and_stem = _group(layout.image_files, _without_suffix)
         self._folders_of: dict[str, tuple[str, ...]] = {}
-        self._apart = layout.image_folder != layout.folder
+        self._has_image_folder = layout.image_folder != layout.folder
 
     @cached_property
     def _by_name(self) -> Mapping[str, Sequence[str]]:
@@ -115,7 +115,7 @@ class ImageFinder:
     def _folders(self, xml_folder: str) -> tuple[str, ...]:
         """Image folders of an XML folder: the folder itself, its sibling image folders, a separate image folder."""
         if xml_folder not in self._folders_of:
-            top = ("",) if self._apart else ()
+            top = ("",) if self._has_image_folder else ()
             self._folders_of[xml_folder] = (xml_folder, *_siblings(xml_folder), *top)
         return self._folders_of[xml_folder]
 

@@ -89,7 +89,7 @@ class _Reading:
     def __init__(self, layout: VocLayout, *, shift: float, accept_proposals: bool) -> None:
         self._layout = layout
         self._image_folder = f"{layout.image_folder}/"  # a string: joining a Path for every file is slow
-        self._apart = layout.image_folder != layout.folder
+        self._has_image_folder = layout.image_folder != layout.folder
         self._shift = shift
         self._accept_proposals = accept_proposals
         self._matcher = XmlMatcher(layout)
@@ -157,7 +157,7 @@ class _Reading:
         for image in self._layout.image_files:
             if image in self._taken:
                 continue
-            name = f"{self._image_folder}{image}" if self._apart else image
+            name = f"{self._image_folder}{image}" if self._has_image_folder else image
             if with_unlabelled:
                 facts = self._read_image(name, image)
                 if facts is not None:

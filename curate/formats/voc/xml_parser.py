@@ -49,9 +49,9 @@ class VocParser:
         faults: list[Fault] = []
         size, name = root.find("size"), root.find("filename")
         objects = [
-            found
+            box
             for number, element in enumerate(root.iterchildren("object"), start=1)
-            if (found := _read_object(element, number, faults)) is not None
+            if (box := _read_object(element, number, faults)) is not None
         ]
         return VocFile(
             filename=(name.text or "").strip() if name is not None else "",
