@@ -32,7 +32,7 @@ from typer.testing import CliRunner
 from curate.commands.doctor import doctor
 from curate.commands.fetch_youtube import REMAINING, fetch_youtube
 from curate.sources.youtube import batch, download, network_policy, session
-from curate.sources.youtube.failures import Failure, explain
+from curate.sources.youtube.failures import Failure, explain, fail
 from curate.sources.youtube.ffmpeg_relay import Upstream, open_relay
 from curate.sources.youtube.links import collect_requests
 from curate.sources.youtube.throttle import StoppedError
@@ -285,6 +285,12 @@ def test_stop_in_the_relay(monkeypatch):
 def test_file_names_are_not_capitalised():
     """The message is repeated unchanged."""
     assert str(Failure("other", "Do it.", "a.mp4 is there")) == "a.mp4 is there. Do it."
+
+
+def test_messages_for_the_log_contain_no_credentials():
+    """URLs in messages of yt-dlp lose their secrets."""
+    error = fail("other", "GET https://me:pw@example.org/a.mp4?sig=s3cret&x=1 failed")
+    assert str(error) == "other: GET https://***@example.org/a.mp4?sig=***&x=1 failed"
 
 
 def test_waiting_is_reported(dataset, site, tube, video, waits):
