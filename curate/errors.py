@@ -1,12 +1,12 @@
 """Every error that curate raises on purpose.
 
     CurateError                 exit 1: a problem in data or environment
-    ├── UsageError              exit 2: the arguments do not fit one another, or this dataset
+    ├── UsageError              exit 2: arguments contradict one another, or do not fit this dataset
     ├── DataError               a file or a row breaks a rule of its format
-    │   └── StrictImportError   `--strict` was asked for and something needed mending
+    │   └── StrictImportError   an import with `--strict` found something to repair or quarantine
     ├── StoreError              a dataset folder is missing, damaged or locked
-    ├── MissingError            a package, program, file or network that is needed is not there
-    └── TrainingError           training cannot start or go on
+    ├── MissingError            a required package, program, file or network is missing
+    └── TrainingError           training cannot start or continue
 
 One form for all messages: **place: fact (got value; expected rule). Remedy.**
 """
@@ -17,14 +17,14 @@ from typing import Any
 
 
 class CurateError(Exception):
-    """A problem told in one line.
+    """A problem, described in one line.
 
     Args:
-        fact: what is wrong, without a full stop.
-        place: where: a file, a row, an option.
-        got: the offending value.
-        expected: the rule it breaks.
-        remedy: what the reader can do, as a sentence.
+        fact: What is wrong, without a full stop.
+        place: A file, a row or an option.
+        got: The offending value.
+        expected: The rule that it breaks.
+        remedy: What the reader can do, as a sentence.
     """
 
     exit_code = 1
@@ -47,7 +47,7 @@ class CurateError(Exception):
         super().__init__(message + (f" {remedy}" if remedy else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Between processes the message stays as it is, and is not made a second time."""
+        """Pickle the message itself: calling `__init__` again would format it a second time."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
@@ -58,7 +58,7 @@ def _rebuild(kind: type[CurateError], args: tuple[Any, ...], parts: dict[str, An
 
 
 class UsageError(CurateError):
-    """The arguments do not fit one another, or this dataset."""
+    """Arguments contradict one another, or do not fit this dataset."""
 
     exit_code = 2
 
@@ -68,7 +68,7 @@ class DataError(CurateError):
 
 
 class StrictImportError(DataError):
-    """Carries the import's result, so that `--json` can still list the problems."""
+    """An import with `--strict` found something to repair or quarantine; `result` lists it for `--json`."""
 
     def __init__(self, fact: str, *, result: object, **parts: object) -> None:
         super().__init__(fact, **parts)  # pyright: ignore[reportArgumentType]
@@ -80,21 +80,21 @@ class StoreError(CurateError):
 
 
 class MissingError(CurateError):
-    """Something that is needed is not there: a package, a program, a file, the network."""
+    """A required package, program, file or network is missing."""
 
 
 class TrainingError(CurateError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, place: object = None) -> UsageError:
-    """An error for a name that is not there, which lists the known ones and the closest."""
+    """The error for an unknown name; it lists the known names and suggests the closest."""
     known = list(known)
     closest = get_close_matches(name, known, n=1, cutoff=0.5)
     return UsageError(
         f"unknown {kind}",
         place=place,
         got=repr(name),
-        expected=f"one of {', '.join(known)}" if known else f"a {kind}, but there is none yet",
+        expected=f"one of {', '.join(known)}" if known else f"a {kind}, but there are none yet",
         remedy=f"Did you mean {closest[0]!r}?" if closest else None,
     )

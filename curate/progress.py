@@ -1,28 +1,32 @@
-"""How library code tells that long work moves on, without printing: it calls a function that the caller gave it."""
+"""Progress of long work: library code calls a function that the caller passed, and prints nothing itself."""
 
 import threading
 from typing import Protocol
 
 UNKNOWN = -1
-"""The total of what nobody knows the end of."""
+"""The total of a task whose end is unknown."""
 
 
 class Progress(Protocol):
-    """Called often and cheaply; the command line draws a bar, a notebook may ignore it."""
+    """Callback for progress, called often; the command line draws a bar."""
 
     def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
-        """Report that `done` of `total` units (`UNKNOWN`: of who knows how many) of `task` are finished.
+        """Receive the progress of a task.
 
-        `note` is shown beside the bar.
+        Args:
+            task: Name of the task; several may run at once.
+            done: Number of finished units.
+            total: Number of all units, or `UNKNOWN`.
+            note: Text to show beside the bar.
         """
 
 
 def silent(task: str, done: int, total: int, note: str = "") -> None:
-    """Report nothing."""
+    """Ignore progress: the default of library functions."""
 
 
 def one_at_a_time(progress: Progress) -> Progress:
-    """The same, for several threads to call."""
+    """Wrap a callback with a lock, for use from several threads."""
     lock = threading.Lock()
 
     def report(task: str, done: int, total: int, note: str = "") -> None:

@@ -19,13 +19,13 @@ class Result:
     reads: tuple[Path, ...] = ()
 
     def to_json(self) -> Any:
-        """The document of the JSON contract."""
+        """The document that `--json` prints."""
         base = {item.name for item in fields(Result)}
         return {item.name: as_json(getattr(self, item.name)) for item in fields(self) if item.name not in base}
 
 
 def as_json(value: Any) -> Any:
-    """Plain dicts, lists and scalars of a result's value."""
+    """Dicts, lists and scalars for a value of a result: dataclasses and paths are converted."""
     if isinstance(value, Result):
         return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):

@@ -14,7 +14,7 @@ from curate.formatting import percent
 
 
 def classes_table(document: Mapping[str, Any]) -> RenderableType:
-    """Boxes of each class before and after."""
+    """Boxes of each class before and after the command."""
     version = document["version"]
     before, after = document["before"], document["after"]
     title = f"version {version}" if version is not None else "dry run: nothing was changed"
@@ -40,9 +40,9 @@ def merge_classes(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.classes import merge_classes as step
+    from curate.commands.classes import merge_classes as command
 
-    show(step(dataset, sources or (), into, map=map, dry_run=dry_run), classes_table, as_json=as_json)
+    show(command(dataset, sources or (), into, map=map, dry_run=dry_run), classes_table, as_json=as_json)
 
 
 def rename_class(
@@ -55,9 +55,9 @@ def rename_class(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.classes import rename_class as step
+    from curate.commands.classes import rename_class as command
 
-    show(step(dataset, old, new, map=map, dry_run=dry_run), classes_table, as_json=as_json)
+    show(command(dataset, old, new, map=map, dry_run=dry_run), classes_table, as_json=as_json)
 
 
 def drop_class(
@@ -67,9 +67,9 @@ def drop_class(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.classes import drop_class as step
+    from curate.commands.classes import drop_class as command
 
-    show(step(dataset, names or (), map=map, dry_run=dry_run), classes_table, as_json=as_json)
+    show(command(dataset, names or (), map=map, dry_run=dry_run), classes_table, as_json=as_json)
 
 
 def classes_brief(document: Mapping[str, Any]) -> str:

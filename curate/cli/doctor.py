@@ -12,7 +12,7 @@ from curate.cli.table import Column, Kind, Table
 
 
 def doctor_table(document: Mapping[str, Any]) -> RenderableType:
-    """What is installed, and how to get what is missing."""
+    """What each part is needed for, and its version or how to get it."""
     table = Table("doctor", "part", Column("needed for", Kind.TEXT), Column("found, or how to get it", Kind.DETAIL))
     for check in document["checks"]:
         mark = ("✓ ", "green") if check["ok"] else ("✗ ", "yellow")
@@ -22,6 +22,6 @@ def doctor_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    from curate.commands.doctor import doctor as step
+    from curate.commands.doctor import doctor as command
 
-    show(step(), doctor_table, as_json=as_json)
+    show(command(), doctor_table, as_json=as_json)

@@ -28,7 +28,7 @@ from curate.operating_point import DEFAULT_POINT, OperatingPoint
 
 
 def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
-    """AP by size and class and what was missed, beside another run's if there is one; then this run's alone."""
+    """AP, mistakes and classes, beside another run if given; then confusion, thresholds and sizes of this run."""
     other = document.get("against")
     columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
     parts: list[RenderableType] = [_metrics_table(columns), _errors_table(columns), _kinds_table(columns)]
@@ -40,7 +40,7 @@ def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
 
 
 def evaluation_summary(document: Mapping[str, Any]) -> RenderableType:
-    """AP by size and class, and what was missed: the rest is in the report."""
+    """AP by size and class, and mistakes by size."""
     other = document.get("against")
     columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
     return Group(_metrics_table(columns), _errors_table(columns), *(_class_table(title, one) for title, one in columns))
@@ -82,12 +82,12 @@ def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType
     cost = f"costs {OperatingPoint(**columns[-1][1]['operating_point']).ap_name}"
     rows = {}
     for kind in columns[0][1]["errors"]["kinds"]:
-        # an evaluation that was kept by an older version has no costs
+        # evaluations that were saved by an older version have no costs
         costs = [one["errors"].get("ap_cost", {}).get(kind) for _, one in columns]
         rows[kind] = [
             (str(one["errors"]["kinds"][kind]), points(cost)) for (_, one), cost in zip(columns, costs, strict=True)
         ]
-    title = "kinds of mistakes; the cost is over all scores"
+    title = "kinds of mistakes; cost in AP50 over all scores"
     return _by_run(title, "kind", ("count", cost), [name for name, _ in columns], rows)
 
 
@@ -99,7 +99,7 @@ def _by_run(
     rows: Mapping[str, Sequence[Sequence[str]]],
     styles: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
-    """A row a name with the measures of the runs beside one another; where that is too wide, below one another."""
+    """A row per name with the measures of all runs; where that is too wide, a row per name and run."""
     narrow = Table(title, header, Column("run", Kind.TEXT), *measures)
     table = Table(title, header, *(f"{run} {what}".strip() for run in runs for what in measures), narrow=narrow)
     for name, cells_by_run in rows.items():
@@ -111,7 +111,7 @@ def _by_run(
 
 def _confusion_table(document: Mapping[str, Any]) -> RenderableType:
     names, matrix = document["confusion"]["classes"], document["confusion"]["matrix"]
-    title = "what objects are taken for, by the best-scored detection on them"
+    title = "confusion: class of the highest-scored detection on each object"
     table = Table(title, "truth", *names[:-1], "missed", narrow=_confusion_list(title, names, matrix))
     for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
         cells = [Text(str(count), style="bold" if column == place else "") for column, count in enumerate(counts)]
@@ -120,8 +120,8 @@ def _confusion_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _confusion_list(title: str, names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
-    """The same, a row a class, without the zeros."""
-    table = Table(title, "truth", "correct", "missed", Column("taken for", Kind.DETAIL))
+    """The confusion matrix as one row per class, without the zeros."""
+    table = Table(title, "truth", "correct", "missed", Column("detected as", Kind.DETAIL))
     for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
         others = counts_line({names[n]: count for n, count in enumerate(counts[:-1]) if count and n != place}, none="")
         is_class = place < len(names) - 1
@@ -130,16 +130,16 @@ def _confusion_list(title: str, names: Sequence[str], matrix: Sequence[Sequence[
 
 
 def _threshold_table(document: Mapping[str, Any]) -> RenderableType:
-    wished = document["wished_precision"]
+    precision = document["wished_precision"]
     headers = ["best F1", "from score", "precision", "recall"]
-    if wished is not None:
-        headers += [f"precision ≥ {wished:g} from score", "recall"]
-    table = Table("scores to cut at", "class", *headers)
+    if precision is not None:
+        headers += [f"precision ≥ {precision:g} from score", "recall"]
+    table = Table("score thresholds", "class", *headers)
     for entry in document["thresholds"]:
         best = entry["best_f1"] or {}
         cells = [points(best.get("f1")), score_text(best.get("score")), points(best.get("precision"))]
         cells.append(points(best.get("recall")))
-        if wished is not None:
+        if precision is not None:
             cells += [score_text(entry["score"]), points(entry["recall"])]
         table.add_row(entry["class"], *cells)
     return table
@@ -149,14 +149,14 @@ def _side_table(document: Mapping[str, Any]) -> RenderableType:
     entries = document["by_min_side"]
     has_distances = any(entry["distance_m"] is not None for entry in entries)
     headers = ["up to", "objects", "AP", "AP50"] if has_distances else ["objects", "AP", "AP50"]
-    table = Table("AP by the smallest side that counts", "shorter side", *headers)
-    wanted = (document["range_of_interest"] or {}).get("min_side_px")
+    table = Table("AP by minimum shorter side", "shorter side", *headers)
+    chosen = (document["range_of_interest"] or {}).get("min_side_px")
     for entry in entries:
         cells = [str(entry["truth"]), points(entry["ap"]), points(entry["ap50"])]
         if has_distances:
             cells.insert(0, metres(entry["distance_m"]))
         side = f"≥ {entry['min_side_px']:g} px"
-        table.add_row(side, *cells, style="bold" if entry["min_side_px"] == wanted else "")
+        table.add_row(side, *cells, style="bold" if entry["min_side_px"] == chosen else "")
     return table
 
 
@@ -200,10 +200,10 @@ def evaluate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.evaluate import evaluate as step
+    from curate.commands.evaluate import evaluate as command
 
     with progress_on_stderr() as progress:
-        result = step(
+        result = command(
             dataset,
             run=run,
             predictions=predictions,

@@ -21,19 +21,19 @@ def export_coco(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.export_coco import export_coco as step
+    from curate.commands.export_coco import export_coco as command
 
     with progress_on_stderr() as progress:
-        result = step(dataset, out, overwrite=overwrite, progress=progress)
+        result = command(dataset, out, overwrite=overwrite, progress=progress)
     show(result, export_lines, as_json=as_json)
 
 
 def export_lines(document: Mapping[str, Any]) -> RenderableType:
-    """Where the files lie."""
+    """Counts and files of the export, and the result of its check."""
     ap = document["self_check_ap"]
     lines = [f"{count_of(document['images'], 'image')} and {count_of(document['boxes'], 'box')} in {document['out']}"]
     lines += [f"  {split}: {path}" for split, path in document["files"].items()]
-    lines.append("checked: the truth matches itself, AP 1" if ap is not None else "no boxes, so nothing to check")
+    lines.append("checked: evaluated against itself, AP is 1" if ap is not None else "not checked: there are no boxes")
     return Text("\n".join(lines))
 
 

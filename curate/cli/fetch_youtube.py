@@ -10,14 +10,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder
-from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.output import explain_interruption, progress_on_stderr, show
 from curate.cli.table import Column, Kind, Table
 
-_KEPT = "finished videos are kept. The same command goes on."
+_KEPT = "finished videos are kept. Run the same command again to continue."
 
 
 class LicenceName(StrEnum):
-    """Which licences are fetched."""
+    """Licences that `--licence` accepts."""
 
     CREATIVE_COMMONS = "creative-commons"
 
@@ -54,13 +54,13 @@ def fetch_youtube(
     allow_private: Annotated[bool, typer.Option("--allow-private", help="Allow hosts in private networks.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.fetch_youtube import fetch_youtube as step
+    from curate.commands.fetch_youtube import fetch_youtube as command
     from curate.commands.fetch_youtube import note_before
 
     if note := note_before(urls or (), from_file=from_file):
         typer.echo(f"note: {note}", err=True)
-    with progress_on_stderr() as progress, interruption_told(_KEPT):
-        result = step(
+    with progress_on_stderr() as progress, explain_interruption(_KEPT):
+        result = command(
             dataset,
             urls or (),
             clip=clip or (),
@@ -81,7 +81,7 @@ def fetch_youtube(
 
 
 def fetch_table(document: Mapping[str, Any]) -> RenderableType:
-    """What came, and what did not and why."""
+    """The fetched videos, and the skipped and failed links with their reasons."""
     title = ", ".join(f"{len(document[key])} {key}" for key in ("fetched", "skipped", "failed"))
     licence, video_title = Column("licence", Kind.TEXT), Column("title", Kind.DETAIL)
     table = Table(title, "file", "seconds", "height", licence, video_title)

@@ -14,9 +14,9 @@ from curate.formatting import count_of
 
 
 def log(dataset: DatasetFolder, as_json: AsJson = False) -> None:
-    from curate.commands.history import log as step
+    from curate.commands.history import log as command
 
-    show(step(dataset), log_table, as_json=as_json)
+    show(command(dataset), log_table, as_json=as_json)
 
 
 def diff(
@@ -25,19 +25,19 @@ def diff(
     b: Annotated[int, typer.Argument(metavar="B", help="Newer version.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.history import diff as step
+    from curate.commands.history import diff as command
 
-    show(step(dataset, a, b), diff_table, as_json=as_json)
+    show(command(dataset, a, b), diff_table, as_json=as_json)
 
 
 def undo(dataset: DatasetFolder, as_json: AsJson = False) -> None:
-    from curate.commands.history import undo as step
+    from curate.commands.history import undo as command
 
-    show(step(dataset), undo_line, as_json=as_json)
+    show(command(dataset), undo_line, as_json=as_json)
 
 
 def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
-    """History, newest first."""
+    """The versions, newest first."""
     operation, when = Column("operation", Kind.TEXT), Column("time", Kind.TEXT)
     table = Table("history", "version", operation, when, "images", "boxes", Column("arguments", Kind.DETAIL))
     for entry in document:
@@ -58,7 +58,7 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
 
 
 def diff_table(document: Mapping[str, Any]) -> RenderableType:
-    """What changed between two versions."""
+    """Boxes per class in two versions, and counts of the changes."""
     table = Table(f"version {document['from']} → {document['to']}", "", "before", "after")
     for name, (before, after) in document["classes"].items():
         table.add_row(name, str(before), str(after))
@@ -71,7 +71,7 @@ def diff_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def undo_line(document: Mapping[str, Any]) -> RenderableType:
-    """Which version is current now."""
+    """The version that was undone, and the current one."""
     return Text(f"version {document['undone']} is undone; version {document['version']} is current")
 
 

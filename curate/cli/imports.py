@@ -24,7 +24,7 @@ Strict = Annotated[
 
 
 class OriginName(StrEnum):
-    """How an XML file counts pixels."""
+    """Pixel coordinates in XML: LabelImg counts from 0, VOC from 1."""
 
     LABELIMG = "labelimg"
     VOC = "voc"
@@ -65,10 +65,10 @@ def import_voc(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.imports import import_voc as step
+    from curate.commands.imports import import_voc as command
 
     with progress_on_stderr() as progress:
-        result = step(
+        result = command(
             dataset,
             source,
             images=images,
@@ -99,17 +99,17 @@ def import_widerface(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.imports import import_widerface as step
+    from curate.commands.imports import import_widerface as command
 
     with progress_on_stderr() as progress:
-        result = step(
+        result = command(
             dataset, source, class_name=class_name, images=images, split=split, strict=strict, progress=progress
         )
     show(result, import_table, as_json=as_json)
 
 
 def import_table(document: Mapping[str, Any]) -> RenderableType:
-    """What an import brought, and its problems by kind."""
+    """Counts of an import, and its problems by action and kind."""
     lines = [
         Text(f"{document['dataset']}, version {document['version']}: ", style="bold")
         + Text(f"{count_of(document['images'], 'image')}, {count_of(document['boxes'], 'box')}", style="not bold"),

@@ -17,7 +17,7 @@ from curate.formatting import count_of
 
 
 def label_line(document: Mapping[str, Any]) -> RenderableType:
-    """Where the images lie, and how many more there are."""
+    """The folder with its images, how many more are unlabelled, and the classes."""
     count = f"{count_of(document['images'], 'image')} in {document['folder']}, {document['added']} new"
     return Text(f"{count}; {document['waiting']} more waiting\nclasses: {', '.join(document['classes']) or 'none yet'}")
 
@@ -34,20 +34,20 @@ def label(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open LabelImg.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.label import label as step
+    from curate.commands.label import label as command
 
-    result = step(dataset, source=source, limit=limit, classes=split_names(classes))
+    result = command(dataset, source=source, limit=limit, classes=split_names(classes))
     show(result, label_line, as_json=as_json)
     if not no_open:
         _open(result.command)
 
 
 def _open(command: tuple[str, ...]) -> None:
-    """Run LabelImg until the person closes it; say how, where that cannot be."""
+    """Run LabelImg until it is closed; without LabelImg or a display, print what to do."""
     if shutil.which(command[0]) is None:
         typer.echo("LabelImg is not installed: pip install labelImg", err=True)
     elif sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
-        typer.echo(f"there is no display here; on a desktop: {' '.join(command)}", err=True)
+        typer.echo(f"no display here; on a desktop run: {' '.join(command)}", err=True)
     else:
         subprocess.run(command, check=False, stdout=sys.stderr)
 

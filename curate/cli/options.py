@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and the parsing of their values."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,21 +62,23 @@ def split_names(text: str | None) -> list[str] | None:
 
 
 def assignments(texts: list[str] | None) -> dict[str, Any]:
-    """["steps=300", "a.b=[1, 2]"] → {"steps": 300, "a.b": [1, 2]}; what YAML does not read is text.
+    """["steps=300", "a.b=[1, 2]"] → {"steps": 300, "a.b": [1, 2]}.
+
+    Values are read as YAML; dates, mappings and invalid YAML stay text.
 
     Raises:
-        UsageError: a text without a name or "=".
+        UsageError: A text has no name or no "=".
     """
     import yaml
 
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError("not an assignment", place="--set", got=repr(text), expected="NAME=VALUE")
         try:
-            read = yaml.safe_load(value)
+            parsed = yaml.safe_load(value)
         except (ValueError, yaml.YAMLError):
-            read = value
-        found[name] = read if read is None or isinstance(read, str | bool | int | float | list) else value
-    return found
+            parsed = value
+        values[name] = parsed if parsed is None or isinstance(parsed, str | bool | int | float | list) else value
+    return values

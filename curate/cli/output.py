@@ -1,4 +1,4 @@
-"""Printing: results to stdout as tables or one JSON document, notes and progress to stderr."""
+"""Print results to stdout, as tables or as one JSON document, and notes and progress to stderr."""
 
 import json
 import os
@@ -20,12 +20,12 @@ _UNLIMITED = 100_000  # characters a line
 
 
 def show(result: "Result", render: Callable[[Any], object], *, as_json: bool) -> None:
-    """Print a result, and its notes.
+    """Print the notes of a result, and its document or what `render` makes of it.
 
     Args:
-        result: what a step returned.
-        render: makes something that rich can print of the result's JSON document.
-        as_json: print the document itself.
+        result: Result of a command.
+        render: Turns the result's JSON document into something that rich can print.
+        as_json: Print the JSON document itself.
     """
     document = result.to_json()
     for note in result.notes:
@@ -37,17 +37,21 @@ def show(result: "Result", render: Callable[[Any], object], *, as_json: bool) ->
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document, readable by every reader of the stream's encoding."""
+    """Print one JSON document, in ASCII where the encoding of stdout is not Unicode."""
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     typer.echo(json.dumps(document, indent=2, ensure_ascii=not is_unicode))
 
 
 def print_rich(*renderables: object) -> None:
-    """Print tables and text: as wide as the terminal or `COLUMNS`, else as wide as they need, without colours."""
+    """Print tables and text to stdout.
+
+    Lines are as wide as the terminal, or as the variable `COLUMNS` says. Without either, in a pipe, they are not
+    wrapped. Colours appear on a terminal only.
+    """
     from rich.console import Console
 
     wraps = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    # names come from files: `[a]` and `:b:` in them are no markup
+    # names from files may contain `[a]` and `:b:`, which are not markup
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not wraps)
     if not wraps:
         console.width = _UNLIMITED
@@ -56,7 +60,7 @@ def print_rich(*renderables: object) -> None:
 
 @contextmanager
 def progress_on_stderr(*, quiet: bool = False) -> Iterator[Progress]:
-    """A progress bar a task on a terminal; elsewhere a line now and then, and none for what is done at once."""
+    """Show progress: a bar per task on a terminal, else a line every 15 s; with `quiet` no lines."""
     if quiet and not sys.stderr.isatty():
         yield silent
     elif sys.stderr.isatty():
@@ -84,7 +88,7 @@ def _bars() -> Iterator[Progress]:
             whole = None if total == UNKNOWN else total
             if task not in tasks:
                 tasks[task] = bars.add_task(task, total=whole, note=note)
-            # what is done makes room: of a thousand videos those at work are shown
+            # finished tasks disappear: there may be a thousand, one per video
             visible = whole is None or done < whole
             bars.update(tasks[task], completed=done, total=whole, note=note, visible=visible)
 
@@ -92,27 +96,26 @@ def _bars() -> Iterator[Progress]:
 
 
 def _plain_lines() -> Progress:
-    began = time.monotonic()
-    said = began
+    start = last_line = time.monotonic()
 
     def report(task: str, done: int, total: int, note: str = "") -> None:
-        nonlocal said
+        nonlocal last_line
         now = time.monotonic()
-        if now - said >= _PLAIN_EVERY_S:
-            said = now
+        if now - last_line >= _PLAIN_EVERY_S:
+            last_line = now
             of = "" if total == UNKNOWN else f"/{total}"
-            typer.echo(f"{task} {done}{of} {note}".rstrip() + f" ({now - began:.0f} s)", err=True)
+            typer.echo(f"{task} {done}{of} {note}".rstrip() + f" ({now - start:.0f} s)", err=True)
 
     return report
 
 
 @contextmanager
-def interruption_told(words: str) -> Iterator[None]:
-    """On Ctrl-C, tell what is kept and how to go on."""
+def explain_interruption(message: str) -> Iterator[None]:
+    """On Ctrl-C, print what was kept and how to continue."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; {words}", err=True)
+        typer.echo(f"interrupted; {message}", err=True)
         raise
 
 

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, Device, Overwrite
-from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.output import explain_interruption, progress_on_stderr, show
 from curate.formatting import count_of
 from curate.operating_point import DEFAULT_POINT
 
@@ -18,7 +18,7 @@ _SHOWN_PROBLEMS = 10
 
 
 class FormName(StrEnum):
-    """How boxes are written."""
+    """File formats of the detections."""
 
     COCO = "coco"
     VOC = "voc"
@@ -54,11 +54,11 @@ def predict(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.predict import predict as step
+    from curate.commands.predict import predict as command
 
-    kept = "XML that is written stays. The same command does the rest." if form == "voc" else "nothing was changed."
-    with progress_on_stderr() as progress, interruption_told(kept):
-        result = step(
+    kept = "XML files written so far are kept. Run the same command again." if form == "voc" else "nothing was changed."
+    with progress_on_stderr() as progress, explain_interruption(kept):
+        result = command(
             run,
             source,
             out=out,
@@ -73,9 +73,9 @@ def predict(
 
 
 def predict_lines(document: Mapping[str, Any]) -> RenderableType:
-    """What was found, and where it lies."""
-    what = {"coco": "COCO results", "voc": "XML for LabelImg", None: f"proposals, version {document['version']}"}
-    lines = [f"{predict_brief(document)}: {what[document['form']]} in {document['out']}"]
+    """Counts and place of the detections, and the images that were left out."""
+    form = {"coco": "COCO results", "voc": "XML for LabelImg", None: f"proposals, version {document['version']}"}
+    lines = [f"{predict_brief(document)}: {form[document['form']]} in {document['out']}"]
     problems = document["problems"]
     lines += [f"left out  {one['file']}: {one['detail']}" for one in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:

@@ -13,7 +13,7 @@ from curate.formatting import count_of
 
 
 def pulled_lines(document: Mapping[str, Any]) -> RenderableType:
-    """What lies ready to be corrected, and what was dropped."""
+    """The images to correct and their folder, and the dropped images."""
     lines = []
     if document["relabel"]:
         folder = f" in {document['folder']}" if document["folder"] else ""  # a dry run makes no folder
@@ -32,10 +32,10 @@ def pull_tags(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.pull_tags import pull_tags as step
+    from curate.commands.pull_tags import pull_tags as command
 
     with progress_on_stderr() as progress:
-        result = step(dataset, keep_tags=keep_tags, dry_run=dry_run, progress=progress)
+        result = command(dataset, keep_tags=keep_tags, dry_run=dry_run, progress=progress)
     show(result, pulled_lines, as_json=as_json)
 
 

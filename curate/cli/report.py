@@ -43,10 +43,10 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Range, camera and score default to those of the run's last evaluation; --min-side 0 takes all objects."""
-    from curate.commands.report import report as step
+    from curate.commands.report import report as command
 
     with progress_on_stderr() as progress:
-        result = step(
+        result = command(
             dataset,
             run=run,
             split=split,
@@ -64,7 +64,7 @@ def report(
 
 
 def report_lines(document: Mapping[str, Any]) -> "RenderableType":
-    """Where the page lies, and what it shows."""
+    """The file, its size, and how many mistakes it shows."""
     from rich.text import Text
 
     mistakes = f"{document['missed']} missed, {count_of(document['false_positives'], 'false positive')}"

@@ -15,9 +15,9 @@ from curate.formatting import count_of, points
 
 
 def runs_tables(document: Mapping[str, Any]) -> RenderableType:
-    """One row a run, the best marked; then what cannot be read."""
+    """One row per run, the best marked; then the runs that cannot be read."""
     if not document["runs"]:
-        return Text("there is no run yet; start one with `curate train`")
+        return Text("there are no runs yet; start one with `curate train`")
     rows = [row for row in document["runs"] if row["model"] is not None]
     problems = [Text.assemble((f"{row['run']}: ", "red"), row["problem"]) for row in document["runs"] if row["problem"]]
     return Group(*([_runs_table(rows)] if rows else []), *problems)
@@ -33,12 +33,12 @@ def _runs_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         aps_by_size = (points(row[f"ap_{size}"]) for size in SIZE_STYLES)
         cells = (*counts, points(row["ap"]), *aps_by_size, _duration(row["seconds"]))
         table.add_row(mark_best(row["run"], is_best), *cells, style="bold" if is_best else "")
-    legend = [Text("* the best", style="dim")] if best is not None else []
+    legend = [Text("* best AP", style="dim")] if best is not None else []
     return Group(table, *legend, *_model_lines(rows))
 
 
 def _model_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """Which runs are of which model: names too long for a column, and often all the same."""
+    """The runs of each model. Model names are too long for a column, and often all the same."""
     runs: dict[str, list[str]] = {}
     for row in rows:
         runs.setdefault(row["model"], []).append(row["run"])
@@ -46,9 +46,9 @@ def _model_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
 
 
 def runs_brief(document: Mapping[str, Any]) -> str:
-    """How many runs, and which is the best."""
-    judged = [row for row in document["runs"] if row["ap"] is not None]
-    best = max(judged, key=lambda row: row["ap"], default=None)
+    """Number of runs, and the best of them."""
+    evaluated = [row for row in document["runs"] if row["ap"] is not None]
+    best = max(evaluated, key=lambda row: row["ap"], default=None)
     count = count_of(len(document["runs"]), "run")
     return count if best is None else f"{count}, best {best['run']} with AP {points(best['ap'])}"
 
@@ -76,6 +76,6 @@ def runs(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.runs import runs as step
+    from curate.commands.runs import runs as command
 
-    show(step(dataset, plot=plot, overwrite=overwrite), runs_tables, as_json=as_json)
+    show(command(dataset, plot=plot, overwrite=overwrite), runs_tables, as_json=as_json)

@@ -10,22 +10,22 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder
-from curate.cli.output import counts_line, interruption_told, progress_on_stderr, show
+from curate.cli.output import counts_line, explain_interruption, progress_on_stderr, show
 from curate.cli.table import Table
 from curate.formatting import count_of
 
-_KEPT = "finished videos are kept. The same command does the rest."
+_KEPT = "finished videos are kept. Run the same command again to continue."
 
 
 class ImageFormat(StrEnum):
-    """How frames are stored."""
+    """File formats of frames."""
 
     JPG = "jpg"
     PNG = "png"
 
 
 def sample_table(document: Mapping[str, Any]) -> RenderableType:
-    """How many frames each video gave."""
+    """Number and times of the new frames of each video."""
     table = Table(
         f"version {document['version']}: {count_of(document['frames'], 'new frame')}", "video", "frames", "from", "to"
     )
@@ -77,10 +77,10 @@ def sample_frames(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.sample_frames import sample_frames as step
+    from curate.commands.sample_frames import sample_frames as command
 
-    with progress_on_stderr() as progress, interruption_told(_KEPT):
-        result = step(
+    with progress_on_stderr() as progress, explain_interruption(_KEPT):
+        result = command(
             dataset,
             videos or (),
             every=every,

@@ -14,7 +14,7 @@ from curate.formatting import percent
 
 
 class TogetherName(StrEnum):
-    """What `split` keeps together."""
+    """Whose images `split --group-by` keeps in one split."""
 
     VIDEO = "video"
     SOURCE = "source"
@@ -22,7 +22,7 @@ class TogetherName(StrEnum):
 
 
 def split_table(document: Mapping[str, Any]) -> RenderableType:
-    """What each split holds: a column a split, a row a class."""
+    """Counts of each split: a column per split, a row per class."""
     splits = document["splits"]
     table = Table(f"version {document['version']}", "", *splits)
     for what in ("images", "groups", "boxes"):
@@ -48,9 +48,9 @@ def split(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.split import split as step
+    from curate.commands.split import split as command
 
-    result = step(dataset, val=val, test=test, group_by=group_by.value, seed=seed, overwrite=overwrite)
+    result = command(dataset, val=val, test=test, group_by=group_by.value, seed=seed, overwrite=overwrite)
     show(result, split_table, as_json=as_json)
 
 

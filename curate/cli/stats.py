@@ -18,14 +18,14 @@ _BAR_WIDTH = 24
 
 
 class GroupName(StrEnum):
-    """How `stats` can group."""
+    """What `stats --by` groups by."""
 
     SPLIT = "split"
     SOURCE = "source"
 
 
 def stats_table(document: Mapping[str, Any]) -> RenderableType:
-    """Class balance with bars, and one table a group."""
+    """Class balance with bars: one table for all images, and one per group."""
     parts = [_balance_table(document, f"version {document['version']}")]
     parts += [_balance_table(balance, name) for name, balance in document.get("groups", {}).items()]
     return Group(*parts)
@@ -56,9 +56,9 @@ def stats(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.stats import stats as step
+    from curate.commands.stats import stats as command
 
-    result = step(dataset, by=by.value if by else None, min_side=min_side, plot=plot, csv=csv, overwrite=overwrite)
+    result = command(dataset, by=by.value if by else None, min_side=min_side, plot=plot, csv=csv, overwrite=overwrite)
     show(result, stats_table, as_json=as_json)
 
 

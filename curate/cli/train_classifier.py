@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite
-from curate.cli.output import interruption_told, progress_on_stderr, show
+from curate.cli.output import explain_interruption, progress_on_stderr, show
 from curate.cli.train import SAVED, NewRun, Resume, as_arguments, takes_training_options, train_lines
 from curate.cli.train import train_brief as train_brief
 from curate.commands.training_options import CLASSIFIER, CLASSIFIER_MARGIN, CLASSIFIER_MODEL
@@ -45,7 +45,7 @@ def train_classifier(
     from curate.commands.train_classifier import train_classifier as command
 
     arguments = as_arguments(options)
-    with progress_on_stderr() as progress, interruption_told(SAVED):
+    with progress_on_stderr() as progress, explain_interruption(SAVED):
         result = command(
             dataset,
             run=run,

@@ -20,7 +20,7 @@ logger = logging.getLogger("curate.cli")
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what `sys.stderr` is at the time: progress bars replace it, to keep below the lines."""
+    """Looks up `sys.stderr` for each record: progress bars replace it, so that log lines appear above them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

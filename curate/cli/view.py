@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def view_lines(document: Mapping[str, Any]) -> RenderableType:
-    """The link, and what each saved view shows; names are links where the terminal knows them."""
-    table = Table(_what(document), "view", "images", "objects")
+    """Counts of each saved view, and the link. Names are links where the terminal supports them."""
+    table = Table(_title(document), "view", "images", "objects")
     for view in document["views"]:
         if not view["patches"]:
             name = Text(view["name"], style=Style(link=view["link"]))
@@ -31,16 +31,16 @@ def view_lines(document: Mapping[str, Any]) -> RenderableType:
         " Tag images `relabel` or `drop`; `curate pull-tags` applies the tags."
     )
     link = Text.assemble(("Open ", "bold"), (document["link"], f"bold link {document['link']}"))
-    return Group(table, Text(patches), Text(), link, Text("Ctrl-C ends it."))
+    return Group(table, Text(patches), Text(), link, Text("Press Ctrl-C to stop."))
 
 
-def _what(document: Mapping[str, Any]) -> str:
-    what = f"{count_of(document['images'], 'image')}, version {document['version']}"
+def _title(document: Mapping[str, Any]) -> str:
+    title = f"{count_of(document['images'], 'image')}, version {document['version']}"
     if not document["runs"]:
-        return what
+        return title
     side = document["min_side_px"]
     interest = f", sides of at least {side:g} px" if side else ""
-    return f"{what}; {', '.join(document['runs'])} on {document['split']}, scores from {document['score']:g}{interest}"
+    return f"{title}; {', '.join(document['runs'])} on {document['split']}, scores from {document['score']:g}{interest}"
 
 
 def view(
@@ -61,16 +61,16 @@ def view(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the link without opening a browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.view import view as step
+    from curate.commands.view import view as command
 
     with ExitStack() as bars:
 
         def ready(result: "ViewResult") -> None:
             bars.close()
             show(result, view_lines, as_json=as_json)
-            sys.stdout.flush()  # who reads it through a pipe waits for the link
+            sys.stdout.flush()  # a reader at the other end of a pipe waits for the link
 
-        step(
+        command(
             dataset,
             run=run or (),
             split=split,

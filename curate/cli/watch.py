@@ -29,11 +29,10 @@ from curate.cli.table import Column, Table
 
 if TYPE_CHECKING:
     from curate.commands.watch import WatchReady
-    from curate.monitor.triggers.event import Event
 
 
 def ready_lines(ready: "WatchReady") -> list[str]:
-    """What is watched, with what, and where to look."""
+    """Notes, source and model, and the link of the page."""
     lines = [f"note: {note}" for note in ready.notes]
     lines.append(f"watching {ready.source} with {ready.model}: {ready.terms}")
     if ready.link is not None:
@@ -42,7 +41,7 @@ def ready_lines(ready: "WatchReady") -> list[str]:
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    """One event: when, what fired, and which object."""
+    """One event: its time, trigger and object."""
     clock = event["time"].partition("T")[2].partition(".")[0]
     words = [clock, event["trigger"]]
     if event["class"] is not None:
@@ -52,7 +51,7 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 def watch_lines(document: Mapping[str, Any]) -> RenderableType:
-    """The counts, and how fast it was."""
+    """Counts, speed and latency."""
     latency = document["latency_ms"]
     table = Table("", Column("frames"), "detections", "events", "frames/s", "latency p50", "p95", "p99")
     counts = (str(document[name]) for name in ("frames", "detections", "events"))
@@ -65,7 +64,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StateName(StrEnum):
-    """What frames become in a dataset."""
+    """State of collected frames in the dataset."""
 
     PROPOSED = "proposed"
     UNLABELLED = "unlabelled"
@@ -140,24 +139,21 @@ def watch(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    from curate.commands.watch import watch as step
+    from curate.commands.watch import watch as command
 
     with ExitStack() as stack:
-        interrupted = stack.enter_context(_asked_to_stop())
+        is_stopped = stack.enter_context(_stop_on_signal())
         progress = stack.enter_context(progress_on_stderr())
 
-        def ready(what: "WatchReady") -> None:
-            for line in ready_lines(what):
+        def print_ready(ready: "WatchReady") -> None:
+            for line in ready_lines(ready):
                 typer.echo(line, err=True)
 
-        def told(event: "Event") -> None:
-            say(event_line(event.as_json()))
-
-        def say(line: str) -> None:
-            with suppress(OSError, ValueError):  # a terminal that is gone must not end a watch
+        def print_line(line: str) -> None:
+            with suppress(OSError, ValueError):  # a closed terminal must not end a watch
                 typer.echo(line, err=True)
 
-        result = step(
+        result = command(
             run,
             source,
             weights=weights,
@@ -183,32 +179,33 @@ def watch(
             batch=batch,
             device=device,
             overwrite=overwrite,
-            on_ready=ready,
-            on_event=told,
-            on_problem=lambda problem: say(f"problem: {problem}"),
-            stop=interrupted,
+            on_ready=print_ready,
+            on_event=lambda event: print_line(event_line(event.as_json())),
+            on_problem=lambda problem: print_line(f"problem: {problem}"),
+            stop=is_stopped,
             progress=progress,
         )
     show(result, watch_lines, as_json=as_json)
-    if interrupted() and not result.complete:  # of what is live nothing is missing then
+    if is_stopped() and not result.complete:  # a live source is always complete
         sys.stdout.flush()
-        sys.exit(130)  # the document is told already
+        sys.exit(130)  # the document is printed already
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C, SIGTERM or SIGHUP came, after which all files are finished; a second Ctrl-C breaks off."""
-    asked = threading.Event()
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """A function that returns whether Ctrl-C, SIGTERM or SIGHUP came. A second Ctrl-C raises KeyboardInterrupt."""
+    stopped = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set() and number == signal.SIGINT:
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stopped.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.set()
+        stopped.set()
 
-    heard = [one for one in _SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]  # as `nohup` has it
-    before = {one: signal.signal(one, ask) for one in heard}
+    # `nohup` ignores SIGHUP, and so it stays
+    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, stop) for number in handled}
     try:
-        yield asked.is_set
+        yield stopped.is_set
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

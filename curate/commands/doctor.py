@@ -1,4 +1,4 @@
-"""`doctor`: what is installed, what is missing, and how to get it."""
+"""`doctor`: which packages, programs and devices are installed, and how to get those that are missing."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 GET_WATCH = "pip install 'curate-vision[watch]'"
 
-# package → (module, what it is for, how to get it); those of engines are in `engines.base.ENGINES`
+# package → (module, what needs it, how to get it); those of engines are in `engines.base.ENGINES`
 _PACKAGES = {
     "yt-dlp": ("yt_dlp", "`fetch-youtube`", "pip install curate-vision"),
     "av": ("av", "frames of videos", "pip install curate-vision"),
@@ -38,14 +38,14 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked for.
+    """One package, program or device.
 
     Attributes:
-        name: of the package or part.
-        ok: whether it is there and usable.
-        found: version or state; None where it is missing.
-        needed_for: what works only with it.
-        remedy: how to get it; None where it is there.
+        name: Its name.
+        ok: Whether it is installed and usable.
+        found: Version, path or state; None if it is missing.
+        needed_for: The commands or features that need it.
+        remedy: How to get it; None if it is installed.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Check:
 
 @dataclass(frozen=True)
 class DoctorResult(Result):
-    """Everything that was looked for, in the order of the work."""
+    """All checks: packages, programs, weights and devices."""
 
     checks: tuple[Check, ...]
 
 
 def doctor() -> DoctorResult:
-    """Look for the packages and devices that commands need; imports nothing heavy unless it is there."""
+    """Check which packages, programs and devices are installed; only torch is imported, to ask for a GPU."""
     checks = []
     start = time.monotonic()
     for check in _checks():
@@ -85,9 +85,9 @@ def _checks() -> Iterator[Check]:
 
 
 def _programs() -> list[Check]:
-    """Programs outside of Python, in the order of the work."""
+    """Programs outside of Python."""
     found = shutil.which("labelImg")
-    remedy = None if found else "pip install labelImg, where there is a screen"
+    remedy = None if found else "pip install labelImg, on a machine with a display"
     labelling = Check("labelImg", found is not None, found and "installed", "drawing boxes; `label` opens it", remedy)
     if find_spec("yt_dlp") is None or find_spec("av") is None:
         return [labelling, _database(), _window()]
@@ -96,14 +96,16 @@ def _programs() -> list[Check]:
 
 def _window() -> Check:
     found = "installed" if find_spec("_tkinter") else None
-    remedy = None if found else "apt install python3-tk, or a Python that was built with Tk"
+    remedy = None if found else "apt install python3-tk, or use a Python that was built with Tk"
     return Check("Tk", found is not None, found, "`watch --show`", remedy)
 
 
 def _database() -> Check:
     program = find_mongod()
     bundled = program is not None and "fiftyone" in program
-    found = "the server that is named" if os.environ.get(URI_VARIABLE) else "with FiftyOne" if bundled else program
+    found = (
+        f"server of {URI_VARIABLE}" if os.environ.get(URI_VARIABLE) else "bundled with FiftyOne" if bundled else program
+    )
     return Check("MongoDB", found is not None, found, "`view`, `pull-tags`", None if found else GET_MONGOD)
 
 
@@ -121,13 +123,15 @@ def _runtime() -> Check:
     from curate.sources.youtube.session import find_runtimes
 
     needed_for = "YouTube's formats in `fetch-youtube`"
-    found = find_runtimes()
-    told = ", ".join(f"{name} {version}" + ("" if good else " (too old)") for name, (version, good) in found.items())
-    if not any(good for _, good in found.values()):
-        return Check("JavaScript", False, told or None, needed_for, f"{GET_RUNTIME}.")
+    runtimes = find_runtimes()
+    found = ", ".join(
+        f"{name} {version}" + ("" if good else " (too old)") for name, (version, good) in runtimes.items()
+    )
+    if not any(good for _, good in runtimes.values()):
+        return Check("JavaScript", False, found or None, needed_for, f"{GET_RUNTIME}.")
     if find_spec("yt_dlp_ejs") is None:
-        return Check("JavaScript", False, f"{told}, without yt-dlp-ejs", needed_for, "pip install 'yt-dlp[default]'")
-    return Check("JavaScript", True, told, needed_for, None)
+        return Check("JavaScript", False, f"{found}, without yt-dlp-ejs", needed_for, "pip install 'yt-dlp[default]'")
+    return Check("JavaScript", True, found, needed_for, None)
 
 
 def _package(name: str, module: str, needed_for: str, remedy: str) -> Check:
@@ -161,8 +165,8 @@ def _device() -> Check:
 
     try:
         found = gpu_name()
-    except (ImportError, OSError) as error:  # torch is there, but not a library that it needs
-        return Check("GPU", False, f"torch does not load: {error}", needed_for, "Install torch again.")
+    except (ImportError, OSError) as error:  # torch is installed, but not a library that it needs
+        return Check("GPU", False, f"torch does not load: {error}", needed_for, "Reinstall torch.")
     remedy = None if found else "Everything runs on the CPU, which is slower."
     return Check("GPU", found is not None, found, needed_for, remedy)
 

@@ -1,4 +1,4 @@
-"""The tables of an evaluation in the terminal: what a person reads is what the document says."""
+"""The tables of an evaluation in the terminal."""
 
 import copy
 
@@ -13,14 +13,14 @@ FACE, SMALL, MASK = (1, 1, 0, 0, 100, 100), (1, 1, 300, 0, 320, 20), (1, 2, 500,
 
 
 def document(truth_rows, detection_rows, *, classes=((1, "face"), (2, "mask")), min_side=None, precision=None):
-    """The document of a small case."""
+    """The JSON document of an evaluation of a few boxes."""
     truth, found = build_truth(truth_rows, classes=classes), build_predictions(detection_rows)
     options = EvaluationOptions.from_command(min_side=min_side, precision=precision)
     return judge(truth, found, options, split="val").result.to_json()
 
 
 def lines(content):
-    """What is printed, line by line, with single spaces."""
+    """The printed lines, with single spaces and without empty lines."""
     console = Console(width=160, highlight=False)
     with console.capture() as capture:
         console.print(evaluation_tables(content))
@@ -29,7 +29,7 @@ def lines(content):
 
 @pytest.fixture
 def usual():
-    """Of two faces and a mask the large face is found, the mask is called a face."""
+    """Of two faces and a mask, the large face is found and the mask is detected as a face."""
     return document([FACE, SMALL, MASK], [(*FACE, 0.9), (1, 1, *MASK[2:], 0.8)], min_side=24, precision=0.9)
 
 
@@ -40,14 +40,14 @@ def test_kinds_and_costs(usual):
 
 
 def test_confusion(usual):
-    """The matrix has a row a true class; the last cell of the background is empty."""
+    """The matrix has a row per true class; the last cell of the background is empty."""
     printed = lines(usual)
     assert "truth face mask missed" in printed
     assert {"face 1 0 0", "mask 1 0 0", "background 0 0"} <= set(printed)
 
 
 def test_thresholds(usual):
-    """Scores to cut at are told for the best F1 and for the wished precision, with a dash where there is none."""
+    """Score thresholds are shown for the best F1 and for the requested precision; a dash where there is none."""
     printed = lines(usual)
     assert "class best F1 from score precision recall precision ≥ 0.9 from score recall" in printed
     assert {"face 100.0 0.900 100.0 100.0 0.900 100.0", "mask – – – – – –"} <= set(printed)
@@ -61,33 +61,33 @@ def test_sides(usual):
 
 
 def test_beside_an_older_evaluation(usual):
-    """Another run's evaluation that was kept without costs is shown with a dash for them."""
+    """Costs that an older evaluation of another run lacks are dashes."""
     other = {**copy.deepcopy(usual), "run": "first"}
     del other["errors"]["ap_cost"]
     assert "class 1 – 1 50.0" in lines({**usual, "against": other})
 
 
 def test_report_is_named(usual):
-    """Where a report was written, the last line says where; else there is none."""
+    """The last line names the report, if one was written."""
     assert not any("report" in line for line in lines(usual))
     assert lines(usual | {"report": "d/runs/first/report.html"})[-1] == "report: d/runs/first/report.html"
 
 
 def test_many_classes():
-    """Where the matrix does not fit, a row a class names what it is taken for."""
+    """A matrix that does not fit becomes a list of classes."""
     classes = tuple((number, f"class {number}") for number in range(1, 41))
     printed = lines(document([FACE], [(1, 2, *FACE[2:], 0.9)], classes=classes))
-    assert "truth correct missed taken for" in printed
+    assert "truth correct missed detected as" in printed
     assert {"class 1 0 0 class 2 1", "class 40 0 0", "background"} <= set(printed)
 
 
 @pytest.mark.parametrize("found", [[], [(*FACE, 0.9)]])
 def test_nothing_to_find(found):
-    """Without objects the tables hold dashes."""
+    """Without objects the metrics are dashes."""
     printed = lines(document([], found))
     assert {"background 0 –" if not found else "background 1 –", "≥ 0 px 0 – –"} <= set(printed)
 
 
 def test_no_classes():
-    """A dataset without classes can be shown."""
+    """A dataset without classes has tables too."""
     assert lines(document([], [], classes=()))

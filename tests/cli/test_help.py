@@ -30,7 +30,7 @@ def help_of(name, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_at_80_columns(name, monkeypatch, capsys):
-    """Lines fit, and arguments stand in the usage line as one types them, not `{DATASET}`; values are not `<str>`."""
+    """Lines fit; arguments have no braces, and values have a placeholder that says more than their type."""
     text = help_of(name, monkeypatch, capsys)
     assert max(map(len, text.splitlines())) <= 80
     assert not re.search(
@@ -42,25 +42,25 @@ def test_help_at_80_columns(name, monkeypatch, capsys):
 
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS, ids=[f"{name} {one.opts[0]}" for name, one in PARAMETERS])
 def test_help_of_a_parameter_is_a_phrase(name, parameter):
-    """It is one or more sentences, and no riddle without a noun."""
+    """The help text of a parameter is a whole phrase."""
     assert parameter.help.endswith(".")
     assert not re.match(r"(Of|So|Instead|What|Such|Only tell|Where|Nothing|At least so|How)\b", parameter.help)
 
 
 @pytest.mark.parametrize("name", sorted({*COMMANDS} - {"run", "predict", "watch", "doctor"}))
 def test_usage_line(name, monkeypatch, capsys):
-    """The dataset folder comes first, without brackets."""
+    """The dataset folder is the first argument, without brackets."""
     assert " [OPTIONS] DATASET" in help_of(name, monkeypatch, capsys).splitlines()[0]
 
 
 def test_arguments_that_may_be_left_out_or_repeated(monkeypatch, capsys):
-    """Brackets and dots say so."""
+    """Optional arguments have brackets, repeatable ones have dots."""
     assert "DATASET [URL]..." in help_of("fetch-youtube", monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_defaults_are_those_of_the_function(name):
-    """What the command line does without an option, the function does without the argument."""
+    """A missing option has the same effect as a missing argument of the function."""
     options = inspect.signature(COMMANDS[name].cli_function()).parameters
     arguments = inspect.signature(COMMANDS[name].function()).parameters
     for option in options.values():
@@ -74,6 +74,6 @@ def test_defaults_are_those_of_the_function(name):
 
 @pytest.mark.parametrize(("name", "default"), [("view", APP_PORT), ("watch", PAGE_PORT)])
 def test_default_ports(name, default):
-    """What is told in words has the number of the code."""
+    """Defaults in words name the number that the code uses."""
     shown = next(one.show_default for one in GROUP.commands[name].params if "--port" in one.opts)
     assert shown.startswith(f"{default},")

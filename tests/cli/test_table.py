@@ -1,4 +1,4 @@
-"""Tables at 80, 100 and 160 columns: no value is shortened or left out, and no line is wider than the terminal."""
+"""Tables at 80, 100 and 160 columns: every value is complete, and no line is wider than the terminal."""
 
 import io
 import re
@@ -43,7 +43,7 @@ CLASSES = {
 
 
 class Numbers:
-    """Large numbers and shares, no two alike, so that one that is missing is noticed."""
+    """Large numbers and shares, all different, so that a missing one is noticed."""
 
     def __init__(self):
         self.used = 0
@@ -267,7 +267,8 @@ TABLES = {
 }  # fmt: skip
 
 
-DETAILS = {"arguments", "title", "for", "example", "taken", "found", "or", "how", "to", "get", "it"}  # their headers
+# words of the headers of details, which are not shown where the details are below their rows
+DETAILS = {*["arguments", "title", "for", "example", "detected", "as", "found", "or", "how", "to", "get", "it"]}
 
 
 def print_at(width, *renderables):
@@ -284,7 +285,7 @@ def words(text):
 @pytest.mark.parametrize("names", CLASSES.values(), ids=CLASSES)
 @pytest.mark.parametrize(("render", "build"), TABLES.values(), ids=TABLES)
 def test_no_value_is_lost(render, build, names, width):
-    """Every word of the table with unlimited width is in the narrow one; a word longer than the line is folded."""
+    """The narrow table has every word of the one without a limit; only a word longer than the line is folded."""
     document = build(names, Numbers())
     narrow, wide = print_at(width, render(document)), print_at(WIDE, render(document))
     assert "…" not in narrow + wide
@@ -297,7 +298,7 @@ def test_no_value_is_lost(render, build, names, width):
 
 @pytest.mark.parametrize("names", [CLASSES["3 classes"], CLASSES["30 classes"]], ids=len)
 def test_stats_at_80_columns_is_still_a_table(names):
-    """The bars are left out; a row a class remains, with all of its numbers."""
+    """The bars are left out; each class keeps its row with all numbers."""
     document = stats_document(names, Numbers())
     text = print_at(80, stats_table(document))
     assert "█" not in text
@@ -308,20 +309,20 @@ def test_stats_at_80_columns_is_still_a_table(names):
 
 
 def test_classes_of_a_split_go_down():
-    """Thirty classes are thirty rows, with a column a split."""
+    """Thirty classes are thirty rows, with a column per split."""
     document = split_document(CLASSES["30 classes"], Numbers())
     rows = [line.split()[0] for line in print_at(80, split_table(document)).splitlines() if line.startswith("class_")]
     assert rows == CLASSES["30 classes"]
 
 
 def test_confusion_of_many_classes_goes_down():
-    """Where the matrix does not fit, a row a class names what it is taken for, without the zeros."""
+    """A matrix that does not fit becomes a row per class, without the zeros."""
     document = evaluation_document(CLASSES["30 classes"], Numbers())
     matrix = [[0] * 31 for _ in range(31)]
     matrix[0][0], matrix[0][2], matrix[0][30], matrix[30][1] = 7, 3, 2, 5
     document["confusion"]["matrix"] = matrix
     lines = [line.split() for line in print_at(80, evaluation_tables(document)).splitlines()]
-    assert ["truth", "correct", "missed", "taken", "for"] in lines
+    assert ["truth", "correct", "missed", "detected", "as"] in lines
     assert ["class_00", "7", "2", "class_02", "3"] in lines
     assert ["background", "class_01", "5"] in lines
     assert ["class_01", "0", "0"] in lines
@@ -332,7 +333,7 @@ def test_confusion_of_many_classes_goes_down():
 
 @pytest.fixture
 def table():
-    """A table with a column of each kind."""
+    """A table with a column of each kind, and one row."""
     columns = (Column("bar", Kind.BAR), Column("some words", Kind.TEXT), Column("more", Kind.DETAIL))
     table = Table("title", "name", "count of boxes", *columns)
     table.add_row("first", "12 345", "████", "two words", "a detail of some length")
@@ -340,7 +341,7 @@ def table():
 
 
 def test_wide_enough(table):
-    """With room for all, each row is one line; numbers are flush right."""
+    """At its natural width each row is one line; numbers are flush right."""
     assert print_at(64, table).splitlines() == [
         "title",
         "name   count of boxes  bar   some words  more",
@@ -351,7 +352,7 @@ def test_wide_enough(table):
 
 
 def test_bar_is_left_out_first(table):
-    """One character too few, and the bar goes."""
+    """One character too few, and the bar is left out."""
     assert print_at(63, table).splitlines()[1:4] == [
         "name   count of boxes  some words  more",
         "─" * 58,
@@ -360,7 +361,7 @@ def test_bar_is_left_out_first(table):
 
 
 def test_headers_and_text_wrap_between_words_but_numbers_do_not(table):
-    """Text goes down to its longest word, a number is never parted."""
+    """Text becomes as narrow as its longest word; a number stays on one line."""
     assert print_at(20, table).splitlines()[1:] == [
         "       count",
         "          of   some",
@@ -375,14 +376,14 @@ def test_headers_and_text_wrap_between_words_but_numbers_do_not(table):
 
 
 def test_details_below_their_row(table):
-    """A detail that finds no room at the end of its row stands below it, without a header."""
+    """A detail that does not fit into its row moves below it, without a header."""
     lines = print_at(40, table).splitlines()
     assert "more" not in lines[1]
     assert lines[-2] == "  a detail of some length"
 
 
 def test_one_long_detail_goes_below_and_the_others_stay():
-    """A detail of more than two lines, or with a word that does not fit, goes below its own row alone."""
+    """Only the detail of more than two lines, and the one with a long word, move below their rows."""
     table = Table("", "name", Column("detail", Kind.DETAIL))
     for name, detail in (("a", "short"), ("b", "word " * 30), ("c", "x" * 70)):
         table.add_row(name, detail)
@@ -392,7 +393,7 @@ def test_one_long_detail_goes_below_and_the_others_stay():
 
 
 def test_records_where_nothing_else_fits(table):
-    """Each row becomes its name, and its values with their headers."""
+    """Each row becomes a record: its name, then its values with their headers."""
     assert print_at(16, table).splitlines() == [
         "title",
         "name: first",
@@ -407,7 +408,7 @@ def test_records_where_nothing_else_fits(table):
 
 
 def test_another_table_where_this_one_does_not_fit(table):
-    """A table with a narrower substitute gives way to it before it turns into records."""
+    """The narrow substitute of a table is printed instead of records."""
     wide = Table("wide", "name", *map(str, range(100)), narrow=table)
     wide.add_row("first", *["1"] * 100)
     assert print_at(80, wide) == print_at(80, table)
@@ -415,16 +416,16 @@ def test_another_table_where_this_one_does_not_fit(table):
 
 
 def test_row_needs_a_cell_for_each_column(table):
-    """A row that is too short is a mistake of the caller."""
+    """A row with too few cells raises an error."""
     with pytest.raises(ValueError, match="zip"):
         table.add_row("first")
 
 
 def test_table_without_rows():
-    """Its headers are shown."""
+    """A table without rows has its headers."""
     assert print_at(80, Group(Table("", "name", "count"))).splitlines() == ["name  count", "─" * 11, ""]
 
 
 def test_size_styles():
-    """The sizes that have a colour are the sizes."""
+    """The styles name exactly the sizes, in order."""
     assert tuple(SIZE_STYLES) == SIZES

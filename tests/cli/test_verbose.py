@@ -1,4 +1,4 @@
-"""`--verbose`: the log on stderr, for every command, and nothing else changes."""
+"""`--verbose` of every command writes the log to stderr and changes nothing else."""
 
 import inspect
 import json
@@ -35,14 +35,14 @@ def call(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_it_and_no_function_of_the_library(name):
-    """It is an option of the command line alone, and no argument in a pipeline."""
+    """Every command has the option; no function has the argument, so that pipelines do not have it either."""
     parameters = get_command(app).commands[name].params
     assert [parameter.opts for parameter in parameters].count(["--verbose"]) == 1
     assert "verbose" not in inspect.signature(COMMANDS[name].function()).parameters
 
 
 def test_log_goes_to_stderr(call):
-    """Lines have a time, a level and the logger; the JSON document on stdout is the same."""
+    """Lines have time, level and logger; the JSON document on stdout is unchanged."""
     merge = ("merge-classes", "faces", "badly_masked", "--into", "with_mask", "--json")
     quiet, verbose = call(*merge, "--dry-run"), call(*merge, "--verbose")
     assert (quiet[0], verbose[0], quiet[2]) == (0, 0, "")
@@ -55,12 +55,12 @@ def test_log_goes_to_stderr(call):
 
 
 def test_doctor_logs_each_check(call):
-    """What was looked for is logged with what was found."""
+    """Each check is logged with its result."""
     assert "DEBUG curate.commands.doctor: pandas: " in call("doctor", "--verbose")[2]
 
 
 def test_other_libraries_stay_quiet(capsys):
-    """The log is that of curate alone."""
+    """Loggers outside of `curate` are not shown."""
     with log_on_stderr("stats"):
         logging.getLogger("curate.engines").debug("from an engine")
         logging.getLogger("other").info("from elsewhere")
@@ -69,7 +69,7 @@ def test_other_libraries_stay_quiet(capsys):
 
 
 def test_failure(call):
-    """The traceback is in the log; the one line and the exit code are as ever."""
+    """The log has the traceback; the error line and the exit code are unchanged."""
     code, out, err = call("stats", "nowhere", "--verbose")
     assert (code, out) == (1, "")
     assert "DEBUG curate.cli: stats failed after" in err
@@ -78,7 +78,7 @@ def test_failure(call):
 
 
 def test_nothing_stays_behind(call):
-    """After the command, the logger is as before."""
+    """The command restores the handlers and the level of the logger."""
     root = logging.getLogger("curate")
     before = list(root.handlers), root.level
     call("stats", "faces", "--verbose")

@@ -1,4 +1,4 @@
-"""`view` and `pull-tags` on the command line, as far as they go without FiftyOne."""
+"""`view` and `pull-tags` on the command line, without FiftyOne."""
 
 import io
 import re
@@ -55,7 +55,7 @@ def text_of(renderable):
 
 
 def test_what_is_printed_when_the_app_is_ready():
-    """The link, and a row a view with its images and objects; patches have no row of their own."""
+    """The link, and a row per view with its images and objects; patches have no row."""
     text = text_of(view_lines(READY))
     assert "853 images, version 3; first on val, scores from 0.5, sides of at least 24 px" in text
     assert "Open http://127.0.0.1:5151/datasets/x?token=abc" in text
@@ -64,13 +64,13 @@ def test_what_is_printed_when_the_app_is_ready():
 
 
 def test_without_a_run_nothing_is_said_of_runs():
-    """The title tells only of the dataset then."""
+    """Without runs the title describes the dataset alone."""
     text = text_of(view_lines({**READY, "runs": [], "split": None}))
     assert text.splitlines()[0].strip() == "853 images, version 3"
 
 
 def test_what_was_pulled():
-    """Both lists are printed, and where what is to be corrected lies."""
+    """Both lists are printed, and the folder of the images to correct."""
     document = {"version": 4, "dropped": ["b.png"], "relabel": ["a.png"], "folder": "faces/relabel", "command": []}
     text = text_of(pulled_lines(document))
     assert [line.strip() for line in text.splitlines()] == [
@@ -88,7 +88,7 @@ def test_not_in_pipelines(tmp_path):
 
 
 def test_without_fiftyone(tmp_path):
-    """One line says how to get it, before anything is done."""
+    """One line says how to get FiftyOne."""
     root = save_scene(tmp_path / "faces", runs=())
     script = "import sys; sys.modules['fiftyone'] = None; from curate.cli import main; main()"
     told = subprocess.run(
@@ -99,14 +99,14 @@ def test_without_fiftyone(tmp_path):
 
 
 def test_no_dataset(tmp_path):
-    """A folder without a dataset is told of."""
+    """A folder without a dataset is an error."""
     told = run_curate("pull-tags", tmp_path)
     assert told.returncode == 1
     assert "there is no dataset here" in told.stderr
 
 
 def test_links():
-    """Links name dataset, view and workspace, and hold the token that each server makes for itself."""
+    """Links name dataset, view and workspace, and hold the token of their server."""
     with (
         take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as one,
         take_port("0.0.0.0", 0, usual=DEFAULT_PORT) as all_addresses,
@@ -123,7 +123,7 @@ def test_links():
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Safari does not know names below .localhost")
 def test_each_app_has_a_host_of_its_own():
-    """Browsers send cookies to every port of a host, so that each app on the loopback has another name."""
+    """Browsers send cookies to every port of a host; therefore each app on the loopback has its own host name."""
     with take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as one, take_port(LOOPBACK, 0, usual=DEFAULT_PORT) as two:
         links = [AppServer(port, LOOPBACK).link("a", view="b", workspace="c") for port in (one, two)]
     hosts = {urlsplit(link).hostname for link in links}
