@@ -47,4 +47,4 @@ def test_unknown_name_without_a_close_one():
 
 def test_unknown_name_where_there_is_none():
     """An empty list of names is told in words."""
-    assert "there is none yet" in str(unknown_name("class", "mask", []))
+    assert "there are none yet" in str(unknown_name("class", "mask", []))

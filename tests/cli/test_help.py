@@ -13,10 +13,7 @@ from curate.commands.watch import DEFAULT_PORT as PAGE_PORT
 from curate.fiftyone_app.server import DEFAULT_PORT as APP_PORT
 
 GROUP = get_command(app)
-TRAINING = {"train", "train-classifier", "loop"}
-PARAMETERS = [
-    (name, parameter) for name in sorted(COMMANDS.keys() - TRAINING) for parameter in GROUP.commands[name].params
-]
+PARAMETERS = [(name, parameter) for name in COMMANDS for parameter in GROUP.commands[name].params]
 # an option of the command line → the argument of the function that it turns off
 SWITCHES_OFF = {"no_report": "report", "no_browser": "browser"}
 
@@ -43,7 +40,7 @@ def test_help_at_80_columns(name, monkeypatch, capsys):
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS, ids=[f"{name} {one.opts[0]}" for name, one in PARAMETERS])
 def test_help_of_a_parameter_is_a_phrase(name, parameter):
     """The help text of a parameter is a whole phrase."""
-    assert parameter.help.endswith(".")
+    assert re.search(r"\.(  \[default: .+\])?$", parameter.help)
     assert not re.match(r"(Of|So|Instead|What|Such|Only tell|Where|Nothing|At least so|How)\b", parameter.help)
 
 

@@ -262,7 +262,7 @@ def test_labelimg_is_opened_where_there_is_a_display(root, tmp_path):
     quiet = run_curate("label", root, "--no-open", PATH=path, DISPLAY=":9")
     blind = run_curate("label", root, PATH=path, DISPLAY="", WAYLAND_DISPLAY="")
     assert quiet.returncode == 0
-    assert "there is no display here" in blind.stderr
+    assert "no display here" in blind.stderr
     assert not (tmp_path / "opened").exists()
     shown = run_curate("label", root, "--json", PATH=path, DISPLAY=":9")
     folder = root / "label"
