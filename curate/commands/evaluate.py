@@ -166,9 +166,9 @@ def _draw(result: EvaluateResult, folder: Path) -> None:
     figures = (
         plots.draw_ap_by_min_side(result.by_min_side, interest.min_side_px if interest else None),
         plots.draw_confusion(result.confusion),
-        plots.draw_precision_recall(result.precision_recall, point.iou),
+        plots.draw_precision_recall(result.precision_recall, point),
         plots.draw_scores(result.score_histogram, point.score),
-        plots.draw_errors(result.errors, point.iou),
+        plots.draw_errors(result.errors, point),
     )
     for name, figure in zip(PLOTS, figures, strict=True):
         save_plot(figure, folder / name)

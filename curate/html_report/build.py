@@ -1,4 +1,4 @@
-"""The report of a judged run: gathered from its folder and the dataset's history, and written as one page."""
+"""Building of a report: its content from a judgement, the run's folder and the dataset's history; its file."""
 
 import shlex
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
 from curate.evaluation.judgement import Judgement
 from curate.files import TEMPORARY, write_atomically
+from curate.formatting import count_of
 from curate.inference.evaluations import evaluation_name
 from curate.inference.judge import ALL
 from curate.inference.predictions import is_run_of
@@ -30,13 +31,13 @@ _CHANGES = frozenset({"merge-classes", "rename-class", "drop-class"})
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """Where a report lies, and what of it a person at the terminal should know.
+    """A written report.
 
     Attributes:
-        path: of the page.
-        size_bytes: of the page.
-        shown: mistakes in its gallery.
-        notes: sentences.
+        path: Path of the page.
+        size_bytes: Size of the page.
+        shown: Number of mistakes in its gallery.
+        notes: Notes for the person at the terminal.
     """
 
     path: Path
@@ -46,50 +47,50 @@ class WrittenReport:
 
 
 def report_path(folder: RunFolder, store: Store, split: str) -> Path:
-    """Where the report lies unless it is told: in the run's folder, by the split that was asked for."""
+    """Default path of the report, in the run's folder; `split` is the requested one."""
     name = evaluation_name(folder, store, split)
     return folder.report_file if name == VAL else folder.path / f"report_{name}.html"
 
 
 def delete_reports(folder: RunFolder, store: Store, current: Dataset, split: str) -> None:
-    """Remove the pages about a split that lie in the run's folder.
+    """Delete the reports on a split from the run's folder.
 
     Args:
-        folder: of the run.
-        store: of the dataset.
-        current: its version of now.
-        split: that was evaluated; "all" where there are no splits, which any may have been asked for then.
+        folder: Folder of the run.
+        store: Store of the dataset.
+        current: Current version of the dataset.
+        split: The evaluated split. Without splits it is "all", and a report can have the name of any requested split.
     """
-    asked = {split}
+    requested = {split}
     if split == ALL and not current.select().images["split"].notna().any():
-        asked |= {TRAIN, VAL, TEST}
-    for place in {report_path(folder, store, name) for name in asked}:
-        if place.is_file():
-            place.unlink()
+        requested |= {TRAIN, VAL, TEST}
+    for path in {report_path(folder, store, name) for name in requested}:
+        if path.is_file():
+            path.unlink()
 
 
 def check_report_path(path: Path) -> None:
-    """Refuse a name that no page can be written to; it leaves nothing behind.
+    """Check before long work that the page can be written; leaves no file behind.
 
     Raises:
-        UsageError: there is a folder of that name, or nothing can be written where it would lie.
+        UsageError: The path is a folder, or the file cannot be created.
     """
     missing = [path.with_name(path.name + TEMPORARY)]
     try:
         if path.is_dir():
-            raise UsageError("the page's name is a folder's", place=path, remedy="Choose another name.")
+            raise UsageError("the path is a folder", place=path, expected="a file for the page")
         while not missing[-1].parent.exists():
             missing.append(missing[-1].parent)
-        # only an attempt tells: what a folder allows is not all in its mode
+        # creating a file is the only reliable test, since permissions are not all in the mode of the folder
         probe = missing[-1].parent / max((one.name for one in missing), key=len)
         with probe.open("xb"):
             pass
         probe.unlink()
-    except FileExistsError:  # another page is being written there
+    except FileExistsError:  # another process is writing the page
         return
     except OSError as error:
         raise UsageError(
-            "no page can be written there", place=path, got=error.strerror, remedy="Choose another place."
+            "the page cannot be written", place=path, got=error.strerror, remedy="Choose another path."
         ) from error
 
 
@@ -104,33 +105,34 @@ def write_report(
     errors: Path | None = None,
     progress: Progress = silent,
 ) -> WrittenReport:
-    """Write the report of what was judged, over what is there.
+    """Write the report of a judgement, replacing an existing page.
 
     Args:
-        judgement: the run's detections on a split.
-        folder: of the run.
-        store: of the dataset.
-        version: of the dataset that was judged.
-        path: of the page.
-        against: another run's kept evaluation, to be shown beside.
-        errors: the file in the run's folder that lists these very mistakes, where there is one.
-        progress: told how far the pictures are.
+        judgement: Judgement of the run's detections.
+        folder: Folder of the run.
+        store: Store of the dataset.
+        version: Version of the dataset that was evaluated.
+        path: Path of the page.
+        against: Kept evaluation of another run, for a comparison.
+        errors: Table of these mistakes in the run's folder, if there is one.
+        progress: Callback for progress.
 
     Raises:
-        UsageError: nothing can be written at `path`.
+        UsageError: The page cannot be written.
     """
     from curate.html_report.page import render_report
 
     check_report_path(path)
-    content = gather_report(judgement, folder, store, version, against=against, errors=errors, progress=progress)
+    content = collect_content(judgement, folder, store, version, against=against, errors=errors, progress=progress)
     page = render_report(content)
     write_atomically(path, lambda file: file.write(page))
-    lost = len(content.gallery.unreadable)
-    notes = (f"{lost} images cannot be read; the report shows no picture of the mistakes there.",) if lost else ()
+    lost = count_of(len(content.gallery.unreadable), "image")
+    note = f"Not readable: {lost}. The report has no picture of the mistakes in them."
+    notes = (note,) if content.gallery.unreadable else ()
     return WrittenReport(path, len(page), content.gallery.shown, notes)
 
 
-def gather_report(
+def collect_content(
     judgement: Judgement,
     folder: RunFolder,
     store: Store,
@@ -140,17 +142,15 @@ def gather_report(
     errors: Path | None = None,
     progress: Progress = silent,
 ) -> "ReportContent":
-    """All that the report tells; the arguments are those of `write_report`."""
+    """Collect the content of the report; the arguments are those of `write_report`."""
     from curate.html_report.content import ReportContent
     from curate.html_report.gallery import make_gallery
 
     facts, notes = _run_facts(folder, store)
     dataset = store.load(version)
-    evaluation = judgement.result.to_json()
-    del evaluation["report"]
     counted = ~judgement.mistakes.matches.truth_ignored
     return ReportContent(
-        evaluation=evaluation,
+        evaluation=judgement.result,
         objects=count_by_size(judgement.truth.boxes_xyxy[counted]),
         run=facts,
         data=_data_facts(store, version, dataset),
@@ -161,7 +161,7 @@ def gather_report(
         view_command=_command("view", judgement, folder, store),
         notes=(*judgement.result.notes, *notes),
         against=against,
-        names_now={
+        current_names={
             name: dataset.class_names[id_] for name, id_ in dataset.aliases.items() if id_ in dataset.class_names
         }
         | {entry.name: entry.name for entry in dataset.classes},
@@ -169,16 +169,17 @@ def gather_report(
 
 
 def _command(command: str, judgement: Judgement, folder: RunFolder, store: Store, *more: str) -> str:
-    """A command that gives these very mistakes, to be typed beside the dataset's folder."""
+    """A command for these mistakes, to be run in the parent folder of the dataset."""
     interest, score = judgement.result.range_of_interest, judgement.result.operating_point.score
-    words = ["curate", command, _beside(store.root.resolve().name), "--run", _run_name(folder, store)]
+    words = ["curate", command, _not_an_option(store.root.resolve().name), "--run", _run_name(folder, store)]
     words += [] if judgement.result.split == VAL else ["--split", judgement.result.split]
     words += [] if interest is None else ["--min-side", _exact(interest.min_side_px)]
-    return shlex.join([*words, "--score", _exact(score), *more])  # always, for a default may be the last evaluation's
+    # the score is always given, since its default may be that of the last evaluation
+    return shlex.join([*words, "--score", _exact(score), *more])
 
 
 def _run_name(folder: RunFolder, store: Store) -> str:
-    """By its name where it is one of the dataset, else by its path from beside the dataset."""
+    """Name of a run of the dataset; for another one its path from the parent folder of the dataset."""
     place, root = folder.path.resolve(), store.root.resolve()
     if folder.path.parent.resolve() == root / "runs":
         return folder.path.name
@@ -188,8 +189,8 @@ def _run_name(folder: RunFolder, store: Store) -> str:
     return _without_folder(str(place))
 
 
-def _beside(name: str) -> str:
-    return f"./{name}" if name.startswith("-") else name  # else it would be an option
+def _not_an_option(name: str) -> str:
+    return f"./{name}" if name.startswith("-") else name
 
 
 def _exact(number: float) -> str:
@@ -197,7 +198,7 @@ def _exact(number: float) -> str:
 
 
 def _data_facts(store: Store, version: int, dataset: Dataset) -> "DataFacts":
-    from curate.html_report.content import ClassChange, DataFacts, VersionLine
+    from curate.html_report.content import ClassChange, DataFacts, VersionEntry
 
     history = _history(store, version)
     return DataFacts(
@@ -213,7 +214,7 @@ def _data_facts(store: Store, version: int, dataset: Dataset) -> "DataFacts":
             if entry.operation in _CHANGES
         ),
         history=tuple(
-            VersionLine(
+            VersionEntry(
                 entry.version,
                 entry.operation,
                 entry.time,
@@ -226,7 +227,7 @@ def _data_facts(store: Store, version: int, dataset: Dataset) -> "DataFacts":
 
 
 def _history(store: Store, version: int) -> list[Version]:
-    """The versions that led to this one, newest first; HEAD may have moved on."""
+    """The version and its ancestors, newest first; HEAD may be newer."""
     entries = []
     while version:
         entries.append(store.read_version(version))
@@ -235,17 +236,17 @@ def _history(store: Store, version: int) -> list[Version]:
 
 
 def _run_facts(folder: RunFolder, store: Store) -> tuple["RunFacts", list[str]]:
-    """What the run's folder tells of it, and what it should tell and does not."""
+    """Facts from the run's folder, and notes on what is missing there."""
     from curate.html_report.content import RunFacts
     from curate.html_report.wording import duration
 
     record = folder.read_record()
-    steps = f"{record.steps_done:,} of {record.steps:,}" + (f", ended by {record.stopped}" if record.stopped else "")
-    whose = "" if is_run_of(folder, store) else " of another dataset"
+    steps = f"{record.steps_done:,} of {record.steps:,}" + (f", stopped by {record.stopped}" if record.stopped else "")
     version = f", version {record.dataset_version}" if record.dataset_version else ""
+    version += "" if is_run_of(folder, store) else " of another dataset"
     facts = {
         "model": record.model,
-        "trained on": f"{record.images:,} images, {record.boxes:,} boxes{version}{whose}",
+        "trained on": f"{record.images:,} images, {record.boxes:,} boxes{version}",
         "classes": ", ".join(entry.name for entry in record.classes),
         "steps": steps + (f"; best at {record.best_step:,}" if record.best_step else ""),
         "seed": str(record.seed),
@@ -253,7 +254,7 @@ def _run_facts(folder: RunFolder, store: Store) -> tuple["RunFacts", list[str]]:
     }
     if record.weights is not None:
         weights = record.weights
-        facts["weights"] = f"{_without_folder(weights.source)}: {weights.loaded} of {weights.total} tensors taken"
+        facts["weights"] = f"{_without_folder(weights.source)}: {weights.loaded} of {weights.total} tensors loaded"
         facts["weights"] += f", {weights.how}" if weights.loaded else ""
     notes = []
     try:
@@ -273,7 +274,7 @@ def _as_text(value: Any) -> str:
 
 
 def _without_folders(value: Any) -> Any:
-    """The same for every text within a setting."""
+    """`_without_folder` for every text in a setting."""
     if isinstance(value, str):
         return _without_folder(value)
     if isinstance(value, Mapping):
@@ -282,5 +283,5 @@ def _without_folders(value: Any) -> Any:
 
 
 def _without_folder(text: str) -> str:
-    """A file's name alone: where it lay says something of a machine, and nothing of the run."""
+    """An absolute path without its folders, which are those of one machine."""
     return f"…/{Path(text).name}" if Path(text).is_absolute() else text

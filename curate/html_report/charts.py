@@ -1,144 +1,168 @@
-"""Charts as SVG within a page. The page's style sheet gives colours and letters, so that dark and light, phone and
-print are its own business; names of classes, which may be of any script and length, stay outside.
+"""Charts of the report as SVG. Colours and fonts come from the page's style sheet, for light, dark, phone and print.
 
-Coordinates are those of the view box, 360 wide. Each mark that a pointer can rest on tells its numbers.
+Coordinates are in a view box that is 360 wide. Every mark has a title with its numbers. Class names can be of any
+script and length, so they are written in the page and not in the SVG.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from markupsafe import Markup
 
+from curate.evaluation.chart_content import (
+    AP_SERIES,
+    FALSE_POSITIVES,
+    LINE_COLOURS,
+    RECALL_AXIS,
+    SCORE_AXIS,
+    SIDE_AXIS,
+    TRUE_POSITIVES,
+    Curve,
+    at_iou,
+)
+from curate.evaluation.curves import ScoreHistogram
+from curate.evaluation.scores import SideScores
 from curate.formatting import points
+from curate.operating_point import OperatingPoint
 
 WIDTH = 360.0
-LINES = 8  # colours that the style sheet has for lines
 _LEFT, _RIGHT, _TOP = 38.0, 352.0, 10.0
 _LETTER_WIDTH = 7.0
+_LINE_CLASSES = ("line line-1", "line line-2 dashed")  # of AP_SERIES
+_QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: its height in a view box of `WIDTH`, its marks, and what it shows in a sentence."""
+    """A chart: its height in a view box of `WIDTH`, its marks, and a description."""
 
     height: float
     marks: Markup
     label: str
 
 
-def chart_ap_by_min_side(entries: Sequence[Mapping[str, Any]], min_side_px: float | None) -> Chart:
-    """AP and AP50 against the smallest side that counts, over how many objects that leaves.
+def chart_ap_by_min_side(entries: Sequence[SideScores], min_side_px: float | None) -> Chart:
+    """AP and AP50 by the smallest side that counts, above bars with the number of objects.
 
     Args:
         entries: `by_min_side` of an evaluation.
-        min_side_px: the range of interest, to be marked.
+        min_side_px: Range of interest, which is marked.
     """
     step = (_RIGHT - _LEFT) / len(entries)
     x = [_LEFT + (place + 0.5) * step for place in range(len(entries))]
-    bottom, low_top, low = 150.0, 168.0, 226.0
-    marks = _grid_of_shares(bottom, lambda share: bottom - (bottom - _TOP) * share)
-    most = max((entry["truth"] for entry in entries), default=0) or 1
+    bottom, bars_top, bars_bottom = 150.0, 168.0, 226.0
+    marks = _percent_grid(bottom)
+    most = max((entry.truth for entry in entries), default=0) or 1
     for place, entry in enumerate(entries):
-        height = (low - low_top) * entry["truth"] / most
-        told = _side_told(entry)
-        marks.append(_bar(x[place] - 0.36 * step, low - height, 0.72 * step, height, "bar", told))
-    marks.append(_line(_LEFT, low, _RIGHT, low, "axis"))
-    marks.append(_text(_LEFT - 6, low_top + 4, f"{most:,}", "end"))
-    marks.append(_text(_LEFT - 6, low + 4, "0", "end"))
-    marked = next((place for place, entry in enumerate(entries) if entry["min_side_px"] == min_side_px), None)
+        height = (bars_bottom - bars_top) * entry.truth / most
+        marks.append(_bar(x[place] - 0.36 * step, bars_bottom - height, 0.72 * step, height, "bar", _side_title(entry)))
+    marks.append(_line(_LEFT, bars_bottom, _RIGHT, bars_bottom, "axis"))
+    marks.append(_text(_LEFT - 6, bars_top + 4, f"{most:,}", "end"))
+    marks.append(_text(_LEFT - 6, bars_bottom + 4, "0", "end"))
+    marked = next((place for place, entry in enumerate(entries) if entry.min_side_px == min_side_px), None)
     if marked is not None:
-        marks.append(_line(x[marked], _TOP - 4, x[marked], low, "mark"))
-    for key, line in (("ap50", "line line-2 dashed"), ("ap", "line line-1")):
-        known = [(x[place], entry[key], entry) for place, entry in enumerate(entries) if entry[key] is not None]
-        spots = [(at, bottom - (bottom - _TOP) * value) for at, value, _ in known]
-        marks.append(_path(spots, line))
-        marks += [_dot(at, y, line, _side_told(entry)) for (at, y), (_, _, entry) in zip(spots, known, strict=True)]
-    sides = [f"{entry['min_side_px']:g}" for entry in entries]
-    marks += [_text(x[place], low + 16, sides[place], "middle") for place in _without_overlap(x, sides, marked)]
-    marks.append(_text((_LEFT + _RIGHT) / 2, low + 33, "smallest side that counts, in pixels", "middle"))
-    return Chart(low + 40, _joined(marks), "AP and AP50 against the smallest side that counts, and the objects left.")
+        marks.append(_line(x[marked], _TOP - 4, x[marked], bars_bottom, "mark"))
+    for (_, field), line in reversed(list(zip(AP_SERIES, _LINE_CLASSES, strict=True))):
+        values = [(place, getattr(entry, field)) for place, entry in enumerate(entries)]
+        dots = {place: (x[place], _y(value, bottom)) for place, value in values if value is not None}
+        marks.append(_polyline(list(dots.values()), line))
+        marks += [_dot(*dots[place], line, _side_title(entries[place])) for place in dots]
+    sides = [f"{entry.min_side_px:g}" for entry in entries]
+    marks += [_text(x[place], bars_bottom + 16, sides[place], "middle") for place in _without_overlap(x, sides, marked)]
+    marks.append(_axis_title(SIDE_AXIS, bars_bottom))
+    names = " and ".join(name for name, _ in AP_SERIES)
+    return Chart(bars_bottom + 40, _joined(marks), f"{names} by the smallest side that counts, and number of objects.")
 
 
-def chart_precision_recall(curves: Mapping[str, Any], classes: Sequence[str]) -> Chart:
-    """Precision against recall at IoU 0.5; more than `LINES` classes are drawn pale, for only the mean can be told.
+def chart_precision_recall(
+    recall: Sequence[float], curves: Sequence[Curve], mean: Curve | None, point: OperatingPoint
+) -> Chart:
+    """Precision by recall. More classes than there are line colours are drawn pale, and only the mean stands out.
 
     Args:
-        curves: `precision_recall` of an evaluation.
-        classes: those to draw, in the order of their colours; each has a curve.
+        recall: Of every curve.
+        curves: Curves of the classes, in the order of the line colours.
+        mean: Their mean.
+        point: Operating point of the evaluation.
     """
     bottom = 236.0
-    marks = _grid_of_shares(bottom, lambda share: bottom - (bottom - _TOP) * share)
+    marks = _percent_grid(bottom)
     marks += [
-        _text(_LEFT + (_RIGHT - _LEFT) * share, bottom + 16, f"{100 * share:.0f}", "end" if share == 1 else "middle")
-        for share in (0, 0.25, 0.5, 0.75, 1)
+        _text(_x(share), bottom + 16, f"{100 * share:.0f}", "end" if share == 1 else "middle") for share in _QUARTERS
     ]
-    marks.append(_text((_LEFT + _RIGHT) / 2, bottom + 33, "recall, in percent", "middle"))
-
-    def draw(precision: Sequence[float], line: str) -> str:
-        along = zip(curves["recall"], precision, strict=True)
-        return _path([(_LEFT + (_RIGHT - _LEFT) * r, bottom - (bottom - _TOP) * p) for r, p in along], line)
-
-    for place, name in enumerate(classes):
-        line = f"line line-{place + 1}" if len(classes) <= LINES else "line pale"
-        marks.append(draw(curves["classes"][name], line))
-    if curves["mean"] is not None and len(classes) > 1:
-        marks.append(draw(curves["mean"], "line mean"))
-    return Chart(bottom + 40, _joined(marks), "Precision against recall at IoU 0.5, of each class and their mean.")
+    marks.append(_axis_title(RECALL_AXIS, bottom))
+    lines = [(curve, f"line line-{place}") for place, curve in enumerate(curves, 1)]
+    if len(curves) > len(LINE_COLOURS):
+        lines = [(curve, "line pale") for curve in curves]
+    for curve, line in [*lines, *([(mean, "line mean")] if mean is not None else [])]:
+        along = zip(recall, curve.precision, strict=True)
+        marks.append(_polyline([(_x(r), _y(p, bottom)) for r, p in along], line))
+    return Chart(bottom + 40, _joined(marks), f"Precision by recall {at_iou(point)}, of each class and their mean.")
 
 
-def chart_scores(histogram: Mapping[str, Any], score: float) -> Chart:
-    """How many detections of each score are right and wrong, on a scale that also shows few beside many.
+def chart_scores(histogram: ScoreHistogram, score: float) -> Chart:
+    """True and false positives by score, on a logarithmic scale because low scores far outnumber high ones.
 
     Args:
         histogram: `score_histogram` of an evaluation.
-        score: of the operating point, to be marked.
+        score: Lowest score of the operating point, which is marked.
     """
     bottom = 196.0
-    right, wrong = histogram["true_positives"], histogram["false_positives"]
-    edges = histogram["edges"]
-    high = math.log10(1 + max(*right, *wrong, 9))
+    true_positives, false_positives, edges = histogram.true_positives, histogram.false_positives, histogram.edges
+    high = math.log10(1 + max(*true_positives, *false_positives, 9))
 
     def y(number: float) -> float:
-        return bottom - (bottom - _TOP) * math.log10(1 + number) / high
+        return _y(math.log10(1 + number) / high, bottom)
 
     def x(value: float) -> float:
-        return _LEFT + (_RIGHT - _LEFT) * (value - edges[0]) / (edges[-1] - edges[0])
+        return _x((value - edges[0]) / (edges[-1] - edges[0]))
 
     marks = []
     for number in (0, *(10**power for power in range(math.floor(high) + 1))):
         if y(number) >= _TOP - 1:
             marks.append(_line(_LEFT, y(number), _RIGHT, y(number), "grid" if number else "axis"))
-            marks.append(_text(_LEFT - 6, y(number) + 4, _brief(number), "end"))
-    for place, (start, end) in enumerate(pairwise(edges)):
+            marks.append(_text(_LEFT - 6, y(number) + 4, _thousands(number), "end"))
+    for (start, end), right, wrong in zip(pairwise(edges), true_positives, false_positives, strict=True):
         half = (x(end) - x(start)) / 2
-        told = f"score {start:.2f} to {end:.2f}: {right[place]} right, {wrong[place]} wrong"
-        for left, number, kind in ((x(start), right[place], "right"), (x(start) + half, wrong[place], "wrong")):
+        title = f"score {start:.2f} to {end:.2f}: {right} {TRUE_POSITIVES}, {wrong} {FALSE_POSITIVES}"
+        for left, number, kind in ((x(start), right, "true-positive"), (x(start) + half, wrong, "false-positive")):
             if number:
-                marks.append(_bar(left + 0.1 * half, y(number), 0.85 * half, bottom - y(number), kind, told))
+                marks.append(_bar(left + 0.1 * half, y(number), 0.85 * half, bottom - y(number), kind, title))
     if edges[0] <= score <= edges[-1]:
         marks.append(_line(x(score), _TOP - 4, x(score), bottom, "mark"))
-    ends = (0, len(edges) // 4, len(edges) // 2, 3 * len(edges) // 4, len(edges) - 1)
+    last = len(edges) - 1
     marks += [
-        _text(x(edges[place]), bottom + 16, f"{edges[place]:.3g}", "end" if place == ends[-1] else "middle")
-        for place in ends
+        _text(x(edge), bottom + 16, f"{edge:.3g}", "end" if edge == edges[-1] else "middle")
+        for edge in (edges[round(share * last)] for share in _QUARTERS)
     ]
-    marks.append(_text((_LEFT + _RIGHT) / 2, bottom + 33, "score", "middle"))
-    return Chart(bottom + 40, _joined(marks), "Right and wrong detections by score, on a logarithmic scale.")
+    marks.append(_axis_title(SCORE_AXIS, bottom))
+    label = f"{TRUE_POSITIVES.capitalize()} and {FALSE_POSITIVES} by score, on a logarithmic scale."
+    return Chart(bottom + 40, _joined(marks), label)
 
 
-def _grid_of_shares(bottom: float, y: Callable[[float], float]) -> list[str]:
+def _x(share: float) -> float:
+    """The place of a share of the width."""
+    return _LEFT + (_RIGHT - _LEFT) * share
+
+
+def _y(share: float, bottom: float) -> float:
+    """The place of a share of the height."""
+    return bottom - (bottom - _TOP) * share
+
+
+def _percent_grid(bottom: float) -> list[str]:
     marks = []
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        marks.append(_line(_LEFT, y(share), _RIGHT, y(share), "grid" if share else "axis"))
-        marks.append(_text(_LEFT - 6, y(share) + 4, f"{100 * share:.0f}", "end"))
+    for share in _QUARTERS:
+        y = _y(share, bottom)
+        marks.append(_line(_LEFT, y, _RIGHT, y, "grid" if share else "axis"))
+        marks.append(_text(_LEFT - 6, y + 4, f"{100 * share:.0f}", "end"))
     return marks
 
 
 def _without_overlap(x: Sequence[float], texts: Sequence[str], first: int | None) -> list[int]:
-    """The places whose texts fit beside one another: `first`, the last, and from there back what has room."""
+    """The places whose texts do not overlap: `first`, then the last one, then backwards what has room."""
     taken: list[tuple[float, float]] = []
     fitting: list[int] = []
     for place in [*([] if first is None else [first]), *reversed(range(len(texts)))]:
@@ -149,34 +173,35 @@ def _without_overlap(x: Sequence[float], texts: Sequence[str], first: int | None
     return fitting
 
 
-def _side_told(entry: Mapping[str, Any]) -> str:
-    aps = [f"{name} {points(entry[key])}" for name, key in _APS]
-    return f"≥ {entry['min_side_px']:g} px: {', '.join(aps)}, {entry['truth']:,} objects"
+def _side_title(entry: SideScores) -> str:
+    aps = [f"{name} {points(getattr(entry, field))}" for name, field in AP_SERIES]
+    return f"≥ {entry.min_side_px:g} px: {', '.join(aps)}, {entry.truth:,} objects"
 
 
-_APS = (("AP", "ap"), ("AP50", "ap50"))
-
-
-def _brief(number: int) -> str:
+def _thousands(number: int) -> str:
     return f"{number // 1000:,}k" if number >= 1000 else str(number)
+
+
+def _axis_title(text: str, bottom: float) -> str:
+    return _text((_LEFT + _RIGHT) / 2, bottom + 33, text, "middle")
 
 
 def _line(x0: float, y0: float, x1: float, y1: float, kind: str) -> str:
     return f'<line class="{kind}" x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"/>'
 
 
-def _path(spots: Sequence[tuple[float, float]], kind: str) -> str:
-    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-    return f'<polyline class="{kind}" points="{corners}"/>' if spots else ""
+def _polyline(places: Sequence[tuple[float, float]], kind: str) -> str:
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f'<polyline class="{kind}" points="{corners}"/>' if places else ""
 
 
-def _dot(x: float, y: float, kind: str, told: str) -> str:
-    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{told}</title></circle>'
+def _dot(x: float, y: float, kind: str, title: str) -> str:
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{title}</title></circle>'
 
 
-def _bar(x: float, y: float, width: float, height: float, kind: str, told: str) -> str:
+def _bar(x: float, y: float, width: float, height: float, kind: str, title: str) -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f'<rect class="{kind}" {place}><title>{told}</title></rect>'
+    return f'<rect class="{kind}" {place}><title>{title}</title></rect>'
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
@@ -184,4 +209,4 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 
 def _joined(marks: Sequence[str]) -> Markup:
-    return Markup("".join(marks))  # noqa: S704 - numbers and words of this module only
+    return Markup("".join(marks))  # noqa: S704 - only numbers, and words of this project

@@ -1,10 +1,11 @@
-"""What a report tells, gathered: a page is made from this value and nothing else."""
+"""Content of a report: the page is made from this value alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from curate.curation.stats import Balance
+from curate.evaluation.judgement import EvaluateResult
 from curate.html_report.gallery import Gallery
 
 
@@ -13,9 +14,9 @@ class ClassChange:
     """A version that merged, renamed or dropped classes.
 
     Attributes:
-        version: that it made.
-        operation: the command.
-        before, after: class → boxes.
+        version: Its number.
+        operation: The command.
+        before, after: Class → boxes.
     """
 
     version: int
@@ -25,8 +26,8 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
-class VersionLine:
-    """One line of the history; `time` is UTC, ISO 8601."""
+class VersionEntry:
+    """A version of the history; `time` is UTC, ISO 8601."""
 
     version: int
     operation: str
@@ -37,15 +38,15 @@ class VersionLine:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data that the run was judged on.
+    """The dataset of the evaluation.
 
     Attributes:
-        dataset: the folder's own name.
-        version: that is current; 0 is the empty one.
-        balance: of its labelled images.
-        splits: the same for each split, by name.
-        changes: of classes, oldest first.
-        history: newest first.
+        dataset: Name of its folder.
+        version: Its version; 0 is the empty one.
+        balance: Class balance of its labelled images.
+        splits: Split → class balance.
+        changes: Changes of classes, oldest first.
+        history: Versions, newest first.
     """
 
     dataset: str
@@ -53,18 +54,18 @@ class DataFacts:
     balance: Balance
     splits: Mapping[str, Balance]
     changes: Sequence[ClassChange] = ()
-    history: Sequence[VersionLine] = ()
+    history: Sequence[VersionEntry] = ()
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """How the run came to be; values are words and numbers as they are to be read.
+    """The training of the run; values are text for the reader.
 
     Attributes:
-        run: its name.
-        facts: what the training did.
-        settings: that it was started with.
-        versions: package → version.
+        run: Name of the run.
+        facts: What was trained, on what, and for how long.
+        settings: Its settings.
+        versions: Package → version.
     """
 
     run: str
@@ -75,21 +76,21 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class ReportContent:
-    """All of a report.
+    """Content of a report.
 
     Attributes:
-        evaluation: the document of `evaluate`, without `against`.
-        objects: size → objects that count, of which the missed ones are a part.
-        run, data: where it comes from.
-        gallery: of the mistakes.
-        against: the kept document of another run's evaluation under the same terms.
-        all_mistakes_in: a file, or a command, that lists all mistakes.
-        view_command: the command that shows them all.
-        notes: what a person should know of the numbers.
-        names_now: class, also by a name that it had → its name now; after a merge several have one.
+        evaluation: All numbers.
+        objects: Size → objects that count.
+        run, data: The run and its data.
+        gallery: Pictures of the mistakes.
+        against: Kept document of another run's evaluation on the same terms.
+        all_mistakes_in: File or command that lists all mistakes.
+        view_command: Command that shows all mistakes.
+        notes: Notes on the numbers.
+        current_names: Current or former class name → current name; merged classes share one.
     """
 
-    evaluation: Mapping[str, Any]
+    evaluation: EvaluateResult
     objects: Mapping[str, int]
     run: RunFacts
     data: DataFacts
@@ -98,4 +99,4 @@ class ReportContent:
     view_command: str
     notes: Sequence[str] = ()
     against: Mapping[str, Any] | None = None
-    names_now: Mapping[str, str] = field(default_factory=dict)
+    current_names: Mapping[str, str] = field(default_factory=dict)

@@ -1,18 +1,18 @@
-"""The tables of a report that tell of the data and the run, as values that one template lays out."""
+"""Tables of the report about the data and the run, as values for one template."""
 
 from curate.formatting import count, percent
 from curate.html_report.content import ClassChange, DataFacts, RunFacts
 from curate.html_report.tables import MOST_ROWS, Cell, Row, Table, left_out
-from curate.html_report.wording import moment, short
+from curate.html_report.wording import date_and_time, short
 from curate.sizes import SIZES
 
-_SHOWN_WHOLE = 20  # classes, of a change
+_MOST_UNCHANGED = 20  # classes of a dataset for which a change lists also the unchanged ones
 
 
 def balance_table(data: DataFacts) -> Table:
-    """Boxes a class, and how many of them are of which size."""
+    """Boxes by class and size."""
     most = max((entry.boxes for entry in data.balance.classes), default=0) or 1
-    kept = sorted(data.balance.classes, key=lambda entry: -entry.boxes)[:MOST_ROWS]
+    shown = sorted(data.balance.classes, key=lambda entry: -entry.boxes)[:MOST_ROWS]
     rows = tuple(
         Row(
             short(entry.name),
@@ -24,18 +24,19 @@ def balance_table(data: DataFacts) -> Table:
             ),
         )
         for entry in data.balance.classes
-        if entry in kept
+        if entry in shown
     )
     headers = ("class", "boxes", "share", "images", *reversed(SIZES))
-    return Table(f"Now, version {data.version}: labelled images", headers, rows, below=left_out(data.balance.classes))
+    caption = f"Version {data.version}, labelled images"
+    return Table(caption, headers, rows, below=left_out(data.balance.classes))
 
 
 def change_table(change: ClassChange) -> Table:
-    """Boxes a class before and after a change of classes; of many classes only those that changed."""
+    """Boxes by class before and after a change of classes; of many classes only those that changed."""
     totals = sum(change.before.values()), sum(change.after.values())
     names = list(dict.fromkeys([*change.before, *change.after]))
     shown = names
-    if len(names) > _SHOWN_WHOLE:
+    if len(names) > _MOST_UNCHANGED:
         shown = [name for name in names if change.before.get(name) != change.after.get(name)][:MOST_ROWS]
     rows = []
     for name in shown:
@@ -46,15 +47,15 @@ def change_table(change: ClassChange) -> Table:
             cells += [Cell(count(number), bar=share), Cell(percent(share))]
         rows.append(Row(short(name), tuple(cells)))
     return Table(
-        f"{change.operation}, which made version {change.version}",
+        f"{change.operation}, version {change.version}",
         ("class", "before", "share", "after", "share"),
         tuple(rows),
-        below=f"{len(shown)} of {len(names)} classes, those that changed." if len(shown) < len(names) else "",
+        below=f"{len(shown)} of {len(names)} classes: those that changed." if len(shown) < len(names) else "",
     )
 
 
 def split_table(data: DataFacts) -> Table:
-    """What each split holds."""
+    """Images and boxes by split."""
     return Table(
         "Splits",
         ("split", "labelled images", "without boxes", "boxes", *(size for size in reversed(SIZES))),
@@ -74,30 +75,35 @@ def split_table(data: DataFacts) -> Table:
 
 
 def history_table(data: DataFacts) -> Table:
-    """The versions that led here, newest first."""
-    kept = data.history[:MOST_ROWS]
+    """The history of the version, newest first."""
+    shown = data.history[:MOST_ROWS]
     return Table(
         "History, newest first",
         ("version", "operation", "time", "images", "boxes"),
         tuple(
             Row(
-                str(line.version),
-                (Cell(line.operation), Cell(moment(line.time)), Cell(count(line.images)), Cell(count(line.boxes))),
+                str(entry.version),
+                (
+                    Cell(entry.operation),
+                    Cell(date_and_time(entry.time)),
+                    Cell(count(entry.images)),
+                    Cell(count(entry.boxes)),
+                ),
             )
-            for line in kept
+            for entry in shown
         ),
         left=3,
-        below=f"{len(kept)} of {len(data.history)} versions." if len(kept) < len(data.history) else "",
+        below=f"{len(shown)} of {len(data.history)} versions." if len(shown) < len(data.history) else "",
     )
 
 
 def fact_tables(run: RunFacts) -> list[Table]:
-    """What the training did, its settings, and the versions of what it used."""
+    """Facts of the training, versions of packages, and settings."""
     parts = (("Training", run.facts), ("Versions", run.versions), ("Settings (config.yaml)", run.settings))
     return [
         Table(
             caption,
-            ("what", "value"),
+            ("name", "value"),
             tuple(Row(name, (Cell(value),)) for name, value in facts.items()),
             left=2,
             kind="words",

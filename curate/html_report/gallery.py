@@ -1,4 +1,4 @@
-"""Pictures of mistakes: each cropped with what surrounds it, its box drawn, small enough to be sent in a page."""
+"""Pictures of mistakes: crops with the boxes drawn, small enough to be embedded in a page."""
 
 import base64
 import math
@@ -20,13 +20,13 @@ from curate.images import decode_rgb, encode_rgb
 from curate.progress import Progress, silent
 from curate.sizes import SIZES
 
-PICTURE_PX = 192  # the longer side
+PICTURE_PX = 192  # longer side
 MOST_IN_A_GROUP = 60
-MOST_BYTES = 6_000_000  # of all pictures, as text
+MOST_BYTES = 6_000_000  # of all pictures, base64-encoded
 _CONTEXT_PX = 48  # around small objects
 _QUALITY = 80
 _OTHERS_DRAWN = 100  # in one picture
-# red, orange, blue and green, bright enough on any photograph
+# red, orange, blue and green that stand out on any photograph
 _COLOURS = {MISSED: (232, 62, 76), FALSE_POSITIVE: (255, 149, 0)}
 _OTHER_COLOURS = {MISSED: (64, 178, 255), FALSE_POSITIVE: (66, 214, 122)}
 _EDGE = (0, 0, 0)
@@ -37,13 +37,13 @@ class Crop:
     """One mistake and its picture.
 
     Attributes:
-        class_name: of the object, or what the detection was taken for.
-        kind: one of `mistakes.KINDS`.
-        confused_with: the other class, where the kind has one.
+        class_name: Class of the missed object, or of the detection.
+        kind: One of `mistakes.KINDS`.
+        confused_with: The other class, if the kind has one.
         score: None for a miss.
-        width_px, height_px: of the box.
-        path: of the image, relative to the dataset folder.
-        picture: a data URI; None where the image cannot be read.
+        width_px, height_px: Size of the box.
+        path: Path of the image, relative to the dataset folder.
+        picture: Data URI; None if the image cannot be read.
     """
 
     class_name: str
@@ -58,7 +58,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class CropGroup:
-    """Mistakes of one size. `mistake` is MISSED or FALSE_POSITIVE; `total` counts also those that are not shown."""
+    """Mistakes of one size. `mistake` is MISSED or FALSE_POSITIVE; `total` includes those without a crop."""
 
     mistake: str
     size: str
@@ -68,11 +68,11 @@ class CropGroup:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Groups, large objects first, since those matter most, misses before false positives.
+    """Pictures in groups: misses before false positives, large before small.
 
     Attributes:
-        groups: one for each of the two and each size; missed objects by falling area, false positives by falling score.
-        unreadable: paths of images that were needed and could not be read.
+        groups: One for each kind of mistake and size; missed objects by falling area, false positives by falling score.
+        unreadable: Paths of images that could not be read.
     """
 
     groups: tuple[CropGroup, ...]
@@ -80,47 +80,45 @@ class Gallery:
 
     @property
     def shown(self) -> int:
-        """How many mistakes are shown."""
         return sum(len(group.crops) for group in self.groups)
 
     @property
     def total(self) -> int:
-        """How many mistakes there are."""
         return sum(group.total for group in self.groups)
 
 
-def make_gallery(truth: Dataset, found: Predictions, mistakes: Mistakes, progress: Progress = silent) -> Gallery:
-    """Crop the mistakes; of each size the first `MOST_IN_A_GROUP`, and at most `MOST_BYTES` in all.
+def make_gallery(truth: Dataset, predictions: Predictions, mistakes: Mistakes, progress: Progress = silent) -> Gallery:
+    """Crop the mistakes: the first `MOST_IN_A_GROUP` of each group, and at most `MOST_BYTES` in total.
 
-    A missed object is drawn beside the detections that count, a false positive beside the truth. An image that cannot
-    be read leaves its mistakes without a picture.
+    Pictures of missed objects also show the detections that count, those of false positives the labelled objects.
+    Mistakes in unreadable images have no picture.
 
     Args:
-        truth: the images that were judged.
-        found: the detections on them.
-        mistakes: of these two.
-        progress: told how many images were read.
+        truth: The evaluated images.
+        predictions: Detections on them.
+        mistakes: Mistakes of these two.
+        progress: Callback for progress.
     """
     errors = list_errors(mistakes, truth)
     ranked = _rank(errors)
     shown = {key: errors.iloc[rows[:MOST_IN_A_GROUP]] for key, rows in ranked.items()}
-    pictures, unreadable = _take_pictures(truth, found, mistakes, pd.concat(shown.values()), progress)
+    pictures, unreadable = _crop_pictures(truth, predictions, mistakes, pd.concat(shown.values()), progress)
     budget = MOST_BYTES // max(sum(len(rows) > 0 for rows in shown.values()), 1)
     groups = []
     for (mistake, size), rows in shown.items():
         crops = [
             _crop(error, pictures.get(int(row))) for row, error in zip(rows.index, rows.to_dict("records"), strict=True)
         ]
-        groups.append(CropGroup(mistake, size, len(ranked[mistake, size]), _affordable(crops, budget)))
+        groups.append(CropGroup(mistake, size, len(ranked[mistake, size]), _within_budget(crops, budget)))
     return Gallery(tuple(groups), tuple(unreadable))
 
 
-def _take_pictures(
-    truth: Dataset, found: Predictions, mistakes: Mistakes, errors: pd.DataFrame, progress: Progress
+def _crop_pictures(
+    truth: Dataset, predictions: Predictions, mistakes: Mistakes, errors: pd.DataFrame, progress: Progress
 ) -> tuple[dict[int, str], list[str]]:
-    """Index of `errors` → its picture, and the paths of images that cannot be read; each image is decoded once."""
-    beside = {
-        MISSED: _boxes_by_image(found.boxes[mistakes.matches.kept], errors),
+    """Index of `errors` → picture, and paths of unreadable images; each image is decoded once."""
+    context = {
+        MISSED: _boxes_by_image(predictions.boxes[mistakes.matches.kept], errors),
         FALSE_POSITIVE: _boxes_by_image(truth.boxes, errors),
     }
     pictures: dict[int, str] = {}
@@ -136,22 +134,23 @@ def _take_pictures(
         for row, mistake, image_id, box in zip(
             rows.index.tolist(), rows["mistake"], rows["image_id"], rows[CORNERS].to_numpy(), strict=True
         ):
-            pictures[row] = _picture(pixels, box, beside[mistake].get(image_id, np.empty((0, 4))), mistake)
+            pictures[row] = _picture(pixels, box, context[mistake].get(image_id, np.empty((0, 4))), mistake)
     progress("crop mistakes", len(images), len(images))
     return pictures, unreadable
 
 
 def crop_window(box_xyxy: NDArray[np.float64], width: int, height: int) -> tuple[int, int, int, int]:
-    """The pixels to show around a box: a square with the box's longer side on each side of it, and at least 48 pixels.
+    """The window to crop around a box: a square whose margin is the longer side of the box, and at least 48 pixels.
 
-    It is moved into the image, and cut where the image is smaller. A box beyond the image gives what is nearest to it.
+    The window is moved into the image, and cut if the image is smaller. For a box outside the image it is at the
+    nearest edge.
 
     Args:
-        box_xyxy: pixel edges, anywhere. (4,)
-        width, height: of the image.
+        box_xyxy: Pixel edges, also outside the image. (4,)
+        width, height: Of the image.
 
     Returns:
-        x0, y0, x1, y1: whole pixels, never empty.
+        x0, y0, x1, y1 in whole pixels, never empty.
     """
     limits = np.array([width, height, width, height], dtype=np.float64)
     x0, y0, x1, y1 = np.clip(box_xyxy, 0, limits).tolist()
@@ -169,7 +168,7 @@ def _interval(centre: float, length: int, limit: int) -> tuple[int, int]:
 
 
 def _rank(errors: pd.DataFrame) -> dict[tuple[str, str], NDArray[np.int64]]:
-    """(mistake, size) → rows of `errors`, the most important first."""
+    """(mistake, size) → rows of `errors` in the order of the gallery."""
     pixels = area(errors[CORNERS].to_numpy(dtype=np.float64))
     groups = {}
     for mistake in (MISSED, FALSE_POSITIVE):
@@ -186,7 +185,7 @@ def _boxes_by_image(boxes: pd.DataFrame, errors: pd.DataFrame) -> Mapping[int, N
 
 
 def _picture(pixels: NDArray[np.uint8], box: NDArray[Any], others: NDArray[Any], mistake: str) -> str:
-    """The crop with boxes as a data URI: thick the mistake's own, thin the others."""
+    """The crop as a data URI, with a thick line for the mistake's box and thin lines for the others."""
     import cv2
 
     height, width = pixels.shape[:2]
@@ -196,22 +195,22 @@ def _picture(pixels: NDArray[np.uint8], box: NDArray[Any], others: NDArray[Any],
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     crop: Any = cv2.resize(pixels[top:bottom, left:right], size, interpolation=how)
     origin = np.array([left, top, left, top])
-    limits = 2.0 * PICTURE_PX  # OpenCV takes whole numbers of 32 bits, and boxes may be anywhere
+    limits = 2.0 * PICTURE_PX  # OpenCV takes 32-bit integers, and boxes can be far outside
     for other in _nearest(others, box, (left, top, right, bottom)) - origin:
         _draw(crop, np.clip(other * scale, -limits, limits), _OTHER_COLOURS[mistake], 2)
     own = np.clip((box - origin) * scale, -limits, limits)
-    _draw(crop, own, _EDGE, 5)  # so that it is seen on any ground
+    _draw(crop, own, _EDGE, 5)  # stands out on any background
     _draw(crop, own, _COLOURS[mistake], 3)
     return "data:image/jpeg;base64," + base64.b64encode(encode_rgb(crop, ".jpg", quality=_QUALITY)).decode()
 
 
 def _nearest(others: NDArray[Any], box: NDArray[Any], window: tuple[int, int, int, int]) -> NDArray[Any]:
-    """The boxes that meet the window, nearest first, as many as are drawn. (n, 4) → (m, 4)."""
+    """The first `_OTHERS_DRAWN` boxes in the window, nearest first. (n, 4) → (m, 4)."""
     left, top, right, bottom = window
     x0, y0, x1, y1 = others.T
-    met = others[(x0 < right) & (x1 > left) & (y0 < bottom) & (y1 > top)]
-    apart = np.abs((met[:, :2] + met[:, 2:]) / 2 - (box[:2] + box[2:]) / 2).sum(axis=1)
-    return met[np.argsort(apart, kind="stable")[:_OTHERS_DRAWN]]
+    inside = others[(x0 < right) & (x1 > left) & (y0 < bottom) & (y1 > top)]
+    distance = np.abs((inside[:, :2] + inside[:, 2:]) / 2 - (box[:2] + box[2:]) / 2).sum(axis=1)
+    return inside[np.argsort(distance, kind="stable")[:_OTHERS_DRAWN]]
 
 
 def _draw(crop: Any, box: NDArray[Any], colour: tuple[int, int, int], thickness: int) -> None:
@@ -235,7 +234,7 @@ def _crop(error: Mapping[Any, Any], picture: str | None) -> Crop:
     )
 
 
-def _affordable(crops: Sequence[Crop], budget: int) -> tuple[Crop, ...]:
-    """The first crops whose pictures together have at most `budget` bytes."""
+def _within_budget(crops: Sequence[Crop], budget: int) -> tuple[Crop, ...]:
+    """The first crops whose pictures have at most `budget` bytes in total."""
     ends = np.cumsum([len(crop.picture or "") for crop in crops])
     return tuple(crops[: int(np.searchsorted(ends, budget, side="right"))])

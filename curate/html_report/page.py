@@ -1,11 +1,10 @@
-"""The report of a run as one HTML page that needs nothing else: no script, no request, the same bytes each time.
+"""The report as one HTML page without scripts or requests; the same content gives the same bytes.
 
-The template lays out, the style sheet beside it colours, and what they show is made here of a `ReportContent`. The
-page's own policy keeps a browser from fetching anything, whatever a file name or a class name may hold.
+A content security policy in the page forbids every request, whatever a file name or a class name contains.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,35 +12,47 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from curate import __version__
+from curate.evaluation.chart_content import (
+    FALSE_POSITIVES,
+    LINE_COLOURS,
+    TRUE_POSITIVES,
+    at_iou,
+    mean_curve,
+)
 from curate.evaluation.error_table import FALSE_POSITIVE, MISSED
 from curate.evaluation.mistakes import KINDS
 from curate.formatting import count, points, score
 from curate.html_report import data_tables, tables
-from curate.html_report.charts import LINES, chart_ap_by_min_side, chart_precision_recall, chart_scores
+from curate.html_report.charts import chart_ap_by_min_side, chart_precision_recall, chart_scores
+from curate.html_report.comparison import class_difference, comparison_tables
 from curate.html_report.content import ReportContent
 from curate.html_report.gallery import CropGroup
-from curate.html_report.tables import against_tables, class_difference
 from curate.html_report.wording import (
     SIZE_WORDS,
-    count_gained,
+    count_difference,
     crop_words,
     false_positive_sentence,
     miss_sentence,
-    points_gained,
+    points_difference,
     range_words,
     reason,
     short,
 )
 from curate.sizes import SIZES
 
-_FIRST_SHOWN = 12  # of a group of pictures; the others unfold
-_CHANGES_SHOWN = 2  # the others unfold
+_FIRST_SHOWN = 12  # pictures of a group; the others are folded
+_CHANGES_SHOWN = 2  # the others are folded
 _MOST_CHANGES = 20
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One large number. `note` is small, below; `against` says what another run has."""
+    """One large number.
+
+    Attributes:
+        note: Small text below.
+        against: The number of another run, and the difference.
+    """
 
     name: str
     value: str
@@ -50,28 +61,31 @@ class Tile:
 
 
 def render_report(content: ReportContent) -> bytes:
-    """The page; the same content gives the same bytes."""
-    evaluation = content.evaluation
-    drawn = [curve.name for curve in tables.curves_to_draw(evaluation)]
-    interest = evaluation["range_of_interest"]
+    """Render the page."""
+    evaluation, other = content.evaluation, content.against
+    point, interest = evaluation.operating_point, evaluation.range_of_interest
+    curves, mean = tables.shown_curves(evaluation), mean_curve(evaluation.precision_recall)
     changes = content.data.changes
     page = _environment().get_template("report.html.jinja")
     text = page.render(
         content=content,
         evaluation=evaluation,
         tiles=_tiles(content),
-        sentences=_sentences(content),
-        against_tables=_against(content),
-        class_difference=class_difference(evaluation, content.against, content.names_now) if content.against else "",
+        sentences=[
+            miss_sentence(evaluation.errors.missed, content.objects, range_words(evaluation)),
+            false_positive_sentence(evaluation.errors, point.score),
+        ],
+        comparison_tables=comparison_tables(evaluation, other, content.run.run, content.current_names) if other else [],
+        class_difference=class_difference(evaluation, other, content.current_names) if other else "",
         size_table=tables.size_table(evaluation, content.objects),
         class_table=tables.class_table(evaluation),
-        side_chart=chart_ap_by_min_side(evaluation["by_min_side"], interest["min_side_px"] if interest else None),
+        side_chart=chart_ap_by_min_side(evaluation.by_min_side, interest.min_side_px if interest else None),
         side_table=tables.side_table(evaluation),
-        confusion_tables=[tables.confusion_table(evaluation), *tables.paper_tables(evaluation)],
-        recall_chart=chart_precision_recall(evaluation["precision_recall"], drawn),
-        recall_legend=_legend(evaluation),
+        confusion_tables=tables.confusion_tables(evaluation),
+        recall_chart=chart_precision_recall(evaluation.precision_recall.recall, curves, mean, point),
+        recall_legend=_legend(content),
         recall_table=tables.recall_table(evaluation),
-        score_chart=chart_scores(evaluation["score_histogram"], evaluation["operating_point"]["score"]),
+        score_chart=chart_scores(evaluation.score_histogram, point.score),
         score_table=tables.score_table(evaluation),
         threshold_table=tables.threshold_table(evaluation),
         kind_table=tables.kind_table(evaluation),
@@ -87,7 +101,7 @@ def render_report(content: ReportContent) -> bytes:
         fact_tables=data_tables.fact_tables(content.run),
         tool_version=__version__,
     )
-    return text.encode("utf-8", "replace")  # a file name may hold what is no text
+    return text.encode("utf-8", "replace")  # a file name may not be valid text
 
 
 @cache
@@ -105,6 +119,10 @@ def _environment() -> Environment:
         "sizes": tuple(reversed(SIZES)),
         "MISSED": MISSED,
         "FALSE_POSITIVE": FALSE_POSITIVE,
+        "TRUE_POSITIVES": TRUE_POSITIVES,
+        "FALSE_POSITIVES": FALSE_POSITIVES,
+        "line_colours": LINE_COLOURS,
+        "at_iou": at_iou,
         "crop_words": crop_words,
         "reason": reason,
         "range_words": range_words,
@@ -113,61 +131,50 @@ def _environment() -> Environment:
 
 
 def _tiles(content: ReportContent) -> list[Tile]:
-    """What matters most first: in fours, as they stand on a wide screen."""
+    """The most important numbers first; a wide screen has four in a row."""
     evaluation, other = content.evaluation, content.against or {}
-    interest, which = evaluation["range_of_interest"], range_words(evaluation)
+    interest, which = evaluation.range_of_interest, range_words(evaluation)
     ap50 = _metric_tile("AP50", evaluation, other, "ap50", "all objects")
     in_range = (
         _metric_tile("AP in range", interest, other.get("range_of_interest") or {}, "ap", which) if interest else None
     )
-    of = f"of {count(sum(content.objects.values()))}, {which}"
     first = [
         _metric_tile("AP", evaluation, other, "ap", "all objects"),
         in_range or ap50,
-        _count_tile("missed", evaluation, other, "missed", of),
-        _count_tile("false positives", evaluation, other, "false_positives", which),
+        _count_tile(content, "missed", "missed", f"of {count(sum(content.objects.values()))}, {which}"),
+        _count_tile(content, FALSE_POSITIVES, "false_positives", which),
     ]
     sizes = reversed(SIZES)
     by_size = [_metric_tile(f"AP {size}", evaluation, other, f"ap_{size}", SIZE_WORDS[size]) for size in sizes]
     return [*first, *([ap50] if in_range else []), *by_size]
 
 
-def _count_tile(name: str, now: Mapping[str, Any], before: Mapping[str, Any], key: str, note: str) -> Tile:
-    counts = [sum(one["errors"][key].values()) for one in (now, before) if one]
-    against = f"{count(counts[1])}, {count_gained(*counts)}" if before else ""
-    return Tile(name, count(counts[0]), note, against)
+def _count_tile(content: ReportContent, name: str, field: str, note: str) -> Tile:
+    own = sum(getattr(content.evaluation.errors, field).values())
+    against = ""
+    if content.against is not None:
+        other = sum(content.against["errors"][field].values())
+        against = f"{count(other)}, {count_difference(own, other)}"
+    return Tile(name, count(own), note, against)
 
 
-def _metric_tile(name: str, now: Mapping[str, Any], before: Mapping[str, Any], key: str, note: str) -> Tile:
-    gained = points_gained(now[key], before.get(key))
-    against = f"{points(before[key])}, {gained}" if before.get(key) is not None else ""
-    return Tile(name, points(now[key]), note, against)
+def _metric_tile(name: str, scores: object, other: Mapping[str, Any], field: str, note: str) -> Tile:
+    own, others = getattr(scores, field), other.get(field)
+    against = f"{points(others)}, {points_difference(own, others)}" if others is not None else ""
+    return Tile(name, points(own), note, against)
 
 
-def _sentences(content: ReportContent) -> list[str]:
-    errors, point = content.evaluation["errors"], content.evaluation["operating_point"]
-    return [
-        miss_sentence(errors["missed"], content.objects, range_words(content.evaluation)),
-        false_positive_sentence(errors, point["score"]),
-    ]
-
-
-def _against(content: ReportContent) -> list[tables.Table]:
-    if content.against is None:
-        return []
-    return against_tables(content.evaluation, content.against, content.run.run, content.names_now)
-
-
-def _legend(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Of each line that can be told: its class in the style sheet, its name, its AP50."""
-    curves, mean = tables.curves_to_draw(evaluation), tables.mean_curve(evaluation)
-    lines = [("mean", mean.name, mean.precision)] if mean is not None else []
-    if len(curves) <= LINES:
-        lines += [(f"line-{place}", short(curve.name), curve.precision) for place, curve in enumerate(curves, 1)]
-    return [(kind, name, points(sum(precision) / len(precision))) for kind, name, precision in lines]
+def _legend(content: ReportContent) -> list[tuple[str, str]]:
+    """Style and label of each line that can be told apart."""
+    evaluation = content.evaluation
+    curves, mean = tables.shown_curves(evaluation), mean_curve(evaluation.precision_recall)
+    lines = [("mean", mean)] if mean is not None else []
+    if len(curves) <= len(LINE_COLOURS):
+        lines += [(f"line-{place}", curve) for place, curve in enumerate(curves, 1)]
+    return [(style, replace(curve, name=short(curve.name)).label(evaluation.operating_point)) for style, curve in lines]
 
 
 def _kinds(groups: Sequence[CropGroup]) -> list[str]:
-    """The kinds that pictures are of."""
-    met = {crop.kind for group in groups for crop in group.crops}
-    return [kind for kind in KINDS if kind in met]
+    """The kinds of the mistakes with a picture."""
+    kinds = {crop.kind for group in groups for crop in group.crops}
+    return [kind for kind in KINDS if kind in kinds]

@@ -1,25 +1,24 @@
-"""The tables of a report that tell an evaluation's numbers, as values that one template lays out."""
+"""Tables of the report with the numbers of an evaluation, as values for one template."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
+from curate.evaluation.chart_content import (
+    FALSE_POSITIVES,
+    TRUE_POSITIVES,
+    Curve,
+    at_iou,
+    class_curves,
+    mean_curve,
+)
+from curate.evaluation.judgement import EvaluateResult
 from curate.evaluation.mistakes import KINDS
 from curate.formatting import count, metres, percent, points, score
-from curate.html_report.wording import (
-    KIND_WORDS,
-    SIZE_WORDS,
-    count_gained,
-    own_word,
-    points_gained,
-    range_words,
-    short,
-)
+from curate.html_report.wording import KIND_WORDS, SIZE_WORDS, distinct_name, range_words, short
 from curate.sizes import SIZES
 
-MOST_ROWS = 200  # of classes; what a page can hold and a person read
+MOST_ROWS = 200  # of classes
 MOST_COLUMNS = 24  # of a confusion matrix
 COLUMNS_ON_PAPER = 8  # of a confusion matrix with long names, on A4
 _RECALLS = range(0, 101, 10)
@@ -30,9 +29,9 @@ class Cell:
     """A cell.
 
     Attributes:
-        text: of it.
-        bar: length of a bar behind it, 0 to 1.
-        tint: how much of the accent colour it has, 0 to 1.
+        text: Its text.
+        bar: Length of a bar behind the text, 0 to 1.
+        tint: Share of the accent colour in the background, 0 to 1.
     """
 
     text: str
@@ -45,10 +44,10 @@ class Row:
     """A row.
 
     Attributes:
-        name: its header.
-        cells: the others.
-        note: small, behind the name.
-        strong: whether it stands out.
+        name: Header of the row.
+        cells: The other cells.
+        note: Small text after the name.
+        strong: Whether it is emphasised.
     """
 
     name: str
@@ -59,16 +58,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first header is that of the rows' names.
+    """A table.
 
     Attributes:
-        caption: what it tells.
-        headers: of all columns.
-        rows: each with one cell less than there are headers.
-        left: how many columns hold words and stand on the left; the others hold numbers.
-        kind: for the style sheet: "matrix", or "words" where cells hold long ones.
-        below: a sentence under it.
-        media: "screen" or "print", where another table takes its place on the other.
+        caption: What it shows.
+        headers: Of all columns, first that of the row names.
+        rows: Each has one cell less than there are headers.
+        left: Number of columns with text, aligned left; the others have numbers.
+        kind: For the style sheet: "matrix", or "words" if cells have long text.
+        below: Sentences below the table.
+        media: "screen" or "print" if another table replaces it on the other; else for both.
     """
 
     caption: str
@@ -81,13 +80,18 @@ class Table:
 
     @property
     def is_wide(self) -> bool:
-        """Whether a wide screen may have no room for its columns, so that people need to scroll it."""
+        """Whether it may be too wide for a wide screen, and scrolls."""
         return self.kind == "matrix" and len(self.headers) > COLUMNS_ON_PAPER
 
 
-def size_table(evaluation: Mapping[str, Any], objects: Mapping[str, int]) -> Table:
-    """Objects, what was missed of them, and AP, by size."""
-    missed, wrong = evaluation["errors"]["missed"], evaluation["errors"]["false_positives"]
+def size_table(evaluation: EvaluateResult, objects: Mapping[str, int]) -> Table:
+    """Objects, mistakes and AP by size.
+
+    Args:
+        evaluation: The evaluation.
+        objects: Size → number of objects that count.
+    """
+    missed, false_positives = evaluation.errors.missed, evaluation.errors.false_positives
     rows = [
         Row(
             size,
@@ -95,300 +99,208 @@ def size_table(evaluation: Mapping[str, Any], objects: Mapping[str, int]) -> Tab
                 Cell(count(objects[size])),
                 Cell(count(missed[size])),
                 Cell(percent(missed[size] / objects[size] if objects[size] else None)),
-                Cell(count(wrong[size])),
-                Cell(points(evaluation[f"ap_{size}"])),
-                Cell(points(evaluation[f"ar_{size}"])),
+                Cell(count(false_positives[size])),
+                Cell(points(getattr(evaluation, f"ap_{size}"))),
+                Cell(points(getattr(evaluation, f"ar_{size}"))),
             ),
             SIZE_WORDS[size],
         )
         for size in reversed(SIZES)
     ]
     total, lost = sum(objects.values()), sum(missed.values())
-    sums = (count(total), count(lost), percent(lost / total if total else None), count(sum(wrong.values())))
-    last = (*sums, points(evaluation["ap"]), points(evaluation["ar_100"]))
+    sums = (count(total), count(lost), percent(lost / total if total else None), count(sum(false_positives.values())))
+    last = (*sums, points(evaluation.ap), points(evaluation.ar_100))
     rows.append(Row("all", tuple(map(Cell, last)), strong=True))
     below = f"Objects, misses and false positives: {range_words(evaluation)}. AP and AR: all objects, as in COCO."
-    headers = ("size", "objects", "missed", "share", "false positives", "AP", "AR 100")
+    headers = ("size", "objects", "missed", "share", FALSE_POSITIVES, "AP", "AR 100")
     return Table("By size", headers, tuple(rows), below=below)
 
 
-def class_table(evaluation: Mapping[str, Any]) -> Table:
-    """AP of each class, overall and by size."""
-    keys = ("ap", "ap50", *(f"ap_{size}" for size in SIZES))
-    entries = evaluation["classes"]
-    kept = most_met(evaluation)
+def class_table(evaluation: EvaluateResult) -> Table:
+    """AP by class, overall and by size."""
+    fields = ("ap", "ap50", *(f"ap_{size}" for size in SIZES))
+    entries = evaluation.classes
+    shown = largest_classes(evaluation)
     below = f"Objects and AP: all objects, as in COCO. {left_out(entries)}".rstrip()
     return Table(
         "By class",
         ("class", "objects", "AP", "AP50", *(f"AP {size}" for size in SIZES)),
         tuple(
-            Row(short(entry["name"]), (Cell(count(entry["truth"])), *(Cell(points(entry[key])) for key in keys)))
+            Row(
+                short(entry.name),
+                (Cell(count(entry.truth)), *(Cell(points(getattr(entry, field))) for field in fields)),
+            )
             for entry in entries
-            if entry["name"] in kept
+            if entry.name in shown
         ),
         below=below,
     )
 
 
-def side_table(evaluation: Mapping[str, Any]) -> Table:
+def side_table(evaluation: EvaluateResult) -> Table:
     """AP by the smallest side that counts."""
-    entries = evaluation["by_min_side"]
-    wanted = (evaluation["range_of_interest"] or {}).get("min_side_px")
-    has_distances = any(entry["distance_m"] is not None for entry in entries)
+    interest = evaluation.range_of_interest
+    has_distances = any(entry.distance_m is not None for entry in evaluation.by_min_side)
     rows = []
-    for entry in entries:
-        far = () if not has_distances else (metres(entry["distance_m"]),)
-        cells = (*far, count(entry["truth"]), points(entry["ap"]), points(entry["ap50"]))
-        rows.append(
-            Row(f"≥ {entry['min_side_px']:g} px", tuple(map(Cell, cells)), strong=entry["min_side_px"] == wanted)
-        )
+    for entry in evaluation.by_min_side:
+        distance = (metres(entry.distance_m),) if has_distances else ()
+        cells = (*distance, count(entry.truth), points(entry.ap), points(entry.ap50))
+        is_range = interest is not None and entry.min_side_px == interest.min_side_px
+        rows.append(Row(f"≥ {entry.min_side_px:g} px", tuple(map(Cell, cells)), strong=is_range))
     headers = ("shorter side", *(("up to",) if has_distances else ()), "objects", "AP", "AP50")
     return Table("AP by the smallest side that counts", headers, tuple(rows))
 
 
-def confusion_table(evaluation: Mapping[str, Any]) -> Table:
-    """The confusion matrix; of many classes, what was confused most often."""
-    names, matrix = evaluation["confusion"]["classes"], evaluation["confusion"]["matrix"]
-    if len(names) > MOST_COLUMNS:
-        return confused_most(evaluation)
-    rows = []
-    for place, (name, counts) in enumerate(zip(_row_names(names), matrix, strict=True)):
-        is_background = place == len(names) - 1
-        total = 0 if is_background else sum(counts)  # the background has no number of its own to be a share of
-        cells = [Cell(count(number), tint=number / total if total else 0.0) for number in counts]
-        rows.append(Row(short(name), tuple([*cells[:-1], Cell("")] if is_background else cells)))
-    return Table(
-        "Rows: what it is. Columns: what it was taken for.",
-        ("truth", *map(short, _column_names(names))),
-        tuple(rows),
-        kind="matrix",
-        below=f"{_BY_THE_BEST} Colour: share of the row.",
-        media="screen" if len(names) > COLUMNS_ON_PAPER else "",
-    )
+def confusion_tables(evaluation: EvaluateResult) -> list[Table]:
+    """The confusion matrix; for many classes a list of its largest entries, on paper or everywhere."""
+    columns = len(evaluation.confusion.classes)
+    if columns > MOST_COLUMNS:
+        return [_confusion_list(evaluation)]
+    if columns > COLUMNS_ON_PAPER:
+        matrix, pairs = _confusion_matrix(evaluation), _confusion_list(evaluation)
+        return [replace(matrix, media="screen"), replace(pairs, media="print")]
+    return [_confusion_matrix(evaluation)]
 
 
-def paper_tables(evaluation: Mapping[str, Any]) -> list[Table]:
-    """What takes the confusion matrix's place on paper, where it has too many columns for that."""
-    if COLUMNS_ON_PAPER < len(evaluation["confusion"]["classes"]) <= MOST_COLUMNS:
-        return [replace(confused_most(evaluation), media="print")]
-    return []
-
-
-_BY_THE_BEST = (
-    "Here the best-scored detection on an object decides, whatever its class: an object that is found under another "
-    "class is not missed here, and is missed in the counts by size, which ask for its own class."
+_BEST_DETECTION = (
+    "The best-scored detection on an object decides here, whatever its class: an object that is detected as another "
+    "class is not missed here, but is missed in the counts by size, which require its own class."
 )
 
 
-def _row_names(names: Sequence[str]) -> list[str]:
-    return [*names[:-1], own_word(names[-1], names[:-1])]
+def _confusion_matrix(evaluation: EvaluateResult) -> Table:
+    names, matrix = evaluation.confusion.classes, evaluation.confusion.matrix
+    rows = []
+    for place, (name, counts) in enumerate(zip(_row_names(names), matrix, strict=True)):
+        is_background = place == len(names) - 1
+        total = 0 if is_background else sum(counts)  # the background has no number of objects for a share
+        cells = [Cell(count(number), tint=number / total if total else 0.0) for number in counts]
+        rows.append(Row(short(name), tuple([*cells[:-1], Cell("")] if is_background else cells)))
+    return Table(
+        "Rows: true class. Columns: detected class.",
+        ("truth", *map(short, _column_names(names))),
+        tuple(rows),
+        kind="matrix",
+        below=f"{_BEST_DETECTION} Colour: share of the row.",
+    )
 
 
-def _column_names(names: Sequence[str]) -> list[str]:
-    return [*names[:-1], own_word("missed", names[:-1])]
-
-
-def confused_most(evaluation: Mapping[str, Any]) -> Table:
-    """The pairs of the confusion matrix that differ, the most frequent first."""
-    names, matrix = evaluation["confusion"]["classes"], evaluation["confusion"]["matrix"]
-    off = [
+def _confusion_list(evaluation: EvaluateResult) -> Table:
+    """The pairs of different classes, the most frequent first."""
+    names, matrix = evaluation.confusion.classes, evaluation.confusion.matrix
+    pairs = [
         (number, row, column)
         for row, counts in enumerate(matrix)
         for column, number in enumerate(counts)
         if number and row != column
     ]
-    off.sort(key=lambda one: (-one[0], one[1:]))
-    truths, headings = _row_names(names), _column_names(names)
+    pairs.sort(key=lambda one: (-one[0], one[1:]))
+    row_names, column_names = _row_names(names), _column_names(names)
     return Table(
-        f"Confused most often, of {len(names) - 1} classes",
-        ("truth", "taken for", "times"),
+        f"Most frequent confusions of {len(names) - 1} classes",
+        ("truth", "detected as", "count"),
         tuple(
-            Row(short(truths[row]), (Cell(short(headings[column])), Cell(count(number))))
-            for number, row, column in off[:MOST_ROWS]
+            Row(short(row_names[row]), (Cell(short(column_names[column])), Cell(count(number))))
+            for number, row, column in pairs[:MOST_ROWS]
         ),
         left=2,
         kind="words",
-        below=f"{min(len(off), MOST_ROWS)} of {len(off)} pairs; the document of curate evaluate --json has the whole "
-        f"matrix. {_BY_THE_BEST}",
+        below=f"{min(len(pairs), MOST_ROWS)} of {len(pairs)} pairs; the output of curate evaluate --json has the whole "
+        f"matrix. {_BEST_DETECTION}",
     )
 
 
-def kind_table(evaluation: Mapping[str, Any]) -> Table:
-    """The kinds of mistakes, and what each costs."""
-    kinds, costs = evaluation["errors"]["kinds"], evaluation["errors"].get("ap_cost", {})
-    most = max(kinds.values(), default=0) or 1
+def _row_names(names: Sequence[str]) -> list[str]:
+    return [*names[:-1], distinct_name(names[-1], names[:-1])]
+
+
+def _column_names(names: Sequence[str]) -> list[str]:
+    return [*names[:-1], distinct_name("missed", names[:-1])]
+
+
+def kind_table(evaluation: EvaluateResult) -> Table:
+    """Number and cost of the mistakes of each kind."""
+    errors, ap_name = evaluation.errors, evaluation.operating_point.ap_name
+    most = max(errors.kinds.values(), default=0) or 1
     return Table(
-        "Kinds of mistakes",
-        ("kind", "count", "costs AP50"),
+        "Mistakes by kind",
+        ("kind", "count", f"cost in {ap_name}"),
         tuple(
             Row(
                 kind,
-                (Cell(count(kinds[kind]), bar=kinds[kind] / most), Cell(points(costs.get(kind)))),
+                (Cell(count(errors.kinds[kind]), bar=errors.kinds[kind] / most), Cell(points(errors.ap_cost[kind]))),
                 KIND_WORDS[kind],
             )
             for kind in KINDS
         ),
-        below="Each mistake is counted once: a missed object that a wrong detection explains, with that detection. "
-        "The cost is what AP50 would gain if the kind were mended and nothing else, over all scores. "
+        below="Each mistake is counted once; a missed object that a false positive explains counts as that false "
+        f"positive. The cost is the {ap_name} gained by fixing this kind alone, over all scores. "
         f"Counts and costs: {range_words(evaluation)}.",
     )
 
 
-def threshold_table(evaluation: Mapping[str, Any]) -> Table:
-    """Which score to cut at, for each class."""
-    wished = evaluation["wished_precision"]
+def threshold_table(evaluation: EvaluateResult) -> Table:
+    """Score thresholds by class."""
+    target = evaluation.wished_precision
     headers = ("class", "best F1", "from score", "precision", "recall")
-    if wished is not None:
-        headers += (f"for precision {wished:g}: from score", "recall")
+    if target is not None:
+        headers += (f"precision {target:g} from score", "recall")
     rows = []
-    kept = most_met(evaluation)
-    for entry in evaluation["thresholds"]:
-        if entry["class"] not in kept:
+    shown = largest_classes(evaluation)
+    for entry in evaluation.thresholds:
+        if entry.class_ not in shown:
             continue
-        best = entry["best_f1"] or {}
-        cells = [points(best.get("f1")), score(best.get("score"))]
-        cells += [points(best.get("precision")), points(best.get("recall"))]
-        cells += [] if wished is None else [score(entry["score"]), points(entry["recall"])]
-        rows.append(Row(short(entry["class"]), tuple(map(Cell, cells))))
-    below = f"At IoU 0.5, {range_words(evaluation)}. {left_out(evaluation['thresholds'])}".rstrip()
-    return Table("Scores to cut at", headers, tuple(rows), below=below)
+        best = entry.best_f1
+        f1 = (best.f1, best.score, best.precision, best.recall) if best else (None,) * 4
+        cells = [points(f1[0]), score(f1[1]), points(f1[2]), points(f1[3])]
+        cells += [] if target is None else [score(entry.score), points(entry.recall)]
+        rows.append(Row(short(entry.class_), tuple(map(Cell, cells))))
+    condition = f"{at_iou(evaluation.operating_point)}, {range_words(evaluation)}."
+    below = f"{condition[0].upper()}{condition[1:]} {left_out(evaluation.thresholds)}".rstrip()
+    return Table("Score thresholds", headers, tuple(rows), below=below)
 
 
-def recall_table(evaluation: Mapping[str, Any]) -> Table:
-    """Precision at a few recalls."""
-    lines = [(short(line.name), line.precision) for line in curves_to_draw(evaluation)]
-    if (mean := mean_curve(evaluation)) is not None:
-        lines.insert(0, (mean.name, mean.precision))
+def recall_table(evaluation: EvaluateResult) -> Table:
+    """Precision at some recalls, of the mean and of each class."""
+    mean = mean_curve(evaluation.precision_recall)
+    curves = [*([mean] if mean is not None else []), *shown_curves(evaluation)]
     return Table(
-        "Precision at each recall, at IoU 0.5",
+        f"Precision by recall, {at_iou(evaluation.operating_point)}",
         ("recall", *(f"{recall} %" for recall in _RECALLS)),
-        tuple(Row(name, tuple(Cell(points(precision[recall])) for recall in _RECALLS)) for name, precision in lines),
-        below=left_out(_known_curves(evaluation)),
+        tuple(
+            Row(short(curve.name), tuple(Cell(points(curve.precision[recall])) for recall in _RECALLS))
+            for curve in curves
+        ),
+        below=left_out(class_curves(evaluation.precision_recall)),
     )
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A line of precision against recall; of the mean, `name` says so in a way that no class is called."""
-
-    name: str
-    precision: Sequence[float]
+def shown_curves(evaluation: EvaluateResult) -> list[Curve]:
+    """The curves of the classes that tables and charts show."""
+    shown = largest_classes(evaluation)
+    return [curve for curve in class_curves(evaluation.precision_recall) if curve.name in shown]
 
 
-def curves_to_draw(evaluation: Mapping[str, Any]) -> list[Curve]:
-    """Of the classes that have a curve, as many as are told."""
-    kept = most_met(evaluation)
-    return [Curve(name, values) for name, values in _known_curves(evaluation).items() if name in kept]
-
-
-def mean_curve(evaluation: Mapping[str, Any]) -> Curve | None:
-    """The mean over classes, where there are several."""
-    known, mean = _known_curves(evaluation), evaluation["precision_recall"]["mean"]
-    return Curve(f"mean of {count(len(known))} classes", mean) if mean is not None and len(known) > 1 else None
-
-
-def _known_curves(evaluation: Mapping[str, Any]) -> dict[str, Sequence[float]]:
-    classes = evaluation["precision_recall"]["classes"]
-    return {name: values for name, values in classes.items() if values is not None}
-
-
-def score_table(evaluation: Mapping[str, Any]) -> Table:
-    """Right and wrong detections by score."""
-    histogram = evaluation["score_histogram"]
-    edges = histogram["edges"]
-    counts = zip(histogram["true_positives"], histogram["false_positives"], strict=True)
+def score_table(evaluation: EvaluateResult) -> Table:
+    """True and false positives by score."""
+    histogram = evaluation.score_histogram
+    counts = zip(histogram.true_positives, histogram.false_positives, strict=True)
     return Table(
         "Detections by score",
-        ("score", "right", "wrong"),
+        ("score", TRUE_POSITIVES, FALSE_POSITIVES),
         tuple(
             Row(f"{start:.2f} – {end:.2f}", (Cell(count(right)), Cell(count(wrong))))
-            for (start, end), (right, wrong) in zip(pairwise(edges), counts, strict=True)
+            for (start, end), (right, wrong) in zip(pairwise(histogram.edges), counts, strict=True)
         ),
     )
 
 
-def most_met(evaluation: Mapping[str, Any]) -> frozenset[str]:
-    """The classes with most objects, as many as the tables hold."""
-    kept = sorted(evaluation["classes"], key=lambda entry: -entry["truth"])[:MOST_ROWS]
-    return frozenset(entry["name"] for entry in kept)
+def largest_classes(evaluation: EvaluateResult) -> frozenset[str]:
+    """The `MOST_ROWS` classes with the most objects."""
+    shown = sorted(evaluation.classes, key=lambda entry: -entry.truth)[:MOST_ROWS]
+    return frozenset(entry.name for entry in shown)
 
 
 def left_out(entries: Sized) -> str:
-    """What to say of classes where a table holds only those with most objects."""
+    """A sentence for a table that has not all classes; empty for one that has."""
     return f"{MOST_ROWS} of {len(entries)} classes, those with most objects." if len(entries) > MOST_ROWS else ""
-
-
-def class_difference(evaluation: Mapping[str, Any], other: Mapping[str, Any], names_now: Mapping[str, str]) -> str:
-    """What other classes do to numbers that stand beside one another; nothing where they were only renamed since.
-
-    The arguments are those of `against_tables`.
-    """
-    now, before = evaluation["classes"], other["classes"]
-    if sorted(names_now.get(entry["name"], entry["name"]) for entry in before) == sorted(one["name"] for one in now):
-        return ""
-    met = [sum(entry["ap"] is not None for entry in one) for one in (now, before)]
-    return (
-        f"Their classes differ. AP is a mean over the classes that have objects, {count(met[0])} here and "
-        f"{count(met[1])} there; and an object that is found under another class is a mistake, so fewer classes leave "
-        "fewer to make."
-    )
-
-
-def against_tables(
-    evaluation: Mapping[str, Any], other: Mapping[str, Any], run: str, names_now: Mapping[str, str]
-) -> list[Table]:
-    """Another run beside this one: metrics, mistakes, and AP of the classes that either has.
-
-    Args:
-        evaluation: of this run.
-        other: of the other one.
-        run: the name of this one.
-        names_now: see `ReportContent`.
-    """
-    metrics = [("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")]
-    metrics += [(f"AP {size}", f"ap_{size}") for size in reversed(SIZES)]
-    pairs = [(name, evaluation[key], other[key]) for name, key in metrics]
-    if evaluation["range_of_interest"]:
-        mine, its = evaluation["range_of_interest"], other["range_of_interest"] or {}
-        pairs += [(f"{name}, {range_words(evaluation)}", mine[key], its.get(key)) for name, key in metrics[:2]]
-    headers = (short(other["run"]), short(run), "difference")
-    counts = [
-        (f"{words}, {size}", evaluation["errors"][what][size], other["errors"][what][size])
-        for what, words in (("missed", "missed"), ("false_positives", "false positives"))
-        for size in reversed(SIZES)
-    ]
-    rows = _class_rows(evaluation, other, names_now)
-    below = f"{MOST_ROWS} of {len(rows)} classes." if len(rows) > MOST_ROWS else ""
-    return [
-        Table("AP", ("metric", *headers), tuple(_metric_row(*pair) for pair in pairs)),
-        Table(
-            f"Mistakes, {range_words(evaluation)}", ("mistake", *headers), tuple(_count_row(*pair) for pair in counts)
-        ),
-        Table("AP by class", ("class", *headers), tuple(rows[:MOST_ROWS]), below=below),
-    ]
-
-
-def _class_rows(evaluation: Mapping[str, Any], other: Mapping[str, Any], names_now: Mapping[str, str]) -> list[Row]:
-    """AP of each class here and there; a class that was only renamed since is one, those that were merged are not."""
-    mine = {entry["name"]: entry["ap"] for entry in evaluation["classes"]}
-    its = {entry["name"]: entry["ap"] for entry in other["classes"]}
-    taken = Counter(names_now.get(name, name) for name in its)
-    now = {name: names_now.get(name, name) for name in its}
-    was = {now[name]: name for name in its if name not in mine and now[name] in mine and taken[now[name]] == 1}
-    rows = [
-        replace(
-            _metric_row(short(name), ap, its.get(was.get(name, name))),
-            note=f"there {short(was[name])}" if name in was else "",
-        )
-        for name, ap in mine.items()
-    ]
-    gone = [name for name in its if name not in mine and name not in was.values()]
-    return rows + [_metric_row(short(name), None, its[name]) for name in gone]
-
-
-def _metric_row(name: str, now: float | None, before: float | None) -> Row:
-    return Row(name, (Cell(points(before)), Cell(points(now)), Cell(points_gained(now, before))))
-
-
-def _count_row(name: str, now: int, before: int) -> Row:
-    return Row(name, (Cell(count(before)), Cell(count(now)), Cell(count_gained(now, before))))

@@ -1,4 +1,4 @@
-"""AP by size over the rounds of a loop, or over the steps of a training."""
+"""Plot of AP by size over the rounds of a loop, or over the steps of a training."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,22 +10,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from curate.formatting import points
-from curate.plots.style import SIZE_COLOURS
+from curate.plots.style import INK, SIZE_COLOURS
 
-_INK = "#333333"
-AP_COLOURS: Mapping[str, str] = {"all": _INK, **SIZE_COLOURS}
+AP_COLOURS: Mapping[str, str] = {"all": INK, **SIZE_COLOURS}
 _COLUMNS = 3
 
 
 @dataclass(frozen=True)
 class ApCurve:
-    """How the AP of one run went.
+    """AP of one run over time.
 
     Attributes:
-        run: its name.
-        unit: what `at` counts.
-        at: rounds or steps, growing.
-        aps: "all", "small", "medium", "large" → AP 0 to 1 at each; of sizes None where there was no such object.
+        run: Name of the run.
+        unit: Unit of `at`.
+        at: Rounds or steps, rising.
+        aps: "all", "small", "medium", "large" → AP at each of these, 0 to 1; None for a size without objects.
     """
 
     run: str
@@ -35,18 +34,18 @@ class ApCurve:
 
 
 def draw_runs(curves: Sequence[ApCurve]) -> Figure:
-    """One small picture a run that was judged more than once, and one in which all the others stand side by side."""
-    courses = [curve for curve in curves if len(curve.at) > 1]
+    """Draw one axes for each run with several evaluations, and one for all the others."""
+    curves_over_time = [curve for curve in curves if len(curve.at) > 1]
     single = [curve for curve in curves if len(curve.at) == 1]
-    count = len(courses) + bool(single)
+    count = len(curves_over_time) + bool(single)
     columns = min(_COLUMNS, max(count, 1))
     rows = max(1, math.ceil(count / columns))
     figure = Figure(figsize=(1.2 + 3.6 * columns, 0.6 + 2.9 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
-    for axes, curve in zip(grid, courses, strict=False):
-        _draw_course(axes, curve)
+    for axes, curve in zip(grid, curves_over_time, strict=False):
+        _draw_over_time(axes, curve)
     if single:
-        _draw_points(grid[len(courses)], single)
+        _draw_points(grid[len(curves_over_time)], single)
     for axes in grid[count:]:
         axes.set_visible(False)
     for place in range(0, count, columns):
@@ -58,7 +57,7 @@ def draw_runs(curves: Sequence[ApCurve]) -> Figure:
     return figure
 
 
-def _draw_course(axes, curve: ApCurve) -> None:
+def _draw_over_time(axes, curve: ApCurve) -> None:
     for name, colour in AP_COLOURS.items():
         values = _as_points(curve.aps[name])
         axes.plot(curve.at, values, color=colour, marker="o", markersize=4, linewidth=2 if name == "all" else 1.3)
@@ -72,16 +71,16 @@ def _draw_points(axes, curves: Sequence[ApCurve]) -> None:
     places = range(len(curves))
     for name, colour in AP_COLOURS.items():
         values = _as_points([curve.aps[name][0] for curve in curves])
-        # a bar for all, because it would hide behind the size that most objects have
+        # a bar, since a dot would be hidden by that of the most frequent size
         mark = {"marker": "_", "markersize": 16, "markeredgewidth": 2.5} if name == "all" else {"marker": "o"}
         axes.plot(places, values, color=colour, linestyle="none", **mark)
     axes.set_xticks(places, [curve.run for curve in curves], rotation=35, ha="right", parse_math=False)
     axes.set_xlim(-0.6, len(curves) - 0.4)
-    _finish(axes, "judged once")
+    _finish(axes, "evaluated once")
 
 
 def _as_points(aps: Sequence[float | None]) -> list[float]:
-    """0.513 → 51.3, as the tables print it; a gap where there is none."""
+    """0.513 → 51.3; None → NaN, which is a gap in the plot."""
     return [math.nan if ap is None else 100 * ap for ap in aps]
 
 

@@ -1,4 +1,4 @@
-"""Plots, as matplotlib figures made without a display or global state."""
+"""Colours and files of plots, and the plot of `stats`. Figures need no display and no global state."""
 
 import os
 from itertools import pairwise
@@ -20,11 +20,11 @@ INK = "#333333"
 
 
 def draw_balance(balance: Balance, boxes_xyxy: NDArray[np.float64]) -> Figure:
-    """Boxes a class, stacked by size, and a histogram of box sizes with COCO's bounds.
+    """Boxes by class and size, and a histogram of box sizes with COCO's bounds.
 
     Args:
-        balance: the counts.
-        boxes_xyxy: the boxes counted, in pixels. (n, 4)
+        balance: The counts.
+        boxes_xyxy: The counted boxes, in pixels. (n, 4)
     """
     figure = Figure(figsize=(11, max(3.2, 1.6 + 0.45 * len(balance.classes))), layout="constrained")
     by_class, by_size = figure.subplots(1, 2, width_ratios=(1.1, 1))
@@ -34,17 +34,17 @@ def draw_balance(balance: Balance, boxes_xyxy: NDArray[np.float64]) -> Figure:
 
 
 def save_plot(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure; the same figure gives the same bytes.
+    """Write a figure; equal figures give equal bytes.
 
     Raises:
-        UsageError: the suffix is none of .png, .svg, .pdf.
+        UsageError: The suffix is not .png, .svg or .pdf.
     """
     target = Path(path)
     if target.suffix.lower() not in _SUFFIXES:
-        raise UsageError("not a picture's name", place=path, got=repr(target.suffix), expected=", ".join(_SUFFIXES))
+        raise UsageError("not a plot file", place=path, got=repr(target.suffix), expected=", ".join(_SUFFIXES))
     target.parent.mkdir(parents=True, exist_ok=True)
     no_dates = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    with rc_context({"svg.hashsalt": "curate"}):  # else SVG takes its ids from a random number
+    with rc_context({"svg.hashsalt": "curate"}):  # ids in SVG are random otherwise
         figure.savefig(target, dpi=150, metadata=no_dates[target.suffix.lower()])
 
 
@@ -55,7 +55,7 @@ def _draw_classes(axes, balance: Balance) -> None:
         counts = np.array([getattr(entry, size) for entry in balance.classes])
         axes.barh(rows, counts, left=left, color=SIZE_COLOURS[size], label=size)
         left += counts
-    axes.set_yticks(rows, [entry.name for entry in balance.classes], parse_math=False)  # a name may hold dollar signs
+    axes.set_yticks(rows, [entry.name for entry in balance.classes], parse_math=False)  # a name can have dollar signs
     for row, entry in enumerate(balance.classes):
         share = "" if entry.share is None else f"  {entry.share:.1%}"
         axes.annotate(f" {entry.boxes}{share}", (left[row], row), va="center", color=INK)

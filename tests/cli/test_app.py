@@ -161,7 +161,7 @@ FAILING = [
     (2, "the pipeline cannot be read", "run", "nowhere.yaml"),
     (2, "not an assignment", "run", "recipe.yaml", "--set", "novalue"),
     (2, "unknown engine", "train", "faces", "--model", "nothing:x", "--run", "r"),
-    (2, "not a picture's name", "stats", "faces", "--plot", "x.doc"),
+    (2, "not a plot file", "stats", "faces", "--plot", "x.doc"),
     (1, "", "stats", "n" * 300),
     (1, "", "stats", "faces", "--csv", "results.json/x.csv"),
     (2, "No such command 'stat'", "stat", "faces"),

@@ -96,12 +96,12 @@ def test_run_from_far_away(root, tmp_path_factory):
 def test_list_of_other_classes(root, change):
     """A list of mistakes from before classes changed is not called that of all mistakes."""
     curate.evaluate(root, run="first", report=False)
-    assert "All of them: errors_val.csv" in section(page_of(root), "gallery")
+    assert "All mistakes: errors_val.csv" in section(page_of(root), "gallery")
     if change == "merge":
         curate.merge_classes(root, ["without_mask"], "with_mask")
     else:
         curate.rename_class(root, "with_mask", "masked")
-    assert "All of them: curate evaluate faces" in section(page_of(root), "gallery")
+    assert "All mistakes: curate evaluate faces" in section(page_of(root), "gallery")
 
 
 def test_camera_is_kept(root):
@@ -132,7 +132,7 @@ def test_evaluation_without_a_camera(root):
 def test_given_options_take_the_place_of_their_own(root):
     """A distance takes the place of the pixels that were kept, and the score stays."""
     curate.evaluate(root, run="first", min_side=24, score=0.7, report=False)
-    text = section(page_of(root, max_distance=9, **CAMERA), "answer")
+    text = section(page_of(root, max_distance=9, **CAMERA), "summary")
     assert "shorter side ≥ 25 px" in text
     assert "counts from score 0.7 on" in text
 
@@ -238,7 +238,7 @@ def test_settings_that_cannot_be_read(root, monkeypatch, damage):
     monkeypatch.chdir(root.parent)
     pages = [Path(curate.report(name, run="first").report).read_bytes() for name in ("faces", root)]
     assert pages[0] == pages[1]
-    assert "The run's settings cannot be read: config.yaml is missing or damaged." in section(page_of(root), "answer")
+    assert "The run's settings cannot be read: config.yaml is missing or damaged." in section(page_of(root), "summary")
     assert str(root.parent).encode() not in pages[0]
 
 
@@ -269,7 +269,7 @@ def test_place_that_takes_no_file(root, tmp_path, name):
     """A page that cannot be written is told before anything is done, and nothing is left behind."""
     (tmp_path / "file").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UsageError, match=r"no page can be written there \(got .*Choose another place\."):
+    with pytest.raises(UsageError, match=r"the page cannot be written \(got .*Choose another path\."):
         curate.report(root, run="nowhere", out=tmp_path / name)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -278,9 +278,9 @@ def test_folder_in_the_place_of_the_page(root):
     """A folder that has the page's name stays, and nothing lies beside it."""
     place = root / "runs/first/report.html"
     place.mkdir()
-    with pytest.raises(UsageError, match=r"report\.html: the page's name is a folder's"):
+    with pytest.raises(UsageError, match=r"report\.html: the path is a folder"):
         curate.report(root, run="first")
-    assert "the page's name is a folder's" in curate.evaluate(root, run="first").notes[-1]
+    assert "the path is a folder" in curate.evaluate(root, run="first").notes[-1]
     assert place.is_dir()
     assert not list(place.parent.glob("*.tmp"))
 
@@ -290,4 +290,4 @@ def test_page_without_pictures(root):
     shutil.rmtree(root / "media")
     result = curate.report(root, run="first")
     assert (result.shown, result.missed + result.false_positives) == (9, 9)
-    assert result.notes == ("6 images cannot be read; the report shows no picture of the mistakes there.",)
+    assert result.notes == ("Not readable: 6 images. The report has no picture of the mistakes in them.",)

@@ -21,10 +21,11 @@ import curate
 from curate.commands import evaluate as evaluating
 from curate.errors import DataError, UsageError
 from curate.evaluation.mistakes import find_mistakes
+from curate.evaluation.scores import SideScores
 from curate.html_report import gallery as gallery_module
 from curate.html_report.charts import chart_ap_by_min_side
 from curate.html_report.gallery import crop_window, make_gallery
-from curate.html_report.wording import count_gained, duration, miss_sentence, points_gained
+from curate.html_report.wording import count_difference, duration, miss_sentence, points_difference
 from curate.images import decode_rgb
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -68,8 +69,8 @@ def test_answer(root):
         **{"AP": f"{100 * found.ap:.1f}", "AP50": f"{100 * found.ap50:.1f}", "missed": "2", "false positives": "10"},
         **{f"AP {size}": f"{100 * getattr(found, f'ap_{size}'):.1f}" for size in ("large", "medium", "small")},
     }
-    assert "Of 4 objects (all objects), 2 are missed: 1 large, 1 medium, 0 small." in section(page, "answer")
-    assert "From score 0.5 on, 10 detections are false: " in section(page, "answer")
+    assert "Of 4 objects (all objects), 2 are missed: 1 large, 1 medium, 0 small." in section(page, "summary")
+    assert "With a score of 0.5 or more, 10 detections are false positives: " in section(page, "summary")
 
 
 def test_sizes(root):
@@ -89,7 +90,7 @@ def test_range(root):
     start_run(root)
     page = page_of(root, min_side=24)
     assert "AP in range" in tiles(page)
-    assert "Of 2 objects (shorter side ≥ 24 px), 2 are missed: 1 large, 1 medium, 0 small." in section(page, "answer")
+    assert "Of 2 objects (shorter side ≥ 24 px), 2 are missed: 1 large, 1 medium, 0 small." in section(page, "summary")
 
 
 def test_balance_before_and_after_merging(root):
@@ -98,16 +99,16 @@ def test_balance_before_and_after_merging(root):
     curate.rename_class(root, "without_mask", "bare")
     start_run(root)
     page = page_of(root)
-    assert table(page, "merge-classes, which made version 2")[1:] == [
+    assert table(page, "merge-classes, version 2")[1:] == [
         ["with_mask", "7", "63.6 %", "7", "63.6 %"],
         ["without_mask", "3", "27.3 %", "4", "36.4 %"],
         ["badly_masked", "1", "9.1 %", "–", "–"],
     ]
-    assert table(page, "rename-class, which made version 3")[2:] == [
+    assert table(page, "rename-class, version 3")[2:] == [
         ["without_mask", "4", "36.4 %", "–", "–"],
         ["bare", "–", "–", "4", "36.4 %"],
     ]
-    assert table(page, "Now, version 3: labelled images")[1:] == [
+    assert table(page, "Version 3, labelled images")[1:] == [
         ["with_mask", "7", "63.6 %", "5", "2", "2", "3"],
         ["bare", "4", "36.4 %", "4", "1", "1", "2"],
     ]
@@ -124,7 +125,7 @@ def test_changes_that_were_undone(root):
 def test_confusion(root):
     """The matrix says what objects were taken for; nothing is no object, so its last cell is empty."""
     start_run(root)
-    rows = table(page_of(root), "Rows: what it is. Columns: what it was taken for.")
+    rows = table(page_of(root), "Rows: true class. Columns: detected class.")
     assert rows[0] == ["truth", *CLASSES, "missed"]
     assert rows[1:] == [
         ["with_mask", "1", "0", "0", "1"],
@@ -153,13 +154,13 @@ def test_data_and_run(root):
 def test_settings_that_are_lost(root):
     """A run without its settings is reported, and that they are missing is told."""
     start_run(root).config_file.unlink()
-    assert "The run's settings cannot be read" in section(page_of(root), "answer")
+    assert "The run's settings cannot be read" in section(page_of(root), "summary")
 
 
 def test_trained_images_are_told(root):
     """Notes of the evaluation stand in the page."""
     start_run(root)
-    assert "3 of the 3 evaluated images were trained on." in section(page_of(root, split="train"), "answer")
+    assert "3 of the 3 evaluated images were trained on." in section(page_of(root, split="train"), "summary")
 
 
 # ── words and numbers ────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,8 +175,8 @@ def test_trained_images_are_told(root):
         ((0, 0, 1), (5, 0, 1), "Of 6 objects (all), 1 is missed: 1 large, 0 medium, 0 small. "
          "No small object was missed."),
         ((0, 0, 0), (3, 0, 0), "All 3 objects were found (all)."),
-        ((0, 0, 0), (0, 1, 0), "The one object was found (all)."),
-        ((1, 0, 0), (1, 0, 0), "Of the one object (all), 1 is missed: 0 large, 0 medium, 1 small."),
+        ((0, 0, 0), (0, 1, 0), "The only object was found (all)."),
+        ((1, 0, 0), (1, 0, 0), "Of 1 object (all), 1 is missed: 0 large, 0 medium, 1 small."),
         ((0, 0, 0), (0, 0, 0), "There is no object to find (all)."),
     ],
 )  # fmt: skip
@@ -188,11 +189,11 @@ def test_miss_sentence(missed, objects, sentence):
 
 def test_differences():
     """A difference is that of the printed numbers, with its sign."""
-    assert points_gained(0.4793, 0.4221) == "+5.7"
-    assert points_gained(0.42209, 0.42211) == "0.0"
-    assert points_gained(0.1, 0.2) == "−10.0"
-    assert points_gained(None, 0.2) == "–"
-    assert [count_gained(*pair) for pair in ((1200, 1), (1, 3), (2, 2))] == ["+1,199", "−2", "0"]
+    assert points_difference(0.4793, 0.4221) == "+5.7"
+    assert points_difference(0.42209, 0.42211) == "0.0"
+    assert points_difference(0.1, 0.2) == "−10.0"
+    assert points_difference(None, 0.2) == "–"
+    assert [count_difference(*pair) for pair in ((1200, 1), (1, 3), (2, 2))] == ["+1,199", "−2", "0"]
 
 
 def test_duration():
@@ -203,7 +204,7 @@ def test_duration():
 def test_side_chart():
     """The chart stands at 100 where AP is 1, and the range of interest keeps its number where room is short."""
     entries = [
-        {"min_side_px": float(side), "truth": 30 - place, "ap": 1.0, "ap50": 1.0, "distance_m": None}
+        SideScores(min_side_px=float(side), truth=30 - place, ap=1.0, ap50=1.0)
         for place, side in enumerate([*range(0, 2000, 80), 2024])
     ]
     chart = chart_ap_by_min_side(entries, 80.0)
@@ -234,7 +235,7 @@ def test_order(root):
     alts = [one.get("alt") for one in page.iter("img")]
     assert alts[:2] == [
         "Missed with_mask, large, 160 × 160 pixels, in media/images/faces/004.png",
-        "Missed without_mask, medium, 50 × 50 pixels, box too far off, in media/images/faces/005.png",
+        "Missed without_mask, medium, 50 × 50 pixels, inaccurate box, in media/images/faces/005.png",
     ]
     scores = [float(re.search(r"score ([\d.]+)", alt)[1]) for alt in alts[2:]]
     assert scores == sorted(scores, reverse=True)
@@ -326,7 +327,7 @@ def test_broken_images(root):
     box = "large, 160 × 160 pixels"
     assert told[0] == f"Missed with_mask, {box}, in media/images/faces/004.png; the image cannot be read"
     assert (len(told), len(list(page.iter("img")))) == (7, 5)  # 4 on image 4, and 3 on image 5
-    assert result.notes == ("2 images cannot be read; the report shows no picture of the mistakes there.",)
+    assert result.notes == ("Not readable: 2 images. The report has no picture of the mistakes in them.",)
 
 
 def many_mistakes(root, count=700):
@@ -391,7 +392,7 @@ def test_anything_can_be_reported(tmp_path, images, classes):
     start_run(root)
     result = curate.report(root, run="first")
     assert (result.split, result.report) == ("all", root / "runs/first/report.html")
-    assert "The dataset has no splits" in section(lxml_html.fromstring(result.report.read_bytes().decode()), "answer")
+    assert "The dataset has no splits" in section(lxml_html.fromstring(result.report.read_bytes().decode()), "summary")
 
 
 def test_no_detections_and_no_mistakes(root, monkeypatch):
@@ -401,7 +402,7 @@ def test_no_detections_and_no_mistakes(root, monkeypatch):
     folder.predictions_file("val").write_text("[]")
     page = page_of(root)
     assert (tiles(page)["missed"], tiles(page)["AP"]) == ("4", "0.0")
-    assert "No detection from score 0.5 on is false." in section(page, "answer")
+    assert "No detection with a score of 0.5 or more is a false positive." in section(page, "summary")
     val = Store(root).load().select("val").boxes
     truth = [
         {"image_id": row.image_id, "category_id": row.class_id, "score": 0.9,
@@ -410,7 +411,7 @@ def test_no_detections_and_no_mistakes(root, monkeypatch):
     ]  # fmt: skip
     folder.predictions_file("val").write_text(json.dumps(truth))
     page = page_of(root)
-    assert "All 4 objects were found (all objects)." in section(page, "answer")
+    assert "All 4 objects were found (all objects)." in section(page, "summary")
     assert "0 of 0 are shown." in section(page, "gallery")
     assert not list(page.iter("img"))
 
@@ -450,15 +451,15 @@ def test_terms_of_the_last_evaluation(root):
     start_run(root)
     curate.evaluate(root, run="first", min_side=24, score=0.7, precision=0.8, report=False)
     page = page_of(root)
-    assert "shorter side ≥ 24 px" in section(page, "answer")
-    assert "counts from score 0.7 on" in section(page, "answer")
-    assert "for precision 0.8: from score" in table(page, "Scores to cut at")[0]
+    assert "shorter side ≥ 24 px" in section(page, "summary")
+    assert "counts from score 0.7 on" in section(page, "summary")
+    assert "precision 0.8 from score" in table(page, "Score thresholds")[0]
     page = page_of(root, score=0.8)
-    assert "shorter side ≥ 24 px" in section(page, "answer")
-    assert "counts from score 0.8 on" in section(page, "answer")
+    assert "shorter side ≥ 24 px" in section(page, "summary")
+    assert "counts from score 0.8 on" in section(page, "summary")
     page = page_of(root, min_side=0)
-    assert "Of 4 objects (shorter side ≥ 0 px)" in section(page, "answer")
-    assert "counts from score 0.7 on" in section(page, "answer")
+    assert "Of 4 objects (shorter side ≥ 0 px)" in section(page, "summary")
+    assert "counts from score 0.7 on" in section(page, "summary")
 
 
 def test_where_all_mistakes_are(root):
@@ -468,7 +469,7 @@ def test_where_all_mistakes_are(root):
         page_of(root), "gallery"
     )
     curate.evaluate(root, run="first", report=False)
-    assert "All of them: errors_val.csv, or curate view faces --run first --score 0.5." in section(
+    assert "All mistakes: errors_val.csv, or curate view faces --run first --score 0.5." in section(
         page_of(root), "gallery"
     )
     assert "errors_val.csv" not in section(page_of(root, score=0.9), "gallery")
@@ -508,10 +509,10 @@ def test_against_other_classes(root):
     """Where the other run was judged with other classes, it is told that the means are of different ones."""
     start_run(root)
     curate.evaluate(root, run="first", report=False)
-    assert "Their classes differ" not in section(page_of(root, against="first"), "beside")
+    assert "Their classes differ" not in section(page_of(root, against="first"), "comparison")
     curate.merge_classes(root, ["badly_masked"], "without_mask")
-    text = section(page_of(root, against="first"), "beside")
-    assert "AP is a mean over the classes that have objects, 2 here and 2 there; and an object that is found" in text
+    text = section(page_of(root, against="first"), "comparison")
+    assert "AP is the mean over the classes that have objects, 2 here and 2 there, and with fewer classes" in text
 
 
 def test_places(root):
@@ -593,7 +594,7 @@ def test_evaluate_writes_it(root):
     curate.report(root, run="first")
     assert folder.report_file.read_bytes() == page
     curate.evaluate(root, run="first", min_side=12, against="first")
-    assert b"Beside" in folder.report_file.read_bytes()
+    assert b"Comparison with" in folder.report_file.read_bytes()
 
 
 def test_evaluate_without_it(root):

@@ -56,7 +56,7 @@ def test_range_is_told_where_it_counts(root):
 
 def test_misses_of_the_matrix(root):
     """That the matrix counts misses otherwise than the rest of the page is told beside it."""
-    assert "found under another class is not missed here, and is missed in the counts by size" in section(
+    assert "detected as another class is not missed here, but is missed in the counts by size" in section(
         page_of(root), "confusion"
     )
 
@@ -82,14 +82,14 @@ def test_class_called_mean(tmp_path):
     """A class of that name stands beside the mean over classes, in legend and table."""
     page = page_of(named(tmp_path, "mean", "other"))
     assert legend(page) == ["mean of 2 classes, AP50 50.0", "mean, AP50 100.0", "other, AP50 0.0"]
-    rows = table(page, "Precision at each recall, at IoU 0.5")[1:]
+    rows = table(page, "Precision by recall, at IoU 0.5")[1:]
     assert [row[:2] for row in rows] == [["mean of 2 classes", "50.0"], ["mean", "100.0"], ["other", "0.0"]]
 
 
 def test_classes_called_as_the_matrix_calls_nothing(tmp_path):
     """Classes named background and missed are told apart from the matrix's own row and column."""
     page = page_of(named(tmp_path, "background", "missed"))
-    rows = table(page, "Rows: what it is. Columns: what it was taken for.")
+    rows = table(page, "Rows: true class. Columns: detected class.")
     assert rows[0] == ["truth", "background", "missed", "missed (no class)"]
     assert [row[0] for row in rows[1:]] == ["background", "missed", "background (no class)"]
 
@@ -107,7 +107,7 @@ def test_only_wide_tables_stop_the_keyboard(tmp_path, root):
     assert not page_of(root).findall(".//*[@role='region']")
     page = page_of(named(tmp_path, *(f"class {number}" for number in range(8))))
     (region,) = page.findall(".//*[@role='region']")
-    assert region.get("aria-label") == "Rows: what it is. Columns: what it was taken for."
+    assert region.get("aria-label") == "Rows: true class. Columns: detected class."
     assert region.get("tabindex") == "0"
 
 
@@ -122,11 +122,11 @@ def test_means_over_classes_that_have_objects(tmp_path):
     for run in ("first", "second"):
         keep_run(root, run, [(2, 1, SMALL, 0.9)])
     curate.evaluate(root, run="first", report=False)
-    assert "Their classes differ" not in section(page_of(root, run="second", against="first"), "beside")
+    assert "Their classes differ" not in section(page_of(root, run="second", against="first"), "comparison")
     curate.merge_classes(root, ["b"], "a")
-    text = section(page_of(root, run="second", against="first"), "beside")
-    assert "AP is a mean over the classes that have objects, 1 here and 2 there;" in text
-    assert "an object that is found under another class is a mistake" in text
+    text = section(page_of(root, run="second", against="first"), "comparison")
+    assert "AP is the mean over the classes that have objects, 1 here and 2 there," in text
+    assert "with fewer classes there are fewer to confuse" in text
 
 
 def test_renamed_class_beside_itself(tmp_path):
@@ -135,8 +135,8 @@ def test_renamed_class_beside_itself(tmp_path):
     curate.evaluate(root, run="first", report=False)
     curate.rename_class(root, "a", "new")
     page = page_of(root, against="first")
-    assert table(page, "AP by class")[1:] == [["new there a", "100.0", "100.0", "0.0"], ["b", "0.0", "0.0", "0.0"]]
-    assert "Their classes differ" not in section(page, "beside")
+    assert table(page, "AP by class")[1:] == [["new formerly a", "100.0", "100.0", "0.0"], ["b", "0.0", "0.0", "0.0"]]
+    assert "Their classes differ" not in section(page, "comparison")
 
 
 def test_merged_class_beside_itself(tmp_path):
@@ -161,9 +161,9 @@ def test_tables_hold_the_same_classes(tmp_path, monkeypatch):
     root = save(build_dataset(tmp_path / "d", images, ("a", "b", "c"), split=splits), pictures=True)
     keep_run(root, "first", [(2, 1, SMALL, 0.9)])
     page = page_of(root)
-    for caption in ("By class", "Scores to cut at"):
+    for caption in ("By class", "Score thresholds"):
         assert [row[0] for row in table(page, caption)[1:]] == ["b", "c"]
-    rows = table(page, "Precision at each recall, at IoU 0.5")[1:]
+    rows = table(page, "Precision by recall, at IoU 0.5")[1:]
     assert [row[0] for row in rows] == ["mean of 3 classes", "b", "c"]
     assert section(page, "curves").count("2 of 3 classes, those with most objects.") == 2
 
@@ -175,7 +175,7 @@ def test_change_among_many_classes():
     del after["class 7"]
     made = change_table(ClassChange(2, "merge-classes", before, after))
     assert [row.name for row in made.rows] == ["class 3", "class 7"]
-    assert made.below == "2 of 30 classes, those that changed."
+    assert made.below == "2 of 30 classes: those that changed."
 
 
 def test_many_changes(tmp_path):
@@ -187,7 +187,7 @@ def test_many_changes(tmp_path):
     page = page_of(root)
     captions = [words(one) for one in page.get_element_by_id("balance").iter("caption")]
     assert [one for one in captions if one.startswith("rename")] == [
-        f"rename-class, which made version {version}" for version in range(4, 24)
+        f"rename-class, version {version}" for version in range(4, 24)
     ]
     assert "The last 20 of 22 changes." in section(page, "balance")
 
@@ -217,9 +217,9 @@ def picture_pixels(uri):
 def test_paper_has_a_list_for_a_wide_matrix(tmp_path):
     """A matrix with more columns than paper has room for has a list of pairs in its place there."""
     page = page_of(named(tmp_path, *(f"class {number}" for number in range(8))))
-    for name, caption in (("only-screen", "Rows: what it is."), ("only-print", "Confused most often")):
+    for name, caption in (("only-screen", "Rows: true class."), ("only-print", "Most frequent confusions")):
         (found,) = [one for one in page.get_element_by_id("confusion").find_class(name) if one.tag == "div"]
         assert words(found).startswith(caption)
     rows = [[words(cell) for cell in row.iter("th", "td")] for row in found.iter("tr")]
-    assert rows[:2] == [["truth", "taken for", "times"], ["class 1", "missed", "1"]]
+    assert rows[:2] == [["truth", "detected as", "count"], ["class 1", "missed", "1"]]
     assert "`" not in words(page.get_element_by_id("confusion"))

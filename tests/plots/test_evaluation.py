@@ -11,6 +11,7 @@ from curate.evaluation.confusion import Confusion
 from curate.evaluation.curves import PrecisionRecall
 from curate.evaluation.judgement import judge
 from curate.evaluation.scores import SideScores
+from curate.operating_point import DEFAULT_POINT
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,9 +34,9 @@ def draw_all(truth, predictions):
     return {
         "side": draw_ap_by_min_side(result.by_min_side, 24),
         "confusion": draw_confusion(result.confusion),
-        "curve": draw_precision_recall(result.precision_recall, 0.5),
+        "curve": draw_precision_recall(result.precision_recall, DEFAULT_POINT),
         "scores": draw_scores(result.score_histogram, 0.5),
-        "errors": draw_errors(result.errors, 0.5),
+        "errors": draw_errors(result.errors, DEFAULT_POINT),
     }
 
 
@@ -110,13 +111,15 @@ def test_confusion_shows_counts():
 
 @pytest.mark.parametrize("name", ["_mask", "W" * 24])
 def test_legend_of_precision_and_recall(name):
-    """Every class is named in the legend, also one with an underscore first, and the longest fits into the picture."""
+    """The legend has every class, also with a leading underscore, and long names fit into the figure."""
     classes = {name: (1.0,) * 101, "W" * 23: (0.5,) * 101, "face": None}
-    figure = draw_precision_recall(PrecisionRecall(tuple(np.linspace(0, 1, 101)), classes, (0.75,) * 101), 0.5)
+    figure = draw_precision_recall(
+        PrecisionRecall(tuple(np.linspace(0, 1, 101)), classes, (0.75,) * 101), DEFAULT_POINT
+    )
     figure.draw_without_rendering()
     texts = figure.legends[0].get_texts()
     assert [text.get_text() for text in texts] == [
-        *(f"{name}, AP50 100.0", f"{'W' * 23}, AP50 50.0", "mean, AP50 75.0")
+        *(f"{name}, AP50 100.0", f"{'W' * 23}, AP50 50.0", "mean of 2 classes, AP50 75.0")
     ]
     assert max(text.get_window_extent().x1 for text in texts) <= figure.bbox.x1
     assert [line.get_color() for line in figure.legends[0].get_lines()] == [
@@ -138,5 +141,5 @@ def test_names_of_many_classes_can_be_read(classes, least_points):
 
 def test_what_is_undefined_is_no_zero():
     """A cost that is not defined is drawn as a dash."""
-    figure = draw_errors(judge(build_truth([(1, 1, 0, 0, 50, 50)]), build_predictions([])).result.errors, 0.5)
+    figure = draw_errors(judge(build_truth([(1, 1, 0, 0, 50, 50)]), build_predictions([])).result.errors, DEFAULT_POINT)
     assert [text.get_text() for text in figure.axes[2].texts][:2] == ["–", "0.0"]

@@ -1,0 +1,57 @@
+"""Labels, series and colours of the charts of an evaluation.
+
+`html_report.charts` draws them as SVG and `plots.evaluation` with matplotlib, so both show the same (decision 0023).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from curate.evaluation.curves import PrecisionRecall
+from curate.formatting import points
+from curate.operating_point import OperatingPoint
+
+# on a white page; the report has its own colours for a dark one
+LINE_COLOURS = ("#0b7285", "#c2410c", "#7048e8", "#2b8a3e", "#b02a5b", "#946200", "#1c6fc2", "#5c636a")
+TRUE_POSITIVE_COLOUR, FALSE_POSITIVE_COLOUR = LINE_COLOURS[:2]
+
+AP_SERIES = (("AP", "ap"), ("AP50", "ap50"))  # label, field of SideScores
+TRUE_POSITIVES, FALSE_POSITIVES = "true positives", "false positives"
+
+SIDE_AXIS = "smallest side that counts, in pixels"
+RECALL_AXIS, PRECISION_AXIS = "recall, in percent", "precision, in percent"
+SCORE_AXIS = "score"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision at the recalls 0, 0.01, … 1 of a class, or of the mean over classes."""
+
+    name: str
+    precision: Sequence[float]
+
+    def label(self, point: OperatingPoint) -> str:
+        """Name and AP, such as "face, AP50 51.3"."""
+        return f"{self.name}, {point.ap_name} {points(sum(self.precision) / len(self.precision))}"
+
+
+def class_curves(curves: PrecisionRecall) -> list[Curve]:
+    """Curves of the classes that have objects, in declared order."""
+    return [Curve(name, precision) for name, precision in curves.classes.items() if precision is not None]
+
+
+def mean_curve(curves: PrecisionRecall) -> Curve | None:
+    """The mean over the classes that have objects, if there are several."""
+    classes = class_curves(curves)
+    if curves.mean is None or len(classes) < 2:
+        return None
+    return Curve(f"mean of {len(classes)} classes", curves.mean)
+
+
+def at_iou(point: OperatingPoint) -> str:
+    """The condition of a curve over all scores."""
+    return f"at IoU {point.iou:g}"
+
+
+def cost_title(point: OperatingPoint) -> str:
+    """Title of the costs of mistakes."""
+    return f"cost in {point.ap_name}, over all scores"
