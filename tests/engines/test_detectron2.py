@@ -1,4 +1,4 @@
-"""The Detectron2 engine's own parts: configurations, weights, and that its evaluator agrees with ours."""
+"""Parts of the Detectron2 engine: configurations and weights; and its evaluator agrees with ours."""
 
 import os
 import pickle
@@ -51,7 +51,7 @@ def _instances(rows, classes, width, height):
 
 
 def _faces_and_finds(root):
-    """Random boxes of all sizes, and detections near most of them: moved, of other classes, missing, invented."""
+    """Random boxes of all sizes, and detections: shifted, with wrong classes, missing, and false positives."""
     rng = np.random.default_rng(3)
 
     def corners(count):
@@ -76,7 +76,7 @@ def _faces_and_finds(root):
 
 
 def test_its_evaluator_gives_the_same_numbers(tmp_path):
-    """COCOEvaluator, fed with the same detections, agrees with `score` on every AP it tells, to 1e-6."""
+    """COCOEvaluator, given the same detections, agrees with `score` on every AP to 1e-6."""
     dataset, found = _faces_and_finds(tmp_path / "faces")
     save(dataset, pictures=True)
     (file,) = curate.export_coco(dataset.root, tmp_path / "coco").files.values()
@@ -109,7 +109,7 @@ def test_its_evaluator_gives_the_same_numbers(tmp_path):
 
 
 def test_dataset_dicts_keep_every_image_and_pixel(tmp_path):
-    """Images without boxes are there; boxes are edges as they are; classes are indices in declared order."""
+    """Images without boxes are included; boxes are unchanged; classes are indices in declared order."""
     shapes = shapes_dataset(tmp_path, images=3, empty=1)
     dicts = dataset_dicts(shapes)
     assert [one["image_id"] for one in dicts] == [1, 2, 3]
@@ -130,7 +130,7 @@ def test_no_catalog_is_left_behind(tmp_path):
 
 
 def test_the_articles_model_fits_our_classes_batch_and_steps():
-    """X101-FPN: learning rate by batch, milestones by steps, our class count, no masks, the zoo's weights."""
+    """X101-FPN: learning rate by batch size, milestones by steps, number of classes, no masks, the zoo's weights."""
     plan = _plan(ZOO + "faster_rcnn_X_101_32x8d_FPN_3x", steps=1000, batch=4)
     cfg = plan._cfg
     assert pytest.approx(0.02 * 4 / 16) == cfg.SOLVER.BASE_LR
@@ -152,7 +152,7 @@ def test_the_articles_model_fits_our_classes_batch_and_steps():
     ],
 )
 def test_every_kind_of_box_detector_has_a_plan(name):
-    """Both configuration systems, all architectures: the network has our classes, and the mapper reads boxes."""
+    """Both configuration systems, all architectures: the network has the dataset's classes."""
     plan = _plan(ZOO + name, classes=5, image_size=320)
     assert plan.test_size.short_px == 320
     model = plan.build_model()
@@ -162,19 +162,19 @@ def test_every_kind_of_box_detector_has_a_plan(name):
 
 
 @pytest.mark.parametrize("name", ["rpn_R_50_FPN_1x", "fast_rcnn_R_50_FPN_1x"])
-def test_what_is_no_detector_by_itself_is_refused(name):
+def test_models_that_are_not_detectors_are_refused(name):
     """Proposals without classes, and classes without proposals."""
     with pytest.raises(UsageError, match="does not return boxes with classes"):
         _plan(ZOO + name)
 
 
-def test_a_slip_in_the_name_is_told():
-    """The closest name of the zoo is offered."""
+def test_a_typing_error_in_the_name_is_reported():
+    """The error has the closest name of the zoo."""
     with pytest.raises(UsageError, match="Did you mean 'COCO-Detection/faster_rcnn_R_50_FPN_3x'"):
         _plan(ZOO + "faster_rcnn_R50_FPN_3x")
 
 
-def test_a_configuration_file_of_ones_own(tmp_path):
+def test_a_users_own_configuration_file(tmp_path):
     """A YAML file with Detectron2's keys is a model."""
     (tmp_path / "mine.yaml").write_text("MODEL:\n  META_ARCHITECTURE: RetinaNet\n  FPN: {OUT_CHANNELS: 64}\n")
     plan = _plan(f"detectron2:{tmp_path}/mine.yaml")
@@ -182,7 +182,7 @@ def test_a_configuration_file_of_ones_own(tmp_path):
 
 
 def test_settings_are_its_own_keys():
-    """`--set` comes last, so that it overrides what curate sets."""
+    """`--set` overrides the values that curate sets."""
     plan = _plan(DETECTRON2, settings={"SOLVER.BASE_LR": 0.007, "INPUT.MIN_SIZE_TRAIN": [100, 200]})
     assert plan._cfg.SOLVER.BASE_LR == 0.007
     assert tuple(plan._cfg.INPUT.MIN_SIZE_TRAIN) == (100, 200)
@@ -198,13 +198,13 @@ def test_settings_are_its_own_keys():
     ],
 )
 def test_a_setting_that_does_not_fit(settings, told):
-    """Unknown keys, wrong types, and what has an option of its own."""
+    """Unknown keys, wrong types, and keys that have an option of their own."""
     with pytest.raises(UsageError, match=told):
         _plan(DETECTRON2, settings=settings)
 
 
 def test_focal_loss_where_there_is_one():
-    """RetinaNet and FCOS have it anyway; Faster R-CNN has no place for it."""
+    """RetinaNet and FCOS always have one; Faster R-CNN does not support it."""
     _plan(ZOO + "retinanet_R_50_FPN_3x", loss="focal")
     with pytest.raises(UsageError, match="does not support a focal loss"):
         _plan(DETECTRON2, loss="focal")
@@ -219,14 +219,14 @@ def small():
 
 
 def test_frozen_norms_from_random_weights_are_refused():
-    """They diverge at once; the error names a model that does not."""
+    """They diverge at once; the error names a model that can be trained from scratch."""
     model = _plan(ZOO + "retinanet_R_50_FPN_3x").build_model()
     with pytest.raises(UsageError, match=r"frozen batch norms.*_gn"):
         load_initial_weights(model, "none", "")
 
 
 def test_a_zoo_file_is_read_and_reported(small, tmp_path):
-    """Arrays by name; a tensor of another shape, and one that is not there, are told."""
+    """Arrays match by name; missing tensors and those of another shape are reported."""
     arrays = {name: value.numpy() for name, value in small.state_dict().items()}
     dropped = next(iter(arrays))
     del arrays[dropped]
@@ -240,7 +240,7 @@ def test_a_zoo_file_is_read_and_reported(small, tmp_path):
 
 
 def test_a_zoo_file_runs_no_code(small, tmp_path):
-    """A pickle that would call something is refused unread."""
+    """A pickle that would call a function is refused."""
 
     class Evil:
         def __reduce__(self):
@@ -253,14 +253,14 @@ def test_a_zoo_file_runs_no_code(small, tmp_path):
 
 
 def test_weights_that_fit_nowhere_are_an_error(small, tmp_path):
-    """Nothing loaded is not a start from pretrained weights."""
+    """A file without any matching tensor is refused."""
     torch.save({"a": torch.zeros(3)}, tmp_path / "w.pth")
     with pytest.raises(DataError, match="no tensor of the file fits"):
         load_initial_weights(small, str(tmp_path / "w.pth"), "")
 
 
-def test_no_network_names_the_way_out(small, monkeypatch, tmp_path):
-    """Without the download, the error names the address and offers a local file."""
+def test_a_failed_download_names_the_remedy(small, monkeypatch, tmp_path):
+    """Without network, the error has the URL and offers a local file."""
     monkeypatch.setattr(socket, "getaddrinfo", _no_network)
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
     address = "https://dl.fbaipublicfiles.com/detectron2/some/model_final.pkl"

@@ -1,4 +1,4 @@
-"""RetinaFace: anchors, matching, losses, the network's parts, and weights that others published."""
+"""RetinaFace: anchors, matching, losses, the network's parts, and published weights."""
 
 import hashlib
 import json
@@ -78,7 +78,7 @@ def _double(*values):
 
 
 def test_anchors_stand_at_the_cells_centres():
-    """On 20×9 pixels, stride 8 has 3×2 cells of two anchors each; row by row, cell by cell, size by size."""
+    """On 20×9 pixels, stride 8 has 3×2 cells with two anchors each; ordered by row, cell and size."""
     anchors = anchors_on(20, 9, (8, 16), ((10, 20), (32, 64)), torch.device("cpu"))
     assert len(anchors) == 3 * 2 * 2 + 2 * 1 * 2
     assert anchors[:3].tolist() == [[4, 4, 10, 10], [4, 4, 20, 20], [12, 4, 10, 10]]
@@ -88,7 +88,7 @@ def test_anchors_stand_at_the_cells_centres():
 
 
 def test_the_papers_anchors_span_16_to_406_pixels():
-    """Three sizes a cell, each 2^(1/3) of the one before, from stride 4 to 64 (paper, table 1)."""
+    """Three sizes per cell, each 2^(1/3) times the one before, from stride 4 to 64 (paper, table 1)."""
     sizes = [size for level in PAPER.anchor_sizes for size in level]
     assert sizes[0] == 16
     assert sizes[-1] == pytest.approx(406.37, abs=0.01)
@@ -106,7 +106,7 @@ def test_the_papers_numbers():
     assert (PAPER.channels, PAPER.deformable, PAPER.shared_head) == (256, True, True)
 
 
-def test_a_box_is_told_relative_to_its_anchor():
+def test_a_box_is_encoded_relative_to_its_anchor():
     """Anchor centre (20, 20), side 10; box centre (25, 18), 20 wide, 5 high."""
     anchor = torch.tensor([[20.0, 20, 10, 10]])
     box = torch.tensor([[15.0, 15.5, 35, 20.5]])
@@ -119,8 +119,8 @@ def test_a_box_is_told_relative_to_its_anchor():
     )
 
 
-def test_landmarks_are_told_relative_to_their_anchor():
-    """Five points; x and y by the anchor's width and height."""
+def test_landmarks_are_encoded_relative_to_their_anchor():
+    """Five points; x in units of the anchor's width, y of its height."""
     anchor = torch.tensor([[20.0, 20, 10, 20]])
     points = torch.tensor([[20.0, 20, 25, 20, 20, 40, 10, 0, 22, 26]])
     encoded = encode_landmarks(points, anchor, (0.1, 0.2))
@@ -129,7 +129,7 @@ def test_landmarks_are_told_relative_to_their_anchor():
 
 
 def test_no_box_becomes_infinite():
-    """Whatever the network says, sides stay finite."""
+    """Decoded sides are finite for any output of the network."""
     wild = torch.tensor([[1e4, -1e4, 1e4, 1e4]])
     assert decode_boxes(wild, torch.tensor([[0.0, 0, 10, 10]]), (0.1, 0.2)).isfinite().all()
 
@@ -142,27 +142,27 @@ def _match(anchors, truth, **changes):
     return match_anchors(torch.tensor(anchors).float(), torch.tensor(truth).float().reshape(-1, 4), **settings).tolist()
 
 
-def test_anchors_learn_by_their_iou():
-    """IoU 1 and 0.5 learn the truth, 0.4 nothing, 0.2 and 0 background."""
+def test_anchors_are_matched_by_their_iou():
+    """IoU 1 and 0.5 are positive, 0.4 is ignored, 0.2 and 0 are background."""
     truth = [[0, 0, 10, 10]]
     anchors = [[0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4], [0, 0, 10, 2], [50, 50, 60, 60]]
     assert _match(anchors, truth) == [0, 0, IGNORED, BACKGROUND, BACKGROUND]
 
 
-def test_an_anchor_learns_the_truth_that_it_meets_best():
-    """Of two truths the closer one."""
+def test_an_anchor_is_matched_with_the_box_of_the_highest_iou():
+    """Of two boxes, the one with the higher IoU."""
     assert _match([[0, 0, 10, 10]], [[0, 0, 10, 6], [0, 0, 10, 9]]) == [1]
 
 
-def test_a_truth_may_keep_its_best_anchor():
-    """A tiny truth that no anchor meets by half still gets one, if asked; one that no anchor touches gets none."""
+def test_a_box_may_keep_its_best_anchor():
+    """With `keep_every_truth` a tiny box gets its best anchor; a box that no anchor overlaps gets none."""
     anchors, truth = [[0, 0, 10, 10], [20, 0, 30, 10]], [[1, 1, 3, 3], [80, 80, 90, 90]]
     assert _match(anchors, truth) == [BACKGROUND, BACKGROUND]
     assert _match(anchors, truth, keep_every_truth=True) == [0, BACKGROUND]
 
 
-def test_without_truth_all_is_background():
-    """An image that shows nothing teaches what nothing is."""
+def test_without_boxes_all_anchors_are_background():
+    """Images without boxes train the background."""
     assert _match([[0, 0, 10, 10]], []) == [BACKGROUND]
 
 
@@ -170,19 +170,19 @@ def test_without_truth_all_is_background():
 
 
 def test_classification_by_hand():
-    """One truth, the two hardest of three background anchors, one anchor that learns nothing."""
+    """One positive anchor, the hardest background anchors, and one ignored anchor."""
     logits = torch.log(_double([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1], [0.6, 0.4], [0.1, 0.9]]))[0][None]
     logits = torch.cat([logits, torch.log(_double([0.999, 0.001])).expand(1, 20, 2)], dim=1)
     targets = torch.tensor([[1, 0, 0, 0, -1, *[0] * 20]])
-    # sixteen learn at least: beside these three thirteen of the easy ones
+    # at least sixteen negatives: these three and thirteen of the easy ones
     easy = -13 * math.log(0.999)
     expected = -math.log(0.8) - math.log(0.5) - math.log(0.9) - math.log(0.6) + easy
     assert classification_loss(logits, targets, negatives=2).item() == pytest.approx(expected)
     assert classification_loss(logits, targets, negatives=17).item() == pytest.approx(expected - math.log(0.999))
 
 
-def test_a_rare_class_may_weigh_more():
-    """Of two truths, one of class 2 that weighs 4; the background weighs 1."""
+def test_classes_can_be_weighted():
+    """Of two positive anchors, one of class 2 with weight 4; the background has weight 1."""
     logits = torch.log(_double([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.9, 0.05, 0.05]]))
     targets, weights = torch.tensor([[1, 2, 0]]), _double(1.0, 1, 4)
     expected = (-math.log(0.5) - 4 * math.log(0.8) - math.log(0.9)) / 2
@@ -192,7 +192,7 @@ def test_a_rare_class_may_weigh_more():
 
 
 def test_hard_negatives_are_mined_in_each_image():
-    """An image full of hard background does not take the places of another's."""
+    """Hard background in one image does not change the selection in another."""
     truth = [1] * 10
     logits = torch.zeros(2, 40, 2, dtype=torch.float64)
     logits[0, 10:, 1] = 5.0  # thirty mistakes
@@ -204,21 +204,21 @@ def test_hard_negatives_are_mined_in_each_image():
 
 
 def test_focal_loss_by_hand():
-    """(1 − p)² · −log p, over the anchors that learn."""
+    """(1 − p)² · −log p, over the anchors that are not ignored."""
     logits = torch.log(_double([[0.2, 0.8], [0.5, 0.5], [0.1, 0.9]]))
     expected = 0.2**2 * -math.log(0.8) + 0.5**2 * -math.log(0.5)
     assert focal_classification_loss(logits, torch.tensor([[1, 0, -1]])).item() == pytest.approx(expected)
 
 
 def test_box_loss_by_hand():
-    """Smooth L1: half the square up to 1, from there the distance less a half; summed, by anchor."""
+    """Smooth L1: half the square below 1, the distance minus a half above; the sum divided by the anchors."""
     assert box_loss(_double([0.0, 0, 0, 0], [0, 0, 0, 0]), _double([0.5, 2, 0, 0], [0, 0, 1, 0])).item() == (
         pytest.approx((0.125 + 1.5 + 0.5) / 2)
     )
 
 
-def test_unknown_landmarks_cost_nothing():
-    """Of two faces one has no points, of the other one point is unknown."""
+def test_unknown_landmarks_are_ignored():
+    """One face has no points, the other has one unknown point."""
     nan = math.nan
     targets = _double([2.0, 0, nan, nan, 0, 0, 0, 0, 0, 0], [nan] * 10)
     assert landmark_loss(torch.zeros(2, 10, dtype=torch.float64), targets).item() == pytest.approx(1.5)
@@ -227,7 +227,7 @@ def test_unknown_landmarks_cost_nothing():
 
 @pytest.mark.parametrize("classes", [1, 3])
 def test_gradient_of_the_classification(classes):
-    """Against finite differences, mining included."""
+    """Compared with finite differences, including hard-negative mining."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(2, 60, classes + 1, generator=generator, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(-1, classes + 1, (2, 60), generator=generator)
@@ -236,14 +236,14 @@ def test_gradient_of_the_classification(classes):
 
 
 def test_gradient_of_the_box_term():
-    """Against finite differences, on both sides of the bend at 1."""
+    """Compared with finite differences, below and above 1."""
     generator = torch.Generator().manual_seed(2)
     encoded = (3 * torch.randn(6, 4, generator=generator, dtype=torch.float64)).requires_grad_()
     assert gradcheck(lambda encoded: box_loss(encoded, torch.zeros_like(encoded)), encoded)
 
 
 def test_gradient_of_the_landmark_term():
-    """Against finite differences; unknown points have none."""
+    """Compared with finite differences; unknown points have no gradient."""
     generator = torch.Generator().manual_seed(3)
     encoded = (3 * torch.randn(5, 10, generator=generator, dtype=torch.float64)).requires_grad_()
     targets = torch.zeros(5, 10, dtype=torch.float64)
@@ -273,8 +273,8 @@ def test_the_light_model_has_as_many_parameters_as_published():
     assert sum(parameter.numel() for parameter in network.parameters()) == 426_608
 
 
-def test_terms_of_the_loss_are_weighed():
-    """Twice the weight, twice the term."""
+def test_terms_of_the_loss_are_weighted():
+    """Doubling a weight doubles its term and no other."""
     images = [torch.rand(3, 64, 64)]
     once, twice = (_network(box_weight=weight).train()(images, _targets()) for weight in (1.0, 2.0))
     assert set(once) == {"loss_classes", "loss_boxes"}
@@ -282,8 +282,8 @@ def test_terms_of_the_loss_are_weighed():
     assert twice["loss_classes"].item() == pytest.approx(once["loss_classes"].item(), rel=1e-5)
 
 
-def test_landmarks_are_learnt_where_they_are_known():
-    """The third term is there with landmarks, and reaches their head."""
+def test_landmarks_are_trained_if_known():
+    """With landmarks there is a third term, with gradients in its head."""
     network = _network().train()
     losses = network([torch.rand(3, 64, 64)], _targets(torch.full((1, 10), 30.0)))
     losses["loss_landmarks"].backward()
@@ -291,8 +291,8 @@ def test_landmarks_are_learnt_where_they_are_known():
 
 
 @pytest.mark.parametrize("sizes", [((40, 56), (128, 160)), ((64, 64), (64, 64))])
-def test_images_of_a_batch_do_not_disturb_one_another(sizes):
-    """Each is answered as it would be alone, whatever size the others have."""
+def test_images_of_a_batch_are_independent(sizes):
+    """Each image gets the same result as alone, whatever the sizes of the others."""
     network = _network(score=0.0).eval()
     images = [torch.rand(3, *size) for size in sizes]
     with torch.inference_mode():
@@ -302,8 +302,8 @@ def test_images_of_a_batch_do_not_disturb_one_another(sizes):
         assert torch.allclose(one["boxes"], other["boxes"], atol=1e-3)
 
 
-def test_each_image_of_a_batch_teaches_its_own_truth():
-    """The second image's only truth is its own first one, of another class and at another place."""
+def test_each_image_of_a_batch_has_its_own_targets():
+    """The second image's only box has another class and place than the first box of the first image."""
     anchors = torch.tensor([[20.0, 20, 20, 20], [50, 50, 20, 20]])
     boxes = torch.tensor([[10.0, 10, 30, 30], [40, 40, 60, 60]])
     targets = [
@@ -317,7 +317,7 @@ def test_each_image_of_a_batch_teaches_its_own_truth():
 
 
 def test_settings_reach_the_loss():
-    """The weight of a class scales only its own anchors; a focal loss is another one."""
+    """A class weight changes only anchors of its class; the focal loss differs from the default."""
     images, targets = [torch.rand(3, 64, 64)], [_targets()[0] | {"labels": torch.tensor([2])}]
 
     def loss(loss="default", **settings):
@@ -330,8 +330,8 @@ def test_settings_reach_the_loss():
     assert loss("focal") != pytest.approx(loss(), rel=0.05)
 
 
-def test_settings_reach_the_answers():
-    """The least score, how many are told, and what overlaps."""
+def test_settings_reach_the_output():
+    """Lowest score, number of detections, and IoU of non-maximum suppression."""
 
     def found(**settings):
         torch.manual_seed(0)
@@ -347,7 +347,7 @@ def test_settings_reach_the_answers():
 
 
 def test_one_class_does_not_silence_another():
-    """Two classes of one anchor, as probable as each other, are both told."""
+    """Two equally probable classes of one anchor are both returned."""
     network = _network(score=0.2).eval()
     for level in network.head.classes:
         torch.nn.init.zeros_(level.weight)
@@ -359,7 +359,7 @@ def test_one_class_does_not_silence_another():
 
 
 def test_five_levels_reach_from_stride_4_to_64():
-    """The paper's pyramid, on the light backbone: 102,300 anchors at 640, here a sixteenth of each side's cells."""
+    """The paper's pyramid on the light backbone: shapes of the feature maps and number of anchors."""
     network = RetinaFace("mobilenet0.25", RetinaFaceSettings(channels=16, anchor_sizes=PAPER.anchor_sizes), 1).train()
     maps = network.backbone(torch.rand(1, 3, 128, 96))
     assert [tuple(level.shape[1:]) for level in maps] == [
@@ -375,15 +375,15 @@ def test_five_levels_reach_from_stride_4_to_64():
 
 
 def test_a_deformable_convolution_begins_as_a_plain_one():
-    """With shifts of 0 and weights of 1."""
+    """Its initial offsets are 0 and its weights 1."""
     torch.manual_seed(0)
     convolution, features = DeformableConv(4, 6), torch.rand(2, 4, 9, 7)
     plain = torch.nn.functional.conv2d(features, convolution.weight, padding=1)
     assert torch.allclose(convolution(features), plain, atol=1e-5)
 
 
-def test_the_deformable_path_learns_on_a_cpu():
-    """Forwards and backwards through pyramid and context modules; shifts and weights get gradients."""
+def test_deformable_convolutions_train_on_a_cpu():
+    """Forward and backward pass through pyramid and context modules; offsets and weights get gradients."""
     network = _network(deformable=True).train()
     losses = network([torch.rand(3, 64, 64)], _targets())
     sum(losses.values()).backward()
@@ -395,7 +395,7 @@ def test_the_deformable_path_learns_on_a_cpu():
 
 
 def test_gradient_of_a_deformable_context_module():
-    """Against finite differences, in double precision, with shifts that are no whole pixels."""
+    """Compared with finite differences, in double precision, with fractional offsets."""
     torch.manual_seed(0)
     module = Context(4, leak=0.1, deformable=True).double().eval()
     for part in module.modules():
@@ -408,8 +408,8 @@ def test_gradient_of_a_deformable_context_module():
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["resnet50", "resnet152"])
-def test_the_papers_backbones_learn_on_a_cpu(name):
-    """ResNet with P2 to P6, 256 channels, deformable convolutions, three anchors a cell."""
+def test_the_papers_backbones_train_on_a_cpu(name):
+    """ResNet with P2 to P6, 256 channels, deformable convolutions, three anchors per cell."""
     network = build_model(name, 1, None, {}).network.train()
     losses = network([torch.rand(3, 128, 128)] * 2, _targets() * 2)
     sum(losses.values()).backward()
@@ -421,13 +421,13 @@ def test_the_papers_backbones_learn_on_a_cpu(name):
 
 @pytest.fixture
 def mesh(tmp_path):
-    """A face of few triangles."""
+    """A mesh file with few triangles."""
     write_topology(synthetic_face(levels=3), tmp_path / "mesh.npz")
     return tmp_path / "mesh.npz"
 
 
-def test_the_dense_term_teaches_head_decoder_and_backbone(mesh):
-    """It is weighed, and its gradient reaches all of what made the picture."""
+def test_the_dense_term_trains_head_decoder_and_backbone(mesh):
+    """It is weighted, and its gradient reaches everything that contributed to the image."""
     images = [torch.rand(3, 64, 64)]
     terms = [_network(mesh=str(mesh), dense_weight=weight).train()(images, _targets()) for weight in (0.01, 1.0)]
     assert terms[1]["loss_dense"].item() == pytest.approx(100 * terms[0]["loss_dense"].item(), rel=1e-4)
@@ -440,8 +440,8 @@ def test_the_dense_term_teaches_head_decoder_and_backbone(mesh):
     assert {name.split(".")[1] for name in moved if name.startswith("dense")} == {"heads", "branch"}
 
 
-def test_who_uses_a_detector_needs_no_mesh(mesh, tmp_path):
-    """The branch only teaches: a checkpoint is loaded, and trained on, after its mesh is gone."""
+def test_inference_needs_no_mesh(mesh, tmp_path):
+    """Without the mesh file, a checkpoint can be loaded, and used as initial weights."""
     dataset = shapes_dataset(tmp_path / "shapes")
     run = train_shapes(dataset, tmp_path / "run", model=LIGHT, settings={"mesh": str(mesh)}, steps=2)
     assert run.read_metrics()[-1]["loss_dense"] > 0
@@ -452,8 +452,8 @@ def test_who_uses_a_detector_needs_no_mesh(mesh, tmp_path):
     assert again.read_record().weights.not_loaded == ()
 
 
-def test_a_mesh_that_is_not_there_is_named(tmp_path):
-    """Before anything is trained."""
+def test_a_missing_mesh_file_is_named(tmp_path):
+    """The error comes before training."""
     with pytest.raises(UsageError, match=r"no\.npz"):
         _network(mesh=str(tmp_path / "no.npz"))
 
@@ -482,14 +482,14 @@ def test_a_mesh_that_is_not_there_is_named(tmp_path):
         ({"colour": 1}, "unknown setting"),
     ],
 )
-def test_settings_that_do_not_fit_are_named(settings, words):
-    """One line, before anything is trained."""
+def test_invalid_settings_are_named(settings, words):
+    """The error comes before training."""
     with pytest.raises(UsageError, match=words):
         build_model("mobilenet0.25", 1, None, settings)
 
 
 def test_an_unknown_backbone_is_named():
-    """With those there are."""
+    """The error lists the known ones."""
     with pytest.raises(UsageError, match=r"mobilenet0\.5.*mobilenet0\.25, resnet50, resnet152"):
         build_model("mobilenet0.5", 1, None, {})
 
@@ -526,7 +526,7 @@ def _published_names(network):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """A file as others publish them, with random numbers."""
+    """A file in the published layout, with random weights."""
     file = tmp_path_factory.mktemp("weights") / "face.pth"
     torch.manual_seed(0)
     torch.save(_published_names(build_model("mobilenet0.25", 1, None, {}).network), file)
@@ -534,14 +534,14 @@ def published(tmp_path_factory):
 
 
 def test_a_published_file_is_loaded_as_it_is(published):
-    """All its tensors, under other names; it knows one class."""
+    """All its tensors, under their published names; it has one class."""
     engine = engine_for(LIGHT)
     assert engine.model_in(published) == LIGHT
     assert [tuple(entry) for entry in engine.load(published, "cpu").classes] == [(1, "face")]
 
 
 def test_a_published_file_that_lacks_a_tensor_is_refused(published, tmp_path):
-    """In one line, which names the first."""
+    """The one-line error names the first missing tensor."""
     tensors = torch.load(published)
     del tensors["module.fpn.merge1.0.weight"]
     torch.save(tensors, tmp_path / "part.pth")
@@ -550,15 +550,15 @@ def test_a_published_file_that_lacks_a_tensor_is_refused(published, tmp_path):
 
 
 def test_other_files_are_no_published_weights(tmp_path):
-    """They are told to be no checkpoint."""
+    """Other files are refused as checkpoints."""
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     assert engine_for(LIGHT).model_in(tmp_path / "other.pth") is None
     with pytest.raises(DataError, match="not a checkpoint"):
         engine_for(LIGHT).load(tmp_path / "other.pth", "cpu")
 
 
-def test_a_faces_head_is_spread_over_the_classes(published):
-    """Each of three classes begins as probable as the others, and together they are as probable as the face was."""
+def test_a_one_class_head_is_extended_to_all_classes(published):
+    """Three classes start with equal probabilities, whose sum is that of the one class."""
     tensors = torch.load(published)
     one, three = (build_model("mobilenet0.25", classes, None, {}).network.eval() for classes in (1, 3))
     one.load_state_dict(convert_tensors(tensors, RetinaFaceSettings(), 1))
@@ -571,15 +571,15 @@ def test_a_faces_head_is_spread_over_the_classes(published):
 
 
 def test_published_weights_do_not_fit_other_levels(published):
-    """The light file into five levels, or into pixels of another scale, would say nothing sensible."""
+    """A network with five levels, or with another normalisation, is refused."""
     for settings in ({"pixels": "standardised"}, {"anchor_sizes": [[8], [16], [32], [64], [128]]}):
         model = build_model("mobilenet0.25", 1, None, settings)
         with pytest.raises(UsageError, match=r"other levels .*Leave out --set anchor_sizes and --set pixels\."):
             load_weights(model, "mobilenet0.25", str(published))
 
 
-def test_a_published_resnet_is_loaded_and_says_which_settings_it_needs(tmp_path):
-    """Three levels, wide maps and centred pixels: a network of the paper's shape is refused, not filled askew."""
+def test_a_published_resnet_is_loaded_and_names_the_settings_to_train_from_it(tmp_path):
+    """It has three levels and centred pixels; a network with the paper's settings is refused."""
     name, settings = published_model({"body.layer1.0.conv1.weight": torch.zeros(1)})
     assert (name, settings["pixels"], len(settings["anchor_sizes"])) == ("resnet50", "centred", 3)
     torch.manual_seed(0)
@@ -603,8 +603,8 @@ def test_a_published_resnet_is_loaded_and_says_which_settings_it_needs(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 10])
-def test_a_download_that_broke_off_is_one_line(content, tmp_path):
-    """An empty file, or one of a few bytes, is no file of tensors."""
+def test_an_incomplete_download_is_refused(content, tmp_path):
+    """An empty file, or one of a few bytes, is not a file of tensors."""
     (tmp_path / "e.pth").write_bytes(content)
     with pytest.raises(DataError, match=r"e\.pth"):
         engine_for(LIGHT).load(tmp_path / "e.pth", "cpu")
@@ -613,7 +613,7 @@ def test_a_download_that_broke_off_is_one_line(content, tmp_path):
 
 
 def test_a_broken_file_in_the_cache_is_fetched_again(served, monkeypatch):
-    """What an interrupted download left behind is not taken for the weights, neither by `doctor` nor by a training."""
+    """`doctor` and trainings check the file in the cache, which may be left from an interrupted download."""
     from curate.commands.doctor import doctor
 
     monkeypatch.setattr(origin, "LIGHT_SHA256", hashlib.sha256(served.read_bytes()).hexdigest())
@@ -625,7 +625,7 @@ def test_a_broken_file_in_the_cache_is_fetched_again(served, monkeypatch):
 
 
 def test_training_starts_from_published_weights(published, tmp_path):
-    """Every tensor is filled, whatever the classes are."""
+    """Every tensor is filled, also for other classes."""
     run = train_shapes(
         shapes_dataset(tmp_path / "shapes"), tmp_path / "run", model=LIGHT, weights=str(published), steps=1
     )
@@ -634,7 +634,7 @@ def test_training_starts_from_published_weights(published, tmp_path):
 
 
 def test_settings_of_a_run_are_kept_in_its_checkpoint(tmp_path):
-    """Anchors and levels of `--set` are those that are loaded again."""
+    """`load` uses the anchors and levels that `--set` gave the training."""
     settings = {"anchor_sizes": [[8], [16], [32], [64], [128]], "channels": 16, "deformable": True}
     run = train_shapes(shapes_dataset(tmp_path / "shapes"), tmp_path / "run", model=LIGHT, settings=settings, steps=1)
     network = engine_for(LIGHT).load(run.best, "cpu")._network
@@ -643,7 +643,7 @@ def test_settings_of_a_run_are_kept_in_its_checkpoint(tmp_path):
 
 
 def _drawn_picture():
-    """Waves of three frequencies, exactly alike on every machine. 3×96×128 in 0..1, multiples of 1/255."""
+    """Waves of three frequencies, identical on every machine. 3×96×128 in 0..1, multiples of 1/255."""
     y, x = np.mgrid[:96, :128]
     waves = [(x * 3 + y * 5) % 256, (x * x // 16 + y) % 256, (x * y // 8) % 256]
     return torch.from_numpy(np.stack(waves).astype(np.float32) / 255)
@@ -651,7 +651,7 @@ def _drawn_picture():
 
 @needs_weights
 def test_the_published_light_detector_gives_its_numbers():
-    """To 1e-4 of what the authors' own code gave for the same picture (their commit 2b075657, torch 2.15)."""
+    """Equal to 1e-4 to the output of the authors' code for the same image (their commit 2b075657, torch 2.15)."""
     network = engine_for(LIGHT).load(WEIGHTS, "cpu")._network
     with torch.inference_mode():
         found = network.head(network.backbone(network._canvas([_drawn_picture()])))
@@ -666,7 +666,7 @@ def test_the_published_light_detector_gives_its_numbers():
     "sign", ["hungry", *(pytest.param(sign, marks=pytest.mark.long) for sign in ("please", "thanks", "yes"))]
 )
 def test_watch_finds_the_signing_persons_face(sign, tmp_path):
-    """In at least 95 of 100 frames; no more than two faces, for one person wears a skull on the shirt."""
+    """In at least 95 % of the frames, with few others: one person has a skull on the shirt."""
     from curate.commands.watch import watch
 
     table = tmp_path / "found.parquet"
@@ -679,7 +679,7 @@ def test_watch_finds_the_signing_persons_face(sign, tmp_path):
 
 @pytest.fixture
 def served(published, tmp_path, monkeypatch):
-    """The published file on a server of this machine, and a cache that is empty."""
+    """The published file on a local server, and an empty cache."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(published.parent))
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
@@ -693,7 +693,7 @@ def served(published, tmp_path, monkeypatch):
 
 
 def test_default_weights_are_downloaded_once_and_checked(served, monkeypatch):
-    """Into torch's cache, where `doctor` finds them; from there they come a second time."""
+    """They are in torch's cache, where `doctor` finds them, and are not downloaded a second time."""
     from curate.commands.doctor import doctor
 
     digest = hashlib.sha256(served.read_bytes()).hexdigest()
@@ -706,15 +706,15 @@ def test_default_weights_are_downloaded_once_and_checked(served, monkeypatch):
     assert check.ok
 
 
-def test_a_file_that_came_otherwise_is_refused(served):
-    """Another file than was published is not kept."""
+def test_a_download_with_another_checksum_is_refused(served):
+    """The file is not kept."""
     with pytest.raises(MissingError, match=r"cannot be downloaded.*invalid hash"):
         load_weights(build_model("mobilenet0.25", 2, None, {}), "mobilenet0.25", "default")
     assert not origin.light_file().exists()
 
 
 def test_an_imagenet_backbone_fills_the_body(tmp_path):
-    """A classifier's file, named as data-parallel trainings name tensors, fills the whole backbone."""
+    """A classifier's weights, with the name prefix of data-parallel training, fill the whole backbone."""
     body = build_model("mobilenet0.25", 2, None, {}).body.state_dict()
     classifier = {f"module.{name}": value + 1 for name, value in body.items()} | {
         "module.fc.weight": torch.zeros(9, 256)
@@ -729,7 +729,7 @@ def test_an_imagenet_backbone_fills_the_body(tmp_path):
 
 
 def test_a_checkpoint_that_lacks_a_tensor_is_one_line(published, tmp_path):
-    """It is told as a fault of the file."""
+    """The error names file and tensor."""
     run = train_shapes(
         shapes_dataset(tmp_path / "shapes"), tmp_path / "run", model=LIGHT, weights=str(published), steps=1
     )
@@ -741,7 +741,7 @@ def test_a_checkpoint_that_lacks_a_tensor_is_one_line(published, tmp_path):
 
 
 def test_a_run_needs_no_other_file(published, tmp_path):
-    """The weights that a training began with may go."""
+    """The initial weights can be removed after the training."""
     file = shutil.copy(published, tmp_path / "face.pth")
     run = train_shapes(shapes_dataset(tmp_path / "shapes"), tmp_path / "run", model=LIGHT, weights=str(file), steps=1)
     (tmp_path / "face.pth").unlink()

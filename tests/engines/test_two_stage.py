@@ -1,4 +1,4 @@
-"""The two-stage pipeline: crops, balanced batches, both stages as one detector, and the command that trains it."""
+"""The two-stage engine: crops, balanced batches, both stages as one detector, and `train-classifier`."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def _torch(one_thread):
 
 @pytest.fixture(scope="module", autouse=True)
 def _colour_engine():
-    """Make `colour:squares`, which finds the shapes without any training, a model beside the others."""
+    """Register `colour:squares`, which detects the shapes without training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             base, "ENGINES", {**base.ENGINES, "colour": base.EngineEntry("colour_engine", "ColourEngine", ())}
@@ -71,12 +71,12 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A file of weights for the colour engine: no checkpoint of curate."""
+    """A weights file of the colour engine; not a checkpoint of curate."""
     return str(write_weights(tmp_path_factory.mktemp("weights")))
 
 
 def train(dataset, folder, weights, *, resume=False, validate=None, settings=None, **values):
-    """Train a classifier behind the colour engine's detector."""
+    """Train a classifier for the boxes of the colour engine's detector."""
     usual = {"model": MODEL, "weights": "none", "steps": 3, "batch": 8, "image_size": 32, "workers": 0, "device": "cpu"}
     own = {"detector": COLOUR, "detector_weights": weights, **(settings or {})}
     config = TrainingConfig.checked(**(usual | values), settings=own)
@@ -88,7 +88,7 @@ def train(dataset, folder, weights, *, resume=False, validate=None, settings=Non
 
 @pytest.fixture(scope="module")
 def whole(shapes, weights, tmp_path_factory):
-    """Four steps without a break."""
+    """Four uninterrupted steps."""
     return train(shapes, tmp_path_factory.mktemp("runs") / "whole", weights, steps=4)
 
 
@@ -109,18 +109,18 @@ def test_a_square_has_the_longer_side_and_a_margin_at_each_end():
 
 
 def test_no_boxes_have_no_squares():
-    """Nothing in, nothing out."""
+    """Without boxes there are no squares."""
     assert squares_around(np.empty((0, 4)), 0.3).shape == (0, 4)
 
 
 def test_a_crop_of_the_same_size_is_the_pixels_themselves():
-    """Nothing is moved or blended."""
+    """Without scaling, pixels are copied unchanged."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     assert (crop_square(pixels, [4, 6, 12, 14], 8) == pixels[6:14, 4:12]).all()
 
 
 def test_beyond_the_edge_a_crop_is_grey():
-    """Two columns to the left and three rows above the image are grey; the rest is where it belongs."""
+    """Two columns left of the image and three rows above it are grey; the rest is unchanged."""
     pixels = np.random.default_rng(0).integers(0, 100, (20, 30, 3), dtype=np.uint8)
     crop = crop_square(pixels, [-2, -3, 6, 5], 8)
     assert (crop[:3] == GREY).all()
@@ -128,8 +128,8 @@ def test_beyond_the_edge_a_crop_is_grey():
     assert (crop[3:, 2:] == pixels[:5, :6]).all()
 
 
-def test_the_right_and_lower_edge_are_grey_too_at_another_scale():
-    """An image of 6×6 px in the upper left quarter of a square, drawn twice as large."""
+def test_beyond_the_right_and_lower_edge_a_scaled_crop_is_grey():
+    """An image of 6×6 px in the upper left quarter of a square, scaled by 2."""
     pixels = np.full((6, 6, 3), 200, dtype=np.uint8)
     crop = crop_square(pixels, [0, 0, 12, 12], 24)
     assert (crop[:12, :12] == 200).all()
@@ -138,18 +138,18 @@ def test_the_right_and_lower_edge_are_grey_too_at_another_scale():
 
 
 def test_a_smaller_crop_averages():
-    """A chessboard of single pixels becomes an even grey, and does not alias."""
+    """A chessboard of single pixels becomes uniform grey, without aliasing."""
     board = (np.indices((16, 16)).sum(axis=0) % 2 * 200).astype(np.uint8)
     assert (crop_square(np.stack([board] * 3, axis=2), [0, 0, 16, 16], 4) == 100).all()
 
 
 def test_a_square_that_misses_the_image_is_all_grey():
-    """There is nothing to see, and nothing fails."""
+    """A square outside of the image gives a grey crop."""
     assert (crop_square(np.zeros((10, 10, 3), np.uint8), [50, 50, 60, 60], 8) == GREY).all()
 
 
 def test_a_square_of_any_size_costs_no_memory():
-    """A square of a billion pixels a side shows the image as at least a pixel."""
+    """A square with sides of a billion pixels shows the image as at least one pixel."""
     crop = crop_square(np.full((1, 300, 3), 7, np.uint8), [-5e8, -5e8, 5e8, 5e8], 32)
     assert (crop == 7).all(axis=2).sum() == 1
 
@@ -167,7 +167,7 @@ def labels_of(batch):
 
 
 def with_classes(dataset, class_ids):
-    """The dataset with other classes for its boxes, the last of these ids for all that are left."""
+    """The dataset with other classes for its boxes; all further boxes get the last of these ids."""
     ids = list(class_ids) + [class_ids[-1]] * (len(dataset.boxes) - len(class_ids))
     return dataset.replace(boxes=dataset.boxes.assign(class_id=np.array(ids, dtype=np.int32)))
 
@@ -180,14 +180,14 @@ def test_each_class_comes_equally_often(shapes):
 
 
 def test_each_box_of_a_class_is_shown(shapes):
-    """Of a class, chance picks any box: in 60 batches all of them came."""
+    """Boxes of a class are picked at random: 60 batches show all of them."""
     batches = crop_batches(shapes, settings=TwoStageSettings(shift=0.0, scale=0.0))
     seen = {image.numpy().tobytes() for step in range(60) for image in batches[step].images}
     assert len(seen) == len(shapes.boxes)
 
 
 def test_a_batch_follows_from_seed_and_step(shapes):
-    """The same seed and step give the same crops, also where others were made before; another step gives others."""
+    """Seed and step determine the crops, whatever was loaded before; another seed or step gives others."""
     settings, augmentation = TwoStageSettings(), Augmentation(zoom_out=1.0, zoom_in=1.0)
     first, second = (crop_batches(shapes, settings=settings, augmentation=augmentation) for _ in range(2))
     fifth = first[5]
@@ -201,22 +201,22 @@ def test_a_batch_follows_from_seed_and_step(shapes):
 
 
 def test_processes_share_a_batch(shapes):
-    """Two processes show together what one would show."""
+    """Two processes together get the batch of one."""
     whole = crop_batches(shapes)[3]
     even, odd = (crop_batches(shapes, group=ProcessGroup(rank, 2))[3] for rank in (0, 1))
     shared = [image for pair in zip(even.images, odd.images, strict=True) for image in pair]
     assert all(torch.equal(a, b) for a, b in zip(whole.images, shared, strict=True))
 
 
-def test_no_process_sees_one_class_only(shapes):
-    """With two classes and two processes, each of them learns both."""
+def test_each_process_gets_all_classes(shapes):
+    """With two classes and two processes, each process gets both."""
     for rank in (0, 1):
         batches = crop_batches(shapes, group=ProcessGroup(rank, 2))
         assert {label for step in range(4) for label in labels_of(batches[step])} == {1, 2}
 
 
 def test_a_crop_shows_its_box(shapes):
-    """Without a margin and at its own size, a square's crop is red from edge to edge, under the label of its class."""
+    """Without margin and jitter, a square's crop is red from edge to edge and has the label of its class."""
     batches = crop_batches(shapes)
     for step in range(4):
         batch = batches[step]
@@ -226,8 +226,8 @@ def test_a_crop_shows_its_box(shapes):
             assert label == 2 or (image == image[:, 16:17, 16:17]).all()
 
 
-def test_what_is_kept_in_memory_gives_the_same_crops(shapes, monkeypatch):
-    """However far a box varies, and whether its surroundings are still kept, its crop is that of the whole image."""
+def test_crops_from_the_cache_equal_those_from_the_image(shapes, monkeypatch):
+    """At any jitter, cached or not, a crop equals that from the whole image."""
     settings = TwoStageSettings(shift=0.4, scale=1.0, margin=2.0)
     monkeypatch.setattr(batches_module, "_CACHE_BYTES", 1)
     batches = crop_batches(shapes, settings=settings)
@@ -243,8 +243,8 @@ def test_what_is_kept_in_memory_gives_the_same_crops(shapes, monkeypatch):
         assert (batches._crop(row, rng) == expected).all()
 
 
-def test_a_varied_box_stays_near():
-    """Its middle moves by at most the shift, its sides change by at most the scale."""
+def test_jitter_keeps_its_limits():
+    """The centre moves by at most the shift, the sides change by at most the scale."""
     box, settings = np.array([10.0, 20, 50, 40]), TwoStageSettings(shift=0.1, scale=0.25)
     varied = np.array([jitter(box, settings, np.random.default_rng(seed)) for seed in range(300)])
     moved = np.abs((varied[:, :2] + varied[:, 2:]) / 2 - [30, 30])
@@ -256,7 +256,7 @@ def test_a_varied_box_stays_near():
 
 
 def test_crowds_and_small_boxes_are_left_out(shapes):
-    """A crowd is no single object; what is smaller than asked for is not trained on."""
+    """Crowd boxes, and boxes below `min_side_px`, are not trained on."""
     sides = (shapes.boxes["x1"] - shapes.boxes["x0"]).to_numpy()
     crowd = np.arange(len(sides)) < 3
     dataset = shapes.replace(boxes=shapes.boxes.assign(crowd=crowd))
@@ -265,21 +265,21 @@ def test_crowds_and_small_boxes_are_left_out(shapes):
 
 
 def test_one_class_is_refused(shapes):
-    """A classifier of one class would only ever say it; the error names the class."""
+    """The error names the only class."""
     with pytest.raises(TrainingError, match=r"needs at least two classes .*boxes of disc only"):
         TrainingBoxes(with_classes(shapes, [DISC.id]), 0)
 
 
 def test_no_boxes_are_refused(shapes):
-    """There is nothing to crop."""
+    """Without boxes, or without images, there is nothing to train on."""
     with pytest.raises(TrainingError, match=r"needs at least two classes \(got no boxes"):
         TrainingBoxes(shapes.replace(boxes=shapes.boxes[:0]), 0)
     with pytest.raises(TrainingError, match="no images to train on"):
         TrainingBoxes(shapes.keep_images(shapes.images["image_id"] > 99), 0)
 
 
-def test_an_image_that_cannot_be_read_is_told(shapes, tmp_path):
-    """The error comes as the batch, since it crosses processes, and names the file."""
+def test_an_unreadable_image_is_reported(shapes, tmp_path):
+    """The error is returned in place of the batch, and names the file."""
     shutil.copytree(shapes.root / "media", tmp_path / "media")
     (tmp_path / "media/001.png").write_bytes(b"nothing")
     answer = crop_batches(shapes.replace(root=tmp_path), batch=64)[0]
@@ -291,15 +291,15 @@ def test_an_image_that_cannot_be_read_is_told(shapes, tmp_path):
 
 
 class FixedDetector:
-    """Answers with the boxes that it was given, image by image, and counts what it looked at."""
+    """Returns the given detections, image by image, and counts the images."""
 
     classes = (ClassEntry(1, "face"), ClassEntry(2, "head"))
 
     def __init__(self, *answers):
-        self.answers, self.looked_at = list(answers), 0
+        self.answers, self.image_count = list(answers), 0
 
     def predict(self, images):
-        first, self.looked_at = self.looked_at, self.looked_at + len(images)
+        first, self.image_count = self.image_count, self.image_count + len(images)
         return [self.answers[(first + place) % len(self.answers)] for place in range(len(images))]
 
 
@@ -327,7 +327,7 @@ def joined(*answers, **settings):
 
 
 def patches(*colours):
-    """An image of patches of 20 px a side, from left to right."""
+    """An image of patches with sides of 20 px, from left to right."""
     return np.concatenate([np.full((20, 20, 3), colour, dtype=np.uint8) for colour in colours], axis=1)
 
 
@@ -336,7 +336,7 @@ def patch_box(number):
 
 
 def test_the_score_is_the_product_and_the_best_comes_first():
-    """A sure box of an unsure class comes after a less sure box of a sure class."""
+    """The score is detector score times class probability; detections are sorted by it."""
     image = patches((120, 80, 0), (0, 0, 200))  # 0.6 red, 0.4 green; wholly blue
     (answer,) = joined(found((0.9, 0, *patch_box(0)), (0.8, 1, *patch_box(1)))).predict([image])
     assert answer.scores.tolist() == pytest.approx([0.8, 0.54])
@@ -345,8 +345,8 @@ def test_the_score_is_the_product_and_the_best_comes_first():
     assert answer.class_indices.dtype == np.int64
 
 
-def test_more_classes_of_a_box_can_be_told():
-    """With two classes a box, the second one comes with its own probability."""
+def test_a_box_can_have_several_classes():
+    """With `classes_per_box` 2, the second class has its own probability."""
     image = patches((120, 80, 0), (0, 0, 200))
     first = found((0.9, 0, *patch_box(0)), (0.8, 1, *patch_box(1)))
     (answer,) = joined(first, classes_per_box=2).predict([image])
@@ -356,8 +356,8 @@ def test_more_classes_of_a_box_can_be_told():
     assert answer.scores.tolist() == pytest.approx([0.8, 0.54, 0.36, 0, 0, 0])
 
 
-def test_from_a_half_on_there_is_one_class_a_box():
-    """However many classes are told, at the usual threshold no object has two."""
+def test_above_half_a_box_has_one_class():
+    """With any `classes_per_box`, no box has two classes with a score of 0.5 or more."""
     image = patches((120, 80, 0), (0, 0, 200))
     first = found((1.0, 0, *patch_box(0)), (1.0, 1, *patch_box(1)))
     (answer,) = joined(first, classes_per_box=3).predict([image])
@@ -365,15 +365,15 @@ def test_from_a_half_on_there_is_one_class_a_box():
 
 
 def test_one_object_under_two_classes_of_the_detector_is_one():
-    """Boxes that overlap are merged whatever their classes were; the best of them stays."""
+    """Of overlapping boxes with different classes, the one with the highest score is kept."""
     first = found((0.9, 0, 0, 0, 20, 20), (0.7, 1, 0, 0, 20, 19), (0.6, 0, 20, 0, 40, 20))
     (answer,) = joined(first).predict([patches((200, 0, 0), (0, 200, 0))])
     assert answer.scores.tolist() == pytest.approx([0.9, 0.6])
     assert answer.class_indices.tolist() == [0, 1]
 
 
-def test_what_the_detector_is_hardly_sure_of_is_left_out():
-    """Boxes below the floor are not looked at; at the floor they are. Nor is a class below it told."""
+def test_low_scores_are_left_out():
+    """Boxes with a lower score than `score` are not classified, and detections with a lower one are left out."""
     first = found((0.3, 0, *patch_box(0)), (0.29, 0, *patch_box(1)))
     (answer,) = joined(first, score=0.2, classes_per_box=2).predict([patches((9, 3, 0), (9, 3, 0))])
     assert answer.scores.tolist() == pytest.approx([0.225, 0.2175])
@@ -381,23 +381,23 @@ def test_what_the_detector_is_hardly_sure_of_is_left_out():
     assert answer.scores.tolist() == [pytest.approx(0.3)]
 
 
-def test_boxes_that_show_nothing_are_left_out():
-    """Without area, beside the image or not even numbers: there is nothing to classify."""
+def test_boxes_without_pixels_are_left_out():
+    """Boxes without area, outside of the image, or with NaN are not classified."""
     nan = float("nan")
     first = found((0.9, 0, 5, 5, 5, 9), (0.9, 0, 50, 0, 60, 9), (0.9, 0, nan, 0, 9, 9), (0.5, 0, 0, 0, 9, 9))
     (answer,) = joined(first).predict([patches((9, 0, 0))])
     assert answer.boxes_xyxy.tolist() == [[0, 0, 9, 9]]
 
 
-def test_a_box_that_leaves_the_image_is_told_as_it_is():
-    """Its crop shows what is inside the image, so that it is not half grey."""
+def test_a_box_that_leaves_the_image_is_not_changed():
+    """Only its crop is clipped to the image."""
     (answer,) = joined(found((1.0, 0, -20, 0, 20, 20))).predict([patches((200, 0, 0))])
     assert answer.boxes_xyxy.tolist() == [[-20, 0, 20, 20]]
     assert answer.scores.tolist() == pytest.approx([1.0])
 
 
 def test_images_go_together_and_keep_their_order():
-    """Each gets its own boxes; one without any gets an empty answer of the right shape."""
+    """Each image gets its own boxes; one without boxes gets empty arrays of the right shape."""
     images = [patches((9, 0, 0)), patches((0, 9, 0)), patches((0, 0, 9), (9, 0, 0))]
     detector = joined(found((0.9, 0, *patch_box(0))), found(), found((0.8, 0, *patch_box(0)), (0.7, 0, *patch_box(1))))
     answers = detector.predict(images)
@@ -406,46 +406,46 @@ def test_images_go_together_and_keep_their_order():
     assert joined(found()).predict([]) == []
 
 
-def test_what_is_no_image_is_refused():
-    """The message names its index."""
+def test_other_arrays_are_refused():
+    """The error names the index."""
     good = patches((9, 0, 0))
     with pytest.raises(DataError, match=r"images\[1\]"):
         joined(found()).predict([good, good[:, :, 0]])
 
 
-def test_remembered_boxes_are_looked_for_once():
-    """An image that was seen before is not shown to the detector again, and each keeps its own answer."""
+def test_a_cached_detector_runs_once_per_image():
+    """A repeated image is not given to the detector again, and gets its own detections."""
     first = FixedDetector(found((0.9, 0, 0, 0, 5, 5)), found((0.8, 0, 0, 0, 6, 6)))
     remembered = CachedDetector(first)
     a, b = patches((1, 2, 3)), patches((3, 2, 1))
     assert [answer.scores[0] for answer in remembered.predict([a, b])] == [0.9, 0.8]
     assert [answer.scores[0] for answer in remembered.predict([b, a, b])] == [0.8, 0.9, 0.8]
-    assert first.looked_at == 2
+    assert first.image_count == 2
 
 
 # The first stage -------------------------------------------------------------------------------------------------
 
 
 def test_a_first_stage_comes_back_from_its_bytes():
-    """Model, name and every byte of the file."""
+    """Model, file name and content are unchanged."""
     first = FirstStage("retinaface:mobilenet0.25", "faces.pth", bytes(range(256)) * 3)
     assert FirstStage.from_bytes(first.to_bytes()) == first
 
 
 @pytest.mark.parametrize("document", [b"", b"\n", b"{}\n", b"[1]\nx", b"\xff\n", b"1\n"])
-def test_other_bytes_hold_no_first_stage(document):
-    """The error says so in words."""
+def test_other_bytes_are_refused(document):
+    """Anything but the bytes of `to_bytes` is a DataError."""
     with pytest.raises(DataError, match="holds no detector for the first stage"):
         FirstStage.from_bytes(document)
 
 
-def test_a_name_cannot_lead_out_of_its_folder():
-    """A file name in a checkpoint is a name, not a path."""
+def test_a_file_name_cannot_be_a_path():
+    """Folders in a checkpoint's file name are removed."""
     assert FirstStage.from_bytes(FirstStage("a:b", "../../x.pt", b"").to_bytes()).file_name == "x.pt"
 
 
-def test_what_names_no_detector_is_refused(tmp_path, shapes, weights):
-    """Each with the option that would help."""
+def test_an_invalid_detector_is_refused(tmp_path, shapes, weights):
+    """The error names the option to use."""
     (tmp_path / "empty").mkdir()
     run = RunFolder(tmp_path / "begun")
     run.start(TrainingConfig(model=TINY), shapes)
@@ -462,7 +462,7 @@ def test_what_names_no_detector_is_refused(tmp_path, shapes, weights):
             find_first_stage(detector, file)
 
 
-def test_weights_of_another_model_are_no_first_stage(whole):
+def test_weights_of_another_model_are_refused(whole):
     """A checkpoint holds the name of its model."""
     with pytest.raises(UsageError, match=f"belong to the model {MODEL} .*expected weights of {re.escape(TINY)}"):
         read_first_stage(TINY, str(whole.best))
@@ -471,8 +471,8 @@ def test_weights_of_another_model_are_no_first_stage(whole):
 # The engine ------------------------------------------------------------------------------------------------------
 
 
-def test_the_checkpoint_is_all_that_is_needed(shapes, tmp_path):
-    """Its detector's weights may go after the training; what it finds stays."""
+def test_the_checkpoint_needs_no_other_file(shapes, tmp_path):
+    """After the training the detector's weights can be removed."""
     weights = write_weights(tmp_path)
     run = train(shapes, tmp_path / "run", str(weights))
     pixels, drawn = draw_shapes(np.random.default_rng(3))
@@ -483,8 +483,8 @@ def test_the_checkpoint_is_all_that_is_needed(shapes, tmp_path):
     assert (iou_matrix(truth, answer.boxes_xyxy).max(axis=1) > 0.8).all()
 
 
-def test_the_detector_is_no_part_of_what_is_trained(whole):
-    """It lies in the checkpoint byte by byte, beside the tensors of the classifier, and in no other file of the run."""
+def test_the_detector_is_not_trained(whole):
+    """The checkpoint has its file, byte by byte; the optimizer has only the classifier's parameters."""
     tensors = weights_of(whole)
     assert read_embedded(whole.best) == FirstStage(COLOUR, "weights.json", b"{}")
     assert [name for name in tensors if name.startswith("detector.")] == ["detector._extra_state"]
@@ -493,7 +493,7 @@ def test_the_detector_is_no_part_of_what_is_trained(whole):
 
 
 def test_resume_equals_uninterrupted(shapes, weights, whole, tmp_path, monkeypatch):
-    """A run that died in step 3 ends with the same weights, bit by bit, even where its detector is gone by then."""
+    """Killed in step 3 and resumed without the detector's file, a run ends with identical weights."""
     own = tmp_path / "weights.json"
     shutil.copy(weights, own)
     record = Journal.record
@@ -514,20 +514,20 @@ def test_resume_equals_uninterrupted(shapes, weights, whole, tmp_path, monkeypat
 
 
 def test_workers_change_nothing(shapes, weights, whole, tmp_path):
-    """Crops that other processes make are the same."""
+    """With worker processes the weights are identical."""
     run = train(shapes, tmp_path / "run", weights, steps=4, workers=2)
     assert same_tensors(weights_of(run), weights_of(whole))
 
 
-def test_the_first_stage_of_a_two_stage_run_is_taken(shapes, weights, whole, tmp_path):
-    """Where a pipeline is given as the detector, its own detector finds the boxes; its classes would be ignored."""
+def test_the_first_stage_of_a_two_stage_run_is_used(shapes, weights, whole, tmp_path):
+    """With a two-stage run as the detector, that run's own first stage is used."""
     settings = {"detector": str(whole.path), "detector_weights": ""}
     run = train(shapes, tmp_path / "run", weights, steps=1, settings=settings)
     assert read_embedded(run.best) == FirstStage(COLOUR, "weights.json", b"{}")
 
 
 def test_weights_of_another_pipeline_bring_no_detector(shapes, whole, tmp_path):
-    """All tensors of its classifier are taken, but the detector is the one that was asked for."""
+    """All tensors of its classifier are used, but not its detector."""
     other = tmp_path / "other.json"
     other.write_text("{ }")
     run = RunFolder(tmp_path / "run")
@@ -549,7 +549,7 @@ def test_weights_of_another_pipeline_bring_no_detector(shapes, whole, tmp_path):
 
 
 def test_weights_of_a_classification_network_fill_the_backbone(tmp_path):
-    """torchvision's ResNet for a thousand classes gives everything but its last layer."""
+    """torchvision's ResNet for 1000 classes fills everything but the last layer."""
     from torchvision.models import resnet18
 
     given = resnet18().state_dict()
@@ -562,7 +562,7 @@ def test_weights_of_a_classification_network_fill_the_backbone(tmp_path):
 
 
 def test_imagenet_normalisation_is_inside():
-    """Crops of ImageNet's mean colour, and one deviation above it, reach the backbone as zeros and ones."""
+    """Crops of ImageNet's mean colour, and one standard deviation above it, reach the backbone as zeros and ones."""
     network = engine_for(MODEL).build("resnet18", 2, None, {}).network.eval()
     seen = []
     network.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -573,7 +573,7 @@ def test_imagenet_normalisation_is_inside():
 
 
 def test_the_loss_is_the_cross_entropy():
-    """In training of crops and labels from 1; otherwise probabilities, which sum to 1."""
+    """In training the network returns it, for labels from 1; otherwise probabilities that sum to 1."""
     network = engine_for(MODEL).build("resnet18", 3, None, {}).network
     network.head.weight.data.zero_()
     network.head.bias.data = torch.tensor([0.0, 1.0, 2.0])
@@ -587,14 +587,14 @@ def test_the_loss_is_the_cross_entropy():
 
 @pytest.mark.long
 def test_two_processes_train_one_classifier(shapes, weights, tmp_path):
-    """The launcher starts them; there is one run, with all its steps and both stages in its checkpoint."""
+    """Two processes train one run, with all its steps and both stages in its checkpoint."""
     run = train(shapes, tmp_path / "run", weights, steps=4, processes=2)
     assert run.read_record().steps_done == 4
     assert read_embedded(run.best).model == COLOUR
 
 
-def test_while_it_trains_the_detector_looks_once_at_each_image(shapes, weights, tmp_path, monkeypatch):
-    """The boxes of the val images are those of the first evaluation, since the detector stays as it is."""
+def test_in_training_the_detector_runs_once_per_image(shapes, weights, tmp_path, monkeypatch):
+    """Later evaluations use the boxes of the first one."""
     shown, judged = [], []
     monkeypatch.setattr(ColourDetector, "before", staticmethod(lambda images: shown.append(len(images))))
 
@@ -619,14 +619,14 @@ def test_while_it_trains_the_detector_looks_once_at_each_image(shapes, weights, 
         ({"settings": {"shift": float("nan")}}, "invalid value for shift"),
     ],
 )
-def test_what_does_not_fit_is_refused(changes, message, shapes, weights, tmp_path):
-    """In one line that says what would."""
+def test_invalid_settings_are_refused(changes, message, shapes, weights, tmp_path):
+    """The error has the valid values."""
     with pytest.raises(UsageError, match=message):
         train(shapes, tmp_path / "run", weights, **changes)
 
 
 def test_any_image_size_is_answered(whole):
-    """From 1×1 to 1500×2000 pixels, also where boxes fill the image."""
+    """Images from 1×1 to 1500×2000 pixels, also with boxes that fill the image."""
     detector = engine_for(MODEL).load(whole.best, "cpu")
     for height, width in [(1, 1), (1, 300), (9, 300), (1500, 2000)]:
         picture = np.full((height, width, 3), (255, 0, 0), dtype=np.uint8)
@@ -641,7 +641,7 @@ def test_any_image_size_is_answered(whole):
 
 @pytest.fixture
 def root(tmp_path):
-    """A saved dataset of shapes, half of it for val."""
+    """A saved dataset of shapes, half of it in val."""
     dataset = shapes_dataset(tmp_path / "shapes", images=8, empty=0)
     splits = pd.array(["train", "val"] * 4, dtype="str")
     digests = pd.array([f"{number:064d}" for number in range(8)], dtype="str")
@@ -654,7 +654,7 @@ QUICK = {"weights": "none", "batch": 8, "image_size": 32, "workers": 0, "device"
 
 
 def test_a_run_of_the_dataset_is_the_first_stage(root, capsys, monkeypatch):
-    """From the shell: a small detector is trained, then a classifier behind it; its run is like any other."""
+    """`train-classifier` from the shell, after a small detector; the result is a run like any other."""
     pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
     from curate.cli import main
     from curate.commands.train import train as train_detector
@@ -675,9 +675,9 @@ def test_a_run_of_the_dataset_is_the_first_stage(root, capsys, monkeypatch):
 
 
 def test_a_few_steps_tell_discs_from_squares(root, weights):
-    """Behind a detector that finds all, AP50 says how well the classes are known; `evaluate` takes the run as any.
+    """With a detector that finds every box, AP50 measures the classifier.
 
-    Eight boxes in train, shown twenty times, are twenty steps of eight crops.
+    Twenty epochs of eight boxes are twenty steps of eight crops.
     """
     from curate.commands.evaluate import evaluate
 
@@ -687,8 +687,8 @@ def test_a_few_steps_tell_discs_from_squares(root, weights):
     assert evaluate(root, run="both", report=False).ap50 >= 0.95
 
 
-def test_going_on_needs_no_detector(root, weights):
-    """What the run began with counts; only the steps are new."""
+def test_resuming_needs_no_detector(root, weights):
+    """Settings other than the steps must be those that the run started with."""
     train_classifier(root, run="both", steps=1, detector=COLOUR, detector_weights=weights, **QUICK)
     with pytest.raises(UsageError, match="the run was started with other settings: settings"):
         train_classifier(root, run="both", steps=2, margin=0.9, resume=True)
@@ -697,15 +697,15 @@ def test_going_on_needs_no_detector(root, weights):
 
 
 def test_a_run_is_not_its_own_first_stage(root, weights):
-    """Beginning anew would remove the detector before it is read; nothing is removed."""
+    """--overwrite would remove the detector before it is read; it is refused and nothing is removed."""
     train_classifier(root, run="both", steps=1, detector=COLOUR, detector_weights=weights, **QUICK)
     with pytest.raises(UsageError, match="its own first stage"):
         train_classifier(root, run="both", steps=1, detector="both", overwrite=True, **QUICK)
     assert RunFolder.named(root, "both").best.is_file()
 
 
-def test_what_the_command_cannot_use_is_refused_before_there_is_a_run(root, weights):
-    """Nothing is left behind that would be in the way."""
+def test_invalid_options_are_refused_before_the_run_is_started(root, weights):
+    """No run folder is left behind."""
     for options, message in [
         ({}, "no detector is given for the first stage"),
         ({"detector": "none"}, r"runs/none: there is no run here"),
@@ -721,7 +721,7 @@ def test_what_the_command_cannot_use_is_refused_before_there_is_a_run(root, weig
 
 
 def test_nothing_is_overwritten_for_a_detector_that_cannot_be_read(root, weights, tmp_path):
-    """The error names the file as it was given, and the run of that name is as it was."""
+    """The existing run of that name is not changed."""
     train_classifier(root, run="both", steps=1, detector=COLOUR, detector_weights=weights, **QUICK)
     before = RunFolder.named(root, "both").best.read_bytes()
     (tmp_path / "no.json").write_text("no JSON")
@@ -732,8 +732,8 @@ def test_nothing_is_overwritten_for_a_detector_that_cannot_be_read(root, weights
         assert RunFolder.named(root, "both").best.read_bytes() == before
 
 
-def test_it_goes_on_with_runs_of_its_own_only(root, weights, monkeypatch):
-    """A detector's run is no classifier's; and the same run may be named from another folder."""
+def test_it_resumes_only_its_own_runs(root, weights, monkeypatch):
+    """A detector's run is refused; the same run may be named from another folder."""
     train_classifier(root, run="both", steps=1, detector=COLOUR, detector_weights=weights, **QUICK)
     train_classifier(root, run="again", steps=1, detector="both", **QUICK)
     folder = root / "elsewhere"
@@ -746,8 +746,8 @@ def test_it_goes_on_with_runs_of_its_own_only(root, weights, monkeypatch):
         train_classifier(root, run="both", resume=True)
 
 
-def test_a_recipe_trains_again_after_a_first_stage_that_changed(root, weights):
-    """A step of a pipeline knows its detector by its weights, whether they are a file's or a run's."""
+def test_a_pipeline_trains_again_if_the_first_stage_changed(root, weights):
+    """The detector's weights are inputs of the command, whether they are a file or a run's."""
     of_file = {"detector": COLOUR, "detector_weights": weights}
     before = fingerprints("train-classifier", of_file, root)
     os.utime(weights, ns=(1, 1))
