@@ -44,7 +44,7 @@ class Incoming:
     """Images and boxes of a source. A reader returns it; `curate.formats.ingest` does the rest.
 
     Columns of `curate.columns` that a source does not have can be left out: they get their defaults, and keep the
-    dataset's values where an image or box is there already.
+    dataset's values for images and boxes that it has already.
 
     Attributes:
         folder: The source folder, as the caller named it.
