@@ -11,8 +11,8 @@ from typing import Literal
 from curate.engines.trained_model import find_model
 from curate.errors import MissingError, UsageError
 from curate.formatting import count_of
-from curate.inference.detector import choose_criteria, default_batch_size
 from curate.monitor.actions.dispatcher import Actions
+from curate.monitor.detections import choose_criteria
 from curate.monitor.outputs.collector import Collector
 from curate.monitor.outputs.event_log import EventPublisher
 from curate.monitor.outputs.files import WatchFiles
@@ -210,7 +210,7 @@ def watch(
             publisher=EventPublisher(actions.start, *outputs.event_listeners, on_event, problems=problems),
             problems=problems,
             clock=clock,
-            batch=batch or default_batch_size(device),
+            batch=batch or _default_batch_size(device),
             stop_after_s=stop_after_s,
             stop=stop,
             progress=progress,
@@ -277,6 +277,15 @@ def _make_result(session: Session, problems: tuple[str, ...], notes: Sequence[st
         problems=problems,
         notes=(*problems, *notes),
     )
+
+
+def _default_batch_size(device: str) -> int:
+    """The number of frames of a file to process at once: several keep a GPU busy; a CPU gains nothing."""
+    if device == "cpu":
+        return 1
+    from curate.engines.training.device import select_device
+
+    return 8 if select_device(device).type == "cuda" else 1
 
 
 def _load_packages() -> None:

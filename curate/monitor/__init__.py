@@ -9,5 +9,5 @@ actions/       what an event starts: lines, webhooks, commands, clips
 outputs/       video, table, event log, window, dataset
 page/          the page of `--serve`
 problems       everything that goes wrong, in one place
-detections     the detections of a frame
+detections     the detections of a frame, and which of them count
 """
