@@ -1,4 +1,4 @@
-"""The command line: parse, call one step, print. What commands do is in `curate.commands`."""
+"""The command line: parse, call one function of `curate.commands`, print."""
 
 import io
 import os

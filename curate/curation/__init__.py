@@ -1,1 +1,1 @@
-"""Pure functions on datasets: merge classes, split, count. None reads or writes a file."""
+"""Pure functions on datasets: merge classes, split, count."""

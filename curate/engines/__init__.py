@@ -1,1 +1,1 @@
-"""Detectors behind one protocol. Only this folder imports torch; `base` and `runs` do not."""
+"""Detectors behind one protocol. Only this package imports torch; `base` does not."""

@@ -1,1 +1,1 @@
-"""A trained model on images: detections, predictions, and how they are judged."""
+"""A trained model on images: load it, predict, judge the predictions."""

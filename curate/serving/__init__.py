@@ -1,1 +1,1 @@
-"""Pages of this machine for whoever has their link: what `view` and `watch` share."""
+"""Web pages for holders of their link: address, guard and background server, for `view` and `watch`."""

@@ -1,1 +1,1 @@
-"""What comes from outside: links, videos, and which of their frames to take."""
+"""Videos: download them, decode them, choose and save frames, read live streams."""
