@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from enum import Enum
-from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from enum import EnumType
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -15,7 +13,6 @@ from curate.cli.verbose import with_verbose
 from curate.commands.registry import COMMANDS
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
-_METAVARS: Mapping[Any, str] = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
 class PlainCommand(TyperCommand):
@@ -65,18 +62,15 @@ class _Commands(Mapping[str, Any]):
         built = typer.main.get_command(alone)
         types = get_type_hints(function)
         for parameter in built.params:
-            if parameter.name in types and parameter.metavar is None:
-                parameter.metavar = _metavar(types[parameter.name])
+            if parameter.metavar is None and (choices := _choices(types.get(parameter.name))):
+                parameter.metavar = "|".join(choices)
         return built
 
 
-def _metavar(declared: Any) -> str:
-    """What stands for a value in the help: `a|b` for a choice, else a word for the type."""
-    if get_origin(declared) in (UnionType, list):
-        return _metavar(get_args(declared)[0])
-    if issubclass(declared, Enum):
-        return "|".join(str(member.value) for member in declared)
-    return _METAVARS.get(declared, "VALUE")
+def _choices(declared: Any) -> list[str]:
+    """The values of an option whose type is an enum, an optional enum or a list of enums."""
+    kinds = [kind for kind in get_args(declared) or (declared,) if isinstance(kind, EnumType)]
+    return [str(member.value) for kind in kinds for member in kind]
 
 
 class CommandGroup(TyperGroup):
