@@ -5,16 +5,16 @@ import os
 import sys
 from typing import NoReturn
 
-_INTERRUPTED = 130  # what shells expect after Ctrl-C
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main() -> None:
-    """Run `curate`; what goes wrong becomes one line on stderr, an exit code, and with `--json` a document."""
+    """Run `curate`. An error becomes one line on stderr, an exit code, and with `--json` a document on stdout."""
     from curate.cli.app import app
     from curate.errors import CurateError, StrictImportError
 
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # file names may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # file names may have characters that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
@@ -26,23 +26,23 @@ def main() -> None:
         _fail(str(error), error.exit_code, error.result.to_json())  # pyright: ignore[reportAttributeAccessIssue]
     except CurateError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None) + ".", 1)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # what Typer's own errors have; their class moved between versions
+        if not hasattr(error, "format_message"):  # Typer's own errors have it; their class moved between versions
             raise
         error.show()  # pyright: ignore[reportAttributeAccessIssue]
-        _fail(error.format_message(), error.exit_code, told=True)  # pyright: ignore[reportAttributeAccessIssue]
+        _fail(error.format_message(), error.exit_code, is_shown=True)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _fail(message: str, exit_code: int, document: object = None, *, told: bool = False) -> NoReturn:
-    """Tell what went wrong, unless it was told already, and leave."""
+def _fail(message: str, exit_code: int, document: object = None, *, is_shown: bool = False) -> NoReturn:
+    """Print an error, unless it is shown already, and exit."""
     from curate.cli.output import print_json
 
-    if not told:
+    if not is_shown:
         print(f"curate: {message}", file=sys.stderr)  # noqa: T201 - the one place that prints errors
     if "--json" in sys.argv:
         print_json({"error": message} if document is None else document)

@@ -120,14 +120,16 @@ def loop(
     model: Model,
     run: NewRun,
     rounds: Annotated[
-        int | None, typer.Option(metavar="N", help=f"Maximum number of rounds.  [default: {ROUNDS}]")
+        int | None, typer.Option(metavar="N", help="Maximum number of rounds.", show_default=str(ROUNDS))
     ] = None,
     target_ap: Annotated[
         float | None, typer.Option(metavar="AP", help="Stop once the AP on val is at least this, 0 to 1.")
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Early stopping: stop after N rounds without a better AP.  [default: never]"),
+        typer.Option(
+            metavar="N", help="Early stopping: stop after N rounds without a better AP.", show_default="never"
+        ),
     ] = None,
     min_side: MinSide = None,
     resume: Annotated[

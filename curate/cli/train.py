@@ -38,8 +38,8 @@ def takes_training_options(taken: Mapping[str, Option]) -> Callable[[Callable[..
 
 def _typer_option(option: Option) -> Any:
     declared = list[str] if get_origin(option.type) is Mapping else option.type
-    text = f"{option.help}  [default: {option.default}]"
-    return Annotated[declared | None, typer.Option(option.flag, metavar=option.metavar, help=text)]
+    shown = typer.Option(option.flag, metavar=option.metavar, help=option.help, show_default=option.default)
+    return Annotated[declared | None, shown]
 
 
 def as_arguments(options: Mapping[str, Any]) -> dict[str, Any]:

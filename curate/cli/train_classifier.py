@@ -27,14 +27,14 @@ def train_classifier(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"Classifier: a ResNet of torchvision.  [default: {CLASSIFIER_MODEL}]"),
+        typer.Option(metavar="NAME", help="Classifier: a ResNet of torchvision.", show_default=CLASSIFIER_MODEL),
     ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Context around a box in its crop, on each side, as a share of the box's longer side."
-            f"  [default: {CLASSIFIER_MARGIN}]",
+            help="Context around a box in its crop, on each side, as a share of the box's longer side.",
+            show_default=str(CLASSIFIER_MARGIN),
         ),
     ] = None,
     resume: Resume = False,

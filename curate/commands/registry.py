@@ -15,6 +15,7 @@ class Role(Enum):
 
     DATASET = "the dataset folder"
     DATASET_AND_CARD = "the dataset folder, whose card is read too"
+    DATASET_AND_RUNS = "the dataset folder, whose runs are read too"
     INPUT = "files or folders that the command reads"
     IMAGES = "images or a dataset; proposals may be written beside the images"
     OUTPUT = "a file or folder that the command writes"
@@ -258,7 +259,7 @@ _ROWS = (
         about="List the runs of a dataset and compare their AP by size.",
         module="runs",
         brief="runs_brief",
-        arguments={Role.DATASET: "dataset", Role.OUTPUT: "plot"},
+        arguments={Role.DATASET_AND_RUNS: "dataset", Role.OUTPUT: "plot"},
     ),
     Command(
         "evaluate",

@@ -117,9 +117,9 @@ def run(
         UsageError: The file is not a pipeline, or a step or argument is unknown; no step has run.
         CurateError: A step failed; the steps before it are finished and recorded.
     """
-    recipe = read_pipeline(pipeline)
-    steps = resolve_steps(recipe, variables or {}, place=pipeline)
-    last_run = _LastRun.read(steps[0].dataset / "pipelines" / f"{recipe.name}.json")
+    parsed = read_pipeline(pipeline)
+    steps = resolve_steps(parsed, variables or {}, place=pipeline)
+    last_run = _LastRun.read(steps[0].dataset / "pipelines" / f"{parsed.name}.json")
     versions: dict[Path, int] = {}  # dataset → the version after the last step
     outcomes: list[StepOutcome] = []
     notes: list[str] = []
@@ -146,7 +146,7 @@ def run(
             on_step(outcome)
     for dataset, version in versions.items():
         notes += _restore(dataset, version)
-    return PipelineResult(pipeline=recipe.name, steps=tuple(outcomes), notes=tuple(notes))
+    return PipelineResult(pipeline=parsed.name, steps=tuple(outcomes), notes=tuple(notes))
 
 
 def _is_up_to_date(step: PipelineStep, entry: Mapping[str, Any]) -> bool:

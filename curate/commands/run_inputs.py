@@ -1,6 +1,6 @@
 """Fingerprints of what a pipeline step reads: as long as they stay the same, the step need not run again.
 
-A fingerprint hashes names, sizes and modification times, not contents.
+A fingerprint hashes names, sizes and modification times, and contents only of small files that are often written again.
 """
 
 import hashlib
@@ -54,8 +54,9 @@ def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> d
         found |= _of_images(name, Path(given[name]), arguments, dataset)
     for name in row.names(Role.EVALUATED_RUN):
         if name in given:
-            run = named_run(command, given[name], dataset)
-            found |= _of_evaluations(name, run, str(arguments.get("split", "val")))
+            found |= _of_evaluations(name, named_run(command, given[name], dataset), arguments.get("split", "val"))
+    if row.names(Role.DATASET_AND_RUNS):
+        found |= _of_runs(dataset)
     return found
 
 
@@ -133,11 +134,19 @@ def _of_images(name: str, source: Path, arguments: Mapping[str, Any], dataset: P
 
 
 def _of_evaluations(name: str, run: RunFolder, split: str) -> dict[str, str]:
-    """Hashes of contents, because each evaluation writes its file anew; without splits the file is named "all"."""
-    files = [
-        file for split_name in dict.fromkeys((split, "all")) for file in run.path.glob(f"evaluation_{split_name}*.json")
-    ]
-    return {f"{name} {file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)}
+    """Hashes of contents, because each evaluation writes its file again; without splits the file is named "all"."""
+    files = {file for part in (split, "all") for file in run.path.glob(f"evaluation_{part}*.json")}
+    return {f"{name} {file.name}": _content_hash(file) for file in sorted(files)}
+
+
+def _of_runs(dataset: Path) -> dict[str, str]:
+    """Hashes of contents: of the records, rounds and evaluations of all runs."""
+    files = {file for part in ("run", "rounds", "evaluation_*") for file in dataset.glob(f"runs/*/{part}.json")}
+    return {file.relative_to(dataset).as_posix(): _content_hash(file) for file in sorted(files)}
+
+
+def _content_hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _fingerprint(path: Path, dataset: Path, is_read: Callable[[Path], bool] = lambda _: True) -> str:

@@ -16,7 +16,7 @@ from curate.cli.app import app
 from curate.commands.registry import COMMANDS as REGISTRY
 from curate.store import Store
 
-HEAVY = ("pandas", "numpy", "torch", "cv2", "pyarrow", "matplotlib", "hotcoco", "pydantic", "yaml", "lxml")
+HEAVY = ("pandas", "numpy", "torch", "cv2", "pyarrow", "matplotlib", "hotcoco", "pydantic", "yaml", "lxml", "rich")
 COMMANDS = sorted(get_command(app).commands)
 
 

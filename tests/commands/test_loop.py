@@ -1,4 +1,4 @@
-"""`loop`: rounds, what changed between them, when they end, and going on after an interruption at any moment."""
+"""`loop`: rounds, changes between them, when it stops, and resuming after an interruption at any moment."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def _corner_engine(monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    """Six images with one small face each: three in train, two in val, and one that is not labelled yet."""
+    """Six images with one small face each: three in train, two in val, and one without label."""
     splits = pd.array(["train"] * 3 + ["val"] * 2 + ["train"], dtype="str")
     states = pd.array(["labelled"] * 5 + ["unlabelled"], dtype="str")
     images = [[("face", SMALL)] for _ in range(6)]
@@ -43,13 +43,13 @@ def root(tmp_path):
 
 
 def offsets(monkeypatch, *by_round):
-    """Let the rounds' detectors look so far beside the place."""
+    """Shift the detections of each round to the right by this many pixels."""
     names = {f"{number:02d}": float(offset) for number, offset in enumerate(by_round, 1)}
     monkeypatch.setattr(CornerEngine, "offsets_px", MappingProxyType(names))
 
 
 def loop(root, run="night", **options):
-    """A loop of three steps a round."""
+    """A loop of three steps per round."""
     return curate.loop(root, **{"model": MODEL, "run": run, "steps": 3} | options)
 
 
@@ -66,7 +66,7 @@ def folder_of(root, run="night"):
 
 
 def test_json_contract(root):
-    """The document has the keys of the contract first, then what changed."""
+    """The document has the keys of the contract first, then those about changes."""
     document = loop(root, rounds=2).to_json()
     assert list(document) == ["run", "model", "steps", "best_step", "best_round", "ap", "rounds", "stopped"]
     own = [*ROUND_KEYS, "boxes", "classes", "ap_in_range", "missed", "false_positives"]
@@ -79,7 +79,7 @@ def test_json_contract(root):
 
 
 def test_ap_of_each_round(root, monkeypatch):
-    """Each round tells the AP of its own detector, by size; sizes that are not in val are null."""
+    """Each round reports the AP of its own detector, by size; sizes that are not in val are null."""
     offsets(monkeypatch, 4, 2, 0)
     found = [(one.ap, one.ap_small, one.ap_medium, one.ap_large) for one in loop(root).rounds]
     aps = [pytest.approx(AP_OF_OFFSET_PX[offset]) for offset in (4, 2, 0)]
@@ -87,20 +87,20 @@ def test_ap_of_each_round(root, monkeypatch):
 
 
 def test_best_round_counts(root, monkeypatch):
-    """AP, best step and weights of the loop are those of its best round, steps those of all."""
+    """AP, best step and weights of the loop are those of its best round; steps are those of all rounds."""
     offsets(monkeypatch, 4, 0, 2)
     found = loop(root)
     assert (found.steps, found.best_step, found.best_round, found.ap) == (9, 6, 2, pytest.approx(1))
     assert [one.best.round for one in found.rounds] == [1, 2, 2]
 
 
-def test_of_equal_rounds_the_first_is_the_best(root):
-    """A round that is as good as an earlier one is not better."""
+def test_equal_rounds(root):
+    """A round as good as an earlier one is not better."""
     assert loop(root).best_round == 1
 
 
 def test_a_round_starts_from_the_best_one(root, monkeypatch):
-    """The first round starts from the weights that were given, all others from the best checkpoint so far."""
+    """The first round starts from the given weights, later ones from the best checkpoint so far."""
     offsets(monkeypatch, 2, 0, 4, 4)
     loop(root, rounds=4, weights="none")
     runs = folder_of(root).path / "rounds"
@@ -109,7 +109,7 @@ def test_a_round_starts_from_the_best_one(root, monkeypatch):
     assert weights == ["none", *best]
 
 
-def test_no_round_sees_the_batches_of_another(root):
+def test_seed_of_each_round(root):
     """Each round has the next seed."""
     loop(root, rounds=2, training={"seed": 7})
     runs = folder_of(root).path / "rounds"
@@ -117,7 +117,7 @@ def test_no_round_sees_the_batches_of_another(root):
 
 
 def test_training_arguments_reach_every_round(root):
-    """What `train` takes, each round is given."""
+    """Every round gets the options of `train`."""
     loop(root, rounds=2, training={"batch": 2, "lr": 0.01})
     for number in ("01", "02"):
         config = RunFolder(folder_of(root).path / "rounds" / number).read_config()
@@ -125,14 +125,14 @@ def test_training_arguments_reach_every_round(root):
 
 
 def test_mistakes_by_size(root, monkeypatch):
-    """Missed objects and false positives are counted by size: at IoU below 0.5 both are there."""
+    """Missed objects and false positives are counted by size: at an IoU below 0.5 there is one of each."""
     offsets(monkeypatch, 10)
     (only,) = loop(root, rounds=1).rounds
     assert only.missed == only.false_positives == {"small": 2, "medium": 0, "large": 0}
 
 
 def test_range_of_interest(root):
-    """With a range, AP within it is told too; objects outside it are not missed."""
+    """With a range of interest, the AP within it is reported; objects outside are not missed."""
     (inside,) = loop(root, "near", rounds=1, min_side=20).rounds
     (outside,) = loop(root, "far", rounds=1, min_side=21).rounds
     assert (inside.ap_in_range, outside.ap_in_range) == (pytest.approx(1), None)
@@ -142,7 +142,7 @@ def test_range_of_interest(root):
 
 
 def test_new_labels_are_picked_up(root):
-    """A version that appears during a round is what the next round trains on; the report holds both counts."""
+    """The next round trains on a version that was committed during a round; the report has both counts."""
     said = []
 
     def announce(report):
@@ -156,16 +156,16 @@ def test_new_labels_are_picked_up(root):
 
 
 def test_every_round_is_announced_once_it_is_kept(root):
-    """When a round is told, it is in the run's folder already."""
+    """When a round is announced, it is in the run's folder already."""
     kept = []
     loop(root, rounds=2, announce=lambda report: kept.append(curate.runs(root).runs[0].rounds[-1].round))
     assert kept == [1, 2]
 
 
-def test_earlier_rounds_are_judged_on_the_new_val_split(root, monkeypatch):
-    """Where val changes between rounds, what a round is put beside is judged on the same objects.
+def test_earlier_rounds_are_evaluated_on_the_new_val_split(root, monkeypatch):
+    """When val changes between rounds, a round is compared with others on the same objects.
 
-    The new val holds one object more, of a class that nobody finds, which halves AP.
+    The new val has one more object, of a class that is never detected, which halves the AP.
     """
     offsets(monkeypatch, 2, 4)
 
@@ -189,7 +189,7 @@ def test_earlier_rounds_are_judged_on_the_new_val_split(root, monkeypatch):
 
 
 def test_classes_that_are_merged_between_rounds(tmp_path):
-    """After a merge, the round before counts with the merged class as well."""
+    """After a merge, the round before is evaluated with the merged class, too."""
     splits = pd.array(["train", "val"] * 2, dtype="str")
     images = [[("face", SMALL)], [("face", SMALL)], [("cloth", SMALL)], [("cloth", SMALL)]]
     root = save(build_dataset(tmp_path / "d", images, ("face", "cloth"), split=splits), pictures=True)
@@ -203,30 +203,30 @@ def test_classes_that_are_merged_between_rounds(tmp_path):
     assert [entry.name for entry in second.before.classes] == ["face"]
 
 
-# ── when it ends ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── when it stops ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_three_rounds_are_the_default(root):
-    """Without more words a loop makes three rounds."""
+    """The default is three rounds."""
     assert (len(loop(root).rounds), CornerEngine.trainings) == (3, 3)
 
 
 def test_target(root, monkeypatch):
-    """The round that reaches the AP is the last."""
+    """The round that reaches the target AP is the last."""
     offsets(monkeypatch, 4, 2, 0)
     found = loop(root, target_ap=0.69)
     assert (found.stopped, len(found.rounds)) == ("target_ap", 2)
 
 
 def test_patience(root, monkeypatch):
-    """So many rounds without a better AP are enough."""
+    """The loop stops after `patience` rounds without a better AP."""
     offsets(monkeypatch, 4, 2, 4, 2, 0)
     found = loop(root, rounds=9, patience=2)
     assert (found.stopped, len(found.rounds), found.best_round) == ("patience", 4, 2)
 
 
 def test_rounds(root):
-    """Else it ends with the last round."""
+    """Otherwise it ends after the last round."""
     found = loop(root, rounds=2, target_ap=1, patience=2, run="a")
     assert (found.stopped, len(found.rounds)) == ("target_ap", 1)
     assert loop(root, rounds=2, patience=2, run="b").stopped == "rounds"
@@ -248,15 +248,15 @@ def test_rounds(root):
     ],
 )
 def test_misuse(root, options, fact):
-    """What cannot be is refused before anything is written."""
+    """Misuse is refused before anything is written."""
     with pytest.raises(UsageError, match=fact):
         loop(root, **options)
     assert not folder_of(root).record_file.exists()
 
 
 @pytest.mark.parametrize("splits", [["train"] * 6, [None] * 6, ["train"] * 5 + ["val"]])
-def test_nothing_to_judge_by(root, splits):
-    """Without labelled objects in val, rounds cannot be told apart; nothing is left behind."""
+def test_val_without_objects(root, splits):
+    """Without labelled objects in val there is no AP to compare; nothing is written."""
     set_column(root, "split", pd.array(splits, dtype="str"))
     with pytest.raises(DataError, match=r"the val split has no objects.*curate split"):
         loop(root)
@@ -267,7 +267,7 @@ def test_nothing_to_judge_by(root, splits):
 
 
 def test_the_run_is_its_best_round(root, monkeypatch):
-    """The loop's own name can be evaluated and used: it holds the best round's weights, and predicts nothing twice."""
+    """The loop's run has the best round's weights and predictions: it can be evaluated without predicting again."""
     offsets(monkeypatch, 4, 0, 2)
     loop(root)
     shown = CornerDetector.shown
@@ -279,7 +279,7 @@ def test_the_run_is_its_best_round(root, monkeypatch):
 
 
 def test_the_run_can_be_shown_beside_another(root, monkeypatch):
-    """Its evaluation is kept, so that `--against` finds it."""
+    """Its evaluation is saved, so `--against` finds it."""
     offsets(monkeypatch, 2)
     loop(root, rounds=1)
     curate.train(root, model=MODEL, run="other", steps=3)
@@ -287,30 +287,30 @@ def test_the_run_can_be_shown_beside_another(root, monkeypatch):
 
 
 def test_weights_lie_on_disk_once(root):
-    """The best checkpoint is the round's own file under a second name."""
+    """The best checkpoint is a second name of the round's file."""
     loop(root, rounds=1)
     assert os.path.samefile(folder_of(root).best, folder_of(root).path / "rounds/01/checkpoints/best.pt")
 
 
 def test_between_rounds_the_run_is_not_finished(root):
-    """Until the loop ends, its record says that steps are left."""
+    """Until the loop ends, its record has steps left."""
     open_steps = []
     loop(root, announce=lambda _: open_steps.append((folder_of(root).read_record().steps, folder_of(root).finished)))
     assert open_steps == [(9, False), (9, False), (9, True)]
 
 
-# ── going on, and beginning anew ─────────────────────────────────────────────────────────────────────────────────
+# ── resume and overwrite ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_finished_loop_stays_as_it_is(root):
-    """`resume` on a finished loop trains nothing and answers the same."""
+    """`resume` on a finished loop trains nothing and returns the same."""
     document = loop(root).to_json()
     assert loop(root, resume=True, steps=None).to_json() == document
     assert CornerEngine.trainings == 3
 
 
 def test_more_rounds(root, monkeypatch):
-    """A finished loop goes on with more rounds; what it had is not done again."""
+    """A finished loop continues with more rounds; earlier rounds are not repeated."""
     offsets(monkeypatch, 4, 4, 0)
     first = loop(root, rounds=2)
     found = loop(root, rounds=3, resume=True)
@@ -319,7 +319,7 @@ def test_more_rounds(root, monkeypatch):
 
 
 def test_other_patience_and_target(root, monkeypatch):
-    """A loop that ended early goes on where it is asked for more, and the new wish is kept."""
+    """A loop that stopped early continues with another target or patience, which is saved."""
     offsets(monkeypatch, 4, 2, 4, 0)
     assert loop(root, rounds=4, target_ap=0.4).stopped == "target_ap"
     assert loop(root, target_ap=0.7, resume=True).stopped == "target_ap"
@@ -329,7 +329,7 @@ def test_other_patience_and_target(root, monkeypatch):
 
 
 def test_other_training_arguments_count_from_the_next_round(root):
-    """Arguments that are given on resume hold for the rounds to come."""
+    """Options that are given on resume apply to later rounds."""
     loop(root, rounds=1, training={"batch": 2})
     loop(root, rounds=2, training={"lr": 0.5}, resume=True)
     config = RunFolder(folder_of(root).path / "rounds" / "02").read_config()
@@ -337,15 +337,15 @@ def test_other_training_arguments_count_from_the_next_round(root):
 
 
 @pytest.mark.parametrize("options", [{"model": "corner:other"}, {"weights": "none"}, {"min_side": 5}])
-def test_another_loop_is_not_gone_on_with(root, options):
-    """Model, first weights and range belong to the loop."""
+def test_options_that_cannot_change(root, options):
+    """Model, initial weights and range cannot change."""
     loop(root, rounds=1)
     with pytest.raises(UsageError, match="the loop was started with another"):
         loop(root, rounds=2, resume=True, **options)
 
 
-def test_half_trained_round_goes_on(root, monkeypatch):
-    """An interrupted round keeps its folder and its version, even where a newer one came."""
+def test_interrupted_round_is_resumed(root, monkeypatch):
+    """An interrupted round keeps its folder and version, also after a newer version."""
     monkeypatch.setattr(CornerEngine, "fails", True)
     with pytest.raises(KeyboardInterrupt):
         loop(root)
@@ -355,8 +355,8 @@ def test_half_trained_round_goes_on(root, monkeypatch):
     assert [one.version for one in found.rounds] == [1, 2, 2]
 
 
-def test_half_trained_round_keeps_its_settings(root, monkeypatch):
-    """What would make it another training is refused, and then it still goes on without."""
+def test_interrupted_round_keeps_its_options(root, monkeypatch):
+    """An option that would change an interrupted round is refused; without it the loop continues."""
     monkeypatch.setattr(CornerEngine, "fails", True)
     with pytest.raises(KeyboardInterrupt):
         loop(root, training={"seed": 3})
@@ -368,14 +368,14 @@ def test_half_trained_round_keeps_its_settings(root, monkeypatch):
 
 
 def test_existing_loop_is_not_overwritten(root):
-    """The error names both ways to go."""
+    """The error names both remedies."""
     loop(root, rounds=1)
     with pytest.raises(UsageError, match=r"the run exists already.*--resume.*--overwrite"):
         loop(root)
 
 
 def test_overwrite_removes_the_rounds_and_nothing_else(root):
-    """Rounds that the new loop does not reach are gone; what somebody put there stays."""
+    """Rounds that the new loop does not reach are removed; files of the user stay."""
     loop(root, rounds=3)
     path = folder_of(root).path
     write_text(path / "note.txt", "mine")
@@ -388,20 +388,20 @@ def test_overwrite_removes_the_rounds_and_nothing_else(root):
 
 
 def test_overwrite_of_a_training(root):
-    """A run of `train` is replaced, too."""
+    """A run of `train` can be replaced."""
     curate.train(root, model=MODEL, run="night", steps=5)
     assert loop(root, rounds=1, overwrite=True).steps == 3
 
 
-def test_a_training_is_not_gone_on_with(root):
-    """`resume` wants a loop."""
+def test_a_training_is_not_a_loop(root):
+    """`resume` needs a loop."""
     curate.train(root, model=MODEL, run="night", steps=5)
     with pytest.raises(UsageError, match="the run is not a loop's"):
         loop(root, resume=True)
 
 
 def test_overwrite_spares_a_folder_that_is_no_run(root, tmp_path):
-    """A path given by mistake is not emptied."""
+    """A folder that is not a run is not emptied."""
     (tmp_path / "thesis").mkdir()
     write_text(tmp_path / "thesis" / "one.txt", "years of work")
     with pytest.raises(UsageError, match="holds no run"):
@@ -409,8 +409,8 @@ def test_overwrite_spares_a_folder_that_is_no_run(root, tmp_path):
     assert [file.name for file in (tmp_path / "thesis").iterdir() if file.name != ".lock"] == ["one.txt"]
 
 
-def test_loop_that_learnt_nothing_begins_anew(root, monkeypatch):
-    """A start that failed, for want of weights say, does not take the name."""
+def test_loop_without_a_checkpoint_starts_again(root, monkeypatch):
+    """A start that failed before the first checkpoint does not take the run's name."""
     monkeypatch.setattr(CornerEngine, "train", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         loop(root, training={"batch": 3})
@@ -420,13 +420,13 @@ def test_loop_that_learnt_nothing_begins_anew(root, monkeypatch):
 
 
 def test_one_process_loops_in_a_folder(root):
-    """A second one is told."""
+    """A second process is refused."""
     with folder_of(root).locked(), pytest.raises(UsageError, match="another process"):
         loop(root)
 
 
 def test_rounds_file_of_another_version(root):
-    """A file that this version does not know is refused with its name."""
+    """A file with unknown keys is refused; the error has its name."""
     loop(root, rounds=1)
     file = folder_of(root).path / "rounds.json"
     file.write_text(file.read_text().replace("curate rounds 1", "curate rounds 9"))
@@ -447,7 +447,7 @@ def in_process(monkeypatch, capsys, *arguments):
 
 
 def test_command(root, monkeypatch, capsys):
-    """Rounds are told on stderr; stdout has the one document, which is the step's own."""
+    """Rounds are reported on stderr; stdout has one document, the function's result."""
     offsets(monkeypatch, 4, 2)
     options = ("--steps", 3, "--rounds", 2, "--target-ap", 0.9, "--patience", 2, "--set", "anything=1", "--batch", 2)
     command = ("loop", root, "--model", MODEL, "--run", "night", *options)
@@ -460,7 +460,7 @@ def test_command(root, monkeypatch, capsys):
 
 
 def test_lines_of_a_round(root, monkeypatch):
-    """A round says what changed since the one before: labels, AP by size and by class, and which is the best."""
+    """A round reports the changes since the one before: labels, AP by size and class, and the best round."""
     offsets(monkeypatch, 4, 2, 2)
     texts = []
 
@@ -483,7 +483,7 @@ def test_lines_of_a_round(root, monkeypatch):
 
 
 def test_tables(root, monkeypatch, capsys):
-    """At the end, the rounds stand beside one another, the best one marked, and the classes of the notable ones."""
+    """At the end, a table compares the rounds and marks the best one; another one has the classes."""
     offsets(monkeypatch, 2, 0, 4, 10)
     print_rich(loop_tables(loop(root, rounds=4).to_json()))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -495,22 +495,22 @@ def test_tables(root, monkeypatch, capsys):
 
 
 def test_interruption_is_told(root, monkeypatch, capsys):
-    """On Ctrl-C the command says how to go on, and leaves with the code that shells expect."""
+    """On Ctrl-C the command says how to continue, and exits with 130."""
     monkeypatch.setattr(CornerEngine, "fails", True)
     code, out, err = in_process(monkeypatch, capsys, "loop", root, "--model", MODEL, "--run", "night", "--steps", 3)
     assert (code, out) == (130, "")
     assert "--resume" in err
 
 
-def test_nothing_to_judge_by_on_the_command_line(root, monkeypatch, capsys):
-    """The refusal is one line."""
+def test_val_without_objects_on_the_command_line(root, monkeypatch, capsys):
+    """A refusal is one line."""
     set_column(root, "split", pd.array([None] * 6, dtype="str"))
     code, _, err = in_process(monkeypatch, capsys, "loop", root, "--model", MODEL, "--run", "night")
     assert (code, err.count("\n"), "curate split" in err) == (1, 1, True)
 
 
 def test_pipeline(root, monkeypatch):
-    """As a step of a recipe, an interrupted loop is gone on with, and a finished one is passed over."""
+    """In a pipeline, an interrupted loop is resumed and a finished one is skipped."""
     recipe = "name: r\nsteps:\n"
     recipe += (
         f"  - loop: {{dataset: {root}, model: '{MODEL}', run: night, steps: 3, rounds: 2, training: {{batch: 2}}}}\n"
@@ -530,14 +530,14 @@ def test_pipeline(root, monkeypatch):
 
 
 class Killed(BaseException):
-    """What a kill does to a process, as far as a test can stand it."""
+    """Raised in place of the process being killed."""
 
 
 CHANGES = ("replace", "link", "unlink", "rmdir", "mkdir", "fsync")
 
 
 def kill_after(monkeypatch, count):
-    """Let `count` changes of the disk happen and none after; returns how many are left."""
+    """Let `count` changes of the disk succeed and none after; the returned list holds how many are left."""
     left = [count]
 
     def dying(call):
@@ -555,7 +555,7 @@ def kill_after(monkeypatch, count):
 
 
 def dies_after(root, monkeypatch, count, run, **options):
-    """Run a loop of two rounds that dies after so many changes of the disk; whether it did."""
+    """Run a loop of two rounds that dies after `count` changes of the disk; whether it died."""
     with monkeypatch.context() as patch:
         kill_after(patch, count)
         try:
@@ -572,7 +572,7 @@ EACH = [pytest.param(range(start, 400, 10), marks=pytest.mark.long, id=f"each fr
 
 @pytest.mark.parametrize("counts", [SAMPLE, *EACH])
 def test_killed_at_any_moment(root, monkeypatch, counts):
-    """Whenever a loop dies, `resume` brings it to the same end as one that was never stopped."""
+    """Whenever a loop is killed, `resume` gives the result of a loop that was never stopped."""
     offsets(monkeypatch, 4, 2)
     whole = loop(root, "whole", rounds=2).to_json()
     deaths = 0
@@ -590,7 +590,7 @@ def test_killed_at_any_moment(root, monkeypatch, counts):
 
 @pytest.mark.parametrize("counts", [[3, 30, 60], *EACH])
 def test_killed_while_it_replaces_another(root, monkeypatch, counts):
-    """A loop that dies while it overwrites one leaves the old or the new one, and no mixture."""
+    """A loop that is killed while it overwrites another leaves the old or the new one, not a mixture."""
     for count in counts:
         run = f"killed-{count}"
         offsets(monkeypatch, 0, 0)

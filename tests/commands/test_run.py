@@ -309,6 +309,18 @@ def test_files_in_settings(workspace):
     assert run_steps(step) == ["train"]
 
 
+def test_runs_follows_all_runs(workspace):
+    """`runs` runs again after a training, or another evaluation, outside the pipeline."""
+    curate.import_voc("data", "source")
+    train_by_hand()
+    step = {"runs": {"dataset": "$dataset"}}
+    assert [run_steps(step), run_steps(step)] == [["runs"], []]
+    train_by_hand("second")
+    assert [run_steps(step), run_steps(step)] == [["runs"], []]
+    curate.evaluate("data", run="second")
+    assert [run_steps(step), run_steps(step)] == [["runs"], []]
+
+
 def test_report_follows_the_evaluation(workspace):
     """`report` takes range and score from the run's last evaluation, so it runs again after another one."""
     curate.import_voc("data", "source")

@@ -1,4 +1,4 @@
-"""A training that is killed again and again ends as one that never was."""
+"""A training that is killed and resumed many times has the result of one that was never killed."""
 
 import os
 import random
@@ -26,7 +26,7 @@ STEPS, EVERY = 130, 5
 
 @pytest.fixture(params=list(MODELS))
 def start(request, tmp_path):
-    """Starts a training of some steps in a process of its own, as a person at a terminal would."""
+    """Starts a training in a process of its own."""
     if request.param == DETECTRON2:
         need_detectron2()
     shapes = shapes_dataset(tmp_path / "shapes", images=8)
@@ -52,7 +52,7 @@ def _finish(process):
 
 
 def _kill_in_training(process, run, rng):
-    """Kill once a checkpoint of this start is there, at some moment in the steps after it; False if it ended first."""
+    """Kill at a random moment after the first checkpoint of this start; False if the training ended first."""
     began = run.last.stat().st_mtime_ns if run.last.is_file() else 0
     while not (run.last.is_file() and run.last.stat().st_mtime_ns > began):
         if process.poll() is not None:
@@ -67,7 +67,7 @@ def _kill_in_training(process, run, rng):
 
 
 def test_twenty_kills_change_nothing(start):
-    """Twenty times kill -9 at a random moment of the training, each time resumed: the final weights are the same."""
+    """After 20 kills at random moments, each followed by --resume, the final weights are the same."""
     _finish(start("whole"))
     rng, kills = random.Random(7), 0
     run = start.folder("killed")

@@ -36,12 +36,12 @@ def test_command_line_and_function_have_the_same_arguments(command):
 
 @EACH
 def test_help_shows_every_default(command):
-    """The help of every training option is a phrase with the default at its end."""
+    """The help of every training option is a phrase, followed by the default."""
     for name, option in COMMANDS[command].items():
         shown = cli_options(command)[name]
         assert shown.opts == [option.flag]
         assert shown.metavar == option.metavar
-        assert shown.help == f"{option.help}  [default: {option.default}]"
+        assert (shown.help, shown.show_default) == (option.help, option.default)
         assert option.help[0].isupper()
         assert option.help.endswith(".")
 

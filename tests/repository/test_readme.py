@@ -1,4 +1,4 @@
-"""What the README says of the command line is true of it."""
+"""The README's commands, options and links exist."""
 
 import re
 
@@ -18,19 +18,19 @@ COMMANDS = typer.main.get_command(app).commands
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_is_in_the_readme(command):
-    """A command that is added must be documented."""
+    """Every command is documented."""
     assert f"`curate {command}" in TEXT
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_is_a_function(command):
-    """What the shell can do, a notebook can."""
+    """Every command is a function."""
     assert callable(getattr(curate, command.replace("-", "_")))
 
 
 @pytest.mark.parametrize("line", [line for line in TEXT.splitlines() if "curate " in line])
 def test_every_option_in_the_readme_is_there(line):
-    """An option that the README gives to a command is one of that command's."""
+    """Every option that the README gives to a command exists."""
     named = re.findall(r"curate ([a-z-]+)", line)
     known = {option for name in named if name in COMMANDS for one in COMMANDS[name].params for option in one.opts}
     if known:
@@ -39,5 +39,5 @@ def test_every_option_in_the_readme_is_there(line):
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", TEXT))
 def test_every_link_leads_somewhere(target):
-    """Files and pictures that the README points to are in the repository."""
+    """The README's links lead to files of the repository."""
     assert (README.parent / target).exists()
