@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from enum import EnumType
+from enum import Enum
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
@@ -69,8 +69,8 @@ class _Commands(Mapping[str, Any]):
 
 def _choices(declared: Any) -> list[str]:
     """The values of an option whose type is an enum, an optional enum or a list of enums."""
-    kinds = [kind for kind in get_args(declared) or (declared,) if isinstance(kind, EnumType)]
-    return [str(member.value) for kind in kinds for member in kind]
+    kinds = get_args(declared) or (declared,)
+    return [str(member.value) for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum) for member in kind]
 
 
 class CommandGroup(TyperGroup):
