@@ -35,7 +35,7 @@ class PlainCommand(TyperCommand):
 
 
 def _plain(record: Any) -> tuple[str, str]:
-    """Name and help of a parameter; Typer puts a default that is told in words in parentheses."""
+    """Name and help of a parameter; Typer puts a default in words in parentheses."""
     return record[0], re.sub(r"\[default: \((.*)\)\]", r"[default: \1]", record[1])
 
 

@@ -91,18 +91,18 @@ def test_without_fiftyone(tmp_path):
     """One line says how to get FiftyOne."""
     root = save_scene(tmp_path / "faces", runs=())
     script = "import sys; sys.modules['fiftyone'] = None; from curate.cli import main; main()"
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script, "view", str(root)], capture_output=True, text=True, check=False, timeout=60
     )
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr == "curate: view: FiftyOne is not installed. pip install 'curate-vision[view]'\n"
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "curate: view: FiftyOne is not installed. pip install 'curate-vision[view]'\n"
 
 
 def test_no_dataset(tmp_path):
     """A folder without a dataset is an error."""
-    told = run_curate("pull-tags", tmp_path)
-    assert told.returncode == 1
-    assert "there is no dataset here" in told.stderr
+    result = run_curate("pull-tags", tmp_path)
+    assert result.returncode == 1
+    assert "there is no dataset here" in result.stderr
 
 
 def test_links():
