@@ -229,7 +229,7 @@ def _first_record(
 
 
 def _continue(folder: RunFolder, state: LoopState, options: LoopState, *, with_rounds: bool) -> LoopState:
-    """Take over when to stop from the new options; what is not given stays.
+    """Take over the stopping rules from the new options; a rule that is not given stays.
 
     Raises:
         UsageError: Another option differs that cannot change.
