@@ -1,4 +1,4 @@
-"""`pull-tags`: what a person tagged in the app comes back, as images to correct and a version without some."""
+"""`pull-tags`: images tagged in the app become a folder for corrections, or are dropped from the dataset."""
 
 import os
 import shlex
@@ -20,19 +20,19 @@ from curate.result import Result
 from curate.store import Store
 
 RELABEL, DROP = "relabel", "drop"
-FOLDER = "relabel"  # in the dataset's folder; each pull has one in it
+FOLDER = "relabel"  # in the dataset folder; each pull makes a subfolder
 
 
 @dataclass(frozen=True)
 class PullTagsResult(Result):
-    """What was tagged, and what became of it; paths of images are relative to the dataset.
+    """Tagged images; paths are relative to the dataset.
 
     Attributes:
-        version: without the dropped images; None where there was nothing to drop, or it was only tried.
-        dropped: images that are in it no more.
-        relabel: images that lie ready to be corrected.
-        folder: where they lie; None without any.
-        command: how to open the folder in LabelImg.
+        version: Version without the dropped images; None if there are none, or for a dry run.
+        dropped: Images that were dropped.
+        relabel: Images that were copied for corrections.
+        folder: Folder of the latter; None without any.
+        command: Command that opens the folder in LabelImg.
     """
 
     version: int | None
@@ -45,48 +45,48 @@ class PullTagsResult(Result):
 def pull_tags(
     dataset: str | os.PathLike[str], *, keep_tags: bool = False, dry_run: bool = False, progress: Progress = silent
 ) -> PullTagsResult:
-    """Take in what was tagged `relabel` or `drop` in the app of `view`, which may be open.
+    """Process the tags `relabel` and `drop` of the app of `view`, which may be open.
 
-    Images tagged `relabel` lie in a new folder `DATASET/relabel/1` then, with their boxes as XML and the class list;
-    `import-voc` of that folder brings them back. A new version is without images tagged `drop`, which wins where both
-    are; their files stay, and `undo` brings them back. Capitals and outer white space in tags do not matter.
+    Images tagged `relabel` are put into a new folder `DATASET/relabel/1`, with their boxes as XML and the class list;
+    `import-voc` imports the corrections. A new version lacks the images tagged `drop`; their files stay, and `undo`
+    restores them. `drop` takes precedence over `relabel`. Case and surrounding white space of tags are ignored.
 
     Args:
-        dataset: the dataset folder.
-        keep_tags: else tags go from the app when they have been taken in.
-        dry_run: only tell what was tagged.
-        progress: told that the app's database is asked, which takes seconds.
+        dataset: Dataset folder.
+        keep_tags: Keep the tags in the app; by default they are removed.
+        dry_run: Only list the tagged images.
+        progress: Callback for progress.
 
     Raises:
-        UsageError: nothing is tagged.
+        UsageError: No image is tagged.
         MissingError: FiftyOne or its database is missing.
     """
     store = Store(dataset)
     current = store.load()
     if not database_exists():
-        raise _nothing(dataset)
+        raise _no_tags(dataset)
     with running_database() as uri:
         progress("starting FiftyOne", 0, 1)
-        from curate.fiftyone_app import dataset as fiftyone_views
-        from curate.fiftyone_app import registry as app_datasets
+        from curate.fiftyone_app import dataset as fiftyone_dataset
+        from curate.fiftyone_app import registry as fiftyone_registry
 
-        with fiftyone_views.connected(uri):
+        with fiftyone_dataset.connected(uri):
             progress("starting FiftyOne", 1, 1)
-            facts = app_datasets.facts_of(store.root, store.mark)
-            tags = app_datasets.read_all_tags(facts)
-            gone = _tagged(current, DROP, tags)
-            again = _tagged(current, RELABEL, tags).drop(gone.index, errors="ignore").sort_values("path")
-            if not len(gone) and not len(again):
-                raise _nothing(dataset)
+            identity = fiftyone_registry.identity_of(store.root, store.mark)
+            tags = fiftyone_registry.read_all_tags(identity)
+            dropped = _tagged(current, DROP, tags)
+            relabel = _tagged(current, RELABEL, tags).drop(dropped.index, errors="ignore").sort_values("path")
+            if not len(dropped) and not len(relabel):
+                raise _no_tags(dataset)
             if dry_run:
-                return _result(gone, again)
-            folder = _new_folder(store.root / FOLDER) if len(again) else None
-            notes = _lay_out(current, again, folder) if folder is not None else ()
-            version = _drop(store, gone) if len(gone) else None
+                return _result(dropped, relabel)
+            folder = _new_folder(store.root / FOLDER) if len(relabel) else None
+            notes = _export(current, relabel, folder) if folder is not None else ()
+            version = _drop(store, dropped) if len(dropped) else None
             if not keep_tags:
-                taken = {tag for own in tags.values() for tag in own if _plain(tag) in (RELABEL, DROP)}
-                app_datasets.remove_all_tags(facts, sorted(taken))
-    return _result(gone, again, folder, version, notes)
+                processed = {tag for own in tags.values() for tag in own if _plain(tag) in (RELABEL, DROP)}
+                fiftyone_registry.remove_all_tags(identity, sorted(processed))
+    return _result(dropped, relabel, folder, version, notes)
 
 
 def _tagged(current: Dataset, tag: str, tags: Mapping[int, Sequence[str]]) -> pd.DataFrame:
@@ -99,19 +99,19 @@ def _plain(tag: str) -> str:
 
 
 def _result(
-    gone: pd.DataFrame,
-    again: pd.DataFrame,
+    dropped: pd.DataFrame,
+    relabel: pd.DataFrame,
     folder: Path | None = None,
     version: int | None = None,
     notes: tuple[str, ...] = (),
 ) -> PullTagsResult:
     place = str(folder) if folder is not None else None
     command = ("labelImg", place, f"{place}/{CLASS_FILE}", place) if place is not None else ()
-    return PullTagsResult(version, tuple(sorted(gone["path"])), tuple(again["path"]), place, command, notes=notes)
+    return PullTagsResult(version, tuple(sorted(dropped["path"])), tuple(relabel["path"]), place, command, notes=notes)
 
 
 def _new_folder(parent: Path) -> Path:
-    """One a pull: what lies in an older one may have been imported since, or belong to a person."""
+    """A new subfolder, since a person may still work in the older ones."""
     parent.mkdir(exist_ok=True)
     taken = [int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal()]
     folder = parent / str(max(taken, default=0) + 1)
@@ -119,8 +119,12 @@ def _new_folder(parent: Path) -> Path:
     return folder
 
 
-def _lay_out(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, ...]:
-    """Put the images, what was drawn in them, and the class list into the folder. What is to be told."""
+def _export(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, ...]:
+    """Write the images, their boxes and the class list into the folder.
+
+    Returns:
+        Notes.
+    """
     names = folder_names(current.images).loc[images.index]
     boxes = current.drawn_boxes
     boxes = boxes[boxes["image_id"].isin(images["image_id"]).to_numpy()]
@@ -134,19 +138,19 @@ def _lay_out(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str,
             write_atomically(folder / f"{Path(name).stem}.xml", lambda file, xml=xml: file.write(xml))
     write_classes(folder / CLASS_FILE, current, None)
     command = shlex.join(["curate", "import-voc", str(current.root), str(folder)])
-    return (f"When boxes are corrected and saved: {command}",)
+    return (f"To import the corrections: {command}",)
 
 
 def _truth_boxes(boxes: pd.DataFrame, current: Dataset) -> list[TruthBox]:
-    """As their annotators wrote them: an import follows merges and renames of names, and nothing is lost."""
+    """Boxes with the class names of their annotators, from which an import follows merges and renames."""
     columns = [boxes[column].tolist() for column in (*CORNERS, "pose", "truncated", "difficult", "occluded")]
     written = zip(boxes["class_id"].tolist(), boxes["original_class"].tolist(), strict=True)
     names = [name if current.aliases.get(name) == id_ else current.class_names[id_] for id_, name in written]
     return [TruthBox(*row) for row in zip(names, *columns, strict=True)]
 
 
-def _drop(store: Store, gone: pd.DataFrame) -> int:
-    ids, paths = set(gone["image_id"]), sorted(gone["path"])
+def _drop(store: Store, images: pd.DataFrame) -> int:
+    ids, paths = set(images["image_id"]), sorted(images["path"])
 
     def change(before: Dataset) -> Dataset:
         return before.keep_images(~before.images["image_id"].isin(ids).to_numpy())
@@ -155,9 +159,9 @@ def _drop(store: Store, gone: pd.DataFrame) -> int:
     return version
 
 
-def _nothing(dataset: object) -> UsageError:
+def _no_tags(dataset: object) -> UsageError:
     return UsageError(
         f"no image is tagged {RELABEL} or {DROP}",
         place=dataset,
-        remedy="Select images in `curate view`, tag them there, and ask again.",
+        remedy="Select images in `curate view` and tag them.",
     )

@@ -1,4 +1,4 @@
-"""`runs`: the runs of a dataset beside one another."""
+"""`runs`: the runs of a dataset, with their data and AP."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _APS = ("ap", *(f"ap_{size}" for size in SIZES))
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a training stood after some of its steps, on the val split."""
+    """AP on val after some steps of a training."""
 
     step: int
     ap: float | None
@@ -36,17 +36,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run; all but its name is None where its record cannot be read.
+    """One run; everything but its name is None if its record cannot be read.
 
     Attributes:
-        version: trained on; of a loop, in its best round, and so are `images` and `boxes`.
-        steps, steps_done, best_step: over all rounds.
-        ap, ap_small, ap_medium, ap_large: of the best checkpoint on val; None where it was trained since.
-        val: a mark of the images and boxes it was evaluated on; AP of runs with other marks does not compare.
-        seconds: spent training.
-        rounds: of a training, the one that it is.
-        evaluations: while it was trained; none of a loop, whose rounds tell more.
-        problem: what cannot be read of it.
+        version, images, boxes: Training data; of a loop, that of its best round.
+        steps, steps_done, best_step: Over all rounds.
+        ap, ap_small, ap_medium, ap_large: Of the best checkpoint on val; None if it was trained after the evaluation.
+        val: Mark of the evaluated images and boxes; AP of runs with different marks is not comparable.
+        seconds: Time of the training.
+        rounds: Rounds of a loop; a training has one.
+        evaluations: Evaluations during a training; empty for a loop.
+        problem: Why the run cannot be read.
     """
 
     run: str
@@ -78,20 +78,20 @@ class RunsResult(Result):
 def runs(
     dataset: str | os.PathLike[str], *, plot: str | os.PathLike[str] | None = None, overwrite: bool = False
 ) -> RunsResult:
-    """List the runs of a dataset, with what they were trained on and their AP by size.
+    """List the runs of a dataset, with their training data and AP by size.
 
-    Nothing is evaluated for it: the numbers are those that `train`, `loop` and `evaluate` left in the runs' folders. A
-    folder that cannot be read is listed with what is wrong.
+    The numbers are those that `train`, `loop` and `evaluate` wrote into the folders of the runs. Unreadable runs are
+    listed with the problem.
 
     Args:
-        dataset: the dataset folder.
-        plot: draw AP by size, over rounds and steps, as a picture (PNG, SVG or PDF, by suffix).
-        overwrite: replace such a picture.
+        dataset: Dataset folder.
+        plot: Plot of AP by size over rounds and steps (PNG, SVG or PDF, by suffix).
+        overwrite: Replace an existing plot.
 
     Raises:
-        StoreError: there is no dataset in the folder.
-        UsageError: the picture already exists.
-        DataError: there is nothing to draw.
+        StoreError: The folder has no dataset.
+        UsageError: The plot already exists.
+        DataError: No run was evaluated, so there is nothing to plot.
     """
     check_output_files(plot, overwrite=overwrite)
     store = Store(dataset)
@@ -104,13 +104,13 @@ def runs(
 
 
 def _is_begun(folder: RunFolder) -> bool:
-    """Whether it holds a run, or what is left of one."""
+    """Whether the folder has files of a run."""
     marks = (folder.record_file, folder.config_file, rounds_file(folder), folder.checkpoints)
     return any(mark.exists() for mark in marks)
 
 
 def _read_row(folder: RunFolder, store: Store) -> RunRow:
-    """What a run's files tell; as much as can be read."""
+    """Read a run as far as possible."""
     known: dict[str, Any] = {"run": folder.path.name}
     try:
         record = folder.read_record()
@@ -121,7 +121,7 @@ def _read_row(folder: RunFolder, store: Store) -> RunRow:
         known["rounds"] = _rounds_of(state) if state else _only_round(known)
         known["evaluations"] = () if state else _read_evaluations(folder)
     except (CurateError, OSError, ValueError, KeyError, TypeError) as error:
-        # of a long list of faults the first is enough
+        # the first of many errors is enough
         known["problem"] = " ".join(str(error).split()).partition(" [type=")[0] or type(error).__name__
     return RunRow(**known)
 
@@ -138,7 +138,7 @@ def _only_round(known: dict[str, Any]) -> tuple[Round, ...]:
 
 
 def _read_evaluation(folder: RunFolder, store: Store) -> dict[str, Any] | None:
-    """AP on val by size; all None where the run was trained since; None where there is no evaluation."""
+    """AP on val by size, all None if the run was trained after the evaluation; None without an evaluation."""
     file = evaluation_file(folder, evaluation_name(folder, store, VAL))
     if not file.is_file():
         return None
@@ -152,7 +152,7 @@ def _read_evaluation(folder: RunFolder, store: Store) -> dict[str, Any] | None:
 
 
 def _read_evaluations(folder: RunFolder) -> tuple[Evaluation, ...]:
-    """The lines of the metrics that tell of an evaluation."""
+    """Evaluations among the lines of the metrics."""
     try:
         lines = [line for line in folder.read_metrics() if "ap" in line]
         return tuple(Evaluation(line["step"], *(line.get(name) for name in _APS)) for line in lines)
@@ -165,8 +165,8 @@ def _notes(rows: Sequence[RunRow]) -> tuple[str, ...]:
     if len(marks) < 2:
         return ()
     return (
-        "Not all runs were evaluated on the same images and boxes, so their AP does not compare; "
-        "`curate evaluate` does it anew.",
+        "Not all runs were evaluated on the same images and boxes, so their AP is not comparable; "
+        "evaluate them again with `curate evaluate`.",
     )
 
 
@@ -176,18 +176,18 @@ def _draw(rows: Sequence[RunRow], plot: str | os.PathLike[str], dataset: str | o
 
     curves = [curve for row in rows if (curve := _curve(row)) is not None]
     if not curves:
-        raise DataError("no run was evaluated on val yet", place=dataset, remedy="Do that first: `curate evaluate`.")
+        raise DataError("no run was evaluated on val yet", place=dataset, remedy="Evaluate one: `curate evaluate`.")
     save_plot(draw_runs(curves), plot)
 
 
 def _curve(row: RunRow) -> "ApCurve | None":
-    """Over rounds where there are several; else over steps where it was evaluated on the way."""
+    """Curve over rounds if there are several, else over steps if there were evaluations during the training."""
     from curate.plots.runs import ApCurve
 
     unit = "step" if len(row.rounds) < 2 and len(row.evaluations) > 1 else "round"
-    judged = [one for one in (row.evaluations if unit == "step" else row.rounds) if one.ap is not None]
-    if not judged:
+    evaluated = [one for one in (row.evaluations if unit == "step" else row.rounds) if one.ap is not None]
+    if not evaluated:
         return None
-    at = [one.step if isinstance(one, Evaluation) else one.round for one in judged]
-    aps = {name: [getattr(one, key) for one in judged] for name, key in zip(("all", *SIZES), _APS, strict=True)}
+    at = [one.step if isinstance(one, Evaluation) else one.round for one in evaluated]
+    aps = {name: [getattr(one, key) for one in evaluated] for name, key in zip(("all", *SIZES), _APS, strict=True)}
     return ApCurve(row.run, unit, at, aps)

@@ -128,18 +128,18 @@ def view(
     content = _read(Store(dataset), run, split, min_side, score, progress)
     with running_database() as uri:
         progress("starting FiftyOne", 0, 1)
-        from curate.fiftyone_app import dataset as fiftyone_views
-        from curate.fiftyone_app import registry as app_datasets
+        from curate.fiftyone_app import dataset as fiftyone_dataset
+        from curate.fiftyone_app import registry as fiftyone_registry
 
         root = content.store.root
-        facts = app_datasets.facts_of(root, content.store.mark)
-        name = app_datasets.app_name(root, _hash(content, facts["owner"]))
-        build = partial(_build, name, facts, content, progress)
-        with fiftyone_views.connected(uri), app_datasets.shown(name, facts, build) as lost:
+        identity = fiftyone_registry.identity_of(root, content.store.mark)
+        name = fiftyone_registry.app_name(root, _hash(content, identity["owner"]))
+        build = partial(_build, name, identity, content, progress)
+        with fiftyone_dataset.connected(uri), fiftyone_registry.hold(name, identity, build) as lost:
             progress("starting FiftyOne", 1, 1)
-            workspace = fiftyone_views.slug(fiftyone_views.workspace_name(name))
+            workspace = fiftyone_dataset.slug(fiftyone_dataset.workspace_name(name))
             link = partial(server.link, name, workspace=workspace)
-            all_images = fiftyone_views.slug(EVERYTHING)
+            all_images = fiftyone_dataset.slug(EVERYTHING)
             result = ViewResult(
                 dataset=str(dataset),
                 version=content.store.head(),
@@ -152,7 +152,7 @@ def view(
                 images=len(content.current.images),
                 views=tuple(
                     ViewLink(
-                        one.name, one.as_patches, one.images, one.objects, link(view=fiftyone_views.slug(one.name))
+                        one.name, one.as_patches, one.images, one.objects, link(view=fiftyone_dataset.slug(one.name))
                     )
                     for one in content.views
                 ),
@@ -200,19 +200,19 @@ def _read(
     )
 
 
-def _build(name: str, facts: dict[str, object], content: _Content, progress: Progress) -> None:
-    from curate.fiftyone_app import dataset as fiftyone_views
-    from curate.fiftyone_app import registry as app_datasets
+def _build(name: str, identity: dict[str, object], content: _Content, progress: Progress) -> None:
+    from curate.fiftyone_app import dataset as fiftyone_dataset
+    from curate.fiftyone_app import registry as fiftyone_registry
 
-    tags = app_datasets.read_all_tags(facts)
-    fiftyone_views.build(
+    tags = fiftyone_registry.read_all_tags(identity)
+    fiftyone_dataset.build(
         name,
         make_documents(content.current, content.runs, content.options.interest, tags),
         len(content.current.images),
         content.runs,
         has_proposals=len(content.current.drawn_boxes) < len(content.current.boxes),
         views=content.views,
-        facts=facts,
+        facts=identity,
         progress=progress,
     )
 

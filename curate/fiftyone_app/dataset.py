@@ -1,6 +1,6 @@
-"""The FiftyOne side of the app: a dataset with our mistakes in it, its saved views, colours and workspace.
+"""FiftyOne's side of the app: its datasets, saved views, colours and workspaces.
 
-The only module that knows FiftyOne's API. Everything else here is for inside of `connected`.
+This is the only module that uses FiftyOne's API. All functions but `connected` need its connection.
 """
 
 import atexit
@@ -37,17 +37,17 @@ from curate.fiftyone_app.views import (
 )
 from curate.progress import Progress
 
-FoDataset: TypeAlias = Any  # FiftyOne's types say nothing of their documents' fields
+FoDataset: TypeAlias = Any  # FiftyOne's types do not declare the fields of documents
 FoView: TypeAlias = Any
 
 _BATCH = 1000
-_OURS = "curate"  # key in a FiftyOne dataset's info: what is ours of it
+_OURS = "curate"  # key in the info of a FiftyOne dataset for the facts about it
 _SETTINGS = {
     "FIFTYONE_DATABASE_VALIDATION": "false",
     "FIFTYONE_DO_NOT_TRACK": "true",
     "FIFTYONE_SHOW_PROGRESS_BARS": "false",
     "FIFTYONE_LOGGING_LEVEL": "ERROR",
-    "FIFTYONE_SERVER": "1",  # what it shows is to be read from the database, not remembered
+    "FIFTYONE_SERVER": "1",  # reads from the database instead of a cache
     "FIFTYONE_EXECUTION_STORE_NOTIFICATION_SERVICE_DISABLED": "true",
 }
 _CLASS_COLOURS = ["#4c78a8", "#f2cf5b", "#b279a2", "#72b7b2", "#9d755d", "#ff9da6", "#54a24b", "#d67195"]
@@ -55,11 +55,11 @@ _CLASS_COLOURS = ["#4c78a8", "#f2cf5b", "#b279a2", "#72b7b2", "#9d755d", "#ff9da
 
 @contextmanager
 def connected(uri: str) -> Iterator[None]:
-    """Import FiftyOne with the database that `mongo.running_database` gave; it reads its settings at import only.
+    """Import FiftyOne with the database of `mongo.running_database`; it reads its settings at import only.
 
     Raises:
-        MissingError: it does not load.
-        UsageError: this process has another database open.
+        MissingError: FiftyOne cannot be imported.
+        UsageError: This process uses another database already.
     """
     named = os.environ.get(URI_VARIABLE)
     os.environ.update({URI_VARIABLE: uri} | _SETTINGS)
@@ -67,16 +67,17 @@ def connected(uri: str) -> Iterator[None]:
         import fiftyone as fo
         import fiftyone.core.odm.database as database
     except ImportError as error:
-        raise MissingError("FiftyOne does not load", place="view", got=str(error), remedy=GET_FIFTYONE) from error
+        raise MissingError("FiftyOne cannot be imported", place="view", got=str(error), remedy=GET_FIFTYONE) from error
     finally:
-        if named is None:  # it is not the person who named it
+        if named is None:  # the variable stands for a server that the user named
             del os.environ[URI_VARIABLE]
-    if fo.config.database_uri != uri:  # FiftyOne keeps its connection, and can have one a process
-        raise UsageError("another database is open", place="view", remedy="Use one a process.")  # a URI holds secrets
+    if fo.config.database_uri != uri:  # FiftyOne has one connection per process
+        # a URI can contain a password, so the message has none
+        raise UsageError("this process uses another database already", place="view", remedy="Start a new process.")
     try:
         yield
     finally:
-        # FiftyOne would do this when Python ends, and wait for a server that is gone by then
+        # FiftyOne would do this at exit, and wait for a server that has ended by then
         atexit.unregister(database._delete_non_persistent_datasets_if_allowed)
         database._delete_non_persistent_datasets_if_allowed()
 
@@ -91,17 +92,17 @@ def build(
     facts: Mapping[str, Any],
     progress: Progress,
 ) -> None:
-    """Make the FiftyOne dataset of that name anew.
+    """Build a FiftyOne dataset, replacing one of that name.
 
     Args:
-        name: of the FiftyOne dataset; it is its slug too.
-        documents: from `app_content.make_documents`.
-        total: how many.
-        runs: whose fields they have.
-        has_proposals: whether they have that field.
-        views: to be saved.
-        facts: whose dataset it is, and what it holds; found again by `find_own`.
-        progress: told how many images are in.
+        name: Its name, which is also its slug.
+        documents: From `documents.make_documents`.
+        total: Number of documents.
+        runs: Runs whose fields the documents have.
+        has_proposals: Whether the documents have a field for proposals.
+        views: Views to save.
+        facts: Facts about it, for `find_own`.
+        progress: Callback for progress.
     """
     import fiftyone as fo
 
@@ -114,9 +115,9 @@ def build(
     _insert(dataset, documents, total, progress)
     _colour(dataset, runs)
     _order_sidebar(dataset, runs)
-    for place, view in enumerate(views):
-        progress("saving views", place, len(views))
-        dataset.save_view(view.name, _as_fiftyone(dataset, view, runs), description=view.about, color=view.colour)
+    for number, view in enumerate(views):
+        progress("saving views", number, len(views))
+        dataset.save_view(view.name, _make_view(dataset, view, runs), description=view.about, color=view.colour)
     progress("saving views", len(views), len(views))
     _save_workspace(dataset, runs)
     dataset.info[_OURS] = dict(facts) | {"whole": True, "views": [view.name for view in views]}
@@ -124,16 +125,16 @@ def build(
 
 
 def find_own(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """FiftyOne datasets that `build` made with these facts: name → all their facts, and whether they are `whole`."""
+    """FiftyOne datasets that `build` made with these facts: name → all facts, and whether it is complete (`whole`)."""
     import fiftyone.core.odm as odm
 
-    wanted = {f"info.{_OURS}.{key}": value for key, value in facts.items()}
-    found = odm.get_db_conn().datasets.find(wanted, {"name": 1, f"info.{_OURS}": 1})
-    return {document["name"]: document["info"][_OURS] for document in found}
+    query = {f"info.{_OURS}.{key}": value for key, value in facts.items()}
+    datasets = odm.get_db_conn().datasets.find(query, {"name": 1, f"info.{_OURS}": 1})
+    return {document["name"]: document["info"][_OURS] for document in datasets}
 
 
 def read_tags(name: str) -> dict[int, tuple[datetime, list[str]]]:
-    """What a person tagged in the app, and when the image was touched last: image id → time, tags."""
+    """Image id → time of the last change in the app, tags."""
     import fiftyone as fo
 
     dataset: FoDataset = fo.load_dataset(name)
@@ -142,38 +143,41 @@ def read_tags(name: str) -> dict[int, tuple[datetime, list[str]]]:
 
 
 def write_tags(name: str, tags: Mapping[int, Sequence[str]]) -> None:
-    """Let images have these tags, and those that are not named none; what is so already is not touched."""
+    """Set the tags of all images, to none for images that are not in `tags`; unchanged images keep their time."""
     import fiftyone as fo
     from fiftyone import ViewField as F
 
     dataset: FoDataset = fo.load_dataset(name)
-    there = {image_id: own for image_id, (_, own) in read_tags(name).items()}
-    different = {id_: list(tags.get(id_, ())) for id_, own in there.items() if set(own) != set(tags.get(id_, ()))}
-    view = dataset.match(F("image_id").is_in(list(different)))
-    for sample in view:
-        sample.tags = different[sample["image_id"]]
+    current = {image_id: own for image_id, (_, own) in read_tags(name).items()}
+    changed = {id_: list(tags.get(id_, ())) for id_, own in current.items() if set(own) != set(tags.get(id_, ()))}
+    for sample in dataset.match(F("image_id").is_in(list(changed))):
+        sample.tags = changed[sample["image_id"]]
         sample.save()
 
 
-def has_own_things(name: str) -> bool:
-    """Whether a person tagged or saved something in it."""
+def has_user_content(name: str) -> bool:
+    """Whether it has tags, views or workspaces of a person."""
     import fiftyone as fo
 
     dataset: FoDataset = fo.load_dataset(name)
     views = set(dataset.list_saved_views()) - set(dataset.info[_OURS].get("views", ()))
-    places = set(dataset.list_workspaces()) - {workspace_name(name)}
-    return bool(views or places or any(own for _, own in read_tags(name).values()))
+    workspaces = set(dataset.list_workspaces()) - {workspace_name(name)}
+    return bool(views or workspaces or any(own for _, own in read_tags(name).values()))
 
 
 def remove_tags(name: str, tags: Sequence[str]) -> None:
-    """Take tags from all images."""
+    """Remove tags from all images."""
     import fiftyone as fo
 
     fo.load_dataset(name).match_tags(list(tags)).untag_samples(list(tags))
 
 
-def copy_saved(old: str, new: str) -> list[str]:
-    """Save views and workspaces that a person made in one dataset in another; names of views that do not fit it."""
+def copy_user_content(old: str, new: str) -> list[str]:
+    """Copy a person's views and workspaces into another FiftyOne dataset.
+
+    Returns:
+        Names of views that use a field that the new dataset does not have.
+    """
     import fiftyone as fo
 
     source: FoDataset = fo.load_dataset(old)
@@ -187,7 +191,7 @@ def copy_saved(old: str, new: str) -> list[str]:
             for stage in source.load_saved_view(name)._all_stages:
                 view = view.add_stage(stage)
             target.save_view(name, view)
-        except (ValueError, KeyError):  # it looks at a field that is no more
+        except (ValueError, KeyError):  # it uses a field that does not exist
             lost.append(name)
     for name in source.list_workspaces():
         if name != workspace_name(old) and name not in target.list_workspaces():
@@ -196,22 +200,19 @@ def copy_saved(old: str, new: str) -> list[str]:
 
 
 def slug(name: str) -> str:
-    """What FiftyOne makes of a view's name in a link."""
+    """FiftyOne's form of a view's name in a link."""
     import fiftyone.core.utils as utils
 
     return utils.to_slug(name)
 
 
 def workspace_name(name: str) -> str:
-    """The workspace of a FiftyOne dataset; the server looks slugs up without the dataset, so it bears its name."""
+    """Name of the workspace of a FiftyOne dataset; it contains the name, since slugs are looked up in all datasets."""
     return f"sizes {name}"
 
 
 def delete(name: str) -> None:
-    """Delete a FiftyOne dataset with all that was saved of it.
-
-    The patches of a saved view are a dataset of their own, which FiftyOne deletes only when it ends alone.
-    """
+    """Delete a FiftyOne dataset, and the datasets of patches that FiftyOne generated for its saved views."""
     import fiftyone as fo
     from fiftyone.core.patches import PatchesView
 
@@ -228,11 +229,11 @@ def delete(name: str) -> None:
 def _declare_fields(dataset: FoDataset, runs: Sequence[JudgedRun], has_proposals: bool) -> None:
     import fiftyone as fo
 
-    kinds = {str: fo.StringField, int: fo.IntField, float: fo.FloatField, bool: fo.BooleanField}
+    field_types = {str: fo.StringField, int: fo.IntField, float: fo.FloatField, bool: fo.BooleanField}
 
     def declare(fields: Mapping[str, type], under: str = "") -> None:
         for field, kind in fields.items():
-            dataset.add_sample_field(under + field, kinds[kind])
+            dataset.add_sample_field(under + field, field_types[kind])
 
     dataset.add_sample_field("metadata", fo.EmbeddedDocumentField, embedded_doc_type=fo.ImageMetadata)
     declare(IMAGE_FIELDS)
@@ -270,37 +271,37 @@ def _batches(documents: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[st
         yield batch
 
 
-def _as_fiftyone(dataset: FoDataset, view: AppView, runs: Sequence[JudgedRun]) -> FoView:
+def _make_view(dataset: FoDataset, view: AppView, runs: Sequence[JudgedRun]) -> FoView:
     from fiftyone import ViewField as F
 
-    found = dataset.view()
+    made = dataset.view()
     for field, values in view.match:
-        found = found.match(F(field).is_in(list(values)))
+        made = made.match(F(field).is_in(list(values)))
     if view.counted is not None:
-        found = found.match(F(view.counted) > 0).sort_by(view.counted, reverse=True)
+        made = made.match(F(view.counted) > 0).sort_by(view.counted, reverse=True)
     if view.grouped_by is not None:
-        found = found.sort_by(view.grouped_by)
+        made = made.sort_by(view.grouped_by)
     if view.field is not None:
         conditions = [F(attribute) == value for attribute, value in view.where]
         condition = conditions[0]
         for more in conditions[1:]:
             condition &= more
-        found = found.filter_labels(view.field, condition)
+        made = made.filter_labels(view.field, condition)
         if view.as_patches:
             counts = [field for run in runs for field in run.count_fields]
-            found = found.to_patches(view.field, other_fields=[*IMAGE_FIELDS, *counts, *_size_fields(runs)])
-            _tell_sizes_of_patches(found, view.field, runs)
+            made = made.to_patches(view.field, other_fields=[*IMAGE_FIELDS, *counts, *_size_fields(runs)])
+            _set_sizes_of_patches(made, view.field, runs)
             if view.largest_first is not None:
-                found = found.sort_by(view.largest_first, reverse=True)
-    return found
+                made = made.sort_by(view.largest_first, reverse=True)
+    return made
 
 
 def _size_fields(runs: Sequence[JudgedRun]) -> list[str]:
     return [SIZES_FIELD, *(field for run in runs for field in (run.missed_sizes_field, run.false_sizes_field))]
 
 
-def _tell_sizes_of_patches(patches: FoView, field: str, runs: Sequence[JudgedRun]) -> None:
-    """Let a patch have its own size alone; it has those of its whole image, and histograms would count them again."""
+def _set_sizes_of_patches(patches: FoView, field: str, runs: Sequence[JudgedRun]) -> None:
+    """Replace the sizes of the whole image, which a patch has, by its own size; histograms count each object once."""
     import fiftyone.core.odm as odm
 
     own = [f"${field}.size"]
@@ -317,7 +318,7 @@ def _tell_sizes_of_patches(patches: FoView, field: str, runs: Sequence[JudgedRun
 
 
 def _colour(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
-    """Missed red, false positive orange, found green; of several runs, the first colours the objects."""
+    """Missed red, false positive orange, found green; the first of several runs colours the objects."""
     import fiftyone as fo
 
     def by(attribute: str, path: str, colours: Mapping[str, str]) -> dict[str, Any]:
@@ -336,11 +337,11 @@ def _colour(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
 
 
 def _order_sidebar(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
-    """What a person filters by comes first; FiftyOne begins with the files' metadata."""
+    """Put the fields that people filter by first; FiftyOne's own order begins with the metadata of files."""
     import fiftyone as fo
 
-    found: Any = fo.DatasetAppConfig.default_sidebar_groups(dataset)
-    groups = {group.name: group for group in found}
+    defaults: Any = fo.DatasetAppConfig.default_sidebar_groups(dataset)
+    groups = {group.name: group for group in defaults}
     counted = [*(name for run in runs for name in run.count_fields), *_size_fields(runs)]
     named = [name for name in IMAGE_FIELDS if name != "image_id"]
     rest = [name for name in groups.pop("primitives").paths if name not in {*counted, *named}]
@@ -358,11 +359,11 @@ def _order_sidebar(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
 
 
 def _save_workspace(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
-    """The images, and beside them histograms: sizes of what was missed above, of what is false below."""
+    """Save the images with two histograms next to them: sizes of missed objects above, of false positives below."""
     import fiftyone as fo
 
     def space(name: str, *children: Any, **more: Any) -> fo.Space:
-        # FiftyOne needs to be told which child is in front
+        # FiftyOne requires the name of the child in front
         return fo.Space(
             children=list(children), component_id=name, active_child=children[0].component_id, sizes=None, **more
         )
@@ -370,7 +371,7 @@ def _save_workspace(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
     def histogram(place: int, path: str) -> fo.Panel:
         return fo.Panel(type="Histograms", component_id=f"histogram{place}", state={"path": path})
 
-    # fields that patches have too: without its field, a histogram shows an error
+    # only fields that patches have too: a histogram shows an error without its field
     above = [*(run.missed_sizes_field for run in runs), SIZES_FIELD]
     below = [*(run.false_sizes_field for run in runs), *(run.mistakes_field for run in runs), "source"]
     samples = space("images", fo.Panel(type="Samples", component_id="samples", pinned=True))
@@ -381,4 +382,4 @@ def _save_workspace(dataset: FoDataset, runs: Sequence[JudgedRun]) -> None:
     beside = space("histograms", *parts, orientation="vertical")
     root = space("root", samples, beside, orientation="horizontal")
     root.sizes, beside.sizes = [0.68, 0.32], [0.5, 0.5]
-    dataset.save_workspace(workspace_name(dataset.name), root, description="images beside histograms")
+    dataset.save_workspace(workspace_name(dataset.name), root, description="images and histograms")

@@ -1,7 +1,7 @@
-"""What the app shows, without FiftyOne: fields, documents and saved views, made of tables.
+"""Fields and documents of the app, made from tables without FiftyOne.
 
-A *document* is what FiftyOne keeps of one image: the dicts that its own `Sample.to_mongo_dict` makes, written here
-directly, because its objects take ten times as long (decision 0017; a test compares the two).
+A *document* is what FiftyOne stores for one image. These are the dicts that its own `Sample.to_mongo_dict` makes, built
+here directly because its objects take ten times as long (decision 0017; a test compares the two).
 """
 
 import math
@@ -24,11 +24,11 @@ from curate.evaluation.mistakes import Mistakes
 from curate.sizes import SIZES, RangeOfInterest, size_index
 
 TRUTH, PROPOSALS = "ground_truth", "proposals"
-SIZES_FIELD = "object_sizes"  # of an image: the size of each object, for FiftyOne's histograms
-FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # of objects
-RIGHT, FALSE_POSITIVE = "right", "false positive"  # of detections; or ignored
+SIZES_FIELD = "object_sizes"  # sizes of all objects of an image, for FiftyOne's histograms
+FOUND, MISSED, IGNORED = "found", "missed", "ignored"  # outcome of an object
+RIGHT, FALSE_POSITIVE = "right", "false positive"  # outcome of a detection, or IGNORED
 
-# attribute → kind of value, beside `label`
+# attribute → type, in addition to `label`
 _MEASURES = {"size": str, "area_px": float, "side_px": float, "in_range": bool}
 IMAGE_FIELDS: Mapping[str, type] = app_fields(IMAGE_COLUMNS)
 _BOX_FIELDS: Mapping[str, type] = app_fields(BOX_COLUMNS)
@@ -38,14 +38,14 @@ DETECTION_FIELDS: Mapping[str, type] = {**_MEASURES, "outcome": str, "kind": str
 
 @dataclass(frozen=True, eq=False)
 class JudgedRun:
-    """A run's detections beside the truth.
+    """A run's detections and mistakes.
 
     Attributes:
-        name: as a person calls it.
-        field: its name in the app, from `run_fields`.
-        truth: the images that were evaluated.
-        predictions: on them, of all scores; those below the operating point are not shown.
-        mistakes: at the operating point.
+        name: Name of the run, as given.
+        field: Its field in the app, from `run_fields`.
+        truth: The evaluated images.
+        predictions: Detections on them, of all scores; those below the operating point are not shown.
+        mistakes: Mistakes at the operating point.
     """
 
     name: str
@@ -56,32 +56,32 @@ class JudgedRun:
 
     @property
     def truth_fields(self) -> Mapping[str, type]:
-        """What the run says of each object: found or missed, why, and how near it came."""
+        """Fields of an object: its outcome, kind of mistake, and IoU."""
         return {self.field: str, f"{self.field}_kind": str, f"{self.field}_iou": float}
 
     @property
     def count_fields(self) -> tuple[str, str, str]:
-        """How many objects were missed and detections false in each evaluated image, and both together."""
+        """Fields of an image: number of missed objects, of false positives, and of both."""
         return f"{self.field}_missed", f"{self.field}_false_positives", self.mistakes_field
 
     @property
     def missed_sizes_field(self) -> str:
-        """The size of each missed object of an image."""
+        """Field of an image: sizes of its missed objects."""
         return f"{self.field}_missed_sizes"
 
     @property
     def false_sizes_field(self) -> str:
-        """The size of each false positive of an image."""
+        """Field of an image: sizes of its false positives."""
         return f"{self.field}_false_positive_sizes"
 
     @property
     def mistakes_field(self) -> str:
-        """How many objects were missed and detections wrong in an image."""
+        """Field of an image: number of mistakes."""
         return f"{self.field}_mistakes"
 
 
 def run_fields(names: Sequence[str]) -> list[str]:
-    """A field name for each run: `run_first` for the run `first`, made of letters that a field may have."""
+    """Field name of each run, with the characters of a field: `run_first` for the run `first`."""
     fields: list[str] = []
     for name in names:
         plain = "run_" + (re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "other")
@@ -96,13 +96,13 @@ def make_documents(
     interest: RangeOfInterest | None,
     tags: Mapping[int, Sequence[str]] = MappingProxyType({}),
 ) -> Iterator[dict[str, Any]]:
-    """One document an image, in the order of paths, without what FiftyOne adds (`_id` and the like).
+    """Make one document per image, in the order of paths, without the keys that FiftyOne adds, such as `_id`.
 
     Args:
-        dataset: all images, and the objects drawn in them.
-        runs: what each run found.
-        interest: which objects matter; without it all do.
-        tags: image id → what a person tagged it with.
+        dataset: All images and their objects.
+        runs: Detections and mistakes of each run.
+        interest: Range of interest; None for all objects.
+        tags: Image id → tags.
     """
     images = dataset.images.sort_values("path")
     sides = _sides(dataset.images)
@@ -113,8 +113,10 @@ def make_documents(
         labels[PROPOSALS] = _group(_truth_documents(dataset, proposed, (), interest, sides), proposed["image_id"])
     for run in runs:
         kept = run.predictions.boxes[run.mistakes.matches.kept]
-        labels[run.field] = _group(_detections(run, kept, interest, sides, dataset.class_names), kept["image_id"])
-    counted = {field: values for run in runs for field, values in _told_of_images(run).items()}
+        labels[run.field] = _group(
+            _detection_documents(run, kept, interest, sides, dataset.class_names), kept["image_id"]
+        )
+    counted = {field: values for run in runs for field, values in _image_values(run).items()}
     columns = {name: _values(images[name], kind) for name, kind in IMAGE_FIELDS.items()}
     paths, widths, heights = (images[name].tolist() for name in ("path", "width", "height"))
     rows = zip(paths, widths, heights, *columns.values(), strict=True)
@@ -146,25 +148,25 @@ def _truth_documents(
 ) -> list[dict[str, Any]]:
     columns = _measures(boxes, interest) | {name: _values(boxes[name], kind) for name, kind in _BOX_FIELDS.items()}
     for run in runs:
-        columns |= _said_of_truth(run, boxes["box_id"])
+        columns |= _outcomes_of_truth(run, boxes["box_id"])
     labels = boxes["class_id"].map(dataset.class_names).tolist()
     return _label_documents(labels, _relative(boxes, sides), columns)
 
 
-def _said_of_truth(run: JudgedRun, box_ids: pd.Series) -> dict[str, list[Any]]:
-    """A run's word on each object: None for those of images that were not evaluated."""
+def _outcomes_of_truth(run: JudgedRun, box_ids: pd.Series) -> dict[str, list[Any]]:
+    """Values of `JudgedRun.truth_fields` for each object; None for objects of images that were not evaluated."""
     matches, missed = run.mistakes.matches, run.mistakes.missed
     states = np.select([matches.missed, matches.found], [MISSED, FOUND], default=IGNORED)
     state = pd.Series(states, index=run.truth.boxes["box_id"].to_numpy())
     by_box = missed.set_index(missed["box_id"].astype("int64"))
-    said = (state, by_box["kind"], by_box["iou"])
+    columns = (state, by_box["kind"], by_box["iou"])
     return {
-        name: _values(box_ids.map(told), kind)
-        for (name, kind), told in zip(run.truth_fields.items(), said, strict=True)
+        name: _values(box_ids.map(column), kind)
+        for (name, kind), column in zip(run.truth_fields.items(), columns, strict=True)
     }
 
 
-def _detections(
+def _detection_documents(
     run: JudgedRun,
     kept: pd.DataFrame,
     interest: RangeOfInterest | None,
@@ -218,24 +220,24 @@ def _sides(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _relative(boxes: pd.DataFrame, sides: pd.DataFrame) -> list[list[float]]:
-    """[x, y, width, height] as shares of the image. (n, 4)"""
+    """[x, y, width, height] relative to the size of the image. (n, 4)"""
     x0, y0, x1, y1 = boxes[CORNERS].to_numpy(dtype=np.float64).T
     width, height = sides.loc[boxes["image_id"]].to_numpy(dtype=np.float64).T
     return np.stack([x0 / width, y0 / height, (x1 - x0) / width, (y1 - y0) / height], axis=1).tolist()
 
 
-def _told_of_images(run: JudgedRun) -> dict[str, dict[int, Any]]:
-    """Field → image id → value, of the evaluated images."""
+def _image_values(run: JudgedRun) -> dict[str, dict[int, Any]]:
+    """Field → image id → value, for the evaluated images."""
     image_ids = run.truth.images["image_id"].tolist()
     missed, wrong = run.mistakes.missed, run.mistakes.false_positives
-    told: dict[str, dict[int, Any]] = {}
+    values: dict[str, dict[int, Any]] = {}
     for field, rows in zip(run.count_fields, (missed, wrong, run.mistakes.table), strict=True):
-        told[field] = dict.fromkeys(image_ids, 0) | Counter(rows["image_id"].tolist())
+        values[field] = dict.fromkeys(image_ids, 0) | Counter(rows["image_id"].tolist())
     for field, rows in ((run.missed_sizes_field, missed), (run.false_sizes_field, wrong)):
-        told[field] = {image_id: [] for image_id in image_ids}
+        values[field] = {image_id: [] for image_id in image_ids}
         for image_id, size in zip(rows["image_id"].tolist(), rows["size"].tolist(), strict=True):
-            told[field][image_id].append(size)
-    return told
+            values[field][image_id].append(size)
+    return values
 
 
 def _group(documents: list[dict[str, Any]], image_ids: pd.Series) -> dict[int, list[dict[str, Any]]]:

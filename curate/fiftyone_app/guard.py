@@ -1,13 +1,13 @@
-"""What the FiftyOne app may be asked for: its server checks neither who asks nor for what.
+"""Guard of the FiftyOne app, whose own server checks neither the sender of a request nor its content.
 
-Who asks is checked by `curate.serving.guard`. What is asked for passes when
+`curate.serving.guard` checks the sender. A request passes this module if
 
-- it is a page of the app, or one of the few services that looking and tagging take,
-- the file it wants, under whatever path it asks, is one of the app's images,
-- the operator it wants to run is one that only shows: those that list or fetch files of this machine, or that change
-  or delete what the dataset holds, are refused, and so is every one that is not known here.
+- it is for a page of the app, or for one of the services that viewing and tagging need,
+- a file that it names, under whatever path, is one of the app's images,
+- an operator that it runs is a known one that only shows content. Operators that list or read files of this machine,
+  or that change or delete content, are refused, and so are unknown ones.
 
-What a request may have built by name is limited in `fiftyone_limits`.
+`limit_requests` limits what the server instantiates by a class name in a request to stages of views and aggregations.
 """
 
 import json
@@ -18,56 +18,7 @@ from typing import Any
 from curate.serving.address import Entrance
 from curate.serving.guard import App, Guard, Message, Query, Receive, RefusedError, Scope, Send
 
-# these run pipelines as they are given, or write files
-_OFF = frozenset({"Mongo", "Concat", "ToFrames", "ToClips", "ToTrajectories"})
-_HOME = ("fiftyone.", "eta.")
-
-
-def limit_requests() -> None:
-    """From now on, only what looks at a view is built by name, in this process. FiftyOne must be imported."""
-    import eta.core.utils as etau
-    from fiftyone.core.aggregations import Aggregation
-    from fiftyone.core.stages import ViewStage
-
-    for base in (ViewStage, Aggregation):
-        _limit(base)
-    if not hasattr(etau.get_class, "limited"):
-        etau.get_class = _only_fiftyone(etau.get_class)
-
-
-def _limit(base: Any) -> None:
-    if hasattr(base._from_dict, "limited"):
-        return
-    build = base._from_dict
-
-    def from_dict(d: Any) -> Any:
-        if not isinstance(d, dict) or d.get("_cls") not in _names(base):
-            raise ValueError(f"not to be built on request: {d.get('_cls') if isinstance(d, dict) else d!r}")
-        return build(d)
-
-    from_dict.limited = True  # pyright: ignore[reportFunctionMemberAccess]
-    base._from_dict = staticmethod(from_dict)
-
-
-def _names(base: Any) -> set[str]:
-    """Full names of the classes below one, where FiftyOne itself defines them."""
-    below = base.__subclasses__()
-    own = {f"{one.__module__}.{one.__qualname__}" for one in below if one.__name__ not in _OFF}
-    return {name for name in own.union(*map(_names, below)) if name.startswith("fiftyone.core.")}
-
-
-def _only_fiftyone(get_class: Callable[..., Any]) -> Callable[..., Any]:
-    def limited(class_name: str, module_name: str | None = None) -> Any:
-        if not f"{module_name or class_name}.".startswith(_HOME):
-            raise ImportError(f"not to be imported on request: {class_name}")
-        return get_class(class_name, module_name)
-
-    limited.limited = True  # pyright: ignore[reportFunctionMemberAccess]
-    return limited
-
-
-_MOST_BYTES = 16 * 2**20  # of a request that is looked into
-PAGES = frozenset({"", "datasets"})  # first parts of paths; the app's own files come to it
+PAGES = frozenset({"", "datasets"})  # first parts of paths; `guard_app` adds the app's own files
 SERVICES = {
     "aggregate": "POST",
     "event": "POST",
@@ -104,12 +55,15 @@ OPERATORS = frozenset(
 )
 _POLICY = "; ".join(
     (
-        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:",  # the app is one of scripts that make scripts
-        "style-src-elem 'self' 'unsafe-inline'",  # no fonts from elsewhere
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:",  # the app evaluates scripts
+        "style-src-elem 'self' 'unsafe-inline'",  # no fonts from other hosts
         "frame-ancestors 'none'",
         "form-action 'self'",
     )
 )
+_MAX_BODY = 16 * 2**20  # bytes of a request that is parsed
+_UNSAFE_STAGES = frozenset({"Mongo", "Concat", "ToFrames", "ToClips", "ToTrajectories"})  # run pipelines, write files
+_SAFE_PACKAGES = ("fiftyone.", "eta.")
 
 
 def guard_app(
@@ -118,20 +72,22 @@ def guard_app(
     is_media: Callable[[str], bool],
     files: Collection[str] = (),
 ) -> Guard:
-    """The FiftyOne app behind all checks.
+    """Put the FiftyOne app behind all checks.
 
     Args:
-        app: FiftyOne's.
-        entrance: of its server.
-        is_media: whether a file is one of the app's images.
-        files: the app's own files and folders, as first parts of paths.
+        app: FiftyOne's app.
+        entrance: Entrance of its server.
+        is_media: Whether a file is one of the app's images.
+        files: The app's own files and folders, as first parts of paths.
     """
-    check = _Services(is_media, frozenset({*PAGES, *files}))
-    return Guard(_KnownOperators(app), entrance, check, _POLICY, "view")
+    check = _RequestCheck(is_media, frozenset({*PAGES, *files}))
+    return Guard(_OperatorCheck(app), entrance, check, _POLICY, "view")
 
 
 @dataclass(frozen=True, eq=False)
-class _Services:
+class _RequestCheck:
+    """Refuses unknown services, and files that are not images of the app."""
+
     is_media: Callable[[str], bool]
     pages: frozenset[str]
 
@@ -139,18 +95,20 @@ class _Services:
         path, method = scope["path"].removeprefix("/"), "GET" if scope["method"] == "HEAD" else scope["method"]
         is_page = method == "GET" and path.split("/")[0] in self.pages
         if not is_page and SERVICES.get(path) != method:
-            raise RefusedError(403, "This is not served here.")
+            raise RefusedError(403, "This service is not available.")
         self._check_files(scope, query)
 
     def _check_files(self, scope: Scope, query: Query) -> None:
         files = [value for name, value in query if name == "filepath"]
-        wants_media = scope["path"] == "/media"
-        if (wants_media and len(files) != 1) or not all(map(self.is_media, files)):
-            raise RefusedError(403, "Only images of this dataset are served.")
+        needs_file = scope["path"] == "/media"
+        if (needs_file and len(files) != 1) or not all(map(self.is_media, files)):
+            raise RefusedError(403, "Only images of this dataset are available.")
 
 
 @dataclass(frozen=True, eq=False)
-class _KnownOperators:
+class _OperatorCheck:
+    """An app that refuses unknown operators."""
+
     app: App
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,24 +118,70 @@ class _KnownOperators:
 
 
 async def _check_operator(receive: Receive) -> Receive:
-    """Look into the request which operator it is to run; what was read is given again."""
+    """Read the body of a request and check its operator; the returned function delivers the body again."""
     body, messages = b"", []
     while True:
         message = await receive()
         messages.append(message)
         body += message.get("body", b"")
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BODY:
             raise RefusedError(413, "The request is too long.")
         if not message.get("more_body"):
             break
     try:
-        wanted = json.loads(body)["operator_uri"]
+        operator = json.loads(body)["operator_uri"]
     except (ValueError, KeyError, TypeError):
-        wanted = None
-    if not isinstance(wanted, str) or wanted not in OPERATORS:
-        raise RefusedError(403, f"The operator {wanted} is off.")
+        operator = None
+    if not isinstance(operator, str) or operator not in OPERATORS:
+        raise RefusedError(403, f"The operator {operator} is not available.")
 
-    async def again() -> Message:
+    async def receive_again() -> Message:
         return messages.pop(0) if messages else await receive()
 
-    return again
+    return receive_again
+
+
+def limit_requests() -> None:
+    """Limit what requests can instantiate in this process to FiftyOne's own safe stages and aggregations.
+
+    FiftyOne must be imported.
+    """
+    import eta.core.utils as etau
+    from fiftyone.core.aggregations import Aggregation
+    from fiftyone.core.stages import ViewStage
+
+    for base in (ViewStage, Aggregation):
+        _limit_subclasses(base)
+    if not hasattr(etau.get_class, "limited"):
+        etau.get_class = _limit_get_class(etau.get_class)
+
+
+def _limit_subclasses(base: Any) -> None:
+    if hasattr(base._from_dict, "limited"):
+        return
+    build = base._from_dict
+
+    def from_dict(d: Any) -> Any:
+        if not isinstance(d, dict) or d.get("_cls") not in _safe_names(base):
+            raise ValueError(f"not to be built on request: {d.get('_cls') if isinstance(d, dict) else d!r}")
+        return build(d)
+
+    from_dict.limited = True  # pyright: ignore[reportFunctionMemberAccess]
+    base._from_dict = staticmethod(from_dict)
+
+
+def _safe_names(base: Any) -> set[str]:
+    """Full names of the subclasses that FiftyOne itself defines, without unsafe ones."""
+    subclasses = base.__subclasses__()
+    own = {f"{one.__module__}.{one.__qualname__}" for one in subclasses if one.__name__ not in _UNSAFE_STAGES}
+    return {name for name in own.union(*map(_safe_names, subclasses)) if name.startswith("fiftyone.core.")}
+
+
+def _limit_get_class(get_class: Callable[..., Any]) -> Callable[..., Any]:
+    def limited(class_name: str, module_name: str | None = None) -> Any:
+        if not f"{module_name or class_name}.".startswith(_SAFE_PACKAGES):
+            raise ImportError(f"not to be imported on request: {class_name}")
+        return get_class(class_name, module_name)
+
+    limited.limited = True  # pyright: ignore[reportFunctionMemberAccess]
+    return limited

@@ -1,27 +1,34 @@
-"""Locks that several processes may hold at once; the kernel frees them when their holder dies. Linux and macOS.
+"""Shared and exclusive file locks, which the kernel releases when their process ends. Linux and macOS.
 
-`filelock`, which the store uses, has only locks for one.
+`filelock`, which the store uses, has exclusive locks only.
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
+logger = logging.getLogger(__name__)
 
-class Hold(IntEnum):
+
+class LockMode(IntEnum):
     """How a lock is held."""
 
     SHARED = fcntl.LOCK_SH
-    ALONE = fcntl.LOCK_EX
+    EXCLUSIVE = fcntl.LOCK_EX
 
 
 @contextmanager
-def held(file: Path, how: Hold) -> Iterator[None]:
-    """Wait for the lock on a file, which is made if need be, and hold it."""
-    descriptor = _take(file, how)
+def file_lock(file: Path, mode: LockMode) -> Iterator[None]:
+    """Hold the lock on a file, which is created if needed; waits until it is free."""
+    try:
+        descriptor = _acquire(file, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info("waiting for the %s lock on %s", mode.name.lower(), file)
+        descriptor = _acquire(file, mode)
     try:
         yield
     finally:
@@ -29,10 +36,10 @@ def held(file: Path, how: Hold) -> Iterator[None]:
 
 
 @contextmanager
-def try_hold(file: Path, how: Hold) -> Iterator[bool]:
-    """Hold the lock if it is to be had at once; whether it was."""
+def try_file_lock(file: Path, mode: LockMode) -> Iterator[bool]:
+    """Hold the lock if it is free now; yields whether it is held."""
     try:
-        descriptor = _take(file, how | fcntl.LOCK_NB)
+        descriptor = _acquire(file, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         yield False
         return
@@ -42,13 +49,13 @@ def try_hold(file: Path, how: Hold) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _take(file: Path, how: int) -> int:
-    """Open and lock; a file that its last holder deleted in between is not the one that others lock."""
+def _acquire(file: Path, operation: int) -> int:
+    """Open and lock the file; again if its last holder has deleted it in between, since others lock a new one then."""
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, how)
-            if _is_still(file, descriptor):
+            fcntl.flock(descriptor, operation)
+            if _is_same_file(file, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -56,7 +63,7 @@ def _take(file: Path, how: int) -> int:
         os.close(descriptor)
 
 
-def _is_still(file: Path, descriptor: int) -> bool:
+def _is_same_file(file: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.stat(file), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,11 +1,13 @@
-"""Keeps one MongoDB server while somebody uses it: `python -m curate.fiftyone_app.mongo_keeper MONGOD FOLDER`.
+"""Runs one MongoDB server while processes use it: `python -m curate.fiftyone_app.mongo_keeper MONGOD FOLDER`.
 
-A process of its own, so that the server outlives the `view` that started it, and ends with the last one. See `mongo`.
+A process of its own, so that the server outlives the `view` that started it, and ends with the last one. The files in
+FOLDER are those of `mongo`.
 """
 
 import ctypes
 import hashlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -19,18 +21,20 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote_plus
 
-from curate.fiftyone_app.locks import Hold, held, try_hold
+from curate.fiftyone_app.locks import LockMode, file_lock, try_file_lock
 from curate.files import write_atomically
 
-_LOOK_EVERY_S = 0.1
-_CACHE_GB = 0.25  # mongod takes half of the memory otherwise
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.1
+_CACHE_GB = 0.25  # mongod's default is half of the memory
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_ENDS_IN_S = 10.0
-_LONGEST_SOCKET = 100  # sys/un.h has room for 104 or 108 letters
+_MAX_END_S = 10.0
+_MAX_SOCKET_PATH = 100  # bytes; sys/un.h has room for 104 or 108
 
 
 def keep(mongod: str, folder: Path) -> None:
-    """Run the server until nobody holds the lock `in-use`, or until it ends by itself."""
+    """Run the server until no process holds the lock `in-use`, or until it ends by itself."""
     state_file = folder / "server.json"
     _end_orphan(state_file, folder)
     socket = _free_socket(folder)
@@ -45,17 +49,17 @@ def keep(mongod: str, folder: Path) -> None:
 
 
 def _free_socket(folder: Path) -> Path:
-    """Where the server listens: the same place each time, so that a client that waits finds it again."""
+    """Path of the socket, without a file; always the same, so that a waiting client finds a restarted server."""
     socket = folder / "mongod.sock"
-    if len(os.fsencode(socket)) > _LONGEST_SOCKET:
-        own = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-        place = Path(tempfile.gettempdir()) / f"curate-{os.getuid()}-{own}"
-        place.mkdir(mode=0o700, exist_ok=True)
-        status = place.lstat()
+    if len(os.fsencode(socket)) > _MAX_SOCKET_PATH:
+        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+        parent = Path(tempfile.gettempdir()) / f"curate-{os.getuid()}-{name}"
+        parent.mkdir(mode=0o700, exist_ok=True)
+        status = parent.lstat()
         if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700 or not stat.S_ISDIR(status.st_mode):
-            sys.exit(f"{place} belongs to somebody else")
-        socket = place / "mongod.sock"
-    socket.unlink(missing_ok=True)  # of one that was killed
+            sys.exit(f"{parent} belongs to another user")
+        socket = parent / "mongod.sock"
+    socket.unlink(missing_ok=True)  # of a killed server
     return socket
 
 
@@ -65,61 +69,63 @@ def _start(mongod: str, folder: Path, socket: Path) -> subprocess.Popen[bytes]:
     command = [
         *(mongod, "--dbpath", str(data), "--bind_ip", str(socket)),
         *("--unixSocketPrefix", str(socket.parent), "--wiredTigerCacheSizeGB", str(_CACHE_GB)),
-        *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=10MB)"),  # else 300 MB at once
+        *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=10MB)"),  # the default allocates 300 MB
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-        "--noscripting",  # no program in a query
+        "--noscripting",  # no JavaScript in queries
     ]
-    # it writes to what this process writes to: mongod.log
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent())
+    # its output goes to that of this process: mongod.log
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent())
 
 
 def _serve_until_unused(server: subprocess.Popen[bytes], folder: Path, socket: Path, state_file: Path) -> None:
     while not socket.exists():
         if server.poll() is not None:
-            return  # it did not start: nobody is to find it
+            return  # it has failed to start, so its address must not be written
         time.sleep(0.02)
     uri = f"mongodb://{quote_plus(str(socket))}/?serverSelectionTimeoutMS=5000"
     state = {"keeper": os.getpid(), "mongod": server.pid, "uri": uri}
     write_atomically(state_file, lambda file: file.write(json.dumps(state).encode()))
     while server.poll() is None:
-        with try_hold(folder / "in-use", Hold.ALONE) as unused:
-            if unused:  # whoever comes now waits for the lock, and finds no server
+        with try_file_lock(folder / "in-use", LockMode.EXCLUSIVE) as is_unused:
+            if is_unused:  # a process that comes now waits for the lock, and then finds no server
                 _end(server)
                 state_file.unlink(missing_ok=True)
                 return
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_S)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     if server.poll() is None:
         server.terminate()
         try:
-            server.wait(_ENDS_IN_S)
+            server.wait(_MAX_END_S)
         except subprocess.TimeoutExpired:
+            logger.warning("mongod (process %d) has not ended after %.0f s and is killed", server.pid, _MAX_END_S)
             server.kill()
             server.wait()
 
 
 def _end_orphan(state_file: Path, folder: Path) -> None:
-    """End a server whose keeper was killed, where the kernel did not: it is in the way."""
+    """End a server that runs without its keeper, which was killed; it would block the new one."""
     with suppress(OSError, ValueError, KeyError):
         pid = json.loads(state_file.read_text())["mongod"]
         command = subprocess.run(
-            ["ps", "-ww", "-o", "args=", "-p", str(pid)],  # noqa: S607 it is where the system has it
+            ["ps", "-ww", "-o", "args=", "-p", str(pid)],  # noqa: S607 - its path differs between systems
             capture_output=True,
             text=True,
             check=False,
         )
         if str(folder / "data") in command.stdout:
+            logger.warning("mongod (process %d) runs without a keeper and is ended", pid)
             os.kill(pid, signal.SIGTERM)
-            until = time.monotonic() + _ENDS_IN_S
+            until = time.monotonic() + _MAX_END_S
             while time.monotonic() < until:
                 os.kill(pid, 0)
                 time.sleep(0.05)
 
 
-def _die_with_parent() -> Callable[[], object] | None:
-    """What makes a child end when its parent is killed; only Linux has it."""
+def _end_with_parent() -> Callable[[], object] | None:
+    """A function for the child that makes the kernel end it with its parent; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
@@ -127,8 +133,9 @@ def _die_with_parent() -> Callable[[], object] | None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)  # to mongod.log
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    place = Path(sys.argv[2])
-    with held(place / "kept", Hold.ALONE):
-        keep(sys.argv[1], place)
-        os._exit(0)  # the lock is to be held until this process is no more
+    database = Path(sys.argv[2])
+    with file_lock(database / "kept", LockMode.EXCLUSIVE):
+        keep(sys.argv[1], database)
+        os._exit(0)  # holds the lock until the process ends

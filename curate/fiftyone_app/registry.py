@@ -1,11 +1,12 @@
-"""FiftyOne datasets of ours through their lives: built once for one content, shared, replaced, cleaned up.
+"""Life cycle of curate's FiftyOne datasets: built once per content, shared, replaced, deleted.
 
-Each bears the name of its content, so that two views of the same share one and views of something else do not disturb
-each other. Whoever shows one holds a lock on it; what nobody shows and a newer one of the same dataset replaces goes,
-with what a person tagged and saved in it carried over.
+Each is named by its content, so that two `view`s of the same content share one, and others do not interfere. A process
+holds a lock on the FiftyOne dataset that it shows. One that nobody shows is deleted when a newer one of the same
+dataset replaces it; tags, views and workspaces of a person are carried over.
 """
 
 import getpass
+import logging
 import os
 import re
 import socket
@@ -15,96 +16,106 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from curate.fiftyone_app import dataset as fiftyone_views
-from curate.fiftyone_app.locks import Hold, held, try_hold
+from curate.fiftyone_app import dataset as fiftyone_dataset
+from curate.fiftyone_app.locks import LockMode, file_lock, try_file_lock
 from curate.fiftyone_app.mongo import URI_VARIABLE, database_folder, default_folder
 
-Facts = Mapping[str, Any]
+logger = logging.getLogger(__name__)
+
+Identity = Mapping[str, Any]
 
 
-def facts_of(root: Path, mark: str | None) -> dict[str, Any]:
-    """What tells the FiftyOne datasets of one of our datasets, and of one person, from all others."""
+def identity_of(root: Path, mark: str | None) -> dict[str, Any]:
+    """What the FiftyOne datasets of one dataset and one user have in common, and no others."""
     owner = getpass.getuser()
-    if os.environ.get(URI_VARIABLE):  # a server may be that of several machines
+    if os.environ.get(URI_VARIABLE):  # several machines may share a server
         owner += f"@{socket.gethostname()}"
     return {"owner": owner, "root": str(root.resolve()), "dataset": mark}
 
 
 def app_name(root: Path, content: str) -> str:
-    """A FiftyOne dataset's name: the folder's, in letters that a link keeps, and 10 digits of the content's hash."""
+    """Name of a FiftyOne dataset: that of the folder in characters for a link, and 10 digits of the content's hash."""
     plain = re.sub(r"[^a-z0-9]+", "-", root.resolve().name.lower()).strip("-")
     return f"{plain or 'dataset'}-{content[:10]}"
 
 
 @contextmanager
-def shown(name: str, facts: Facts, build: Callable[[], None]) -> Iterator[list[str]]:
-    """Hold the FiftyOne dataset of that name, built if it is not there; what it replaces goes. Notes on what was lost.
+def hold(name: str, identity: Identity, build: Callable[[], None]) -> Iterator[list[str]]:
+    """Hold a FiftyOne dataset for showing it; build it if it does not exist, and delete those that it replaces.
 
     Args:
-        name: from `app_name`.
-        facts: from `facts_of`.
-        build: makes it with these facts.
+        name: From `app_name`.
+        identity: From `identity_of`.
+        build: Builds it with this identity.
+
+    Yields:
+        Notes on saved views that could not be carried over.
     """
-    lock = _lock(name)
+    lock = _lock_file(name)
     while True:
-        with held(lock, Hold.SHARED):
-            if _is_whole(name, facts):
-                fiftyone_views.write_tags(name, read_all_tags(facts))
-                yield _replace_older(name, facts)
+        with file_lock(lock, LockMode.SHARED):
+            if _is_complete(name, identity):
+                fiftyone_dataset.write_tags(name, read_all_tags(identity))
+                yield _replace_older(name, identity)
                 return
-        with held(lock, Hold.ALONE):
-            if not _is_whole(name, facts):
+        with file_lock(lock, LockMode.EXCLUSIVE):
+            if not _is_complete(name, identity):
+                logger.info("building the FiftyOne dataset %s", name)
                 build()
 
 
-def read_all_tags(facts: Facts) -> dict[int, list[str]]:
-    """What a person tagged in whichever view of the dataset: image id → tags. Where views differ, the last word."""
-    last: dict[int, tuple[datetime, list[str]]] = {}
-    for name, told in _related(facts).items():
-        for image_id, word in fiftyone_views.read_tags(name).items() if told["whole"] else ():
-            if image_id not in last or last[image_id][0] < word[0]:
-                last[image_id] = word
-    return {image_id: tags for image_id, (_, tags) in last.items() if tags}
+def read_all_tags(identity: Identity) -> dict[int, list[str]]:
+    """Tags of all FiftyOne datasets of a dataset: image id → tags. Of different ones the latest apply."""
+    latest: dict[int, tuple[datetime, list[str]]] = {}
+    for name, facts in _related(identity).items():
+        for image_id, tags in fiftyone_dataset.read_tags(name).items() if facts["whole"] else ():
+            if image_id not in latest or latest[image_id][0] < tags[0]:
+                latest[image_id] = tags
+    return {image_id: tags for image_id, (_, tags) in latest.items() if tags}
 
 
-def remove_all_tags(facts: Facts, tags: Sequence[str]) -> None:
-    """Take these tags from all images in all views of the dataset."""
-    for name, told in _related(facts).items():
-        if told["whole"]:
-            fiftyone_views.remove_tags(name, tags)
+def remove_all_tags(identity: Identity, tags: Sequence[str]) -> None:
+    """Remove these tags from all images in all FiftyOne datasets of a dataset."""
+    for name, facts in _related(identity).items():
+        if facts["whole"]:
+            fiftyone_dataset.remove_tags(name, tags)
 
 
-def _related(facts: Facts) -> dict[str, dict[str, Any]]:
-    """All that was made of the dataset: in its folder, or in one that is no more, from where it was moved."""
-    found = fiftyone_views.find_own({"owner": facts["owner"], "dataset": facts["dataset"]})
+def _related(identity: Identity) -> dict[str, dict[str, Any]]:
+    """FiftyOne datasets of the dataset in its folder, or in a former folder that no longer exists: name → facts."""
+    candidates = fiftyone_dataset.find_own({"owner": identity["owner"], "dataset": identity["dataset"]})
     return {
-        name: told for name, told in found.items() if told["root"] == facts["root"] or not Path(told["root"]).is_dir()
+        name: facts
+        for name, facts in candidates.items()
+        if facts["root"] == identity["root"] or not Path(facts["root"]).is_dir()
     }
 
 
-def _is_whole(name: str, facts: Facts) -> bool:
-    return name in fiftyone_views.find_own({**facts, "whole": True})
+def _is_complete(name: str, identity: Identity) -> bool:
+    return name in fiftyone_dataset.find_own({**identity, "whole": True})
 
 
-def _replace_older(name: str, facts: Facts) -> list[str]:
-    """Delete what nobody shows: older views of the dataset, and empty ones of folders that are gone."""
+def _replace_older(name: str, identity: Identity) -> list[str]:
+    """Delete unused FiftyOne datasets: older ones of the dataset, and those of deleted folders without own content."""
     lost: list[str] = []
-    related = _related(facts)
-    for old, told in fiftyone_views.find_own({"owner": facts["owner"]}).items():
-        if old == name or (old not in related and Path(told["root"]).is_dir()):
+    related = _related(identity)
+    for old, facts in fiftyone_dataset.find_own({"owner": identity["owner"]}).items():
+        if old == name or (old not in related and Path(facts["root"]).is_dir()):
             continue
-        with try_hold(_lock(old), Hold.ALONE) as unused:
-            if not unused or (old not in related and told["whole"] and fiftyone_views.has_own_things(old)):
+        with try_file_lock(_lock_file(old), LockMode.EXCLUSIVE) as is_unused:
+            if not is_unused or (old not in related and facts["whole"] and fiftyone_dataset.has_user_content(old)):
                 continue
-            if old in related and told["whole"]:
-                lost += fiftyone_views.copy_saved(old, name)
-            fiftyone_views.delete(old)
-            _lock(old).unlink(missing_ok=True)
-    return [f"The saved view {view!r} does not fit any more; it was left out." for view in lost]
+            if old in related and facts["whole"]:
+                lost += fiftyone_dataset.copy_user_content(old, name)
+            logger.info("deleting the FiftyOne dataset %s, which is not in use", old)
+            logger.info("deleting the FiftyOne dataset %s, which is not in use", old)
+            fiftyone_dataset.delete(old)
+            _lock_file(old).unlink(missing_ok=True)
+    return [f"The saved view {view!r} was left out: it uses a field that no longer exists." for view in lost]
 
 
-def _lock(name: str) -> Path:
-    """Beside the database; of a server that was named, where all of a person's processes look."""
+def _lock_file(name: str) -> Path:
+    """Lock file next to the database; for a named server in the default folder, shared by all processes of a user."""
     folder = (default_folder() if os.environ.get(URI_VARIABLE) else database_folder()) / "shown"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name

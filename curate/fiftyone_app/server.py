@@ -1,6 +1,7 @@
-"""Serves the FiftyOne app, guarded, until it is told to stop."""
+"""Serves the FiftyOne app behind its guard until a signal ends it."""
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from curate.errors import MissingError
 from curate.fiftyone_app.guard import guard_app, limit_requests
 from curate.serving.address import Entrance
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_PORT = 5151  # FiftyOne's own
 
 
 class AppServer:
-    """The app on one address, for who has its link."""
+    """The app on one address, for people who have its link."""
 
     def __init__(self, taken: socket.socket, address: str) -> None:
         self._socket = taken
@@ -22,21 +25,21 @@ class AppServer:
         self.port, self.token = self._entrance.port, self._entrance.token
 
     def link(self, dataset: str, *, view: str, workspace: str, once: bool = False) -> str:
-        """Where to open a view of a FiftyOne dataset; `once`: good for one time, where others may see it."""
+        """Link to a view of a FiftyOne dataset; with `once` valid for one request, for use where others can see it."""
         return self._entrance.link(f"/datasets/{dataset}", {"view": view, "workspace": workspace}, once=once)
 
     def serve(
         self, is_media: Callable[[str], bool], on_ready: Callable[[], None], has_database: Callable[[], bool]
     ) -> None:
-        """Answer until SIGINT or SIGTERM comes. FiftyOne must be connected.
+        """Serve until SIGINT or SIGTERM. FiftyOne must be connected.
 
         Args:
-            is_media: whether a file is one of the images to be shown.
-            on_ready: called once when links open.
-            has_database: asked every second whether the database is still there.
+            is_media: Whether a file is one of the images to show.
+            on_ready: Called once, when links can be opened.
+            has_database: Called every second; returns whether the database still runs.
 
         Raises:
-            MissingError: the database is gone.
+            MissingError: The database has ended.
         """
         import fiftyone.server
         import hypercorn.asyncio
@@ -45,14 +48,14 @@ class AppServer:
         from fiftyone.server.events import set_port
 
         limit_requests()
-        app.debug = False  # else errors show code and paths
+        app.debug = False  # errors would show code and paths
         set_port(self.port)
         files = {entry.name for entry in (Path(fiftyone.server.__file__).parent / "static").iterdir()}
         guard = guard_app(app, self._entrance, is_media, files)
         config = hypercorn.config.Config()
         config.bind = [f"fd://{self._socket.fileno()}"]
         config.loglevel = "ERROR"
-        config.graceful_timeout = 0.5
+        config.graceful_timeout = 0.5  # seconds
 
         async def run() -> None:
             stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -61,21 +64,24 @@ class AppServer:
             serving = asyncio.create_task(hypercorn.asyncio.serve(guard, config, shutdown_trigger=stop.wait))  # pyright: ignore
             await asyncio.sleep(0)
             on_ready()
-            watching = asyncio.create_task(watch(stop))
+            logger.info("serving the app on port %d", self.port)
+            watching = asyncio.create_task(watch_database(stop))
             await serving
             watching.cancel()
+            logger.info("the server has ended")
             if not has_database():
-                remedy = "Nothing of yours is lost; start `curate view` again."
+                remedy = "No data is lost; start `curate view` again."
                 raise MissingError("the database has ended", place="view", remedy=remedy)
 
-        async def watch(stop: asyncio.Event) -> None:
+        async def watch_database(stop: asyncio.Event) -> None:
             while has_database():
                 await asyncio.sleep(1)
+            logger.warning("the database has ended; the server ends too")
             stop.set()
 
         asyncio.run(run())
 
 
 def media_of(files: frozenset[str]) -> Callable[[str], bool]:
-    """Whether a path is one of these, letter by letter."""
+    """A function that returns whether a path is exactly one of these files."""
     return lambda path: path in files and Path(path).is_file()

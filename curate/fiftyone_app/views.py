@@ -1,4 +1,4 @@
-"""The saved views: which mistakes and which images each one shows, and how many that are."""
+"""Saved views: the mistakes and images that each one shows, and their number. Names are stable: scripts use them."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -23,10 +23,10 @@ MISSED_COLOUR, FALSE_COLOUR, FOUND_COLOUR, RIGHT_COLOUR, IGNORED_COLOUR = (
 OTHER_COLOUR = "#4c78a8"
 EVERYTHING = "all images"
 PATCHES = " patches"
-_MOST_VIEWS = 20  # of one sort: a list of a thousand sources helps nobody
+_MOST_VIEWS = 20  # classes or sources with a view of their own
 
-# kind of false positive → what a person calls it
-_KINDS = {
+# kind of false positive → name of its view
+_KIND_VIEWS = {
     "class": "confused classes",
     "duplicate": "duplicates",
     "localisation": "poor boxes",
@@ -40,18 +40,18 @@ class AppView:
     """One saved view.
 
     Attributes:
-        name: in the app's list.
-        about: one sentence.
-        colour: of its dot in the list, as #rrggbb.
-        images: how many it shows.
-        objects: how many boxes it is about; None where it is about images.
-        field: label field that it filters; None for none.
-        where: attribute of the label → the value it must have; "label" is the class.
-        match: field of the image → the values it may have.
-        counted: field of the image that must be over 0; those with most come first.
-        largest_first: field of patches to sort by, descending.
-        grouped_by: field of the image to sort by.
-        as_patches: whether each object is shown alone.
+        name: Name in the app's list.
+        about: Description.
+        colour: Colour of its dot in the list, as #rrggbb.
+        images: Number of images.
+        objects: Number of boxes; None for a view of images.
+        field: Label field that it filters, if any.
+        where: Attributes of a label and their required values; "label" is the class.
+        match: Fields of an image and their allowed values.
+        counted: Field of an image that must be over 0, and by which images are sorted, largest first.
+        largest_first: Field by which patches are sorted, largest first.
+        grouped_by: Field by which images are sorted.
+        as_patches: Whether each object is shown by itself.
     """
 
     name: str
@@ -69,51 +69,51 @@ class AppView:
 
 
 def list_views(dataset: Dataset, runs: Sequence[JudgedRun], interest: RangeOfInterest | None) -> list[AppView]:
-    """All saved views; with several runs, those of a run bear its name. Empty ones are there too: none is news."""
-    # the server shows the last view again where a link names none
-    views = [AppView(EVERYTHING, "the whole dataset", OTHER_COLOUR, len(dataset.images))]
+    """List all saved views, including empty ones; with several runs, names begin with the run."""
+    # a view of all images, because the server repeats the last view for a link without one
+    views = [AppView(EVERYTHING, "all images of the dataset", OTHER_COLOUR, len(dataset.images))]
     for run in runs:
         prefix = f"{run.name}: " if len(runs) > 1 else ""
-        views += _of_mistakes(run, prefix)
+        views += _mistake_views(run, prefix)
     if not runs:
-        views += _of_objects(dataset)
+        views += _object_views(dataset)
     if interest is not None:
-        views += _out_of_range(runs[0] if runs else None, dataset, interest)
-    return _with_own_links([*views, *_unlabelled(dataset)])
+        views += _out_of_range_views(runs[0] if runs else None, dataset, interest)
+    return _with_unique_links([*views, *_unlabelled_views(dataset)])
 
 
-def _with_own_links(views: Sequence[AppView]) -> list[AppView]:
-    """Number names that would have one link: FiftyOne leaves out of it all that is no Latin letter or digit."""
+def _with_unique_links(views: Sequence[AppView]) -> list[AppView]:
+    """Number names with the same link, for which FiftyOne drops everything but Latin letters and digits."""
     taken: set[str] = set()
     named = []
     for view in views:
         names = (view.name, *(f"{view.name} ({number})" for number in range(2, len(views) + 2)))
-        name = next(one for one in names if _in_link(one) not in taken)
-        taken.add(_in_link(name))
+        name = next(one for one in names if _link_name(one) not in taken)
+        taken.add(_link_name(name))
         named.append(replace(view, name=name))
     return named
 
 
-def _in_link(name: str) -> str:
+def _link_name(name: str) -> str:
     return re.sub(r"[^0-9a-z]", "", name.lower())
 
 
-def _of_mistakes(run: JudgedRun, prefix: str) -> Iterator[AppView]:
+def _mistake_views(run: JudgedRun, prefix: str) -> Iterator[AppView]:
     missed, wrong = run.mistakes.missed, run.mistakes.false_positives
     for size in SIZES:
         rows = missed[missed["size"] == size]
         yield from _with_patches(
-            f"{prefix}missed {size}", f"{size} objects that {run.name} did not find", MISSED_COLOUR, rows,
+            f"{prefix}missed {size}", f"{size} objects that {run.name} missed", MISSED_COLOUR, rows,
             TRUTH, ((run.field, MISSED), ("size", size)), f"{TRUTH}.area_px",
         )  # fmt: skip
     best_first = f"{run.field}.confidence"
     for size in SIZES:
         rows = wrong[wrong["size"] == size]
         yield from _with_patches(
-            f"{prefix}false positives {size}", f"{size} detections of {run.name} that are wrong", FALSE_COLOUR, rows,
+            f"{prefix}false positives {size}", f"{size} false positives of {run.name}", FALSE_COLOUR, rows,
             run.field, (("outcome", FALSE_POSITIVE), ("size", size)), best_first,
         )  # fmt: skip
-    for kind, words in _KINDS.items():
+    for kind, words in _KIND_VIEWS.items():
         rows = wrong[wrong["kind"] == kind]
         yield from _with_patches(
             f"{prefix}{words}", f"false positives of {run.name} of the kind {kind}", FALSE_COLOUR, rows,
@@ -122,15 +122,15 @@ def _of_mistakes(run: JudgedRun, prefix: str) -> Iterator[AppView]:
     images = run.mistakes.table["image_id"].nunique()
     yield AppView(
         f"{prefix}worst images",
-        "most mistakes first",
+        "images with most mistakes first",
         MISSED_COLOUR,
         images,
         counted=run.mistakes_field,
     )
 
 
-def _of_objects(dataset: Dataset) -> Iterator[AppView]:
-    """Without a run: what there is, by size and by class."""
+def _object_views(dataset: Dataset) -> Iterator[AppView]:
+    """Objects by size and class, for a dataset without a run."""
     boxes = dataset.drawn_boxes
     sizes = size_index(area(boxes[CORNERS]))
     for index, size in enumerate(SIZES):
@@ -144,11 +144,11 @@ def _of_objects(dataset: Dataset) -> Iterator[AppView]:
         )
 
 
-def _out_of_range(run: JudgedRun | None, dataset: Dataset, interest: RangeOfInterest) -> Iterator[AppView]:
-    """Of the evaluated images; without a run, of all."""
+def _out_of_range_views(run: JudgedRun | None, dataset: Dataset, interest: RangeOfInterest) -> Iterator[AppView]:
+    """Objects out of range, of the evaluated images; without a run, of all images."""
     boxes = (run.truth if run else dataset).drawn_boxes
     rows = boxes[~interest.contains(boxes[CORNERS])]
-    about = f"objects with a side of less than {interest.min_side_px:g} pixels: they do not count"
+    about = f"objects with a shorter side of less than {interest.min_side_px:g} pixels, which do not count"
     where = (*([(run.field, IGNORED)] if run else []), ("in_range", False))
     yield from _with_patches("out of the range of interest", about, OTHER_COLOUR, rows, TRUTH, where, None)
 
@@ -162,20 +162,22 @@ def _with_patches(
     where: tuple[tuple[str, str | bool], ...],
     largest_first: str | None,
 ) -> Iterator[AppView]:
-    """The images that hold such objects, and the objects alone."""
+    """One view of the images with such objects, and one of the objects."""
     common = {"images": rows["image_id"].nunique(), "objects": len(rows), "field": field, "where": where}
     yield AppView(name, about, colour, **common)
     yield AppView(name + PATCHES, about, colour, **common, largest_first=largest_first, as_patches=True)
 
 
-def _unlabelled(dataset: Dataset) -> Iterator[AppView]:
+def _unlabelled_views(dataset: Dataset) -> Iterator[AppView]:
     waiting = dataset.images[dataset.images["label_state"].isin(WAITING)]
-    state = ("label_state", tuple(WAITING))
+    is_waiting = ("label_state", tuple(WAITING))
     about = "images that no person has labelled"
-    yield AppView("unlabelled", f"{about}, by source", OTHER_COLOUR, len(waiting), match=(state,), grouped_by="source")
+    yield AppView(
+        "unlabelled", f"{about}, by source", OTHER_COLOUR, len(waiting), match=(is_waiting,), grouped_by="source"
+    )
     counts = waiting["source"].value_counts()
     for source, images in list(counts.items())[:_MOST_VIEWS] if len(counts) > 1 else []:
-        source_is = ("source", (str(source),))
+        is_source = ("source", (str(source),))
         yield AppView(
-            f"unlabelled of {source}", f"{about}, of one source", OTHER_COLOUR, images, match=(state, source_is)
+            f"unlabelled of {source}", f"{about}, of one source", OTHER_COLOUR, images, match=(is_waiting, is_source)
         )

@@ -1,4 +1,4 @@
-"""Where a page of curate is reached, and the link that lets one in."""
+"""Addresses of curate's pages, and links with an access token."""
 
 import ipaddress
 import secrets
@@ -17,26 +17,33 @@ _ANY = ("0.0.0.0", "::")  # noqa: S104
 
 
 def take_port(address: str, port: int | None, *, usual: int) -> socket.socket:
-    """Bind before the long work, so that a taken port is known at once; without a number `usual`, or else any.
+    """Bind a port before long work, so that a port in use fails at once.
+
+    Args:
+        address: Address to bind.
+        port: Port to bind. Default: `usual` if it is free, else any free port.
 
     Raises:
-        UsageError: it cannot be had.
+        UsageError: The address or the port cannot be bound.
     """
     if not address:
         raise UsageError("not an address", place="--address", got=repr(address), expected="such as 127.0.0.1")
-    for wanted in (port,) if port is not None else (usual, 0):
+    for candidate in (port,) if port is not None else (usual, 0):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         taken = socket.socket(family, socket.SOCK_STREAM)
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            taken.bind((address, wanted))
-            taken.listen()  # two may bind to one port as long as neither listens
+            taken.bind((address, candidate))
+            taken.listen()  # a second bind to the port fails only once it listens
         except (OSError, OverflowError) as error:
             taken.close()
-            if port is None and wanted:
+            if port is None and candidate:
                 continue
             raise UsageError(
-                f"the address cannot be had: {error}", place="--port", got=f"{address}:{wanted}", expected="a free port"
+                f"the address cannot be bound: {error}",
+                place="--port",
+                got=f"{address}:{candidate}",
+                expected="a free port",
             ) from error
         else:
             return taken
@@ -44,7 +51,7 @@ def take_port(address: str, port: int | None, *, usual: int) -> socket.socket:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Whether the address is reachable from this machine only."""
     try:
         return address == "localhost" or ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -53,14 +60,14 @@ def is_loopback(address: str) -> bool:
 
 @dataclass(frozen=True)
 class Entrance:
-    """The host that links name, and the tokens that let one in; each is made anew for every server.
+    """Host and access tokens of one server; the tokens are new for every server.
 
     Attributes:
-        host: a name or an address.
-        port: as it was bound.
-        names: all that a request may call the server.
-        token: good until the server ends.
-        ticket: good for one time.
+        host: Name or address in links.
+        port: The bound port.
+        names: Names of the server that a request may use.
+        token: Valid until the server ends.
+        ticket: Valid for one request.
     """
 
     host: str
@@ -71,23 +78,23 @@ class Entrance:
 
     @classmethod
     def at(cls, taken: socket.socket, address: str) -> "Entrance":
-        """The entrance of a server that listens on what `take_port` took."""
+        """Entrance of a server on a socket from `take_port`."""
         host = _host_name(address)
         others = _LOCAL_NAMES if address in (*_LOCAL_NAMES, *_ANY) else (address,)
         token, ticket = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         return cls(host, taken.getsockname()[1], frozenset({host, *others}), token, ticket)
 
     def link(self, path: str = "/", query: Mapping[str, str] | None = None, *, once: bool = False) -> str:
-        """An address that opens; `once`: good for one time, where others may see it."""
+        """A link with a token; with `once` it is valid for one request, for use where others can see it."""
         named = urlencode({**(query or {}), TOKEN: self.ticket if once else self.token})
         plain = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{plain}:{self.port}{quote(path)}?{named}"
 
 
 def _host_name(address: str) -> str:
-    """What links name. Browsers send cookies to all ports of a host, so that the loopback gets a name of its own.
+    """Host in links. Browsers send cookies to all ports of a host, so each server on the loopback has its own name.
 
-    Browsers take every name below .localhost for this machine (RFC 6761, 6.3); only Safari does not.
+    Browsers resolve every name below .localhost to this machine (RFC 6761, 6.3), except Safari.
     """
     if address in _ANY:
         return socket.gethostname()

@@ -1,7 +1,8 @@
-"""Serves an ASGI app in a thread, beside other work, and ends when it is told to, whatever browsers do."""
+"""Serves an ASGI app in a thread, and ends in bounded time, whatever browsers do."""
 
 import asyncio
 import errno
+import logging
 import socket
 import threading
 from contextlib import suppress
@@ -10,25 +11,27 @@ from weakref import WeakSet
 
 from curate.serving.guard import App
 
-_PATIENCE_S = 0.5  # for answers that are under way when the server is to end
-_LONGEST_S = 2.0
-_MOST_OPEN = 64  # connections; a page takes two. What else the process does needs its files and sockets too
+logger = logging.getLogger(__name__)
+
+_GRACE_S = 0.5  # for responses in progress when the server ends
+_MAX_END_S = 2.0
+_MAX_CONNECTIONS = 64  # a page uses two; the rest of the process needs file descriptors too
 
 
 class BackgroundServer:
     """One app on one socket, in a thread of its own.
 
     Attributes:
-        ending: whether the server is about to end; answers that go on and on have to look at it.
+        ending: Whether the server is about to end; endless responses must check it.
     """
 
     def __init__(self, app: App, taken: socket.socket, name: str) -> None:
-        """Nothing is answered yet.
+        """Create the server; `start` starts it.
 
         Args:
-            app: answers; without threads of its own.
-            taken: what `take_port` gave; it is closed with the server.
-            name: of the thread.
+            app: The app; it must not use threads.
+            taken: Socket from `take_port`, which is closed with the server.
+            name: Name of the thread.
         """
         self._app = app
         self._listener = _Listener(taken)
@@ -39,18 +42,23 @@ class BackgroundServer:
         self.ending = False
 
     def start(self) -> None:
-        """Begin to answer; connections that came before wait in the socket."""
+        """Start to answer; earlier connections wait in the socket."""
+        logger.info("%s: serving on port %d", self._thread.name, self._listener.getsockname()[1])
         self._thread.start()
 
     def close(self) -> None:
-        """End open connections and the thread, within two seconds. May be called again."""
+        """End open connections and the thread, within two seconds. Can be called again."""
         with self._lock:
             self.ending = True
             if self._loop is not None and self._stop is not None:
                 with suppress(RuntimeError):  # the loop has ended by itself
                     self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread.is_alive():
-            self._thread.join(_LONGEST_S)
+            self._thread.join(_MAX_END_S)
+            if self._thread.is_alive():
+                logger.warning("%s: the server has not ended after %.0f s", self._thread.name, _MAX_END_S)
+            else:
+                logger.info("%s: the server has ended", self._thread.name)
         self._listener.close()
 
     def _run(self) -> None:
@@ -60,7 +68,7 @@ class BackgroundServer:
         from hypercorn.asyncio import serve
 
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        loop.set_exception_handler(_tell)
+        loop.set_exception_handler(_handle_exception)
         with self._lock:
             if self.ending:
                 return
@@ -70,45 +78,48 @@ class BackgroundServer:
         await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
         self.ending = True
         ending.cancel()
-        await asyncio.wait((serving,), timeout=_PATIENCE_S)
-        self._listener.cut()
+        await asyncio.wait((serving,), timeout=_GRACE_S)
+        self._listener.shut_connections()
         await serving
 
 
-def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Python 3.11 tells of every connection that is cancelled at the end; it is meant to be.
+def _handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Ignore connections that are cancelled at the end, which Python 3.11 reports as errors.
 
-    Where the process has no descriptor left asyncio waits a second, tries again, and would tell so each time.
+    If the process has no file descriptor left, asyncio waits a second and tries again; this is only logged.
     """
     error = context.get("exception")
     is_full = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-    if not is_full and not isinstance(error, asyncio.CancelledError):
+    if is_full:
+        logger.warning("no file descriptor is left for a connection (%s); next attempt in a second", error)
+    elif not isinstance(error, asyncio.CancelledError):
         loop.default_exception_handler(context)
 
 
 class _Listener(socket.socket):
-    """A listening socket that knows its connections: one whose browser reads nothing more would never end by itself."""
+    """A listening socket that tracks its connections, since one whose browser stops reading would never end."""
 
     def __init__(self, taken: socket.socket) -> None:
         super().__init__(taken.family, taken.type, taken.proto, taken.detach())
         self._open: WeakSet[socket.socket] = WeakSet()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """The next connection; what comes while too many are open is closed at once.
+        """Accept the next connection; one beyond the limit is closed at once.
 
         Raises:
-            ConnectionAbortedError: it was closed; a server goes on with the next one then.
+            ConnectionAbortedError: It was closed; the server continues with the next one.
         """
         connection, address = super().accept()
-        if sum(one.fileno() >= 0 for one in self._open) >= _MOST_OPEN:
+        if sum(one.fileno() >= 0 for one in self._open) >= _MAX_CONNECTIONS:
             connection.close()
+            logger.info("a connection was closed: %d are open already", _MAX_CONNECTIONS)
             raise ConnectionAbortedError
         self._open.add(connection)
         return connection, address
 
-    def cut(self) -> None:
+    def shut_connections(self) -> None:
         for connection in tuple(self._open):
-            with suppress(OSError):  # it has ended meanwhile
+            with suppress(OSError):  # it has ended in between
                 connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -122,6 +133,6 @@ def _config(listener: socket.socket) -> Any:
 
     config = Own()
     config.loglevel = "ERROR"
-    config.graceful_timeout = _PATIENCE_S
+    config.graceful_timeout = _GRACE_S
     config.include_server_header = False
     return config

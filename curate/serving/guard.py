@@ -1,12 +1,12 @@
-"""What stands before every page that curate serves: who is let in.
+"""Access control for every page that curate serves.
 
-An ASGI layer (asgi.readthedocs.io, HTTP). A request passes when
+An ASGI layer (asgi.readthedocs.io, HTTP). A request passes if
 
-- its Host is one that the server is meant to have, so that no foreign name can be bound to this address,
-- its Origin, where it has one, is the page itself, and a browser that tells where it comes from (`Sec-Fetch-Site`, W3C
-  Fetch Metadata) does not name another page, not even one on another port,
-- it has the cookie that the link with the token gives, or that token,
-- `check` has nothing against what it asks for.
+- its Host is a name of the server, which prevents DNS rebinding,
+- its Origin, if any, is the page itself, and its `Sec-Fetch-Site` (W3C Fetch Metadata), if any, is not that of another
+  page, not even one on another port,
+- it has the token, or the cookie that the link with the token sets,
+- `check` accepts its method, path and query.
 """
 
 import hmac
@@ -25,7 +25,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Query = list[tuple[str, str]]
 Header = tuple[bytes, bytes]
 
-_OWN_PAGES = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; "none": a person opened a link
+_OWN_SITES = frozenset({"same-origin", "none"})  # values of Sec-Fetch-Site; "none": a person opened a link
 _HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"x-content-type-options", b"nosniff"),
@@ -34,11 +34,11 @@ _HEADERS = [
 
 
 class RefusedError(Exception):
-    """A request that does not pass: the status, and a line for whoever sent it."""
+    """A refused request: the status, and a line for its sender."""
 
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status, self.why = status, why
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
 
 
 @dataclass(eq=False)
@@ -46,12 +46,11 @@ class Guard:
     """An app behind these checks.
 
     Attributes:
-        app: what is guarded. It may raise `RefusedError` too, before it has begun to answer.
-        entrance: the names that the server is meant to have, beside the address that a connection came to; the token,
-            which is also the cookie's value; the ticket, which is good for one request.
-        check: raises `RefusedError` where the method, the path or the query is not for this app.
-        policy: of every answer (Content-Security-Policy).
-        command: that printed the link, for who comes without it.
+        app: The guarded app. It can raise `RefusedError` too, before it starts to respond.
+        entrance: Names of the server, to which the address of each connection is added; token and ticket.
+        check: Raises `RefusedError` if method, path or query are not for this app.
+        policy: Content-Security-Policy of every response.
+        command: The command that printed the link, for people who come without it.
     """
 
     app: App
@@ -66,7 +65,7 @@ class Guard:
 
     @property
     def cookie(self) -> str:
-        """Cookies do not know ports, so that their name says it: several servers can run."""
+        """Name of the cookie. It contains the port, since browsers send the cookies of a host to all its ports."""
         return f"curate_{self.entrance.port}"
 
     @property
@@ -79,7 +78,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         if scope["type"] != "http":
-            return  # the app has no other; closing without an answer refuses it
+            return  # no app here uses another type; closing without a response refuses it
         try:
             headers = _Headers(scope)
             self._check_addresses(scope, headers)
@@ -87,37 +86,41 @@ class Guard:
             if (redirect := self._check_token(scope, headers, query)) is not None:
                 await self._answer(send, 303, b"", redirect)
                 return
-            if headers.one("sec-fetch-site") not in (None, *_OWN_PAGES):
-                raise RefusedError(403, "Requests of other pages are refused.")
+            if headers.one("sec-fetch-site") not in (None, *_OWN_SITES):
+                raise RefusedError(403, "Requests from other pages are refused.")
             self.check(scope, query)
             await self.app(scope, receive, self._with_headers(send))
         except RefusedError as refused:
-            await self._answer(send, refused.status, f"{refused.why}\n".encode())
+            await self._answer(send, refused.status, f"{refused.reason}\n".encode())
 
     def _check_addresses(self, scope: Scope, headers: "_Headers") -> None:
-        here = (scope.get("server") or ("", 0))[0].removeprefix("::ffff:")  # an IPv4 address in the form of IPv6
+        here = (scope.get("server") or ("", 0))[0].removeprefix("::ffff:")  # IPv4 addresses in IPv6 notation
         hosts = {_host(name, self.entrance.port) for name in (*self.entrance.names, here) if name}
         host = headers.one("host")
         if host is None or host.lower() not in hosts:
-            raise RefusedError(403, "This is not served under that name.")
+            raise RefusedError(403, "The server has no such name.")
         origin = headers.one("origin")
         if origin is not None and origin.lower() != f"http://{host.lower()}":
-            raise RefusedError(403, "Requests of other pages are refused.")
+            raise RefusedError(403, "Requests from other pages are refused.")
 
     def _check_token(self, scope: Scope, headers: "_Headers", query: Query) -> list[Header] | None:
-        """None where the cookie is there; headers of a redirect where the link brought the token."""
+        """None if the request has the cookie; headers of a redirect if it has the token.
+
+        Raises:
+            RefusedError: It has neither.
+        """
         if any(map(self._is_token, headers.cookies(self.cookie))):
             if not (scope["method"] == "GET" and any(name == TOKEN for name, _ in query)):
                 return None
-        elif not self._is_invited(scope, query):
+        elif not self._has_token(scope, query):
             raise RefusedError(401, f"Open the link that `curate {self.command}` printed: it has the token.")
         rest = urlencode([(name, value) for name, value in query if name != TOKEN])
-        place = "/" + scope["path"].lstrip("/")  # two slashes would lead to another host
-        location = place + (f"?{rest}" if rest else "")
+        path = "/" + scope["path"].lstrip("/")  # two slashes would redirect to another host
+        location = path + (f"?{rest}" if rest else "")
         cookie = f"{self.cookie}={self.entrance.token}; HttpOnly; SameSite=Strict; Path=/"
         return [(b"location", location.encode("latin-1", "replace")), (b"set-cookie", cookie.encode())]
 
-    def _is_invited(self, scope: Scope, query: Query) -> bool:
+    def _has_token(self, scope: Scope, query: Query) -> bool:
         given = [value for name, value in query if name == TOKEN]
         if scope["method"] != "GET" or len(given) != 1:
             return False
@@ -145,22 +148,24 @@ class Guard:
 
 
 class _Headers:
-    """A request's headers; one that is there twice where one is allowed is refused."""
+    """Headers of a request."""
 
     def __init__(self, scope: Scope) -> None:
         self._all = [(name.lower(), value.decode("latin-1")) for name, value in scope["headers"]]
 
     def one(self, name: str) -> str | None:
+        """A header that must not occur twice."""
         values = [value for own, value in self._all if own == name.encode()]
         if len(values) > 1:
-            raise RefusedError(400, f"The header {name} is there twice.")
+            raise RefusedError(400, f"The header {name} occurs twice.")
         return values[0] if values else None
 
-    def cookies(self, wanted: str) -> list[str]:
+    def cookies(self, name: str) -> list[str]:
         pairs = [pair.partition("=") for own, value in self._all if own == b"cookie" for pair in value.split(";")]
-        return [value.strip() for name, _, value in pairs if name.strip() == wanted]
+        return [value.strip() for own, _, value in pairs if own.strip() == name]
 
 
 def _host(name: str, port: int) -> str:
+    """The Host header of a name; browsers leave out port 80."""
     plain = f"[{name}]" if ":" in name else name
     return f"{plain}:{port}".lower() if port != 80 else plain.lower()

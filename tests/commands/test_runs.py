@@ -179,7 +179,7 @@ def test_runs_that_were_evaluated_on_other_images(root):
     train(root, "second")
     found = curate.runs(root)
     assert found.runs[0].val != found.runs[1].val
-    assert "does not compare" in found.notes[0]
+    assert "not comparable" in found.notes[0]
     curate.evaluate(root, run="first")
     assert curate.runs(root).notes == ()
 
@@ -194,7 +194,7 @@ def test_runs_that_were_evaluated_on_other_boxes(root):
     curate.evaluate(root, run="first")
     found = curate.runs(root)
     assert found.runs[0].val != found.runs[1].val
-    assert "does not compare" in found.notes[0]
+    assert "not comparable" in found.notes[0]
 
 
 def test_nothing_heavy_is_loaded(root):
@@ -236,7 +236,7 @@ def test_nothing_to_draw(root, tmp_path):
 
 
 def test_what_is_drawn():
-    """A loop and a training have a panel each, in which AP stands in points; runs that were judged once share one."""
+    """A loop and a training have a panel each, with AP in points; runs with one evaluation share a panel."""
     curves = [
         curve("loop", "round", 0.1, 0.35),
         curve("training", "step", 0.2, 0.1),
@@ -246,7 +246,11 @@ def test_what_is_drawn():
     from curate.plots.runs import draw_runs
 
     panels = draw_runs(curves).axes
-    assert [axes.get_title(loc="left") for axes in panels] == ["loop: best 35.0", "training: best 20.0", "judged once"]
+    assert [axes.get_title(loc="left") for axes in panels] == [
+        "loop: best 35.0",
+        "training: best 20.0",
+        "evaluated once",
+    ]
     assert [axes.get_xlabel() for axes in panels] == ["round", "step", ""]
     assert list(panels[0].lines[0].get_ydata()) == [pytest.approx(10), pytest.approx(35)]
     assert [label.get_text() for label in panels[2].get_xticklabels()] == ["a", "b"]

@@ -89,7 +89,7 @@ def test_pages(guard, path):
 def test_operators_that_are_off(guard, path, name):
     """Operators that read or delete on this machine do not run."""
     status, _, body = ask(guard, path, method="POST", body=operator(f"@voxel51/operators/{name}"))
-    assert (status, body) == (403, f"The operator @voxel51/operators/{name} is off.\n".encode())
+    assert (status, body) == (403, f"The operator @voxel51/operators/{name} is not available.\n".encode())
 
 
 @pytest.mark.parametrize(

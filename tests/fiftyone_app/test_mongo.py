@@ -1,5 +1,6 @@
 """The database of our own: started once, shared, gone with its last user."""
 
+import fcntl
 import os
 import signal
 import stat
@@ -13,8 +14,8 @@ from app_scene import await_gone, needs_mongod, processes_of
 from extras import needs_pymongo
 
 from curate.errors import MissingError
-from curate.fiftyone_app import mongo
-from curate.fiftyone_app.locks import Hold, held, try_hold
+from curate.fiftyone_app import locks, mongo
+from curate.fiftyone_app.locks import LockMode, file_lock, try_file_lock
 from curate.fiftyone_app.mongo import FOLDER_VARIABLE, database_folder, running_database
 
 pytestmark = needs_pymongo
@@ -29,9 +30,9 @@ with running_database() as uri:
 WAIT = """
 import sys
 from pathlib import Path
-from curate.fiftyone_app.locks import Hold, held
+from curate.fiftyone_app.locks import LockMode, file_lock
 print("go", flush=True)
-with held(Path(sys.argv[1]), Hold.ALONE):
+with file_lock(Path(sys.argv[1]), LockMode.EXCLUSIVE):
     print("got", flush=True)
     input()
 """
@@ -142,7 +143,7 @@ def test_the_keeper_is_killed(folder):
 def test_a_server_of_ones_own(folder, monkeypatch):
     """A server that FIFTYONE_DATABASE_URI names is used as it is, and none is started."""
     monkeypatch.setenv(mongo.URI_VARIABLE, "mongodb://example:1234")
-    monkeypatch.setattr(mongo, "_greet", lambda uri: None)
+    monkeypatch.setattr(mongo, "_ping", lambda uri: None)
     with running_database() as uri:
         assert uri == "mongodb://example:1234"
         assert not folder.exists()
@@ -151,7 +152,10 @@ def test_a_server_of_ones_own(folder, monkeypatch):
 def test_a_server_that_does_not_answer(folder, monkeypatch):
     """Where nothing answers, one line names the variable, and the password stays secret."""
     monkeypatch.setenv(mongo.URI_VARIABLE, "mongodb://me:secret@127.0.0.1:9/?serverSelectionTimeoutMS=300")
-    with pytest.raises(MissingError, match="FIFTYONE_DATABASE_URI: no database answers") as told, running_database():
+    with (
+        pytest.raises(MissingError, match="FIFTYONE_DATABASE_URI: the database does not answer") as told,
+        running_database(),
+    ):
         pass
     assert "secret" not in str(told.value)
 
@@ -206,16 +210,35 @@ def test_where_it_lies(monkeypatch):
 def test_locks(tmp_path):
     """Many share a lock, or one has it alone."""
     file = tmp_path / "lock"
-    with held(file, Hold.SHARED), try_hold(file, Hold.SHARED) as together, try_hold(file, Hold.ALONE) as alone:
+    with (
+        file_lock(file, LockMode.SHARED),
+        try_file_lock(file, LockMode.SHARED) as together,
+        try_file_lock(file, LockMode.EXCLUSIVE) as alone,
+    ):
         assert (together, alone) == (True, False)
-    with held(file, Hold.ALONE), try_hold(file, Hold.SHARED) as together:
+    with file_lock(file, LockMode.EXCLUSIVE), try_file_lock(file, LockMode.SHARED) as together:
         assert together is False
+
+
+def test_waiting_for_a_lock_is_logged(tmp_path, monkeypatch, caplog):
+    """A lock that is not free is logged once, with its file, before the wait."""
+    acquire, file = locks._acquire, tmp_path / "lock"
+
+    def acquire_later(file, operation):
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError
+        return acquire(file, operation)
+
+    monkeypatch.setattr(locks, "_acquire", acquire_later)
+    caplog.set_level("INFO", "curate")
+    with file_lock(file, LockMode.EXCLUSIVE):
+        assert caplog.messages == [f"waiting for the exclusive lock on {file}"]
 
 
 def test_a_lock_whose_file_was_deleted(tmp_path):
     """Who waited for a lock that its holder deleted locks the file that others find."""
     file = tmp_path / "lock"
-    with held(file, Hold.ALONE):
+    with file_lock(file, LockMode.EXCLUSIVE):
         other = subprocess.Popen(
             [sys.executable, "-c", WAIT, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -223,6 +246,6 @@ def test_a_lock_whose_file_was_deleted(tmp_path):
         time.sleep(0.3)
         file.unlink()
     assert other.stdout.readline() == "got\n"
-    with try_hold(file, Hold.ALONE) as got:
+    with try_file_lock(file, LockMode.EXCLUSIVE) as got:
         assert not got
     other.communicate("\n")
