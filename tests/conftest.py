@@ -15,6 +15,14 @@ if os.environ.get("CI"):
     settings.load_profile("steady")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _without_waits_for_the_disk():
+    """`os.fsync` returns at once: a test's process sees its files without it, and the suite calls it 20,000 times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # fails on what is no open file, as it would
+        yield
+
+
 @pytest.fixture(scope="session")
 def app_database():
     """The folder of the app's database, whose server runs all the time. FiftyOne can have one database a process.
