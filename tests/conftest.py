@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,6 +40,35 @@ def app_database():
         patch.delenv(URI_VARIABLE, raising=False)
         with running_database():
             yield Path(folder)
+
+
+@dataclass
+class Answer:
+    """What a command line printed, and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run_main(monkeypatch, capfd):
+    """Call the command line with arguments in this process, which saves the second that a new one takes to start."""
+    from curate.cli import main
+
+    def called(*arguments, folder=None, **environment):
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["curate", *map(str, arguments)])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            if folder is not None:
+                patch.chdir(folder)
+            with pytest.raises(SystemExit) as caught:
+                main()
+        return Answer(caught.value.code or 0, *capfd.readouterr())
+
+    return called
 
 
 @pytest.fixture(scope="module")

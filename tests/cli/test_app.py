@@ -97,9 +97,9 @@ def test_help_is_quick_and_loads_nothing_heavy():
     assert min(taken) < 0.4
 
 
-def test_no_arguments():
+def test_no_arguments(run_main):
     """Without a command, the help is shown and the exit code is 2."""
-    found = run_curate()
+    found = run_main()
     assert (found.returncode, "merge-classes" in found.stdout + found.stderr) == (2, True)
 
 
@@ -142,9 +142,9 @@ def test_one_json_document(root, tmp_path, monkeypatch, capsys, arguments):
         json.loads(out)
 
 
-def test_json_is_the_result_of_the_function(root):
+def test_json_is_the_result_of_the_function(root, run_main):
     """The document on stdout is the result of the function; notes go to stderr."""
-    found = run_curate("evaluate", root, "--predictions", root.parent / "results.json", "--json")
+    found = run_main("evaluate", root, "--predictions", root.parent / "results.json", "--json")
     assert json.loads(found.stdout) == curate.evaluate(root, predictions=root.parent / "results.json").to_json()
     assert found.stderr.startswith("note: The dataset has no splits")
 
@@ -190,9 +190,9 @@ def test_failure(root, tmp_path, monkeypatch, capsys, expected, message, argumen
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
-def test_problem_is_one_line(tmp_path, json_option):
+def test_problem_is_one_line(tmp_path, json_option, run_main):
     """An error is one line that starts with the name of the program."""
-    found = run_curate("stats", "nowhere", *json_option, folder=tmp_path)
+    found = run_main("stats", "nowhere", *json_option, folder=tmp_path)
     assert found.stderr.count("\n") == 1
     assert found.stderr.startswith("curate: nowhere: there is no dataset here")
 
@@ -276,9 +276,9 @@ def test_no_colours_in_a_pipe(root):
 # ── commands as a whole ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_stats_as_a_table(root):
+def test_stats_as_a_table(root, run_main):
     """The table shows the counts and shares that the JSON has."""
-    out = run_curate("stats", root).stdout
+    out = run_main("stats", root).stdout
     assert re.search(r"with_mask\s+7\s+63\.6 %\s+█+\s+5\s+3\s+2\s+2", out)
     assert "8 labelled images (1 without boxes), 0 not labelled, 11 boxes, imbalance 7.0" in out
 

@@ -10,7 +10,7 @@ import termios
 
 import pytest
 from rich.text import Text
-from sample_datasets import MEDIUM, build_dataset, run_curate, save
+from sample_datasets import MEDIUM, build_dataset, save
 
 from curate.cli.output import counts_line
 
@@ -58,18 +58,18 @@ def test_terminal_of_80_columns(folder, arguments):
     assert all(any(name in line for line in lines) for name in EXPECTED[arguments[0]])
 
 
-def test_pipe(folder):
+def test_pipe(folder, run_main):
     """In a pipe each row is one line, with all columns and without colours."""
-    out = run_curate("stats", "faces", folder=folder).stdout
+    out = run_main("stats", "faces", folder=folder).stdout
     assert "\x1b" not in out
     assert sum(name in line and "█" in line for name in CLASSES for line in out.splitlines()) == 30
-    remedies = [line for line in run_curate("doctor", folder=folder).stdout.splitlines() if line.startswith("✗")]
+    remedies = [line for line in run_main("doctor", folder=folder).stdout.splitlines() if line.startswith("✗")]
     assert all("missing. " in line or "torch" in line for line in remedies)
 
 
-def test_pipe_with_columns(folder):
+def test_pipe_with_columns(folder, run_main):
     """The variable COLUMNS sets the width of a pipe."""
-    lines = run_curate("doctor", folder=folder, COLUMNS="80").stdout.splitlines()
+    lines = run_main("doctor", folder=folder, COLUMNS="80").stdout.splitlines()
     assert 60 < max(map(len, lines)) <= 80
 
 

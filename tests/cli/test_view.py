@@ -3,14 +3,13 @@
 import io
 import re
 import socket
-import subprocess
 import sys
 from urllib.parse import urlsplit
 
 import pytest
 from app_scene import save_scene
 from rich.console import Console
-from sample_datasets import run_curate, write_text
+from sample_datasets import write_text
 
 from curate.cli.pull_tags import pulled_lines
 from curate.cli.view import view_lines
@@ -87,20 +86,18 @@ def test_not_in_pipelines(tmp_path):
         resolve_steps(read_pipeline(file), {})
 
 
-def test_without_fiftyone(tmp_path):
+def test_without_fiftyone(tmp_path, run_main, monkeypatch):
     """One line says how to get FiftyOne."""
     root = save_scene(tmp_path / "faces", runs=())
-    script = "import sys; sys.modules['fiftyone'] = None; from curate.cli import main; main()"
-    result = subprocess.run(
-        [sys.executable, "-c", script, "view", str(root)], capture_output=True, text=True, check=False, timeout=60
-    )
+    monkeypatch.setitem(sys.modules, "fiftyone", None)
+    result = run_main("view", root)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "curate: view: FiftyOne is not installed. pip install 'curate-vision[view]'\n"
 
 
-def test_no_dataset(tmp_path):
+def test_no_dataset(tmp_path, run_main):
     """A folder without a dataset is an error."""
-    result = run_curate("pull-tags", tmp_path)
+    result = run_main("pull-tags", tmp_path)
     assert result.returncode == 1
     assert "there is no dataset here" in result.stderr
 

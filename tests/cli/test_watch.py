@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import colour_engine
 import pytest
 from rich.console import Console
 from stream_servers import RtspServer
@@ -66,7 +67,9 @@ def wait_for_line(process, words):
     raise AssertionError(f"it ended without {words!r}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_signal_ends_a_live_source(curate, number):
     """A signal is the normal end of a live source: exit code 0, a summary, and complete files."""
     with RtspServer() as server:
@@ -92,27 +95,26 @@ def test_interrupted_file_has_an_exit_code_of_its_own(curate, tmp_path):
     assert os.path.getsize("out.mp4") > 0
 
 
-def test_missing_file_is_misuse(curate):
+def test_missing_file_is_misuse(run_main, monkeypatch, tmp_path):
     """The error is one line, the exit code 2."""
-    process = curate(*WATCH, "none.mp4")
-    _, err = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 2
+    colour_engine.register(monkeypatch)
+    weights = colour_engine.write_weights(tmp_path)
+    ended = run_main("watch", colour_engine.MODEL, "--weights", weights, "--device", "cpu", "none.mp4", folder=tmp_path)
+    assert ended.returncode == 2
     assert (
-        err.strip()
+        ended.stderr.strip()
         .splitlines()[-1]
         .endswith("none.mp4: no such file or folder. A camera is a number, a stream a URL such as rtsp://HOST/PATH.")
     )
-    assert "Traceback" not in err
+    assert "Traceback" not in ended.stderr
 
 
-def test_missing_package(tmp_path):
+def test_missing_package(run_main, monkeypatch, tmp_path):
     """A missing package is a one-line error that says how to install it."""
-    script = "import sys; sys.modules['supervision'] = None; from curate.cli import main; main()"
-    run = subprocess.run(
-        [sys.executable, "-c", script, "watch", "run", "0"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 1
-    assert run.stderr == (
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    ended = run_main("watch", "run", "0", folder=tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr == (
         "curate: watch: the package supervision is not installed. pip install 'curate-vision[watch]'\n"
     )
 

@@ -11,7 +11,7 @@ from builders import write_xml
 from clips import write_clip
 from corner_engine import register
 from proposing import save_in_labelimg, write_run
-from sample_datasets import run_curate, write_text
+from sample_datasets import write_text
 
 import curate
 from curate.errors import DataError, UsageError
@@ -252,19 +252,19 @@ def test_limit(root):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays are told by variables on Linux only")
-def test_labelimg_is_opened_where_there_is_a_display(root, tmp_path):
+def test_labelimg_is_opened_where_there_is_a_display(root, tmp_path, run_main):
     """LabelImg is started with folder, class list and save folder; not without a display, nor with --no-open."""
     program = tmp_path / "programs" / "labelImg"
     program.parent.mkdir()
     write_text(program, f'#!/bin/sh\necho "$@" > {tmp_path}/opened\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     path = f"{program.parent}:{os.environ['PATH']}"
-    quiet = run_curate("label", root, "--no-open", PATH=path, DISPLAY=":9")
-    blind = run_curate("label", root, PATH=path, DISPLAY="", WAYLAND_DISPLAY="")
+    quiet = run_main("label", root, "--no-open", PATH=path, DISPLAY=":9")
+    blind = run_main("label", root, PATH=path, DISPLAY="", WAYLAND_DISPLAY="")
     assert quiet.returncode == 0
     assert "no display here" in blind.stderr
     assert not (tmp_path / "opened").exists()
-    shown = run_curate("label", root, "--json", PATH=path, DISPLAY=":9")
+    shown = run_main("label", root, "--json", PATH=path, DISPLAY=":9")
     folder = root / "label"
     assert (tmp_path / "opened").read_text().split() == [str(folder), f"{folder}/predefined_classes.txt", str(folder)]
     assert json.loads(shown.stdout)["images"] == 8

@@ -9,7 +9,7 @@ import corner_engine
 import pandas as pd
 import pytest
 from corner_engine import CornerEngine
-from sample_datasets import MEDIUM, SMALL, build_dataset, run_curate, save, set_column, write_text
+from sample_datasets import MEDIUM, SMALL, build_dataset, save, set_column, write_text
 
 import curate
 from curate.cli.output import print_rich
@@ -295,11 +295,11 @@ def test_table_with_a_broken_run(root, capsys):
     assert lines_of(root, capsys)[0][0] == "first:"
 
 
-def test_command(root, tmp_path):
+def test_command(root, tmp_path, run_main):
     """The command prints the document of the step, and a hint where there is no run."""
-    assert "curate train" in run_curate("runs", root).stdout
+    assert "curate train" in run_main("runs", root).stdout
     train(root, "first")
-    found = run_curate("runs", root, "--json", "--plot", tmp_path / "ap.svg")
+    found = run_main("runs", root, "--json", "--plot", tmp_path / "ap.svg")
     assert json.loads(found.stdout) == curate.runs(root).to_json()
     assert (tmp_path / "ap.svg").is_file()
     assert Store(root).head() == 1

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import draw_number, read_number, write_clip
-from sample_datasets import run_curate, write_text
+from sample_datasets import write_text
 
 import curate
 from curate.commands.sample_frames import DROPPED_LIST
@@ -130,7 +130,7 @@ def test_scaled_down(root, clip):
     assert [number for *_, number in frames_of(root)] == [0, 30]
 
 
-def test_each_way_to_choose(root, clip, tmp_path):
+def test_each_way_to_choose(root, clip, tmp_path, run_main):
     """Rates, times, keyframes, start, end and a limit, from the command line."""
     curate.sample_frames(root, [str(clip)], max_frames=1)
     times = write_text(tmp_path / "times.txt", "walk 0.1\n")
@@ -142,7 +142,7 @@ def test_each_way_to_choose(root, clip, tmp_path):
         (["--every", "1/30s", "--end", "0.1", "--max-frames", "2"], [2]),
     ):
         before = {frame for _, frame, *_ in frames_of(root)}
-        done = run_curate("sample-frames", root, *options, "--json")
+        done = run_main("sample-frames", root, *options, "--json")
         assert done.returncode == 0, done.stderr
         assert sorted({frame for _, frame, *_ in frames_of(root)} - before) == expected
         assert json.loads(done.stdout)["frames"] == len(expected)
@@ -284,10 +284,10 @@ def test_a_video_that_breaks_off(root, tmp_path):
     assert Store(root).load().problems["kind"].tolist() == ["video_breaks_off"]
 
 
-def test_one_bad_file_does_not_stop_the_others(root, tmp_path, clip):
+def test_one_bad_file_does_not_stop_the_others(root, tmp_path, clip, run_main):
     """Files that are not videos are listed; the others are sampled; the exit code is 0."""
     write_text(tmp_path / "bad.mp4", "no video")
-    done = run_curate("sample-frames", root, tmp_path / "bad.mp4", clip, "--json")
+    done = run_main("sample-frames", root, tmp_path / "bad.mp4", clip, "--json")
     document = json.loads(done.stdout)
     assert done.returncode == 0
     assert document["frames"] == 1

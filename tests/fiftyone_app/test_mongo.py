@@ -21,11 +21,11 @@ from curate.fiftyone_app.mongo import FOLDER_VARIABLE, database_folder, running_
 pytestmark = needs_pymongo
 
 USE = """
-import sys, time
+import sys
 from curate.fiftyone_app.mongo import running_database
 with running_database() as uri:
     print(uri, flush=True)
-    time.sleep(float(sys.argv[1]))
+    sys.stdin.read()
 """
 WAIT = """
 import sys
@@ -52,10 +52,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "database"
 
 
-def use_it(folder, seconds="0"):
-    """A process that uses the database for some seconds; it says so when it does."""
+def use_it(folder):
+    """A process that uses the database until its stdin ends; it says so when it does."""
     return subprocess.Popen(
-        [sys.executable, "-c", USE, seconds],
+        [sys.executable, "-c", USE],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {FOLDER_VARIABLE: str(folder)},
@@ -94,7 +95,7 @@ def test_only_its_owner_can_reach_it(tmp_path, monkeypatch, name):
 def test_two_at_once_share_one(folder):
     """The second user gets the same server, and keeps it when the first goes."""
     with running_database() as first:
-        other = use_it(folder, "60")
+        other = use_it(folder)
         assert other.stdout.readline().strip() == first
     try:
         time.sleep(0.5)
@@ -108,10 +109,12 @@ def test_two_at_once_share_one(folder):
 @needs_mongod
 def test_many_begin_together(folder):
     """Of several that start at once, one starts the server, and all get it."""
-    processes = [use_it(folder, "3") for _ in range(5)]
+    processes = [use_it(folder) for _ in range(5)]
     uris = {process.stdout.readline() for process in processes}
     assert len(uris) == 1
     assert "" not in uris
+    for process in processes:
+        process.stdin.close()
     assert [process.wait() for process in processes] == [0] * 5
     assert await_gone(folder) == []
 
@@ -120,7 +123,7 @@ def test_many_begin_together(folder):
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
 def test_killed(folder, by):
     """Who is killed leaves nothing running."""
-    process = use_it(folder, "60")
+    process = use_it(folder)
     process.stdout.readline()
     process.send_signal(by)
     process.wait()
@@ -151,7 +154,8 @@ def test_a_server_of_ones_own(folder, monkeypatch):
 
 def test_a_server_that_does_not_answer(folder, monkeypatch):
     """Where nothing answers, one line names the variable, and the password stays secret."""
-    monkeypatch.setenv(mongo.URI_VARIABLE, "mongodb://me:secret@127.0.0.1:9/?serverSelectionTimeoutMS=300")
+    monkeypatch.setenv(mongo.URI_VARIABLE, "mongodb://me:secret@127.0.0.1:9")
+    monkeypatch.setattr(mongo, "_CONNECT_MS", 100)
     with (
         pytest.raises(MissingError, match="FIFTYONE_DATABASE_URI: the database does not answer") as told,
         running_database(),

@@ -1,6 +1,7 @@
 """An engine that detects red and blue squares, with scores by their saturation."""
 
 import json
+from zipfile import is_zipfile
 
 import cv2
 import numpy as np
@@ -55,7 +56,9 @@ class ColourEngine:
 
     def model_in(self, checkpoint):
         """Its own files do not say; a checkpoint of curate does."""
-        from curate.engines.training.checkpoint import read_model_name
+        if not is_zipfile(checkpoint):
+            return None
+        from curate.engines.training.checkpoint import read_model_name  # imports torch
 
         return read_model_name(checkpoint)
 

@@ -2,6 +2,7 @@
 
 import json
 from types import MappingProxyType
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -58,7 +59,9 @@ class CornerEngine:
 
     def model_in(self, checkpoint):
         """Its own files do not say; a checkpoint of curate does."""
-        from curate.engines.training.checkpoint import read_model_name
+        if not is_zipfile(checkpoint):
+            return None
+        from curate.engines.training.checkpoint import read_model_name  # imports torch
 
         return read_model_name(checkpoint)
 
