@@ -1,4 +1,4 @@
-"""What objects are taken for: by hand, and against hotcoco."""
+"""The confusion matrix: by hand, and against hotcoco."""
 
 import numpy as np
 import pytest
@@ -23,57 +23,57 @@ def matrix(truth_rows, detection_rows, **options):
 
 
 def test_each_place_of_the_matrix():
-    """Found, confused, missed and found on nothing: a row the truth, a column what it was taken for."""
+    """One case each of found, confused, missed and background; rows are true, columns detected classes."""
     third, fourth = (1, 2, 0, 500, 100, 600), (1, 1, 500, 0, 600, 100)
     found = [(*FACE, 0.9), (1, 1, *MASK[2:], 0.9), (*third, 0.9), (1, 2, 800, 800, 900, 900, 0.9)]
     assert matrix([FACE, MASK, third, fourth], found) == [[1, 0, 1], [1, 1, 0], [0, 1, 0]]
 
 
 def test_names():
-    """Classes are named in declared order, with the background behind."""
+    """Classes come in declared order, then the background."""
     assert count_confusion(build_truth([]), build_predictions([])).classes == ("face", "mask", "background")
 
 
 def test_best_score_decides():
-    """A face that is called a mask first and a face second is taken for a mask; the second is on nothing."""
+    """A face detected as a mask with a better score than as a face is confused; the other detection is background."""
     assert matrix([FACE], [(*FACE, 0.8), (1, 2, *FACE[2:], 0.9)]) == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
 
 
 def test_low_scores_take_no_part():
-    """Below the score, nothing is found."""
+    """Detections below the score do not count."""
     assert matrix([FACE], [(*FACE, 0.4)]) == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
     assert matrix([FACE], [(*FACE, 0.4)], point=OperatingPoint(0.5, 0.4)) == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_range_of_interest():
-    """Objects outside the range are in no row, and what finds them, or is outside itself, in no column."""
+    """Objects outside the range do not count, nor do detections that find them or are outside it themselves."""
     small = (1, 2, 500, 500, 520, 520)
     found = [(*FACE, 0.9), (*small, 0.9), (1, 1, 800, 800, 810, 810, 0.9)]
     assert matrix([FACE, small], found, range_of_interest=RangeOfInterest(24)) == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_crowds():
-    """A crowd is no object and forgives detections of its class only."""
+    """A crowd does not count as an object, and absorbs detections of its class only."""
     crowd = (1, 1, 0, 0, 500, 500, True)
     assert matrix([crowd], [(*FACE, 0.9), (1, 2, *FACE[2:], 0.9)]) == [[0, 0, 0], [0, 0, 0], [0, 1, 0]]
 
 
 @pytest.mark.parametrize("classes", [(), ((1, "face"),)])
 def test_few_classes(classes):
-    """With one class or none there is still a row and a column for nothing."""
+    """The background has a row and a column, also with one class or none."""
     found = count_confusion(build_truth([], classes=classes, images=()), build_predictions([]))
     assert found.matrix == ((0,) * (len(classes) + 1),) * (len(classes) + 1)
 
 
 def test_perfect_predictions():
-    """The truth given back stands on the diagonal."""
+    """Perfect predictions are on the diagonal."""
     truth = build_truth([FACE, MASK, (1, 2, 0, 500, 100, 600)])
     assert count_confusion(truth, perfect_predictions(truth)).matrix == ((1, 0, 0), (0, 2, 0), (0, 0, 0))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_hotcoco(seed):
-    """Where no scores are tied and nothing is a crowd, hotcoco counts the same, with classes by id."""
+    """Without ties and crowds, hotcoco returns the same counts, with classes by id."""
     truth, _ = awkward_case(seed, images=12, crowds=False)
     random = np.random.default_rng(seed)
     table = jittered(truth, seed).boxes

@@ -1,4 +1,4 @@
-"""What each kind of mistake costs in AP: by hand, against loops and pycocotools, and against TIDE."""
+"""Costs of mistakes in AP: by hand, against loops and pycocotools, and against TIDE."""
 
 import pytest
 from cost_oracle import oracle_costs, without_crowds
@@ -29,31 +29,31 @@ def nearly(expected):
 
 
 def test_missed_object():
-    """With one of two faces found, taking the other away makes AP 1, and so does knowing it as a false negative."""
+    """With one of two faces found, AP is 1 without the missed object, and without false negatives."""
     gain = nearly(1 - HALF)
     assert costs([FACE, OTHER], [(*FACE, 0.9)]) == {**NONE, "missed": gain, "false_negatives": gain}
 
 
 def test_badly_placed_detection():
-    """A face found at IoU 0.4 would be found, were its box right; the miss that it explains costs nothing more."""
+    """A detection at IoU 0.4 would find the face with the correct box; the miss that it explains has no cost."""
     found = costs([FACE, OTHER], [(*FACE, 0.9), (1, 1, 500, 500, 600, 540, 0.8)])
     assert found == {**NONE, "localisation": nearly(1 - HALF), "false_negatives": nearly(1 - HALF)}
 
 
 def test_background():
-    """A wrong detection before the right one halves the precision; without it, AP is 1."""
+    """A false positive with a better score halves the precision; without it, AP is 1."""
     found = costs([FACE], [(1, 1, 500, 500, 600, 600, 0.95), (*FACE, 0.9)])
     assert found == {**NONE, "background": nearly(0.5), "false_positives": nearly(0.5)}
 
 
 def test_duplicate():
-    """A duplicate between the two faces that are found costs what its precision of 2/3 takes."""
+    """A duplicate ranked between two true positives lowers the precision of the second to 2/3."""
     found = costs([FACE, OTHER], [(*FACE, 0.9), (*FACE, 0.8), (*OTHER, 0.7)])
     assert found == {**NONE, "duplicate": nearly(50 / 101 / 3), "false_positives": nearly(50 / 101 / 3)}
 
 
 def test_wrong_class():
-    """A mask that is called a face costs its class all, and the faces half: mended, both are 1."""
+    """A mask detected as a face makes AP 0 for masks and 0.5 for faces; fixed, both are 1."""
     mask = (1, 2, 500, 500, 600, 600)
     found = costs([FACE, mask], [(1, 1, *mask[2:], 0.95), (*FACE, 0.9)])
     assert found["class"] == nearly(1 - 0.25)
@@ -61,19 +61,19 @@ def test_wrong_class():
 
 
 def test_class_that_is_found_nowhere_leaves_the_mean():
-    """Without its only object a class has no AP: the mean is that of the other."""
+    """A class without its only object leaves the mean."""
     mask = (1, 2, 500, 500, 600, 600)
     assert costs([FACE, mask], [(*FACE, 0.9)])["missed"] == nearly(1 - 0.5)
 
 
 def test_second_error_on_an_object_is_taken_away():
-    """Of two badly placed detections of one face, only the better-scored would be right."""
+    """Of two localisation errors on one face, only the better-scored one becomes correct."""
     found = costs([FACE], [(1, 1, 0, 0, 100, 40, 0.9), (1, 1, 0, 0, 100, 30, 0.8)])
     assert found["localisation"] == nearly(1)
 
 
 def test_low_scores_cost_too():
-    """AP is over all scores, so mistakes below the operating point have their cost though no count."""
+    """AP is over all scores, so mistakes below the operating point have a cost but are not counted."""
     truth = build_truth([FACE], classes=((1, "face"),))
     found = build_predictions([(1, 1, 500, 500, 600, 600, 0.2), (*FACE, 0.1)])
     errors = judge(truth, found).result.errors
@@ -81,18 +81,18 @@ def test_low_scores_cost_too():
 
 
 def test_perfect_predictions_cost_nothing():
-    """The truth given back has nothing to mend."""
+    """Perfect predictions have no costs."""
     truth, _ = awkward_case(0, crowds=False)
     assert judge(truth, perfect_predictions(truth)).result.errors.ap_cost == NONE
 
 
 def test_nothing_found():
-    """Where nothing is found there is nothing to score without the misses, and that is told as None."""
+    """If nothing is found, no class remains without the missed objects, and the cost is None."""
     assert costs([FACE], []) == {**NONE, "missed": None, "false_negatives": None}
 
 
 def test_no_truth():
-    """Without objects no cost is defined."""
+    """Without objects all costs are None."""
     assert costs([], [(*FACE, 0.9)]) == dict.fromkeys(COSTS)
 
 
@@ -102,7 +102,7 @@ def test_crowd_forgives():
 
 
 def test_range_of_interest():
-    """In a range, what lies outside costs nothing, and a class error on an object outside cannot be made right."""
+    """Objects outside the range have no cost, and a class error on such an object cannot become correct."""
     tiny = (1, 2, 500, 500, 520, 520)
     found = costs([FACE, tiny], [(1, 1, *tiny[2:], 0.95), (*FACE, 0.9)], interest=RangeOfInterest(24))
     assert found == NONE
@@ -112,7 +112,7 @@ def test_range_of_interest():
 
 
 def test_more_than_a_hundred():
-    """As in COCO's AP, the hundred best detections of a class and image take part: the 101st mends nothing."""
+    """As in COCO's AP, only the 100 best detections per image and class are used; fixing the 101st gains nothing."""
     noise = [(1, 1, 500, 500, 600, 600, 0.9)] * 100
     assert costs([FACE], [*noise, (*FACE, 0.1)])["false_positives"] == nearly(0)
     assert costs([FACE], [*noise[1:], (*FACE, 0.1)])["false_positives"] == nearly(0.99)
@@ -149,7 +149,7 @@ def test_costs_equal_tide():
     min_side_px=st.sampled_from([0, 32, 96]),
 )
 def test_costs_equal_mended_detections(seed, images, objects, detections, min_side_px):
-    """Every cost is the AP50 that pycocotools gives to the mended detections, minus that of the detections."""
+    """Every cost is pycocotools' AP50 of the fixed detections minus that of the original ones."""
     truth, predictions = awkward_case(seed, images, objects, detections)
     truth = without_crowds(truth)
     ours = judge(truth, predictions, EvaluationOptions(RangeOfInterest(min_side_px))).result.errors.ap_cost
@@ -160,7 +160,7 @@ def test_costs_equal_mended_detections(seed, images, objects, detections, min_si
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**9))
 def test_mending_never_costs(seed):
-    """No cost is below 0, and taking away one kind of false positive gains no more than taking away all."""
+    """No cost is negative, and removing one kind of false positive gains at most as much as removing all."""
     truth, predictions = awkward_case(seed, images=3)
     found = judge(truth, predictions).result.errors.ap_cost
     assert min(cost for cost in found.values() if cost is not None) >= 0

@@ -1,4 +1,4 @@
-"""Right and wrong by score: AP and precision against pycocotools, thresholds and histogram by hand."""
+"""Curves by score: AP and precision against pycocotools, thresholds and histogram by hand."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def outcomes_of(truth, predictions, range_of_interest=None):
 
 
 def ladder(*rights):
-    """Ten faces in a row, and a detection for each argument, scores 0.9, 0.8, …: on the next face, or on nothing."""
+    """Ten faces, and one detection per argument with scores 0.9, 0.8, …: on the next face, or on the background."""
     faces = [(1, 1, 60 * number, 0, 60 * number + 50, 50) for number in range(10)]
     detections = [
         (*(faces[number] if right else (1, 1, 0, 900, 50, 950)), round(0.9 - number / 10, 1))
@@ -48,7 +48,7 @@ def threshold(case, precision=None):
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**9), detections=st.sampled_from([0, 1, 4, 40]), side=st.sampled_from([None, 0, 32, 200]))
 def test_ap_is_the_reported_ap50(seed, detections, side):
-    """The AP of the outcomes is AP50 of `score`, or that of the range, with ties, crowds and over 100 of a class."""
+    """AP equals AP50 of `score`, or that of the range, with ties, crowds and over 100 detections of a class."""
     truth, predictions = awkward_case(seed, images=3, detections_per_object=detections)
     wanted = None if side is None else RangeOfInterest(side)
     reported = score(truth, predictions, wanted)
@@ -81,14 +81,14 @@ def test_mean_is_over_classes_with_objects():
 
 
 def test_no_objects():
-    """Without objects there is no curve and no AP, whatever is detected."""
+    """Without objects, curve and AP are None."""
     truth = build_truth([], classes=((1, "face"),))
     outcomes = outcomes_of(truth, build_predictions([(1, 1, 0, 0, 5, 5, 0.5)]))
     assert (outcomes.ap(), trace_precision_recall(outcomes, truth.classes).mean) == (None, None)
 
 
 def test_top_detections_keeps_the_best_of_each_class_and_image():
-    """Of three detections of a class in an image the two best stay, in table order; of equal scores, the first."""
+    """The best two of three detections of a class in an image are kept, in table order; of equal scores the first."""
     rows = [(1, 1, 0, 0, 9, 9, score) for score in (0.5, 0.7, 0.5)] + [(1, 2, 0, 0, 9, 9, 0.1), (2, 1, 0, 0, 9, 9, 0.2)]
     assert top_detections(build_predictions(rows), 2).boxes["score"].tolist() == [0.5, 0.7, 0.1, 0.2]
 
@@ -97,7 +97,7 @@ def test_top_detections_keeps_the_best_of_each_class_and_image():
 
 
 def test_lowest_score_that_is_precise_enough():
-    """Right, right, wrong, right, wrong: down to 0.6, three of four are right; 0.8 was the last with all right."""
+    """For true, true, false, true, false: from 0.6 on three of four are correct, from 0.8 on all."""
     case = ladder(True, True, False, True, False)
     found = threshold(case, 0.75)
     assert (found.score, found.precision, found.recall) == (0.6, 0.75, 0.3)
@@ -106,13 +106,13 @@ def test_lowest_score_that_is_precise_enough():
 
 
 def test_precision_that_is_never_reached():
-    """With one in two right, 0.6 is never reached, and that is told as None; F1 is told all the same."""
+    """A precision of 0.6 that is never reached gives None, and still a best F1."""
     found = threshold(ladder(False, True), 0.6)
     assert found == Threshold("face", None, None, None, BestF1(0.8, 0.5, 0.1, pytest.approx(2 / 12)))
 
 
 def test_equal_scores_count_together():
-    """A score is no threshold between two detections that have it."""
+    """Detections of equal score are never separated by a threshold."""
     face = (1, 1, 0, 0, 50, 50)
     truth = build_truth([face], classes=((1, "face"),))
     predictions = build_predictions([(*face, 0.7), (1, 1, 500, 500, 550, 550, 0.7)])
@@ -121,18 +121,18 @@ def test_equal_scores_count_together():
 
 
 def test_best_f1():
-    """F1 is 2·right / (detections + objects): best where three of four are right, 6/14."""
+    """F1 is 2·correct / (detections + objects): best with three of four correct, 6/14."""
     assert threshold(ladder(True, True, False, True, False)).best_f1 == BestF1(0.6, 0.75, 0.3, pytest.approx(6 / 14))
 
 
 def test_no_wish():
-    """Without a wished precision there is no score for it."""
+    """Without a target precision there is no score for it."""
     assert threshold(ladder(True)).score is None
 
 
 @pytest.mark.parametrize("rows", [[], [(1, 1, 500, 500, 550, 550, 0.9)]])
 def test_nothing_found(rows):
-    """A class that finds nothing has no threshold, and neither has one without objects."""
+    """A class without true positives or without objects has no threshold."""
     for objects in ([], [(1, 1, 0, 0, 50, 50)]):
         case = build_truth(objects, classes=((1, "face"),)), build_predictions(rows)
         assert threshold(case, 0.5) == Threshold("face", None, None, None, None)
@@ -141,7 +141,7 @@ def test_nothing_found(rows):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**9), wished=st.sampled_from([0.3, 0.5, 0.9]))
 def test_threshold_keeps_its_promise(seed, wished):
-    """Detections of at least the score are so precise, by the matcher itself, and those of no lower score are."""
+    """The threshold is the lowest score at which the matcher itself gives the target precision."""
     truth, predictions = awkward_case(seed, images=2, per_image=6, crowds=False)
     for entry in truth.classes:
         found = choose_threshold(outcomes_of(truth, predictions), entry, wished)
@@ -158,7 +158,7 @@ def test_threshold_keeps_its_promise(seed, wished):
 
 
 def test_histogram():
-    """Bins of a twentieth hold their lower edge; right and wrong are counted apart, what is ignored not at all."""
+    """Bins of 0.05 include their lower edge; true and false positives are counted, ignored detections are not."""
     truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 500, 500, 900, 900, True)])
     rows = [
         (1, 1, 0, 0, 50, 50, 0.95),
@@ -174,6 +174,6 @@ def test_histogram():
 
 
 def test_scores_beyond_one():
-    """Scores that are no shares are counted too."""
+    """Scores outside 0 to 1 are counted too."""
     histogram = count_scores(outcomes_of(build_truth([]), build_predictions([(1, 1, 0, 0, 5, 5, s) for s in (-3, 7)])))
     assert (histogram.edges[0], histogram.edges[-1], sum(histogram.false_positives)) == (-3, 7, 2)

@@ -1,4 +1,4 @@
-"""The mistakes as a table that a person can open: names, places, files."""
+"""The table of mistakes: names, sources, files."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def truth():
 
 
 def test_missed_object(truth):
-    """A miss has its own box and id, and names its class and where the image came from; it has no score."""
+    """A miss has its box and id, its class, and the source of its image, and no score."""
     row = errors_of(truth, build_predictions([(*MASK, 0.9)])).iloc[0]
     assert row[["image_id", "path", "split", "source", "video_id", "timestamp_s"]].tolist() == [
         *(1, "1.jpg", "val", "clips", "clip 1", 2.5)
@@ -39,7 +39,7 @@ def test_missed_object(truth):
 
 
 def test_false_positive(truth):
-    """A false positive has its score, its own box and class, and names the class it was confused with."""
+    """A false positive has its score, box and class, and the class it was confused with."""
     rows = errors_of(truth, build_predictions([(*FACE, 0.9), (2, 1, *MASK[2:], 0.75)]))
     assert rows["mistake"].tolist() == ["missed", "false positive"]
     assert rows["kind"].tolist() == ["class", "class"]
@@ -51,14 +51,14 @@ def test_false_positive(truth):
 
 
 def test_columns():
-    """The table has the declared columns and types, with mistakes or without."""
+    """The table has the declared columns and types, also when empty."""
     for case in (awkward_case(0), (build_truth([]), build_predictions([]))):
         assert errors_of(*case).dtypes.astype(str).to_dict() == dict(ERROR_COLUMNS)
 
 
 @pytest.mark.parametrize(("suffix", "read"), [(".csv", pd.read_csv), (".parquet", pd.read_parquet)])
 def test_files_hold_the_table(tmp_path, suffix, read):
-    """What is written comes back, in a folder that is made if need be, and twice the same bytes."""
+    """The file has the table, its folder is created, and writing it again gives the same bytes."""
     truth, predictions = awkward_case(1)
     truth = truth.replace(images=truth.images.assign(source="clips"))  # in CSV, no text and no value are one
     errors = errors_of(truth, predictions)
@@ -70,7 +70,7 @@ def test_files_hold_the_table(tmp_path, suffix, read):
 
 
 def test_csv_is_plain(tmp_path, truth):
-    """The CSV is UTF-8, a line a mistake, empty where there is nothing to say."""
+    """The CSV is UTF-8, one line per mistake, with empty fields for null."""
     truth = truth.replace(classes=((1, "Gesicht, groß"), (2, "mask")))
     write_errors(errors_of(truth, build_predictions([(*MASK, 0.9)])), tmp_path / "e.csv")
     expected = '1,1.jpg,val,clips,clip 1,2.5,missed,"Gesicht, groß",large,missed,,0.0,,0.0,0.0,100.0,100.0,1'
@@ -79,7 +79,7 @@ def test_csv_is_plain(tmp_path, truth):
 
 @pytest.mark.parametrize("name", ["errors.xlsx", "errors", "errors.json"])
 def test_unknown_suffix(tmp_path, name):
-    """Another kind of file is refused, with the kinds there are."""
+    """An unknown suffix raises an error with the known ones."""
     with pytest.raises(UsageError, match=r"not a table file .*expected \.csv or \.parquet"):
         check_error_file(tmp_path / name)
     with pytest.raises(UsageError):

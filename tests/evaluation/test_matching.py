@@ -1,4 +1,4 @@
-"""Who found what: against pycocotools, and by hand."""
+"""Matching: against pycocotools, and by hand."""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ def oracle_matches(truth, predictions, iou, range_of_interest):
 @pytest.mark.parametrize("iou", [0.1, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("range_of_interest", [None, RangeOfInterest(32)])
 def test_matches_equal_pycocotools(iou, range_of_interest):
-    """Each detection has pycocotools' object and ignore flag, each object its detection, crowds and ties included."""
+    """Matches and ignore flags equal pycocotools', including crowds and ties."""
     for seed in range(4):
         truth, predictions = awkward_case(seed)
         ours = match(truth, predictions, OperatingPoint(iou, 0), range_of_interest)
@@ -47,7 +47,7 @@ def test_matches_equal_pycocotools(iou, range_of_interest):
 
 
 def test_blocks_do_not_show(monkeypatch):
-    """Working in blocks of pairs, which bounds memory, changes nothing."""
+    """The size of the blocks of pairs, which limits memory, does not change the matches."""
     truth, predictions = awkward_case(0)
     whole = match(truth, predictions, OperatingPoint(0.5, 0))
     monkeypatch.setattr(matching, "PAIRS_AT_ONCE", 7)
@@ -55,7 +55,7 @@ def test_blocks_do_not_show(monkeypatch):
 
 
 def test_better_score_chooses_first():
-    """The higher score takes the object, though the other fits better and stands first."""
+    """The higher score takes the object, even if the other detection has a better IoU and comes first."""
     truth = build_truth([(1, 1, 0, 0, 100, 100)])
     predictions = build_predictions([(1, 1, 0, 0, 100, 100, 0.6), (1, 1, 0, 0, 100, 70, 0.9)])
     ours = match(truth, predictions)
@@ -65,35 +65,35 @@ def test_better_score_chooses_first():
 
 
 def test_equal_scores_keep_table_order():
-    """Of two detections with one score the first in the table chooses first."""
+    """Of two detections with equal scores the first in the table chooses first."""
     truth = build_truth([(1, 1, 0, 0, 100, 100)])
     predictions = build_predictions([(1, 1, 0, 0, 100, 70, 0.9), (1, 1, 0, 0, 100, 100, 0.9)])
     assert match(truth, predictions).truth_row.tolist() == [0, -1]
 
 
 def test_best_free_object_is_taken():
-    """A detection takes the free object with the highest IoU; the next takes what is left above the threshold."""
+    """A detection takes the free object with the highest IoU, the next one another object above the threshold."""
     truth = build_truth([(1, 1, 0, 0, 100, 60), (1, 1, 0, 0, 100, 90)])
     predictions = build_predictions([(1, 1, 0, 0, 100, 100, 0.9), (1, 1, 0, 0, 100, 100, 0.8)])
     assert match(truth, predictions).truth_row.tolist() == [1, 0]
 
 
 def test_threshold_is_reached_when_equal():
-    """IoU of exactly 0.5 is a match, a little less is not."""
+    """An IoU of exactly 0.5 is a match, a slightly lower one is not."""
     truth = build_truth([(1, 1, 0, 0, 100, 100), (1, 1, 500, 500, 600, 600)])
     predictions = build_predictions([(1, 1, 0, 0, 100, 50, 0.9), (1, 1, 500, 500, 600, 549.9, 0.9)])
     assert match(truth, predictions).truth_row.tolist() == [0, -1]
 
 
 def test_class_and_image_must_agree():
-    """The same box in another class or image finds nothing."""
+    """The same box in another class or image does not match."""
     truth = build_truth([(1, 1, 0, 0, 50, 50)], images=(1, 2))
     predictions = build_predictions([(1, 2, 0, 0, 50, 50, 0.9), (2, 1, 0, 0, 50, 50, 0.9)])
     assert match(truth, predictions).missed.tolist() == [True]
 
 
 def test_low_scores_take_no_part():
-    """A detection below the score is neither right, wrong nor ignored; one at the score takes part."""
+    """A detection below the score is left out; one at the score is not."""
     truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 100, 100, 150, 150)])
     predictions = build_predictions([(1, 1, 0, 0, 50, 50, 0.49), (1, 1, 100, 100, 150, 150, 0.5)])
     ours = match(truth, predictions, OperatingPoint(0.5, 0.5))
@@ -103,7 +103,7 @@ def test_low_scores_take_no_part():
 
 
 def test_crowd_absorbs_any_number():
-    """Detections mostly inside a crowd are ignored, however many; the crowd is not missed without them."""
+    """Any number of detections inside a crowd are ignored, and a crowd is never missed."""
     crowd = [(1, 1, 0, 0, 500, 500, True)]
     inside = [(1, 1, 10 * i, 0, 10 * i + 10, 10, 0.9) for i in range(3)]
     ours = match(build_truth(crowd), build_predictions(inside))
@@ -119,7 +119,7 @@ def test_counted_object_before_crowd():
 
 
 def test_outside_the_range_costs_nothing():
-    """Objects outside the range are ignored with what finds them, and so are small detections that find nothing."""
+    """Objects outside the range, detections that find them, and small detections that find none are ignored."""
     truth = build_truth([(1, 1, 0, 0, 20, 20)])
     predictions = build_predictions(
         [(1, 1, 0, 0, 20, 20, 0.9), (1, 1, 90, 90, 99, 99, 0.9), (1, 1, 0, 500, 50, 550, 0.9)]
@@ -138,14 +138,14 @@ def test_small_detection_may_find_an_object_in_range():
 
 
 def test_any_class_takes_what_it_overlaps():
-    """Whatever its class, a detection takes the free object with the highest IoU, and the better score comes first."""
+    """A detection takes the free object of any class with the highest IoU, and the better score chooses first."""
     truth = build_truth([(1, 1, 0, 0, 100, 100), (1, 2, 0, 0, 100, 80)])
     predictions = build_predictions([(1, 1, 0, 0, 100, 80, 0.8), (1, 1, 0, 0, 100, 80, 0.9)])
     assert match_any_class(truth, predictions).truth_row.tolist() == [0, 1]
 
 
 def test_crowds_absorb_their_own_class_only():
-    """Also when classes do not matter, a crowd ignores no detection of another class."""
+    """A crowd absorbs no detection of another class, also in `match_any_class`."""
     truth = build_truth([(1, 1, 0, 0, 500, 500, True)])
     ours = match_any_class(truth, build_predictions([(1, 1, 0, 0, 50, 50, 0.9), (1, 2, 0, 0, 50, 50, 0.9)]))
     assert ours.detection_ignored.tolist() == [True, False]
@@ -155,7 +155,7 @@ def test_crowds_absorb_their_own_class_only():
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**9), min_side_px=st.sampled_from([0, 32]))
 def test_any_class_of_one_class_is_match(seed, min_side_px):
-    """Where all is of one class, both matchers agree, crowds and the range of interest included."""
+    """With a single class, both matchers agree, including crowds and the range of interest."""
     truth, predictions = awkward_case(seed, images=3)
     truth = truth.replace(boxes=truth.boxes.assign(class_id=np.int32(9)))
     predictions = Predictions(predictions.boxes.assign(class_id=np.int32(9)))
@@ -168,7 +168,7 @@ def test_any_class_of_one_class_is_match(seed, min_side_px):
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**9), score=st.sampled_from([0, 0.5, 1]), min_side_px=st.sampled_from([0, 32, 500]))
 def test_everything_is_counted_once(seed, score, min_side_px):
-    """Found, missed and ignored make up the truth; right, wrong and ignored the kept detections; input is unchanged."""
+    """Every object and every kept detection has exactly one outcome; the input is unchanged."""
     truth, predictions = awkward_case(seed, images=3)
     boxes, detections = truth.boxes.copy(), predictions.boxes.copy()
     ours = match(truth, predictions, OperatingPoint(0.5, score), RangeOfInterest(min_side_px))
@@ -180,7 +180,7 @@ def test_everything_is_counted_once(seed, score, min_side_px):
 
 
 def test_perfect_predictions_find_everything():
-    """The truth given back is found entirely and nothing is wrong."""
+    """Perfect predictions find every object, without false positives."""
     truth, _ = awkward_case(4, crowds=False)
     ours = match(truth, perfect_predictions(truth))
     assert ours.found.all()
@@ -188,12 +188,12 @@ def test_perfect_predictions_find_everything():
 
 
 def test_empty_tables():
-    """No truth and no detections, or no images, are no exception."""
+    """Tables without objects, detections or images raise no error."""
     assert len(match(build_truth([]), build_predictions([])).truth_row) == 0
     assert len(match(build_truth([], images=(), classes=()), build_predictions([])).truth_row) == 0
 
 
 def test_unknown_image_is_refused():
-    """A detection on another image is refused, not dropped."""
+    """A detection on an unknown image raises an error."""
     with pytest.raises(DataError, match="image id"):
         match(build_truth([]), build_predictions([(2, 1, 0, 0, 5, 5, 0.1)]))

@@ -1,4 +1,4 @@
-"""Each miss and false positive with its kind: by hand, and against TIDE."""
+"""Mistakes and their kinds: by hand, and against TIDE."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ def only_mistake(truth_rows, detection_rows):
 
 @pytest.mark.parametrize(("height", "kind"), [(50, "class"), (49.9, "both"), (10.1, "both"), (10, "background")])
 def test_other_class(height, kind):
-    """Over another class's object: class from IoU 0.5, both over 0.1, background up to 0.1."""
+    """On an object of another class: class from IoU 0.5 on, both above 0.1, background up to 0.1."""
     wrong = only_mistake([FACE], [(1, 2, 0, 0, 100, height, 0.9)])
     assert (wrong["kind"], wrong["iou"]) == (kind, pytest.approx(height / 100))
     assert (wrong["confused_with"] is pd.NA) == (kind == "background")
@@ -36,7 +36,7 @@ def test_other_class(height, kind):
 
 @pytest.mark.parametrize(("height", "kind"), [(49.9, "localisation"), (10, "localisation"), (9.9, "background")])
 def test_same_class(height, kind):
-    """Over an object of its own class: localisation from IoU 0.1 to below 0.5, background under it."""
+    """On an object of its class: localisation from IoU 0.1 to below 0.5, background below 0.1."""
     wrong = only_mistake([FACE], [(1, 1, 0, 0, 100, height, 0.9)])
     assert (wrong["kind"], wrong["iou"]) == (kind, pytest.approx(height / 100))
     assert wrong["confused_with"] is pd.NA
@@ -50,14 +50,14 @@ def test_duplicate(height):
 
 
 def test_localisation_comes_before_class():
-    """With the right class at 0.2 and another at 0.8 it is a localisation error, in the order of TIDE's code."""
+    """IoU 0.2 with its class and 0.8 with another one is a localisation error, in the order of TIDE's code."""
     wrong = only_mistake([FACE, (1, 2, 0, 80, 100, 205)], [(1, 1, 0, 80, 100, 180, 0.9)])
     assert wrong["kind"] == "localisation"
     assert wrong["iou"] == pytest.approx(20 / 180)
 
 
 def test_class_comes_before_duplicate():
-    """On a found object of its class and on another class's object, it is a class error."""
+    """On a found object of its class and on an object of another class it is a class error."""
     wrong = only_mistake([FACE, (1, 2, 0, 0, 100, 90)], [(*FACE, 0.9), (*FACE, 0.8)])
     assert (wrong["kind"], wrong["confused_with"]) == ("class", 2)
 
@@ -70,7 +70,7 @@ def test_nothing_in_the_image():
 
 
 def test_crowd_explains_nothing():
-    """A detection beside a crowd is background, not badly localised."""
+    """A detection next to a crowd is background, not a localisation error."""
     assert only_mistake([(*FACE, True)], [(1, 1, 0, 60, 100, 160, 0.9)])["kind"] == "background"
 
 
@@ -86,7 +86,7 @@ def test_object_outside_the_range_still_explains():
 
 
 def test_missed():
-    """An object that nothing overlaps is missed: its own box and size, no score, IoU 0."""
+    """An object without any overlap is missed: its box and size, no score, IoU 0."""
     table = find_mistakes(build_truth([(1, 2, 10, 20, 40, 60)]), build_predictions([])).table
     row = table.iloc[0]
     assert (row["box_id"], row["image_id"], row["class_id"], row["kind"], row["size"]) == (1, 1, 2, "missed", "medium")
@@ -100,7 +100,7 @@ def test_missed():
     [((1, 2, 0, 0, 100, 80, 0.9), "class", 2), ((1, 1, 0, 0, 100, 40, 0.9), "localisation", pd.NA)],
 )
 def test_explained_miss(detection, kind, confused_with):
-    """An object that a class or localisation error explains is a row of that kind, but no missed error of TIDE's."""
+    """An object that an error explains has a row of that kind, and does not count as missed in TIDE's kinds."""
     mistakes = find_mistakes(build_truth([FACE]), build_predictions([detection]))
     row = mistakes.missed.iloc[0]
     assert (row["kind"], row["detection"], row["iou"]) == (kind, 0, pytest.approx(detection[5] / 100))
@@ -117,14 +117,14 @@ def test_best_scored_error_explains():
 
 
 def test_both_explains_nothing():
-    """An object under a detection of another class at IoU 0.4 stays missed, and tells that best IoU."""
+    """An object with a detection of another class at IoU 0.4 is missed, with that IoU."""
     mistakes = find_mistakes(build_truth([FACE]), build_predictions([(1, 2, 0, 0, 100, 40, 0.9)]))
     assert mistakes.missed["kind"].tolist() == ["missed"]
     assert mistakes.missed["iou"].tolist() == [pytest.approx(0.4)]
 
 
 def test_low_scores_explain_nothing():
-    """Detections below the score neither err nor explain."""
+    """Detections below the score are no mistakes and explain none."""
     mistakes = find_mistakes(build_truth([FACE]), build_predictions([(1, 2, 0, 0, 100, 100, 0.4)]))
     assert mistakes.table["kind"].tolist() == ["missed"]
 
@@ -160,7 +160,7 @@ def test_counts_equal_tide():
 
 
 def test_counts_fit_the_contract():
-    """Counts become the contract's `errors` as they are, with all kinds and sizes even where nothing is wrong."""
+    """Counts have the keys of the contract's `errors`, with all kinds and sizes even without mistakes."""
     counts = dataclasses.asdict(find_mistakes(build_truth([]), build_predictions([])).counts())
     none = dict.fromkeys(SIZES, 0)
     assert counts == {"missed": none, "false_positives": none, "kinds": dict.fromkeys(KINDS, 0)}
@@ -170,13 +170,13 @@ def test_counts_fit_the_contract():
 
 
 def test_columns():
-    """The table has the declared columns and types, empty or not."""
+    """The table has the declared columns and types, also when empty."""
     for mistakes in (find_mistakes(*awkward_case(0)), find_mistakes(build_truth([]), build_predictions([]))):
         assert mistakes.table.dtypes.astype(str).to_dict() == dict(MISTAKE_COLUMNS)
 
 
 def test_perfect_predictions_have_no_mistakes():
-    """The truth given back has no mistakes, wherever objects overlap."""
+    """Perfect predictions have no mistakes, also where objects overlap."""
     truth, _ = awkward_case(0, crowds=False)
     assert find_mistakes(truth, perfect_predictions(truth)).table.empty
 

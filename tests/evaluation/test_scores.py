@@ -1,4 +1,4 @@
-"""COCO's numbers: every one that is reported, against pycocotools."""
+"""COCO's scores: every reported one against pycocotools."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ RANGES = [0, 24, 32, 33, 96, 1000]
 
 
 def agree(ours, theirs):
-    """Both undefined, or equal to 1e-9."""
+    """Both undefined, or equal to within 1e-9."""
     return ours is theirs is None or (
         None not in (ours, theirs) and math.isclose(ours, theirs, rel_tol=0, abs_tol=1e-9)
     )
@@ -48,14 +48,14 @@ def disagreements(ours, expected, names):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_twelve_numbers(seed):
-    """All twelve numbers equal pycocotools' on data with ties, crowds, gaps in ids and sizes on the bounds."""
+    """All twelve scores equal pycocotools' on data with ties, crowds, gaps in ids and sizes on the bounds."""
     truth, predictions = awkward_case(seed)
     assert disagreements(score(truth, predictions), oracle_numbers(oracle(truth, predictions)), STATS) == {}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_numbers_by_class(seed):
-    """Each class's numbers equal pycocotools' when it evaluates that class alone."""
+    """The scores of a class equal pycocotools' for that class alone."""
     truth, predictions = awkward_case(seed)
     names = ["ap", "ap50", "ap_small", "ap_medium", "ap_large"]
     for entry, ours in zip(truth.classes, score(truth, predictions).classes, strict=True):
@@ -65,7 +65,7 @@ def test_numbers_by_class(seed):
 
 @pytest.mark.parametrize("min_side_px", RANGES)
 def test_range_of_interest(min_side_px):
-    """The range's numbers equal pycocotools' with the shorter side in the place of the area."""
+    """The scores of the range equal pycocotools' with the shorter side in place of the area."""
     truth, predictions = awkward_case(1)
     ours = score(truth, predictions, RangeOfInterest(min_side_px)).range_of_interest
     expected = oracle_numbers(oracle(truth, predictions, by_side=True, area_ranges=[[min_side_px, 1e10]] * 4))
@@ -74,7 +74,7 @@ def test_range_of_interest(min_side_px):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_by_min_side(seed):
-    """AP and AP50 of every smallest side, all from one pass, equal pycocotools' with that side alone."""
+    """AP and AP50 of every smallest side, all from one pass, equal pycocotools' for that side alone."""
     truth, predictions = awkward_case(seed)
     for ours, side in zip(score(truth, predictions, min_sides_px=RANGES).by_min_side, RANGES, strict=True):
         expected = oracle_numbers(oracle(truth, predictions, by_side=True, area_ranges=[[side, 1e10]] * 4))
@@ -82,7 +82,7 @@ def test_by_min_side(seed):
 
 
 def test_by_min_side_is_the_range_of_interest():
-    """The entry of a smallest side has the numbers of that range of interest, though it is asked for as both."""
+    """A smallest side that is also the range of interest has the same scores."""
     truth, predictions = awkward_case(2)
     for side in RANGES:
         alone = score(truth, predictions, RangeOfInterest(side)).range_of_interest
@@ -102,7 +102,7 @@ def test_by_min_side_counts_objects():
 
 @pytest.mark.parametrize("detections_per_object", [0.5, 40])
 def test_few_and_many_detections(detections_per_object):
-    """More than 100 detections a class and image are cut off as pycocotools cuts them, ties included."""
+    """Detections beyond 100 per image and class are left out as in pycocotools, including ties."""
     truth, predictions = awkward_case(3, images=3, detections_per_object=detections_per_object)
     most = predictions.boxes.groupby(["image_id", "class_id"]).size().max()
     assert (most > 100) == (detections_per_object == 40)
@@ -110,7 +110,7 @@ def test_few_and_many_detections(detections_per_object):
 
 
 def test_jittered_truth():
-    """A believable detector scores as in pycocotools, somewhere between nothing and perfect."""
+    """A realistic detector has the scores of pycocotools, strictly between 0 and 1."""
     truth, _ = awkward_case(5, images=12, crowds=False)
     ours = score(truth, jittered(truth))
     assert disagreements(ours, oracle_numbers(oracle(truth, jittered(truth))), STATS) == {}
@@ -125,7 +125,7 @@ def test_jittered_truth():
     detections=st.sampled_from([0, 1, 9]),
 )
 def test_any_small_case(seed, images, objects, detections):
-    """No small case makes a number differ from pycocotools', nor does evaluation change its input."""
+    """Random small cases have the scores of pycocotools, and evaluation does not change its input."""
     truth, predictions = awkward_case(seed, images, objects, detections)
     before = truth.images.copy(), truth.boxes.copy(), predictions.boxes.copy()
     ours = score(truth, predictions, RangeOfInterest(32))
@@ -138,7 +138,7 @@ def test_any_small_case(seed, images, objects, detections):
 
 
 def test_perfect_predictions():
-    """The truth given back scores 1 wherever there is truth, overlaps and the range of interest included."""
+    """Perfect predictions score 1 wherever there is truth, including overlaps and the range of interest."""
     truth, _ = awkward_case(0, crowds=False)
     ours = score(truth, perfect_predictions(truth), RangeOfInterest(32))
     assert [ours.ap, ours.ap50, ours.ap_small, ours.ap_large] == pytest.approx([1] * 4, abs=1e-9)
@@ -146,7 +146,7 @@ def test_perfect_predictions():
 
 
 def test_half_found():
-    """One of two objects found: 51 of the 101 recall levels have precision 1, so AP is 51/101."""
+    """With one of two objects found, 51 of 101 recall levels have precision 1, and AP is 51/101."""
     truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 100, 100, 150, 150)])
     ours = score(truth, build_predictions([(1, 1, 0, 0, 50, 50, 0.9)]))
     assert ours.ap == pytest.approx(51 / 101)
@@ -162,7 +162,7 @@ def test_overlap_decides_the_thresholds():
 
 
 def test_exactly_32_squared_is_small_and_medium():
-    """AP by size uses COCO's inclusive bounds: 32 × 32 px is in both."""
+    """AP by size uses COCO's inclusive bounds: 32 × 32 px is small and medium."""
     truth = build_truth([(1, 1, 0, 0, 32, 32)])
     ours = score(truth, perfect_predictions(truth))
     assert (ours.ap_small, ours.ap_medium) == pytest.approx((1, 1))
@@ -170,7 +170,7 @@ def test_exactly_32_squared_is_small_and_medium():
 
 
 def test_range_holds_its_own_bound():
-    """A shorter side of exactly PX is in the range, as in `RangeOfInterest.contains`; one thinner is ignored."""
+    """A shorter side of exactly PX is in the range, as in `RangeOfInterest.contains`; a shorter one is ignored."""
     truth = build_truth([(1, 1, 0, 0, 24, 90), (1, 1, 100, 100, 123.9, 190)])
     found_first = build_predictions([(1, 1, 0, 0, 24, 90, 0.9)])
     ours = score(truth, found_first, RangeOfInterest(24))
@@ -180,7 +180,7 @@ def test_range_holds_its_own_bound():
 
 
 def test_false_positives_below_the_range_are_free():
-    """Detections smaller than the range that match nothing cost nothing in it, though they cost AP."""
+    """Detections smaller than the range that match nothing lower AP, but not AP in the range."""
     truth = build_truth([(1, 1, 0, 0, 50, 50)])
     noisy = build_predictions([(1, 1, 500, 500, 510, 510, 0.95), (1, 1, 0, 0, 50, 50, 0.9)])
     ours = score(truth, noisy, RangeOfInterest(24))
@@ -189,7 +189,7 @@ def test_false_positives_below_the_range_are_free():
 
 
 def test_no_detections():
-    """Without detections the numbers are 0 where there is truth and None where there is none."""
+    """Without detections the scores are 0 with truth and None without."""
     truth = build_truth([(1, 1, 0, 0, 10, 10)])
     ours = score(truth, build_predictions([]), RangeOfInterest(5))
     assert (ours.ap, ours.ap50, ours.ap_small, ours.ar_1, ours.ar_small) == (0, 0, 0, 0, 0)
@@ -199,7 +199,7 @@ def test_no_detections():
 
 
 def test_no_truth():
-    """Without truth every number is None and counts are kept."""
+    """Without truth every score is None, and counts are reported."""
     ours = score(build_truth([]), build_predictions([(1, 1, 0, 0, 5, 5, 0.5)]), RangeOfInterest(5))
     assert {getattr(ours, name) for name in STATS} == {None}
     assert (ours.truth, ours.detections) == (0, 1)
@@ -207,13 +207,13 @@ def test_no_truth():
 
 
 def test_no_images():
-    """An empty selection, even without classes, gives None and no exception."""
+    """An empty selection, even without classes, gives None and no error."""
     ours = score(build_truth([], images=(), classes=()), build_predictions([]), RangeOfInterest(5))
     assert (ours.images, ours.ap, ours.classes) == (0, None, ())
 
 
 def test_crowds_are_not_truth():
-    """A crowd is no object to find, and detections inside it cost nothing."""
+    """A crowd does not count as an object, and detections inside it are ignored."""
     truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 200, 200, 600, 600, True)])
     ours = score(truth, build_predictions([(1, 1, 300, 300, 330, 330, 0.95), (1, 1, 0, 0, 50, 50, 0.9)]))
     assert (ours.truth, ours.classes[0].truth) == (1, 1)
@@ -221,7 +221,7 @@ def test_crowds_are_not_truth():
 
 
 def test_classes_keep_the_declared_order():
-    """Class numbers follow the declared order, not the ids, and unknown sizes are None."""
+    """Class scores come in declared order, not by id, and are None for sizes without objects."""
     truth = build_truth([(1, 9, 0, 0, 10, 10)], classes=((9, "late"), (2, "early")))
     late, early = score(truth, perfect_predictions(truth)).classes
     assert (late.name, late.truth, late.ap_large) == ("late", 1, None)
@@ -234,7 +234,7 @@ def test_classes_keep_the_declared_order():
     [((7, 1), r"row 1.*image id \(got 7"), ((1, 5), r"row 1.*class id \(got 5; .* 2 evaluated classes")],
 )
 def test_unknown_ids_are_refused(row, message):
-    """A detection of an image or class that is not evaluated is refused by row and id."""
+    """A detection of an unknown image or class raises an error with its row and id."""
     rows = [(1, 1, 0, 0, 5, 5, 0.5), (*row, 0, 0, 5, 5, 0.5)]
     with pytest.raises(DataError, match=message):
         score(build_truth([]), build_predictions(rows))
@@ -263,31 +263,31 @@ def write_coco(folder, boxes_xywh, **changes):
 
 
 def test_self_check_of_a_crowded_image(tmp_path):
-    """A file whose image has 400 overlapping objects agrees with itself, since nothing is cut off at 100."""
+    """An image with 400 overlapping objects has AP 1, since there is no limit of 100 detections."""
     boxes = [[i % 20 * 5.5, i // 20 * 7.25, 30, 20] for i in range(400)]
     assert self_check_ap(write_coco(tmp_path, boxes)) == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize(("boxes", "changes"), [([], {}), ([[0, 0, 9, 9]], {"iscrowd": 1})])
 def test_self_check_without_objects(tmp_path, boxes, changes):
-    """A file without objects that count has no AP."""
+    """A file without objects that count gives None."""
     assert self_check_ap(write_coco(tmp_path, boxes, **changes)) is None
 
 
 def test_self_check_of_an_empty_box(tmp_path):
-    """A box without area cannot find itself, and the AP shows it."""
+    """A box without area cannot match itself and lowers AP."""
     assert self_check_ap(write_coco(tmp_path, [[0, 0, 9, 9], [50, 50, 0, 9]])) < 0.9
 
 
 @pytest.mark.parametrize("changes", [{"image_id": 5}, {"category_id": 1}, {"bbox": None}])
 def test_self_check_of_a_broken_file(tmp_path, changes):
-    """A file that refers to what is not there, or has no boxes, is refused by name."""
+    """A file with dangling ids or without boxes raises an error with its name."""
     with pytest.raises(DataError, match=r"instances\.json"):
         self_check_ap(write_coco(tmp_path, [[0, 0, 9, 9]], **changes))
 
 
 def test_results_come_back(tmp_path):
-    """Results written and read are the same detections in the same order."""
+    """Written and read results are the same detections in the same order."""
     _, predictions = awkward_case(2)
     write_results(predictions, tmp_path / "predictions.json")
     again = read_results(tmp_path / "predictions.json")
@@ -303,7 +303,7 @@ def test_results_are_xywh(tmp_path):
 
 
 def test_empty_results(tmp_path):
-    """A results file without detections is fine."""
+    """A results file can be empty."""
     (tmp_path / "p.json").write_text("[]")
     assert len(read_results(tmp_path / "p.json").boxes) == 0
 
@@ -325,7 +325,7 @@ def test_empty_results(tmp_path):
     ],
 )
 def test_broken_results(tmp_path, text, message):
-    """A broken results file is refused with its name, the entry and the rule."""
+    """A broken results file raises an error with its name, the entry and the rule."""
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(DataError, match=message):
         read_results(tmp_path / "p.json")
@@ -333,7 +333,7 @@ def test_broken_results(tmp_path, text, message):
 
 @pytest.mark.parametrize("decimals", [0, 1, 2])
 def test_results_with_few_decimals(tmp_path, decimals):
-    """Boxes rounded in the file, many on a size's bound, score as when pycocotools reads the file itself."""
+    """Rounded boxes, many of them on a bound between sizes, have the scores that pycocotools computes from the file."""
     random = np.random.default_rng(7)
     xy, sides = random.integers(0, 300, (400, 2)), random.choice([16, 24, 32, 64, 96], (400, 2))
     rows = [(1 + i % 20, 1, *xy[i], *(xy[i] + sides[i])) for i in range(400)]
@@ -349,7 +349,7 @@ def test_results_with_few_decimals(tmp_path, decimals):
 
 
 def test_missing_results(tmp_path):
-    """A results file that is not there is named."""
+    """A missing results file raises an error with its name."""
     with pytest.raises(MissingError, match=r"nowhere\.json"):
         read_results(tmp_path / "nowhere.json")
 

@@ -1,4 +1,4 @@
-"""What the app shows, as documents and lists of views; FiftyOne itself is not needed."""
+"""Documents and saved views of the app, without FiftyOne."""
 
 import pandas as pd
 import pytest
@@ -24,7 +24,7 @@ def scene(tmp_path):
 
 
 def judged(dataset, name="first", detections=DETECTIONS, interest=None):
-    """A run that found these on the val split."""
+    """A run with these detections on the val split."""
     truth = dataset.select("val")
     rows = [(image_id, class_id, *map(float, box), score) for image_id, class_id, box, score in detections]
     found = Predictions(pd.DataFrame(rows, columns=["image_id", "class_id", "x0", "y0", "x1", "y1", "score"]))
@@ -36,7 +36,7 @@ def documents_of(dataset, runs=(), interest=None, **options):
 
 
 def test_one_document_an_image(scene):
-    """All images are there, labelled or not, with what is known of them; what is not known is left out."""
+    """All images have a document, labelled or not; unknown values are left out."""
     documents = documents_of(scene)
     assert list(documents) == list(range(1, 12))
     assert documents[10]["source"] == "street"
@@ -48,7 +48,7 @@ def test_one_document_an_image(scene):
 
 
 def test_boxes_are_shares_of_the_image(scene):
-    """Boxes are left, top, width and height as shares; area, side and size stay in pixels."""
+    """Boxes are relative left, top, width and height; area and side are in pixels."""
     (box,) = documents_of(scene)[4]["ground_truth"]["detections"]
     assert box["bounding_box"] == [0.05, 0.05, 0.25, 0.25]
     assert (box["label"], box["size"], box["area_px"], box["side_px"]) == ("with_mask", "medium", 2500.0, 50.0)
@@ -56,7 +56,7 @@ def test_boxes_are_shares_of_the_image(scene):
 
 
 def test_each_object_is_found_or_missed(scene):
-    """The run's field on an object says whether it found it, and of a miss why."""
+    """The run's field of an object has its outcome, and the kind of a miss."""
     documents = documents_of(scene, [judged(scene)])
     states = {id_: [one.get("run_first") for one in document["ground_truth"]["detections"]]
               for id_, document in documents.items()}  # fmt: skip
@@ -69,7 +69,7 @@ def test_each_object_is_found_or_missed(scene):
 
 
 def test_each_detection_is_right_or_wrong(scene):
-    """Detections from the operating point on are there, each with its outcome and, if wrong, its kind."""
+    """Detections from the operating point on have their outcome, and the kind of a false positive."""
     documents = documents_of(scene, [judged(scene)])
     told = {
         id_: [(one["confidence"], one["outcome"], one.get("kind"), one.get("confused_with"))
@@ -85,7 +85,7 @@ def test_each_detection_is_right_or_wrong(scene):
 
 
 def test_mistakes_are_counted_by_image(scene):
-    """Evaluated images have counts, also of zero; others have none."""
+    """Evaluated images have counts, including 0; other images have none."""
     documents = documents_of(scene, [judged(scene)])
     fields = ("run_first_missed", "run_first_false_positives", "run_first_mistakes")
     assert [documents[3][field] for field in fields] == [1, 1, 2]
@@ -97,7 +97,7 @@ def test_mistakes_are_counted_by_image(scene):
 
 
 def test_out_of_the_range_of_interest(scene):
-    """What is too small to matter is neither found nor missed."""
+    """Objects out of range are ignored."""
     interest = RangeOfInterest(24)
     documents = documents_of(scene, [judged(scene, interest=interest)], interest)
     (box,) = documents[2]["ground_truth"]["detections"]
@@ -107,7 +107,7 @@ def test_out_of_the_range_of_interest(scene):
 
 
 def test_proposals_are_no_truth(scene):
-    """Boxes that a model proposed stand in a field of their own."""
+    """Proposals have a field of their own."""
     state = scene.images["label_state"].where(scene.images["image_id"] != 4, "proposed")
     documents = documents_of(scene.replace(images=scene.images.assign(label_state=state)))
     assert documents[4]["ground_truth"]["detections"] == []
@@ -115,12 +115,12 @@ def test_proposals_are_no_truth(scene):
 
 
 def test_tags_come_along(scene):
-    """What was tagged before is tagged again."""
+    """Documents have the earlier tags."""
     assert documents_of(scene, tags={3: ["drop"]})[3]["tags"] == ["drop"]
 
 
 def test_views_count_what_evaluate_counts(scene):
-    """The views of missed objects and false positives hold as many as `evaluate` tells of."""
+    """The views of missed objects and false positives have the counts of `evaluate`."""
     views = {view.name: view for view in list_views(scene, [judged(scene)], None)}
     told = curate.evaluate(scene.root, run="first", report=False).errors
     assert told.missed == MISSED == {size: views[f"missed {size}"].objects for size in MISSED}
@@ -132,13 +132,13 @@ def test_views_count_what_evaluate_counts(scene):
 
 
 def test_unlabelled_by_source(scene):
-    """Images that nobody labelled have a view, and one for each source."""
+    """Unlabelled images have a view, and one for each source."""
     views = {view.name: view.images for view in list_views(scene, [], None) if view.name.startswith("unlabelled")}
     assert views == {"unlabelled": 3, "unlabelled of street": 2, "unlabelled of faces": 1}
 
 
 def test_views_without_a_run(scene):
-    """Without a run, what there is can be browsed by size and class."""
+    """Without a run, there are views by size and class."""
     views = {view.name: view.objects for view in list_views(scene, [], RangeOfInterest(24))}
     assert {size: views[size] for size in ("small", "medium", "large")} == {"small": 2, "medium": 2, "large": 3}
     assert views["class without_mask"] == 2
@@ -146,7 +146,7 @@ def test_views_without_a_run(scene):
 
 
 def test_names_that_would_have_one_link(tmp_path):
-    """Classes that differ only in letters that a link cannot hold have views of their own all the same."""
+    """Classes whose names have the same link have views with numbered names."""
     images = [[(name, (10, 10, 30, 30))] for name in ("маска", "лицо", "a b", "a-b")]
     dataset = build_dataset(tmp_path, images, classes=("маска", "лицо", "a b", "a-b"))
     names = [view.name for view in list_views(dataset, [], None) if view.name.startswith("class")]
@@ -156,7 +156,7 @@ def test_names_that_would_have_one_link(tmp_path):
 
 
 def test_views_of_several_runs_bear_their_names(scene):
-    """With two runs, each has its views."""
+    """With two runs, each has views of its own."""
     names = [view.name for view in list_views(scene, [judged(scene), judged(scene, "second", [])], None)]
     assert {"first: missed small", "second: missed small"} <= set(names)
     assert len(names) == len(set(names))
@@ -173,5 +173,5 @@ def test_views_of_several_runs_bear_their_names(scene):
     ],
 )
 def test_names_of_fields(names, fields):
-    """A run's field has letters that FiftyOne allows, and no two are the same."""
+    """Fields of runs have valid characters and are unique."""
     assert run_fields(names) == fields

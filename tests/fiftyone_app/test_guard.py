@@ -1,4 +1,4 @@
-"""What the FiftyOne app may be asked for."""
+"""Guard of the FiftyOne app: services, files and operators."""
 
 import json
 
@@ -18,7 +18,7 @@ def guard():
 
 
 def test_who_is_let_in(guard):
-    """Nobody without the cookie of `view`; who has it is told the browser's rules."""
+    """Without the cookie of `view` a request is refused; with it the response has the policy."""
     status, _, body = ask(guard, "/datasets/faces", cookie=None)
     assert (status, body) == (401, b"Open the link that `curate view` printed: it has the token.\n")
     status, headers, body = ask(guard, "/datasets/faces")
@@ -44,7 +44,7 @@ def test_who_is_let_in(guard):
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_files(guard, path, query, status, method):
-    """Only the dataset's images are given away, whatever the path is called."""
+    """Only images of the dataset are served, under any path."""
     assert ask(guard, path, query, method=method)[0] == status
 
 
@@ -72,7 +72,7 @@ def operator(uri):
     ],
 )
 def test_what_is_not_needed(guard, method, path):
-    """Services that looking and tagging do not take are off, known or not."""
+    """Services that viewing and tagging do not need are refused, known or not."""
     assert ask(guard, path, method=method)[0] == 403
 
 
@@ -87,7 +87,7 @@ def test_pages(guard, path):
     "name", ["list_files", "download_file", "delete_selected_samples", "clone_sample_field", "delete_sample_field"]
 )
 def test_operators_that_are_off(guard, path, name):
-    """Operators that read or delete on this machine do not run."""
+    """Operators that read or delete files of this machine are refused."""
     status, _, body = ask(guard, path, method="POST", body=operator(f"@voxel51/operators/{name}"))
     assert (status, body) == (403, f"The operator @voxel51/operators/{name} is not available.\n".encode())
 
@@ -96,24 +96,24 @@ def test_operators_that_are_off(guard, path, name):
     "body", [b"", b"[]", b"{}", b"not json", b'{"operator_uri": ["a"]}', b'{"operator_uri": null}']
 )
 def test_an_operator_without_a_name(guard, body):
-    """What does not say which operator it wants is refused."""
+    """A request without an operator is refused."""
     assert ask(guard, "/operators/execute", method="POST", body=body)[0] == 403
 
 
 @pytest.mark.parametrize("uri", sorted(OPERATORS))
 def test_operators_that_show(guard, uri):
-    """What the app needs goes through, with all that was sent."""
+    """A known operator gets the whole request."""
     status, _, body = ask(guard, "/operators/execute", method="POST", body=operator(uri))
     assert (status, body) == (200, operator(uri))
 
 
 def test_the_list_of_operators(guard):
-    """Which operators there are may be asked."""
+    """The list of operators is available."""
     assert ask(guard, "/operators", method="POST", body=b'{"dataset_name": "faces"}')[0] == 200
 
 
 def test_media_follows_no_way_round(tmp_path):
-    """A file counts by its exact path: neither `..` nor a link to elsewhere makes another one of it."""
+    """A file is served by its exact path only, without `..` and links."""
     image, secret = tmp_path / "a.png", tmp_path / "secret"
     image.write_bytes(b"")
     secret.write_bytes(b"")

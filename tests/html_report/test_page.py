@@ -1,4 +1,4 @@
-"""`report` as a step: what the page tells, that it is the same each time, small, and safe whatever names hold."""
+"""`report`: content of the page, equal bytes, size, and safety against any name."""
 
 import base64
 import html
@@ -42,12 +42,12 @@ def _corner_engine(monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    """A saved dataset: val holds images 4, 5, 6 and 8 with 4 boxes, two small, one medium, one large."""
+    """A saved dataset: val has images 4, 5, 6 and 8 with 4 boxes, two small, one medium, one large."""
     return save(face_dataset(tmp_path / "faces", split=SPLITS), pictures=True)
 
 
 def start_run(root, name="first", **config):
-    """A finished run of the corner engine, with nothing predicted yet: it finds 20² at (10, 10), thrice an image."""
+    """A finished run of the corner engine without predictions: it finds three boxes of 20² at (10, 10) per image."""
     dataset = Store(root).load()
     images = dataset.select("train") if dataset.images["split"].notna().any() else dataset.select()
     settings = TrainingConfig(**({"model": "corner:only", "steps": 3} | config))
@@ -61,7 +61,7 @@ def start_run(root, name="first", **config):
 
 
 def test_answer(root):
-    """Numbers are those of `evaluate`: of 4 objects 2 small ones are found, as the first of three at the corner."""
+    """The numbers are those of `evaluate`: 2 of 4 objects are found, both small."""
     start_run(root)
     found, page = curate.evaluate(root, run="first"), page_of(root)
     assert (sum(found.errors.missed.values()), sum(found.errors.false_positives.values())) == (2, 10)
@@ -74,7 +74,7 @@ def test_answer(root):
 
 
 def test_sizes(root):
-    """Objects, misses and their share are told by size."""
+    """The table by size has objects, misses and their share."""
     start_run(root)
     rows = {row[0].split()[0]: row[1:5] for row in table(page_of(root), "By size")[1:]}
     assert rows == {
@@ -86,7 +86,7 @@ def test_sizes(root):
 
 
 def test_range(root):
-    """In a range of interest, what is told of misses is of it, and it has a number of its own."""
+    """With a range of interest, misses are those in the range, and AP in the range is shown."""
     start_run(root)
     page = page_of(root, min_side=24)
     assert "AP in range" in tiles(page)
@@ -94,7 +94,7 @@ def test_range(root):
 
 
 def test_balance_before_and_after_merging(root):
-    """Each change of classes is told with the boxes before and after, from the first version on."""
+    """Each change of classes is shown with the boxes before and after, beginning with the first one."""
     curate.merge_classes(root, ["badly_masked"], "without_mask")
     curate.rename_class(root, "without_mask", "bare")
     start_run(root)
@@ -115,7 +115,7 @@ def test_balance_before_and_after_merging(root):
 
 
 def test_changes_that_were_undone(root):
-    """What was undone is no part of how the data came to be."""
+    """A change that was undone is not shown."""
     curate.merge_classes(root, ["badly_masked"], "without_mask")
     curate.undo(root)
     start_run(root)
@@ -123,7 +123,7 @@ def test_changes_that_were_undone(root):
 
 
 def test_confusion(root):
-    """The matrix says what objects were taken for; nothing is no object, so its last cell is empty."""
+    """The matrix has the counts of true and detected classes; background on background is empty."""
     start_run(root)
     rows = table(page_of(root), "Rows: true class. Columns: detected class.")
     assert rows[0] == ["truth", *CLASSES, "missed"]
@@ -136,7 +136,7 @@ def test_confusion(root):
 
 
 def test_data_and_run(root):
-    """Version, splits, settings and packages are told; folders of the machine are not."""
+    """Version, splits, settings and packages are shown, folders of the machine are not."""
     start_run(root, weights=str(root / "away" / "best.pt"))
     page = page_of(root)
     assert table(page, "Splits")[1:] == [
@@ -152,13 +152,13 @@ def test_data_and_run(root):
 
 
 def test_settings_that_are_lost(root):
-    """A run without its settings is reported, and that they are missing is told."""
+    """A run without its settings has a report, with a note that they are missing."""
     start_run(root).config_file.unlink()
     assert "The run's settings cannot be read" in section(page_of(root), "summary")
 
 
 def test_trained_images_are_told(root):
-    """Notes of the evaluation stand in the page."""
+    """The page has the notes of the evaluation."""
     start_run(root)
     assert "3 of the 3 evaluated images were trained on." in section(page_of(root, split="train"), "summary")
 
@@ -181,14 +181,14 @@ def test_trained_images_are_told(root):
     ],
 )  # fmt: skip
 def test_miss_sentence(missed, objects, sentence):
-    """The sentence says where misses lie, and no more than the counts do."""
+    """The sentence has the misses by size."""
     sizes = ("small", "medium", "large")
     found = miss_sentence(dict(zip(sizes, missed, strict=True)), dict(zip(sizes, objects, strict=True)), "all")
     assert found == sentence
 
 
 def test_differences():
-    """A difference is that of the printed numbers, with its sign."""
+    """A difference is that of the printed numbers, with a sign."""
     assert points_difference(0.4793, 0.4221) == "+5.7"
     assert points_difference(0.42209, 0.42211) == "0.0"
     assert points_difference(0.1, 0.2) == "−10.0"
@@ -197,12 +197,12 @@ def test_differences():
 
 
 def test_duration():
-    """Times are told in the unit that fits."""
+    """A duration is in seconds, minutes or hours."""
     assert [duration(seconds) for seconds in (4.21, 2833.5, 9000)] == ["4.2 s", "47 min", "2 h 30 min"]
 
 
 def test_side_chart():
-    """The chart stands at 100 where AP is 1, and the range of interest keeps its number where room is short."""
+    """An AP of 1 is at 100, and the range of interest keeps its label where labels would overlap."""
     entries = [
         SideScores(min_side_px=float(side), truth=30 - place, ap=1.0, ap50=1.0)
         for place, side in enumerate([*range(0, 2000, 80), 2024])
@@ -225,7 +225,7 @@ def picture_pixels(uri):
 
 
 def test_order(root):
-    """Large before small, misses before false positives; these by falling score."""
+    """Misses come before false positives and large ones before small ones; false positives by falling score."""
     start_run(root)
     page = page_of(root)
     assert [words(one) for one in page.get_element_by_id("gallery").iter("h4")] == [
@@ -243,7 +243,7 @@ def test_order(root):
 
 
 def test_alternative_text_tells_what_it_was_taken_for(root):
-    """A false positive on another class says so."""
+    """The text of a false positive on another class names that class."""
     start_run(root)
     alts = [one.get("alt") for one in page_of(root).iter("img")]
     assert (
@@ -266,12 +266,12 @@ def test_alternative_text_tells_what_it_was_taken_for(root):
     ],
 )
 def test_window(box, size, window):
-    """A crop is square, holds the box with what surrounds it, and stays inside the image."""
+    """A crop is square, has the box with a margin, and stays inside the image."""
     assert crop_window(np.array(box, dtype=float), *size) == window
 
 
 def small_case(tmp_path, pixels):
-    """A missed object and a false positive of 40² in one image; the latter beside a found one."""
+    """An image with a missed object and a false positive of 40², the latter next to a found object."""
     cv2.imwrite(str(tmp_path / "1.jpg"), pixels)
     truth = build_truth([(1, 1, 100, 100, 140, 140), (1, 1, 300, 300, 340, 340)], side_px=len(pixels))
     truth = truth.replace(root=tmp_path)
@@ -282,7 +282,7 @@ def small_case(tmp_path, pixels):
 
 
 def test_crop(tmp_path):
-    """The box is drawn where it is: red for a miss, orange for a false positive, on the image's own pixels."""
+    """The box is drawn in its place on the image: red for a miss, orange for a false positive."""
     made = make_gallery(*small_case(tmp_path, np.full((400, 400, 3), 128, np.uint8)))
     (missed,), (wrong,) = (group.crops for group in made.groups if group.total)
     assert (missed.width_px, missed.score, wrong.class_name, wrong.score) == (40, None, "mask", 0.8)
@@ -296,7 +296,7 @@ def test_crop(tmp_path):
 
 
 def test_beside_a_mistake(tmp_path):
-    """Near a false positive the truth is drawn, green and thin."""
+    """Labelled objects near a false positive are drawn with thin green lines."""
     truth, _, _ = small_case(tmp_path, np.full((400, 400, 3), 128, np.uint8))
     wrong = build_predictions([(1, 2, 300, 250, 340, 290, 0.8), (1, 1, 300, 300, 340, 340, 0.9)])
     made = make_gallery(truth, wrong, find_mistakes(truth, wrong))
@@ -308,7 +308,7 @@ def test_beside_a_mistake(tmp_path):
 
 
 def test_each_image_is_decoded_once(tmp_path, monkeypatch):
-    """However many mistakes an image has, it is read once."""
+    """An image with several mistakes is decoded once."""
     read = []
     monkeypatch.setattr(gallery_module, "decode_rgb", lambda path: read.append(path) or decode_rgb(path))
     make_gallery(*small_case(tmp_path, np.zeros((400, 400, 3), np.uint8)))
@@ -316,7 +316,7 @@ def test_each_image_is_decoded_once(tmp_path, monkeypatch):
 
 
 def test_broken_images(root):
-    """Images that are lost or damaged leave a place without a picture, and that is told."""
+    """Mistakes in missing or damaged images have no picture, and a note says so."""
     start_run(root)
     curate.evaluate(root, run="first", report=False)  # the detections are kept
     (root / "media/images/faces/004.png").unlink()
@@ -331,7 +331,7 @@ def test_broken_images(root):
 
 
 def many_mistakes(root, count=700):
-    """A dataset of images of noise, each with an object that nothing finds; noise makes the largest pictures."""
+    """A dataset of images of noise, which compress badly, each with a missed object."""
     dataset = build_dataset(root, [[("with_mask", LARGE)], *[[("with_mask", SMALL)]] * (count - 1)], side_px=200)
     save(dataset)
     random = np.random.default_rng(0)
@@ -343,7 +343,7 @@ def many_mistakes(root, count=700):
 
 
 def test_page_stays_small(tmp_path, monkeypatch):
-    """However many mistakes there are and of whatever, the page stays under 10 MB, and tells what it leaves out."""
+    """With many mistakes the page stays below 10 MB, and says how many are shown."""
     monkeypatch.setattr(CornerEngine, "offsets_px", {"first": 60.0})
     root = many_mistakes(tmp_path / "many").root
     start_run(root)
@@ -357,7 +357,7 @@ def test_page_stays_small(tmp_path, monkeypatch):
 
 
 def test_a_group_is_cut_off(tmp_path, monkeypatch):
-    """Of each size so many are shown as a group may have, the most important first."""
+    """A group has the first crops up to its limit."""
     monkeypatch.setattr(gallery_module, "MOST_IN_A_GROUP", 2)
     truth = build_truth([(1, 1, 10, 10, 20, 20 + side) for side in (3, 9, 6)])
     nothing = build_predictions([])
@@ -371,7 +371,7 @@ def test_a_group_is_cut_off(tmp_path, monkeypatch):
 
 
 def test_same_bytes(root, monkeypatch):
-    """The same run and data give the same page, byte for byte, and another time of day changes nothing."""
+    """The same run and data give the same page, byte for byte."""
     start_run(root)
     pages = [Path(curate.report(root, run="first").report).read_bytes() for _ in range(2)]
     assert pages[0] == pages[1]
@@ -387,7 +387,7 @@ def test_same_bytes(root, monkeypatch):
     ],
 )
 def test_anything_can_be_reported(tmp_path, images, classes):
-    """Datasets without splits, of one class, of many, or without a box have a report."""
+    """Datasets without splits, with one class, many classes, or no box have a report."""
     root = save(build_dataset(tmp_path / "d", images, classes), pictures=True)
     start_run(root)
     result = curate.report(root, run="first")
@@ -396,7 +396,7 @@ def test_anything_can_be_reported(tmp_path, images, classes):
 
 
 def test_no_detections_and_no_mistakes(root, monkeypatch):
-    """Without detections all is missed; without mistakes the gallery says so."""
+    """Without detections every object is missed; without mistakes the gallery is empty."""
     folder = start_run(root)
     curate.evaluate(root, run="first", report=False)
     folder.predictions_file("val").write_text("[]")
@@ -417,7 +417,7 @@ def test_no_detections_and_no_mistakes(root, monkeypatch):
 
 
 def test_names_are_text(tmp_path):
-    """Names of classes, runs and folders that look like markup, formulas or commands are shown as they are."""
+    """Names of classes, runs and folders with markup, formulas or commands are shown literally."""
     images = [[(name, SMALL)] for name in NASTY for _ in range(2)]
     splits = pd.array(["train", "val"] * len(NASTY), dtype="str")
     root = save(build_dataset(tmp_path / "<b>&amp;", images, NASTY, split=splits), pictures=True)
@@ -432,7 +432,7 @@ def test_names_are_text(tmp_path):
 
 
 def test_page_is_alone(root):
-    """The page has no script, names no address, and lets a browser fetch nothing."""
+    """The page has no script and no external address, and its policy forbids requests."""
     start_run(root)
     page = page_of(root)
     assert not list(page.iter("script", "iframe", "object", "embed"))
@@ -447,7 +447,7 @@ def test_page_is_alone(root):
 
 
 def test_terms_of_the_last_evaluation(root):
-    """What a report is not told is as `evaluate` was told last, each option by itself; 0 pixels ask for all objects."""
+    """Each option defaults to that of the last evaluation; a smallest side of 0 includes all objects."""
     start_run(root)
     curate.evaluate(root, run="first", min_side=24, score=0.7, precision=0.8, report=False)
     page = page_of(root)
@@ -463,7 +463,7 @@ def test_terms_of_the_last_evaluation(root):
 
 
 def test_where_all_mistakes_are(root):
-    """The run's own list is named only where it is of the same terms."""
+    """The run's table of mistakes is named only if its evaluation has the same terms."""
     start_run(root)
     assert "curate evaluate faces --run first --score 0.5 --errors mistakes.csv, or" in section(
         page_of(root), "gallery"
@@ -476,7 +476,7 @@ def test_where_all_mistakes_are(root):
 
 
 def test_kept_evaluation_that_is_damaged(root):
-    """An evaluation that cannot be read is told with its name, and what to do."""
+    """An unreadable evaluation raises an error with its name and a remedy."""
     folder = start_run(root)
     (folder.path / "evaluation_val.json").write_text("{")
     with pytest.raises(DataError, match=r"evaluation_val\.json: .*Evaluate it again: `curate evaluate`\."):
@@ -484,7 +484,7 @@ def test_kept_evaluation_that_is_damaged(root):
 
 
 def test_against(root, monkeypatch):
-    """Another run stands beside, with differences; what was missed is told by size."""
+    """The comparison has both runs with differences, and misses by size."""
     monkeypatch.setattr(CornerEngine, "offsets_px", {"second": 100.0})
     for run in ("first", "second"):
         start_run(root, run)
@@ -506,7 +506,7 @@ def test_against(root, monkeypatch):
 
 
 def test_against_other_classes(root):
-    """Where the other run was judged with other classes, it is told that the means are of different ones."""
+    """With different classes, a sentence says that the means are over different ones."""
     start_run(root)
     curate.evaluate(root, run="first", report=False)
     assert "Their classes differ" not in section(page_of(root, against="first"), "comparison")
@@ -516,7 +516,7 @@ def test_against_other_classes(root):
 
 
 def test_places(root):
-    """The page lies in the run's folder, by split; the one that is there is replaced."""
+    """The page is in the run's folder, named by split, and replaces an old one."""
     folder = start_run(root)
     folder.report_file.write_text("old")
     assert curate.report(root, run="first").report == folder.path / "report.html"
@@ -526,7 +526,7 @@ def test_places(root):
 
 
 def test_run_of_another_dataset(root, tmp_path):
-    """The page on another dataset lies beside that on its own, under another name."""
+    """The page on another dataset has a name of its own."""
     other = save(build_dataset(tmp_path / "other", [[("with_mask", SMALL)]] * 2, split=["train", "val"]), pictures=True)
     folder = start_run(other, "away")
     own = curate.report(other, run="away").report
@@ -537,7 +537,7 @@ def test_run_of_another_dataset(root, tmp_path):
 
 
 def test_out(root, tmp_path):
-    """A place that is named is made if need be, and never overwritten unless that is said, before anything is done."""
+    """`out` creates folders, and replaces a file only with `overwrite`, which is checked first."""
     folder = start_run(root)
     out = tmp_path / "new" / "folder" / "page.html"
     assert curate.report(root, run="first", out=out).report == out
@@ -552,7 +552,7 @@ def test_out(root, tmp_path):
 
 @pytest.mark.parametrize("name", ["page.pdf", "page"])
 def test_name_that_no_browser_opens(root, tmp_path, name):
-    """A page has the suffix that browsers want."""
+    """Another suffix than .html raises an error."""
     with pytest.raises(UsageError, match=r"not an HTML file \(got .*; expected \.html or \.htm\)"):
         curate.report(root, run="first", out=tmp_path / name)
 
@@ -574,7 +574,7 @@ def test_json(root):
 
 
 def test_kept_numbers_stay(root):
-    """A report changes nothing that the run keeps of its evaluation."""
+    """A report does not change the kept evaluation."""
     folder = start_run(root)
     curate.evaluate(root, run="first", score=0.6, report=False)
     kept = {file: file.read_bytes() for file in folder.path.glob("*_val.*")}
@@ -586,7 +586,7 @@ def test_kept_numbers_stay(root):
 
 
 def test_evaluate_writes_it(root):
-    """`evaluate` writes the very page that `report` writes, with another run beside where one was asked for."""
+    """`evaluate` writes the same page as `report`, with the comparison if one was requested."""
     folder = start_run(root)
     result = curate.evaluate(root, run="first", min_side=12)
     assert result.to_json()["report"] == folder.report_file.as_posix()
@@ -598,7 +598,7 @@ def test_evaluate_writes_it(root):
 
 
 def test_evaluate_without_it(root):
-    """It can be left out, and a training leaves it out."""
+    """`evaluate` can leave the page out, and a training always does."""
     folder = start_run(root)
     assert curate.evaluate(root, run="first", report=False).to_json()["report"] is None
     curate.train(root, model="corner:only", run="new", steps=3)
@@ -607,7 +607,7 @@ def test_evaluate_without_it(root):
 
 
 def test_evaluation_outlives_its_report(root, monkeypatch):
-    """Where the page cannot be written, the numbers are there all the same, and a note tells what happened."""
+    """If the page cannot be written, the numbers are returned with a note."""
     folder = start_run(root)
     folder.report_file.mkdir()
     result = curate.evaluate(root, run="first")
@@ -626,7 +626,7 @@ def test_evaluation_outlives_its_report(root, monkeypatch):
 
 
 def test_command(root, run_main):
-    """`report` says where the page lies and what it shows; its document alone with `--json`; misuse is one line."""
+    """`report` prints path, size and number of mistakes; `--json` the document; an error is one line."""
     folder = start_run(root)
     curate.evaluate(root, run="first", report=False)  # the detections are kept, so the engine is not needed
     done = run_main("report", root, "--run", "first")
@@ -642,7 +642,7 @@ def test_command(root, run_main):
 
 
 def test_evaluate_command(root, run_main):
-    """`evaluate` names the page in its last line, unless it is told to write none."""
+    """`evaluate` prints the path of the page in its last line, unless it writes none."""
     folder = start_run(root)
     curate.evaluate(root, run="first", report=False)
     assert "report" not in run_main("evaluate", root, "--run", "first", "--no-report").stdout
@@ -652,7 +652,7 @@ def test_evaluate_command(root, run_main):
 
 
 def test_same_bytes_in_another_process(root):
-    """Neither the process nor the order of its hashes changes the page."""
+    """Another process with another hash seed writes the same bytes."""
     folder = start_run(root)
     curate.evaluate(root, run="first")
     page = folder.report_file.read_bytes()

@@ -1,4 +1,4 @@
-"""The tables and sentences of a report: what they are of, which classes they hold, and how they tell names apart."""
+"""Tables and sentences of a report: their range, their classes, and ambiguous names."""
 
 import base64
 from itertools import pairwise
@@ -29,7 +29,7 @@ def root(tmp_path):
 
 
 def named(tmp_path, *classes, detections=None):
-    """A dataset with two images a class, one of train and one of val, and a run that finds the first class alone."""
+    """A dataset with an image in train and one in val per class, and a run that finds the first class only."""
     images = [[(name, SMALL)] for name in classes for _ in range(2)]
     splits = pd.array(["train", "val"] * len(classes), dtype="str")
     root = save(build_dataset(tmp_path / "d", images, classes, split=splits), pictures=True)
@@ -38,7 +38,7 @@ def named(tmp_path, *classes, detections=None):
 
 
 def legend(page):
-    """The lines under the curves."""
+    """The legend of the curves."""
     return [words(one) for one in page.get_element_by_id("curves").find_class("legend")[0].iter("li")]
 
 
@@ -46,7 +46,7 @@ def legend(page):
 
 
 def test_range_is_told_where_it_counts(root):
-    """Curves, scores to cut at and kinds say that they are of the range; classes that they are not."""
+    """Curves, thresholds and kinds name the range; classes say that they include all objects."""
     page = page_of(root, min_side=24)
     assert "over all scores; shorter side ≥ 24 px." in section(page, "curves")
     assert "At IoU 0.5, shorter side ≥ 24 px." in section(page, "curves")
@@ -55,20 +55,20 @@ def test_range_is_told_where_it_counts(root):
 
 
 def test_misses_of_the_matrix(root):
-    """That the matrix counts misses otherwise than the rest of the page is told beside it."""
+    """A sentence explains why misses of the matrix differ from the other counts."""
     assert "detected as another class is not missed here, but is missed in the counts by size" in section(
         page_of(root), "confusion"
     )
 
 
 def test_size_words():
-    """The bounds of sizes are told as they are."""
+    """The words for sizes have the bounds."""
     assert SIZE_WORDS == {"small": "area < 32² px", "medium": "32² to 96² px", "large": "≥ 96² px"}
 
 
 @pytest.mark.parametrize(("most", "told"), [(60, "None of this kind."), (1, "None of this kind among those shown.")])
 def test_none_of_a_kind(root, monkeypatch, most, told):
-    """That a group has none of a kind is said only of those that are shown."""
+    """If not all mistakes are shown, "none of this kind" says so."""
     monkeypatch.setattr(gallery_module, "MOST_IN_A_GROUP", most)
     page = page_of(root)
     small = next(one for one in page.find_class("group") if words(one.find("h4")) == "2 small")
@@ -79,7 +79,7 @@ def test_none_of_a_kind(root, monkeypatch, most, told):
 
 
 def test_class_called_mean(tmp_path):
-    """A class of that name stands beside the mean over classes, in legend and table."""
+    """A class named mean and the mean over classes have different names, in legend and table."""
     page = page_of(named(tmp_path, "mean", "other"))
     assert legend(page) == ["mean of 2 classes, AP50 50.0", "mean, AP50 100.0", "other, AP50 0.0"]
     rows = table(page, "Precision by recall, at IoU 0.5")[1:]
@@ -87,7 +87,7 @@ def test_class_called_mean(tmp_path):
 
 
 def test_classes_called_as_the_matrix_calls_nothing(tmp_path):
-    """Classes named background and missed are told apart from the matrix's own row and column."""
+    """Classes named background and missed differ from the matrix's own row and column."""
     page = page_of(named(tmp_path, "background", "missed"))
     rows = table(page, "Rows: true class. Columns: detected class.")
     assert rows[0] == ["truth", "background", "missed", "missed (no class)"]
@@ -103,7 +103,7 @@ def test_no_header_is_empty(root):
 
 
 def test_only_wide_tables_stop_the_keyboard(tmp_path, root):
-    """A table that has room is no stop and no region of its own; a matrix of many classes is."""
+    """Only a matrix of many classes is a region with a keyboard stop; other tables are not."""
     assert not page_of(root).findall(".//*[@role='region']")
     page = page_of(named(tmp_path, *(f"class {number}" for number in range(8))))
     (region,) = page.findall(".//*[@role='region']")
@@ -115,7 +115,7 @@ def test_only_wide_tables_stop_the_keyboard(tmp_path, root):
 
 
 def test_means_over_classes_that_have_objects(tmp_path):
-    """Where classes differ, it is told over how many with objects each mean is, and what becomes of mistakes."""
+    """With different classes, a sentence has the number of classes with objects in each mean."""
     images = [[("a", SMALL)], [("a", SMALL)], [("b", SMALL)]]
     splits = pd.array(["train", "val", "val"], dtype="str")
     root = save(build_dataset(tmp_path / "d", images, ("a", "b", "never"), split=splits), pictures=True)
@@ -130,7 +130,7 @@ def test_means_over_classes_that_have_objects(tmp_path):
 
 
 def test_renamed_class_beside_itself(tmp_path):
-    """A class that was renamed since is one, under both names, with its difference."""
+    """A renamed class has one row with both names and the difference."""
     root = named(tmp_path, "a", "b")
     curate.evaluate(root, run="first", report=False)
     curate.rename_class(root, "a", "new")
@@ -140,7 +140,7 @@ def test_renamed_class_beside_itself(tmp_path):
 
 
 def test_merged_class_beside_itself(tmp_path):
-    """Classes that were merged since stand on lines of their own, for the class that took them is another one."""
+    """Merged classes and the surviving class have rows of their own."""
     root = named(tmp_path, "a", "b")
     curate.evaluate(root, run="first", report=False)
     curate.merge_classes(root, ["b"], "a")
@@ -154,7 +154,7 @@ def test_merged_class_beside_itself(tmp_path):
 
 
 def test_tables_hold_the_same_classes(tmp_path, monkeypatch):
-    """Where not all classes have room, every table holds those with most objects, and the mean is none of them."""
+    """If there are too many classes, every table has those with most objects, plus the mean."""
     monkeypatch.setattr(tables, "MOST_ROWS", 2)
     images = [[("a", SMALL)], [("a", SMALL)], [("b", SMALL), ("b", MEDIUM)], [("c", SMALL), ("c", MEDIUM)]]
     splits = pd.array(["train", "val", "val", "val"], dtype="str")
@@ -169,7 +169,7 @@ def test_tables_hold_the_same_classes(tmp_path, monkeypatch):
 
 
 def test_change_among_many_classes():
-    """Of a change among many classes only what changed is told."""
+    """Among many classes, a change shows only those that changed."""
     before = {f"class {number}": 1 for number in range(30)}
     after = {**before, "class 3": 2}
     del after["class 7"]
@@ -179,7 +179,7 @@ def test_change_among_many_classes():
 
 
 def test_many_changes(tmp_path):
-    """Of many changes the newest are told, and how many there were."""
+    """Of many changes the newest are shown, with the total number."""
     root = named(tmp_path, "a", "b")
     names = ["a", *(f"a{number}" for number in range(22))]
     for old, new in pairwise(names):
@@ -197,7 +197,7 @@ def test_many_changes(tmp_path):
 
 @pytest.mark.parametrize("earlier", [0, 150])
 def test_boxes_near_a_mistake(tmp_path, earlier):
-    """What is near a mistake is drawn however many boxes the table has before it."""
+    """Boxes near a mistake are drawn, however many boxes come before them in the table."""
     cv2.imwrite(str(tmp_path / "1.jpg"), np.full((900, 900, 3), 128, np.uint8))
     far = [(1, 2, 600, 600, 610, 610)] * earlier
     truth = build_truth([*far, (1, 1, 100, 100, 140, 140)], side_px=900).replace(root=tmp_path)
@@ -209,13 +209,13 @@ def test_boxes_near_a_mistake(tmp_path, earlier):
 
 
 def picture_pixels(uri):
-    """The decoded picture of a data URI, as RGB in numbers that can be subtracted."""
+    """The decoded picture of a data URI as RGB in signed integers."""
     data = base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
 
 
 def test_paper_has_a_list_for_a_wide_matrix(tmp_path):
-    """A matrix with more columns than paper has room for has a list of pairs in its place there."""
+    """In print, a list of pairs replaces a matrix that is too wide for paper."""
     page = page_of(named(tmp_path, *(f"class {number}" for number in range(8))))
     for name, caption in (("only-screen", "Rows: true class."), ("only-print", "Most frequent confusions")):
         (found,) = [one for one in page.get_element_by_id("confusion").find_class(name) if one.tag == "div"]

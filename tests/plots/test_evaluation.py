@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: drawn of anything, and the same each time."""
+"""Plots of an evaluation: drawn for every case, and deterministic."""
 
 from itertools import pairwise
 
@@ -41,7 +41,7 @@ def draw_all(truth, predictions):
 
 
 def many_classes(count):
-    """A case with so many classes, of long names that other tools would take for formulas."""
+    """A case with a number of classes, whose long names look like formulas."""
     random = np.random.default_rng(0)
     corners = random.integers(0, 700, (150, 2))
     far = corners + random.integers(10, 250, (150, 2))
@@ -65,7 +65,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("error")
 def test_everything_can_be_drawn(tmp_path, case):
-    """Each picture is drawn without a warning, whatever there is to draw, and is not empty."""
+    """Each plot is drawn without a warning, and is not empty."""
     for name, figure in draw_all(*CASES[case]).items():
         save_plot(figure, tmp_path / f"{name}.png")
         with Image.open(tmp_path / f"{name}.png") as image:
@@ -74,7 +74,7 @@ def test_everything_can_be_drawn(tmp_path, case):
 
 
 def test_same_bytes(tmp_path):
-    """The same evaluation gives the same files, byte for byte."""
+    """Equal evaluations give equal files, byte for byte."""
     for folder in ("a", "b"):
         for name, figure in draw_all(*awkward_case(1)).items():
             save_plot(figure, tmp_path / folder / f"{name}.png")
@@ -83,7 +83,7 @@ def test_same_bytes(tmp_path):
 
 
 def test_ap_by_min_side_tells_numbers():
-    """The curve runs through AP and AP50 in points, over the objects that are left; what is undefined is a gap."""
+    """The lines have AP and AP50 in points, the bars the numbers of objects; undefined AP is a gap."""
     entries = [SideScores(0, 10, 0.5, 0.7), SideScores(8, 4, 0.6, 0.8), SideScores(500, 0, None, None)]
     above, below = draw_ap_by_min_side(entries).axes
     points = {line.get_label(): line.get_ydata().tolist() for line in above.lines}
@@ -94,14 +94,14 @@ def test_ap_by_min_side_tells_numbers():
 
 
 def test_distances_are_above():
-    """Where the camera is known, the distances stand above their sides."""
+    """With a camera, the distances are on the upper axis."""
     entries = [SideScores(0, 10, 0.5, 0.7), SideScores(8, 4, 0.6, 0.8, 12.5)]
     (axis,) = draw_ap_by_min_side(entries).axes[0].child_axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["∞", "12.5"]
 
 
 def test_confusion_shows_counts():
-    """Every count stands in its cell, but for nothing found on nothing."""
+    """Every cell has its count, except background detected as background."""
     truth = build_truth([(1, 1, 0, 0, 100, 100), (1, 2, 500, 500, 600, 600)])
     result = judge(truth, build_predictions([(1, 1, 0, 0, 100, 100, 0.9)])).result
     (axes,) = draw_confusion(result.confusion).axes
@@ -129,7 +129,7 @@ def test_legend_of_precision_and_recall(name):
 
 @pytest.mark.parametrize(("classes", "least_points"), [(40, 14), (150, 9)])
 def test_names_of_many_classes_can_be_read(classes, least_points):
-    """With many classes the matrix grows, so that names are large enough and do not touch each other."""
+    """With many classes the figure grows; names are legible and do not overlap."""
     names = tuple(f"class {number}" for number in range(classes))
     figure = draw_confusion(Confusion((*names, "background"), ((0,) * (classes + 1),) * (classes + 1)))
     figure.draw_without_rendering()
@@ -140,6 +140,6 @@ def test_names_of_many_classes_can_be_read(classes, least_points):
 
 
 def test_what_is_undefined_is_no_zero():
-    """A cost that is not defined is drawn as a dash."""
+    """An undefined cost is drawn as a dash."""
     figure = draw_errors(judge(build_truth([(1, 1, 0, 0, 50, 50)]), build_predictions([])).result.errors, DEFAULT_POINT)
     assert [text.get_text() for text in figure.axes[2].texts][:2] == ["–", "0.0"]

@@ -1,4 +1,4 @@
-"""What stands before every page that curate serves: addresses, links, and who is let in."""
+"""Access control of the pages that curate serves: addresses, links, tokens."""
 
 import asyncio
 
@@ -21,12 +21,12 @@ def check(scope, query):
 
 @pytest.fixture
 def guard():
-    """A guard before an app that answers everything."""
+    """A guard in front of an app that answers everything."""
     return Guard(app, ENTRANCE, check, POLICY, "view")
 
 
 def test_with_the_cookie(guard):
-    """Who has the cookie is let through, and told the browser's rules."""
+    """A request with the cookie passes, and the response has the policy."""
     status, headers, body = ask(guard, "/datasets/faces")
     assert (status, body) == (200, b"/datasets/faces")
     assert headers[b"x-frame-options"] == b"DENY"
@@ -36,14 +36,14 @@ def test_with_the_cookie(guard):
 
 @pytest.mark.parametrize("cookie", [None, f"curate_{PORT}=other", f"curate_5152={TOKEN}", f"curate_{PORT}="])
 def test_without_the_cookie(guard, cookie):
-    """Without it, with a wrong one, or with that of another port nobody is let through."""
+    """Without the cookie, with a wrong one, or with that of another port a request is refused."""
     status, _, body = ask(guard, cookie=cookie)
     assert status == 401
     assert b"curate view" in body
 
 
 def test_the_link_gives_the_cookie(guard):
-    """The token in a link becomes a cookie that scripts and other pages do not get, and leaves the address."""
+    """The token of a link becomes a cookie for this page only, and disappears from the address."""
     status, headers, _ = ask(guard, "/datasets/faces", f"view=missed-small&token={TOKEN}", cookie=None)
     assert status == 303
     assert headers[b"location"] == b"/datasets/faces?view=missed-small"
@@ -51,28 +51,28 @@ def test_the_link_gives_the_cookie(guard):
 
 
 def test_the_link_opened_again(guard):
-    """With the cookie already there, the token leaves the address too."""
+    """The token also disappears from the address if the cookie is set already."""
     assert ask(guard, "/", f"token={TOKEN}")[0] == 303
 
 
 def test_a_redirect_stays_here(guard):
-    """A path with two slashes, which names another host, does not lead there."""
+    """A path with two slashes does not redirect to another host."""
     assert ask(guard, "//evil.example/x", f"token={TOKEN}", cookie=None)[1][b"location"] == b"/evil.example/x"
 
 
 @pytest.mark.parametrize("query", ["token=other", "token=", f"token={TOKEN}&token={TOKEN}", f"Token={TOKEN}"])
 def test_a_wrong_link(guard, query):
-    """A wrong token, or two of them, let nobody in."""
+    """A wrong token, or two tokens, are refused."""
     assert ask(guard, "/", query, cookie=None)[0] == 401
 
 
 def test_a_link_only_opens(guard):
-    """The token in the address of a POST does nothing."""
+    """The token in the address of a POST is refused."""
     assert ask(guard, "/graphql", f"token={TOKEN}", method="POST", cookie=None)[0] == 401
 
 
 def test_a_ticket_is_good_once(guard):
-    """What stood in a browser's command line, where others may see it, opens one time."""
+    """A link with a ticket, which others can see in the process list, works once."""
     assert [ask(guard, "/", f"token={TICKET}", cookie=None)[0] for _ in range(2)] == [303, 401]
 
 
@@ -89,12 +89,12 @@ def test_a_ticket_is_good_once(guard):
     ],
 )
 def test_host(guard, host, status):
-    """Only under its own names and port is the app served: a foreign name may have been bound to this address."""
+    """A request for another host name or port is refused, which prevents DNS rebinding."""
     assert ask(guard, host=host)[0] == status
 
 
 def test_the_address_that_was_reached(guard):
-    """On a server that listens on all addresses, the one that a connection came to is a name too."""
+    """A server on all addresses accepts the address of the connection as a host name."""
     assert ask(guard, host=f"10.1.2.3:{PORT}", server=("10.1.2.3", PORT))[0] == 200
     assert ask(guard, host=f"[fd00::1]:{PORT}", server=("fd00::1", PORT))[0] == 200
     assert ask(guard, host=f"10.1.2.3:{PORT}", server=("::ffff:10.1.2.3", PORT))[0] == 200
@@ -112,12 +112,12 @@ def test_the_address_that_was_reached(guard):
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_origin(guard, origin, status, method):
-    """A request that another page sends is refused, whatever it has."""
+    """A request from another page is refused, even with the cookie."""
     assert ask(guard, "/tag" if method == "POST" else "/", method=method, origin=origin)[0] == status
 
 
 def test_two_hosts(guard):
-    """A header that is there twice can be read in two ways; it is refused."""
+    """A header that occurs twice is refused."""
     assert ask(guard, headers={"Host": "evil.example"})[0] == 400
 
 
@@ -125,17 +125,17 @@ def test_two_hosts(guard):
     ("site", "status"), [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403), ("x", 403)]
 )
 def test_requests_of_other_pages(guard, site, status):
-    """A picture in a page on another port of this machine is a request with the cookie: a browser tells whose it is."""
+    """A request from a page on another port, which sends the cookie, is refused by Sec-Fetch-Site."""
     assert ask(guard, "/datasets/faces", headers={"sec-fetch-site": site})[0] == status
 
 
 def test_a_link_in_another_page(guard):
-    """The link with the token opens from wherever it stands."""
+    """The link with the token works from any page."""
     assert ask(guard, "/", f"token={TOKEN}", cookie=None, headers={"sec-fetch-site": "cross-site"})[0] == 303
 
 
 def test_no_other_protocol(guard):
-    """What is no HTTP request is not answered."""
+    """Only HTTP requests are answered."""
     sent = []
     asyncio.run(guard({"type": "websocket"}, None, sent.append))
     assert sent == []
@@ -146,12 +146,12 @@ def test_no_other_protocol(guard):
     [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.8.9.1", True), ("0.0.0.0", False), ("me", False)],
 )
 def test_what_is_loopback(address, expected):
-    """Only this machine reaches these."""
+    """Loopback addresses are recognised."""
     assert is_loopback(address) is expected
 
 
 def test_two_cannot_have_one_port():
-    """A port is taken from the first moment on, not only when the app answers; without a number there is another."""
+    """A port is in use as soon as it is taken; without a number another one is chosen."""
     first = take_port(LOOPBACK, None, usual=USUAL)
     port = first.getsockname()[1]
     with first, pytest.raises(UsageError, match="free port"):
@@ -159,7 +159,7 @@ def test_two_cannot_have_one_port():
 
 
 def test_another_port_where_the_usual_one_is_taken():
-    """Without a number, any free port is as good."""
+    """Without a number, any free port is taken if the usual one is in use."""
     with take_port(LOOPBACK, 0, usual=USUAL) as first:
         taken = first.getsockname()[1]
         second = take_port(LOOPBACK, None, usual=taken)
@@ -169,19 +169,19 @@ def test_another_port_where_the_usual_one_is_taken():
 
 @pytest.mark.parametrize("port", [-1, 70000])
 def test_what_is_no_port(port):
-    """A number that is none is refused."""
+    """An invalid port raises an error."""
     with pytest.raises(UsageError, match="--port"):
         take_port(LOOPBACK, port, usual=USUAL)
 
 
 def test_no_address():
-    """An empty address would be all addresses; it is refused."""
+    """An empty address, which would mean all addresses, raises an error."""
     with pytest.raises(UsageError, match="--address"):
         take_port("", 0, usual=USUAL)
 
 
 def test_what_the_app_refuses(guard):
-    """The check of the app comes after that of the person, and its answer has the browser's rules too."""
+    """The app's check runs after access control, and its response has the policy too."""
     assert [ask(guard, path, query, cookie=None)[0] for path, query in (("/secret", ""), ("/", "secret=1"))] == [
         401
     ] * 2
@@ -192,7 +192,7 @@ def test_what_the_app_refuses(guard):
 
 
 def test_refused_by_the_app_itself():
-    """An app that looks into a request refuses in the same way."""
+    """An app can refuse a request in the same way."""
 
     async def refusing(scope, receive, send):
         raise RefusedError(413, "Too long.")
@@ -202,7 +202,7 @@ def test_refused_by_the_app_itself():
 
 
 def test_the_command_is_named():
-    """Who comes without the token learns which command printed the link."""
+    """The response to a request without the token names the command that printed the link."""
     body = ask(Guard(app, ENTRANCE, check, POLICY, "watch"), cookie=None)[2]
     assert body == b"Open the link that `curate watch` printed: it has the token.\n"
 
@@ -215,14 +215,14 @@ def test_the_command_is_named():
     ],
 )
 def test_links(host, expected):
-    """A link names the host, the path, what is asked for, and the token; one for one time has the ticket."""
+    """A link has host, path, query and token; a link for one request has the ticket."""
     entrance = Entrance(host, PORT, frozenset({host}), TOKEN, TICKET)
     assert entrance.link("/a b", {"view": "x y"}) == expected
     assert entrance.link("/", once=True).endswith(f":{PORT}/?token={TICKET}")
 
 
 def test_names_of_an_entrance():
-    """A server on the loopback has its local names; on another address only that one; each has tokens of its own."""
+    """A server on the loopback has local names, on another address only that one; tokens are unique."""
     with take_port(LOOPBACK, 0, usual=USUAL) as taken:
         one, two = Entrance.at(taken, LOOPBACK), Entrance.at(taken, "192.0.2.7")
         assert one.port == taken.getsockname()[1]

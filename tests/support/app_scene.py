@@ -1,4 +1,4 @@
-"""A dataset with a run that makes one mistake of every kind and size, and what the app's tests share."""
+"""A dataset with a run that makes mistakes of every kind and size, and processes of the app."""
 
 import hashlib
 import json
@@ -58,7 +58,7 @@ FALSE_POSITIVES = {"small": 1, "medium": 1, "large": 2}
 
 
 def save_scene(root, *, runs=("first",)):
-    """The dataset with its images, and runs that found `DETECTIONS`."""
+    """Save the dataset with its images, and runs with `DETECTIONS`."""
     dataset = build_dataset(
         root,
         IMAGES,
@@ -74,13 +74,13 @@ def save_scene(root, *, runs=("first",)):
 
 
 def _content_hash(number):
-    """Of the file that `datasets.save` draws; an import knows an image by it."""
+    """SHA-256 of the image file that `sample_datasets.save` draws."""
     _, png = cv2.imencode(".png", np.full((200, 200, 3), number, np.uint8))
     return hashlib.sha256(png).hexdigest()
 
 
 def keep_run(root, name, detections=DETECTIONS):
-    """A run that needs no engine: its detections on the val split are kept already."""
+    """Save a run with kept detections on the val split, which needs no engine."""
     store = Store(root)
     truth = store.load().select("val")
     folder = RunFolder.named(root, name)
@@ -97,7 +97,7 @@ def keep_run(root, name, detections=DETECTIONS):
 
 @contextmanager
 def open_view(root, *arguments, database, ends_by=signal.SIGINT, **environment):
-    """`curate view` in a process of its own: its JSON document, and the process."""
+    """Run `curate view` in a process; yields its JSON document and the process."""
     process = subprocess.Popen(
         [sys.executable, "-c", MAIN, "view", str(root), "--json", "--no-browser", *map(str, arguments)],
         env=os.environ | {FOLDER_VARIABLE: str(database)} | environment,
@@ -118,7 +118,7 @@ def open_view(root, *arguments, database, ends_by=signal.SIGINT, **environment):
 
 
 def _read_document(process, seconds=120):
-    """The one JSON document that is printed when the app can be opened."""
+    """Read the JSON document that is printed when the app can be opened."""
     text, until = b"", time.monotonic() + seconds
     while time.monotonic() < until and process.poll() is None:
         if select.select([process.stdout], [], [], 0.2)[0]:
@@ -130,13 +130,13 @@ def _read_document(process, seconds=120):
 
 
 def processes_of(folder):
-    """Command lines of running processes that name a folder."""
+    """Command lines of running processes that contain a folder."""
     listed = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if str(folder) in line and not re.search(r"\bps\b", line)]
 
 
 def await_gone(folder, seconds=15):
-    """Wait until no process of the database runs any more, and tell which do."""
+    """Wait until no process of the database runs; returns those that still do."""
     until = time.monotonic() + seconds
     while processes_of(folder) and time.monotonic() < until:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""An ASGI app that echoes, the entrance before it, and requests to a guard without a network."""
+"""An echoing ASGI app with its entrance, and requests to a guard without a network."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ ENTRANCE = Entrance("127.0.0.1", PORT, frozenset({"127.0.0.1", "localhost"}), TO
 
 
 async def app(scope, receive, send):
-    """Answers with what it was asked."""
+    """Echo path, query and body."""
     body = b""
     while True:
         message = await receive()
@@ -22,7 +22,7 @@ async def app(scope, receive, send):
 
 
 def ask(guard, path="/", query="", *, method="GET", body=b"", server=("127.0.0.1", PORT), headers=None, **more):
-    """Status, headers and body of an answer; the cookie and the host are right unless other ones are given."""
+    """Status, headers and body of a response; cookie and host are valid unless others are given."""
     headers = {"host": HOST, "cookie": f"other=1; curate_{PORT}={TOKEN}"} | (headers or {}) | more
     parts = [body[:3], body[3:]]
     sent = []

@@ -1,4 +1,4 @@
-"""The machine's own Chromium, driven by Playwright; what a page asks for and complains of is written down."""
+"""The machine's Chromium, driven by Playwright; requests and errors of pages are recorded."""
 
 import shutil
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ ARGUMENTS = (
 
 @dataclass
 class Noted:
-    """What a page did while it was looked at: console messages, errors of its scripts, addresses it asked for."""
+    """Console messages, script errors and requested addresses of a page."""
 
     console: list = field(default_factory=list)
     errors: list = field(default_factory=list)
@@ -28,7 +28,7 @@ class Noted:
 
 @contextmanager
 def open_browser():
-    """A headless Chromium, without a profile; tests are skipped where there is none."""
+    """A headless Chromium without a profile; skips the test if there is none."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
@@ -42,7 +42,7 @@ def open_browser():
 
 
 def open_page(browser, address, *, width=1280, height=900, dark=False, **options):
-    """A page at an address and what it notes from its first moment on; what is in the page itself is no request."""
+    """Open a page and record it from the start; data URIs are no requests."""
     page = browser.new_page(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **options
     )

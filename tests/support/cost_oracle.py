@@ -1,7 +1,7 @@
-"""A slow second opinion on what mistakes cost: loops for the rules, pycocotools for the AP.
+"""A slow oracle for the costs of mistakes: loops for the rules, pycocotools for the AP.
 
-Each world that it scores holds every object in an image of its own. A right detection is the very box of its object, a
-wrong one stands in an empty image, so that no overlap can make another match than the one meant.
+For each cost it scores a dataset with every object in an image of its own. A true positive has the box of its object, a
+false positive is in an empty image, so that no overlap can cause another match.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ BOX = (100.0, 100.0, 140.0, 150.0)
 
 
 def oracle_costs(truth, predictions, min_side_px=0):
-    """AP50 before, and what each kind of mistake costs. Crowds are not known here."""
+    """AP50, and the cost of each kind of mistake; crowds are not supported."""
     scene = Scene(truth, predictions, min_side_px)
     before = scene.ap(scene.right, scene.wrong, scene.counting)
     worlds = {
@@ -32,7 +32,7 @@ def oracle_costs(truth, predictions, min_side_px=0):
 
 
 class Scene:
-    """Truth and detections, matched and explained. Objects and detections are row numbers."""
+    """Truth and detections with matches and explanations; objects and detections are row numbers."""
 
     def __init__(self, truth, predictions, min_side_px):
         self.truth, self.predictions = truth, predictions
@@ -82,7 +82,7 @@ class Scene:
         return right, ignored
 
     def _kind(self, row):
-        """The kind of a wrong detection, and the object that mending it would find."""
+        """The kind of a false positive, and the object that it would find if fixed."""
         own, other = (0.0, None), (0.0, None)
         for one, overlap in enumerate(self.iou[row].tolist()):
             if self.classes[one] == self.guesses[row]:
@@ -98,7 +98,7 @@ class Scene:
         return ("background" if max(own[0], other[0]) <= 0.1 else "both"), None
 
     def ap(self, right, wrong, objects):
-        """AP50 of a world with these right detections (row → object), wrong ones and objects."""
+        """AP50 with these true positives (row → object), false positives and objects."""
         place = {row: position for position, row in enumerate(self.ranked, 1)}  # image ids keep ties in order
         image = {one: place[row] for row, one in right.items()}
         image.update({one: len(self.ranked) + 1 + one for one in objects if one not in image})
@@ -112,5 +112,5 @@ class Scene:
 
 
 def without_crowds(truth):
-    """The same truth with every crowd an object like others."""
+    """The same truth with crowds as ordinary objects."""
     return truth.replace(boxes=truth.boxes.assign(crowd=False))

@@ -57,15 +57,15 @@ def build_predictions(rows):
 
 
 def perfect_predictions(truth):
-    """The truth given back, with scores that fall from 1."""
+    """The truth as predictions, with scores that fall from 1."""
     table = truth.boxes.loc[~truth.boxes["crowd"], ["image_id", "class_id", *CORNERS]]
     return Predictions(table.assign(score=np.linspace(1, 0.6, len(table))))
 
 
 def awkward_case(seed, images=6, per_image=12, detections_per_object=4.0, crowds=True):
-    """Truth and predictions with all that makes evaluators differ.
+    """Truth and predictions with everything in which evaluators differ.
 
-    Ids with gaps and in no order, images and classes without objects, crowds, boxes of exactly 32² and 96² px,
+    Ids with gaps and unsorted, images and classes without objects, crowds, boxes of exactly 32² and 96² px,
     thirds of pixels, the same box twice, tied scores, over 100 detections of a class in an image, detections
     that leave the image.
     """
@@ -123,7 +123,7 @@ def awkward_case(seed, images=6, per_image=12, detections_per_object=4.0, crowds
 
 
 def jittered(truth, seed=0, share=0.15):
-    """Predictions as a fair detector would make them: truth, moved and resized a little, some lost, some invented."""
+    """Realistic predictions: slightly moved and resized truth, with misses and false positives."""
     random = np.random.default_rng(seed)
     boxes = truth.boxes[random.random(len(truth.boxes)) < 0.85]
     xyxy = boxes[CORNERS].to_numpy()
@@ -139,7 +139,7 @@ def jittered(truth, seed=0, share=0.15):
 
 
 def oracle(truth, predictions, *, area_ranges=None, by_side=False, class_id=None, max_detections=None, iou=None):
-    """A pycocotools evaluation that has run, silently. `predictions` are ours, or a list of COCO results."""
+    """A finished pycocotools evaluation; `predictions` are a table of ours or a list of COCO results."""
     measure = shorter_side if by_side else area
     coco_truth, coco_detections = COCO(), COCO()
     shared = {
@@ -176,7 +176,7 @@ def oracle(truth, predictions, *, area_ranges=None, by_side=False, class_id=None
 
 
 def oracle_numbers(run):
-    """pycocotools' twelve numbers by our names, None in place of −1."""
+    """pycocotools' twelve scores by field name, with None in place of −1."""
     return {name: None if value == -1 else value for name, value in zip(STATS, run.stats, strict=True)}
 
 

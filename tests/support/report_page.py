@@ -1,4 +1,4 @@
-"""A report's page as the tests read it."""
+"""Reading of a report's page in tests."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import curate
 
 
 def page_of(root, run="first", **options):
-    """A report's page, parsed."""
+    """Write a report and parse its page."""
     return lxml_html.fromstring(Path(curate.report(root, run=run, **options).report).read_bytes().decode())
 
 
