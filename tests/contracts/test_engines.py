@@ -417,8 +417,12 @@ def test_augmented_batches_differ_by_step(shapes, whole, tmp_path):
 
 
 @pytest.mark.long
-def test_two_processes_train_one_model(shapes, whole, tmp_path):
-    """Two processes of each engine's launcher train one run, with all its steps and a usable model."""
+def test_two_processes_train_one_model(shapes, whole, tmp_path, caplog):
+    """Two processes of each engine's launcher train one run, with all its steps and a usable model.
+
+    Their log arrives in the process that started them.
+    """
+    caplog.set_level("INFO", logger="curate")
     seen = []
     run = train_shapes(
         shapes,
@@ -431,6 +435,7 @@ def test_two_processes_train_one_model(shapes, whole, tmp_path):
     )
     assert run.read_record().steps_done == 12
     assert seen[-1] == ("train", 12, 12)
+    assert [rank for rank in (0, 1) if f"process {rank} of 2 has pid" in caplog.text] == [0, 1]
     assert engine_for(_model_of(whole)).load(run.best, "cpu").classes == (SQUARE, DISC)
 
 
