@@ -1,4 +1,4 @@
-"""The real app in a headless Chromium: links, counts, colours, clicks, and who is let in."""
+"""The app in a headless Chromium: links, counts, colours, clicks, access."""
 
 import http.client
 import http.server
@@ -45,7 +45,7 @@ def app(browser, app_database, tmp_path_factory):
 
 @dataclass
 class Visit:
-    """What a page showed, what it noted, and (status, address) of each answer that it got."""
+    """A page, its record, and (status, address) of each response."""
 
     address: str
     count: str
@@ -56,7 +56,7 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def visit(browser, app):
-    """The app opened by its link. The page is closed before others open: FiftyOne keeps open pages alike."""
+    """The app opened by its link; closed before the next page opens, since FiftyOne synchronises open pages."""
     page, noted = open_page(browser, "about:blank", width=1400)
     answers = []
     page.on("response", lambda response: answers.append((response.status, response.url)))
@@ -100,7 +100,7 @@ def wait_for_count(page, text):
 
 
 def share_of(page, colour):
-    """How many pixels of the pictures are of a colour, give or take what drawing changes."""
+    """Number of pixels of about this colour in the pictures."""
     pixels = [
         np.asarray(Image.open(io.BytesIO(tile.screenshot())).convert("RGB"), dtype=np.int64)
         for tile in page.locator(TILES).all()
@@ -110,7 +110,7 @@ def share_of(page, colour):
 
 
 def wait_for_colour(page, colour, what):
-    """Boxes are drawn a moment after their pictures, on a busy machine a long one."""
+    """Wait for the boxes, which are drawn after the pictures."""
     until_s = time.monotonic() + READY_MS / 1000
     while share_of(page, colour) <= 50:
         assert time.monotonic() < until_s, what
@@ -118,7 +118,7 @@ def wait_for_colour(page, colour, what):
 
 
 def test_the_link(visit):
-    """The link of the whole dataset shows all images, and the token leaves the address."""
+    """The link shows all images, and the token disappears from the address."""
     assert visit.count == "11 samples"
     assert "token" not in visit.address
 
@@ -136,12 +136,12 @@ def test_views_open_by_their_links(browser, app):
 
 @pytest.mark.long
 def test_every_view_opens_by_its_link(browser, app):
-    """Each saved view opens by its link in a new browser, with the images or objects that were told."""
+    """Each saved view opens by its link in a new browser, with its number of images or objects."""
     open_views(browser, app[0]["views"])
 
 
 def open_views(browser, views):
-    """Follow the links of views and compare what is shown with what was told."""
+    """Follow the links of views and compare the numbers."""
     page, _ = open_page(browser, "about:blank", width=1400)
     for view in views:
         page.goto(view["link"])
@@ -156,7 +156,7 @@ def open_views(browser, views):
 
 
 def test_counts_are_those_of_evaluate(app):
-    """What the views hold is what `evaluate` counts."""
+    """The views have the counts of `evaluate`."""
     import curate
 
     errors = curate.evaluate(app[1], run="first", report=False).errors
@@ -185,7 +185,7 @@ def test_colours(browser, app, name, drawn, absent):
 
 
 def test_a_click_switches_views(browser, app):
-    """From one view to another it is one click in the list."""
+    """One click in the list opens another view."""
     views = views_of(app)
     page, _ = open_view_page(browser, views["missed small"]["link"])
     wait_for_count(page, expected_count(views["missed small"]))
@@ -203,26 +203,26 @@ def test_histograms_are_beside(visit):
 
 
 def test_histograms_are_beside_patches(browser, app):
-    """Beside patches of false positives there are their sizes; none of them was missed."""
+    """Patches of false positives have their own sizes in the histogram."""
     page, _ = open_view_page(browser, views_of(app)["false positives large patches"]["link"])
     assert has_histogram(page, "run_first_false_positive_sizes")
     page.context.close()
 
 
 def test_nothing_leaves_the_machine(visit, app):
-    """The page gets nothing from elsewhere, though FiftyOne's would."""
+    """The page makes no request to other hosts, though FiftyOne's own page does."""
     origin = app[0]["link"].partition("/datasets")[0] + "/"
     assert [url for _, url in visit.answers if not url.startswith((origin, "data:", "blob:"))] == []
 
 
 def test_no_errors_of_its_own(visit):
-    """No script of the page fails, and nothing that it asks for is refused."""
+    """No script of the page fails, and none of its requests is refused."""
     assert visit.noted.errors == []
     assert [answer for answer in visit.answers if answer[0] >= 400] == []
 
 
 def test_without_the_token(browser, app):
-    """Without the token there is nothing but a word how to get it."""
+    """Without the token the page only says how to get it."""
     link = app[0]["link"].partition("?")[0]
     page, _ = open_page(browser, link)
     assert "Open the link that `curate view` printed" in page.inner_text("body")
@@ -248,7 +248,7 @@ def ask(app, path, *, method="GET", body=None, **headers):
 
 
 def test_tags_come_out_while_the_app_is_open(app, app_database, monkeypatch):
-    """What is tagged in the open app, `pull-tags` finds from another process."""
+    """`pull-tags` in another process finds the tags of the open app."""
     import curate
 
     document, root = app
@@ -268,7 +268,7 @@ def test_tags_come_out_while_the_app_is_open(app, app_database, monkeypatch):
 
 
 def test_media_of_the_dataset_only(app):
-    """The dataset's images are served, and no other file of the machine."""
+    """Only the dataset's images are served."""
     image = app[1] / "media/images/faces/002.png"
     assert ask(app, f"/media?filepath={quote(str(image))}") == (200, image.read_bytes())
     for path in ("/etc/passwd", str(app[1] / "HEAD"), str(image) + "/../../../../HEAD"):
@@ -277,7 +277,7 @@ def test_media_of_the_dataset_only(app):
 
 
 def test_foreign_hosts_and_origins(app):
-    """A foreign Host, and a POST from a foreign page, are refused."""
+    """Another Host, and a POST from another page, are refused."""
     port = app[0]["port"]
     assert ask(app, "/", Host=f"127.0.0.1:{port}")[0] == 200
     assert ask(app, "/", Host="evil.example")[0] == 403
@@ -294,7 +294,7 @@ def test_operators_on_files_are_off(app):
 
 
 def test_a_page_on_another_port(browser, app):
-    """A page that another program serves on this machine gets neither the cookie nor an image of the dataset."""
+    """A page of another server on this machine gets neither the cookie nor an image."""
     cookies = []
     address = app[0]["link"].partition("/datasets")[0]
     image = f"{address}/media?filepath={quote(str(app[1] / 'media/images/faces/002.png'))}"
@@ -324,7 +324,7 @@ def test_a_page_on_another_port(browser, app):
 
 
 def test_only_on_the_loopback(app):
-    """Other addresses of the machine do not answer."""
+    """The app does not answer on other addresses of the machine."""
     import socket
 
     addresses = {entry[4][0] for entry in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}

@@ -1,4 +1,4 @@
-"""The report in a browser: on a phone and a wide screen, in the dark, with the keyboard, and without the network."""
+"""The report in a browser: phone and wide screen, dark theme, keyboard, no network."""
 
 import re
 from itertools import pairwise
@@ -27,7 +27,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """The address of a report with mistakes of all sizes and kinds, long names, merges, and another run beside."""
+    """The address of a report with mistakes of all sizes and kinds, long names, merges, and a comparison."""
     with pytest.MonkeyPatch.context() as patch:
         corner_engine.register(patch)
         boxes = (SMALL, MEDIUM, LARGE, (12, 12, 33, 33), (60, 60, 90, 90))
@@ -49,7 +49,7 @@ def report(tmp_path_factory):
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_page(browser, report, width, dark):
-    """No message, no request but the page, no sideways scroll, nothing wider than the page."""
+    """The page has no message, no other request, no horizontal scroll, and nothing wider than itself."""
     page, noted = open_page(browser, report, width=width, dark=dark)
     assert (noted.console, noted.errors, noted.requests) == ([], [], [report])
     page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
@@ -61,7 +61,7 @@ def test_page(browser, report, width, dark):
 
 
 def test_structure(browser, report):
-    """Headings come in order, regions and pictures have names, and every picture can be seen."""
+    """Headings are in order, regions and pictures have names, and every picture is visible."""
     page, _ = open_page(browser, report)
     assert page.evaluate("document.documentElement.lang") == "en"
     levels = page.eval_on_selector_all("h1, h2, h3, h4", "all => all.map(one => +one.tagName[1])")
@@ -87,7 +87,7 @@ def test_structure(browser, report):
 
 
 def test_keyboard_stops(browser, report):
-    """The keyboard stops at the tables that scroll, and at no other."""
+    """Only tables that scroll are keyboard stops."""
     page, _ = open_page(browser, report)
     scrolls = page.eval_on_selector_all(
         ".scroll",
@@ -103,7 +103,7 @@ def test_keyboard_stops(browser, report):
 
 
 def luminance(colour):
-    """Relative luminance (WCAG 2.2) of a colour as browsers tell it."""
+    """Relative luminance (WCAG 2.2) of a CSS colour."""
     numbers = [float(number) for number in re.findall(r"[\d.]+", colour)[:3]]
     shares = numbers if colour.startswith("color(") else [number / 255 for number in numbers]
     linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
@@ -120,7 +120,7 @@ COLOURS = """all => all.filter(one => one.offsetParent || one.tagName == 'text')
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_contrast(browser, report, dark):
-    """Every text stands out from its ground by 4.5 to 1 or more, in the light and in the dark."""
+    """Every text has a contrast of at least 4.5 to 1, in the light and the dark theme."""
     page, _ = open_page(browser, report, dark=dark)
     found = page.eval_on_selector_all("h1, h2, h3, h4, p, a, td, th, dt, dd, span, summary, label, code, text", COLOURS)
     weak = []
@@ -135,7 +135,7 @@ def test_contrast(browser, report, dark):
 
 
 def test_keyboard(browser, report):
-    """Tab reaches the link past the navigation first and the filters later; arrows choose, and the choice filters."""
+    """Tab reaches the skip link first and the filters later; arrow keys select a filter."""
     page, _ = open_page(browser, report)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -156,7 +156,7 @@ def test_keyboard(browser, report):
 
 
 def test_filters(browser, report):
-    """Size and kind filter together; a size that has none of a kind says so, and what is folded away shows."""
+    """Filters by size and kind combine; an empty group says so, and folded pictures are shown."""
     page, _ = open_page(browser, report)
     page.locator("#size-small").check()
     assert page.locator(".group:visible").count() == 2
@@ -171,7 +171,7 @@ def test_filters(browser, report):
 
 
 def test_print(browser, report):
-    """On paper the page is light, tables are unfolded, and what only a screen needs is gone."""
+    """In print the page is light, tables are unfolded, and navigation and filters are hidden."""
     page, _ = open_page(browser, report, width=700, dark=True)
     page.emulate_media(media="print")
     assert luminance(page.evaluate("getComputedStyle(document.body).color")) < 0.1
@@ -182,7 +182,7 @@ def test_print(browser, report):
 
 
 def test_print_with_a_choice(browser, report):
-    """A choice on the screen takes nothing from the paper."""
+    """Filters do not apply in print."""
     page, _ = open_page(browser, report, width=700)
     page.locator("#show-missed").check()
     page.locator("#size-small").check()
@@ -195,7 +195,7 @@ def test_print_with_a_choice(browser, report):
 
 
 def test_choice_without_colours(browser, report):
-    """What is chosen differs from what is not by more than colour, and where people choose their own colours too."""
+    """A selected filter differs by more than colour, also with forced colours."""
     page, _ = open_page(browser, report)
     lines = "all => all.map(one => getComputedStyle(one).textDecorationLine)"
     assert page.eval_on_selector_all("fieldset:first-child label", lines) == ["underline", "none", "none"]
@@ -207,7 +207,7 @@ def test_choice_without_colours(browser, report):
 
 
 def test_unfolded_by_a_kind(browser, report):
-    """Where a kind is chosen all of it shows, and no line counts how many would unfold."""
+    """A filter by kind shows all its pictures, also the folded ones."""
     page, _ = open_page(browser, report)
     assert page.locator(".more > summary:visible").count() > 0
     page.locator("#kind-background").check()
@@ -218,7 +218,7 @@ def test_unfolded_by_a_kind(browser, report):
 
 @pytest.fixture(scope="module")
 def wide_report(tmp_path_factory):
-    """The address of a report with twenty classes of long names."""
+    """The address of a report with twenty classes with long names."""
     names = tuple(f"a long name {number}" for number in range(20))
     splits = pd.array(["train", "val"] * 20, dtype="str")
     images = [[(name, SMALL)] for name in names for _ in range(2)]
@@ -228,7 +228,7 @@ def wide_report(tmp_path_factory):
 
 
 def test_wide_matrix_on_paper(browser, wide_report):
-    """On paper nothing is wider than the page; the matrix of many classes is a list there."""
+    """In print nothing is wider than the page, and a list replaces the matrix of many classes."""
     page, _ = open_page(browser, wide_report, width=680)  # A4 without its margins
     assert (page.locator(".matrix").is_visible(), page.locator(".only-print:visible").count()) == (True, 0)
     page.emulate_media(media="print")

@@ -1,4 +1,4 @@
-"""`evaluate` as a step: files of predictions, runs, splits, merged classes, runs beside one another."""
+"""`evaluate`: files of predictions, runs, splits, merged classes, comparison of runs."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def own_results(root, **options):
 
 
 def test_json_contract(root):
-    """The document has exactly the keys of the contract, in words and numbers of plain JSON."""
+    """The document has exactly the keys of the contract, with plain JSON values."""
     document = curate.evaluate(root, predictions=own_results(root), min_side=24).to_json()
     assert list(document) == [*KEYS, "report"]
     assert document["report"] is None
@@ -83,7 +83,7 @@ def test_json_contract(root):
 
 
 def test_perfect_predictions(root):
-    """The truth given back scores 1 and misses nothing; what is undefined is null."""
+    """Perfect predictions score 1 without misses; undefined scores are null."""
     document = curate.evaluate(root, predictions=own_results(root)).to_json()
     assert (document["images"], document["truth"], document["detections"]) == (4, 4, 4)
     assert document["ap"] == pytest.approx(1, abs=1e-9)
@@ -96,7 +96,7 @@ def test_perfect_predictions(root):
 
 
 def test_no_detections(root):
-    """No detections at all is a report with zeros."""
+    """Without detections, scores are 0."""
     document = curate.evaluate(root, predictions=write_json(root / "none.json", [])).to_json()
     assert (document["ap"], document["ar_100"], document["detections"]) == (0, 0, 0)
     assert document["errors"]["missed"] == {"small": 2, "medium": 1, "large": 1}
@@ -104,14 +104,14 @@ def test_no_detections(root):
 
 
 def test_range_of_interest(root):
-    """With a smallest side, objects below it are not missed, and the range has numbers of its own."""
+    """With a smallest side, smaller objects are not missed, and the range has scores of its own."""
     result = curate.evaluate(root, predictions=write_json(root / "none.json", []), min_side=24)
     assert (result.range_of_interest.truth, result.range_of_interest.ap) == (2, 0)
     assert result.errors.missed == {"small": 0, "medium": 1, "large": 1}
 
 
 def test_score_decides_what_is_missed(root):
-    """A detection below the score is none for the mistakes, and still counts for AP."""
+    """A detection below the score does not count for mistakes, but for AP."""
     file = own_results(root, score=0.4)
     low, high = (curate.evaluate(root, predictions=file, score=score) for score in (0.4, 0.5))
     assert (sum(low.errors.missed.values()), sum(high.errors.missed.values())) == (0, 4)
@@ -119,7 +119,7 @@ def test_score_decides_what_is_missed(root):
 
 
 def test_predictions_of_other_splits_are_left_out(root):
-    """A file may hold predictions of all images: those of other splits do not count."""
+    """Predictions on images of other splits are left out."""
     assert curate.evaluate(root, predictions=own_results(root), split="train").detections == 5
     assert curate.evaluate(root, predictions=own_results(root), split="all").detections == 11
 
@@ -139,7 +139,7 @@ def test_predictions_of_other_splits_are_left_out(root):
 )
 @pytest.mark.filterwarnings("error")
 def test_refused_predictions(root, change, fact):
-    """Predictions that do not fit the dataset are told by entry, without a warning before."""
+    """Predictions that do not fit the dataset raise an error with the entry, without a warning before."""
     results = results_of(Store(root).load().select("val"))
     file = write_json(root / "results.json", [*results, results[0] | change])
     with pytest.raises(DataError, match=rf"(row|entry) 4.*{fact}"):
@@ -147,7 +147,7 @@ def test_refused_predictions(root, change, fact):
 
 
 def test_results_that_are_not_there(root):
-    """A file that is not there is told with its name."""
+    """A missing file raises an error with its name."""
     with pytest.raises(MissingError, match=r"nowhere\.json: the results cannot be read"):
         curate.evaluate(root, predictions="nowhere.json")
 
@@ -156,7 +156,7 @@ def test_results_that_are_not_there(root):
 
 
 def test_by_min_side(root):
-    """AP is told from all objects to the largest, and at the range of interest it is the range's."""
+    """AP by smallest side goes from all objects to the largest one, and includes the range of interest."""
     document = curate.evaluate(root, predictions=own_results(root), min_side=40).to_json()
     entries = {entry["min_side_px"]: entry for entry in document["by_min_side"]}
     assert list(entries) == [0, 4, 8, 12, 16, 24, 32, 40, 48, 64, 96, 128]
@@ -166,7 +166,7 @@ def test_by_min_side(root):
 
 
 def test_by_min_side_is_min_side(root):
-    """Each entry has the numbers that `--min-side` gives for its side."""
+    """Each entry has the scores of `--min-side` with its side."""
     start_run(root)
     for entry in curate.evaluate(root, run="first").by_min_side:
         alone = curate.evaluate(root, run="first", min_side=entry.min_side_px).range_of_interest
@@ -174,7 +174,7 @@ def test_by_min_side_is_min_side(root):
 
 
 def test_range_by_distance(root):
-    """A range in metres is that in pixels, and every size is told with its distance."""
+    """A range in metres is converted to pixels, and every side has its distance."""
     camera = {"object_height": 0.24, "focal_px": 1000}
     metres = curate.evaluate(root, predictions=own_results(root), max_distance=10, **camera)
     pixels = curate.evaluate(root, predictions=own_results(root), min_side=24)
@@ -184,14 +184,14 @@ def test_range_by_distance(root):
 
 
 def test_camera_alone_is_no_range(root):
-    """Object height and focal length alone only tell distances."""
+    """Object height and focal length without a range only add distances."""
     result = curate.evaluate(root, predictions=own_results(root), object_height=1.2, focal_px=1000)
     assert result.range_of_interest is None
     assert result.by_min_side[-1].distance_m == pytest.approx(1200 / 128)
 
 
 def test_confusion(root):
-    """Objects are told by what they are taken for, in declared order with the background last."""
+    """The confusion matrix has the classes in declared order, then the background."""
     swapped = [one | {"category_id": 3 - one["category_id"]} for one in results_of(Store(root).load().select("val"))]
     confusion = curate.evaluate(root, predictions=write_json(root / "swapped.json", swapped)).to_json()["confusion"]
     assert confusion["classes"] == [*CLASSES, "background"]
@@ -199,7 +199,7 @@ def test_confusion(root):
 
 
 def test_thresholds(root):
-    """A wished precision is told with the score that reaches it; a class without objects has none."""
+    """A target precision gives the score that reaches it; None for a class without objects."""
     first, _, third = curate.evaluate(root, predictions=own_results(root), precision=0.9).to_json()["thresholds"]
     best = {"score": 0.9, "precision": 1, "recall": 1, "f1": 1}
     assert first == {"class": "with_mask", "score": 0.9, "precision": 1, "recall": 1, "best_f1": best}
@@ -207,7 +207,7 @@ def test_thresholds(root):
 
 
 def test_no_wished_precision(root):
-    """Without a wish no score is told for it, but the best F1 is."""
+    """Without a target precision there is no score for it, but the best F1."""
     document = curate.evaluate(root, predictions=own_results(root)).to_json()
     assert document["wished_precision"] is None
     assert [entry["score"] for entry in document["thresholds"]] == [None] * 3
@@ -215,7 +215,7 @@ def test_no_wished_precision(root):
 
 
 def test_curves(root):
-    """Precision at 101 recalls and the histogram of scores are told, of classes that have objects."""
+    """The curves have precision at 101 recalls for classes with objects, and the histogram of scores."""
     document = curate.evaluate(root, predictions=own_results(root)).to_json()
     assert document["precision_recall"]["mean"] == [1] * 101
     assert document["precision_recall"]["classes"]["badly_masked"] is None
@@ -224,7 +224,7 @@ def test_curves(root):
 
 @pytest.mark.parametrize("results", [[], [{"image_id": 8, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.9}]])
 def test_no_truth(root, results):
-    """A split without an object is a report of nothing: counts are kept, numbers are null."""
+    """A split without objects has counts, and scores are null."""
     Store(root).commit("empty", {}, lambda now: now.replace(boxes=now.boxes[now.boxes["image_id"] < 4]))
     document = curate.evaluate(root, predictions=write_json(root / "some.json", results)).to_json()
     assert (document["truth"], document["detections"]) == (0, len(results))
@@ -234,14 +234,14 @@ def test_no_truth(root, results):
 
 
 def test_one_class(root):
-    """With one class the matrix is found, missed and false positives."""
+    """With one class the matrix has found, missed and false positives."""
     curate.merge_classes(root, ["without_mask", "badly_masked"], "with_mask")
     confusion = curate.evaluate(root, predictions=own_results(root)).confusion
     assert confusion.matrix == ((4, 0), (0, 0))
 
 
 def test_proposed_boxes_are_no_truth(root):
-    """Images whose boxes were proposed by a model are not evaluated."""
+    """Images with proposals are not evaluated."""
     states = ["labelled"] * 3 + ["proposed"] + ["labelled"] * 4
     Store(root).commit("propose", {}, lambda now: now.replace(images=now.images.assign(label_state=states)))
     assert curate.evaluate(root, predictions=own_results(root)).images == 3
@@ -252,7 +252,7 @@ def test_proposed_boxes_are_no_truth(root):
 
 @pytest.mark.parametrize(("suffix", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
 def test_errors_file(root, tmp_path, suffix, read):
-    """Every mistake is a row of the file that is named."""
+    """The file of `errors` has one row per mistake."""
     file = tmp_path / f"errors.{suffix}"
     result = curate.evaluate(root, predictions=write_json(root / "none.json", []), errors=file)
     rows = read(file)
@@ -263,7 +263,7 @@ def test_errors_file(root, tmp_path, suffix, read):
 
 
 def test_a_run_keeps_its_errors(root):
-    """A run's folder holds the mistakes of its last evaluation, by split."""
+    """A run's folder has the mistakes of its last evaluation, by split."""
     folder = start_run(root)
     for score in (0.5, 0.95):  # nothing is found from 0.95 on
         result = curate.evaluate(root, run="first", score=score)
@@ -274,7 +274,7 @@ def test_a_run_keeps_its_errors(root):
 
 
 def test_plots(root, tmp_path):
-    """The pictures lie in the folder that is named, which is made if need be."""
+    """The plots are written into a folder, which is created."""
     curate.evaluate(root, predictions=own_results(root), plots=tmp_path / "new" / "plots")
     assert sorted(file.name for file in (tmp_path / "new" / "plots").iterdir()) == [
         *("ap_by_min_side.png", "confusion.png", "errors.png", "precision_recall.png", "scores.png")
@@ -283,7 +283,7 @@ def test_plots(root, tmp_path):
 
 @pytest.mark.parametrize("options", [{"errors": "e.csv"}, {"plots": "."}])
 def test_nothing_is_overwritten(root, tmp_path, monkeypatch, options):
-    """A file that is there stays, and that is told before anything is done; with `overwrite` it is replaced."""
+    """An existing file raises an error before the work; `overwrite` replaces it."""
     monkeypatch.chdir(tmp_path)
     for name in ("e.csv", "scores.png"):
         (tmp_path / name).write_text("mine")
@@ -296,7 +296,7 @@ def test_nothing_is_overwritten(root, tmp_path, monkeypatch, options):
 
 
 def test_unknown_kind_of_errors_file(root):
-    """A file of an unknown kind is refused before anything is done."""
+    """An unknown suffix raises an error before the work."""
     with pytest.raises(UsageError, match="not a table file"):
         curate.evaluate(root, predictions="nowhere.json", errors="errors.xlsx")
 
@@ -305,7 +305,7 @@ def test_unknown_kind_of_errors_file(root):
 
 
 def test_dataset_without_splits_is_evaluated_whole(tmp_path):
-    """Without splits all labelled images are evaluated, and that is told."""
+    """Without splits all labelled images are evaluated, with a note."""
     root = save(face_dataset(tmp_path / "d"))
     result = curate.evaluate(root, predictions=own_results(root))
     assert (result.split, result.images) == ("all", 8)
@@ -314,20 +314,20 @@ def test_dataset_without_splits_is_evaluated_whole(tmp_path):
 
 @pytest.mark.parametrize("splits", [None, SPLITS])
 def test_unknown_split(tmp_path, splits):
-    """A misspelt split is misuse, with splits and without."""
+    """An unknown split raises an error, with splits and without."""
     root = save(face_dataset(tmp_path / "d", **({} if splits is None else {"split": splits})))
     with pytest.raises(UsageError, match=r"unknown split \(got 'vla'; expected one of .*all\)"):
         curate.evaluate(root, predictions=own_results(root), split="vla")
 
 
 def test_split_that_is_empty(root):
-    """A split that nothing is in is not evaluated as zero."""
+    """An empty split raises an error instead of scores of 0."""
     with pytest.raises(UsageError, match="unknown split"):
         curate.evaluate(root, predictions=own_results(root), split="test")
 
 
 def test_nothing_is_labelled(tmp_path):
-    """Without a labelled image there is nothing to evaluate."""
+    """Without a labelled image an error is raised."""
     root = save(face_dataset(tmp_path / "d", label_state=pd.array(["unlabelled"] * 8, dtype="str")))
     with pytest.raises(DataError, match="no image is labelled"):
         curate.evaluate(root, predictions=own_results(root))
@@ -337,7 +337,7 @@ def test_nothing_is_labelled(tmp_path):
     "options", [{}, {"run": "a", "predictions": "b"}, {"predictions": "b", "score": 2}, {"run": "a", "min_side": -1}]
 )
 def test_half_said(root, options):
-    """Neither or both of run and predictions, and numbers that make no sense, are misuse."""
+    """Neither or both of run and predictions, and values out of range, raise an error."""
     with pytest.raises(UsageError):
         curate.evaluate(root, **options)
 
@@ -351,7 +351,7 @@ def _corner_engine(monkeypatch):
 
 
 def start_run(root, name="first"):
-    """A finished run of the corner engine, with nothing predicted yet."""
+    """A finished run of the corner engine without predictions."""
     dataset = Store(root).load().select("train")
     config = TrainingConfig(model="corner:only", steps=3)
     folder = RunFolder.named(root, name)
@@ -361,7 +361,7 @@ def start_run(root, name="first"):
 
 
 def test_run(root):
-    """A run's detections are made, kept and scored: three classes in four images."""
+    """Detections of a run are made, kept and scored: three classes in four images."""
     folder = start_run(root)
     result = curate.evaluate(root, run="first")
     assert (result.detections, result.images, CornerDetector.shown) == (12, 4, 4)
@@ -369,7 +369,7 @@ def test_run(root):
 
 
 def test_detections_are_used_again(root):
-    """A second evaluation of the same run and images predicts nothing."""
+    """A second evaluation of the same run and images reuses the detections."""
     start_run(root)
     first = curate.evaluate(root, run="first")
     assert curate.evaluate(root, run="first", score=0.7).ap == first.ap
@@ -377,7 +377,7 @@ def test_detections_are_used_again(root):
 
 
 def test_other_weights_or_images_are_predicted_anew(root):
-    """New weights, or other images in the split, make the kept detections worthless."""
+    """With new weights or other images the detections are made again."""
     folder = start_run(root)
     curate.evaluate(root, run="first")
     os.utime(folder.best, ns=(1, 1))
@@ -388,14 +388,14 @@ def test_other_weights_or_images_are_predicted_anew(root):
 
 
 def test_run_by_path(root, tmp_path):
-    """With a slash, a run is a folder anywhere."""
+    """A run with a slash is a path."""
     folder = start_run(root)
     os.rename(folder.path, tmp_path / "moved")
     assert curate.evaluate(root, run=f"{tmp_path}/moved").detections == 12
 
 
 def test_merged_class_is_followed(root):
-    """A run that was trained before a merge is scored with the class that took the merged one."""
+    """Detections of a merged class count as the surviving class."""
     start_run(root)
     curate.merge_classes(root, ["badly_masked"], "without_mask")
     result = curate.evaluate(root, run="first")
@@ -403,7 +403,7 @@ def test_merged_class_is_followed(root):
 
 
 def test_class_that_was_renamed_and_merged_is_followed(root):
-    """So it is through a rename and a further merge."""
+    """They also do after a rename and another merge."""
     start_run(root)
     curate.rename_class(root, "badly_masked", "bad")
     curate.merge_classes(root, ["bad"], "without_mask")
@@ -412,7 +412,7 @@ def test_class_that_was_renamed_and_merged_is_followed(root):
 
 
 def test_dropped_class_is_left_out(root):
-    """Detections of a class that was dropped do not count, and that is told."""
+    """Detections of a dropped class are left out, with a note."""
     start_run(root)
     curate.drop_class(root, ["badly_masked"])
     result = curate.evaluate(root, run="first")
@@ -423,7 +423,7 @@ def test_dropped_class_is_left_out(root):
 
 
 def test_against_another_run(root):
-    """Another run that was evaluated before is shown beside, under its name."""
+    """`against` adds the numbers of another evaluated run under its name."""
     start_run(root, "first")
     start_run(root, "second")
     curate.evaluate(root, run="first")
@@ -438,7 +438,7 @@ def test_against_another_run(root):
 
 
 def test_against_a_run_that_was_not_evaluated(root):
-    """A run that was not evaluated on the split cannot be shown beside."""
+    """`against` with a run that was not evaluated on the split raises an error."""
     start_run(root, "first")
     start_run(root, "second")
     with pytest.raises(UsageError, match="the run was not evaluated on val yet"):
@@ -446,7 +446,7 @@ def test_against_a_run_that_was_not_evaluated(root):
 
 
 def test_against_is_read_before_anything_is_predicted(root):
-    """What cannot be shown beside is told before the long work."""
+    """Errors about `against` are raised before the work."""
     start_run(root, "first")
     start_run(root, "second")
     with pytest.raises(UsageError, match="not evaluated on val yet"):
@@ -455,7 +455,7 @@ def test_against_is_read_before_anything_is_predicted(root):
 
 
 def test_against_numbers_of_other_boxes(root):
-    """Once a box was corrected, numbers of before are not shown beside those of now."""
+    """After a correction of a box, older numbers cannot be compared."""
     start_run(root, "first")
     start_run(root, "second")
     curate.evaluate(root, run="first")
@@ -467,7 +467,7 @@ def test_against_numbers_of_other_boxes(root):
 
 
 def test_against_an_evaluation_of_an_older_version(root):
-    """A file that does not tell which boxes it was on is to be made anew."""
+    """An evaluation of an older version without a record of its boxes cannot be compared."""
     folder = start_run(root)
     curate.evaluate(root, run="first")
     file = folder.path / "evaluation_val.json"
@@ -482,7 +482,7 @@ def test_against_an_evaluation_of_an_older_version(root):
 
 
 def train_elsewhere(tmp_path, classes=CLASSES):
-    """The folder of a run of another dataset, whose images 1 to 7 were trained on; 8, the only one in val, is empty."""
+    """A run trained on images 1 to 7 of another dataset; image 8, the only one in val, has no boxes."""
     names = ([*classes] * 4)[:7]
     splits = pd.array(["train"] * 7 + ["val"], dtype="str")
     images = [*([(name, SMALL)] for name in names), []]
@@ -492,7 +492,7 @@ def train_elsewhere(tmp_path, classes=CLASSES):
 
 
 def test_classes_of_another_dataset_go_by_name(root, tmp_path):
-    """A run that was trained elsewhere, where with_mask was the second class, is scored by the names of its classes."""
+    """A run of another dataset is scored by class names: there, with_mask is the second class."""
     run = train_elsewhere(tmp_path, ("without_mask", "with_mask", "badly_masked"))
     found = curate.evaluate(root, run=str(run))
     best = {entry.class_: entry.best_f1.score for entry in found.thresholds if entry.best_f1}
@@ -500,7 +500,7 @@ def test_classes_of_another_dataset_go_by_name(root, tmp_path):
 
 
 def test_classes_that_the_dataset_does_not_have(root, tmp_path):
-    """Detections of classes that are unknown here are left out, and that is told, by name."""
+    """Detections of unknown classes are left out, with a note that names them."""
     found = curate.evaluate(root, run=str(train_elsewhere(tmp_path, ("hat", "with_mask"))))
     assert (found.detections, found.notes) == (
         4,
@@ -509,12 +509,12 @@ def test_classes_that_the_dataset_does_not_have(root, tmp_path):
 
 
 def test_images_of_another_dataset_were_not_trained_on(root, tmp_path):
-    """The number of the version that a run was trained on says nothing of another dataset's versions."""
+    """The version of a run's training is not looked up in another dataset."""
     assert curate.evaluate(root, run=str(train_elsewhere(tmp_path)), split="train").notes == ()
 
 
 def test_images_that_were_trained_on(root, tmp_path):
-    """Of a run of this dataset it is told how many images it has seen, wherever run and dataset are by now."""
+    """A note has the number of evaluated images that were trained on, also after dataset and run were moved."""
     curate.train(root, model="corner:only", run="new", steps=3)
     curate.rename_class(root, "with_mask", "masked")
     os.rename(root / "runs" / "new", tmp_path / "moved")
@@ -524,13 +524,13 @@ def test_images_that_were_trained_on(root, tmp_path):
 
 
 def test_older_run_in_the_folder_of_the_dataset(root):
-    """A run that does not say what it was trained on is this dataset's where it lies among its runs."""
+    """A run without the mark of its dataset belongs to the dataset in whose folder it is."""
     start_run(root)
     assert curate.evaluate(root, run="first", split="train").notes == ("3 of the 3 evaluated images were trained on.",)
 
 
 def test_own_evaluation_is_not_overwritten(root, tmp_path):
-    """What a run keeps of its own dataset stays as it is when it is evaluated on another one, which is kept too."""
+    """An evaluation on another dataset is kept in files of its own."""
     run = train_elsewhere(tmp_path)
     own = {file: file.read_bytes() for file in run.glob("*_val.*")}
     assert {file.name for file in own} == {
@@ -544,7 +544,7 @@ def test_own_evaluation_is_not_overwritten(root, tmp_path):
 
 
 def test_mark_of_a_dataset(root, tmp_path):
-    """The mark of a dataset survives versions and a move, and is another one for other boxes."""
+    """The mark of a dataset survives new versions and a move, and differs between datasets."""
     mark = Store(root).mark
     curate.merge_classes(root, ["badly_masked"], "without_mask")
     os.rename(root, tmp_path / "moved")
@@ -558,20 +558,20 @@ def test_mark_of_a_dataset(root, tmp_path):
     ("run", "fact"), [("nothing", "there is no run here"), ("..", "not a valid run name"), ("", "not a valid run name")]
 )
 def test_no_such_run(root, run, fact):
-    """A run that is not there is misuse."""
+    """An unknown run raises an error."""
     with pytest.raises(UsageError, match=fact):
         curate.evaluate(root, run=run)
 
 
 def test_run_without_a_checkpoint(root):
-    """A run that has learnt nothing yet cannot be evaluated."""
+    """A run without a checkpoint raises an error."""
     start_run(root).best.unlink()
     with pytest.raises(UsageError, match="the run has no checkpoint yet"):
         curate.evaluate(root, run="first")
 
 
 def test_run_record_that_is_damaged(root):
-    """A record that cannot be read is told with its name."""
+    """An unreadable record raises an error with its name."""
     start_run(root).record_file.write_text("{")
     with pytest.raises(CurateError, match=r"run\.json"):
         curate.evaluate(root, run="first")
@@ -581,7 +581,7 @@ def test_run_record_that_is_damaged(root):
 
 
 def test_train_scores_on_val(root):
-    """Training answers with the contract's keys and the AP on val; `--resume` of a finished run changes nothing."""
+    """Training returns the contract's keys and the AP on val; `--resume` of a finished run changes nothing."""
     found = curate.train(root, model="corner:only", run="new", steps=3)
     document = found.to_json()
     assert list(document) == ["run", "model", "steps", "best_step", "ap", "rounds"]
@@ -591,7 +591,7 @@ def test_train_scores_on_val(root):
 
 
 def test_trained_again_is_evaluated_anew(root):
-    """After a run was trained anew, nothing that was said of the old one is shown as its own."""
+    """After a new training, the old evaluation of a run is not used."""
     curate.train(root, model="corner:only", run="new", steps=3)
     curate.evaluate(root, run="new", split="train")
     start_run(root, "other")

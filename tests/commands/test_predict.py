@@ -1,4 +1,4 @@
-"""`predict`: COCO results, XML for LabelImg, and proposals that never count as truth."""
+"""`predict`: COCO results, XML for LabelImg, and proposals, which never count as truth."""
 
 import json
 import re
@@ -25,19 +25,19 @@ CLASSES = ("masked", "bare")
 
 @pytest.fixture(autouse=True)
 def corner(monkeypatch):
-    """The engine that finds one box of every class in every image, with scores 0.9 and 0.6."""
+    """An engine that finds one box of every class in every image, with scores 0.9 and 0.6."""
     register(monkeypatch)
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A run that knows masked (1) and bare (2), and is of no dataset here."""
+    """A run with classes masked (1) and bare (2), of no dataset here."""
     return write_run(tmp_path / "runs" / "first")
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Four images, two of one name in two folders, one turned by EXIF."""
+    """Four images, two with equal names in two folders, one rotated by EXIF."""
     folder = tmp_path / "photos"
     for name in ("b.jpg", "a/1.jpg", "c/1.png"):
         write_image(folder / name)
@@ -47,7 +47,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def root(tmp_path):
-    """A dataset: images 1 and 2 are labelled, 3 and 4 wait for a label; and a run of it, `runs/first`."""
+    """A dataset with images 1 and 2 labelled, 3 and 4 unlabelled, and its run `runs/first`."""
     states = pd.array(["labelled", "labelled", "unlabelled", "unlabelled"], dtype="str")
     boxes = [[("masked", SMALL)], [("bare", MEDIUM)], [], []]
     root = save(build_dataset(tmp_path / "faces", boxes, CLASSES, label_state=states), pictures=True)
@@ -56,7 +56,7 @@ def root(tmp_path):
 
 
 def interrupt(self, images):
-    """A detector at work when a person presses Ctrl-C."""
+    """A detector that is interrupted by Ctrl-C."""
     raise KeyboardInterrupt
 
 
@@ -72,7 +72,7 @@ def states(root):
 
 
 def test_results_of_a_folder(run, photos, tmp_path):
-    """Images count from 1 in the order of their paths; boxes are COCO's, of all scores; sizes are upright."""
+    """Image ids count from 1 in the order of paths; boxes are COCO's, of all scores; sizes are upright."""
     done = predict(run, photos, out=tmp_path / "out")
     assert read(tmp_path / "out", "images.json") == {
         "images": [
@@ -101,34 +101,34 @@ def test_results_of_a_folder(run, photos, tmp_path):
 
 
 def test_pycocotools_reads_them(run, photos, tmp_path):
-    """The list of images is a COCO file that the results can be loaded into."""
+    """The list of images is a COCO file for the results."""
     predict(run, photos, out=tmp_path)
     found = COCO(str(tmp_path / "images.json")).loadRes(str(tmp_path / "predictions.json"))
     assert len(found.getAnnIds(imgIds=[4], catIds=[2])) == 1
 
 
 def test_results_go_into_the_run_s_folder(run, photos):
-    """Without `--out` they lie in the run's folder, under the source's name, so that two runs do not meet."""
+    """The default folder is in the run's folder, named after the source."""
     assert predict(run, photos).out == str(run / "predicted" / "photos")
     assert len(read(run / "predicted" / "photos")) == 8
 
 
 def test_boxes_that_leave_the_image_stay_so(run, photos, tmp_path, monkeypatch):
-    """In results, boxes are not cut: COCO scores them as they are."""
+    """Boxes in results are not clipped, as COCO scores them."""
     find(monkeypatch, [[-5, 1, 70, 20]])
     predict(run, photos, out=tmp_path)
     assert read(tmp_path)[0]["bbox"] == [-5, 1, 75, 19]
 
 
 def test_nothing_found(run, photos, tmp_path, monkeypatch):
-    """Where nothing is found, the results are an empty list, and the images are listed."""
+    """Without detections the results are an empty list, and the images are listed."""
     find(monkeypatch, [])
     done = predict(run, photos, out=tmp_path)
     assert (done.images, done.boxes, read(tmp_path), len(read(tmp_path, "images.json")["images"])) == (4, 0, [], 4)
 
 
 def test_lowest_score(run, photos, tmp_path):
-    """`--score` keeps that score and better."""
+    """`--score` keeps detections of at least that score."""
     assert predict(run, photos, out=tmp_path / "a", score=0.6).boxes == 8
     assert predict(run, photos, out=tmp_path / "b", score=0.7).boxes == 4
 
@@ -140,7 +140,7 @@ def test_one_image(run, photos, tmp_path):
 
 
 def test_results_are_not_overwritten(run, photos):
-    """Results that are there stay, unless `--overwrite` is given."""
+    """Existing results are replaced only with `--overwrite`."""
     predict(run, photos)
     before = snapshot(run)
     with pytest.raises(UsageError, match=r"predictions.json: the file already exists\..* --overwrite"):
@@ -150,7 +150,7 @@ def test_results_are_not_overwritten(run, photos):
 
 
 def test_out_is_a_folder(run, photos, tmp_path):
-    """A name for a file is refused before anything is looked at."""
+    """A file name for `--out` raises an error before the work."""
     with pytest.raises(UsageError, match=r"not a folder \(expected a folder for predictions.json and images.json\)"):
         predict(run, photos, out=tmp_path / "found.json")
     assert CornerDetector.shown == 0
@@ -158,7 +158,7 @@ def test_out_is_a_folder(run, photos, tmp_path):
 
 @pytest.mark.parametrize("form", ["coco", "voc"])
 def test_interrupted(run, photos, monkeypatch, form):
-    """Ctrl-C while images are looked at leaves results from before whole, and no half file."""
+    """Ctrl-C leaves earlier results complete, and no partial file."""
     predict(run, photos)
     before = snapshot(run), snapshot(photos).keys()
     monkeypatch.setattr(CornerDetector, "predict", interrupt)
@@ -169,7 +169,7 @@ def test_interrupted(run, photos, monkeypatch, form):
 
 
 def test_xml_is_kept_when_interrupted(run, tmp_path, monkeypatch):
-    """XML that was written before Ctrl-C stays, and the same command does the rest."""
+    """XML written before Ctrl-C stays, and the same command continues."""
     for number in range(10):
         write_image(tmp_path / "many" / f"{number}.jpg", seed=number)
     found, turns = CornerDetector.predict, []
@@ -191,7 +191,7 @@ def test_xml_is_kept_when_interrupted(run, tmp_path, monkeypatch):
 
 
 def test_broken_images_are_told(run, photos, tmp_path):
-    """Files that are no image, or only begin like one, are named; the others are looked at, under the same ids."""
+    """Unreadable images are listed as problems; the others keep their ids."""
     (photos / "a" / "0.jpg").write_bytes(b"no image")
     damaged = (photos / "b.jpg").read_bytes()
     (photos / "b.jpg").write_bytes(damaged[:300] + b"\xff\xd9")
@@ -205,7 +205,7 @@ def test_broken_images_are_told(run, photos, tmp_path):
 
 
 def test_command_line(run, photos, monkeypatch, capsys):
-    """A broken image is a problem in the one document, and exit code 0."""
+    """A broken image is a problem in the document; the exit code is 0."""
     (photos / "x.png").write_bytes(b"")
     monkeypatch.setattr(sys, "argv", ["curate", "predict", str(run), str(photos), "--as", "voc", "--json"])
     with pytest.raises(SystemExit) as caught:
@@ -217,7 +217,7 @@ def test_command_line(run, photos, monkeypatch, capsys):
 
 
 def test_help(monkeypatch, capsys):
-    """Help writes its arguments as all commands do."""
+    """The help shows the arguments as for all commands."""
     monkeypatch.setattr(sys, "argv", ["curate", "predict", "--help"])
     with pytest.raises(SystemExit):
         main()
@@ -225,7 +225,7 @@ def test_help(monkeypatch, capsys):
 
 
 def test_what_is_printed(run, photos, monkeypatch, capsys):
-    """A person reads where the results are and which images were left out, not all of a thousand."""
+    """The output has the path of the results and the first problems."""
     for number in range(12):
         (photos / f"x{number:02d}.png").write_bytes(b"")
     monkeypatch.setattr(sys, "argv", ["curate", "predict", str(run), str(photos)])
@@ -239,7 +239,7 @@ def test_what_is_printed(run, photos, monkeypatch, capsys):
 
 @pytest.mark.parametrize("form", ["coco", "voc"])
 def test_only_broken_images(run, tmp_path, form):
-    """Where no image can be read, that is a failure, and nothing is written."""
+    """If no image is readable, an error is raised and nothing is written."""
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(b"")
@@ -249,7 +249,7 @@ def test_only_broken_images(run, tmp_path, form):
 
 
 def test_empty_folder(run, tmp_path):
-    """A folder without images is refused; so is one that is not there."""
+    """A folder without images, or a missing one, raises an error."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: the folder has no image"):
         predict(run, tmp_path / "empty")
@@ -261,7 +261,7 @@ def test_empty_folder(run, tmp_path):
 
 
 def test_xml_beside_the_images(run, photos):
-    """Each image gets its XML, images of one name in two folders theirs; the class list lies at the top."""
+    """Each image gets XML, also images with equal names in two folders; the class list is in the top folder."""
     done = predict(run, photos, form="voc")
     names = ["a/1.xml", "b.xml", "c/1.xml", "turned.xml"]
     assert sorted(file.relative_to(photos).as_posix() for file in photos.rglob("*.xml")) == names
@@ -270,7 +270,7 @@ def test_xml_beside_the_images(run, photos):
 
 
 def test_xml_comes_back(run, photos, dataset):
-    """Imported, the boxes are those that were found: same class, same place, on the right image, none mended."""
+    """Imported proposals are the detections: same class, place and image, without repairs."""
     predict(run, photos, form="voc")
     done = curate.import_voc(dataset, photos, accept_proposals=True)
     assert (done.images, done.repaired, done.quarantined, done.problems) == (4, 0, 0, ())
@@ -280,7 +280,7 @@ def test_xml_comes_back(run, photos, dataset):
 
 
 def test_turned_image(run, photos, dataset):
-    """An image that EXIF turns is written, and comes back, as it is seen."""
+    """XML of an image rotated by EXIF has upright boxes, also after import."""
     predict(run, photos, form="voc")
     assert "<width>48</width>\n\t\t<height>64</height>" in (photos / "turned.xml").read_text()
     curate.import_voc(dataset, photos, accept_proposals=True)
@@ -288,7 +288,7 @@ def test_turned_image(run, photos, dataset):
 
 
 def test_boxes_are_cut_at_the_image(run, photos, dataset, monkeypatch):
-    """XML holds what is inside the image; what lies outside it is left out."""
+    """Boxes in XML are clipped to the image; boxes outside it are left out."""
     find(monkeypatch, [[-5, 1, 70, 20], [100, 1, 110, 9]])
     assert predict(run, photos / "b.jpg", form="voc").boxes == 1
     curate.import_voc(dataset, photos, accept_proposals=True)
@@ -296,7 +296,7 @@ def test_boxes_are_cut_at_the_image(run, photos, dataset, monkeypatch):
 
 
 def test_scores_below_one_half(run, photos, monkeypatch):
-    """By default only boxes from 0.5 on become proposals; an image without any gets an XML without objects."""
+    """By default only boxes from score 0.5 on are proposed; an image without any gets XML without objects."""
     find(monkeypatch, [CORNER, CORNER], scores=[0.5, 0.49])
     assert predict(run, photos, form="voc").boxes == 4
     find(monkeypatch, [CORNER], scores=[0.49])
@@ -305,7 +305,7 @@ def test_scores_below_one_half(run, photos, monkeypatch):
 
 
 def test_xml_in_a_folder_of_its_own(run, photos, tmp_path, dataset):
-    """With `--out`, XML lies under the same folders, and joins its images by `--images`."""
+    """With `--out`, XML has the same subfolders, and is imported with `--images`."""
     predict(run, photos, form="voc", out=tmp_path / "xml")
     assert not list(photos.rglob("*.xml"))
     done = curate.import_voc(dataset, tmp_path / "xml", images=photos, accept_proposals=True)
@@ -313,7 +313,7 @@ def test_xml_in_a_folder_of_its_own(run, photos, tmp_path, dataset):
 
 
 def test_xml_of_a_person_stays(run, photos):
-    """XML that somebody saved is not replaced, not even with `--overwrite`, and the person is told."""
+    """XML saved by a person is not replaced, even with `--overwrite`, and a note says so."""
     write_xml(photos / "b.xml", objects=[("bare", 1, 2, 3, 4)])
     predict(run, photos / "a", form="voc")
     save_in_labelimg(photos / "a" / "1.xml")
@@ -325,7 +325,7 @@ def test_xml_of_a_person_stays(run, photos):
 
 
 def test_proposals_stay_without_overwrite(run, photos):
-    """Proposals from before are looked at again only with `--overwrite`: so an interrupted command goes on."""
+    """Earlier proposals are replaced only with `--overwrite`, so an interrupted command continues."""
     predict(run, photos / "a", form="voc")
     assert predict(run, photos, form="voc").images == 3
     again = predict(run, photos, form="voc", score=0.7)
@@ -335,7 +335,7 @@ def test_proposals_stay_without_overwrite(run, photos):
 
 
 def test_xml_that_lies_in_another_folder(run, tmp_path):
-    """In a devkit, an image whose XML lies under `Annotations` gets no second one."""
+    """In a devkit, an image with XML in `Annotations` gets no second one."""
     write_image(tmp_path / "kit" / "JPEGImages" / "a.jpg")
     write_image(tmp_path / "kit" / "JPEGImages" / "b.jpg")
     write_xml(tmp_path / "kit" / "Annotations" / "a.xml")
@@ -344,7 +344,7 @@ def test_xml_that_lies_in_another_folder(run, tmp_path):
 
 
 def test_xml_that_names_its_image(run, photos, dataset):
-    """A person's XML of another name is of the image in its `<filename>`: that gets no second one, and comes back."""
+    """An image that a person's XML of another name assigns by `<filename>` gets no second XML."""
     write_xml(photos / "by_hand.xml", "b.jpg", [("bare", 1, 2, 30, 40)])
     done = predict(run, photos, form="voc")
     assert not (photos / "b.xml").exists()
@@ -354,7 +354,7 @@ def test_xml_that_names_its_image(run, photos, dataset):
 
 
 def test_two_images_of_one_stem(run, photos):
-    """`a.jpg` and `a.png` would have one XML: the second is told, and the first keeps it."""
+    """Of `a.jpg` and `a.png`, which share an XML name, the first gets the XML, the second is a problem."""
     write_image(photos / "b.png")
     done = predict(run, photos, form="voc")
     assert [(one["file"], one["kind"], one["detail"]) for one in done.problems] == [
@@ -364,7 +364,7 @@ def test_two_images_of_one_stem(run, photos):
 
 
 def test_class_list_of_a_person_stays(run, photos):
-    """Names that are in the class list keep their places; those that are missing are added."""
+    """Names in the class list keep their position; missing ones are added."""
     (photos / "predefined_classes.txt").write_text("hat\nbare\n")
     predict(run, photos, form="voc")
     assert (photos / "predefined_classes.txt").read_text() == "hat\nbare\nmasked\n"
@@ -374,7 +374,7 @@ def test_class_list_of_a_person_stays(run, photos):
 
 
 def test_results_of_a_dataset_can_be_evaluated(root, tmp_path):
-    """They have the dataset's ids, all its images are looked at, and `evaluate --predictions` takes them."""
+    """Results on a dataset have its image ids, and `evaluate --predictions` accepts them."""
     done = predict(root / "runs" / "first", root, out=tmp_path / "out")
     assert {row["image_id"] for row in read(tmp_path / "out")} == {1, 2, 3, 4}
     assert read(tmp_path / "out", "images.json")["images"][0]["file_name"] == "media/images/faces/001.png"
@@ -384,7 +384,7 @@ def test_results_of_a_dataset_can_be_evaluated(root, tmp_path):
 
 
 def test_merged_classes_are_followed(root, tmp_path):
-    """Boxes of a class that was merged since are of the class that took it; of one that was dropped, left out."""
+    """Boxes of a merged class get the surviving class; those of a dropped class are left out."""
     curate.merge_classes(root, ["bare"], into="masked")
     predict(root / "runs" / "first", root, out=tmp_path / "merged")
     assert {row["category_id"] for row in read(tmp_path / "merged")} == {1}
@@ -398,7 +398,7 @@ def test_merged_classes_are_followed(root, tmp_path):
 
 
 def test_run_of_another_dataset(root, tmp_path):
-    """The classes of a run that was trained elsewhere are known by name, whatever their ids; new ones come behind."""
+    """Classes of a run of another dataset are matched by name; unknown ones are added after the others."""
     other = write_run(tmp_path / "other", [(1, "hat"), (7, "bare")])
     done = predict(other, root, out=tmp_path / "out")
     assert [row["category_id"] for row in read(tmp_path / "out")][:2] == [3, 2]
@@ -407,7 +407,7 @@ def test_run_of_another_dataset(root, tmp_path):
 
 
 def test_xml_of_a_dataset(root, tmp_path):
-    """Only images that wait for a label get XML, in the folder that was named."""
+    """Only unlabelled images of a dataset get XML, in the folder of `--out`."""
     with pytest.raises(UsageError, match=r"--as voc of a dataset needs --out\. Give a folder"):
         predict(root / "runs" / "first", root, form="voc")
     done = predict(root / "runs" / "first", root, form="voc", out=tmp_path / "xml")
@@ -430,7 +430,7 @@ def propose(root, **options):
 
 
 def test_into_the_dataset(root):
-    """Images that wait get the boxes and the state `proposed`, as one entry of the history with the run's name."""
+    """Unlabelled images get the boxes and the state `proposed`, as one version with the name of the run."""
     labelled = load(root).boxes
     done = propose(root)
     assert states(root) == {1: "labelled", 2: "labelled", 3: "proposed", 4: "proposed"}
@@ -448,7 +448,7 @@ def test_into_the_dataset(root):
 
 
 def test_again(root):
-    """The same again makes no version; other proposals take the place of the old ones."""
+    """The same proposals make no version; other ones replace them."""
     propose(root)
     before = load(root).boxes
     assert propose(root).version == 2
@@ -458,7 +458,7 @@ def test_again(root):
 
 
 def test_an_image_without_finds_is_proposed_too(root, monkeypatch):
-    """That there is nothing is a proposal as well."""
+    """An image without detections is proposed as empty."""
     propose(root)
     find(monkeypatch, [])
     assert propose(root).boxes == 0
@@ -466,7 +466,7 @@ def test_an_image_without_finds_is_proposed_too(root, monkeypatch):
 
 
 def test_nothing_waits(root):
-    """Where every image has a label, nothing is done, and that is said."""
+    """If every image is labelled, nothing is done, with a note."""
     set_column(root, "label_state", ["labelled", "labelled", "incomplete", "labelled"])
     done = propose(root)
     assert (done.images, done.version, done.notes) == (0, 2, ("Every image is labelled.",))
@@ -474,7 +474,7 @@ def test_nothing_waits(root):
 
 
 def test_images_that_get_a_label_meanwhile(root, monkeypatch):
-    """A person who is quicker than the model wins."""
+    """An image that a person labels in the meantime keeps its label."""
     found = CornerDetector.predict
 
     def slowly(self, images):
@@ -488,7 +488,7 @@ def test_images_that_get_a_label_meanwhile(root, monkeypatch):
 
 
 def test_a_class_that_is_merged_meanwhile(root, monkeypatch):
-    """Boxes of a class that ends while the model looks join the class that takes it."""
+    """Boxes of a class that is merged in the meantime get the surviving class."""
     found = CornerDetector.predict
 
     def slowly(self, images):
@@ -501,7 +501,7 @@ def test_a_class_that_is_merged_meanwhile(root, monkeypatch):
 
 
 def test_a_first_model_from_elsewhere(root, tmp_path):
-    """A run of another dataset brings its classes, so that a new dataset can begin with proposals."""
+    """A run of another dataset adds its classes, so that a new dataset can start with proposals."""
     fresh = tmp_path / "fresh"
     curate.import_voc(fresh, root / "media" / "images" / "faces", with_unlabelled=True)
     done = predict(root / "runs" / "first", fresh, into_dataset=True)
@@ -510,7 +510,7 @@ def test_a_first_model_from_elsewhere(root, tmp_path):
 
 
 def test_classes_that_are_not_found(root, tmp_path, monkeypatch):
-    """Of the classes that a run brings, the dataset gets those that were found on its images, and no others."""
+    """Only classes with proposals are added to the dataset."""
     other = write_run(tmp_path / "other", [(1, "hat"), (2, "cap"), (3, "bare"), (4, "scarf")])
     find(monkeypatch, [CORNER, CORNER, CORNER], indices=[3, 1, 2])
     predict(other, root, into_dataset=True)
@@ -518,7 +518,7 @@ def test_classes_that_are_not_found(root, tmp_path, monkeypatch):
 
 
 def test_a_broken_image_keeps_its_state(root):
-    """An image that cannot be read is told and stays as it was; the others are proposed."""
+    """An unreadable image is a problem and does not change; the others get proposals."""
     (root / "media" / "images" / "faces" / "003.png").unlink()
     done = propose(root)
     assert [one["kind"] for one in done.problems] == ["image_broken"]
@@ -526,7 +526,7 @@ def test_a_broken_image_keeps_its_state(root):
 
 
 def test_interrupted_into_the_dataset(root, monkeypatch):
-    """Ctrl-C leaves the dataset as it was."""
+    """Ctrl-C leaves the dataset unchanged."""
     before = Store(root).head()
     monkeypatch.setattr(CornerDetector, "predict", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -535,7 +535,7 @@ def test_interrupted_into_the_dataset(root, monkeypatch):
 
 
 def test_in_a_pipeline(root, tmp_path, monkeypatch):
-    """As a step of a recipe it is passed over the second time, whether it writes files or proposes."""
+    """In a pipeline it is skipped the second time, with files and with proposals."""
     monkeypatch.chdir(tmp_path)
     steps = [
         "predict: {run: faces/runs/first, source: faces/media, form: voc, out: xml}",
@@ -552,7 +552,7 @@ def test_in_a_pipeline(root, tmp_path, monkeypatch):
 
 
 def test_counted_nowhere(root):
-    """Balance, splits and an import's answer are what they were without the proposals."""
+    """Proposals do not change stats, splits and the result of an import."""
     before = curate.stats(root).to_json()
     propose(root)
     after = curate.stats(root).to_json()
@@ -565,7 +565,7 @@ def test_counted_nowhere(root):
 
 
 def test_counted_by_no_class_count(root):
-    """The history's counts, a comparison by class and a merge leave proposals out, though a merge moves them too."""
+    """Counts of history, diff and merges exclude proposals, though a merge also changes their class."""
     before = curate.log(root).entries[0].boxes
     propose(root)
     assert curate.log(root).entries[0].boxes == before == 2
@@ -577,7 +577,7 @@ def test_counted_by_no_class_count(root):
 
 
 def test_a_comparison_counts_them_once_they_are_accepted(root):
-    """What was proposed is added when it becomes a label, and only then; a merge that moves proposals changes none."""
+    """A proposed box counts as added in a diff when it becomes a label, and not before."""
     propose(root)
     curate.merge_classes(root, ["bare"], into="masked")
     assert curate.diff(root, 2, 3).boxes_changed == 1
@@ -587,7 +587,7 @@ def test_a_comparison_counts_them_once_they_are_accepted(root):
 
 
 def test_not_counted_by_an_import(root, tmp_path):
-    """What an import says the dataset holds leaves proposals out."""
+    """The counts of an import exclude proposals."""
     propose(root)
     write_image(tmp_path / "more" / "x.jpg")
     write_xml(tmp_path / "more" / "x.xml", objects=[("masked", 1, 1, 9, 9)])
@@ -596,7 +596,7 @@ def test_not_counted_by_an_import(root, tmp_path):
 
 
 def test_not_trained_on(root):
-    """Training takes the labelled images alone, with splits and without."""
+    """Training uses labelled images only, with splits and without."""
     propose(root)
     assert training_images(load(root)).images["image_id"].tolist() == [1, 2]
     curate.split(root, val=0.5, group_by="none")
@@ -606,7 +606,7 @@ def test_not_trained_on(root):
 
 
 def test_not_evaluated_on(root):
-    """Evaluation has the labelled images as truth, also where a proposed one is in the split."""
+    """Evaluation uses labelled images only, also if a proposed one is in the split."""
     propose(root)
     set_column(root, "split", ["val", "val", "val", "val"])
     scores = curate.evaluate(root, run="first")
@@ -614,7 +614,7 @@ def test_not_evaluated_on(root):
 
 
 def test_not_exported(root, tmp_path):
-    """An export has the labelled images alone."""
+    """An export has labelled images only."""
     propose(root)
     done = curate.export_coco(root, tmp_path / "coco")
     assert (done.images, done.boxes) == (2, 2)
@@ -634,13 +634,13 @@ def test_not_exported(root, tmp_path):
     ],
 )
 def test_misuse(run, photos, options, message):
-    """Arguments that do not fit are refused."""
+    """Arguments that do not go together raise an error."""
     with pytest.raises(UsageError, match=message):
         predict(run, photos, **options)
 
 
 def test_no_run(photos, tmp_path, run):
-    """A folder that is no run, and a run without a checkpoint, are refused."""
+    """A folder without a run, and a run without a checkpoint, raise an error."""
     with pytest.raises(UsageError, match=r"nothing: there is no run here"):
         predict(tmp_path / "nothing", photos)
     (run / "checkpoints" / "best.pt").unlink()
@@ -649,13 +649,13 @@ def test_no_run(photos, tmp_path, run):
 
 
 def test_into_what_is_no_dataset(run, photos):
-    """`--into-dataset` needs a dataset, and makes none."""
+    """`--into-dataset` needs an existing dataset."""
     with pytest.raises(StoreError, match=r"there is no dataset here"):
         predict(run, photos, into_dataset=True)
     assert not (photos / "HEAD").exists()
 
 
 def test_xml_into_a_file(run, photos):
-    """`--out` for XML is a folder too."""
+    """`--out` for XML must be a folder."""
     with pytest.raises(UsageError, match=r"b.jpg: not a folder"):
         predict(run, photos, form="voc", out=photos / "b.jpg")

@@ -1,4 +1,4 @@
-"""`pull-tags`: from the app back to the data."""
+"""`pull-tags`: tags of the app become corrections and dropped images."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -22,7 +22,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def tag(open_app):
-    """Tag images in the app, as {image id: tag}; returns all tags that images have then."""
+    """Tag images in the app, as {image id: tag}; returns all tags."""
 
     def tagged(root, tags):
         def look(name):
@@ -43,7 +43,7 @@ pytestmark = [needs_fiftyone, needs_mongod]
 
 
 def test_dropped_images_go(root, tag):
-    """A new version is without the images tagged `drop`; undo brings them back, boxes and all."""
+    """A new version lacks the images tagged `drop`; undo restores them with their boxes."""
     tag(root, {5: "drop", 10: "drop"})
     before = Store(root).load()
     result = curate.pull_tags(root)
@@ -57,7 +57,7 @@ def test_dropped_images_go(root, tag):
 
 
 def test_images_to_relabel_lie_ready(root, tag):
-    """Images tagged `relabel` lie in one folder with their boxes as XML and the class list."""
+    """Images tagged `relabel` are in one folder with their boxes as XML and the class list."""
     tag(root, {4: "relabel", 6: "relabel", 9: "relabel"})
     result = curate.pull_tags(root)
     folder = root / "relabel" / "1"
@@ -73,7 +73,7 @@ def test_images_to_relabel_lie_ready(root, tag):
 
 
 def test_what_is_not_changed_comes_back_as_it_was(dataset, tag, tmp_path):
-    """Poses, flags, marks, and the names that annotators wrote before classes were merged survive the way round."""
+    """Poses, flags, verified marks and original class names survive export and import."""
     bare = object_xml("bare", 5, 6, 30, 40, difficult="1", truncated="1", pose="Left", occluded="1")
     labels = tmp_path / "labels"
     for name, objects, verified in (("a", [bare, MASK], True), ("b", [BARE], False), ("c", [], False)):
@@ -91,7 +91,7 @@ def test_what_is_not_changed_comes_back_as_it_was(dataset, tag, tmp_path):
 
 
 def test_corrected_boxes_come_back(root, tag):
-    """What a person changes in the folder becomes the image's boxes."""
+    """Corrections in the folder become the image's boxes."""
     tag(root, {4: "relabel"})
     curate.pull_tags(root)
     xml = root / "relabel" / "1" / "faces__004.xml"
@@ -102,7 +102,7 @@ def test_corrected_boxes_come_back(root, tag):
 
 
 def test_each_pull_has_a_folder_of_its_own(root, tag):
-    """What was laid out before is not touched, for it may be imported by now, or half drawn."""
+    """Earlier folders are not changed."""
     tag(root, {4: "relabel"})
     curate.pull_tags(root)
     (root / "relabel" / "1" / "faces__004.xml").write_text("mine")
@@ -113,7 +113,7 @@ def test_each_pull_has_a_folder_of_its_own(root, tag):
 
 
 def test_capitals_do_not_matter(root, tag):
-    """A tag that is written a little otherwise is meant all the same, and goes too."""
+    """Case and surrounding white space of tags are ignored."""
     tag(root, {4: " Relabel", 5: "DROP"})
     result = curate.pull_tags(root)
     assert (len(result.relabel), len(result.dropped)) == (1, 1)
@@ -121,7 +121,7 @@ def test_capitals_do_not_matter(root, tag):
 
 
 def test_tags_go_when_they_are_taken_in(root, tag):
-    """A tag works once; other tags stay, and with `keep_tags` all do."""
+    """Processed tags are removed, other tags stay; with `keep_tags` all stay."""
     tag(root, {4: "relabel", 5: "mine"})
     curate.pull_tags(root, keep_tags=True)
     assert tag(root, {}) == {4: ["relabel"], 5: ["mine"]}
@@ -159,7 +159,7 @@ def test_tags_of_another_dataset(root, tag, tmp_path):
 
 
 def test_without_a_database(root, tmp_path, monkeypatch):
-    """Where nothing was ever shown, nothing is tagged; no server is started to find that out."""
+    """Without a database no image is tagged, and no server is started."""
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "none"))
     monkeypatch.delenv(URI_VARIABLE, raising=False)
     with pytest.raises(UsageError, match="no image is tagged"):
@@ -168,7 +168,7 @@ def test_without_a_database(root, tmp_path, monkeypatch):
 
 
 def test_xml_says_all(tmp_path):
-    """Flags and corners between pixels are written as they are; names are escaped."""
+    """Flags and fractional corners are written exactly; names are escaped."""
     boxes = [TruthBox("a < b", 1.25, 2.0, 30.5, 40.0, pose="Left", truncated=True, difficult=True, occluded=True)]
     root = ElementTree.fromstring(truth_xml(tmp_path / "a.png", 50, 60, boxes, verified=True))
     (one,) = root.iterfind("object")

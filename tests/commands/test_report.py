@@ -1,4 +1,4 @@
-"""What `report` is asked for and where it writes: terms of the last evaluation, commands, kept documents, old pages."""
+"""Options and files of `report`: options of the last evaluation, commands, kept evaluations, old pages."""
 
 import json
 import re
@@ -25,12 +25,12 @@ CAMERA = {"object_height": 0.25, "focal_px": 900}
 
 @pytest.fixture
 def root(tmp_path):
-    """A dataset with a run that makes one mistake of every kind and size; nothing is evaluated yet."""
+    """A dataset with a run that makes mistakes of every kind and size, without an evaluation."""
     return save_scene(tmp_path / "faces")
 
 
 def commands(page):
-    """The words of each command that the gallery names."""
+    """The words of each command in the gallery."""
     codes = page.get_element_by_id("gallery").iter("code")
     return [shlex.split(code.text_content()) for code in codes if code.text_content().startswith("curate ")]
 
@@ -39,21 +39,21 @@ def commands(page):
 
 
 def test_commands_say_all_terms(root):
-    """Both commands name split, range and score, so that they give the mistakes that the page has."""
+    """Both commands have split, range and score, so that they give the mistakes of the page."""
     page = page_of(root, split="val", min_side=30.5, score=0.1)
     terms = ["faces", "--run", "first", "--min-side", "30.5", "--score", "0.1"]
     assert commands(page) == [["curate", "evaluate", *terms, "--errors", "mistakes.csv"], ["curate", "view", *terms]]
 
 
 def test_commands_say_the_split(tmp_path):
-    """A split that is not the usual one is named, and so is a dataset without splits."""
+    """Commands name a split other than val, also "all" for a dataset without splits."""
     root = save(build_dataset(tmp_path / "faces", [[("with_mask", SMALL)]]), pictures=True)
     folder = keep_run_of_all(root)
     assert commands(page_of(root))[1][3:] == ["--run", folder.name, "--split", "all", "--score", "0.5"]
 
 
 def keep_run_of_all(root):
-    """A run whose detections on the whole dataset are kept, and are none."""
+    """A run with an empty list of kept detections on the whole dataset."""
     folder = keep_run(root, "first", [])
     folder.predictions_file("all").write_text("[]")
     mark = _fingerprint(folder.best, Store(root).load().select())
@@ -62,7 +62,7 @@ def keep_run_of_all(root):
 
 
 def test_commands_survive_a_shell(root):
-    """A name that a shell would read otherwise is quoted."""
+    """Names are quoted for a shell."""
     keep_run(root, "it's $HOME")
     (_, view) = commands(page_of(root, run="it's $HOME"))
     assert view == ["curate", "view", "faces", "--run", "it's $HOME", "--score", "0.5"]
@@ -73,7 +73,7 @@ def test_commands_survive_a_shell(root):
     [("other/runs/away", "other/runs/away"), ("away", "./away"), ("faces/runs/first/rounds/01", None)],
 )
 def test_run_from_elsewhere(root, place, told):
-    """A run that is none of the dataset's is named by its path from beside the dataset."""
+    """A run outside the dataset is named by its path from the parent folder of the dataset."""
     folder = RunFolder(root.parent / place)
     shutil.copytree(root / "runs/first", folder.path)
     (_, view) = commands(page_of(root, run=f"{folder.path}/"))
@@ -81,7 +81,7 @@ def test_run_from_elsewhere(root, place, told):
 
 
 def test_run_from_far_away(root, tmp_path_factory):
-    """Where a run lies on the machine is not told."""
+    """The absolute path of a run is not shown."""
     far = tmp_path_factory.mktemp("far") / "secret" / "away"
     shutil.copytree(root / "runs/first", far)
     data = Path(curate.report(root, run=str(far), out=root / "page.html").report).read_text(encoding="utf-8")
@@ -94,7 +94,7 @@ def test_run_from_far_away(root, tmp_path_factory):
 
 @pytest.mark.parametrize("change", ["merge", "rename"])
 def test_list_of_other_classes(root, change):
-    """A list of mistakes from before classes changed is not called that of all mistakes."""
+    """A table of mistakes from before a change of classes is not named."""
     curate.evaluate(root, run="first", report=False)
     assert "All mistakes: errors_val.csv" in section(page_of(root), "gallery")
     if change == "merge":
@@ -105,7 +105,7 @@ def test_list_of_other_classes(root, change):
 
 
 def test_camera_is_kept(root):
-    """A page after `evaluate` in metres is, byte for byte, the one that `evaluate` wrote, distances included."""
+    """A page after `evaluate` in metres is, byte for byte, the page of `evaluate`, including distances."""
     written = curate.evaluate(root, run="first", max_distance=8, **CAMERA).report.read_bytes()
     page = curate.report(root, run="first").report
     assert page.read_bytes() == written
@@ -113,14 +113,14 @@ def test_camera_is_kept(root):
 
 
 def test_cameras_are_no_terms(root):
-    """Evaluations on the same range compare, whatever camera told their distances."""
+    """Evaluations on the same range can be compared, whatever the camera."""
     keep_run(root, "second")
     curate.evaluate(root, run="first", min_side=24, report=False, **CAMERA)
     assert curate.evaluate(root, run="second", min_side=24, against="first", report=False).against["run"] == "first"
 
 
 def test_evaluation_without_a_camera(root):
-    """An evaluation that an older version kept says nothing of a camera, and there was none."""
+    """An evaluation of an older version without a camera has no distances."""
     curate.evaluate(root, run="first", min_side=24, report=False)
     file = root / "runs/first/evaluation_val.json"
     document = json.loads(file.read_text())
@@ -130,7 +130,7 @@ def test_evaluation_without_a_camera(root):
 
 
 def test_given_options_take_the_place_of_their_own(root):
-    """A distance takes the place of the pixels that were kept, and the score stays."""
+    """A given distance replaces the kept smallest side, and the kept score applies."""
     curate.evaluate(root, run="first", min_side=24, score=0.7, report=False)
     text = section(page_of(root, max_distance=9, **CAMERA), "summary")
     assert "shorter side ≥ 25 px" in text
@@ -152,7 +152,7 @@ def test_given_options_take_the_place_of_their_own(root):
 )
 @pytest.mark.parametrize("options", [{}, {"score": 0.5}, {"against": "first"}])
 def test_damaged_document(root, text, options):
-    """An evaluation that holds something else is a fault with its place, for terms and beside another run."""
+    """A damaged evaluation raises an error with its path, for options and for a comparison."""
     keep_run(root, "second")
     (root / "runs/first/evaluation_val.json").write_text(text)
     with pytest.raises(DataError, match=r"evaluation_val\.json: the evaluation cannot be read: .*`curate evaluate`\.$"):
@@ -164,7 +164,7 @@ def test_damaged_document(root, text, options):
 )
 @pytest.mark.parametrize("command", [curate.report, curate.evaluate])
 def test_document_that_lacks_numbers(root, lost, command):
-    """What cannot stand beside another run, for something is missing, is a fault that names it."""
+    """An evaluation with a missing key raises an error that names the key."""
     keep_run(root, "second")
     curate.evaluate(root, run="first", report=False)
     file = root / "runs/first/evaluation_val.json"
@@ -185,7 +185,7 @@ def test_document_that_lacks_numbers(root, lost, command):
 
 
 def test_page_of_an_older_evaluation(root):
-    """Numbers that are replaced take their page with them, also where no other is wanted; other splits keep theirs."""
+    """A new evaluation deletes the old page of its split, also without a new page."""
     page = curate.evaluate(root, run="first").report
     other = page.with_name("report_train.html")
     other.write_text("of another split")
@@ -194,7 +194,7 @@ def test_page_of_an_older_evaluation(root):
 
 
 def test_page_that_cannot_be_written(root, monkeypatch):
-    """Where the new page fails, the old one is gone all the same."""
+    """The old page is deleted even if the new one fails."""
     page = curate.evaluate(root, run="first").report
 
     def fail(*_, **__):
@@ -206,7 +206,7 @@ def test_page_that_cannot_be_written(root, monkeypatch):
 
 
 def test_pages_of_a_dataset_without_splits(tmp_path):
-    """Without splits all pages are about the same numbers, whatever split was asked for."""
+    """Without splits, a new evaluation deletes the pages of all requested splits."""
     root = save(build_dataset(tmp_path / "faces", [[("with_mask", SMALL)]]), pictures=True)
     folder = keep_run_of_all(root)
     pages = [curate.report(root, run="first", split=split).report for split in ("val", "train", "all")]
@@ -216,7 +216,7 @@ def test_pages_of_a_dataset_without_splits(tmp_path):
 
 
 def test_page_of_a_training_that_goes_on(tmp_path, monkeypatch):
-    """A run that learns on is evaluated anew, and its page of before goes."""
+    """The evaluation after a resumed training deletes the old page."""
     corner_engine.register(monkeypatch)
     root = save(face_dataset(tmp_path / "faces", split=["train"] * 3 + ["val"] * 5), pictures=True)
     curate.train(root, model="corner:only", run="new", steps=3)
@@ -230,7 +230,7 @@ def test_page_of_a_training_that_goes_on(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damage", [None, "a: [", "[]"])
 def test_settings_that_cannot_be_read(root, monkeypatch, damage):
-    """The page says so in the same words wherever the dataset lies and however it was named."""
+    """Unreadable settings are noted without a path of the machine."""
     file = root / "runs/first/config.yaml"
     file.unlink()
     if damage is not None:
@@ -243,7 +243,7 @@ def test_settings_that_cannot_be_read(root, monkeypatch, damage):
 
 
 def test_folders_within_settings(root):
-    """A folder of the machine is not told, however deep in the settings it stands."""
+    """Absolute paths in nested settings are not shown."""
     file = root / "runs/first/config.yaml"
     file.write_text("settings: {init: /home/secret/w.pt, more: [{at: /home/secret/x}, 3]}\n")
     settings = dict(table(page_of(root), "Settings (config.yaml)"))
@@ -251,7 +251,7 @@ def test_folders_within_settings(root):
 
 
 def test_version_of_another_dataset(root, tmp_path, monkeypatch):
-    """What a run was trained on is called another dataset's version where it is one."""
+    """A run of another dataset says that its version is of another dataset."""
     corner_engine.register(monkeypatch)
     other = save(face_dataset(tmp_path / "other", split=["train"] * 3 + [None] * 5), pictures=True)
     curate.train(other, model="corner:only", run="away", steps=3)
@@ -266,7 +266,7 @@ def test_version_of_another_dataset(root, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["file/x.html", "file/new/x.html", f"{'x' * 250}.html", f"{'x' * 400}/x.html"])
 def test_place_that_takes_no_file(root, tmp_path, name):
-    """A page that cannot be written is told before anything is done, and nothing is left behind."""
+    """A page that cannot be written raises an error before the work, and leaves no file."""
     (tmp_path / "file").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UsageError, match=r"the page cannot be written \(got .*Choose another path\."):
@@ -275,7 +275,7 @@ def test_place_that_takes_no_file(root, tmp_path, name):
 
 
 def test_folder_in_the_place_of_the_page(root):
-    """A folder that has the page's name stays, and nothing lies beside it."""
+    """A folder with the name of the page raises an error and stays; no file is left."""
     place = root / "runs/first/report.html"
     place.mkdir()
     with pytest.raises(UsageError, match=r"report\.html: the path is a folder"):
@@ -286,7 +286,7 @@ def test_folder_in_the_place_of_the_page(root):
 
 
 def test_page_without_pictures(root):
-    """Mistakes whose images are lost are shown, without a picture."""
+    """Mistakes in missing images are listed without a picture."""
     shutil.rmtree(root / "media")
     result = curate.report(root, run="first")
     assert (result.shown, result.missed + result.false_positives) == (9, 9)

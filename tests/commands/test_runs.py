@@ -1,4 +1,4 @@
-"""`runs`: what is listed of each run, what is left out because it is stale, and the picture."""
+"""`runs`: the list of runs, outdated numbers, and the plot."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def _corner_engine(monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    """Two images in train, with one face each; two in val, a small face that is found and a medium one that is not."""
+    """Two images in train with a face each; two in val, with a small face, which is found, and a medium one."""
     splits = pd.array(["train", "train", "val", "val"], dtype="str")
     images = [[("face", SMALL)], [("face", SMALL)], [("face", SMALL)], [("face", MEDIUM)]]
     return save(build_dataset(tmp_path / "faces", images, ("face",), split=splits), pictures=True)
@@ -66,7 +66,7 @@ def only_row(root):
 
 
 def test_row_of_a_training(root):
-    """A training is listed with what its record and its evaluation say; its one round is the one that `train` tells."""
+    """A training has the values of its record and its evaluation, and one round, that of `train`."""
     trained = train(root, "first").to_json()
     row = only_row(root)
     assert list(row) == KEYS
@@ -82,7 +82,7 @@ def test_row_of_a_training(root):
 
 
 def test_row_of_a_loop(root):
-    """A loop is one row, with the rounds that it told."""
+    """A loop has one row, with its rounds."""
     found = curate.loop(root, model=MODEL, run="night", steps=3, rounds=2).to_json()
     row = only_row(root)
     assert (row["steps"], row["steps_done"], row["ap"]) == (6, 6, found["ap"])
@@ -91,14 +91,14 @@ def test_row_of_a_loop(root):
 
 
 def test_runs_are_in_the_order_of_names(root):
-    """The order does not depend on the disk or on time."""
+    """Runs are sorted by name."""
     for run in ("b", "c", "a"):
         train(root, run)
     assert [row.run for row in curate.runs(root).runs] == ["a", "b", "c"]
 
 
 def test_evaluations_while_it_was_trained(root):
-    """Lines of the metrics with an AP are the course of the training."""
+    """Evaluations are the lines of the metrics that have an AP."""
     train(root, "first")
     folder = RunFolder.named(root, "first")
     folder.append_metrics({"step": 1, "loss": 2.5})
@@ -108,7 +108,7 @@ def test_evaluations_while_it_was_trained(root):
 
 
 def test_stale_evaluation_is_not_shown(root):
-    """Numbers of weights that are not there any more are left out."""
+    """Numbers of replaced weights are left out."""
     train(root, "first")
     best = RunFolder.named(root, "first").best
     later = best.stat().st_mtime_ns + 10**12
@@ -118,7 +118,7 @@ def test_stale_evaluation_is_not_shown(root):
 
 
 def test_interrupted_run(root, monkeypatch):
-    """A run that was stopped half way is listed without numbers."""
+    """An interrupted training is listed without AP."""
     monkeypatch.setattr(CornerEngine, "fails", True)
     with pytest.raises(KeyboardInterrupt):
         train(root, "first")
@@ -127,7 +127,7 @@ def test_interrupted_run(root, monkeypatch):
 
 
 def test_loop_in_its_first_round(root, monkeypatch):
-    """So is a loop."""
+    """An interrupted loop is listed without AP."""
     monkeypatch.setattr(CornerEngine, "fails", True)
     with pytest.raises(KeyboardInterrupt):
         curate.loop(root, model=MODEL, run="night", steps=3)
@@ -136,13 +136,13 @@ def test_loop_in_its_first_round(root, monkeypatch):
 
 
 def test_no_runs(root):
-    """A dataset without a run has an empty list; other folders are no runs."""
+    """A dataset without a run has an empty list; other folders are ignored."""
     (root / "runs" / "notes").mkdir(parents=True)
     assert curate.runs(root).to_json() == {"runs": []}
 
 
 def test_no_dataset(tmp_path):
-    """A folder without a dataset is a problem, and not an empty list."""
+    """A folder without a dataset raises an error."""
     with pytest.raises(StoreError):
         curate.runs(tmp_path)
 
@@ -161,7 +161,7 @@ def test_no_dataset(tmp_path):
     ],
 )
 def test_broken_run(root, file, content):
-    """A run that cannot be read is listed with what is wrong, in one line, and the others are listed as ever."""
+    """An unreadable run is listed with its problem in one line; other runs are listed as usual."""
     train(root, "broken")
     train(root, "sound")
     path = RunFolder.named(root, "broken").path / file
@@ -173,7 +173,7 @@ def test_broken_run(root, file, content):
 
 
 def test_runs_that_were_evaluated_on_other_images(root):
-    """Numbers of different val images do not compare; that is told, and each row has a mark of its images."""
+    """Different val images give a note and different marks."""
     train(root, "first")
     set_column(root, "split", pd.array(["train", "train", "train", "val"], dtype="str"))
     train(root, "second")
@@ -185,7 +185,7 @@ def test_runs_that_were_evaluated_on_other_images(root):
 
 
 def test_runs_that_were_evaluated_on_other_boxes(root):
-    """So do numbers of before and after a box was corrected; another class of a box is no other box."""
+    """A corrected box gives a note and another mark; another class of a box does not."""
     train(root, "first")
     curate.rename_class(root, "face", "head")
     train(root, "second")
@@ -198,7 +198,7 @@ def test_runs_that_were_evaluated_on_other_boxes(root):
 
 
 def test_nothing_heavy_is_loaded(root):
-    """Listing runs needs neither torch nor matplotlib."""
+    """Listing runs imports neither torch nor matplotlib."""
     train(root, "first")
     script = (
         f"import sys, curate; curate.runs({str(root)!r}); print(sorted({{'torch', 'matplotlib'}} & sys.modules.keys()))"
@@ -217,7 +217,7 @@ def curve(run, unit, *aps):
 
 
 def test_picture(root, tmp_path):
-    """The picture is written once, and replaced only where that is asked for; the same runs give the same bytes."""
+    """The plot is replaced only with `overwrite`; equal runs give equal bytes."""
     curate.loop(root, model=MODEL, run="night", steps=3, rounds=2)
     curate.runs(root, plot=tmp_path / "ap.png")
     before = (tmp_path / "ap.png").read_bytes()
@@ -229,7 +229,7 @@ def test_picture(root, tmp_path):
 
 
 def test_nothing_to_draw(root, tmp_path):
-    """Without an evaluated run there is no picture."""
+    """Without an evaluated run the plot raises an error."""
     with pytest.raises(DataError, match="no run was evaluated on val yet"):
         curate.runs(root, plot=tmp_path / "ap.png")
     assert not (tmp_path / "ap.png").exists()
@@ -274,7 +274,7 @@ def lines_of(root, capsys):
 
 
 def test_table(root, capsys, monkeypatch):
-    """One row a run, the best marked; what is unfinished says so."""
+    """The table has one row per run, marks the best one, and shows unfinished ones."""
     train(root, "first")
     monkeypatch.setattr(CornerEngine, "offsets_px", {"worse": 4.0})
     train(root, "worse", steps=4)
@@ -289,14 +289,14 @@ def test_table(root, capsys, monkeypatch):
 
 
 def test_table_with_a_broken_run(root, capsys):
-    """What is wrong stands below the table."""
+    """Problems are below the table."""
     train(root, "first")
     write_text(RunFolder.named(root, "first").record_file, "{")
     assert lines_of(root, capsys)[0][0] == "first:"
 
 
 def test_command(root, tmp_path, run_main):
-    """The command prints the document of the step, and a hint where there is no run."""
+    """The command prints the document, and a hint if there is no run."""
     assert "curate train" in run_main("runs", root).stdout
     train(root, "first")
     found = run_main("runs", root, "--json", "--plot", tmp_path / "ap.svg")

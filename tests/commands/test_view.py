@@ -1,4 +1,4 @@
-"""`view` with FiftyOne, without a browser: what is in the app's database, shared, replaced and cleaned up."""
+"""`view` with FiftyOne, without a browser: content of the database, sharing, replacement, cleanup."""
 
 import signal
 import subprocess
@@ -65,7 +65,7 @@ def test_every_view_holds_what_is_told(root, open_app):
 
 
 def test_in_the_range_of_interest(root, open_app):
-    """With a range of interest, what is outside of it is in a view of its own and missed nowhere."""
+    """With a range of interest, objects outside it have a view of their own and are not missed."""
     result, _ = open_app(root, run=["first"], min_side=24)
     objects = {one.name: one.objects for one in result.views}
     assert objects["missed small"] == 0
@@ -74,7 +74,7 @@ def test_in_the_range_of_interest(root, open_app):
 
 
 def test_the_terms_of_the_last_evaluation(root, open_app):
-    """Without terms, those of the run's last evaluation hold, so that the app counts as it did."""
+    """Without options, those of the run's last evaluation apply."""
     import curate
 
     curate.evaluate(root, run="first", min_side=24, score=0.7, report=False)
@@ -97,7 +97,7 @@ def test_colours(root, open_app):
 
 
 def test_documents_are_fiftyones_own(root, open_app):
-    """What is written directly is what FiftyOne writes for the same sample: the same keys, types and values."""
+    """Documents have the keys, types and values that FiftyOne writes for the same sample."""
 
     def compare(name):
         import fiftyone as fo
@@ -127,7 +127,7 @@ def test_documents_are_fiftyones_own(root, open_app):
 
 
 def test_the_same_is_not_built_twice(root, open_app, monkeypatch):
-    """A second view of the same opens what is there; another version or run is something else."""
+    """A second view of the same content reuses its FiftyOne dataset; another version or run gets a new one."""
     from curate.fiftyone_app import dataset as fiftyone_views
 
     built = []
@@ -142,7 +142,7 @@ def test_the_same_is_not_built_twice(root, open_app, monkeypatch):
 
 
 def test_nothing_grows(root, open_app):
-    """However often it changes, one view of a dataset is kept, without leftovers."""
+    """After several changes, one FiftyOne dataset is left, without collections of the others."""
 
     def collections(_):
         import fiftyone.core.odm as odm
@@ -158,7 +158,7 @@ def test_nothing_grows(root, open_app):
 
 
 def test_other_peoples_datasets_stay(root, open_app, tmp_path):
-    """What another program or another dataset put into the database is left alone."""
+    """Content of other programs and other datasets in the database is not changed."""
 
     def add(name):
         import fiftyone as fo
@@ -173,7 +173,7 @@ def test_other_peoples_datasets_stay(root, open_app, tmp_path):
 
 
 def test_of_a_dataset_that_is_gone(tmp_path, open_app):
-    """What was shown of a folder that does not exist any more goes."""
+    """FiftyOne datasets of deleted folders are deleted."""
     import shutil
 
     _, name = open_app(save_scene(tmp_path / "old", runs=()))
@@ -183,7 +183,7 @@ def test_of_a_dataset_that_is_gone(tmp_path, open_app):
 
 
 def test_what_a_person_made_comes_along(root, open_app):
-    """Tags, saved views and workspaces that a person made in the app are there after the dataset changed."""
+    """Tags, views and workspaces of a person are kept when the dataset changes."""
 
     def make(name):
         import fiftyone as fo
@@ -208,7 +208,7 @@ def test_what_a_person_made_comes_along(root, open_app):
 
 
 def test_tags_are_one_for_all_views(root, open_app):
-    """What was tagged in one view is tagged in the others when they are opened again; the last word counts."""
+    """Tags of one view appear in the others when they are opened; the latest apply."""
 
     def tag(name):
         from fiftyone import ViewField as F
@@ -229,7 +229,7 @@ def test_tags_are_one_for_all_views(root, open_app):
 
 
 def test_a_folder_that_is_away_for_a_while(root, open_app, tmp_path):
-    """Tags survive that the dataset is moved, and that something else is looked at while its folder is away."""
+    """Tags are kept when the dataset moves, also after views of other datasets in between."""
 
     def tag(name):
         from fiftyone import ViewField as F
@@ -248,7 +248,7 @@ def test_a_folder_that_is_away_for_a_while(root, open_app, tmp_path):
 
 
 def test_only_views_are_built_on_request(root, open_app):
-    """A request that names another class than a view's stage or aggregation gets nothing, and runs nothing."""
+    """A request that names another class than a stage or an aggregation is refused."""
     from curate.fiftyone_app.guard import limit_requests
 
     def ask(_):
@@ -273,7 +273,7 @@ def test_only_views_are_built_on_request(root, open_app):
 
 
 def test_cut_off(root, open_app, monkeypatch):
-    """A loading that was interrupted is done anew the next time."""
+    """An interrupted load is repeated the next time."""
     from curate.fiftyone_app import dataset as fiftyone_views
 
     with monkeypatch.context() as patch:
@@ -285,7 +285,7 @@ def test_cut_off(root, open_app, monkeypatch):
 
 
 def test_misuse(root, open_app, tmp_path):
-    """What cannot be shown is told in one line, before anything is started."""
+    """Errors are one line, before anything is started."""
     with pytest.raises(UsageError, match="given twice"):
         open_app(root, run=["first", "first"])
     with pytest.raises(UsageError, match="split"):
@@ -297,7 +297,7 @@ def test_misuse(root, open_app, tmp_path):
 
 
 def test_two_at_once(root, open_app):
-    """Two apps of the same and one of another run are open side by side; none takes the other's dataset away."""
+    """Several open apps do not delete the FiftyOne datasets of one another."""
 
     def open_others(name):
         same, other = open_app(root, run=["first"]), open_app(root, names_in_database, run=["second"])
@@ -313,7 +313,7 @@ def test_two_at_once(root, open_app):
 
 @pytest.mark.long
 def test_two_processes_at_once(root, tmp_path):
-    """Two views of the same and one of another run work side by side, and the last one to go leaves nothing."""
+    """Several views run at once, and the last one leaves no process."""
     database = tmp_path / "database"
     with open_view(root, "--run", "first", database=database) as (first, process):
         others = (open_view(root, "--run", run, database=database) for run in ("first", "second"))
@@ -327,7 +327,7 @@ def test_two_processes_at_once(root, tmp_path):
 
 @pytest.mark.long
 def test_a_server_that_is_there(root, tmp_path):
-    """With FIFTYONE_DATABASE_URI that server is used, and stays as it is; none is started beside."""
+    """With FIFTYONE_DATABASE_URI that server is used and stays unchanged; none is started."""
     data, socket = tmp_path / "own", tmp_path / "own.sock"
     data.mkdir()
     own = subprocess.Popen(
@@ -351,7 +351,7 @@ def test_a_server_that_is_there(root, tmp_path):
 
 @pytest.mark.parametrize("by", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_killed(root, tmp_path, by):
-    """A view that is killed leaves nothing running."""
+    """A killed view leaves no process."""
     database = tmp_path / "database"
     with open_view(root, "--run", "first", database=database) as (_, process):
         assert processes_of(database)
@@ -362,7 +362,7 @@ def test_killed(root, tmp_path, by):
 
 
 def test_without_fiftyone(root, monkeypatch, app_database):
-    """Without FiftyOne one line says how to get it."""
+    """Without FiftyOne the error says how to install it."""
     import sys
 
     monkeypatch.setenv(FOLDER_VARIABLE, str(app_database))
