@@ -1,4 +1,4 @@
-"""Fetches videos behind links: YouTube and every other site that yt-dlp reads. The only network access of curate.
+"""Fetches videos behind links: YouTube and every other site that yt-dlp reads.
 
 links           links and clips, from arguments and link files
 options         what applies to every link: height, filters, limits
