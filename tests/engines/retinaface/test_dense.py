@@ -54,7 +54,7 @@ def _light(location=(0.0, 0.0, 4.0), colour=(0.5, 0.5, 0.5), ambient=(0.2, 0.3, 
 
 
 def _triangle(corners, colour=(1.0, 0.0, 0.0)):
-    """One triangle on the screen: (1, 3, 3) places, (1, 3, 3) colours, its indices."""
+    """One triangle on the screen: (1, 3, 3) positions, (1, 3, 3) colours, its indices."""
     return torch.tensor([corners]), torch.tensor([[colour] * 3]), torch.tensor([[0, 1, 2]])
 
 
@@ -66,8 +66,8 @@ def _flat(topology):
     return [np.array(topology.sizes), *topology.edges, *parts, topology.vertices, topology.colours, topology.triangles]
 
 
-def test_a_mesh_that_was_written_reads_as_the_same(tmp_path):
-    """Every array comes back equal, and of the same type."""
+def test_a_written_mesh_is_read_unchanged(tmp_path):
+    """Every array is equal and has the same type."""
     topology = synthetic_face(3)
     write_topology(topology, tmp_path / "face.npz")
     again = read_topology(tmp_path / "face.npz")
@@ -115,8 +115,8 @@ def _with(array, index, value):
         ("edges_0", lambda a: a.astype(object), "not a readable mesh file"),
     ],
 )
-def test_a_mesh_with_a_fault_is_refused_in_one_line(tmp_path, name, change, told):
-    """The line names the file, the array and the fault."""
+def test_an_invalid_mesh_is_refused(tmp_path, name, change, told):
+    """The one-line error names the file, the array and the fault."""
     arrays = _arrays(tmp_path)
     value = change(arrays.pop(name))
     np.savez(tmp_path / "bad.npz", **arrays, **({} if value is None else {name: value}))
@@ -129,8 +129,8 @@ def test_a_mesh_with_a_fault_is_refused_in_one_line(tmp_path, name, change, told
 
 
 @pytest.mark.parametrize("content", ["text", "cut", "single", "empty"])
-def test_what_is_no_mesh_file_is_refused(tmp_path, content):
-    """Text, half an archive, one bare array and an empty file are told alike: not a mesh file."""
+def test_other_files_are_refused(tmp_path, content):
+    """Text, half an archive, a single array and an empty file are not mesh files."""
     path = tmp_path / "bad.npz"
     if content == "single":
         with path.open("wb") as file:
@@ -144,28 +144,28 @@ def test_what_is_no_mesh_file_is_refused(tmp_path, content):
         read_topology(path)
 
 
-def test_a_mesh_file_that_is_not_there_is_misuse(tmp_path):
-    """It is an error of the arguments, which exits 2."""
+def test_a_missing_mesh_file_is_a_usage_error(tmp_path):
+    """The exit code is 2."""
     with pytest.raises(UsageError, match="there is no such mesh file"):
         read_topology(tmp_path / "face.npz")
 
 
-def test_levels_without_their_matrices_are_refused():
+def test_missing_up_samplings_are_refused():
     """A mesh of three levels needs two up-samplings."""
     with pytest.raises(DataError, match="got 3, 3 and 1"):
         replace(synthetic_face(3), up_samplings=synthetic_face(2).up_samplings)
 
 
-def test_the_synthetic_face_is_as_large_as_said():
-    """Five levels: 545 vertices, 1024 triangles, and Euler's 1 for a disc: vertices − edges + triangles."""
+def test_the_size_of_the_synthetic_face():
+    """Five levels: 545 vertices, 1024 triangles, and Euler characteristic 1: vertices − edges + triangles."""
     face = synthetic_face()
     assert face.sizes == (5, 13, 41, 145, 545)
     assert len(face.triangles) == 1024
     assert face.sizes[-1] - len(face.edges[-1]) + len(face.triangles) == 1
 
 
-def test_the_synthetic_face_has_its_outside_outside():
-    """All normals point away from the middle."""
+def test_the_normals_of_the_synthetic_face_point_outwards():
+    """All normals point away from the centre."""
     face = synthetic_face(4)
     vertices = torch.from_numpy(face.vertices)[None]
     normals = vertex_normals(vertices, torch.from_numpy(face.triangles))
@@ -180,15 +180,15 @@ def _dense(indices, values, rows, columns):
 
 
 def test_the_scaled_laplacian_of_a_path_of_three():
-    """L has the eigenvalues 0, 1, 3, so L~ = 2 L / 3 − 1; an edge written twice counts once."""
+    """L has the eigenvalues 0, 1, 3, so L~ = 2 L / 3 − 1; a duplicate edge counts once."""
     entries = scaled_laplacian(np.array([[0, 1], [2, 1], [1, 0]]), 3)
     expected = torch.tensor([[-1 / 3, -2 / 3, 0], [-2 / 3, 1 / 3, -2 / 3], [0, -2 / 3, -1 / 3]], dtype=torch.float64)
     torch.testing.assert_close(_dense(*entries, 3, 3), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("level", [0, 2, 4])
-def test_the_scaled_laplacian_fits_where_chebyshev_polynomials_are_bounded(level):
-    """Its eigenvalues go from −1 to 1."""
+def test_the_eigenvalues_of_the_scaled_laplacian(level):
+    """They go from −1 to 1, where Chebyshev polynomials are bounded."""
     face = synthetic_face()
     size = face.sizes[level]
     eigenvalues = torch.linalg.eigvalsh(_dense(*scaled_laplacian(face.edges[level], size), size, size))
@@ -212,7 +212,7 @@ def test_the_convolution_is_the_polynomial_of_the_laplacian():
 
 
 @pytest.mark.parametrize(("order", "reach"), [(1, 0), (3, 2)])
-def test_a_vertex_hears_from_as_far_as_the_order_says(order, reach):
+def test_the_receptive_field_of_the_convolution(order, reach):
     """K polynomials reach K − 1 edges along a path."""
     entries = scaled_laplacian(np.array([[n, n + 1] for n in range(8)]), 9)
     features = torch.zeros(1, 9, 1, dtype=torch.float64)
@@ -222,7 +222,7 @@ def test_a_vertex_hears_from_as_far_as_the_order_says(order, reach):
 
 
 def test_gradients_of_the_convolution():
-    """Those of features, weights and bias agree with finite differences."""
+    """The gradients of features, weights and bias agree with finite differences."""
     indices, values = scaled_laplacian(synthetic_face(2).edges[-1], 13)
     layer = ChebyshevConvolution(2, 3, order=4).double()
 
@@ -233,7 +233,7 @@ def test_gradients_of_the_convolution():
     assert gradcheck(run, tuple(value.clone().requires_grad_() for value in inputs))
 
 
-def test_a_sparse_product_is_the_dense_one():
+def test_a_sparse_product_equals_the_dense_one():
     """Also with fewer columns than rows."""
     matrix = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
     features = _random(3, 2, 5)
@@ -245,7 +245,7 @@ def test_a_sparse_product_is_the_dense_one():
 
 
 def test_any_code_gives_a_mesh_within_bounds():
-    """However wild the code, vertices stay near the mean face and colours are colours."""
+    """For extreme codes, vertices stay near the mean face and colours within 0..1."""
     decoder = MeshDecoder(synthetic_face(3))
     mean = decoder.get_buffer("mean_shape")
     meshes = decoder(_random(20, 128, scale=1e4, dtype=torch.float32))
@@ -266,7 +266,7 @@ def test_the_first_meshes_are_near_the_mean_face():
 
 
 def test_the_origin_and_the_unit_of_a_mesh_file_do_not_matter():
-    """The mean shape is moved to 0 and scaled to the radius 1: a face in millimetres far off is the same face."""
+    """The mean shape is centred at 0 and scaled to radius 1: a shifted face in millimetres gives the same result."""
     face = synthetic_face(3)
     far = replace(face, vertices=face.vertices * 95 + (3000, -200, 40))
     shape = MeshDecoder(face).get_buffer("mean_shape")
@@ -275,8 +275,8 @@ def test_the_origin_and_the_unit_of_a_mesh_file_do_not_matter():
     torch.testing.assert_close((shape.amin(dim=0) + shape.amax(dim=0)), torch.zeros(3), rtol=0, atol=1e-6)
 
 
-def test_entries_of_one_place_add_up():
-    """A vertex made of 0.25 and 0.75 of the same vertex is that vertex."""
+def test_duplicate_entries_are_added():
+    """A vertex computed from 0.25 and 0.75 of the same vertex equals that vertex."""
     face = synthetic_face(2)
     up = face.up_samplings[0]
     halved = UpSampling(
@@ -291,13 +291,13 @@ def test_entries_of_one_place_add_up():
 
 
 def test_a_mesh_of_one_level_decodes():
-    """Without levels to go through, the code is spread over the only mesh there is."""
+    """Without finer levels, the code is decoded to the only mesh."""
     face = synthetic_face(1)
     assert MeshDecoder(face)(torch.zeros(2, 128)).shape == (2, 5, 6)
 
 
 def test_gradients_of_the_decoder():
-    """That of the code agrees with finite differences, and every weight has one."""
+    """The gradient of the code agrees with finite differences, and every weight has a gradient."""
     decoder = MeshDecoder(synthetic_face(2), width=3, order=3).double()
     codes = _random(1, 128).requires_grad_()
     assert gradcheck(decoder, (codes,))
@@ -305,8 +305,8 @@ def test_gradients_of_the_decoder():
     assert all(parameter.grad.abs().sum() > 0 for parameter in decoder.parameters())
 
 
-def test_a_checkpoint_holds_what_was_learnt_only():
-    """The mesh comes from its file, so a checkpoint's tensors are the decoder's weights."""
+def test_a_checkpoint_holds_only_weights():
+    """The mesh comes from its file and is not among the tensors."""
     branch = DenseBranch(synthetic_face(3))
     assert branch.state_dict().keys() == dict(branch.named_parameters()).keys()
 
@@ -315,7 +315,7 @@ def test_a_checkpoint_holds_what_was_learnt_only():
 
 
 def _seen(point, **camera):
-    """Where a point is seen in a picture of 64 × 32 pixels: x, y, depth."""
+    """The projection of a point into an image of 64 × 32 pixels: x, y, depth."""
     return project(torch.tensor([[point]]), _camera(**camera), 64, 32)[0, 0].tolist()
 
 
@@ -339,13 +339,13 @@ def _seen(point, **camera):
         ((0.5, 0.0, 0.0), {"pose": (0.0, 0.0, math.pi / 2)}, (32, 8, 4)),  # counter-clockwise, from right to top
     ],
 )
-def test_where_a_camera_sees_a_point(point, camera, expected):
-    """Absolute pixels, worked out by hand."""
+def test_projection(point, camera, expected):
+    """Absolute pixels, computed by hand."""
     assert _seen(point, **camera) == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_middle_of_the_ranges_is_straight_in_front():
-    """Zeros give the camera at (0, 0, 4) with a focal length of 4, and a light beside it at half strength."""
+def test_raw_zeros_are_straight_in_front():
+    """They give a camera at (0, 0, 4) with a focal length of 4, and a light at the same place with half strength."""
     camera, light = bounded_camera(torch.zeros(1, 7)), bounded_light(torch.zeros(1, 9))
     assert camera.location.tolist() == [[0, 0, 4]]
     assert camera.pose.tolist() == [[0, 0, 0]]
@@ -355,8 +355,8 @@ def test_the_middle_of_the_ranges_is_straight_in_front():
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0, 1e6])
-def test_any_numbers_give_a_camera_that_sees_the_mesh(scale):
-    """The centre of the mesh is in the picture, and no vertex that a decoder can give is behind the camera."""
+def test_any_parameters_give_a_camera_that_sees_the_mesh(scale):
+    """The centre of the mesh is in the image, and no vertex of any decoded mesh is behind the camera."""
     camera = bounded_camera(_random(2000, 7, scale=scale))
     x, y, depth = project(torch.zeros(2000, 1, 3).double(), camera, 64, 64)[:, 0].unbind(dim=1)
     assert min(x.min(), y.min()) > 0
@@ -368,7 +368,7 @@ def test_any_numbers_give_a_camera_that_sees_the_mesh(scale):
 
 
 def test_gradients_of_the_camera():
-    """Those of vertices and raw numbers agree with finite differences."""
+    """The gradients of vertices and raw parameters agree with finite differences."""
 
     def run(vertices, raw):
         return project(vertices, bounded_camera(raw), 8, 6)
@@ -381,34 +381,34 @@ def test_gradients_of_the_camera():
 FACING = [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # its outside is towards +z
 
 
-def test_a_surface_that_faces_the_light_has_all_of_it():
+def test_a_surface_that_faces_the_light_has_full_light():
     """At the corner below the light n·l is 1: colour · (ambient + light)."""
     seen = shaded(torch.tensor([FACING]), torch.full((1, 3, 3), 0.5), torch.tensor([[0, 1, 2]]), _light())
     torch.testing.assert_close(seen[0, 0], torch.tensor([0.35, 0.40, 0.45]))
 
 
-def test_slanting_light_counts_by_its_cosine():
-    """From (3, 0, 4) onto the corner at 0 the cosine is 0.8."""
+def test_oblique_light_counts_by_its_cosine():
+    """From (3, 0, 4) to the corner at 0 the cosine is 0.8."""
     light = _light(location=(3.0, 0.0, 4.0))
     seen = shaded(torch.tensor([FACING]), torch.full((1, 3, 3), 0.5), torch.tensor([[0, 1, 2]]), light)
     torch.testing.assert_close(seen[0, 0], torch.tensor([0.30, 0.35, 0.40]))
 
 
 def test_a_surface_that_is_turned_away_has_only_ambient_light():
-    """The same triangle the other way round is seen from behind by the light."""
+    """The same triangle with reversed orientation is lit from behind."""
     seen = shaded(torch.tensor([FACING]), torch.full((1, 3, 3), 0.5), torch.tensor([[0, 2, 1]]), _light())
     torch.testing.assert_close(seen, torch.tensor([0.10, 0.15, 0.20]).expand(1, 3, 3))
 
 
-def test_a_vertex_of_no_triangle_has_only_ambient_light():
-    """It has no normal, and is no fault."""
+def test_a_vertex_without_triangles_has_only_ambient_light():
+    """It has no normal, which is not an error."""
     vertices = torch.tensor([[*FACING, [5.0, 5.0, 5.0]]])
     seen = shaded(vertices, torch.full((1, 4, 3), 0.5), torch.tensor([[0, 1, 2]]), _light())
     torch.testing.assert_close(seen[0, 3], torch.tensor([0.10, 0.15, 0.20]))
 
 
 def test_gradients_of_the_light():
-    """Those of vertices, colours and raw numbers agree with finite differences."""
+    """The gradients of vertices, colours and raw parameters agree with finite differences."""
     face = synthetic_face(2)
     triangles = torch.from_numpy(face.triangles)
 
@@ -423,7 +423,7 @@ def test_gradients_of_the_light():
 
 
 def test_a_triangle_is_drawn_where_it_is():
-    """Pixels whose middles it covers have its colour, pixels far off the background's."""
+    """Pixels whose centres it covers have its colour, distant pixels the background's."""
     screen, colours, triangles = _triangle([[2.0, 1.0, 3.0], [2.0, 7.0, 3.0], [8.0, 7.0, 3.0]])
     picture = rasterise(screen, colours, triangles, 12, 8)[0]
     assert picture.shape == (3, 8, 12)
@@ -435,21 +435,21 @@ def test_a_triangle_is_drawn_where_it_is():
 
 
 def test_beside_a_triangle_its_colour_fades():
-    """Half a pixel off the edge is one σ: a share of exp(−1/2), the rest is the background."""
+    """Half a pixel from the edge is one σ: a share of exp(−1/2); the rest is background."""
     screen, colours, triangles = _triangle([[2.0, -20.0, 3.0], [2.0, 20.0, 3.0], [30.0, 0.0, 3.0]])
     picture = rasterise(screen, colours, triangles, 4, 4, background=0.0)[0]
     assert picture[0, 2].tolist() == pytest.approx([math.exp(-4.5), math.exp(-0.5), 1, 1], abs=1e-6)
 
 
-def test_colours_are_mixed_by_area_on_a_face_in_parallel_to_the_picture():
-    """The middle of the pixel (1, 2) of a right triangle has the barycentric coordinates 3/8, 1/4, 3/8."""
+def test_colours_are_interpolated_by_area_on_a_parallel_triangle():
+    """The centre of the pixel (1, 2) of a right triangle has the barycentric coordinates 3/8, 1/4, 3/8."""
     screen = torch.tensor([[[0.0, 0.0, 2.0], [6.0, 0.0, 2.0], [0.0, 20 / 3, 2.0]]])
     picture = rasterise(screen, torch.eye(3)[None], torch.tensor([[0, 1, 2]]), 6, 7)[0]
     torch.testing.assert_close(picture[:, 2, 1], torch.tensor([3 / 8, 1 / 4, 3 / 8]))
 
 
-def test_colours_are_mixed_in_space_and_not_on_the_screen():
-    """Half-way on the screen between depths of 1 and 3 the nearer corner has three quarters: (1/1) / (1/1 + 1/3)."""
+def test_colours_are_interpolated_in_space_and_not_on_the_screen():
+    """Half-way on the screen between depths 1 and 3 the nearer corner has three quarters: (1/1) / (1/1 + 1/3)."""
     screen = torch.tensor([[[0.5, 0.5, 1.0], [4.5, 0.5, 3.0], [0.5, 40.0, 1.0]]])
     colours = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
     picture = rasterise(screen, colours, torch.tensor([[0, 1, 2]]), 6, 3)[0]
@@ -457,8 +457,8 @@ def test_colours_are_mixed_in_space_and_not_on_the_screen():
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_the_nearer_triangle_wins(first):
-    """Whichever comes first in the list."""
+def test_the_nearer_triangle_is_visible(first):
+    """In either order of the triangles."""
     places = [[-9.0, -9.0], [30.0, -9.0], [-9.0, 30.0]]
     near, far = ([[*place, depth] for place in places] for depth in (2.0, 3.0))
     red, green = [[1.0, 0.0, 0.0]] * 3, [[0.0, 1.0, 0.0]] * 3
@@ -469,20 +469,20 @@ def test_the_nearer_triangle_wins(first):
 
 
 def test_neighbours_show_no_seam():
-    """Two triangles that make a square cover it evenly, also along the diagonal."""
+    """Two triangles of a square cover it evenly, also along the diagonal."""
     screen = torch.tensor([[[0.0, 0.0, 2.0], [8.0, 0.0, 2.0], [8.0, 8.0, 2.0], [0.0, 8.0, 2.0]]])
     picture = rasterise(screen, torch.ones(1, 4, 3), torch.tensor([[0, 1, 2], [0, 2, 3]]), 8, 8, background=0.0)
     torch.testing.assert_close(picture, torch.ones(1, 3, 8, 8))
 
 
-def test_what_is_behind_the_camera_is_not_drawn():
-    """One corner behind it is enough, as its pixel means nothing."""
+def test_triangles_behind_the_camera_are_not_drawn():
+    """One corner behind it is enough, because its projection is meaningless."""
     screen, colours, triangles = _triangle([[-9.0, -9.0, 3.0], [30.0, -9.0, 3.0], [-9.0, 30.0, -1.0]])
     assert (rasterise(screen, colours, triangles, 4, 4) == 0.5).all()
 
 
-def test_a_triangle_seen_from_its_edge_is_not_drawn():
-    """It has no inside, and leaves no value that is not a number in picture or gradients."""
+def test_a_triangle_seen_edge_on_is_not_drawn():
+    """Image and gradients are finite."""
     screen, colours, triangles = _triangle([[1.0, 1.0, 3.0], [3.0, 3.0, 3.0], [2.0, 2.0, 4.0]])
     screen.requires_grad_()
     picture = rasterise(screen, colours, triangles, 4, 4)
@@ -491,8 +491,8 @@ def test_a_triangle_seen_from_its_edge_is_not_drawn():
     assert screen.grad.isfinite().all()
 
 
-def test_numbers_that_are_none_are_shown():
-    """The picture of such a mesh is NaN, so that a training stops; the pictures beside it are what they are."""
+def test_non_finite_vertices_give_an_image_of_nan():
+    """A training then stops; the other images are not affected."""
     screen, colours, triangles = _triangle([[-9.0, -9.0, 3.0], [30.0, -9.0, 3.0], [-9.0, 30.0, 3.0]])
     both = screen.repeat(2, 1, 1)
     both[1, 2, 0] = math.inf
@@ -501,7 +501,7 @@ def test_numbers_that_are_none_are_shown():
     assert picture[1].isnan().all()
 
 
-def test_no_mesh_gives_no_picture():
+def test_no_mesh_gives_no_image():
     """An empty batch is accepted."""
     assert rasterise(torch.zeros(0, 3, 3), torch.zeros(0, 3, 3), torch.tensor([[0, 1, 2]]), 4, 5).shape == (0, 3, 5, 4)
 
@@ -514,8 +514,8 @@ def _scattered(count):
 
 
 @pytest.mark.parametrize("pairs_at_once", [40, 300])
-def test_drawing_part_by_part_changes_nothing(pairs_at_once):
-    """Pictures and gradients are those of drawing all at once; 40 pairs are a few rows, 300 a picture or two."""
+def test_rendering_in_parts_changes_nothing(pairs_at_once):
+    """Images and gradients equal those of rendering at once; 40 pairs are a few rows, 300 one or two images."""
     triangles = torch.arange(9).view(3, 3)
     results = []
     for at_once in (10**9, pairs_at_once):
@@ -528,7 +528,7 @@ def test_drawing_part_by_part_changes_nothing(pairs_at_once):
 
 
 def test_gradients_of_the_rasteriser():
-    """Those of places, depths and colours agree with finite differences."""
+    """The gradients of positions, depths and colours agree with finite differences."""
     screen, colours = _scattered(1)
     triangles = torch.arange(9).view(3, 3)
 
@@ -538,8 +538,8 @@ def test_gradients_of_the_rasteriser():
     assert gradcheck(run, (screen.requires_grad_(), colours.requires_grad_()), atol=1e-6)
 
 
-def test_an_edge_is_pulled_by_the_picture():
-    """A triangle that is too small for a white picture is told to grow: the gradient moves its edge outwards."""
+def test_an_edge_has_a_gradient():
+    """For a triangle that is too small for a white image, the gradient moves its edge outwards."""
     screen, colours, triangles = _triangle([[2.2, -20.0, 3.0], [2.2, 20.0, 3.0], [30.0, 0.0, 3.0]], (1.0, 1.0, 1.0))
     screen.requires_grad_()
     (1 - rasterise(screen, colours, triangles, 4, 4, background=0.0)).abs().sum().backward()
@@ -549,8 +549,8 @@ def test_an_edge_is_pulled_by_the_picture():
 # The branch ------------------------------------------------------------------------------------------------------
 
 
-def test_the_head_gives_a_row_to_each_anchor():
-    """Row 1 · 3 · 2 + 2 · 2 + 1 is row 1, column 2, anchor 1 of a map 3 wide with two anchors a cell."""
+def test_the_head_has_a_row_per_anchor():
+    """Row 1 · 3 · 2 + 2 · 2 + 1 is row 1, column 2, anchor 1 of a map of width 3 with two anchors per cell."""
     head = DenseHead(channels=4, anchors=2)
     features = _random(2, 4, 2, 3, dtype=torch.float32)
     rows = head(features)
@@ -559,21 +559,21 @@ def test_the_head_gives_a_row_to_each_anchor():
     torch.testing.assert_close(rows[1, 11], expected)
 
 
-def test_the_pixel_loss_adds_colours_and_averages_pixels():
-    """Differences of 0.5, 0.25 and 0 in red, green and blue make 0.75, whatever the size of the picture."""
+def test_the_pixel_loss_sums_colours_and_averages_pixels():
+    """Differences of 0.5, 0.25 and 0 in red, green and blue make 0.75, at any image size."""
     rendered = torch.tensor([1.0, 0.25, 0.5])[None, :, None, None].expand(2, 3, 7, 5)
     assert pixel_loss(rendered, torch.full((2, 3, 7, 5), 0.5)).item() == pytest.approx(0.75)
 
 
-def test_a_crop_is_the_box():
-    """A box on pixel edges, cropped to its own size, gives its very pixels; the index chooses the picture."""
+def test_a_crop_has_the_pixels_of_the_box():
+    """A box on pixel edges, cropped to its own size, gives its exact pixels; the index selects the image."""
     pictures = torch.rand(2, 3, 10, 12)
     crop = face_crops(pictures, torch.tensor([[3.0, 2.0, 7.0, 6.0]]), torch.tensor([1]), 4)
     torch.testing.assert_close(crop[0], pictures[1, :, 2:6, 3:7])
 
 
-def test_without_positives_the_loss_is_nothing_and_can_be_learnt_from():
-    """It is 0 and has a gradient, as a batch may hold no face."""
+def test_without_positive_anchors_the_loss_is_zero():
+    """It has a gradient, because a batch may have no face."""
     parameters = torch.zeros(0, 144, requires_grad=True)
     branch = DenseBranch(synthetic_face(2), crop_px=16)
     loss = branch.loss(parameters, torch.rand(1, 3, 8, 8), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
@@ -583,22 +583,22 @@ def test_without_positives_the_loss_is_nothing_and_can_be_learnt_from():
 
 
 def _positives(count, side=40):
-    """`count` faces on two random pictures: parameters, pictures, boxes, indices."""
+    """`count` faces on two random images: parameters, images, boxes, indices."""
     boxes = torch.tensor([[4.0, 6.0, 28.0, 34.0]]).repeat(count, 1)
     index = torch.arange(count) % 2
     return _random(count, 144, scale=0.2, dtype=torch.float32), torch.rand(2, 3, side, side), boxes, index
 
 
-def test_the_loss_is_that_of_the_pictures_at_the_boxes():
-    """`loss` is the pixel loss between what `render` gives and the crops."""
+def test_the_loss_compares_with_the_crops_at_the_boxes():
+    """`loss` is the pixel loss between the output of `render` and the crops."""
     branch = DenseBranch(synthetic_face(3), crop_px=16)
     parameters, pictures, boxes, index = _positives(3)
     expected = (branch.render(parameters) - face_crops(pictures, boxes, index, 16)).abs().sum() / (3 * 16 * 16)
     torch.testing.assert_close(branch.loss(parameters, pictures, boxes, index), expected)
 
 
-def test_no_more_faces_are_drawn_than_asked_for():
-    """Five of nine learn from a batch, others another time; the same seed chooses the same."""
+def test_a_sample_of_the_faces_is_rendered():
+    """Five of nine faces get gradients, others in the next call; the same seed selects the same ones."""
     branch = DenseBranch(synthetic_face(2), crop_px=16, faces_at_most=5)
     chosen = []
     for seed in (1, 2, 1):
@@ -610,8 +610,8 @@ def test_no_more_faces_are_drawn_than_asked_for():
     assert chosen[0] == chosen[2] != chosen[1]
 
 
-def test_a_coarser_arithmetic_outside_does_not_reach_the_renderer():
-    """Under autocast to bfloat16 the pictures are the same, and parameters in bfloat16 are accepted."""
+def test_the_renderer_does_not_use_autocast():
+    """Under autocast to bfloat16 the images are equal, and parameters in bfloat16 are accepted."""
     branch = DenseBranch(synthetic_face(3), crop_px=16)
     parameters = _positives(2)[0]
     with torch.autocast("cpu", torch.bfloat16):
@@ -621,7 +621,7 @@ def test_a_coarser_arithmetic_outside_does_not_reach_the_renderer():
 
 
 def test_gradients_of_the_whole_branch():
-    """That of a loss in code, camera and light agrees with finite differences."""
+    """The gradient of a loss in code, camera and light agrees with finite differences."""
     branch = DenseBranch(synthetic_face(2), crop_px=8, softness=Softness(edge_px=1.5, depth=0.5)).double()
     picture = torch.rand(1, 3, 20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     boxes, index = torch.tensor([[2.0, 3.0, 15.0, 18.0]], dtype=torch.float64), torch.tensor([0])
@@ -629,8 +629,8 @@ def test_gradients_of_the_whole_branch():
     assert gradcheck(lambda raw: branch.loss(raw, picture, boxes, index), (parameters,), atol=1e-6)
 
 
-def test_each_part_of_the_branch_hears_from_the_loss():
-    """All of head, decoder, code, camera and light have a gradient; each of the 16 numbers of camera and light."""
+def test_each_part_of_the_branch_has_a_gradient():
+    """Head, decoder, code, and each of the 16 parameters of camera and light have one."""
     branch, head = DenseBranch(synthetic_face(3), crop_px=24), DenseHead(6, 1)
     torch.nn.init.normal_(head.conv.weight, std=0.2)
     _, pictures, boxes, index = _positives(4)
@@ -643,13 +643,13 @@ def test_each_part_of_the_branch_hears_from_the_loss():
 
 
 def _grey(face):
-    """The same mesh as a grey half-ball: a learner that starts with it knows neither shape nor colours."""
+    """The same mesh as a grey hemisphere, with neither the shape nor the colours of the face."""
     ball = face.vertices / np.linalg.norm(face.vertices, axis=1, keepdims=True)
     return replace(face, vertices=ball, colours=np.full_like(face.colours, 0.5))
 
 
 def _targets(face, camera, light):
-    """Four pictures of a face under cameras and lights of which each differs: (4, 3, 32, 32)."""
+    """Four images of a face under different cameras and lights: (4, 3, 32, 32)."""
     torch.manual_seed(5)
     painter = DenseBranch(face, crop_px=32)
     parameters = torch.zeros(4, 144)
@@ -660,7 +660,7 @@ def _targets(face, camera, light):
 
 
 def _fit(branch, targets, learns, *, with_decoder, steps, lr):
-    """The loss before and after learning some of the 144 numbers, and the decoder's weights or not."""
+    """The loss before and after training some of the 144 parameters, with or without the decoder."""
     boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0]]).repeat(4, 1)
     parameters = _random(4, 144, scale=0.01, seed=7, dtype=torch.float32).requires_grad_()
     mask = torch.zeros(144)
@@ -682,15 +682,15 @@ def _fit(branch, targets, learns, *, with_decoder, steps, lr):
 
 
 @pytest.mark.parametrize(("part", "camera", "light"), [(CAMERA, 0.8, 0.0), (LIGHT, 0.0, 1.5)], ids=["camera", "light"])
-def test_camera_and_light_are_found_alone(part, camera, light):
-    """With the painter's own mesh, the camera (or the light) alone brings the loss below a fifth of its start."""
+def test_camera_and_light_can_be_learnt_alone(part, camera, light):
+    """With the target's mesh, training the camera (or the light) alone brings the loss below a fifth of its start."""
     painter, targets = _targets(synthetic_face(4), camera, light)
     first, last = _fit(painter, targets, [part], with_decoder=False, steps=30, lr=0.1)
     assert last < 0.2 * first
 
 
-def test_shape_and_colours_are_found_alone():
-    """Under the painter's camera and light, a grey half-ball becomes the face: below 0.35 of the first loss."""
+def test_shape_and_colours_can_be_learnt_alone():
+    """Under the target's camera and light, a grey hemisphere becomes the face: below 0.35 of the first loss."""
     face = synthetic_face(4)
     _, targets = _targets(face, camera=0.0, light=0.0)
     torch.manual_seed(0)
@@ -698,8 +698,8 @@ def test_shape_and_colours_are_found_alone():
     assert last < 0.35 * first
 
 
-def test_the_branch_learns_a_face_from_pictures():
-    """From a grey half-ball, random weights and no camera, 50 steps bring the loss below a quarter of its start."""
+def test_the_branch_learns_a_face_from_images():
+    """From a grey hemisphere, random weights and no camera, 50 steps bring the loss below a quarter of its start."""
     face = synthetic_face(4)
     _, targets = _targets(face, camera=0.5, light=1.0)
     torch.manual_seed(0)
