@@ -4,7 +4,7 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 READY := .venv/ready
 
-# many tests and commands start Python anew, and would compile hundreds of modules each time
+# many tests and commands start a new Python, which would compile hundreds of modules each time
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-long check format bench pins clean help
@@ -19,7 +19,7 @@ demo: $(READY) ## draw a small data set, train on it, show what is missed
 test: $(READY) ## run the tests
 	$(BIN)/pytest -n 2 --dist worksteal
 
-test-long: $(READY) ## run the tests that take long: kills by the hundred, fuzzing, half an hour of watching
+test-long: $(READY) ## run the long tests: hundreds of kills, fuzzing, trainings, half an hour of watching
 	$(BIN)/pytest -m long -n 2 --dist worksteal
 
 check: $(READY) ## lint, format, types, and which module may import which
@@ -28,7 +28,7 @@ check: $(READY) ## lint, format, types, and which module may import which
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-format: $(READY) ## put the code in the house style
+format: $(READY) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -39,7 +39,7 @@ bench: $(READY) ## measure, some of it against the fastest peers
 	$(BIN)/python benchmarks/load_view.py
 	$(BIN)/python benchmarks/watch.py
 
-pins: $(UV) ## choose versions anew
+pins: $(UV) ## update the pinned versions
 	$(UV) pip compile pyproject.toml --extra all --group dev --group database --universal --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.txt
 

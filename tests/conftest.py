@@ -25,6 +25,11 @@ def _without_waits_for_the_disk():
         yield
 
 
+def pytest_runtest_setup():
+    """No test depends on the width of the terminal that the tests are started in, or that a library has set."""
+    os.environ.pop("COLUMNS", None)
+
+
 @pytest.fixture(scope="session")
 def app_database():
     """The folder of the app's database, whose server runs all the time. FiftyOne can have one database a process.

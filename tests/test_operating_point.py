@@ -127,7 +127,7 @@ def test_comparison_follows(root, monkeypatch):
     file.write_text(json.dumps(document))
     assert curate.evaluate(root, run="second", against="first", report=False).against["run"] == "first"
     monkeypatch.setattr(judgement, "DEFAULT_POINT", OperatingPoint(iou=0.75, score=0.5))
-    with pytest.raises(UsageError, match=r"evaluated with other IoU\."):
+    with pytest.raises(UsageError, match=r"evaluated with different IoU\."):
         curate.evaluate(root, run="second", against="first", report=False)
 
 

@@ -72,7 +72,7 @@ def _changed(report: Mapping[str, Any], before: Mapping[str, Any] | None, key: s
 
 
 def _difference(old: float | None, new: float | None) -> str:
-    return "" if old is None or new is None else f" ({100 * (new - old):+.1f})"
+    return "" if old is None or new is None else f" ({round(100 * (new - old), 1) + 0.0:+.1f})"
 
 
 def loop_tables(document: Mapping[str, Any]) -> RenderableType:

@@ -14,7 +14,10 @@ DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed.")]
-Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="DEVICE", help="Device: auto (the first GPU, else the CPU), cpu, cuda or cuda:N."),
+]
 Address = Annotated[
     str,
     typer.Option(
@@ -23,7 +26,9 @@ Address = Annotated[
         help="Address to bind; anything but loopback is reachable from the network.",
     ),
 ]
-SplitName = Annotated[str, typer.Option("--split", metavar="train|val|test|all", help="Split to evaluate on.")]
+SplitName = Annotated[
+    str, typer.Option("--split", metavar="train|val|test|all", help="Split whose images are evaluated.")
+]
 LastScore = Annotated[
     float | None,
     typer.Option(
@@ -40,6 +45,15 @@ Against = Annotated[
 MinSide = Annotated[
     float | None,
     typer.Option("--min-side", metavar="PX", help="Range of interest: objects whose shorter side is at least PX."),
+]
+LastMinSide = Annotated[
+    float | None,
+    typer.Option(
+        "--min-side",
+        metavar="PX",
+        help="Range of interest: objects whose shorter side is at least PX.",
+        show_default="that of the run's last evaluation",
+    ),
 ]
 MaxDistance = Annotated[
     float | None,

@@ -11,9 +11,9 @@ from curate.cli.options import (
     AsJson,
     DatasetFolder,
     FocalPx,
+    LastMinSide,
     LastScore,
     MaxDistance,
-    MinSide,
     ObjectHeight,
     Overwrite,
     SplitName,
@@ -29,7 +29,7 @@ def report(
     dataset: DatasetFolder,
     run: Annotated[str, typer.Option(metavar="RUN", help="Run to report on, by name or path.", show_default=False)],
     split: SplitName = "val",
-    min_side: MinSide = None,
+    min_side: LastMinSide = None,
     max_distance: MaxDistance = None,
     object_height: ObjectHeight = None,
     focal_px: FocalPx = None,
@@ -42,7 +42,8 @@ def report(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Range, camera and score default to those of the run's last evaluation; --min-side 0 takes all objects."""
+    """Range, camera and score default to those of the run's last evaluation. For all objects, give
+    --min-side 0."""
     from curate.commands.report import report as command
 
     with progress_on_stderr() as progress:

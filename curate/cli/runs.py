@@ -42,7 +42,9 @@ def _model_lines(rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     runs: dict[str, list[str]] = {}
     for row in rows:
         runs.setdefault(row["model"], []).append(row["run"])
-    return [Text(f"{model}: {', '.join(names) if len(runs) > 1 else 'all'}") for model, names in runs.items()]
+    return [
+        Text(f"model {model}: {', '.join(names) if len(runs) > 1 else 'all runs'}") for model, names in runs.items()
+    ]
 
 
 def runs_brief(document: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from curate.cli.options import Address, AsJson, DatasetFolder, LastScore, MinSide, SplitName
+from curate.cli.options import Address, AsJson, DatasetFolder, LastMinSide, LastScore, SplitName
 from curate.cli.output import progress_on_stderr, show
 from curate.cli.table import Table
 from curate.formatting import count_of
@@ -52,7 +52,7 @@ def view(
         ),
     ] = None,
     split: SplitName = "val",
-    min_side: MinSide = None,
+    min_side: LastMinSide = None,
     score: LastScore = None,
     port: Annotated[
         int | None, typer.Option(metavar="N", help="Port of the app.", show_default="5151, or a free one")

@@ -18,9 +18,9 @@ from curate.cli.options import (
     AsJson,
     Device,
     FocalPx,
+    LastMinSide,
     LastScore,
     MaxDistance,
-    MinSide,
     ObjectHeight,
     Overwrite,
 )
@@ -107,7 +107,7 @@ def watch(
         StateName, typer.Option(help="Add these frames with the detected boxes as proposals, or without boxes.")
     ] = StateName.PROPOSED,
     score: LastScore = None,
-    min_side: MinSide = None,
+    min_side: LastMinSide = None,
     max_distance: MaxDistance = None,
     object_height: ObjectHeight = None,
     focal_px: FocalPx = None,

@@ -82,12 +82,12 @@ class Command:
         return tuple(name for role in roles for name in self.arguments.get(role, "").split())
 
 
-_BRING, _ORDER, _BACK, _GIVE = "Bring data in", "Look and put in order", "Go back", "Give to other tools"
-_TRAIN, _USE, _ALL = "Train and judge", "Use it", "Do it all"
+_IMPORT, _EDIT, _HISTORY, _EXPORT = "Import", "Inspect and edit", "History", "Export"
+_TRAIN, _VIDEO, _WHOLE = "Train and evaluate", "Run on video", "Pipelines and setup"
 _ROWS = (
     Command(
         "fetch-youtube",
-        panel=_BRING,
+        panel=_IMPORT,
         about="Download videos or clips and record where they come from; running it again resumes.",
         module="fetch_youtube",
         brief="fetch_brief",
@@ -99,7 +99,7 @@ _ROWS = (
     ),
     Command(
         "sample-frames",
-        panel=_BRING,
+        panel=_IMPORT,
         about="Extract frames from videos, each with its source and exact time; no frame is extracted twice.",
         module="sample_frames",
         brief="sample_brief",
@@ -107,7 +107,7 @@ _ROWS = (
     ),
     Command(
         "label",
-        panel=_BRING,
+        panel=_IMPORT,
         about="Put the next unlabelled images into DATASET/label and open LabelImg on them.",
         module="label",
         brief="label_brief",
@@ -115,7 +115,7 @@ _ROWS = (
     ),
     Command(
         "import-voc",
-        panel=_BRING,
+        panel=_IMPORT,
         about="Import LabelImg or Pascal VOC XML; importing corrected files again updates their images.",
         module="imports",
         brief="import_brief",
@@ -127,7 +127,7 @@ _ROWS = (
     ),
     Command(
         "import-widerface",
-        panel=_BRING,
+        panel=_IMPORT,
         about="Import faces with landmarks: WIDER FACE in RetinaFace's format.",
         module="imports",
         brief="import_brief",
@@ -139,7 +139,7 @@ _ROWS = (
     ),
     Command(
         "stats",
-        panel=_ORDER,
+        panel=_EDIT,
         about="Show the class balance and box sizes.",
         module="stats",
         brief="stats_brief",
@@ -147,7 +147,7 @@ _ROWS = (
     ),
     Command(
         "merge-classes",
-        panel=_ORDER,
+        panel=_EDIT,
         about="Merge classes into one; `undo` reverts it.",
         module="classes",
         brief="classes_brief",
@@ -155,7 +155,7 @@ _ROWS = (
     ),
     Command(
         "rename-class",
-        panel=_ORDER,
+        panel=_EDIT,
         about="Rename a class; its id stays the same.",
         module="classes",
         brief="classes_brief",
@@ -163,7 +163,7 @@ _ROWS = (
     ),
     Command(
         "drop-class",
-        panel=_ORDER,
+        panel=_EDIT,
         about="Remove classes and their boxes; the images stay.",
         module="classes",
         brief="classes_brief",
@@ -171,7 +171,7 @@ _ROWS = (
     ),
     Command(
         "split",
-        panel=_ORDER,
+        panel=_EDIT,
         about="Split into train, val and test, stratified by class; a video is never in two splits.",
         module="split",
         brief="split_brief",
@@ -179,7 +179,7 @@ _ROWS = (
     ),
     Command(
         "log",
-        panel=_BACK,
+        panel=_HISTORY,
         about="List the versions of a dataset, newest first.",
         module="history",
         brief="log_brief",
@@ -187,7 +187,7 @@ _ROWS = (
     ),
     Command(
         "diff",
-        panel=_BACK,
+        panel=_HISTORY,
         about="Compare two versions.",
         module="history",
         brief="diff_brief",
@@ -195,7 +195,7 @@ _ROWS = (
     ),
     Command(
         "undo",
-        panel=_BACK,
+        panel=_HISTORY,
         about="Return to the previous version; nothing is deleted.",
         module="history",
         brief="undo_brief",
@@ -203,7 +203,7 @@ _ROWS = (
     ),
     Command(
         "export-coco",
-        panel=_GIVE,
+        panel=_EXPORT,
         about="Export as COCO, one file per split, checked by evaluating it against itself.",
         module="export_coco",
         brief="export_brief",
@@ -315,7 +315,7 @@ _ROWS = (
     ),
     Command(
         "watch",
-        panel=_USE,
+        panel=_VIDEO,
         about="Run a trained model on a video, camera or stream, track objects, fire triggers; Ctrl-C ends it.",
         module="watch",
         brief=None,
@@ -328,7 +328,7 @@ _ROWS = (
     ),
     Command(
         "run",
-        panel=_ALL,
+        panel=_WHOLE,
         about="Run a pipeline file; a second run repeats only what changed.",
         module="run",
         brief=None,
@@ -336,7 +336,7 @@ _ROWS = (
     ),
     Command(
         "doctor",
-        panel=_ALL,
+        panel=_WHOLE,
         about="Show what is installed, what is missing and how to get it.",
         module="doctor",
         brief=None,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from curate.columns import SPLITS
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
-from curate.formatting import count_of
+from curate.formatting import count_of, percent
 
 GroupBy = Literal["video", "source", "none"]
 TRAIN, VAL, TEST = SPLITS
@@ -275,12 +275,12 @@ def _explain(
             notes.append(f"{name} is empty: the images form only {count_of(groups, 'group')} that must stay together.")
             continue
         off = [
-            f"{cls} {split.classes[cls] / total:.1%}"
+            f"{cls} {percent(split.classes[cls] / total)}"
             for cls, total in totals.items()
             if total and abs(split.classes[cls] / total - share) > max(_TOLERANCE, 0.5 / total)
         ]
         if off:
             together = group_by != "none" and groups < len(dataset.select().images)
             why = f"; images of one {group_by} must stay together ({count_of(groups, 'group')})" if together else ""
-            notes.append(f"{name} has not {share:.1%} of every class: {', '.join(off)}{why}.")
+            notes.append(f"{name} could not get {percent(share)} of every class: {', '.join(off)}{why}.")
     return notes

@@ -172,7 +172,7 @@ def _await_end(folder: Path) -> None:
             logger.info("the database has ended after %.1f s", time.monotonic() - began)
             return
         if not _is_free(folder / "in-use", LockMode.EXCLUSIVE) and _is_free(folder / "in-use", LockMode.SHARED):
-            logger.info("the database stays: another process uses it")
+            logger.info("MongoDB keeps running: another process uses it")
             return
         time.sleep(_POLL_S)
     logger.warning("the database in %s has not ended after %.0f s", folder, _MAX_END_S)

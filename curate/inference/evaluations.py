@@ -105,7 +105,7 @@ def read_evaluation(folder: RunFolder, store: Store, split: str, terms: Mapping[
         different = [_TERM_NAMES[name] for name, value in terms.items() if own[name] != value]
         if different:
             raise UsageError(
-                f"the run was evaluated with other {' and '.join(different)}",
+                f"the run was evaluated with different {' and '.join(different)}",
                 place=folder.path,
                 remedy="Evaluate it again with the same options.",
             )

@@ -251,7 +251,7 @@ def name_frame(number: int, frame: int, frames: int) -> str:
 
 
 def hash_code() -> str:
-    """Hash the drawing code, so that scenes are drawn anew after it changed."""
+    """Hash the drawing code, so that scenes are drawn again after it changed."""
     code = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("draw_scenes", "pen", "people", "places")]
     return hashlib.sha256(b"".join(code)).hexdigest()
 

@@ -460,7 +460,7 @@ def test_against_numbers_of_other_boxes(root):
     start_run(root, "second")
     curate.evaluate(root, run="first")
     Store(root).commit("correct", {}, lambda now: now.replace(boxes=now.boxes.assign(x1=now.boxes["x1"] + 1)))
-    with pytest.raises(UsageError, match=r"evaluated with other boxes\. Evaluate it again"):
+    with pytest.raises(UsageError, match=r"evaluated with different boxes\. Evaluate it again"):
         curate.evaluate(root, run="second", against="first")
     curate.evaluate(root, run="first")
     assert curate.evaluate(root, run="second", against="first").against["run"] == "first"

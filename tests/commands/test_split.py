@@ -176,7 +176,7 @@ def test_impossible_shares_are_told():
     """If whole videos make a share impossible, a note says so."""
     outcome = assign(many_images(50, videos=2), 0.1)
     assert {found.groups for found in outcome.splits.values()} == {1}
-    assert any(note.startswith("val has not 10.0% of every class: with_mask ") for note in outcome.notes)
+    assert any(note.startswith("val could not get 10.0 % of every class: with_mask ") for note in outcome.notes)
     assert all("images of one video must stay together (2 groups)" in note for note in outcome.notes)
 
 

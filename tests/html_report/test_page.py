@@ -501,7 +501,7 @@ def test_against(root, monkeypatch):
         ["missed, small", "0", "2", "+2"],
     ]
     assert [row[0] for row in table(page, "AP by class")[1:]] == list(CLASSES)
-    with pytest.raises(UsageError, match="evaluated with other --score"):
+    with pytest.raises(UsageError, match="evaluated with different --score"):
         curate.report(root, run="second", against="first", score=0.6)
 
 

@@ -51,7 +51,7 @@ def check_path(scope: Scope, _: Query) -> None:
         RefusedError: Another path or method.
     """
     if scope["method"] != "GET" or scope["path"] not in _PATHS:
-        raise RefusedError(403, "This is not served here.")
+        raise RefusedError(403, "Not found.")
 
 
 def make_app(picture: LatestPicture, state: PageState, ending: Callable[[], bool]) -> Starlette:
