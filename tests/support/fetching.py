@@ -6,7 +6,6 @@ import re
 import shutil
 import socket
 import threading
-import time
 from collections import Counter
 from contextlib import contextmanager
 from fractions import Fraction
@@ -92,7 +91,7 @@ class Site:
         answers: path → list of (status, headers), one used per request before the file is served.
         always: path → (status, headers) of every request.
         cut_after: path → list of byte counts, one used per request, after which the connection breaks.
-        slow: path → seconds to wait before each 16 KiB.
+        held: path → event that the server waits for after the first 64 KiB.
         requests: (path, Range header or None), in order.
         has_ranges: whether the server supports range requests.
         headers: path → further headers of its file.
@@ -100,7 +99,7 @@ class Site:
 
     def __init__(self, port):
         self.port = port
-        self.files, self.answers, self.always, self.cut_after, self.slow = {}, {}, {}, {}, {}
+        self.files, self.answers, self.always, self.cut_after, self.held = {}, {}, {}, {}, {}
         self.headers = {}
         self.requests = []
         self.has_ranges = True
@@ -156,8 +155,8 @@ class Site:
         limits = self.cut_after.get(path)
         limit = limits.pop(0) if limits else len(body)
         for start in range(0, min(limit, len(body)), 16384):
-            if path in self.slow:
-                time.sleep(self.slow[path])
+            if start >= 65536 and path in self.held:
+                self.held[path].wait(60)
             handler.wfile.write(body[start : min(start + 16384, limit)])
             handler.wfile.flush()
         if limit < len(body):

@@ -25,6 +25,7 @@ from curate.sources.youtube.video_info import Entry, Video
 
 logger = logging.getLogger(__name__)
 _MAX_DEPTH = 3  # of playlists in playlists
+_MAX_STOP_S = 3.0  # that downloads have to notice a stop
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|file:")
 
 
@@ -100,7 +101,7 @@ class BatchFetcher:
             self._throttle.stop.set()
             for _ in workers:
                 self._jobs.put(None)
-            deadline = time.monotonic() + 3
+            deadline = time.monotonic() + _MAX_STOP_S
             for worker in workers:
                 worker.join(max(0.0, deadline - time.monotonic()))
 
