@@ -1,6 +1,6 @@
-"""FiftyOne's side of the app: its datasets, saved views, colours and workspaces.
+"""FiftyOne datasets of the app: connection, content, saved views, colours and workspace.
 
-This is the only module that uses FiftyOne's API. All functions but `connected` need its connection.
+Only this module, `user_content` and `server` use FiftyOne's API. All functions but `connected` need its connection.
 """
 
 import atexit
@@ -41,7 +41,7 @@ FoDataset: TypeAlias = Any  # FiftyOne's types do not declare the fields of docu
 FoView: TypeAlias = Any
 
 _BATCH = 1000
-_OURS = "curate"  # key in the info of a FiftyOne dataset for the facts about it
+FACTS_KEY = "curate"  # in the info of a FiftyOne dataset, for the facts about it
 _SETTINGS = {
     "FIFTYONE_DATABASE_VALIDATION": "false",
     "FIFTYONE_DO_NOT_TRACK": "true",
@@ -108,7 +108,7 @@ def build(
 
     delete(name)
     dataset: FoDataset = fo.Dataset(name, persistent=True)
-    dataset.info[_OURS] = dict(facts) | {"whole": False}
+    dataset.info[FACTS_KEY] = dict(facts) | {"whole": False}
     dataset.media_type = "image"
     dataset.save()
     _declare_fields(dataset, runs, has_proposals)
@@ -120,7 +120,7 @@ def build(
         dataset.save_view(view.name, _make_view(dataset, view, runs), description=view.about, color=view.colour)
     progress("saving views", len(views), len(views))
     _save_workspace(dataset, runs)
-    dataset.info[_OURS] = dict(facts) | {"whole": True, "views": [view.name for view in views]}
+    dataset.info[FACTS_KEY] = dict(facts) | {"whole": True, "views": [view.name for view in views]}
     dataset.save()
 
 
@@ -128,75 +128,9 @@ def find_own(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """FiftyOne datasets that `build` made with these facts: name → all facts, and whether it is complete (`whole`)."""
     import fiftyone.core.odm as odm
 
-    query = {f"info.{_OURS}.{key}": value for key, value in facts.items()}
-    datasets = odm.get_db_conn().datasets.find(query, {"name": 1, f"info.{_OURS}": 1})
-    return {document["name"]: document["info"][_OURS] for document in datasets}
-
-
-def read_tags(name: str) -> dict[int, tuple[datetime, list[str]]]:
-    """Image id → time of the last change in the app, tags."""
-    import fiftyone as fo
-
-    dataset: FoDataset = fo.load_dataset(name)
-    ids, times, tags = dataset.values(["image_id", "last_modified_at", "tags"])
-    return dict(zip(ids, zip(times, tags, strict=True), strict=True))
-
-
-def write_tags(name: str, tags: Mapping[int, Sequence[str]]) -> None:
-    """Set the tags of all images, to none for images that are not in `tags`; unchanged images keep their time."""
-    import fiftyone as fo
-    from fiftyone import ViewField as F
-
-    dataset: FoDataset = fo.load_dataset(name)
-    current = {image_id: own for image_id, (_, own) in read_tags(name).items()}
-    changed = {id_: list(tags.get(id_, ())) for id_, own in current.items() if set(own) != set(tags.get(id_, ()))}
-    for sample in dataset.match(F("image_id").is_in(list(changed))):
-        sample.tags = changed[sample["image_id"]]
-        sample.save()
-
-
-def has_user_content(name: str) -> bool:
-    """Whether it has tags, views or workspaces of a person."""
-    import fiftyone as fo
-
-    dataset: FoDataset = fo.load_dataset(name)
-    views = set(dataset.list_saved_views()) - set(dataset.info[_OURS].get("views", ()))
-    workspaces = set(dataset.list_workspaces()) - {workspace_name(name)}
-    return bool(views or workspaces or any(own for _, own in read_tags(name).values()))
-
-
-def remove_tags(name: str, tags: Sequence[str]) -> None:
-    """Remove tags from all images."""
-    import fiftyone as fo
-
-    fo.load_dataset(name).match_tags(list(tags)).untag_samples(list(tags))
-
-
-def copy_user_content(old: str, new: str) -> list[str]:
-    """Copy a person's views and workspaces into another FiftyOne dataset.
-
-    Returns:
-        Names of views that use a field that the new dataset does not have.
-    """
-    import fiftyone as fo
-
-    source: FoDataset = fo.load_dataset(old)
-    target: FoDataset = fo.load_dataset(new)
-    lost = []
-    for name in source.list_saved_views():
-        if name in source.info[_OURS].get("views", ()) or name in target.list_saved_views():
-            continue
-        try:
-            view = target.view()
-            for stage in source.load_saved_view(name)._all_stages:
-                view = view.add_stage(stage)
-            target.save_view(name, view)
-        except (ValueError, KeyError):  # it uses a field that does not exist
-            lost.append(name)
-    for name in source.list_workspaces():
-        if name != workspace_name(old) and name not in target.list_workspaces():
-            target.save_workspace(name, source.load_workspace(name))
-    return lost
+    query = {f"info.{FACTS_KEY}.{key}": value for key, value in facts.items()}
+    datasets = odm.get_db_conn().datasets.find(query, {"name": 1, f"info.{FACTS_KEY}": 1})
+    return {document["name"]: document["info"][FACTS_KEY] for document in datasets}
 
 
 def slug(name: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.fiftyone_app import dataset as fiftyone_dataset
+from curate.fiftyone_app import user_content
 from curate.fiftyone_app.locks import LockMode, file_lock, try_file_lock
 from curate.fiftyone_app.mongo import URI_VARIABLE, database_folder, default_folder
 
@@ -55,7 +56,7 @@ def hold(name: str, identity: Identity, build: Callable[[], None]) -> Iterator[l
     while True:
         with file_lock(lock, LockMode.SHARED):
             if _is_complete(name, identity):
-                fiftyone_dataset.write_tags(name, read_all_tags(identity))
+                user_content.write_tags(name, read_all_tags(identity))
                 yield _replace_older(name, identity)
                 return
         with file_lock(lock, LockMode.EXCLUSIVE):
@@ -68,7 +69,7 @@ def read_all_tags(identity: Identity) -> dict[int, list[str]]:
     """Tags of all FiftyOne datasets of a dataset: image id → tags. Of different ones the latest apply."""
     latest: dict[int, tuple[datetime, list[str]]] = {}
     for name, facts in _related(identity).items():
-        for image_id, tags in fiftyone_dataset.read_tags(name).items() if facts["whole"] else ():
+        for image_id, tags in user_content.read_tags(name).items() if facts["whole"] else ():
             if image_id not in latest or latest[image_id][0] < tags[0]:
                 latest[image_id] = tags
     return {image_id: tags for image_id, (_, tags) in latest.items() if tags}
@@ -78,7 +79,7 @@ def remove_all_tags(identity: Identity, tags: Sequence[str]) -> None:
     """Remove these tags from all images in all FiftyOne datasets of a dataset."""
     for name, facts in _related(identity).items():
         if facts["whole"]:
-            fiftyone_dataset.remove_tags(name, tags)
+            user_content.remove_tags(name, tags)
 
 
 def _related(identity: Identity) -> dict[str, dict[str, Any]]:
@@ -103,10 +104,10 @@ def _replace_older(name: str, identity: Identity) -> list[str]:
         if old == name or (old not in related and Path(facts["root"]).is_dir()):
             continue
         with try_file_lock(_lock_file(old), LockMode.EXCLUSIVE) as is_unused:
-            if not is_unused or (old not in related and facts["whole"] and fiftyone_dataset.has_user_content(old)):
+            if not is_unused or (old not in related and facts["whole"] and user_content.has_user_content(old)):
                 continue
             if old in related and facts["whole"]:
-                lost += fiftyone_dataset.copy_user_content(old, name)
+                lost += user_content.copy_user_content(old, name)
             logger.info("deleting the FiftyOne dataset %s, which is not in use", old)
             logger.info("deleting the FiftyOne dataset %s, which is not in use", old)
             fiftyone_dataset.delete(old)

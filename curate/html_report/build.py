@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -15,6 +15,9 @@ from curate.errors import DataError, UsageError
 from curate.evaluation.judgement import Judgement
 from curate.files import TEMPORARY, write_atomically
 from curate.formatting import count_of
+from curate.html_report.content import ClassChange, DataFacts, ReportContent, RunFacts, VersionEntry
+from curate.html_report.gallery import make_gallery
+from curate.html_report.wording import duration
 from curate.inference.evaluations import evaluation_name
 from curate.inference.judge import ALL
 from curate.inference.predictions import is_run_of
@@ -22,9 +25,6 @@ from curate.progress import Progress, silent
 from curate.run_folder.folder import RunFolder
 from curate.sizes import count_by_size
 from curate.store import Store, Version
-
-if TYPE_CHECKING:
-    from curate.html_report.content import DataFacts, ReportContent, RunFacts
 
 _CHANGES = frozenset({"merge-classes", "rename-class", "drop-class"})
 
@@ -120,7 +120,7 @@ def write_report(
     Raises:
         UsageError: The page cannot be written.
     """
-    from curate.html_report.page import render_report
+    from curate.html_report.page import render_report  # imports jinja2
 
     check_report_path(path)
     content = collect_content(judgement, folder, store, version, against=against, errors=errors, progress=progress)
@@ -141,11 +141,8 @@ def collect_content(
     against: Mapping[str, Any] | None = None,
     errors: Path | None = None,
     progress: Progress = silent,
-) -> "ReportContent":
+) -> ReportContent:
     """Collect the content of the report; the arguments are those of `write_report`."""
-    from curate.html_report.content import ReportContent
-    from curate.html_report.gallery import make_gallery
-
     facts, notes = _run_facts(folder, store)
     dataset = store.load(version)
     counted = ~judgement.mistakes.matches.truth_ignored
@@ -197,9 +194,7 @@ def _exact(number: float) -> str:
     return brief if float(brief := f"{number:g}") == number else repr(number)
 
 
-def _data_facts(store: Store, version: int, dataset: Dataset) -> "DataFacts":
-    from curate.html_report.content import ClassChange, DataFacts, VersionEntry
-
+def _data_facts(store: Store, version: int, dataset: Dataset) -> DataFacts:
     history = _history(store, version)
     return DataFacts(
         dataset=store.root.resolve().name,
@@ -235,11 +230,8 @@ def _history(store: Store, version: int) -> list[Version]:
     return entries
 
 
-def _run_facts(folder: RunFolder, store: Store) -> tuple["RunFacts", list[str]]:
+def _run_facts(folder: RunFolder, store: Store) -> tuple[RunFacts, list[str]]:
     """Facts from the run's folder, and notes on what is missing there."""
-    from curate.html_report.content import RunFacts
-    from curate.html_report.wording import duration
-
     record = folder.read_record()
     steps = f"{record.steps_done:,} of {record.steps:,}" + (f", stopped by {record.stopped}" if record.stopped else "")
     version = f", version {record.dataset_version}" if record.dataset_version else ""
