@@ -1,5 +1,6 @@
 """`sample-frames`: adds frames of videos to a dataset, each with its source and exact time."""
 
+import logging
 import os
 import shlex
 import threading
@@ -29,6 +30,7 @@ from curate.store import Store
 
 DROPPED_LIST = "media/dropped-frames.txt"
 _COMMIT_EVERY_S = 30.0
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ class _Work:
                     finished, running = wait(running, return_when=FIRST_COMPLETED)
                     for sampled in (future.result() for future in finished):
                         self._done[sampled.video.video_id] = sampled
+                        cause = f", stopped: {sampled.fault}" if sampled.fault else ""
+                        logger.info("%s: %s%s", sampled.video.path, count_of(len(sampled.rows), "new frame"), cause)
                     if time.monotonic() - committed > _COMMIT_EVERY_S:
                         self._commit(self._finished_in_order())
                         committed = time.monotonic()

@@ -106,10 +106,13 @@ def assign(
 def _shares(val: float, test: float) -> dict[str, float]:
     for option, share in (("--val", val), ("--test", test)):
         if not 0 <= share < 1:
-            raise UsageError("share out of range", place=option, got=share, expected="0 or more, less than 1")
+            raise UsageError("share is out of range", place=option, got=share, expected="0 or more, less than 1")
     if not 0 < val + test < 1:
         raise UsageError(
-            "sum of the shares out of range", place="--val, --test", got=val + test, expected="more than 0, less than 1"
+            "sum of the shares is out of range",
+            place="--val, --test",
+            got=val + test,
+            expected="more than 0, less than 1",
         )
     return {name: share for name, share in ((TRAIN, 1 - val - test), (VAL, val), (TEST, test)) if share > 0}
 

@@ -180,7 +180,7 @@ class RunFolder:
         done = self.read_record().steps_done
         if config.steps < done:
             raise UsageError(
-                "the run has done more steps already",
+                "the run has already done more steps",
                 place=self.path,
                 got=f"{config.steps} steps",
                 expected=f"{done} or more",

@@ -152,7 +152,7 @@ def test_json_is_the_result_of_the_function(root, run_main):
 FAILING = [
     (2, "unknown class", "merge-classes", "faces", "nose", "--into", "with_mask"),
     (2, "no classes to merge given", "merge-classes", "faces"),
-    (2, "share out of range", "split", "faces", "--val", "2"),
+    (2, "share is out of range", "split", "faces", "--val", "2"),
     (1, "there is no dataset here", "stats", "nowhere"),
     (1, "there is no dataset here", "stats", "results.json"),
     (1, "there is no version 7", "diff", "faces", "1", "7"),
