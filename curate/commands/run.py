@@ -126,12 +126,13 @@ def run(
     changed = False
     for index, step in enumerate(steps):
         entry = last_run.entry(index)
+        written_later = [place for later in steps[index + 1 :] for place in _output_places(later)]
         start = versions.get(step.dataset, int(entry.get("input_version", _head(step.dataset))))
         inputs = {
             "command": step.command,
             "arguments": dict(step.arguments),
             "input_version": start,
-            "files": fingerprints(step.command, step.arguments, step.dataset),
+            "files": fingerprints(step.command, step.arguments, step.dataset, written_later),
         }
         same_inputs = {key: entry.get(key) for key in inputs} == json.loads(json.dumps(inputs, default=str))
         changed = changed or not (same_inputs and _is_up_to_date(step, entry))

@@ -5,7 +5,7 @@ A fingerprint hashes names, sizes and modification times, and contents only of s
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ _ABSENT = "absent"
 _CHANGED = "changed while the step ran"  # equals no fingerprint, so that the step runs again
 
 
-def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> dict[str, str]:
+def fingerprints(
+    command: str, arguments: Mapping[str, Any], dataset: Path, written_later: Collection[Path] = ()
+) -> dict[str, str]:
     """Fingerprints of the files, folders and runs that the arguments of a step name, and of the dataset's card.
 
     What does not exist has no entry.
@@ -30,6 +32,8 @@ def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> d
         command: Command of the step.
         arguments: Arguments of the step.
         dataset: Dataset that the step works on. Its version is not part of the answer.
+        written_later: Files and folders that later steps write. Evaluations and records of runs in them are left out:
+            they were not there when the step ran first, and would make it run again each time.
     """
     row = COMMANDS[command]
     given = {name: value for name, value in arguments.items() if value is not None}
@@ -54,9 +58,10 @@ def fingerprints(command: str, arguments: Mapping[str, Any], dataset: Path) -> d
         found |= _of_images(name, Path(given[name]), arguments, dataset)
     for name in row.names(Role.EVALUATED_RUN):
         if name in given:
-            found |= _of_evaluations(name, named_run(command, given[name], dataset), arguments.get("split", "val"))
+            run = named_run(command, given[name], dataset)
+            found |= _of_evaluations(name, run, arguments.get("split", "val"), written_later)
     if row.names(Role.DATASET_AND_RUNS):
-        found |= _of_runs(dataset)
+        found |= _of_runs(dataset, written_later)
     return found
 
 
@@ -133,16 +138,20 @@ def _of_images(name: str, source: Path, arguments: Mapping[str, Any], dataset: P
     return {name: _fingerprint(source, dataset, is_read)} if source.exists() else {}
 
 
-def _of_evaluations(name: str, run: RunFolder, split: str) -> dict[str, str]:
+def _of_evaluations(name: str, run: RunFolder, split: str, written_later: Collection[Path]) -> dict[str, str]:
     """Hashes of contents, because each evaluation writes its file again; without splits the file is named "all"."""
     files = {file for part in (split, "all") for file in run.path.glob(f"evaluation_{part}*.json")}
-    return {f"{name} {file.name}": _content_hash(file) for file in sorted(files)}
+    return {f"{name} {file.name}": _content_hash(file) for file in _not_below(files, written_later)}
 
 
-def _of_runs(dataset: Path) -> dict[str, str]:
+def _of_runs(dataset: Path, written_later: Collection[Path]) -> dict[str, str]:
     """Hashes of contents: of the records, rounds and evaluations of all runs."""
     files = {file for part in ("run", "rounds", "evaluation_*") for file in dataset.glob(f"runs/*/{part}.json")}
-    return {file.relative_to(dataset).as_posix(): _content_hash(file) for file in sorted(files)}
+    return {file.relative_to(dataset).as_posix(): _content_hash(file) for file in _not_below(files, written_later)}
+
+
+def _not_below(files: Iterable[Path], places: Collection[Path]) -> list[Path]:
+    return sorted(file for file in files if not any(file.is_relative_to(place) for place in places))
 
 
 def _content_hash(file: Path) -> str:

@@ -332,6 +332,15 @@ def test_report_follows_the_evaluation(workspace):
     assert [run_steps(step), run_steps(step)] == [["report"], []]
 
 
+def test_what_later_steps_write_is_no_input(workspace):
+    """Evaluations and runs that the same pipeline makes further down do not make a step run again each time."""
+    report = {"report": {"dataset": "$dataset", "run": "first"}}
+    runs = {"runs": {"dataset": "$dataset"}}
+    steps = [IMPORT, SPLIT, TRAIN, EVALUATE, report, runs]
+    steps += [with_arguments(EVALUATE, min_side=10), with_arguments(TRAIN, run="second")]
+    assert [len(run_steps(*steps)), run_steps(*steps), run_steps(*steps)] == [len(steps), [], []]
+
+
 @pytest.mark.parametrize(
     "lost", ["exported/annotations/instances_val.json", "exported", "data/runs/first/checkpoints/best.pt"]
 )
