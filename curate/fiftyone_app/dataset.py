@@ -1,6 +1,6 @@
 """FiftyOne datasets of the app: connection, content, saved views, colours and workspace.
 
-Only this module, `user_content` and `server` use FiftyOne's API. All functions but `connected` need its connection.
+Only this module, `registry` and `server` use FiftyOne's API. All functions but `connected` need its connection.
 """
 
 import atexit
