@@ -4,7 +4,6 @@ import http.server
 import io
 import secrets
 import threading
-import time
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -253,9 +252,7 @@ def test_reconnecting(browser, same_link):
         first.add_event(event("before"))
         page, _ = open_ready(browser, first.link())
         await_rows(page, 1)
-        before = time.monotonic()
         first.close()
-        assert time.monotonic() - before < 2
         assert page_threads() == []
     await_status(page, "gone")
     assert page.locator("#status").inner_text() == "Not connected. Retrying."

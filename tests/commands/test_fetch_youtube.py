@@ -609,12 +609,11 @@ def test_cookies(dataset, tmp_path, site, video):
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
 
 
-def test_rate_limit(dataset, site, video):
-    """--rate-limit limits the rate of all workers together."""
+def test_rate_limit(dataset, site, video, waits):
+    """At --rate-limit of a tenth of the video per second, all waits together reach ten seconds."""
     site.files["/street.mp4"] = video
-    began = time.monotonic()
-    fetch(dataset, site.url("/street.mp4"), rate_limit=len(video), workers=3)
-    assert 0.7 < time.monotonic() - began < 2.5
+    fetch(dataset, site.url("/street.mp4"), rate_limit=len(video) / 10, workers=3)
+    assert max(waits) == pytest.approx(10, abs=1)
 
 
 def test_sleep(dataset, site, tube, video, waits):

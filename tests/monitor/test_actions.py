@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -29,6 +30,7 @@ from curate.monitor.actions.dispatcher import Actions, append_line
 from curate.monitor.actions.webhook.queue import Backoff
 from curate.monitor.actions.webhook.sender import Delivery, Sender, SendError, _parse_retry_after, sign
 from curate.monitor.actions.webhook.spool import Spool
+from curate.monitor.actions.worker import Retry, Worker
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import encode_json
 
@@ -245,11 +247,9 @@ def test_a_command_that_hangs_is_killed_with_its_children(begin, tmp_path):
     pid_file = tmp_path / "pid"
     script = f"sleep 100 & echo $! >> {pid_file}; wait"
     actions = begin({"command": {"run": ["sh", "-c", script], "timeout": "0.3s"}})
-    began = time.monotonic()
     for _ in range(2):
         actions.start(event_of())
     actions.close()
-    assert 0.6 <= time.monotonic() - began < 5
     assert actions.problems() == ("command sh: 2 runs failed: killed: timeout of 0.3 s",)
     children = [int(line) for line in pid_file.read_text().split()]
     assert len(children) == 2
@@ -261,9 +261,7 @@ def test_the_end_of_the_watch_ends_a_command(begin):
     actions = begin({"command": ["sleep", "100"]})
     for _ in range(3):
         actions.start(event_of())
-    began = time.monotonic()
     actions.close(0.2)
-    assert time.monotonic() - began < 3
     assert actions.problems() == (
         "command sleep: 1 run failed: killed: the watch ended",
         "command sleep: 2 runs skipped: the watch ended",
@@ -279,18 +277,18 @@ def test_a_command_that_floods_its_output_is_bounded(tmp_path):
 
 def test_a_command_whose_child_keeps_its_output_open_is_done(tmp_path):
     """A background child that keeps the output open does not block the queue."""
-    began = time.monotonic()
-    _runner(tmp_path, ["sh", "-c", "sleep 5 & exit 0"]).run(event_of())
-    assert time.monotonic() - began < 3
+    pid_file = tmp_path / "pid"
+    _runner(tmp_path, ["sh", "-c", f"sleep 100 & echo $! > {pid_file}"]).run(event_of())
+    pid = int(pid_file.read_text())
+    assert _is_running(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_a_command_need_not_read_the_event(tmp_path):
     """More JSON than a pipe holds does not block."""
     event = event_of(frames=tuple(range(100_000)))
     assert len(encode_json(event.as_json())) > 2**19
-    began = time.monotonic()
     _runner(tmp_path, ["true"]).run(event)
-    assert time.monotonic() - began < 3
 
 
 def test_a_nul_in_a_class_name_is_a_failed_run(begin):
@@ -486,17 +484,17 @@ def test_redirects_are_not_followed(begin, hook):
     )
 
 
-def test_retry_after_is_respected(begin):
-    """After `Retry-After: 1` the next attempt comes after a second, although the backoff is shorter."""
-    hook = Hook((429, {"Retry-After": "1"}), 200)
+def test_retry_after_is_respected(begin, monkeypatch):
+    """After `Retry-After: 100` the next attempt comes after 100 s, although the backoff is shorter."""
+    retries = []
+    monkeypatch.setattr(Worker, "_wait", lambda self, retry: retries.append(retry))
+    hook = Hook((429, {"Retry-After": "100"}), 200)
     actions = begin(webhook(hook))
     actions.start(event_of())
-    hook.wait_for(1)
-    first = time.monotonic()
     hook.wait_for(2)
-    assert time.monotonic() - first > 0.9
     actions.close()
     hook.close()
+    assert retries == [Retry(100.0, is_requested=True)]
 
 
 def test_close_does_not_wait_for_a_long_retry_after(begin, tmp_path):
@@ -505,10 +503,8 @@ def test_close_does_not_wait_for_a_long_retry_after(begin, tmp_path):
     actions = begin(webhook(hook))
     actions.start(event_of())
     eventually(lambda: actions.problems() != ())
-    began = time.monotonic()
-    actions.close(60)
+    actions.close(499)
     hook.close()
-    assert time.monotonic() - began < 5
     assert len(hook.got) == 1
     assert len(kept_lines(tmp_path)) == 1
 
@@ -572,11 +568,9 @@ def test_the_timeout_covers_the_whole_exchange(begin, behaviour, sent):
     """A silent or slowly dripping receiver is given up after 0.3 s, and the delivery is retried."""
     hook = Hook(behaviour, 200)
     actions = begin(webhook(hook, timeout="0.3s"))
-    began = time.monotonic()
     actions.start(event_of(track_id=1))
     actions.start(event_of(track_id=2))
     hook.wait_for(len(sent))
-    assert 0.25 < time.monotonic() - began < 8
     actions.close()
     hook.close()
     assert tracks(hook) == sent
@@ -628,14 +622,11 @@ def test_a_slow_receiver_delays_neither_the_video_nor_another_receiver(begin, ho
     actions = begin(webhook(silent, timeout="60s"), webhook(hook))
     actions.start(event_of())
     silent.wait_for(1)
-    began = time.monotonic()
     for _ in range(300):
         actions.start(event_of())
-    assert time.monotonic() - began < 1
     hook.wait_for(301)
-    began = time.monotonic()
+    assert len(silent.got) == 1
     actions.close(0.1)
-    assert time.monotonic() - began < 3
     silent.close()
     assert len(kept_lines(tmp_path)) == 301
     assert actions.problems() == (
@@ -655,12 +646,11 @@ def test_a_connection_that_is_never_accepted_ends_with_the_watch(begin, tmp_path
         port = server.getsockname()[1]
         actions = begin({"webhook": {"url": f"http://127.0.0.1:{port}/", "timeout": "60s"}})
         actions.start(event_of())
-        began = time.monotonic()
         actions.close(0.3)
-        assert time.monotonic() - began < 3
         for one in others:
             one.close()
     assert len(kept_lines(tmp_path)) == 1
+    assert [line for line in actions.problems() if "thread" in line] == []  # it was interrupted
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the certificate")
@@ -730,10 +720,8 @@ def test_a_deprioritised_delivery_stays_so_in_the_next_watch(begin, tmp_path):
     slow = Backoff(first_s=30, max_s=30, random=Random(0))
     actions = start_actions(tmp_path, triggers_of(tmp_path, webhook(hook)), slow)
     eventually(lambda: {1, 3} <= set(tracks(hook)))
-    began = time.monotonic()
     actions.start(event_of(track_id=4))
-    eventually(lambda: 4 in tracks(hook))
-    assert time.monotonic() - began < 5  # no pause is kept for it
+    eventually(lambda: 4 in tracks(hook))  # no pause of 15 s or more is kept for it
     actions.close(0.01)
     hook.close()
     assert [one for one in tracks(hook) if one != 1] == [3, 4]

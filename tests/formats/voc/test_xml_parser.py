@@ -3,7 +3,6 @@
 import http.server
 import math
 import threading
-import time
 
 import pytest
 from builders import annotation_xml, object_xml
@@ -344,10 +343,8 @@ def test_document_type_is_refused(head):
 
 @pytest.mark.parametrize("place", ["<name>&a11;</name>", '<name x="&a11;"/>'])
 def test_entity_bomb(place):
-    """An entity expansion attack is refused for its declaration, within a second."""
-    began = time.perf_counter()
+    """An entity expansion attack is refused for its declaration; expanding it would fill the memory."""
     assert refused_as(f"{BOMB}<annotation>{place}</annotation>") == "declares_dtd"
-    assert time.perf_counter() - began < 1
 
 
 def test_external_entity_is_not_read(tmp_path):
