@@ -68,10 +68,11 @@ def hold(name: str, identity: Identity, build: Callable[[], None]) -> Iterator[l
 def read_all_tags(identity: Identity) -> dict[int, list[str]]:
     """Tags of all FiftyOne datasets of a dataset: image id → tags. Of different ones the latest apply."""
     latest: dict[int, tuple[datetime, list[str]]] = {}
-    for name, facts in _related(identity).items():
-        for image_id, tags in _read_tags(name).items() if facts["whole"] else ():
-            if image_id not in latest or latest[image_id][0] < tags[0]:
-                latest[image_id] = tags
+    complete = [name for name, facts in _related(identity).items() if facts["whole"]]
+    for name in complete:
+        for image_id, (time, tags) in _read_tags(name).items():
+            if image_id not in latest or latest[image_id][0] < time:
+                latest[image_id] = time, tags
     return {image_id: tags for image_id, (_, tags) in latest.items() if tags}
 
 
@@ -108,7 +109,6 @@ def _replace_older(name: str, identity: Identity) -> list[str]:
                 continue
             if old in related and facts["whole"]:
                 lost += _copy_user_content(old, name)
-            logger.info("deleting the FiftyOne dataset %s, which is not in use", old)
             logger.info("deleting the FiftyOne dataset %s, which is not in use", old)
             fiftyone_dataset.delete(old)
             _lock_file(old).unlink(missing_ok=True)
