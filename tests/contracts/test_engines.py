@@ -63,7 +63,7 @@ LEARNING = {
         "lr": 3e-3,
         "settings": {"average": 0.97, "window": 1.0, "zoom_out": 0.8, "zoom_in": 1.25},
     },
-    DETECTRON2: {"steps": 300, "batch": 4, "image_size": 96, "lr": 0.03, "settings": DETECTRON2_SMALL | FROM_SCRATCH},
+    DETECTRON2: {"steps": 450, "batch": 4, "image_size": 96, "lr": 0.03, "settings": DETECTRON2_SMALL | FROM_SCRATCH},
 }
 
 
