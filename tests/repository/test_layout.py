@@ -1,6 +1,7 @@
 """Rules of the layout: tests mirror modules, small modules are merged, large ones split."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ ALONE = {
 }
 
 
+@cache
 def importers() -> dict[str, set[str]]:
     """Module → the modules that import it."""
     names = {file.relative_to(REPOSITORY).with_suffix("").as_posix().replace("/", "."): file for file in MODULES}
@@ -31,9 +33,6 @@ def importers() -> dict[str, set[str]]:
     return found
 
 
-IMPORTERS = importers()
-
-
 def is_a_command(file: Path) -> bool:
     return file.parent.name in ("commands", "cli") and file.parent.parent == PACKAGE
 
@@ -45,7 +44,7 @@ def length(file: Path) -> int:
 @pytest.mark.parametrize(
     "test",
     [file for file in sorted(TESTS.rglob("test_*.py")) if not OWN_RULES & {*file.relative_to(TESTS).parts}],
-    ids=str,
+    ids=lambda file: file.relative_to(TESTS).as_posix(),
 )
 def test_a_test_file_has_the_name_of_what_it_tests(test):
     """`tests/a/test_b.py` and `tests/a/test_b_more.py` test `curate/a/b.py` or the package `curate/a/b`."""
@@ -63,11 +62,11 @@ def test_modules_are_neither_small_nor_large(file):
     name = file.relative_to(REPOSITORY).as_posix()
     assert length(file) < SPLIT_FROM
     if length(file) < MERGED_BELOW and not is_a_command(file) and name not in ALONE:
-        assert len(IMPORTERS[name.removesuffix(".py").replace("/", ".")]) != 1
+        assert len(importers()[name.removesuffix(".py").replace("/", ".")]) != 1
 
 
 def test_exceptions_are_still_needed():
     """A module that grew, went, or found a second importer leaves the list."""
     for name in ALONE:
         assert length(REPOSITORY / name) < MERGED_BELOW
-        assert len(IMPORTERS[name.removesuffix(".py").replace("/", ".")]) == 1
+        assert len(importers()[name.removesuffix(".py").replace("/", ".")]) == 1
