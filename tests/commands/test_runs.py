@@ -285,7 +285,7 @@ def test_table(root, capsys, monkeypatch):
     assert ["first", "*", "1", "2", "3", "1", "50.5", "100.0", "0.0", "–", "0:00:00"] in lines
     assert ["worse", "1", "2", "4", "1", "20.2", "40.0", "0.0", "–", "0:00:00"] in lines
     assert ["half", "1", "2", "0", "of", "3", "0", "–", "–", "–", "–", "0:00:00"] in lines
-    assert ["corner:only:", "all"] in lines
+    assert ["model", "corner:only:", "all", "runs"] in lines
 
 
 def test_table_with_a_broken_run(root, capsys):
