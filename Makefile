@@ -16,8 +16,9 @@ demo: $(READY) ## draw a small data set, train on it, show what is missed
 	@$(BIN)/python datasets/demo/draw_scenes.py datasets/demo/source
 	@$(BIN)/curate run pipelines/demo.yaml
 
+# a process takes a whole file: its tests share models, databases and servers
 test: $(READY) ## run the tests
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-long: $(READY) ## run the long tests: hundreds of kills, fuzzing, trainings, half an hour of watching
 	$(BIN)/pytest -m long -n 2 --dist worksteal
