@@ -655,7 +655,6 @@ QUICK = {"weights": "none", "batch": 8, "image_size": 32, "workers": 0, "device"
 
 def test_a_run_of_the_dataset_is_the_first_stage(root, capsys, monkeypatch):
     """`train-classifier` from the shell, after a small detector; the result is a run like any other."""
-    pytest.importorskip("timm", reason="needs timm: pip install 'curate-vision[train]'")
     from curate.cli import main
     from curate.commands.train import train as train_detector
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from builders import MASK, labelimg_folder
+from extras import needs_pymongo
 
 import curate
 
-pytest.importorskip("bson", reason="pymongo, which comes with FiftyOne, is not installed")
+pytestmark = needs_pymongo
 
 IMAGE_LINES = """
         "camera": JoinedColumn("str", pd.NA, Reimport.FILL, in_app=True),

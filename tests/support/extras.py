@@ -12,7 +12,6 @@ def needs(*packages, remedy):
 
 
 needs_torch = needs("torch", "torchvision", "timm", remedy="pip install 'curate-vision[train]'")
-needs_detectron2 = needs("detectron2", remedy="it is built from its repository")
 needs_page = needs("hypercorn", "starlette", remedy="pip install 'curate-vision[watch]'")
 needs_fiftyone = needs("fiftyone", remedy="pip install 'curate-vision[view]'")
 needs_pymongo = needs("bson", "pymongo", remedy="FiftyOne brings it: pip install 'curate-vision[view]'")
