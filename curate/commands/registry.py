@@ -39,6 +39,8 @@ class Command:
         module: The module in `curate.commands`, and of the same name in `curate.cli`, that holds the functions.
         brief: Name of the function in the cli module that sums up a result document in one line of `curate run`.
             None: pipelines cannot run the command.
+        written: Keys of the result document that hold paths of written files, separated by spaces. A pipeline runs the
+            command again if such a file is missing.
         arguments: Role → argument names, separated by spaces.
     """
 
@@ -48,6 +50,7 @@ class Command:
     about: str
     module: str
     brief: str | None
+    written: str
     arguments: Mapping[Role, str]
 
     @property
@@ -91,6 +94,7 @@ _ROWS = (
         about="Download videos or clips and record where they come from; running it again resumes.",
         module="fetch_youtube",
         brief="fetch_brief",
+        written="",
         arguments={
             Role.DATASET: "dataset",
             Role.INPUT: "from_file cookies",
@@ -103,6 +107,7 @@ _ROWS = (
         about="Extract frames from videos, each with its source and exact time; no frame is extracted twice.",
         module="sample_frames",
         brief="sample_brief",
+        written="",
         arguments={Role.DATASET: "dataset", Role.INPUT: "videos at", Role.TEXT: "every fps start end"},
     ),
     Command(
@@ -111,6 +116,7 @@ _ROWS = (
         about="Put the next unlabelled images into DATASET/label and open LabelImg on them.",
         module="label",
         brief="label_brief",
+        written="",
         arguments={Role.DATASET: "dataset", Role.TEXT: "source classes"},
     ),
     Command(
@@ -119,6 +125,7 @@ _ROWS = (
         about="Import LabelImg or Pascal VOC XML; importing corrected files again updates their images.",
         module="imports",
         brief="import_brief",
+        written="",
         arguments={
             Role.DATASET_AND_CARD: "dataset",
             Role.INPUT: "source images card",
@@ -131,6 +138,7 @@ _ROWS = (
         about="Import faces with landmarks: WIDER FACE in RetinaFace's format.",
         module="imports",
         brief="import_brief",
+        written="",
         arguments={
             Role.DATASET_AND_CARD: "dataset",
             Role.INPUT: "source images",
@@ -143,6 +151,7 @@ _ROWS = (
         about="Show the class balance and box sizes.",
         module="stats",
         brief="stats_brief",
+        written="",
         arguments={Role.DATASET: "dataset", Role.OUTPUT: "plot csv"},
     ),
     Command(
@@ -151,6 +160,7 @@ _ROWS = (
         about="Merge classes into one; `undo` reverts it.",
         module="classes",
         brief="classes_brief",
+        written="",
         arguments={Role.DATASET: "dataset", Role.INPUT: "map", Role.TEXT: "sources into"},
     ),
     Command(
@@ -159,6 +169,7 @@ _ROWS = (
         about="Rename a class; its id stays the same.",
         module="classes",
         brief="classes_brief",
+        written="",
         arguments={Role.DATASET: "dataset", Role.INPUT: "map", Role.TEXT: "old new"},
     ),
     Command(
@@ -167,6 +178,7 @@ _ROWS = (
         about="Remove classes and their boxes; the images stay.",
         module="classes",
         brief="classes_brief",
+        written="",
         arguments={Role.DATASET: "dataset", Role.INPUT: "map", Role.TEXT: "names"},
     ),
     Command(
@@ -175,6 +187,7 @@ _ROWS = (
         about="Split into train, val and test, stratified by class; a video is never in two splits.",
         module="split",
         brief="split_brief",
+        written="",
         arguments={Role.DATASET: "dataset"},
     ),
     Command(
@@ -183,6 +196,7 @@ _ROWS = (
         about="List the versions of a dataset, newest first.",
         module="history",
         brief="log_brief",
+        written="",
         arguments={Role.DATASET: "dataset"},
     ),
     Command(
@@ -191,6 +205,7 @@ _ROWS = (
         about="Compare two versions.",
         module="history",
         brief="diff_brief",
+        written="",
         arguments={Role.DATASET: "dataset"},
     ),
     Command(
@@ -199,6 +214,7 @@ _ROWS = (
         about="Return to the previous version; nothing is deleted.",
         module="history",
         brief="undo_brief",
+        written="",
         arguments={Role.DATASET: "dataset"},
     ),
     Command(
@@ -207,6 +223,7 @@ _ROWS = (
         about="Export as COCO, one file per split, checked by evaluating it against itself.",
         module="export_coco",
         brief="export_brief",
+        written="files",
         arguments={Role.DATASET: "dataset", Role.OUTPUT: "out"},
     ),
     Command(
@@ -215,6 +232,7 @@ _ROWS = (
         about="Fine-tune a detector on the train split and evaluate it on the val split.",
         module="train",
         brief="train_brief",
+        written="",
         arguments={
             Role.DATASET: "dataset",
             Role.NEW_RUN: "run",
@@ -230,6 +248,7 @@ _ROWS = (
         about="Train a classifier for the boxes that a detector finds; the run holds both as one detector.",
         module="train_classifier",
         brief="train_brief",
+        written="",
         arguments={
             Role.DATASET: "dataset",
             Role.NEW_RUN: "run",
@@ -245,6 +264,7 @@ _ROWS = (
         about="Fine-tune and evaluate in rounds, each on the newest labels, and report what changed.",
         module="loop",
         brief="loop_brief",
+        written="",
         arguments={
             Role.DATASET: "dataset",
             Role.NEW_RUN: "run",
@@ -259,6 +279,7 @@ _ROWS = (
         about="List the runs of a dataset and compare their AP by size.",
         module="runs",
         brief="runs_brief",
+        written="",
         arguments={Role.DATASET_AND_RUNS: "dataset", Role.OUTPUT: "plot"},
     ),
     Command(
@@ -267,6 +288,7 @@ _ROWS = (
         about="Show AP by size and class, the objects missed by size, and what each kind of mistake costs.",
         module="evaluate",
         brief="evaluate_brief",
+        written="report",
         arguments={
             Role.DATASET: "dataset",
             Role.RUN: "run",
@@ -282,6 +304,7 @@ _ROWS = (
         about="Write one HTML page about a run: scores, curves, images of its mistakes, settings and data.",
         module="report",
         brief="report_brief",
+        written="report",
         arguments={
             Role.DATASET: "dataset",
             Role.EVALUATED_RUN: "run against",
@@ -295,6 +318,7 @@ _ROWS = (
         about="Browse the dataset and the mistakes of its runs, by size, in the FiftyOne app, until Ctrl-C.",
         module="view",
         brief=None,
+        written="",
         arguments={Role.DATASET: "dataset", Role.RUN: "run", Role.TEXT: "split address"},
     ),
     Command(
@@ -303,6 +327,7 @@ _ROWS = (
         about="Apply the tags `relabel` and `drop` that were set in the app.",
         module="pull_tags",
         brief="pull_tags_brief",
+        written="",
         arguments={Role.DATASET: "dataset"},
     ),
     Command(
@@ -311,6 +336,7 @@ _ROWS = (
         about="Detect objects in images with a trained run, for any tool or to correct in LabelImg.",
         module="predict",
         brief="predict_brief",
+        written="",
         arguments={Role.RUN: "run", Role.IMAGES: "source", Role.OUTPUT: "out", Role.TEXT: "device"},
     ),
     Command(
@@ -319,6 +345,7 @@ _ROWS = (
         about="Run a trained model on a video, camera or stream, track objects, fire triggers; Ctrl-C ends it.",
         module="watch",
         brief=None,
+        written="",
         arguments={
             Role.RUN: "run",
             Role.INPUT: "source weights triggers",
@@ -332,6 +359,7 @@ _ROWS = (
         about="Run a pipeline file; a second run repeats only what changed.",
         module="run",
         brief=None,
+        written="",
         arguments={Role.INPUT: "pipeline", Role.SETTINGS: "variables"},
     ),
     Command(
@@ -340,6 +368,7 @@ _ROWS = (
         about="Show what is installed, what is missing and how to get it.",
         module="doctor",
         brief=None,
+        written="",
         arguments={},
     ),
 )

@@ -9,14 +9,14 @@ import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from curate.commands.pipeline_file import PipelineStep, read_pipeline, resolve_steps
 from curate.commands.registry import COMMANDS, Role
-from curate.commands.run_inputs import are_unchanged, fingerprints, named_run, read_fingerprints
+from curate.commands.run_inputs import are_unchanged, fingerprints, named_run, not_below, read_fingerprints
 from curate.files import write_atomically
 from curate.progress import Progress, silent
 from curate.result import Result
@@ -135,7 +135,7 @@ def run(
             "files": fingerprints(step.command, step.arguments, step.dataset, written_later),
         }
         same_inputs = {key: entry.get(key) for key in inputs} == json.loads(json.dumps(inputs, default=str))
-        changed = changed or not (same_inputs and _is_up_to_date(step, entry))
+        changed = changed or not (same_inputs and _is_up_to_date(step, entry, written_later))
         if changed:
             notes += _check_out(step.dataset, start)
             entry, outcome = _run_step(step, index, inputs, last_run, same_inputs=same_inputs, progress=progress)
@@ -150,9 +150,9 @@ def run(
     return PipelineResult(pipeline=parsed.name, steps=tuple(outcomes), notes=tuple(notes))
 
 
-def _is_up_to_date(step: PipelineStep, entry: Mapping[str, Any]) -> bool:
+def _is_up_to_date(step: PipelineStep, entry: Mapping[str, Any], written_later: Collection[Path]) -> bool:
     """Whether a step that has the inputs of its last run has finished then, and what it read and wrote is unchanged."""
-    if "result" not in entry or not _outputs_exist(step, entry["result"]):
+    if "result" not in entry or not _outputs_exist(step, entry["result"], written_later):
         return False
     return are_unchanged(entry.get("reads", {}), step.dataset)  # older versions recorded named files alone
 
@@ -237,10 +237,13 @@ def _outputs_are_free(step: PipelineStep) -> bool:
     return not any(place.is_file() or (place.is_dir() and any(place.iterdir())) for place in _output_places(step))
 
 
-def _outputs_exist(step: PipelineStep, result: Any) -> bool:
+def _outputs_exist(step: PipelineStep, document: Any, written_later: Collection[Path]) -> bool:
+    """Whether everything that the step wrote is there, apart from files that later steps write or remove."""
     files = _output_places(step)
-    if isinstance(result, dict):
-        files += [Path(file) for file in result.get("files", {}).values()]
+    for key in COMMANDS[step.command].written.split():
+        value = document[key]
+        paths = value.values() if isinstance(value, Mapping) else [value]
+        files += not_below((Path(path) for path in paths if path is not None), written_later)
     if run := _run_of(step):
         files.append(run.best)
     return all(file.exists() for file in files)

@@ -12,6 +12,7 @@ from typing import Any
 from curate.card import find_card
 from curate.commands.registry import COMMANDS, Role
 from curate.engines.base import names_model
+from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.writer import is_proposal
 from curate.images import IMAGE_SUFFIXES
 from curate.run_folder.folder import RunFolder
@@ -132,8 +133,9 @@ def _of_images(name: str, source: Path, arguments: Mapping[str, Any], dataset: P
     writes_beside = arguments.get("form") == "voc" and arguments.get("out") is None
 
     def is_read(file: Path) -> bool:
-        suffix = file.suffix.lower()
-        return suffix in IMAGE_SUFFIXES or (writes_beside and suffix == ".xml" and not is_proposal(file.read_bytes()))
+        if file.suffix.lower() == XML_SUFFIX:
+            return writes_beside and not is_proposal(file.read_bytes())
+        return file.suffix.lower() in IMAGE_SUFFIXES
 
     return {name: _fingerprint(source, dataset, is_read)} if source.exists() else {}
 
@@ -141,16 +143,17 @@ def _of_images(name: str, source: Path, arguments: Mapping[str, Any], dataset: P
 def _of_evaluations(name: str, run: RunFolder, split: str, written_later: Collection[Path]) -> dict[str, str]:
     """Hashes of contents, because each evaluation writes its file again; without splits the file is named "all"."""
     files = {file for part in (split, "all") for file in run.path.glob(f"evaluation_{part}*.json")}
-    return {f"{name} {file.name}": _content_hash(file) for file in _not_below(files, written_later)}
+    return {f"{name} {file.name}": _content_hash(file) for file in not_below(files, written_later)}
 
 
 def _of_runs(dataset: Path, written_later: Collection[Path]) -> dict[str, str]:
     """Hashes of contents: of the records, rounds and evaluations of all runs."""
     files = {file for part in ("run", "rounds", "evaluation_*") for file in dataset.glob(f"runs/*/{part}.json")}
-    return {file.relative_to(dataset).as_posix(): _content_hash(file) for file in _not_below(files, written_later)}
+    return {file.relative_to(dataset).as_posix(): _content_hash(file) for file in not_below(files, written_later)}
 
 
-def _not_below(files: Iterable[Path], places: Collection[Path]) -> list[Path]:
+def not_below(files: Iterable[Path], places: Collection[Path]) -> list[Path]:
+    """The files that are neither one of these places nor inside one, sorted."""
     return sorted(file for file in files if not any(file.is_relative_to(place) for place in places))
 
 

@@ -332,6 +332,18 @@ def test_report_follows_the_evaluation(workspace):
     assert [run_steps(step), run_steps(step)] == [["report"], []]
 
 
+def test_a_report_that_was_deleted_is_written_again(workspace):
+    """Files in the run's folder that no argument names are outputs too; those that a later step removes are not."""
+    steps = [IMPORT, SPLIT, TRAIN, EVALUATE]
+    run_steps(*steps)
+    os.remove("data/runs/first/report.html")
+    assert [run_steps(*steps), run_steps(*steps)] == [["evaluate"], []]
+    assert os.path.isfile("data/runs/first/report.html")
+    steps.append(with_arguments(EVALUATE, min_side=10, report=False))
+    assert [run_steps(*steps), run_steps(*steps)] == [["evaluate"], []]
+    assert not os.path.exists("data/runs/first/report.html")
+
+
 def test_what_later_steps_write_is_no_input(workspace):
     """Evaluations and runs that the same pipeline makes further down do not make a step run again each time."""
     report = {"report": {"dataset": "$dataset", "run": "first"}}
