@@ -16,7 +16,7 @@ from curate.progress import Progress, silent
 from curate.result import Result
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
-from curate.run_folder.record import RunClass, RunRecord
+from curate.run_folder.record import RunRecord
 from curate.run_folder.rounds import (
     LoopState,
     RoundReport,
@@ -105,8 +105,8 @@ def loop(
         DataError: There is nothing to train on, or no object in the val split.
         TrainingError, MissingError: As in `train`.
     """
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite are mutually exclusive", place=f"--run {run}")
+    store, folder = Store(dataset), RunFolder.named(dataset, run)
+    folder.refuse_both(resume=resume, overwrite=overwrite)
     _check(rounds, target_ap, patience, training or {})
     options = LoopState(
         model=model,
@@ -118,10 +118,9 @@ def loop(
         patience=patience,
         min_side=min_side,
     )
-    store, folder = Store(dataset), RunFolder.named(dataset, run)
     if not folder.path.exists():
         if resume:
-            raise UsageError("there is no run to resume", place=folder.path, remedy="Start it without --resume.")
+            raise folder.missing()
         check_val(store)
     notes: dict[str, None] = {}
     with folder.locked():
@@ -178,11 +177,7 @@ def _saved_state(folder: RunFolder, *, resume: bool, overwrite: bool) -> LoopSta
     if not is_trained or overwrite:
         return None
     if not resume:
-        raise UsageError(
-            "the run exists already",
-            place=folder.path,
-            remedy="Continue it with --resume, or replace it with --overwrite.",
-        )
+        raise folder.already_exists()
     if state is None:
         raise UsageError(
             "the run is not a loop's",
@@ -213,19 +208,8 @@ def _first_record(
     values = {"model": options.model, "weights": options.weights, "steps": options.steps, **options.training}
     values.pop("epochs", None)
     config = TrainingConfig.checked(**given(values))
-    record = RunRecord(
-        run=folder.name,
-        model=config.model,
-        classes=tuple(RunClass(id=entry.id, name=entry.name) for entry in images.classes),
-        dataset_version=version,
-        dataset_mark=mark,
-        images=len(images.images),
-        boxes=len(images.boxes),
-        seed=config.seed,
-        steps=config.steps * options.rounds,
-        versions=library_versions(),
-    )
-    return record, config
+    record = folder.new_record(config, images, version, mark, library_versions())
+    return record.model_copy(update={"steps": config.steps * options.rounds}), config
 
 
 def _continue(folder: RunFolder, state: LoopState, options: LoopState, *, with_rounds: bool) -> LoopState:

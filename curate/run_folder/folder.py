@@ -136,19 +136,28 @@ class RunFolder:
         if (self.exists() or self.config_file.is_file()) and not (self.last.is_file() or self.best.is_file()):
             self.remove_files()
             resume = False
-        if resume and overwrite:
-            raise UsageError("--resume and --overwrite are mutually exclusive", place=self.path)
+        self.refuse_both(resume=resume, overwrite=overwrite)
         if resume:
             return self._resume(config)
         if self.path.exists() and any(not _is_leftover(file) for file in self.path.iterdir()):
             if not overwrite:
-                raise UsageError(
-                    "the run exists already",
-                    place=self.path,
-                    remedy="Continue it with --resume, or replace it with --overwrite.",
-                )
+                raise self.already_exists()
             self.remove_files()
-        record = RunRecord(
+        record = self.new_record(config, dataset, dataset_version, dataset_mark, versions or installed_versions())
+        self.write_config(config)
+        self.write_record(record)
+        return record
+
+    def new_record(
+        self,
+        config: "TrainingConfig",
+        dataset: "Dataset",
+        dataset_version: int | None,
+        dataset_mark: str | None,
+        versions: Mapping[str, str],
+    ) -> RunRecord:
+        """The record of a run that has done no step yet; it is not written."""
+        return RunRecord(
             run=self.name,
             model=config.model,
             classes=tuple(RunClass(id=entry.id, name=entry.name) for entry in dataset.classes),
@@ -158,15 +167,26 @@ class RunFolder:
             boxes=len(dataset.boxes),
             seed=config.seed,
             steps=config.steps,
-            versions=versions or installed_versions(),
+            versions=versions,
         )
-        self.write_config(config)
-        self.write_record(record)
-        return record
+
+    def refuse_both(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise UsageError if a run is to be resumed and replaced."""
+        if resume and overwrite:
+            raise UsageError("--resume and --overwrite are mutually exclusive", place=self.path)
+
+    def missing(self) -> UsageError:
+        """The error for a run that is to be resumed, but does not exist."""
+        return UsageError("there is no run to resume", place=self.path, remedy="Start it without --resume.")
+
+    def already_exists(self) -> UsageError:
+        """The error for a run that is neither resumed nor replaced."""
+        remedy = "Continue it with --resume, or replace it with --overwrite."
+        return UsageError("the run exists already", place=self.path, remedy=remedy)
 
     def _resume(self, config: "TrainingConfig") -> RunRecord:
         if not self.exists():
-            raise UsageError("there is no run to resume", place=self.path, remedy="Start it without --resume.")
+            raise self.missing()
         old, new = _with_defaults(self.read_config()), config.as_dict()
         changed = sorted(name for name in new if name not in _FREE_ON_RESUME and old.get(name) != new[name])
         if changed:
