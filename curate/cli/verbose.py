@@ -16,7 +16,7 @@ from curate import __version__
 _NAME = "verbose"
 _OPTION = Annotated[bool, typer.Option("--verbose", help="Log what the command does to stderr.")]
 _PARAMETER = inspect.Parameter(_NAME, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_OPTION)
-logger = logging.getLogger("curate.cli")
+logger = logging.getLogger(__name__)
 
 
 class _StderrHandler(logging.Handler):

@@ -17,6 +17,7 @@ from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
 from curate.formats.joining import join, resolve_names
 from curate.formats.proposals import WAITING
+from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.reader import read_voc
 from curate.formats.voc.writer import is_proposal, proposal_xml, write_proposal
 from curate.formatting import count_of
@@ -157,7 +158,7 @@ def label(
 
 def _unimported(current: Dataset, folder: Path) -> set[str]:
     """Names of images in the folder whose XML would change the dataset or has faults."""
-    if not folder.is_dir() or not any(folder.glob("*.xml")):
+    if not folder.is_dir() or not any(folder.glob(f"*{XML_SUFFIX}")):
         return set()
     settled, incoming = resolve_names(current, read_voc(folder))
     files = incoming.images["file"].to_numpy(dtype=object)
@@ -172,9 +173,9 @@ def _put_away(folder: Path, names: set[str]) -> None:
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
         if file.name in names:
             finished.mkdir(exist_ok=True)
-            xml = finished / f"{file.stem}.xml"
-            if file.with_suffix(".xml").exists():
-                _put_xml_away(file.with_suffix(".xml"), xml)
+            xml = finished / f"{file.stem}{XML_SUFFIX}"
+            if file.with_suffix(XML_SUFFIX).exists():
+                _put_xml_away(file.with_suffix(XML_SUFFIX), xml)
             os.replace(file, finished / file.name)
             file.unlink(missing_ok=True)  # a rename onto another name of the same file leaves both
 
@@ -192,10 +193,10 @@ def _restore_xml(folder: Path, names: Sequence[str]) -> set[str]:
     """Move the XML of images that are to be labelled again back. Returns the names of those images."""
     restored = set()
     for name in names:
-        away, xml = folder.parent / FINISHED / name, folder / f"{Path(name).stem}.xml"
+        away, xml = folder.parent / FINISHED / name, folder / f"{Path(name).stem}{XML_SUFFIX}"
         away.unlink(missing_ok=True)
-        if away.with_suffix(".xml").exists() and not xml.exists():
-            os.replace(away.with_suffix(".xml"), xml)
+        if away.with_suffix(XML_SUFFIX).exists() and not xml.exists():
+            os.replace(away.with_suffix(XML_SUFFIX), xml)
             restored.add(name)
     return restored
 
@@ -211,7 +212,7 @@ def _write_proposals(current: Dataset, folder: Path, images: pd.DataFrame) -> in
     written: set[Path] = set()
     columns = (proposed[column].tolist() for column in ("image_id", "name", "width", "height"))
     for image_id, name, width, height in zip(*columns, strict=True):
-        xml_file = folder / f"{Path(name).stem}.xml"
+        xml_file = folder / f"{Path(name).stem}{XML_SUFFIX}"
         rows = rows_of.get(image_id, np.empty(0, dtype=np.int64))
         xml = proposal_xml(folder / name, width, height, names[rows].tolist(), corners[rows])
         if xml_file not in written and write_proposal(xml_file, xml):

@@ -14,6 +14,7 @@ from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.fiftyone_app.mongo import database_exists, running_database
 from curate.files import write_atomically
+from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.writer import TruthBox, truth_xml
 from curate.progress import Progress, silent
 from curate.result import Result
@@ -135,7 +136,7 @@ def _export(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, 
         if state in ("labelled", "incomplete"):
             own = _truth_boxes(rows_of.get(image_id, boxes.head(0)), current)
             xml = truth_xml(folder / name, width, height, own, verified=verified)
-            write_atomically(folder / f"{Path(name).stem}.xml", lambda file, xml=xml: file.write(xml))
+            write_atomically(folder / f"{Path(name).stem}{XML_SUFFIX}", lambda file, xml=xml: file.write(xml))
     write_classes(folder / CLASS_FILE, current, None)
     command = shlex.join(["curate", "import-voc", str(current.root), str(folder)])
     return (f"To import the corrections: {command}",)

@@ -15,7 +15,7 @@ from curate.files import check_output_files, write_atomically
 from curate.formats.coco import coco_file_name
 from curate.formats.incoming import Problem
 from curate.formats.proposals import WAITING
-from curate.formats.voc.layout import VocLayout, XmlMatcher
+from curate.formats.voc.layout import XML_SUFFIX, VocLayout, XmlMatcher
 from curate.formats.voc.writer import is_proposal
 from curate.inference.inputs import InputImages
 from curate.media import source_name
@@ -102,7 +102,7 @@ def plan_xml(inputs: InputImages, out: Path | None, *, overwrite: bool) -> XmlPl
     waiting = images[images["label_state"].isin(WAITING)]  # all images of a folder are "unlabelled"
     root = inputs.images.root
     for image_id, path in zip(waiting["image_id"].tolist(), waiting["path"].tolist(), strict=True):
-        name = f"{os.path.splitext(coco_file_name(path) if inputs.store else path)[0]}.xml"
+        name = f"{os.path.splitext(coco_file_name(path) if inputs.store else path)[0]}{XML_SUFFIX}"
         file = (out or root) / name
         elsewhere = xml_of.get(path)  # in a devkit, or assigned by `<filename>`
         candidates = {file, root / elsewhere} if elsewhere else {file}

@@ -49,7 +49,7 @@ def test_log_goes_to_stderr(call):
     assert json.loads(verbose[1]) == json.loads(quiet[1]) | {"version": 2}
     lines = verbose[2].splitlines()
     assert all(LINE.match(line) for line in lines)
-    assert "INFO curate.cli: merge-classes, curate " in lines[0]
+    assert "INFO curate.cli.verbose: merge-classes, curate " in lines[0]
     assert any("INFO curate.store: faces: version 2 by merge-classes" in line for line in lines)
     assert "merge-classes finished after" in lines[-1]
 
@@ -72,7 +72,7 @@ def test_failure(call):
     """The log has the traceback; the error line and the exit code are unchanged."""
     code, out, err = call("stats", "nowhere", "--verbose")
     assert (code, out) == (1, "")
-    assert "DEBUG curate.cli: stats failed after" in err
+    assert "DEBUG curate.cli.verbose: stats failed after" in err
     assert "Traceback (most recent call last):" in err
     assert err.splitlines()[-1].startswith("curate: nowhere: there is no dataset here")
 
