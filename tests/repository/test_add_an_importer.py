@@ -1,15 +1,25 @@
 """A new annotation format is one reader that returns `Incoming`; all else an import does is shared.
 
+The walk of `docs/architecture.md` is done in a copy of the package: reader, function, options, row. The other tests
+pass the reader's answer to the shared code.
+
 The format is made up here: `dots.txt` beside PNG images, a line `IMAGE CLASS X Y RADIUS` for each dot. Its reader
 is a module of its own, as it would be in `curate/formats/`; no list of formats, kinds or suffixes is changed for it.
 """
 
 import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from builders import box_rows, image_row, load, write_image
 
+import curate
 from curate.commands.history import log, undo
 from curate.errors import StrictImportError
 from curate.formats.ingest import find_allowed_classes, ingest
@@ -78,6 +88,93 @@ def read_dots(folder, *, leave_out=None):
         unannotated_note=f"Left out: {count_of(len(left_out), 'image')} without dots.",
     )
 '''
+
+COMMAND = '''
+
+
+def import_dots(dataset: str, source: str, *, strict: bool = False, progress: Progress = silent) -> ImportResult:
+    """Import dots."""
+    from pathlib import Path
+
+    from curate.formats.dots import read_dots
+
+    store = Store(dataset)
+    allowed = find_allowed_classes(store)
+    incoming = read_dots(Path(source), leave_out=store.root)
+    operation = "import-dots", {"source": source}
+    return ingest(store, dataset, incoming, allowed, operation, strict=strict, progress=progress)
+'''
+
+OPTIONS = """
+
+
+def import_dots(
+    dataset: DatasetFolder,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder with dots.txt.")],
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    from curate.commands.imports import import_dots as command
+
+    with progress_on_stderr() as progress:
+        result = command(str(dataset), str(source), strict=strict, progress=progress)
+    show(result, import_table, as_json=as_json)
+"""
+
+ROW = """    Command(
+        "import-dots",
+        panel=_IMPORT,
+        about="Import dots.",
+        module="imports",
+        brief="import_brief",
+        written="",
+        arguments={Role.DATASET_AND_CARD: "dataset", Role.INPUT: "source"},
+    ),
+"""
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Runs the command line of a copy of the package that has the importer: exit code, stdout, stderr."""
+    package = tmp_path / "copy" / "curate"
+    shutil.copytree(Path(curate.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "formats" / "dots.py").write_text(READER)
+    commands, options = package / "commands" / "imports.py", package / "cli" / "imports.py"
+    commands.write_text(
+        commands.read_text().replace("import os\n", "import os\nfrom pathlib import Path\n", 1) + COMMAND
+    )
+    options.write_text(options.read_text() + OPTIONS)
+    registry = package / "commands" / "registry.py"
+    registry.write_text(registry.read_text().replace("_ROWS = (\n", f"_ROWS = (\n{ROW}", 1))
+
+    def called(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-c", "from curate.cli import main; main()", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(package.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return called
+
+
+def test_reader_function_options_and_row_are_all(tmp_path, dots, copied):
+    """The command is in the help, imports, updates, refuses, and is a step of pipelines that follows its source."""
+    assert "import-dots" in copied("--help")[1]
+    code, out, err = copied("import-dots", "data", "sky", "--json")
+    assert (code, json.loads(out)["added"], err) == (0, 2, "note: Left out: 1 image without dots.\n")
+    (tmp_path / "pipeline.yaml").write_text(
+        "name: dots\nsteps:\n  - import-dots: {dataset: data, source: sky}\n  - stats: {dataset: data}\n"
+    )
+    before = [step["skipped"] for step in json.loads(copied("run", "pipeline.yaml", "--json")[1])["steps"]]
+    (dots / "dots.txt").write_text("a.png small 10 10 5\n")
+    again = [json.loads(copied("run", "pipeline.yaml", "--json")[1])["steps"] for _ in range(2)]
+    assert [before, *([step["skipped"] for step in steps] for steps in again)] == [[False] * 2, [False] * 2, [True] * 2]
+    assert again[0][0]["result"]["updated"] == 1
+    assert copied("import-dots", "data", "nowhere")[0] == 1
 
 
 @pytest.fixture
