@@ -1,11 +1,9 @@
 """The app in a headless Chromium: links, counts, colours, clicks, access."""
 
 import http.client
-import http.server
 import io
 import json
 import re
-import threading
 import time
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -13,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import pytest
 from app_scene import needs_mongod, open_view, save_scene
-from chromium import open_browser, open_page
+from chromium import open_browser, open_page, page_on_another_port
 from extras import needs_fiftyone
 from PIL import Image
 
@@ -295,30 +293,14 @@ def test_operators_on_files_are_off(app):
 
 def test_a_page_on_another_port(browser, app):
     """A page of another server on this machine gets neither the cookie nor an image."""
-    cookies = []
     address = app[0]["link"].partition("/datasets")[0]
     image = f"{address}/media?filepath={quote(str(app[1] / 'media/images/faces/002.png'))}"
 
-    class Other(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            cookies.append(self.headers["Cookie"])
-            body = f"<img src='{image}'>".encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
     page, _ = open_view_page(browser, app[0]["link"])
     own = page.evaluate("async url => (await fetch(url)).status", image)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        page.goto(f"http://127.0.0.1:{server.server_port}/", wait_until="load")
+    with page_on_another_port(image) as (port, cookies):
+        page.goto(f"http://127.0.0.1:{port}/", wait_until="load")
         width = page.evaluate("document.images[0].naturalWidth")
-        server.shutdown()
     page.context.close()
     assert (own, width, set(cookies)) == (200, 0, {None})
 

@@ -1,6 +1,5 @@
 """The page of `watch --serve` in a headless Chromium."""
 
-import http.server
 import io
 import secrets
 import threading
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from chromium import open_browser, open_page
+from chromium import open_browser, open_page, page_on_another_port
 from extras import needs_page
 from page_scene import BLUE, GREEN, RED, detections_of, event, open_live_page, page_threads, plain, trouble
 from PIL import Image
@@ -206,32 +205,13 @@ def test_without_the_token(browser, live):
 
 def test_a_page_on_another_port(browser, live):
     """A page of another program on this machine gets neither the cookie nor the picture."""
-    cookies = []
     own = live.link().partition("?")[0]
-
-    class Other(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            cookies.append(self.headers["Cookie"])
-            body = f"<img src='{own}picture'>".encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
     page, _ = open_ready(browser, live.link())
     assert page.evaluate("async url => (await fetch(url)).status", f"{own}picture") == 200
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
+    with page_on_another_port(f"{own}picture") as (port, cookies):
         for host in ("127.0.0.1", urlsplit(own).hostname.partition(".")[2]):
-            page.goto(f"http://{host}:{server.server_port}/", wait_until="load")
+            page.goto(f"http://{host}:{port}/", wait_until="load")
             assert page.evaluate("document.images[0].naturalWidth") == 0
-        server.shutdown()
-        serving.join()
     assert set(cookies) == {None}
     page.context.close()
 

@@ -1,6 +1,8 @@
 """The machine's Chromium, driven by Playwright; requests and errors of pages are recorded."""
 
+import http.server
 import shutil
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -52,3 +54,31 @@ def open_page(browser, address, *, width=1280, height=900, dark=False, **options
     page.on("request", lambda one: None if one.url.startswith("data:") else noted.requests.append(one.url))
     page.goto(address)
     return page, noted
+
+
+@contextmanager
+def page_on_another_port(image):
+    """A page of another server on this machine that shows an image: its port, and the cookies that it was sent."""
+    cookies = []
+    body = f"<img src='{image}'>".encode()
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            cookies.append(self.headers["Cookie"])
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield server.server_port, cookies
+        finally:
+            server.shutdown()
+            serving.join()
