@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
+from curate.curation.groups import find_leak
 from curate.errors import UsageError
 from curate.files import no_garbage_collection
 from curate.formats.ingest import ImportResult, find_allowed_classes, ingest
@@ -76,7 +78,8 @@ def import_voc(
         "accept_proposals": accept_proposals,
     }
     operation = "import-voc", arguments
-    return ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
+    result = ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
+    return _note_leak(store, result)
 
 
 @no_garbage_collection()
@@ -123,4 +126,14 @@ def import_widerface(
         "split": split,
     }
     operation = "import-widerface", arguments
-    return ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
+    result = ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
+    return _note_leak(store, result)
+
+
+def _note_leak(store: Store, result: ImportResult) -> ImportResult:
+    """Report pictures that splits of sources, or of earlier versions, have on both sides."""
+    leak = find_leak(store.load(result.version))
+    if leak is None:
+        return result
+    note = f"{leak.describe()} `curate split {result.dataset} --overwrite` splits again."
+    return replace(result, notes=(*result.notes, note))

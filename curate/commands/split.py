@@ -3,7 +3,8 @@
 import os
 from dataclasses import dataclass
 
-from curate.curation.splits import GroupBy, SplitCounts, SplitOutcome, assign
+from curate.curation.groups import GroupBy
+from curate.curation.splits import SplitCounts, SplitOutcome, assign
 from curate.dataset import Dataset
 from curate.result import Result
 from curate.store import Store

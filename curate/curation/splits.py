@@ -1,26 +1,26 @@
 """Splits images into train, val and test: stratified by class, with all frames of a video in the same split.
 
-Each group (the frames of a video, or one image) is assigned as a whole. Groups are assigned in order of size, each to
-the split that lacks its classes most, after Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-label
-Data" (2011), with more weight on rare classes; then groups are moved as long as that brings splits closer to their
-shares. Ties are broken by a hash of seed and group: the same input gives the same split on every machine.
+Each group (the frames of a video, or one image; see `curate.curation.groups`) is assigned as a whole. Groups are
+assigned in order of size, each to the split that lacks its classes most, after Sechidis, Tsoumakas and Vlahavas, "On
+the Stratification of Multi-label Data" (2011), with more weight on rare classes; then groups are moved as long as that
+brings splits closer to their shares. Ties are broken by a hash of seed and group: the same input gives the same split
+on every machine.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from curate.columns import SPLITS
+from curate.curation.groups import GroupBy, find_leak, group_keys
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
 from curate.formatting import count_of, percent
 
-GroupBy = Literal["video", "source", "none"]
 TRAIN, VAL, TEST = SPLITS
 _REVISIONS = 8  # usually two or three are enough
 _TOLERANCE = 0.02  # larger deviations from the requested share are reported
@@ -69,7 +69,7 @@ def assign(
         val: Share of val, 0 to 1.
         test: Share of test; val + test is less than 1.
         group_by: What stays together: "video" (its frames, with all clips of one recording; an image without video is a
-            group of its own), "source" (all its images) or "none".
+            group of its own), "source" (all its images) or "none". Pictures with equal content always do.
         seed: Random seed; chooses between equally good splits.
         overwrite: Whether to discard existing splits first.
 
@@ -80,15 +80,15 @@ def assign(
     shares = _shares(val, test)
     if group_by not in ("video", "source", "none"):
         raise UsageError("unknown grouping", place="--group-by", got=repr(group_by), expected="video, source or none")
-    images = (
-        dataset.images.assign(split=pd.array([pd.NA] * len(dataset.images), dtype="str"))
-        if overwrite
-        else dataset.images
-    )
+    if overwrite:
+        dataset = dataset.replace(
+            images=dataset.images.assign(split=pd.array([pd.NA] * len(dataset.images), dtype="str"))
+        )
+    images = dataset.images
     labelled = (images["label_state"] == "labelled").to_numpy(dtype=bool)
     if not labelled.any():
         raise DataError("no image is labelled", place=dataset.root, remedy="Import labelled images first.")
-    keys = _group_keys(images, dataset.videos, group_by)
+    keys = group_keys(dataset, group_by)
     groups, codes = np.unique(keys[labelled], return_inverse=True)
     amounts = _amounts(dataset, images["image_id"].to_numpy()[labelled], codes, len(groups))
     fixed = _fixed_splits(images, keys)
@@ -100,6 +100,8 @@ def assign(
     result = dataset.replace(images=images.assign(split=pd.array(splits, dtype="str")))
     counts = _count(result, keys)
     notes = _explain(dataset, shares, counts, free=int(free.sum()), groups=len(groups), group_by=group_by)
+    if leak := find_leak(result):
+        notes.append(f"{leak.describe()} --overwrite splits again.")
     return SplitOutcome(result, counts, tuple(notes))
 
 
@@ -115,18 +117,6 @@ def _shares(val: float, test: float) -> dict[str, float]:
             expected="more than 0, less than 1",
         )
     return {name: share for name, share in ((TRAIN, 1 - val - test), (VAL, val), (TEST, test)) if share > 0}
-
-
-def _group_keys(images: pd.DataFrame, videos: pd.DataFrame, group_by: GroupBy) -> NDArray[np.object_]:
-    """The group of each image. (n,)"""
-    own = ("image:" + images["path"]).to_numpy(dtype=object)
-    if group_by == "none":
-        return own
-    column = images["source"]
-    if group_by == "video":
-        origins = videos[videos["origin"].notna()].set_index("video_id")["origin"]
-        column = images["video_id"].map(origins).astype("str").fillna(images["video_id"])
-    return np.where(column.notna(), (group_by + ":" + column.fillna("")).to_numpy(dtype=object), own)
 
 
 def _amounts(dataset: Dataset, image_ids: NDArray[np.int64], codes: NDArray[np.intp], groups: int) -> NDArray[np.int64]:

@@ -101,13 +101,24 @@ def training_images(dataset: Dataset) -> Dataset:
 
 
 def _note_trained_images(store: Store, folder: RunFolder, truth: Dataset) -> list[str]:
-    """A warning if the run was trained on evaluated images."""
+    """A warning if the run was trained on evaluated images, or on images with equal content."""
     version = folder.read_record().dataset_version
     if version is None or not is_run_of(folder, store):
         return []
     try:
-        trained = training_images(store.load(version)).images["image_id"]
+        trained = training_images(store.load(version)).images
     except StoreError:  # the version no longer exists
         return []
-    count = int(truth.images["image_id"].isin(trained).sum())
-    return [f"{count} of the {len(truth.images)} evaluated images were trained on."] if count else []
+    images = truth.images
+    same = images["image_id"].isin(trained["image_id"])
+    equal = ~same & images["sha256"].isin(trained["sha256"]) & (images["sha256"] != "")
+    notes = []
+    if count := int(same.sum()):
+        notes.append(f"{count} of the {len(images)} evaluated images were trained on.")
+    if count := int(equal.sum()):
+        boxes = int(truth.boxes["image_id"].isin(images["image_id"][equal]).sum())
+        notes.append(
+            f"{count} of the {len(images)} evaluated images, with {count_of(boxes, 'box')}, have the same content as "
+            "training images: the scores are too high. `curate split --overwrite` splits again; then train again."
+        )
+    return notes

@@ -523,6 +523,22 @@ def test_images_that_were_trained_on(root, tmp_path):
     assert (found.detections, found.notes) == (9, ("3 of the 3 evaluated images were trained on.",))
 
 
+def test_evaluated_copies_of_training_images(root):
+    """A note has the number of evaluated images with the content of a training image, and of their boxes."""
+    curate.train(root, model="corner:only", run="new", steps=3)
+    assert curate.evaluate(root, run="new").notes == ()
+    now = Store(root).load()
+    in_val = now.select("val").images["image_id"]
+    trained = now.select("train").images["sha256"].iloc[0]
+    content = now.images["sha256"].where(now.images["image_id"] != in_val.iloc[0], trained)
+    Store(root).commit("set", {}, lambda now: now.replace(images=now.images.assign(sha256=content)))
+    boxes = int((now.boxes["image_id"] == in_val.iloc[0]).sum())
+    # the run was trained before, so its images are those of the older version
+    (note,) = curate.evaluate(root, run="new").notes
+    assert note.startswith(f"1 of the {len(in_val)} evaluated images, with {boxes} box")
+    assert "the same content as training images" in note
+
+
 def test_older_run_in_the_folder_of_the_dataset(root):
     """A run without the mark of its dataset belongs to the dataset in whose folder it is."""
     start_run(root)

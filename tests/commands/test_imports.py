@@ -140,6 +140,19 @@ def test_splits_of_a_devkit(tmp_path, dataset):
     assert image_row(dataset, "b.jpg")["split"] == "val"
 
 
+def test_splits_with_one_picture_on_both_sides(tmp_path, dataset):
+    """If the source's own splits have equal pictures on both sides, they are kept, and a note names the remedy."""
+    folder = labelimg_folder(tmp_path / "kit", {"a": [MASK], "b": [MASK]}, xml_in="Annotations", images_in="JPEGImages")
+    shutil.copyfile(folder / "JPEGImages" / "a.jpg", folder / "JPEGImages" / "b.jpg")
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("b\n")
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("a\n")
+    (note,) = import_voc(dataset, folder).notes
+    assert note.startswith("1 picture occurs in more than one split, with 1 box outside train")
+    assert note.endswith(f"`curate split {dataset} --overwrite` splits again.")
+    assert image_row(dataset, "b.jpg")["split"] == "val"
+
+
 def test_separate_images(tmp_path, dataset):
     """`--images` names the folder of the images."""
     write_xml(tmp_path / "xml" / "a.xml", objects=[MASK])
