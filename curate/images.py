@@ -37,11 +37,18 @@ class ImageFacts(NamedTuple):
         width: Upright width in pixels.
         height: Upright height in pixels.
         sha256: Hash of the file's bytes, hexadecimal.
+        orientation: EXIF's, 1 to 8; from 5 on, the file stores the sides exchanged.
     """
 
     width: int
     height: int
     sha256: str
+    orientation: int = 1
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height before the orientation is applied."""
+        return (self.height, self.width) if self.orientation in _TRANSPOSING else (self.width, self.height)
 
 
 def read_image_facts(path: str | os.PathLike[str]) -> ImageFacts:
@@ -51,18 +58,25 @@ def read_image_facts(path: str | os.PathLike[str]) -> ImageFacts:
         DataError: The file cannot be read, is not an image, or is cut off.
     """
     data = _read_image(path)
-    width, height = upright_size(data, place=path)
-    return ImageFacts(width, height, hashlib.sha256(data).hexdigest())
+    width, height, orientation = _read_header(data, path)
+    return ImageFacts(width, height, hashlib.sha256(data).hexdigest(), orientation)
 
 
 def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
     """Return (width, height) of an encoded image with EXIF orientation applied.
 
-    JPEG and PNG headers are parsed here: this runs for every image of an import, and is several times faster than a
-    library. Other formats are read with Pillow.
-
     Raises:
         DataError: The data is not an image, has a damaged header, or is cut off.
+    """
+    width, height, _ = _read_header(data, place)
+    return width, height
+
+
+def _read_header(data: bytes, place: object) -> tuple[int, int, int]:
+    """Read upright width and height, and the orientation.
+
+    JPEG and PNG headers are parsed here: this runs for every image of an import, and is several times faster than a
+    library. Other formats are read with Pillow.
     """
     try:
         if _is_jpeg(data):
@@ -75,7 +89,7 @@ def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
         raise DataError(f"not a whole image: {error}", place=place) from error
     if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
         raise DataError("the image has no possible size", place=place, got=f"{width}×{height}")
-    return (height, width) if orientation in _TRANSPOSING else (width, height)
+    return (height, width, orientation) if orientation in _TRANSPOSING else (width, height, orientation)
 
 
 def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -296,9 +310,12 @@ def _scan_png(data: bytes) -> tuple[int, int, int]:
 
 def _scan_other(data: bytes) -> tuple[int, int, int]:
     with _opened(data) as image:
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))  # loading a TIFF removes it
         image.load()  # detects files that are cut off; these formats are rare
-        is_upright = image.format == "TIFF"  # Pillow applies the orientation to a TIFF's size only
-        return *image.size, 1 if is_upright else int(image.getexif().get(_ORIENTATION_TAG, 1))
+        width, height = image.size
+        if image.format == "TIFF" and orientation in _TRANSPOSING:  # Pillow applies it to a TIFF's size only
+            width, height = height, width
+        return width, height, orientation if 1 <= orientation <= 8 else 1
 
 
 def _exif_orientation(tiff: bytes) -> int:

@@ -62,6 +62,14 @@ def test_size_is_upright(tmp_path, suffix, orientation):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
+def test_stored_size(tmp_path, suffix, orientation):
+    """The facts of an image have its orientation, and the size before it is applied."""
+    facts = read_image_facts(write_image(tmp_path / f"a{suffix}", 31, 17, orientation=orientation))
+    assert (facts.orientation, facts.stored_size) == (orientation, (31, 17))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_pixels_fit_size(tmp_path, suffix, orientation):
     """The decoded pixels have the size that the header gave."""
     path = write_image(tmp_path / f"a{suffix}", 31, 17, orientation=orientation)

@@ -50,8 +50,9 @@ store = Store(root)
 
 
 def bring(image_columns=None, box_columns=None):
-    facts = read_image_facts(source / "a.jpg")._asdict()
-    row = {"file": "a.jpg", "annotated": True, "label_state": "labelled", **facts, **(image_columns or {})}
+    facts = read_image_facts(source / "a.jpg")
+    row = {"file": "a.jpg", "annotated": True, "label_state": "labelled", **(image_columns or {})}
+    row |= {"width": facts.width, "height": facts.height, "sha256": facts.sha256}
     box = {"image": 0, "name": "mask", "file": "", "line": 1, "object": 1}
     box |= dict(zip(CORNERS, (5.0, 6.0, 25.0, 36.0))) | (box_columns or {})
     tables = {"images": pd.DataFrame([row]), "boxes": pd.DataFrame([box])}
