@@ -45,7 +45,7 @@ def object_xml(name, *corners, difficult="0", truncated="0", pose="Unspecified",
     return f"\t<object>\n{''.join(lines)}{inner}\t\t<bndbox>\n{box}\t\t</bndbox>\n\t</object>\n"
 
 
-def annotation_xml(filename="a.jpg", objects=(), size=(WIDTH, HEIGHT), *, verified=False, path=None):
+def annotation_xml(filename="a.jpg", objects=(), size=(WIDTH, HEIGHT), *, verified=False, path=None, folder="images"):
     """An annotation file as LabelImg writes it.
 
     Args:
@@ -54,9 +54,10 @@ def annotation_xml(filename="a.jpg", objects=(), size=(WIDTH, HEIGHT), *, verifi
         size: width and height for `<size>`; None leaves it out.
         verified: LabelImg's mark.
         path: the text of `<path>`.
+        folder: the text of `<folder>`.
     """
     rows = [one if isinstance(one, str) else object_xml(*one) for one in objects]
-    head = "\t<folder>images</folder>\n"
+    head = f"\t{_element('folder', folder)}\n"
     head += f"\t{_element('filename', filename)}\n" if filename is not None else ""
     head += f"\t{_element('path', path)}\n" if path is not None else ""
     if size is not None:

@@ -25,12 +25,15 @@ _HEAD = re.compile(
             <filename>(?P<filename>{_TEXT})</filename>
             | (?P<size><size>){_SPACE}<width>(?P<width>{_TEXT})</width>{_SPACE}<height>(?P<height>{_TEXT})</height>
               {_SPACE}(?:<depth>{_TEXT}</depth>{_SPACE})?</size>
-            | <(?!(?:filename|size|object)>)(?P<outer>[A-Za-z_]\w*+)>
+            | <folder>(?P<folder>{_TEXT})</folder>
+            | <path>(?P<path>{_TEXT})</path>
+            | <(?!(?:filename|folder|path|size|object)>)(?P<outer>[A-Za-z_]\w*+)>
               (?:{_TEXT}|{_SPACE}(?:<(?P<inner>[A-Za-z_]\w*+)>{_TEXT}</(?P=inner)>{_SPACE})*)</(?P=outer)>
         ){_SPACE}
     )*""",
     re.ASCII | re.VERBOSE,
 )
+_ONCE = ("<filename>", "<folder>", "<path>", "<size>")
 _TAG = re.compile(r"<(\w+)/?>")
 _to_float = lru_cache(1 << 16)(float)  # the same whole numbers recur; a look-up is cheaper than parsing
 
@@ -51,12 +54,13 @@ class PlainReader:
         if "\r" in text:
             text = text.replace("\r\n", "\n")
         head = _HEAD.match(text)
-        if head is None or text.count("<filename>", 0, head.end()) > 1 or text.count("<size>", 0, head.end()) > 1:
+        if head is None or any(text.count(tag, 0, head.end()) > 1 for tag in _ONCE):
             return None
         objects = self._read_objects(text, head.end())
         if objects is None:
             return None
-        verified, filename, width, height = head.group("verified", "filename", "width", "height")
+        verified, filename, folder, path = head.group("verified", "filename", "folder", "path")
+        width, height = head.group("width", "height")
         return VocFile(
             filename=filename.strip() if filename else "",
             filename_line=_line(text, head.start("filename")),
@@ -66,6 +70,8 @@ class PlainReader:
             verified=verified == "yes",
             objects=objects,
             faults=[],
+            folder=folder.strip() if folder else "",
+            path=path.strip() if path else "",
         )
 
     def _read_objects(self, text: str, start: int) -> list[VocObject] | None:

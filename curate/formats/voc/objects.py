@@ -37,7 +37,10 @@ class VocObject(NamedTuple):
 
 
 class VocFile(NamedTuple):
-    """An annotation file; `width` and `height` are the text of `<size>`, None if it is missing."""
+    """An annotation file; `width` and `height` are the text of `<size>`, None if it is missing.
+
+    `filename`, `folder` and `path` name the image; "" if they are missing.
+    """
 
     filename: str
     filename_line: int | None
@@ -47,3 +50,5 @@ class VocFile(NamedTuple):
     verified: bool
     objects: list[VocObject]
     faults: list[Fault]
+    folder: str = ""
+    path: str = ""

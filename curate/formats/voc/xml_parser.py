@@ -62,6 +62,8 @@ class VocParser:
             verified=root.get("verified") == "yes",
             objects=objects,
             faults=faults,
+            folder=_text(root, "folder") or "",
+            path=_text(root, "path") or "",
         )
 
     def _parse_root(self, data: bytes) -> Any:

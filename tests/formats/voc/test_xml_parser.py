@@ -82,6 +82,14 @@ def test_head():
     assert (found.width, found.height, found.size_line, found.verified) == ("640", "480", 8, True)
 
 
+@pytest.mark.parametrize("rest", ["", "<!-- read by the XML library -->"])
+def test_place_of_the_image(rest):
+    """Both ways of reading give the texts of `<folder>` and `<path>`, and "" where they are missing."""
+    found = parse(annotation_xml(folder=" cam 1 ", path="/home/x/cam 1/a.jpg") + rest)
+    assert (found.folder, found.path) == ("cam 1", "/home/x/cam 1/a.jpg")
+    assert parse("<annotation></annotation>" + rest)[-2:] == ("", "")
+
+
 def test_first_object():
     """An object's name, corners, flags, pose, line and number are as written."""
     first = parse(LABELIMG).objects[0]
