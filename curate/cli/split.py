@@ -40,7 +40,8 @@ def split(
     val: Annotated[float, typer.Option(metavar="SHARE", help="Share of each class in val.")] = 0.25,
     test: Annotated[float, typer.Option(metavar="SHARE", help="Share of each class in test.")] = 0.0,
     group_by: Annotated[
-        TogetherName, typer.Option(help="Keep the images of a video or source in one split; equal pictures always stay together.")
+        TogetherName,
+        typer.Option(help="Keep the images of a video or source in one split. Equal pictures always are."),
     ] = TogetherName.VIDEO,
     seed: Seed = 0,
     overwrite: Annotated[

@@ -1,13 +1,16 @@
 """`import-voc`, `import-widerface`: import existing annotations into a dataset."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from curate.commands.split import join_splits
 from curate.curation.groups import find_leak
+from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.files import no_garbage_collection
-from curate.formats.ingest import ImportResult, find_allowed_classes, ingest
+from curate.formats.incoming import Incoming
+from curate.formats.ingest import AllowedClasses, ImportResult, find_allowed_classes, ingest
 from curate.formats.voc.reader import Origin, read_voc
 from curate.formats.widerface import read_widerface
 from curate.progress import Progress, silent
@@ -78,8 +81,7 @@ def import_voc(
         "accept_proposals": accept_proposals,
     }
     operation = "import-voc", arguments
-    result = ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
-    return _note_leak(store, result)
+    return _ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
 
 
 @no_garbage_collection()
@@ -126,14 +128,25 @@ def import_widerface(
         "split": split,
     }
     operation = "import-widerface", arguments
-    result = ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
-    return _note_leak(store, result)
+    return _ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
 
 
-def _note_leak(store: Store, result: ImportResult) -> ImportResult:
-    """Report pictures that splits of sources, or of earlier versions, have on both sides."""
-    leak = find_leak(store.load(result.version))
-    if leak is None:
-        return result
-    note = f"{leak.describe()} `curate split {result.dataset} --overwrite` splits again."
-    return replace(result, notes=(*result.notes, note))
+def _ingest(
+    store: Store,
+    dataset: str,
+    incoming: Incoming,
+    allowed: AllowedClasses,
+    operation: tuple[str, Mapping[str, Any]],
+    *,
+    strict: bool,
+    progress: Progress,
+) -> ImportResult:
+    """As `curate.formats.ingest.ingest`; newly labelled images join the splits, and splits are checked for copies."""
+
+    def complete(joined: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+        split, notes = join_splits(store, joined)
+        leak = find_leak(split)
+        again = f"`curate split {dataset} --overwrite` splits again."
+        return split, (*notes, *([f"{leak.describe()} {again}"] if leak else ()))
+
+    return ingest(store, dataset, incoming, allowed, operation, strict=strict, progress=progress, complete=complete)

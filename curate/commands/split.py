@@ -1,11 +1,17 @@
-"""`split`: assigns train, val and test, stratified by class, with all frames of a video in the same split."""
+"""`split`: assigns train, val and test, stratified by class, with all frames of a video in the same split.
+
+Images that are labelled later join the splits when they are imported, by the rule of the last `split`.
+"""
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
+from curate.columns import SPLITS
 from curate.curation.groups import GroupBy
 from curate.curation.splits import SplitCounts, SplitOutcome, assign
 from curate.dataset import Dataset
+from curate.formatting import count_of
 from curate.result import Result
 from curate.store import Store
 
@@ -52,3 +58,39 @@ def split(
     store.head()
     version, _ = store.commit("split", arguments, change)
     return SplitResult(version=version, splits=outcome[-1].splits, notes=outcome[-1].notes)
+
+
+def join_splits(store: Store, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """Assign labelled images without a split as the last `split` in the history did.
+
+    Args:
+        store: Its current version has the history.
+        dataset: What follows the current version; is not changed.
+
+    Returns:
+        The dataset, and a note if there are such images in a dataset with splits. Without a `split` in the history,
+        they stay without one.
+    """
+    labelled = dataset.select().images
+    free = labelled["image_id"][labelled["split"].isna()]
+    if not len(free):
+        return dataset, ()
+    number = count_of(len(free), "labelled image")
+    if (rule := _last_rule(store)) is None:
+        if len(free) == len(labelled):
+            return dataset, ()
+        return dataset, (f"{number} in no split. `curate split {store.root}` assigns them; the others keep theirs.",)
+    joined = assign(dataset, **rule).dataset
+    sides = joined.images.loc[joined.images["image_id"].isin(free), "split"].value_counts()
+    counts = ", ".join(f"{name} {sides[name]}" for name in SPLITS if name in sides)
+    shares = ", ".join(f"{name} {rule[name]:g}" for name in ("val", "test") if rule[name])
+    return joined, (f"{number} joined the splits by the rule of the last `split` ({shares}): {counts}.",)
+
+
+def _last_rule(store: Store) -> dict[str, Any] | None:
+    """Arguments for `assign` of the last `split` that led to the current version."""
+    history = store.history() if store.exists() else []
+    arguments = next((entry.arguments for entry in history if entry.operation == "split"), None)
+    if arguments is None:
+        return None
+    return {name: arguments[name] for name in ("val", "test", "group_by", "seed")}

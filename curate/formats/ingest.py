@@ -6,7 +6,7 @@ format.
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,10 @@ def find_allowed_classes(
     return AllowedClasses(declared, card_file, content)
 
 
+def _as_it_is(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    return dataset, ()
+
+
 def ingest(
     store: Store,
     dataset: str,
@@ -89,6 +93,7 @@ def ingest(
     *,
     strict: bool,
     progress: Progress,
+    complete: Callable[[Dataset], tuple[Dataset, tuple[str, ...]]] = _as_it_is,
 ) -> ImportResult:
     """Join a source to a dataset as one version; the dataset is created if it does not exist.
 
@@ -100,6 +105,8 @@ def ingest(
         operation: The command and its arguments, for the history.
         strict: Whether to make no version if a box, image or file is repaired or quarantined.
         progress: Callback for progress.
+        complete: What the same version does beside; called under the dataset's lock with the joined dataset, returns it
+            changed, and notes.
 
     Raises:
         StrictImportError: `strict`, and something was repaired or quarantined; carries the result.
@@ -125,8 +132,10 @@ def ingest(
         if (before.images["source"] == placer.source).all() or set(before.images["path"]) <= set(paths):
             notes += report.compare_with_card(named)
         named = replace(named, problems=(*named.problems, *notes))
-        report.joined = join(settled, named, paths, source=placer.source, folder=source_folder)
-        return report.joined.dataset
+        joined = join(settled, named, paths, source=placer.source, folder=source_folder)
+        completed, report.more_notes = complete(joined.dataset)
+        report.joined = replace(joined, dataset=completed)
+        return completed
 
     version, _ = store.commit(*operation, change)
     return report.result(version)
@@ -145,6 +154,7 @@ class _Report:
         self._card_file = str(allowed.card_file)
         self._card = allowed.card
         self.joined: Joined | None = None
+        self.more_notes: tuple[str, ...] = ()
 
     def _as_given(self, file: str) -> str:
         """The file of a problem as a path that the caller can open."""
@@ -187,7 +197,7 @@ class _Report:
 
     def _describe(self, dataset: Dataset, problems: Sequence[Problem], version: int | None) -> ImportResult:
         repaired, quarantined = _count_boxes(problems)
-        differences = [one.detail for one in problems if one.kind == "card_count"]
+        differences = [f"A count differs from the card: {one.detail}." for one in problems if one.kind == "card_count"]
         return ImportResult(
             dataset=self._dataset,
             version=version,
@@ -200,7 +210,11 @@ class _Report:
             repaired=repaired,
             quarantined=quarantined,
             problems=tuple(problem._asdict() | {"file": self._as_given(problem.file)} for problem in problems),
-            notes=(*(f"A count differs from the card: {text}." for text in differences), *self._notes),
+            notes=(
+                *(f"A count differs from the card: {text}." for text in differences),
+                *self._notes,
+                *self.more_notes,
+            ),
             reads=self._reads,
         )
 

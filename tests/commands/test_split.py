@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from builders import MASK, labelimg_folder, write_image
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from repository_paths import SUPPORT
@@ -322,3 +323,57 @@ def test_empty_dataset(tmp_path):
     with pytest.raises(StoreError, match="there is no dataset here"):
         curate.split(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+
+
+# ── images that are labelled later ───────────────────────────────────────────────────────────────────────────────────
+
+
+def import_named(folder, names):
+    """Import a folder with a labelled image per name."""
+    return curate.import_voc(folder.parent / "d", labelimg_folder(folder, {name: [MASK] for name in names}))
+
+
+def test_newly_labelled_images_join_the_splits(tmp_path):
+    """Images imported after `split` get one by its rule, in the version of the import; the others keep theirs."""
+    import_named(tmp_path / "first", "abcdefgh")
+    curate.split(tmp_path / "d", val=0.5)
+    before = splits_of(Store(tmp_path / "d").load())
+    result = import_named(tmp_path / "second", "ijkl")
+    after = splits_of(Store(tmp_path / "d").load())
+    assert result.version == 3
+    assert {one: after[one] for one in before} == before
+    assert sorted(after[one] for one in set(after) - set(before)) == ["train", "train", "val", "val"]
+    assert result.notes == (
+        "4 labelled images joined the splits by the rule of the last `split` (val 0.5): train 2, val 2.",
+    )
+
+
+def test_undone_split_is_no_rule(tmp_path):
+    """After `undo` of the split, imported images get none, and there is no note about it."""
+    import_named(tmp_path / "first", "abcd")
+    curate.split(tmp_path / "d")
+    curate.undo(tmp_path / "d")
+    assert import_named(tmp_path / "second", "ef").notes == ()
+    assert Store(tmp_path / "d").load().images["split"].isna().all()
+
+
+def test_splits_without_a_rule(tmp_path):
+    """If splits come from lists of a source, images outside them stay without one, and the note names the command."""
+    folder = labelimg_folder(tmp_path / "kit", {"a": [MASK], "b": [MASK]}, xml_in="Annotations", images_in="JPEGImages")
+    (folder / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("a\n")
+    assert curate.import_voc(tmp_path / "d", folder).notes == (
+        f"1 labelled image in no split. `curate split {tmp_path / 'd'}` assigns them; the others keep theirs.",
+    )
+
+
+def test_unlabelled_images_do_not_join(tmp_path):
+    """Images without labels get no split when they are imported, and there is no note about it."""
+    import_named(tmp_path / "first", "abcd")
+    curate.split(tmp_path / "d")
+    write_image(tmp_path / "bare" / "e.jpg")
+    labelimg_folder(tmp_path / "bare", {"f": [MASK]})
+    result = curate.import_voc(tmp_path / "d", tmp_path / "bare", with_unlabelled=True)
+    images = Store(tmp_path / "d").load().images.set_index("path")
+    assert images.loc[images["label_state"] == "unlabelled", "split"].isna().all()
+    assert result.notes[0].startswith("1 labelled image joined the splits")
