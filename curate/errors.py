@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+_MOST_NAMES = 30  # in a message
+
 
 class CurateError(Exception):
     """A problem, described in one line.
@@ -87,14 +89,33 @@ class TrainingError(CurateError):
     """Training cannot start or continue."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], *, place: object = None) -> UsageError:
-    """The error for an unknown name; it lists the known names and suggests the closest."""
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most likely meant, whatever its case; None if none is similar."""
+    by_folded = {one.casefold(): one for one in reversed(list(known))}
+    matches = get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    return by_folded[matches[0]] if matches else None
+
+
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], *, place: object = None, remedy: str | None = None
+) -> UsageError:
+    """The error for an unknown name; it lists the known names and suggests the closest.
+
+    Args:
+        kind: What the name is of, such as "class".
+        name: As it was given.
+        known: The names that exist.
+        place: See `CurateError`.
+        remedy: What else the reader can do, after the suggestion.
+    """
     known = list(known)
-    closest = get_close_matches(name, known, n=1, cutoff=0.5)
+    similar = closest(name, known)
+    listed = [*known[:_MOST_NAMES], f"{len(known) - _MOST_NAMES} more"] if len(known) > _MOST_NAMES else known
+    remedies = [f"Did you mean {similar!r}?" if similar else None, remedy]
     return UsageError(
         f"unknown {kind}",
         place=place,
         got=repr(name),
-        expected=f"one of {', '.join(known)}" if known else f"a {kind}, but there are none yet",
-        remedy=f"Did you mean {closest[0]!r}?" if closest else None,
+        expected=f"one of {', '.join(listed)}" if known else f"a {kind}, but there are none yet",
+        remedy=" ".join(filter(None, remedies)) or None,
     )

@@ -48,3 +48,21 @@ def test_unknown_name_without_a_close_one():
 def test_unknown_name_where_there_is_none():
     """An empty list of names is told in words."""
     assert "there are none yet" in str(unknown_name("class", "mask", []))
+
+
+def test_unknown_name_in_another_case():
+    """A name that differs in its case alone is the closest."""
+    assert "Did you mean 'with_mask'?" in str(unknown_name("class", "WITH_MASK", ["mask", "with_mask"]))
+
+
+def test_unknown_name_among_many():
+    """A long list of names is cut; the closest name may be among the others."""
+    error = str(unknown_name("class", "name_099x", [f"name_{number:03}" for number in range(100)]))
+    assert "name_029, 70 more)" in error
+    assert "Did you mean 'name_099'?" in error
+
+
+def test_unknown_name_with_a_further_remedy():
+    """What else to do follows the suggestion."""
+    error = str(unknown_name("class", "maks", ["mask"], remedy="Import more."))
+    assert error.endswith("Did you mean 'mask'? Import more.")
