@@ -1,4 +1,6 @@
-"""How tables, reports and plots write numbers; an undefined number is a dash."""
+"""How tables, reports, plots and messages write numbers and commands; an undefined number is a dash."""
+
+import shlex
 
 UNDEFINED = "–"
 
@@ -31,3 +33,8 @@ def score(value: float | None) -> str:
 def metres(distance_m: float | None) -> str:
     """12.345 → "12.3 m"."""
     return UNDEFINED if distance_m is None else f"{distance_m:.3g} m"
+
+
+def curate_command(*words: object) -> str:
+    """("undo", "my masks") → "`curate undo 'my masks'`", as a shell takes it."""
+    return f"`{shlex.join(['curate', *map(str, words)])}`"

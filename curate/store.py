@@ -1,4 +1,4 @@
-"""Versions of a dataset on disk: load, commit, history, undo. All files have common formats.
+"""Versions of a dataset on disk: load, commit, history, undo, redo, check out. All files have common formats.
 
     DATASET/HEAD                     "000002"
     DATASET/versions/000002.json     operation, arguments, parent version, tables of the result
@@ -25,6 +25,8 @@ from curate.columns import TABLES
 from curate.dataset import ClassEntry, Dataset, NextIds
 from curate.errors import StoreError
 from curate.files import TEMPORARY, sync_folder, write_atomically
+from curate.formatting import curate_command
+from curate.versions import VersionFiles
 
 _LOCK_TIMEOUT_S = 300
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Version:
         classes, aliases, next_ids: As in `Dataset`.
         counts: {"before": …, "after": …}, each {"images": n, "boxes": n, "classes": {name: n}}.
         tables: Table name → file, relative to the dataset folder; without videos, there is no table of videos.
+        replaces: An earlier version of the same `Work`, which this one holds too; None for other versions.
     """
 
     version: int
@@ -57,6 +60,7 @@ class Version:
     next_ids: NextIds
     counts: Mapping[str, Any]
     tables: Mapping[str, str]
+    replaces: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document of the version file."""
@@ -74,12 +78,12 @@ class Store:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
-        self._versions = self.root / "versions"
+        self._files = VersionFiles(self.root)
         self._tables = self.root / "tables"
 
     def exists(self) -> bool:
         """Whether the folder has a dataset."""
-        return (self.root / "HEAD").is_file() or any(self._versions.glob("[0-9]*.json"))
+        return self._files.exist()
 
     def head(self) -> int:
         """Number of the current version; 0 before the first.
@@ -87,19 +91,9 @@ class Store:
         Raises:
             StoreError: The folder has no dataset.
         """
-        if not self.exists():
-            raise StoreError(
-                "there is no dataset here",
-                place=self.root,
-                expected="a file HEAD",
-                remedy="Create one with an import, such as `curate import-voc DATASET SOURCE`.",
-            )
-        try:
-            number = int((self.root / "HEAD").read_text())
-            if number == 0 or self._version_file(number).is_file():
-                return number
-        except (OSError, ValueError):
-            pass
+        self._files.require()
+        if (number := self._files.head()) is not None:
+            return number
         # HEAD is missing or damaged: it named the newest readable version, or a commit was about to make it do so
         newest = self._newest_readable()
         return newest.version if newest else 0
@@ -107,8 +101,8 @@ class Store:
     @property
     def mark(self) -> str | None:
         """Identifies the dataset, independent of its folder and version; None before the first version."""
-        numbers = self._numbers()
-        return hashlib.sha256(self._version_file(numbers[0]).read_bytes()).hexdigest()[:20] if numbers else None
+        numbers = self._files.numbers()
+        return hashlib.sha256(self._files.file(numbers[0]).read_bytes()).hexdigest()[:20] if numbers else None
 
     def load(self, version: int | None = None) -> Dataset:
         """Read a version (default: the current one).
@@ -126,18 +120,12 @@ class Store:
         Raises:
             StoreError: The version does not exist or cannot be read.
         """
-        path = self._version_file(number)
+        document = self._files.read(number)
         try:
-            return Version.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            known = self._numbers()
-            raise StoreError(
-                f"there is no version {number}",
-                place=self.root,
-                expected=f"one of {', '.join(map(str, known))}" if known else "0, since nothing was committed yet",
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"the version file cannot be read: {error}", place=path) from error
+            return Version.from_json(document)
+        except (ValueError, KeyError, TypeError) as error:
+            place = self._files.file(number)
+            raise StoreError(f"the version file cannot be read: {error}", place=place) from error
 
     def history(self) -> list[Version]:
         """The versions that led to the current one, newest first."""
@@ -146,6 +134,15 @@ class Store:
             entries.append(self.read_version(number))
             number = entries[-1].parent
         return entries
+
+    def all_versions(self) -> list[Version]:
+        """All versions, newest first, also those that did not lead to the current one.
+
+        Left out are version files that cannot be read, and versions that later commits of the same work replaced.
+        """
+        entries = list(self._readable())
+        replaced = {entry.replaces for entry in entries}
+        return [entry for entry in entries if entry.version not in replaced]
 
     def commit(
         self, operation: str, arguments: Mapping[str, Any], change: Callable[[Dataset], Dataset]
@@ -195,7 +192,7 @@ class Store:
             ):
                 return number, after, False
             entry = Version(
-                version=self._last_number() + 1,
+                version=max(self._files.numbers(), default=0) + 1,
                 operation=operation,
                 arguments=json.loads(json.dumps(arguments, default=str)),
                 parent=amended.parent if amended else number,
@@ -206,12 +203,13 @@ class Store:
                 next_ids=after.next_ids,
                 counts={"before": amended.counts["before"] if amended else _counts(before), "after": _counts(after)},
                 tables=tables,
+                replaces=amended.version if amended else None,
             )
             text = json.dumps(entry.to_json(), indent=1, ensure_ascii=False)
             # a file name that is not UTF-8 is written as a JSON escape
             data = text.encode("utf-8", "backslashreplace")
-            write_atomically(self._version_file(entry.version), lambda file: file.write(data))
-            self._set_head(entry.version)
+            write_atomically(self._files.file(entry.version), lambda file: file.write(data))
+            self._files.set_head(entry.version)
             logger.info("%s: version %d by %s, %s", self.root, entry.version, operation, entry.counts["after"])
             return entry.version, after, True
 
@@ -230,42 +228,63 @@ class Store:
             if undone == 0:
                 raise StoreError("there is nothing to undo", place=self.root, got="the empty version 0")
             now = self.read_version(undone).parent
-            self._set_head(now)
+            self._files.leave(undone, now)
+            self._files.set_head(now)
             return now, undone
 
-    def check_out(self, version: int) -> None:
-        """Make an earlier or undone version the current one. No version is deleted.
+    def redo(self) -> int:
+        """Move HEAD one version towards the one that `undo` or `check_out` left.
+
+        Returns:
+            Number of the version that is current now.
 
         Raises:
-            StoreError: The version does not exist.
+            StoreError: Nothing was undone, or something was committed since.
         """
         self.head()
         with self._locked():
-            if version:
-                self.read_version(version)
-            self._set_head(version)
+            following = self._files.next_towards_redo(self.head())
+            self._require_tables(following)
+            self._files.set_head(following)
+            return following
+
+    def check_out(self, version: int) -> int:
+        """Make any version the current one. No version is deleted.
+
+        Returns:
+            Number of the version that was current before.
+
+        Raises:
+            StoreError: The version does not exist, or one of its tables is missing.
+        """
+        self.head()
+        with self._locked():
+            before = self.head()
+            self._require_tables(version)
+            self._files.leave(before, version)
+            self._files.set_head(version)
+            return before
 
     # ------------------------------------------------------------------ files
 
-    def _version_file(self, number: int) -> Path:
-        return self._versions / f"{number:06d}.json"
+    def _require_tables(self, version: int) -> None:
+        tables = self.read_version(version).tables.values() if version else ()
+        if lost := [table for table in tables if not (self.root / table).is_file()]:
+            raise StoreError(f"a table of version {version} is missing", place=self.root / lost[0])
 
-    def _last_number(self) -> int:
-        return max(self._numbers(), default=0)
-
-    def _numbers(self) -> list[int]:
-        """The numbers of the version files, without names such as `000001 (copy).json`."""
-        return sorted(int(file.stem) for file in self._versions.glob("[0-9]*.json") if file.stem.isdecimal())
-
-    def _newest_readable(self) -> Version | None:
-        for number in reversed(self._numbers()):
+    def _readable(self) -> Iterator[Version]:
+        """The versions whose files can be read, newest first."""
+        for number in reversed(self._files.numbers()):
             try:
-                entry = self.read_version(number)
+                yield self.read_version(number)
             except StoreError:
                 continue
-            if all((self.root / table).is_file() for table in entry.tables.values()):
-                return entry
-        return None
+
+    def _newest_readable(self) -> Version | None:
+        complete = (
+            entry for entry in self._readable() if all((self.root / table).is_file() for table in entry.tables.values())
+        )
+        return next(complete, None)
 
     def _load(self, entry: Version) -> Dataset:
         import pyarrow as pa
@@ -281,7 +300,7 @@ class Store:
                 raise StoreError(
                     f"a table of version {entry.version} cannot be read: {str(error).splitlines()[0]}",
                     place=path,
-                    remedy=f"`curate undo {self.root}` goes back to version {entry.parent}.",
+                    remedy=f"{curate_command('undo', self.root)} goes back to version {entry.parent}.",
                 ) from error
         return Dataset(self.root, entry.classes, **tables, aliases=entry.aliases, next_ids=entry.next_ids)
 
@@ -313,9 +332,6 @@ class Store:
         sync_folder(self._tables)
         return final.relative_to(self.root).as_posix()
 
-    def _set_head(self, number: int) -> None:
-        write_atomically(self.root / "HEAD", lambda file: file.write(f"{number:06d}\n".encode()))
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
@@ -325,7 +341,7 @@ class Store:
             start = time.monotonic()
             with FileLock(self.root / ".lock", timeout=_LOCK_TIMEOUT_S):
                 logger.debug("%s: locked after a wait of %.2f s", self.root, time.monotonic() - start)
-                for folder in (self.root, self._versions, self._tables):
+                for folder in (self.root, self._files.folder, self._tables):
                     for leftover in folder.glob(f"*{TEMPORARY}"):
                         leftover.unlink()
                 yield

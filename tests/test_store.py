@@ -87,6 +87,7 @@ def test_version_file(tmp_path):
         "classes": [{"id": 1, "name": "with_mask"}, {"id": 2, "name": "bare"}, {"id": 3, "name": "class 3"}],
         "aliases": {},
         "counts": {"before": counts, "after": counts | {"classes": counts["classes"] | {"class 3": 0}}},
+        "replaces": None,
     }
     assert pd.Timestamp(taken).utcoffset().total_seconds() == 0
     assert tables.keys() == {"images", "boxes", "problems"}
@@ -160,10 +161,10 @@ def test_nothing_committed_to_nothing(tmp_path):
 
 
 def test_undo_deletes_nothing(root):
-    """Undo moves HEAD to the parent and leaves every file where it is."""
+    """Undo moves HEAD to the parent, remembers the version that it left, and leaves every other file where it is."""
     before = sorted(root.rglob("*"))
     assert Store(root).undo() == (2, 3)
-    assert (sorted(root.rglob("*")), splits(root)) == (before, {"train"})
+    assert (sorted(root.rglob("*")), splits(root)) == (sorted([*before, root / "REDO"]), {"train"})
 
 
 def test_undo_to_the_empty_version(root):
@@ -221,6 +222,130 @@ def test_check_out_goes_to_any_version(root):
     with pytest.raises(StoreError, match="there is no version 7"):
         Store(root).check_out(7)
     assert Store(root).head() == 3
+
+
+def test_redo_goes_to_the_version_that_undo_left(root):
+    """As many redos as undos lead back, one version at a time."""
+    for _ in range(3):
+        Store(root).undo()
+    assert [Store(root).redo() for _ in range(3)] == [1, 2, 3]
+    assert splits(root) == {"val"}
+
+
+@pytest.mark.parametrize("undos", [0, 1])
+def test_redo_of_nothing(root, undos):
+    """Without an undo, and after all were redone, there is nothing to redo, and HEAD stays."""
+    for _ in range(undos):
+        Store(root).undo()
+        Store(root).redo()
+    with pytest.raises(StoreError, match=r"nothing to redo \(got version 3;.*`curate log \S+ --all` lists all"):
+        Store(root).redo()
+    assert Store(root).head() == 3
+
+
+def test_redo_after_a_commit(root):
+    """A commit after an undo begins another line; the one that was left stays reachable by its number."""
+    Store(root).undo()
+    set_column(root, "split", ["test"] * 8)
+    with pytest.raises(StoreError, match="there is nothing to redo"):
+        Store(root).redo()
+    assert Store(root).check_out(3) == 4
+    assert splits(root) == {"val"}
+
+
+def test_redo_keeps_to_the_line_that_was_left_last(root):
+    """With two lines behind a version, redo takes the one that the last undo came from, older or newer."""
+    Store(root).undo()
+    set_column(root, "split", ["test"] * 8)  # version 4 beside 3
+    Store(root).undo()
+    assert Store(root).redo() == 4
+    Store(root).check_out(3)
+    Store(root).undo()
+    assert Store(root).redo() == 3
+
+
+def test_redo_after_checking_out_an_earlier_version(root):
+    """Going back by number can be redone like undos, also after further undos."""
+    Store(root).check_out(2)
+    Store(root).undo()
+    assert [Store(root).redo(), Store(root).redo()] == [2, 3]
+
+
+def test_undo_from_a_version_that_was_checked_out(root):
+    """Undo goes to the parent of the version that was checked out."""
+    Store(root).undo()
+    set_column(root, "split", ["test"] * 8)
+    Store(root).check_out(3)
+    assert Store(root).undo() == (2, 3)
+
+
+def test_check_out_of_the_current_version(root):
+    """It changes nothing."""
+    assert (Store(root).check_out(3), Store(root).head()) == (3, 3)
+
+
+def test_check_out_of_the_empty_version(root):
+    """Version 0 can be checked out, and redo leads back."""
+    Store(root).check_out(0)
+    assert (len(Store(root).load().images), Store(root).redo()) == (0, 1)
+
+
+@pytest.mark.parametrize("number", [4, -1, 10**12])
+def test_check_out_of_no_version(root, number):
+    """A number without a version is refused, and HEAD stays."""
+    with pytest.raises(StoreError, match=rf"there is no version {number} \(expected one of 1, 2, 3\)"):
+        Store(root).check_out(number)
+    assert Store(root).head() == 3
+
+
+def test_check_out_of_a_version_without_its_tables(root):
+    """A version whose table is missing does not become current."""
+    (root / Store(root).read_version(2).tables["images"]).unlink()
+    with pytest.raises(StoreError, match=r"tables/images-\w+.parquet: a table of version 2 is missing"):
+        Store(root).check_out(2)
+    assert splits(root) == {"val"}
+
+
+def test_all_versions(root):
+    """All versions are listed, also those that an undo left; the history has those that led to the current one."""
+    Store(root).undo()
+    set_column(root, "split", ["test"] * 8)
+    assert [entry.version for entry in Store(root).all_versions()] == [4, 3, 2, 1]
+    assert [entry.version for entry in Store(root).history()] == [4, 2, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\xff\xfe", b"000099", b"-1", b"000001"])
+def test_damaged_mark_of_redo(root, content):
+    """With a damaged REDO there is nothing to redo; undo works, and so does the redo after it."""
+    (root / "REDO").write_bytes(content)
+    with pytest.raises(StoreError, match="there is nothing to redo"):
+        Store(root).redo()
+    Store(root).undo()
+    assert Store(root).redo() == 3
+
+
+def test_undo_beside_a_damaged_version_file(root):
+    """A version file that cannot be read, on the way that redo would go, does not stop undo."""
+    set_column(root, "split", ["test"] * 8)
+    Store(root).undo()
+    (root / "versions" / "000004.json").write_text("{")
+    assert Store(root).undo() == (2, 3)
+    assert Store(root).redo() == 3
+
+
+def test_four_processes_undo_and_redo(root):
+    """Undo and redo hold the lock: whatever the order, HEAD names a version and nothing is lost."""
+    script = (
+        "import sys; from curate.store import Store; from curate.errors import StoreError; store = Store(sys.argv[1])\n"
+        "for _ in range(5):\n"
+        "    for move in (store.undo, store.redo):\n"
+        "        try: move()\n"
+        "        except StoreError as error: assert 'there is nothing to' in str(error)\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script, root]) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert Store(root).head() in range(4)
+    assert [entry.version for entry in Store(root).all_versions()] == [3, 2, 1]
 
 
 # ── damage ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -448,6 +573,7 @@ def test_work_kept_bit_by_bit_is_one_step(root):
     second, dataset = work.commit(add_video("b"))
     assert dataset.videos["video_id"].tolist() == ["a", "b"]
     assert [entry.version for entry in store.history()] == [second, 3, 2, 1]
+    assert [entry.version for entry in store.all_versions()] == [second, 3, 2, 1]
     assert store.undo() == (3, second)
 
 

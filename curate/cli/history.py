@@ -1,4 +1,4 @@
-"""`log`, `diff`, `undo`."""
+"""`log`, `diff`, `undo`, `redo`, `checkout`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -13,10 +13,17 @@ from curate.cli.table import Column, Kind, Table
 from curate.formatting import count_of
 
 
-def log(dataset: DatasetFolder, as_json: AsJson = False) -> None:
+def log(
+    dataset: DatasetFolder,
+    all: Annotated[
+        bool,
+        typer.Option("--all", help="List also versions that did not lead to the current one."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     from curate.commands.history import log as command
 
-    show(command(dataset), log_table, as_json=as_json)
+    show(command(dataset, all=all), log_table, as_json=as_json)
 
 
 def diff(
@@ -36,8 +43,27 @@ def undo(dataset: DatasetFolder, as_json: AsJson = False) -> None:
     show(command(dataset), undo_line, as_json=as_json)
 
 
+def redo(dataset: DatasetFolder, as_json: AsJson = False) -> None:
+    from curate.commands.history import redo as command
+
+    show(command(dataset), current_line, as_json=as_json)
+
+
+def checkout(
+    dataset: DatasetFolder,
+    version: Annotated[
+        int, typer.Argument(metavar="N", help="Version to make current; 0 is the empty dataset.", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    from curate.commands.history import checkout as command
+
+    show(command(dataset, version), current_line, as_json=as_json)
+
+
 def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
-    """The versions, newest first."""
+    """The versions, newest first: the current one with a star, those that did not lead to it in brackets."""
+    marks = {"current": "{} *", "past": "{}", "left": "({})"}
     operation, when = Column("operation", Kind.TEXT), Column("time", Kind.TEXT)
     table = Table("history", "version", operation, when, "images", "boxes", Column("arguments", Kind.DETAIL))
     for entry in document:
@@ -47,14 +73,16 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
             if value not in (None, False, [])
         )
         table.add_row(
-            str(entry["version"]),
+            marks[entry["state"]].format(entry["version"]),
             entry["operation"],
             entry["time"],
             str(entry["images"]),
             str(entry["boxes"]),
             arguments,
         )
-    return table
+    states = {entry["state"] for entry in document}
+    legend = "* current; in brackets: did not lead to it" if "left" in states else "* current"
+    return Group(table, Text(legend, style="dim")) if document else Text("no versions: the dataset is empty")
 
 
 def diff_table(document: Mapping[str, Any]) -> RenderableType:
@@ -75,6 +103,11 @@ def undo_line(document: Mapping[str, Any]) -> RenderableType:
     return Text(f"version {document['undone']} is undone; version {document['version']} is current")
 
 
+def current_line(document: Mapping[str, Any]) -> RenderableType:
+    """The version that is current now."""
+    return Text(f"version {document['version']} is current")
+
+
 def log_brief(document: Sequence[Mapping[str, Any]]) -> str:
     return count_of(len(document), "version")
 
@@ -86,3 +119,7 @@ def diff_brief(document: Mapping[str, Any]) -> str:
 
 def undo_brief(document: Mapping[str, Any]) -> str:
     return f"back to version {document['version']}"
+
+
+def current_brief(document: Mapping[str, Any]) -> str:
+    return f"version {document['version']}"

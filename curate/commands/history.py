@@ -1,4 +1,4 @@
-"""`log`, `diff`, `undo`: show and change the history of a dataset."""
+"""`log`, `diff`, `undo`, `redo`, `checkout`: show and change the history of a dataset."""
 
 import os
 from collections.abc import Mapping
@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 
 from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS
 from curate.dataset import Dataset
+from curate.formatting import curate_command
 from curate.result import Result, as_json
 from curate.store import Store
 
 
 @dataclass(frozen=True)
 class LogEntry:
-    """A version; `parent` is None for the first."""
+    """A version.
+
+    Attributes:
+        parent: The version that it was made from; None for the first.
+        state: "current"; "past" for the versions that led to the current one; "left" for others, which `undo` or
+            `checkout` left and which `checkout` makes current again.
+    """
 
     version: int
     operation: str
@@ -26,11 +33,12 @@ class LogEntry:
     time: str
     images: int
     boxes: int
+    state: str
 
 
 @dataclass(frozen=True)
 class LogResult(Result):
-    """The versions that led to the current one, newest first."""
+    """Versions, newest first."""
 
     entries: tuple[LogEntry, ...]
 
@@ -39,12 +47,20 @@ class LogResult(Result):
         return as_json(self.entries)
 
 
-def log(dataset: str | os.PathLike[str]) -> LogResult:
+def log(dataset: str | os.PathLike[str], *, all: bool = False) -> LogResult:
     """List the versions that led to the current one, newest first.
+
+    Args:
+        dataset: The dataset folder.
+        all: Whether to list the other versions, too.
 
     Raises:
         StoreError: The folder has no dataset.
     """
+    store = Store(dataset)
+    past = store.history()
+    entries = store.all_versions() if all else past
+    states = {entry.version: "past" for entry in past} | {store.head(): "current"}
     return LogResult(
         entries=tuple(
             LogEntry(
@@ -55,8 +71,9 @@ def log(dataset: str | os.PathLike[str]) -> LogResult:
                 entry.time,
                 entry.counts["after"]["images"],
                 entry.counts["after"]["boxes"],
+                states.get(entry.version, "left"),
             )
-            for entry in Store(dataset).history()
+            for entry in entries
         )
     )
 
@@ -146,4 +163,45 @@ def undo(dataset: str | os.PathLike[str]) -> UndoResult:
         StoreError: There is nothing to undo.
     """
     version, undone = Store(dataset).undo()
-    return UndoResult(version=version, undone=undone)
+    return UndoResult(version=version, undone=undone, notes=(f"{curate_command('redo', dataset)} brings it back.",))
+
+
+@dataclass(frozen=True)
+class RedoResult(Result):
+    """The version that is current now."""
+
+    version: int
+
+
+def redo(dataset: str | os.PathLike[str]) -> RedoResult:
+    """Make current again what the last `undo` undid; several times, as often as `undo` was called.
+
+    After `checkout` of an earlier version it goes towards the version that was current before.
+
+    Raises:
+        StoreError: Nothing was undone, or the dataset was changed since.
+    """
+    return RedoResult(version=Store(dataset).redo())
+
+
+@dataclass(frozen=True)
+class CheckoutResult(Result):
+    """The version that is current now, and the one that was current before."""
+
+    version: int
+    before: int
+
+
+def checkout(dataset: str | os.PathLike[str], version: int) -> CheckoutResult:
+    """Make any version of `log(dataset, all=True)` current, or 0, the empty dataset. No version is deleted.
+
+    Args:
+        dataset: The dataset folder.
+        version: Its number.
+
+    Raises:
+        StoreError: The version does not exist, or one of its tables is missing.
+    """
+    before = Store(dataset).check_out(version)
+    notes = (f"{curate_command('checkout', dataset, before)} goes back.",) if before != version else ()
+    return CheckoutResult(version=version, before=before, notes=notes)

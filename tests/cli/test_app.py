@@ -114,6 +114,8 @@ ANSWERING = [
     ("stats", "faces"),
     ("stats", "faces", "--by", "split"),
     ("log", "faces"),
+    ("log", "faces", "--all"),
+    ("checkout", "faces", "0"),
     ("diff", "faces", "0", "1"),
     ("merge-classes", "faces", "badly_masked", "--into", "without_mask"),
     ("rename-class", "faces", "with_mask", "masked", "--dry-run"),
@@ -155,7 +157,10 @@ FAILING = [
     (2, "share is out of range", "split", "faces", "--val", "2"),
     (1, "there is no dataset here", "stats", "nowhere"),
     (1, "there is no dataset here", "stats", "results.json"),
+    (1, "Did you mean 'faces'?", "stats", "fcaes"),
     (1, "there is no version 7", "diff", "faces", "1", "7"),
+    (1, "there is no version 7", "checkout", "faces", "7"),
+    (1, "there is nothing to redo", "redo", "faces"),
     (1, "the results cannot be read", "evaluate", "faces", "--predictions", "nowhere.json"),
     (1, "there is no such folder", "import-voc", "new", "nowhere"),
     (2, "the pipeline cannot be read", "run", "nowhere.yaml"),
@@ -284,13 +289,24 @@ def test_stats_as_a_table(root, run_main):
 
 
 def test_merge_and_undo(root, monkeypatch, capsys):
-    """A dry run changes nothing, a merge makes a version, and undo reverts it."""
+    """A dry run changes nothing, a merge makes a version, undo reverts it, and redo brings it back."""
     merge = ("merge-classes", root, "badly_masked", "--into", "without_mask")
     _, out, _ = in_process(monkeypatch, capsys, *merge, "--dry-run", "--json")
     assert json.loads(out)["version"] is None
     assert "version 2" in in_process(monkeypatch, capsys, *merge)[1]
     assert "version 2 is undone; version 1 is current" in in_process(monkeypatch, capsys, "undo", root)[1]
+    assert "version 2 is current" in in_process(monkeypatch, capsys, "redo", root)[1]
+    in_process(monkeypatch, capsys, "undo", root)
     assert Store(root).load().class_counts() == {"with_mask": 7, "without_mask": 3, "badly_masked": 1}
+
+
+def test_log_marks_versions(root, monkeypatch, capsys):
+    """The log marks the current version with a star, and with `--all` the versions that were left with brackets."""
+    in_process(monkeypatch, capsys, "drop-class", root, "with_mask")
+    in_process(monkeypatch, capsys, "undo", root)
+    _, out, _ = in_process(monkeypatch, capsys, "log", root, "--all")
+    assert re.search(r"^\(2\) +drop-class", out, flags=re.MULTILINE)
+    assert re.search(r"^1 \* +build", out, flags=re.MULTILINE)
 
 
 def test_run_prints_a_line_per_command(root, tmp_path, monkeypatch, capsys):

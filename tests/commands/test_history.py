@@ -1,4 +1,4 @@
-"""`log`, `diff` and `undo`."""
+"""`log`, `diff`, `undo`, `redo` and `checkout`."""
 
 import pandas as pd
 import pytest
@@ -29,6 +29,7 @@ def test_log(root):
         "parent": 1,
         "images": 8,
         "boxes": 11,
+        "state": "current",
     }
     assert (oldest["version"], oldest["parent"]) == (1, None)
 
@@ -38,6 +39,14 @@ def test_log_follows_parents(root):
     curate.undo(root)
     curate.drop_class(root, ["badly_masked"])
     assert [(entry.version, entry.parent) for entry in curate.log(root).entries] == [(3, 1), (1, None)]
+
+
+def test_log_of_all_versions(root):
+    """With `all`, the log has undone versions too, and says which are current, past and left."""
+    curate.undo(root)
+    curate.drop_class(root, ["badly_masked"])
+    entries = curate.log(root, all=True).entries
+    assert [(entry.version, entry.state) for entry in entries] == [(3, "current"), (2, "left"), (1, "past")]
 
 
 def test_log_of_the_empty_version(root):
@@ -103,7 +112,32 @@ def test_undo(root):
         curate.undo(root)
 
 
-@pytest.mark.parametrize("question", [curate.log, curate.undo, lambda d: curate.diff(d, 0, 0), curate.stats])
+def test_undo_says_the_way_forward(root):
+    """The note of an undo is a command that works."""
+    (note,) = curate.undo(root).notes
+    assert note == f"`curate redo {root}` brings it back."
+    assert curate.redo(root).to_json() == {"version": 2}
+
+
+def test_checkout(root):
+    """The result has the current version; the note is a command that goes back."""
+    found = curate.checkout(root, 1)
+    assert (found.to_json(), curate.log(root).entries[0].version) == ({"version": 1, "before": 2}, 1)
+    assert found.notes == (f"`curate checkout {root} 2` goes back.",)
+    assert curate.checkout(root, 1).notes == ()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        curate.log,
+        curate.redo,
+        lambda d: curate.checkout(d, 0),
+        curate.undo,
+        lambda d: curate.diff(d, 0, 0),
+        curate.stats,
+    ],
+)
 def test_no_dataset(tmp_path, question):
     """A folder without a dataset is an error."""
     with pytest.raises(StoreError, match="there is no dataset here"):

@@ -1,0 +1,51 @@
+"""The version files of a dataset folder: numbers in messages, and names of datasets that are nearly right."""
+
+import pytest
+from sample_datasets import face_dataset, save, set_column
+
+from curate.errors import StoreError
+from curate.store import Store
+from curate.versions import VersionFiles
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A saved dataset."""
+    return save(face_dataset(tmp_path / "faces"))
+
+
+def test_many_versions_in_a_message(root):
+    """A message lists runs of numbers by their ends."""
+    for number in range(6):
+        set_column(root, "split", [str(number)] * 8)
+    (root / "versions" / "000005.json").unlink()
+    with pytest.raises(StoreError, match=r"\(expected one of 1–4, 6, 7\)"):
+        Store(root).read_version(12)
+
+
+@pytest.mark.parametrize("name", ["face", "facse", "Faces", "faces2"])
+def test_dataset_that_is_nearly_there(root, name):
+    """A name that is nearly that of a dataset brings that one, with its folder."""
+    with pytest.raises(StoreError, match=f"Did you mean '{root}'\\?"):
+        Store(root.parent / name).head()
+
+
+def test_folder_of_datasets(root):
+    """A folder that holds datasets names them."""
+    save(face_dataset(root.parent / "masks"))
+    with pytest.raises(StoreError, match=r"Datasets in this folder: faces, masks\."):
+        Store(root.parent).head()
+
+
+def test_no_dataset_is_near(root):
+    """Where no name is near, the message says how to make a dataset."""
+    with pytest.raises(StoreError, match="Create one with an import"):
+        Store(root.parent / "zebra").head()
+
+
+def test_parents_in_a_circle(root):
+    """Version files that name one another as parents end the walk."""
+    files = VersionFiles(root)
+    set_column(root, "split", ["val"] * 8)
+    (root / "versions" / "000001.json").write_text('{"parent": 2}')
+    assert list(files.ancestry(2)) == [2, 1]
