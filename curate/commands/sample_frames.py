@@ -52,7 +52,7 @@ class SampleResult(Result):
         frames: Number of new images.
         videos: One entry per video, in the order of the arguments.
         dropped_duplicates, dropped_blurred: Number of chosen frames that were dropped.
-        problems: Videos that broke off or could not be read, as in an import.
+        problems: Videos that broke off, could not be read, or have unusual pictures, as in an import.
     """
 
     version: int
@@ -224,7 +224,7 @@ class _Work:
         sampled = [self._done[video.video_id] for video in self._videos]
         duplicates, blurred = (sum(len(getattr(one, kind)) for one in sampled) for kind in ("duplicates", "blurred"))
         root = self._store.root
-        problems = [_problem(one) | {"file": f"{root}/{one.video.path}"} for one in sampled if one.fault]
+        problems = [row | {"file": f"{root}/{one.video.path}"} for one in sampled for row in _problems(one)]
         problems += [_unreadable(str(file), fact) for file, fact in unreadable.items()]
         return SampleResult(
             version=self._version,
@@ -234,7 +234,7 @@ class _Work:
             dropped_blurred=blurred,
             problems=tuple(problems),
             notes=(
-                *(f"{one['file']}: {one['detail']}." for one in problems),
+                *_problem_lines(problems),
                 *self._note_dropped(duplicates + blurred),
                 *(() if any(one.chosen for one in sampled) else ("The videos have no frames at the requested times.",)),
             ),
@@ -259,16 +259,27 @@ def _join(now: Dataset, finished: Sequence[Sampled]) -> Dataset:
 
 def _merge_problems(known: pd.DataFrame, finished: Sequence[Sampled]) -> pd.DataFrame:
     """Add problems of files that have none yet; the bytes of a file do not change, and neither do its problems."""
-    reported = set(known.loc[known["source"] == VIDEOS, "file"])
-    fresh = [problem for problem in map(_problem, finished) if problem["detail"] and problem["file"] not in reported]
+    old = known[known["source"] == VIDEOS]
+    reported = set(zip(old["file"], old["kind"], strict=True))
+    rows = [row for one in finished for row in _problems(one)]
+    fresh = [row for row in rows if (row["file"], row["kind"]) not in reported]
     return pd.concat([known, conform(fresh, PROBLEM_COLUMNS)], ignore_index=True) if fresh else known
 
 
-def _problem(one: Sampled) -> dict[str, Any]:
+def _problems(one: Sampled) -> list[dict[str, Any]]:
     file = Path(one.video.path).name
     if not one.facts:
-        return _unreadable(file, one.fault or "")
-    return _problem_row(file, "video_breaks_off", one.fault or "", "noted")
+        return [_unreadable(file, one.fault or "")]
+    faults = [_problem_row(file, "video_breaks_off", one.fault, "noted")] if one.fault else []
+    return [*faults, *(_problem_row(file, kind, detail, "noted") for kind, detail in one.remarks)]
+
+
+def _problem_lines(problems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line per fact; one that holds for several videos names the first and their number."""
+    files: dict[str, list[str]] = {}
+    for problem in problems:
+        files.setdefault(problem["detail"], []).append(problem["file"])
+    return [f"{of[0]}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {detail}." for detail, of in files.items()]
 
 
 def _unreadable(file: str, fact: str) -> dict[str, Any]:

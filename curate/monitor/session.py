@@ -32,6 +32,7 @@ _QUEUED_FRAMES = 8  # between detector and outputs
 _QUEUED_FRAMES_LIVE = 1  # each one adds to the latency
 _STATUS_EVERY_S = 0.5
 _PROBLEMS_EVERY_S = 2.0
+_NEW_SIZE = ("change of picture size", "changes of picture size")
 
 
 class WatchClock:
@@ -201,6 +202,7 @@ class Session:
                 triggers=triggers,
                 clock=self.clock,
                 first_track=self._next_track,
+                on_new_size=self._make_size_counter(source),
             )
             watch_feed(
                 feed,
@@ -218,6 +220,16 @@ class Session:
         for fault in (feed.fault, video.fault if video else None):
             if fault:
                 self.problems.add(f"{source.name}: {fault}.")
+
+    def _make_size_counter(self, source: Source) -> Callable[[str], None]:
+        """Count changes of the picture size as one problem, which names the first."""
+        reasons: list[str] = []
+
+        def count(change: str) -> None:
+            reasons.append(f"first {change}; annotated video and clips keep the first size")
+            self.problems.count(source.name, _NEW_SIZE, reasons[0])
+
+        return count
 
     def _open_outputs(
         self, stack: ExitStack, source: Source, feed: Feed, number: int

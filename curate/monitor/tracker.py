@@ -46,6 +46,10 @@ class Tracker:
         self._tracks = _Tracks()
         self._last_s: float | None = None
 
+    def scale(self, x_factor: float, y_factor: float) -> None:
+        """Scale all tracks, where the pictures that follow have another size."""
+        self._tracks.scale(np.array([x_factor, y_factor, x_factor, y_factor]))
+
     def update(
         self, boxes_xyxy: Boxes, scores: NDArray[np.float64], class_indices: NDArray[np.int64], timestamp_s: float
     ) -> NDArray[np.int64]:
@@ -129,7 +133,12 @@ class _Tracks:
         centre, half = self._value[:, :2], np.maximum(self._value[:, 2:], 1.0) / 2
         return np.concatenate([centre - half, centre + half], axis=1)
 
-    def _scale(self) -> NDArray[np.float64]:
+    def scale(self, factors: NDArray[np.float64]) -> None:
+        """Multiply centre x, centre y, width and height. factors: (4,)"""
+        self._value, self._velocity = self._value * factors, self._velocity * factors
+        self._covariance = self._covariance * factors**2
+
+    def _unit(self) -> NDArray[np.float64]:
         """Box heights in pixels, the unit of the noise. (n, 1)"""
         return np.maximum(self._value[:, 3:], 1.0)
 
@@ -137,11 +146,11 @@ class _Tracks:
         """Move the tracks on by their velocity; over a gap longer than a track is kept, they stay in place."""
         frames = elapsed_s * _RATE
         value, both, velocity = self._covariance
-        noise = (_VELOCITY_STD * self._scale()) ** 2 * frames
+        noise = (_VELOCITY_STD * self._unit()) ** 2 * frames
         if elapsed_s <= _KEPT_S:
             self._value = self._value + self._velocity * frames
             value, both = value + 2 * both * frames + velocity * frames**2, both + velocity * frames
-        position_noise = (_POSITION_STD * self._scale()) ** 2 * frames
+        position_noise = (_POSITION_STD * self._unit()) ** 2 * frames
         self._covariance = np.stack([value + position_noise, both, velocity + noise])
         self.missed_frames += 1
         self._missed_s = self._missed_s + elapsed_s
@@ -149,7 +158,7 @@ class _Tracks:
     def correct(self, rows: NDArray[np.int64], boxes: Boxes, class_indices: NDArray[np.int64]) -> None:
         """Update tracks with their detections."""
         value, both, velocity = (part[rows] for part in self._covariance)
-        variance = value + (_POSITION_STD * self._scale()[rows]) ** 2
+        variance = value + (_POSITION_STD * self._unit()[rows]) ** 2
         innovation = _to_centres(boxes) - self._value[rows]
         self._value[rows] += value / variance * innovation
         self._velocity[rows] += both / variance * innovation

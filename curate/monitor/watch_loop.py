@@ -32,6 +32,8 @@ class FrameAnalyzer:
         triggers: Make events of detections.
         clock: Returns the time of a frame from its `timestamp_s`.
         first_track: ID of the first track.
+        on_new_size: Called with a sentence part about each change of the picture size, such as `at 3.00 s from 640×480
+            to 480×640`.
     """
 
     def __init__(
@@ -43,10 +45,13 @@ class FrameAnalyzer:
         triggers: Triggers,
         clock: Callable[[float], datetime],
         first_track: int = 1,
+        on_new_size: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._detector, self._score, self._interest = detector, score, interest
         self._triggers, self._clock = triggers, clock
         self._tracker = Tracker(min_score=score, first_id=first_track)
+        self._size: tuple[int, int] | None = None  # width and height of the latest picture
+        self._on_new_size = on_new_size
 
     @property
     def next_track(self) -> int:
@@ -59,6 +64,8 @@ class FrameAnalyzer:
         return [self._analyze(picture, result) for picture, result in zip(pictures, results, strict=True)]
 
     def _analyze(self, picture: Picture, result: Detections) -> tuple[FrameDetections, list[Event]]:
+        height, width = picture.pixels.shape[:2]
+        self._follow_size(width, height, picture.timestamp_s)
         x0, y0, x1, y1 = result.boxes_xyxy.T
         usable = np.isfinite(result.boxes_xyxy).all(axis=1) & (x0 < x1) & (y0 < y1)
         usable &= result.scores >= min(LOWEST_SCORE, self._score)
@@ -72,8 +79,14 @@ class FrameAnalyzer:
         detections = FrameDetections(
             picture.index, picture.timestamp_s, boxes[counts], scores[counts], classes[counts], tracks[counts]
         )
-        height, width = picture.pixels.shape[:2]
         return detections, self._triggers.evaluate(detections, width, height, self._clock(picture.timestamp_s))
+
+    def _follow_size(self, width: int, height: int, timestamp_s: float) -> None:
+        """Let tracks go on at the same place of the picture where its size changes."""
+        before, self._size = self._size, (width, height)
+        if before is not None and before != self._size:
+            self._tracker.scale(width / before[0], height / before[1])
+            self._on_new_size(f"at {timestamp_s:.2f} s from {before[0]}×{before[1]} to {width}×{height}")
 
 
 @dataclass

@@ -16,7 +16,7 @@ from curate.images import difference_hash, encode_rgb, sharpness, shrink
 from curate.media import IMAGES, remove_leftovers
 from curate.progress import Progress, silent
 from curate.sources.frame_selection import At, Choice, Read, choose_frames
-from curate.sources.video import Frame, FrameReader, VideoIndex, index_video
+from curate.sources.video import Frame, FrameReader, Remark, VideoIndex, index_video
 from curate.sources.video_library import LocalVideo, describe, write_frame
 
 _SPOOL_BYTES = 64 * 2**20  # of encoded frames that may be dropped; more are kept on disk
@@ -89,6 +89,7 @@ class Sampled:
         rows: The new images, as rows of `write_frame`.
         duplicates, blurred: Times of dropped frames, in seconds.
         fault: Why frames are missing, if any are.
+        remarks: What is unusual about the pictures.
     """
 
     video: LocalVideo
@@ -98,6 +99,7 @@ class Sampled:
     duplicates: list[Fraction] = field(default_factory=list)
     blurred: list[Fraction] = field(default_factory=list)
     fault: str | None = None
+    remarks: Sequence[Remark] = ()
 
 
 class VideoSampler:
@@ -161,6 +163,7 @@ class VideoSampler:
                 result.rows.append(self._write(video, frame.index, frame.time_s, pixels.shape, data))
         faults = [fault for fault in (index.fault, reader.fault) if fault]
         result.fault = "; ".join(faults) or None
+        result.remarks = reader.remarks
 
     def _read(self, reader: FrameReader, video: LocalVideo, frames: Sequence[int]) -> Iterator[Frame]:
         for count, frame in enumerate(reader.read(frames)):

@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import draw_number, read_number, write_clip
+from clips import draw_number, join_clips, read_number, write_clip
+from PIL import Image
 from sample_datasets import write_text
 
 import curate
@@ -282,6 +283,36 @@ def test_a_video_that_breaks_off(root, tmp_path):
     assert problem["file"].endswith("media/videos/broken.mkv")
     curate.sample_frames(root, every="0.1s")
     assert Store(root).load().problems["kind"].tolist() == ["video_breaks_off"]
+
+
+def test_a_video_that_changes_its_size(root, tmp_path):
+    """Each image has the size of its own frame, and it is told and stored once."""
+    wide, upright = (write_clip(tmp_path / f"{w}.ts", 10, width=w, height=h, fps=10) for w, h in ((160, 96), (96, 160)))
+    turned = join_clips(tmp_path / "turned.ts", wide, upright, wide)
+    result = curate.sample_frames(root, [str(turned)], every="0.5s")
+    images = Store(root).load().images
+    assert (
+        list(zip(images["width"], images["height"], strict=True)) == [(160, 96)] * 2 + [(96, 160)] * 2 + [(160, 96)] * 2
+    )
+    assert [Image.open(root / path).size for path in images["path"]] == [(160, 96)] * 2 + [(96, 160)] * 2 + [
+        (160, 96)
+    ] * 2
+    assert [one["kind"] for one in result.problems] == ["size_changes"]
+    assert any("from 160×96 to 96×160 pixels, by 1.00 s" in note for note in result.notes)
+    curate.sample_frames(root, every="0.3s")
+    assert Store(root).load().problems["kind"].tolist() == ["size_changes"]
+
+
+def test_a_fact_of_many_videos_is_one_line(root, tmp_path):
+    """Three videos with the same fact are one note, which names the first and their number."""
+    wide, upright = (write_clip(tmp_path / f"{w}.ts", 10, width=w, height=h, fps=10) for w, h in ((160, 96), (96, 160)))
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        join_clips(tmp_path / "in" / f"{number}.ts", wide, upright, *[wide] * number)
+    result = curate.sample_frames(root, [str(tmp_path / "in")], every="0.5s")
+    (note,) = result.notes
+    assert note.startswith(f"{root}/media/videos/0.ts and 2 more: the picture size changes")
+    assert len(result.problems) == 3
 
 
 def test_one_bad_file_does_not_stop_the_others(root, tmp_path, clip, run_main):

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from repository_paths import SHARED_DATA
-from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene
+from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene, write_triggers
 
 from curate.commands.watch import watch
 from curate.engines.trained_model import TrainedModel
@@ -129,6 +129,30 @@ def test_a_long_real_video_keeps_its_frames_and_times(tmp_path):
     assert run_watch(tmp_path, source, out="out.mp4").frames == before.frames == 1394
     after = index_video("out.mp4")
     assert [int(stamp) * after.time_base for stamp in after.pts] == [int(pts) * before.time_base for pts in before.pts]
+
+
+def test_a_video_that_is_turned_while_it_runs(tmp_path):
+    """After the change detections are in pixels of their own frame, track and zone go on, and it is told once."""
+    write_scene(tmp_path / "wide.mp4", 10, lambda number: [(32, 32, 24, RED)], sizes=(160, 96))
+    write_scene(tmp_path / "upright.mp4", 10, lambda number: [(19, 53, 16, RED)], sizes=(96, 160))
+    wide, upright = (clips.join_clips(f"{name}.ts", f"{name}.mp4") for name in ("wide", "upright"))
+    clips.join_clips("in.ts", wide, upright, wide)
+    zone = [[0, 0], [80, 0], [80, 96], [0, 96]]
+    triggers = write_triggers(tmp_path, **{"class": "red", "zone": zone, "frames": "30 of 30"})
+    result = run_watch(tmp_path, "in.ts", triggers=triggers, detections="d.parquet", out="out.mp4", events="e.jsonl")
+    rows = pq.read_table("d.parquet").to_pandas()
+    assert (result.frames, set(rows["track_id"])) == (30, {1})
+    assert rows.loc[rows["frame_index"] == 15, ["x0", "y0", "x1", "y1"]].to_numpy() == pytest.approx(
+        np.array([[19, 53, 35, 69]]), abs=2
+    )
+    assert [event["frames"][-1] for event in read_events("e.jsonl")] == [29]
+    (problem,) = result.problems
+    assert problem.startswith("in.ts: 2 changes of picture size: first at 1.00 s from 160×96 to 96×160")
+    out = index_video("out.mp4")
+    frames = list(FrameReader(out).read([0, 15]))
+    assert (out.width, out.height, out.frames) == (160, 96, 30)
+    assert frames[1].pixels[:, :40].max() < 30
+    assert frames[0].pixels[:, :20].min() > 60
 
 
 def test_a_truncated_file(tmp_path):

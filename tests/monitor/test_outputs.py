@@ -101,6 +101,15 @@ def test_frames_of_any_size_are_drawn_on(size):
     assert drawn.shape == pixels.shape
 
 
+def test_lines_and_text_fit_each_size_of_frame():
+    """After a change of size a frame looks as if the video had begun with it."""
+    small, large = np.zeros((96, 160, 3), dtype=np.uint8), np.zeros((1080, 1920, 3), dtype=np.uint8)
+    seen = detections_at(0, detection(box=(40.0, 40.0, 90.0, 90.0)))
+    drawer = Drawer(NAMES)
+    drawer.draw(small, seen)
+    assert (drawer.draw(large, seen) == Drawer(NAMES).draw(large, seen)).all()
+
+
 # ── detections ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -28,6 +28,17 @@ def test_objects_keep_their_ids_while_they_move():
         assert ids == [1, 2]
 
 
+def test_an_object_keeps_its_id_where_the_picture_size_changes():
+    """At three times the size, positions, sizes and speeds are three times as large."""
+    tracker = Tracker(min_score=0.5)
+    for frame in range(10):
+        update(tracker, frame, [box_at(10 + 8 * frame, 10), box_at(300, 300)])
+    tracker.scale(3.0, 3.0)
+    for frame in range(10, 20):
+        ids = update(tracker, frame, [box_at(3 * (10 + 8 * frame), 30, 120.0), box_at(900, 900, 120.0)])
+        assert ids == [1, 2]
+
+
 def test_the_order_of_detections_does_not_matter():
     """IDs follow positions, not the order of the detections."""
     tracker = Tracker(min_score=0.5)

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
-from clips import HEIGHT, WIDTH, draw_number, read_corners, read_number, write_clip, write_sound
+from clips import HEIGHT, WIDTH, draw_number, join_clips, read_corners, read_number, write_clip, write_sound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from repository_paths import SHARED_DATA
@@ -101,6 +101,41 @@ def test_sampled_frames_are_the_requested_ones(tmp_path, name, how):
     assert index_video(clip).frames == 40
     for wanted in (range(40), range(0, 40, 7), [9, 10, 23, 25, 39], [38]):
         assert numbers(read(clip, wanted)) == same(wanted)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("ts", "libx264"), ("mkv", "libvpx"), ("webm", "libvpx-vp9"), ("ts", "libx265"), ("avi", "mjpeg")],
+)
+def test_a_change_of_picture_size(tmp_path, suffix, codec):
+    """Each frame has its own size and is not squeezed, wherever reading starts; one remark names the first change."""
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    parts = [
+        write_clip(
+            tmp_path / f"{width}.{suffix}", 12, codec=codec, width=width, height=height, pixel_format=pixel_format
+        )
+        for width, height in ((192, 128), (128, 192), (144, 108))
+    ]
+    index = index_video(join_clips(tmp_path / f"joined.{suffix}", *parts))
+    assert (index.width, index.height) == (192, 128)
+    for wanted in (range(index.frames), [3, 17, 30], [30]):
+        reader = FrameReader(index)
+        frames = list(reader.read(wanted))
+        assert reader.fault is None
+        for frame in frames:
+            width, height = ((192, 128), (128, 192), (144, 108))[frame.index // 12]
+            assert (frame.pixels.shape, read_number(frame.pixels)) == ((height, width, 3), frame.index % 12)
+        assert [remark.kind for remark in reader.remarks] == ["size_changes"]
+    assert read(parts[0])[0].pixels.shape == (128, 192, 3)
+
+
+def test_a_change_of_pixel_format(tmp_path):
+    """Frames before and after a change of chroma and depth have the same colours."""
+    kinds = ("yuv420p", "yuv444p", "yuv420p10le")
+    parts = [write_clip(tmp_path / f"{kind}.ts", 6, pixel_format=kind) for kind in kinds]
+    frames = read(join_clips(tmp_path / "joined.ts", *parts))
+    assert [read_number(frame.pixels) for frame in frames] == [*range(6)] * 3
+    assert all(read_corners(frame.pixels) == (True, True) for frame in frames)
 
 
 @pytest.mark.parametrize("gop", [50, 250])

@@ -190,6 +190,24 @@ def _mux_silence(container, stream, duration_s):
     container.mux(stream.encode(None))
 
 
+def join_clips(path, *clips):
+    """Write the packets of several videos of one codec, one after the other, as one video."""
+    with av.open(str(path), "w") as target:
+        stream, start = None, 0
+        for clip in clips:
+            with av.open(str(clip)) as source:
+                stream = stream or target.add_stream_from_template(source.streams.video[0])
+                packets = [packet for packet in source.demux(video=0) if packet.size]
+                unit = packets[0].time_base
+                first, last = min(one.pts for one in packets), max(one.pts + one.duration for one in packets)
+                for packet in packets:
+                    packet.pts, packet.dts = (stamp - first + round(start / unit) for stamp in (packet.pts, packet.dts))
+                    packet.stream = stream
+                    target.mux(packet)
+                start += (last - first) * unit
+    return path
+
+
 def write_sound(path):
     """Write a file with audio and without video."""
     with av.open(str(path), "w") as container:

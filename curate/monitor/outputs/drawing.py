@@ -36,6 +36,7 @@ class Drawer:
         self._class_names = class_names
         self._recent: list[tuple[float, str]] = []
         self._annotators: tuple[sv.BoxAnnotator, sv.LabelAnnotator | sv.RichLabelAnnotator, int] | None = None
+        self._prepared_for: tuple[int, ...] = ()  # shape of the frames
 
     def draw(
         self, pixels: NDArray[np.uint8], detections: FrameDetections, events: Sequence[Event] = ()
@@ -50,7 +51,9 @@ class Drawer:
                 confidence=detections.scores,
                 class_id=detections.class_indices,
             )
-            boxes, labels, height_px = self._annotators or self._prepare(pixels)
+            if self._annotators is None or self._prepared_for != pixels.shape:
+                self._annotators, self._prepared_for = self._prepare(pixels), pixels.shape
+            boxes, labels, height_px = self._annotators
             drawn = boxes.annotate(drawn, rows)
             # text stands on top of its box, but within the frame; supervision's own placement takes 0.1 s for a hundred
             # overlapping boxes
@@ -77,8 +80,7 @@ class Drawer:
         else:
             labels = sv.RichLabelAnnotator(font_path=str(_font_file()), font_size=_font_px(scale), **text)
             height_px = _font_px(scale)
-        self._annotators = boxes, labels, height_px + 2 * _PADDING_PX
-        return self._annotators
+        return boxes, labels, height_px + 2 * _PADDING_PX
 
     def _texts(self, detections: FrameDetections) -> list[str]:
         columns = detections.class_indices, detections.scores, detections.track_ids

@@ -70,6 +70,7 @@ class Triggers:
         self._fired_s: list[float | None] = [None] * len(self._rules)
         self._tracks: OrderedDict[int, _Track] = OrderedDict()  # least recently seen first
         self._evaluated = 0
+        self._first_size = 1, 1  # width and height of the first picture
         self._latest_s: float | None = None
         self._offset_s = 0.0
 
@@ -85,7 +86,7 @@ class Triggers:
 
         Args:
             detections: What counts in the frame.
-            width: Frame width in pixels.
+            width: Frame width in pixels; where the size changes, zones in pixels are scaled with the picture.
             height: Frame height in pixels.
             now: Time with UTC offset; quiet hours use its local time of day.
 
@@ -95,6 +96,7 @@ class Triggers:
         if now.utcoffset() is None:
             raise UsageError("time has no UTC offset", place="now", got=now.isoformat())
         if self._evaluated == 0:
+            self._first_size = width, height
             for warning in _find_unreachable_zones(self._rules, width, height):
                 self._on_warning(warning)
         self._evaluated += 1
@@ -129,7 +131,9 @@ class Triggers:
             matches &= interest.contains(detections.boxes_xyxy)
         if rule.zone is not None and matches.any():
             points = anchor_points(detections.boxes_xyxy, rule.anchor, width, height)
-            matches &= points_in_polygon(zone_in_pixels(rule.zone, width, height), points)
+            first_width, first_height = self._first_size
+            zone = zone_in_pixels(rule.zone, first_width, first_height) * [width / first_width, height / first_height]
+            matches &= points_in_polygon(zone, points)
         return matches
 
     def _mark_seen(self, detections: FrameDetections) -> None:

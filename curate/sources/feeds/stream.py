@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from fractions import Fraction
 from functools import partial
 from typing import cast
@@ -49,7 +49,7 @@ class StreamEndedError(LiveSourceError):
 
 
 class StreamOpener:
-    """Connects to one stream; see `Opener`. Frames of all connections have the size of the very first frame.
+    """Connects to one stream; see `Opener`.
 
     Args:
         address: Of the stream.
@@ -60,7 +60,6 @@ class StreamOpener:
     def __init__(self, address: LiveAddress, *, open_timeout_s: float, stall_s: float) -> None:
         self.name = address.shown
         self._address, self._open_timeout_s, self._stall_s = address, open_timeout_s, stall_s
-        self._upright_size: tuple[int, int] | None = None
 
     def open(self) -> "StreamConnection":
         """See `Opener.open`."""
@@ -86,7 +85,7 @@ class StreamOpener:
             self.name, time.monotonic() - started_s, container.format.name, context.name, context.width, context.height,
         )  # fmt: skip
         over_http = self._address.scheme in ("http", "https")
-        return StreamConnection(container, stream, self._stall_s, over_http, self._make_converter)
+        return StreamConnection(container, stream, self._stall_s, over_http)
 
     def _make_options(self) -> dict[str, str]:
         stall_us = str(round(self._stall_s * 1e6))
@@ -113,14 +112,6 @@ class StreamOpener:
         prepare_decoder(stream.codec_context, threads=0)
         return stream
 
-    def _make_converter(self, frame: VideoFrame) -> RgbConverter:
-        rotation, mirrored = read_orientation(frame)
-        sideways = rotation in (90, 270)
-        if self._upright_size is None:
-            self._upright_size = (frame.height, frame.width) if sideways else (frame.width, frame.height)
-        width, height = self._upright_size
-        return RgbConverter(*((height, width) if sideways else (width, height)), rotation, mirrored)
-
 
 class StreamConnection:
     """An open stream; see `Connection`.
@@ -138,14 +129,13 @@ class StreamConnection:
         stream: VideoStream,
         stall_s: float,
         over_http: bool,
-        make_converter: Callable[[VideoFrame], RgbConverter],
     ) -> None:
         self.stream = stream
         self.damage: str | None = None
         self.duration_s = _find_duration(container, stream)
         is_segmented = container.format.name in _SEGMENTED
         self.is_finite = over_http and (bool(self.duration_s) or (not is_segmented and container.size > 0))
-        self._container, self._stall_s, self._make_converter = container, stall_s, make_converter
+        self._container, self._stall_s = container, stall_s
         self._packets = cast(Generator[av.Packet, None, None], container.demux(stream))
         self._converter: RgbConverter | None = None
         self._flushed = False
@@ -186,7 +176,7 @@ class StreamConnection:
         """
         try:
             if self._converter is None:
-                self._converter = self._make_converter(frame)
+                self._converter = RgbConverter(*read_orientation(frame))
             return self._converter.convert(frame)
         except FFmpegError as error:
             raise LiveSourceError(f"frames cannot be converted to RGB (pixel format {frame.format.name})") from error

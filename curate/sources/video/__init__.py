@@ -6,6 +6,7 @@ packets      all packets of a stream: the frame each shows, and where its decodi
 index        `index_video`: all frames with their times
 decoding     decodes requested frames, and as little else as possible
 pictures     decoded frames to upright RGB
+remarks      what is unusual about them, in words
 reader       `FrameReader`: frames by number
 writing      `VideoWriter`: H.264 in MP4
 """
@@ -13,5 +14,6 @@ writing      `VideoWriter`: H.264 in MP4
 from curate.sources.video.container import check_video
 from curate.sources.video.index import VideoIndex, index_video
 from curate.sources.video.reader import Frame, FrameReader
+from curate.sources.video.remarks import Remark
 
-__all__ = ["Frame", "FrameReader", "VideoIndex", "check_video", "index_video"]
+__all__ = ["Frame", "FrameReader", "Remark", "VideoIndex", "check_video", "index_video"]

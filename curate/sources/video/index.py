@@ -31,8 +31,8 @@ class VideoIndex:
         path: The file.
         stream: Number of the stream in its container.
         codec: FFmpeg's name: `h264`, `av1`.
-        width: Upright width in stored pixels, which need not be square.
-        height: Upright height in stored pixels.
+        width: Upright width of the first frame in stored pixels, which need not be square.
+        height: Upright height of the first frame in stored pixels.
         rotation: 0, 90, 180 or 270: degrees clockwise that turn a stored frame upright.
         mirrored: Whether a stored frame has to be mirrored left to right before it is turned.
         pixel_aspect: Width of a stored pixel divided by its height.

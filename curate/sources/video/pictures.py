@@ -12,20 +12,17 @@ _ANY_TIME_BASE = Fraction(1, 1000)  # filters require one; nothing here depends 
 
 
 class RgbConverter:
-    """Converts the decoded frames of one video.
+    """Converts the decoded frames of one video, each at its own size.
 
     It runs FFmpeg's `scale` filter with the settings of the command line, since only the filter takes the position of
-    chroma samples into account. Frames of another size than the first are scaled to it.
+    chroma samples into account.
 
     Args:
-        width: Stored width in pixels.
-        height: Stored height in pixels.
         rotation: Degrees clockwise that turn a stored frame upright.
         mirrored: Whether stored frames are mirrored left to right before.
     """
 
-    def __init__(self, width: int, height: int, rotation: int, mirrored: bool) -> None:
-        self._width, self._height = width, height
+    def __init__(self, rotation: int, mirrored: bool) -> None:
         self._rotation, self._mirrored = rotation, mirrored
         self._graph: Graph | None = None
         self._kind: tuple[object, ...] = ()
@@ -52,8 +49,9 @@ class RgbConverter:
         graph = Graph()
         graph.threads = 1
         source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_ANY_TIME_BASE)
-        scale = graph.add("scale", f"{self._width}:{self._height}:flags=bicubic")
-        graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
+        graph.link_nodes(
+            source, graph.add("scale", "flags=bicubic"), graph.add("format", "rgb24"), graph.add("buffersink")
+        ).configure()
         return graph
 
 

@@ -19,6 +19,7 @@ from curate.sources.video.container import describe_error
 from curate.sources.video.decoding import choose_decoding
 from curate.sources.video.index import VideoIndex
 from curate.sources.video.pictures import RgbConverter
+from curate.sources.video.remarks import Remark, size_changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Frame:
     Attributes:
         index: Position in `VideoIndex.pts`.
         time_s: Exact seconds from the first frame.
-        pixels: H×W×3 uint8 RGB, upright.
+        pixels: H×W×3 uint8 RGB, upright; sizes may differ within a video.
     """
 
     index: int
@@ -45,17 +46,17 @@ class FrameReader:
 
     Attributes:
         fault: Why frames are missing from the latest `read`; None if all came.
+        remarks: What was unusual about the frames read so far, once for each kind.
         decoded: Number of packets that the latest `read` gave to the decoder.
     """
 
     def __init__(self, index: VideoIndex, *, threads: int = 0) -> None:
         self.fault: str | None = None
         self.decoded = 0
+        self.remarks: list[Remark] = []
         self._index = index
         self._threads = threads
-        turned = index.rotation in (90, 270)
-        stored = (index.height, index.width) if turned else (index.width, index.height)
-        self._converter = RgbConverter(*stored, index.rotation, index.mirrored)
+        self._converter = RgbConverter(index.rotation, index.mirrored)
 
     def read(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield each requested frame once, in order.
@@ -89,10 +90,17 @@ class FrameReader:
                 continue
             del missing[number]
             last = Frame(number, self._index.time(number), pixels)
+            self._remark_on(last)
             yield last
         self.decoded = decoding.sent
         if missing:
             self.fault = _describe_missing(self._index, list(missing), last, decoding.damage or damage)
+
+    def _remark_on(self, frame: Frame) -> None:
+        height, width = frame.pixels.shape[:2]
+        first = self._index.width, self._index.height
+        if (width, height) != first and all(remark.kind != "size_changes" for remark in self.remarks):
+            self.remarks.append(size_changes(first, (width, height), frame.time_s))
 
     def _check(self, indices: Sequence[int]) -> list[int]:
         frames = [int(frame) for frame in indices]

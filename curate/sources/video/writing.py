@@ -50,7 +50,7 @@ def check_place(path: Path) -> None:
 
 
 class VideoWriter:
-    """Writes one file; every frame is scaled to the size of the first.
+    """Writes one file; frames of another size than the first are scaled to fit into it, with black bars.
 
     Args:
         path: Of the file; must end in `.mp4`.
@@ -199,8 +199,7 @@ class VideoWriter:
         if height % 2 or width % 2:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if pixels.shape[:2] != (self._stream.height, self._stream.width):
-            size = self._stream.width, self._stream.height
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            pixels = _fit(pixels, self._stream.width, self._stream.height)
         # FFmpeg's own conversion takes six times as long; OpenCV's takes the colour of every other pixel
         planes = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
         return VideoFrame.from_ndarray(planes, format="yuv420p")
@@ -219,6 +218,19 @@ class VideoWriter:
 
     def _write_error(self, error: Exception) -> DataError:
         return DataError(f"cannot write the video: {getattr(error, 'strerror', None) or error}", place=self.path)
+
+
+def _fit(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale a picture to fit into a size, with its aspect ratio, and centre it between black bars. H×W×3"""
+    scale = min(width / pixels.shape[1], height / pixels.shape[0])
+    fitted_width, fitted_height = (max(round(side * scale), 1) for side in pixels.shape[1::-1])
+    left, top = (width - fitted_width) // 2, (height - fitted_height) // 2
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    canvas[top : top + fitted_height, left : left + fitted_width] = cv2.resize(
+        pixels, (fitted_width, fitted_height), interpolation=interpolation
+    )
+    return canvas
 
 
 def _open_audio(path: Path, target: OutputContainer) -> list["_AudioTrack"]:

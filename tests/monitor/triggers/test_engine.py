@@ -148,6 +148,17 @@ def test_a_zone_in_pixels():
     assert fired(triggers(rule_of(zone=zone)), {0: (detection(box=(101, 100, 201, 220)),)}) == []
 
 
+@pytest.mark.parametrize("zone", [[[0, 0], [320, 0], [320, 480], [0, 480]], [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]])
+def test_a_zone_stays_at_its_place_where_the_picture_size_changes(zone):
+    """The left half of the first picture is the left half of a picture of half the size and of an upright one."""
+    engine = triggers(rule_of(zone=zone))
+    assert engine.evaluate(detections_at(0, detection(1, box=(400, 0, 420, 20))), 640, 480, NOON) == []
+    for frame, (width, height) in enumerate([(320, 240), (480, 640)], 1):
+        left, right = (width // 2 - 10, 0, width // 2 - 2, 20), (width // 2 + 2, 0, width // 2 + 10, 20)
+        seen = detections_at(frame, detection(2 * frame, box=left), detection(2 * frame + 1, box=right))
+        assert [event.track_id for event in engine.evaluate(seen, width, height, NOON)] == [2 * frame]
+
+
 def test_a_zone_outside_the_picture_is_a_warning():
     """A zone that no point of the picture can reach is reported once, at the first frame."""
     right, below = [[1000, 0], [1900, 0], [1900, 900]], [[0, 481], [640, 481], [640, 900]]

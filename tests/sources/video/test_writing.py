@@ -77,6 +77,21 @@ def test_odd_sizes(tmp_path):
     assert np.abs(next(FrameReader(index).read([0])).pixels.astype(int) - (200, 30, 30)).max() < 12
 
 
+def test_an_upright_frame_in_a_wide_video_has_black_bars(tmp_path):
+    """A frame of another shape is not squeezed: a square stays a square, between bars."""
+    writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 30), rate=Fraction(30))
+    writer.write(np.full((96, 160, 3), 128, dtype=np.uint8), 0, 1)
+    upright = np.full((192, 96, 3), 128, dtype=np.uint8)
+    upright[60:120, 20:80] = (235, 20, 20)
+    writer.write(upright, 1, 1)
+    writer.close()
+    pixels = list(FrameReader(index_video(tmp_path / "out.mp4")).read([0, 1]))[1].pixels.astype(int)
+    assert max(pixels[:, :54].max(), pixels[:, 106:].max()) < 30
+    red = np.argwhere(pixels[..., 0] - pixels[..., 1] > 100)
+    assert np.abs(red.min(axis=0) - (30, 66)).max() <= 2
+    assert np.abs(red.max(axis=0) - (59, 95)).max() <= 2
+
+
 def test_a_frame_of_another_size_is_scaled(tmp_path):
     """A camera that comes back with another resolution does not end the recording."""
     writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 30), rate=Fraction(30))
