@@ -105,7 +105,8 @@ def fetch_youtube(
         urls: Videos, playlists, or pages with videos.
         clip: "START-END", for every link that has no range of its own in `from_file`.
         from_file: File with one link per line, optionally followed by ranges; `#` starts a comment.
-        max_height: Largest height in pixels; the best format up to it is fetched.
+        max_height: Largest shorter side in pixels (the height of a wide video, the width of an upright one); the best
+            format up to it is fetched.
         licence: "creative-commons" skips videos under other licences, and those without licence information.
         max_duration: Skip videos that are longer as a whole ("10min", "1:30:00"); unknown durations are fetched.
         cookies: Cookie file as browsers export it; only read.

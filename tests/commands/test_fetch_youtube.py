@@ -123,6 +123,46 @@ def test_best_format(dataset, site, tube, video):
     assert set(site.counts()) == {"/street.mp4?480"}
 
 
+@pytest.mark.parametrize(("max_height", "taken"), [(720, 1280), (719, 640), (1080, 1920), (2160, 1920)])
+def test_the_shorter_side_of_an_upright_video_counts(dataset, site, tube, video, max_height, taken):
+    """720 means 720×1280 of an upright video, as 1280×720 of a wide one."""
+    site.files["/street.mp4"] = video
+    tube["abc"] = tube_video(site, heights=(640, 1920, 1280), upright=True)
+    for one in tube["abc"]["formats"]:
+        one["url"] += f"?{one['height']}"
+    fetch(dataset, YOUTUBE + "abc", max_height=max_height)
+    assert set(site.counts()) == {f"/street.mp4?{taken}"}
+
+
+def test_a_size_that_the_site_did_not_give(dataset, site, tube, video):
+    """A video that turns out larger than --max-height is kept, and it is said; its shorter side counts."""
+    site.files["/street.mp4"] = video
+    tube["abc"] = tube_video(site)
+    for one in tube["abc"]["formats"]:
+        del one["width"], one["height"]
+    assert fetch(dataset, YOUTUBE + "abc", max_height=96).notes == ()
+    (note,) = fetch(dataset, YOUTUBE + "abc", max_height=95).notes
+    assert "160×96 pixels, shorter side above --max-height" in note
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("section", "clip", "part"), [((2.0, 4.5), (), (2.0, 4.5)), ((2.0, None), (), (2.0, 8.0)),
+                                                       ((2.0, 4.5), ("1-3",), (1.0, 3.0))])  # fmt: skip
+def test_a_link_to_a_clip(dataset, site, tube, video, section, clip, part):
+    """A link to a clip of a YouTube video gives that part, like --clip, which takes precedence; nothing comes twice."""
+    site.files["/street.mp4"] = video
+    tube["abc"] = tube_video(site)
+    tube["UgkxClip"] = {"url": YOUTUBE + "abc", "section_start": section[0], "section_end": section[1]}
+    link = "https://www.youtube.com/clip/UgkxClip"
+    (fetched,) = fetch(dataset, link, clip=clip).fetched
+    assert (fetched.start_s, fetched.end_s) == part
+    assert fetched.duration_s == pytest.approx(part[1] - part[0], abs=0.05)
+    row = Store(dataset).load().videos.iloc[0]
+    assert row["origin"] == "youtube:abc"
+    again = fetch(dataset, link, clip=clip)
+    assert (again.fetched, len(again.skipped)) == ((), 1)
+
+
 @needs_ffmpeg
 def test_hls(dataset, tmp_path, site, video):
     """A whole HLS stream becomes one file with every frame."""

@@ -274,6 +274,13 @@ def tube(monkeypatch, site):
                 raise answer
             return {"id": video_id, "title": f"Title of {video_id}", **answer}
 
+    class YoutubeClipIE(InfoExtractor):
+        _VALID_URL = r"https?://www\.youtube\.com/clip/(?P<id>\w+)"
+        IE_NAME = "youtube:clip"
+
+        def _real_extract(self, url):
+            return {"_type": "url_transparent", "ie_key": "Youtube", **videos[self._match_id(url)]}
+
     class YoutubeTabIE(InfoExtractor):
         _VALID_URL = r"https?://www\.youtube\.com/playlist\?list=(?P<id>\w+)"
         IE_NAME = "youtube:tab"
@@ -286,7 +293,7 @@ def tube(monkeypatch, site):
 
     def open_downloader(parameters, allow_private):
         ydl = session.GuardedYoutubeDL(parameters, allow_private=allow_private, auto_init=False)
-        for extractor in (YoutubeIE(), YoutubeTabIE(), GenericIE()):
+        for extractor in (YoutubeIE(), YoutubeClipIE(), YoutubeTabIE(), GenericIE()):
             ydl.add_info_extractor(extractor)
         return ydl
 
@@ -295,7 +302,7 @@ def tube(monkeypatch, site):
     return videos
 
 
-def tube_video(site, path="/street.mp4", heights=(96,), **more):
+def tube_video(site, path="/street.mp4", heights=(96,), upright=False, **more):
     """What YouTube's extractor returns for a video on the loopback server."""
     formats = [
         {
@@ -303,7 +310,7 @@ def tube_video(site, path="/street.mp4", heights=(96,), **more):
             "url": site.url(path),
             "ext": "mp4",
             "height": height,
-            "width": height * 16 // 9,
+            "width": height * 9 // 16 if upright else height * 16 // 9,
             "vcodec": "avc1",
             "acodec": "none",
             "protocol": "http",

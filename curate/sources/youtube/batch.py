@@ -258,7 +258,7 @@ class BatchFetcher:
 
     def _fetch_clip(self, session: Session, job: _LinkJob, video: Video, clip: Clip | None) -> Outcome:
         request = job.request(clip)
-        key = make_key(video.extractor, video.id, clip, self._options.max_height)
+        key = make_key(video.extractor, video.id, clip or video.section, self._options.max_height)
         if same := self._claim(key, request):
             return same
         if record := self._archive.find(key):

@@ -93,6 +93,11 @@ class FileJob:
     video: Video
     key: Key
 
+    @property
+    def clip(self) -> Clip | None:
+        """The clip to cut: that of the request, else that of the link; None for the whole video."""
+        return self.request.clip or self.video.section
+
 
 class FileFetcher:
     """Makes files in one dataset folder.
@@ -151,7 +156,7 @@ class FileFetcher:
         return self._throttle.retry_when_limited(lambda: self._make_once(session, job, video, folder, name))
 
     def _check_feasible(self, job: FileJob) -> None:
-        video, clip = job.video, job.request.clip
+        video, clip = job.video, job.clip
         if (clip or video.is_hls) and find_ffmpeg() is None:
             raise fail("no_ffmpeg", "ffmpeg was not found; clips and HLS streams need it")
         if clip and video.duration_s and clip.start_s >= video.duration_s:
@@ -165,7 +170,7 @@ class FileFetcher:
     def _make_once(self, session: Session, job: FileJob, video: Video, folder: Path, name: str) -> tuple[Path, bool]:
         """Make the file in the partial folder; returns it, and whether it is known to be complete."""
         self._throttle.check_stop()
-        clip = job.request.clip
+        clip = job.clip
         kind = re.sub(r"\W+", "_", video.format_id)[:40]
         suffix = str(video.info.get("ext") or "").lower()
         suffix = suffix if re.fullmatch(r"[a-z0-9]{1,5}", suffix) else "mp4"
@@ -258,7 +263,7 @@ class FileFetcher:
 
     def _finish(self, job: FileJob, file: Path, is_complete: bool, name: str) -> Fetched:
         """Check that the file is a video, record it in the archive, and move it to its place."""
-        video, clip = job.video, job.request.clip
+        video, clip = job.video, job.clip
         try:
             index = index_video(file)
         except DataError as error:
@@ -293,14 +298,15 @@ class FileFetcher:
         os.replace(file, self._root / path)
         if index.fault:
             notes.append(f"the file is damaged: {index.fault}")
-        if index.height > self._options.max_height:
-            notes.append(f"{index.height} pixels high, above --max-height; the site did not give the height")
+        if min(index.width, index.height) > self._options.max_height:
+            size = f"{index.width}×{index.height} pixels"
+            notes.append(f"{size}, shorter side above --max-height; the site did not give the size")
         return Fetched(job.request, record, is_new=True, note=f"{name}: {'; '.join(notes)}." if notes else None)
 
 
 def _compare_duration(index: VideoIndex, job: FileJob) -> list[str]:
     """Compare the measured duration with the requested one, or with that of the site."""
-    clip, duration_s = job.request.clip, job.video.duration_s
+    clip, duration_s = job.clip, job.video.duration_s
     if clip:  # the clip's clock starts at its start; the first frame may come later
         return _describe_difference(_end_s(index), float(clip.end_s - clip.start_s), _CLIP_TOLERANCE_S, index)
     return _describe_difference(index.duration_s, duration_s, _WHOLE_TOLERANCE_S, index) if duration_s else []

@@ -23,7 +23,7 @@ class FetchOptions:
     """Options for every link.
 
     Attributes:
-        max_height: Largest height in pixels.
+        max_height: Largest shorter side in pixels, the height of a wide video.
         licence: "creative-commons", or None for any.
         max_duration_s: Longest duration of whole videos.
         cookies: Text of a cookie file.

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from curate.sources.youtube.archive import make_id
 from curate.sources.youtube.failures import FetchError, explain, fail
 from curate.sources.youtube.links import encode_spaces
 from curate.sources.youtube.network_policy import GuardedYoutubeDL, find_refusal
-from curate.sources.youtube.video_info import Entry, Video
+from curate.sources.youtube.video_info import Entry, Video, as_clip, shorter_side_px, take_section
 from curate.sources.youtube.ytdlp_errors import explain_error
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class SessionOptions:
     """How to reach sites.
 
     Attributes:
-        max_height: Largest height in pixels.
+        max_height: Largest shorter side in pixels.
         cookies: Text of a cookie file.
         allow_private: Whether hosts that are not public may be contacted.
         cache: Folder for what yt-dlp learns about a site's player.
@@ -85,8 +85,10 @@ class Session:
         """
         logger.info("%s: asking the site", redact_url(link))
         info: Any = {"_type": "url", "url": link, "ie_key": extractor}
+        section: tuple[float, float | None] | None = None
         with self._explaining():
             for _ in range(_MAX_INDIRECTIONS):
+                section = take_section(info) or section
                 if info.get("_type") == "url_transparent":
                     info = self._ydl.process_ie_result(dict(info), download=False)
                 elif info.get("_type") == "url":
@@ -97,7 +99,8 @@ class Session:
                     break
             if info.get("_type") in ("playlist", "multi_video"):
                 return list(self._iterate_entries(link, info))
-            return self._describe(link, self._choose_format(info), None)
+            video = self._describe(link, self._choose_format(info), None)
+        return replace(video, section=as_clip(section, video.duration_s)) if section else video
 
     def look_up_entry(self, entry: Entry) -> Video | list[Entry]:
         """Look up an entry of a playlist or page, without a request where the page has described it already.
@@ -188,7 +191,7 @@ class Session:
                 yield Entry(link, None, number, {**page, **item})
 
     def _choose_format(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all data of one video, with its best format up to the largest height at the top level."""
+        """Return all data of one video, with its best format up to the largest size at the top level."""
         state = info.get("live_status") or ("is_live" if info.get("is_live") else None)
         if state in _LIVE_STATES and not (state == "post_live" and info.get("formats")):
             raise fail("live", _LIVE_STATES[state])
@@ -227,13 +230,13 @@ class Session:
         with_picture = [
             one for one in context["formats"] if one.get("vcodec") != "none" and one.get("protocol") != "mhtml"
         ]
-        low_enough = [one for one in with_picture if (one.get("height") or 0) <= self._options.max_height]
-        known_height = [one for one in low_enough if one.get("height")]
+        low_enough = [one for one in with_picture if (shorter_side_px(one) or 0) <= self._options.max_height]
+        known_size = [one for one in low_enough if shorter_side_px(one)]
         if with_picture and not low_enough:
-            heights = ", ".join(map(str, sorted({one["height"] for one in with_picture})))
-            detail = f"no format is {self._options.max_height} pixels high or less; available: {heights}"
+            sides = ", ".join(map(str, sorted({shorter_side_px(one) or 0 for one in with_picture})))
+            detail = f"no format has a shorter side of {self._options.max_height} pixels or less; available: {sides}"
             raise fail("no_format", detail, advice="Allow more with --max-height.")
-        yield from (known_height or low_enough)[-1:]
+        yield from (known_size or low_enough)[-1:]
 
     # ------------------------------------------------------------------ yt-dlp
 
@@ -242,7 +245,7 @@ class Session:
         return {
             "format": self._select_format,
             # detectors need no sound: without it there is less to download and nothing to merge
-            "format_sort": ["height", "vcodec:h264", "+hasaud", "ext:mp4"],
+            "format_sort": ["res", "vcodec:h264", "+hasaud", "ext:mp4"],
             "allow_multiple_video_streams": False,
             "quiet": True,
             "noprogress": True,

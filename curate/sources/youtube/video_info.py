@@ -1,8 +1,11 @@
-"""What a site says about a link: the entries of a playlist or page, or one video."""
+"""What a site says about a link: the entries of a playlist or page, or one video, its section, its formats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
+
+from curate.sources.youtube.links import Clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,7 @@ class Video:
         duration_s: Of the whole video, in seconds; None where unknown.
         size: In bytes, possibly estimated; None where unknown.
         info: yt-dlp's data for the download.
+        section: The part of the video that the link means, as links to YouTube clips do; None for all of it.
     """
 
     extractor: str
@@ -56,6 +60,7 @@ class Video:
     duration_s: float | None
     size: int | None
     info: Mapping[str, Any] = field(repr=False)
+    section: Clip | None = None
 
     @property
     def format_id(self) -> str:
@@ -76,3 +81,22 @@ class Video:
     def is_hls(self) -> bool:
         """Whether it comes as an HLS playlist."""
         return "m3u8" in self.protocol
+
+
+def take_section(info: dict[str, Any]) -> tuple[float, float | None] | None:
+    """Remove start and end in seconds from what a site says, with which yt-dlp would have ffmpeg download."""
+    start_s, end_s = info.pop("section_start", None), info.pop("section_end", None)
+    return None if start_s is None and end_s is None else (float(start_s or 0), end_s)
+
+
+def as_clip(section: tuple[float, float | None], duration_s: float | None) -> Clip | None:
+    """A section in whole milliseconds; None where its end is unknown, or not after its start."""
+    start_s, end_s = section[0], section[1] or duration_s
+    if end_s is None or end_s <= start_s:
+        return None
+    return Clip(*(Fraction(round(1000 * time_s), 1000) for time_s in (start_s, end_s)))
+
+
+def shorter_side_px(one: Mapping[str, Any]) -> int | None:
+    """The shorter side of a format: what `720p` and yt-dlp's `res` mean. An upright video is as large as a wide one."""
+    return min((side for side in (one.get("width"), one.get("height")) if side), default=None)
