@@ -12,11 +12,12 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from typing import NamedTuple
 
-from curate.formats.voc.objects import CORNERS, FLAGS, PARTS, VocFile, VocObject
+from curate.formats.voc.objects import CORNERS, FLAGS, HARMLESS, PARTS, VocFile, VocObject
 
 _OPTIONAL = frozenset({"pose", "occluded"})
 _SPACE = r"[ \t\n]*+"
 _TEXT = r"[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+"  # XML 1.0, production 2, without characters that must be escaped
+_INNER = "database|annotation|image|flickrid|name"  # of source and owner
 _HEAD = re.compile(
     rf"""(?:<\?xml[ ]version="1\.0"(?:[ ]encoding="(?:utf|UTF)-8")?[ ]?\?>)?{_SPACE}
     <annotation(?:[ ]verified="(?P<verified>\w*+)")?>{_SPACE}
@@ -27,8 +28,8 @@ _HEAD = re.compile(
               {_SPACE}(?:<depth>{_TEXT}</depth>{_SPACE})?</size>
             | <folder>(?P<folder>{_TEXT})</folder>
             | <path>(?P<path>{_TEXT})</path>
-            | <(?!(?:filename|folder|path|size|object)>)(?P<outer>[A-Za-z_]\w*+)>
-              (?:{_TEXT}|{_SPACE}(?:<(?P<inner>[A-Za-z_]\w*+)>{_TEXT}</(?P=inner)>{_SPACE})*)</(?P=outer)>
+            | <(?P<outer>{"|".join(sorted(HARMLESS - {"folder", "path"}))})>
+              (?:{_TEXT}|{_SPACE}(?:<(?P<inner>{_INNER})>{_TEXT}</(?P=inner)>{_SPACE})*)</(?P=outer)>
         ){_SPACE}
     )*""",
     re.ASCII | re.VERBOSE,

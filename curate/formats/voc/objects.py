@@ -7,6 +7,8 @@ from curate.columns import Action
 
 PARTS = ("name", "pose", "truncated", "difficult", "occluded", "xmin", "ymin", "xmax", "ymax")
 CORNERS = PARTS[5:]
+# Elements beside the objects that are not kept, and that nobody misses; the file name and the size are read
+HARMLESS = frozenset({"folder", "path", "source", "owner", "segmented"})
 FLAGS: Mapping[str | None, bool] = {"0": False, "1": True}
 
 

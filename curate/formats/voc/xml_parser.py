@@ -4,12 +4,29 @@ Formats: the VOC2012 development kit, section 8, and LabelImg's `libs/pascal_voc
 are not read, and nothing is fetched.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from lxml import etree
 
 from curate.formats.voc.fast_parser import PlainReader
-from curate.formats.voc.objects import CORNERS, FLAGS, PARTS, Fault, VocFile, VocObject
+from curate.formats.voc.objects import FLAGS, HARMLESS, PARTS, Fault, VocFile, VocObject
+from curate.formats.voc.shapes import (
+    UnclearShapeError,
+    describes_object,
+    fields_of,
+    is_number_list,
+    read_shape,
+    shown,
+    tag_of,
+)
+
+_PROPERTIES = frozenset({"pose", "truncated", "difficult", "occluded", "deleted"})
+_HEAD = ("filename", "size", "imagesize")
+_VOCABULARY = frozenset({"annotation", "object", "bndbox", *_HEAD, *PARTS})
+_NOT_DELETED = frozenset({"", "0", "no", "false"})
+_LONGEST_SHOWN = 40
+_MOST_SHOWN = 3
 
 
 class UnreadableError(Exception):
@@ -47,23 +64,31 @@ class VocParser:
     def _parse_elements(self, data: bytes) -> VocFile:
         root = self._parse_root(data)
         faults: list[Fault] = []
-        size, name = root.find("size"), root.find("filename")
+        elements = [one for one in root.iterdescendants() if tag_of(one) == "object" and not _is_container(one)]
         objects = [
             box
-            for number, element in enumerate(root.iterchildren("object"), start=1)
+            for number, element in enumerate(elements, start=1)
             if (box := _read_object(element, number, faults)) is not None
         ]
+        _note_spelling(root, faults)
+        _note_others(root, faults)
+        head = {tag_of(child): child for child in reversed(root)}  # the first of a name counts
+        size = head.get("size", head.get("imagesize"))  # LabelMe's
+        name = head.get("filename")
+        if name is None and "source" in head:  # FAIR1M's
+            name = next((child for child in head["source"] if tag_of(child) == "filename"), None)
+        sides = fields_of(size) if size is not None else {}
         return VocFile(
-            filename=(name.text or "").strip() if name is not None else "",
+            filename=_text_of(name),
             filename_line=name.sourceline if name is not None else None,
-            width=_text(size, "width"),
-            height=_text(size, "height"),
+            width=_side(sides, "width", "ncols"),
+            height=_side(sides, "height", "nrows"),
             size_line=size.sourceline if size is not None else None,
             verified=root.get("verified") == "yes",
             objects=objects,
             faults=faults,
-            folder=_text(root, "folder") or "",
-            path=_text(root, "path") or "",
+            folder=_text_of(head.get("folder")),
+            path=_text_of(head.get("path")),
         )
 
     def _parse_root(self, data: bytes) -> Any:
@@ -77,7 +102,7 @@ class VocParser:
             raise UnreadableError("unreadable_file", " ".join(str(error).split()), line) from error
         if root.getroottree().docinfo.doctype:  # pyright: ignore[reportAttributeAccessIssue] - missing in the stubs
             _refuse_document_type(data, certain=True)
-        if root.tag != "annotation":
+        if tag_of(root) != "annotation":
             raise UnreadableError("wrong_root", f"<{root.tag}>, expected <annotation>", root.sourceline)
         return root
 
@@ -90,36 +115,35 @@ def _refuse_document_type(data: bytes, *, certain: bool) -> None:
 
 
 def _read_object(element: Any, number: int, faults: list[Fault]) -> VocObject | None:
-    """Read an object element by element; elements that are not kept become faults."""
-    texts: dict[str, str | None] = {}
-    for part in element:
-        if part.tag == "bndbox" and not texts.keys() & set(CORNERS):
-            texts |= {side.tag: side.text for side in part if side.tag in CORNERS}
-        elif part.tag in PARTS and part.tag not in CORNERS and part.tag not in texts:
-            texts[part.tag] = part.text
-        else:
-            faults.append(Fault(part.sourceline, number, "element_not_kept", f"<{part.tag}>", "noted"))
-    return _make_object([texts.get(part) for part in PARTS], element.sourceline, number, faults)
-
-
-def _make_object(texts: list[str | None], line: int, number: int, faults: list[Fault]) -> VocObject | None:
-    """Make an object from the texts of its `PARTS`; None, and a fault, if it has no name or no corners."""
-    written, pose, truncated, difficult, occluded, *corners = texts
-    name = (written or "").strip()
-    if not name:
-        faults.append(Fault(line, number, "empty_name", "the class has no name", "quarantined"))
+    """Read an object element by element; what is not kept becomes a fault."""
+    line, fields = element.sourceline, fields_of(element)
+    if fields.get("deleted", "0").strip().lower() not in _NOT_DELETED:
+        faults.append(Fault(line, number, "deleted_object", "marked as deleted, left out", "noted"))
         return None
-    if name != written:
-        faults.append(Fault(line, number, "white_space", f"around {name!r}", "noted"))
+    used: list[Any] = []
+    name = _read_name(element, fields, number, faults, used)
+    shape = None
     try:
-        x0, y0, x1, y1 = map(_number, corners)
-    except TypeError:
-        missing = [side for side, text in zip(CORNERS, corners, strict=True) if not (text or "").strip()]
-        faults.append(Fault(line, number, "missing_coordinate", ", ".join(missing), "quarantined"))
+        shape = read_shape(element)
+        used += shape.used
+    except UnclearShapeError as error:
+        if name is not None:
+            faults.append(Fault(line, number, error.kind, error.detail, "quarantined"))
+    if name is None or shape is None:
         return None
-    except ValueError as error:
-        faults.append(Fault(line, number, "not_finite", str(error), "quarantined"))
-        return None
+    seen = set()
+    for part in element:
+        if part in used or (tag_of(part) in _PROPERTIES and tag_of(part) not in seen):
+            seen.add(tag_of(part))
+        elif not _holds_objects(part):
+            faults.append(Fault(part.sourceline, number, "element_not_kept", shown(part), "noted"))
+    faults += [Fault(part.sourceline, number, "element_not_kept", shown(part), "noted") for part in shape.unused]
+    if shape.notation:
+        kind, action = ("hull", "repaired") if shape.is_hull else ("other_notation", "noted")
+        corners = ", ".join(f"{corner:.6g}" for corner in shape.corners)
+        verb = "the box around it is" if shape.is_hull else "read as"
+        faults.append(Fault(line, number, kind, f"{shape.notation}; {verb} {corners}", action))
+    truncated, difficult, occluded = (fields.get(flag) for flag in ("truncated", "difficult", "occluded"))
     flags = FLAGS.get(difficult), FLAGS.get(truncated), FLAGS.get(occluded)
     if None in flags:
         flags = (
@@ -128,21 +152,85 @@ def _make_object(texts: list[str | None], line: int, number: int, faults: list[F
             # LabelImg and early VOC years do not write it
             _odd_flag("occluded", occluded, line, number, faults) if occluded is not None else False,
         )
-    return VocObject(name, x0, y0, x1, y1, *flags, pose or None, line, number)  # pyright: ignore[reportArgumentType]
+    return VocObject(name, *shape.corners, *flags, fields.get("pose") or None, line, number)  # pyright: ignore[reportArgumentType]
 
 
-def _number(text: str | None) -> float:
-    """Parse a coordinate.
+def _read_name(
+    element: Any, fields: Mapping[str, str], number: int, faults: list[Fault], used: list[Any]
+) -> str | None:
+    """The class of an object; None, and a fault, if it has none or several. What is read is added to `used`."""
+    names = [child for child in element if tag_of(child) == "name"]
+    guesses = [child for child in element.iter() if tag_of(child) == "possibleresult"]  # FAIR1M's
+    texts: list[str] = [child.text or "" for child in names]
+    if not texts:
+        texts = [fields_of(child).get("name", "") for child in guesses]
+        used += guesses
+    if not texts:
+        key = next((key for key in ("name", "label", "class", "category") if key in fields), None)
+        texts = [fields[key]] if key is not None else []
+        used += [child for child in element if tag_of(child) == key]
+    used += names
+    distinct = list(dict.fromkeys(text.strip() for text in texts))
+    if not any(distinct):
+        faults.append(Fault(element.sourceline, number, "empty_name", "the class has no name", "quarantined"))
+        return None
+    if len(distinct) > 1:
+        detail = ", ".join(map(repr, distinct))
+        faults.append(Fault(element.sourceline, number, "second_name", detail, "quarantined"))
+        return None
+    (name,) = distinct
+    if name != texts[0]:
+        faults.append(Fault(element.sourceline, number, "white_space", f"around {name!r}", "noted"))
+    return name
 
-    Raises:
-        TypeError: The text is missing or empty.
-        ValueError: The text is not a number.
+
+def _note_others(parent: Any, faults: list[Fault]) -> None:
+    """Report what is in the root, or in an element around objects, and is no object.
+
+    What may be an object under a name that is not known counts as lost; the rest is noted.
     """
-    if not text or text.isspace():
-        raise TypeError
-    if "_" in text:  # Python reads 1_0 as 10
-        raise ValueError(f"{text!r} is not a number")
-    return float(text)
+    known = set(_HEAD) if parent.getparent() is None else set()
+    for text, line in [(parent.text, parent.sourceline), *((child.tail, child.sourceline) for child in parent)]:
+        if text and not text.isspace():
+            _add_other(faults, line, repr(text.strip()[:_LONGEST_SHOWN]), is_object=is_number_list(text))
+    for child in parent:
+        tag = tag_of(child)
+        if tag in known:
+            known.discard(tag)
+        elif tag != "object" or _holds_objects(child):
+            if _holds_objects(child):
+                detail = f"the objects in {shown(child)} were read like others"
+                faults.append(Fault(child.sourceline, None, "nested_object", detail, "noted"))
+                if tag != "object":
+                    _note_others(child, faults)
+            elif tag not in HARMLESS:
+                _add_other(faults, child.sourceline, shown(child), is_object=describes_object(child))
+
+
+def _add_other(faults: list[Fault], line: int, what: str, *, is_object: bool) -> None:
+    if is_object:
+        faults.append(
+            Fault(line, None, "unknown_element", f"{what} may be an object, expected <object>", "quarantined")
+        )
+    else:
+        faults.append(Fault(line, None, "element_not_kept", what, "noted"))
+
+
+def _note_spelling(root: Any, faults: list[Fault]) -> None:
+    """Note names in capitals or of a namespace that were read like those of VOC."""
+    odd = dict.fromkeys(one.tag for one in root.iter() if tag_of(one) != one.tag and tag_of(one) in _VOCABULARY)
+    if odd:
+        detail = ", ".join(f"<{tag}>" for tag in list(odd)[:_MOST_SHOWN]) + (", …" if len(odd) > _MOST_SHOWN else "")
+        faults.append(Fault(root.sourceline, None, "other_spelling", detail, "noted"))
+
+
+def _is_container(element: Any) -> bool:
+    """Whether an `<object>` has objects inside, and is none itself."""
+    return _holds_objects(element) and not any(tag_of(child) in ("name", "bndbox") for child in element)
+
+
+def _holds_objects(element: Any) -> bool:
+    return any(tag_of(one) == "object" for one in element.iterdescendants())
 
 
 def _odd_flag(flag: str, text: str | None, line: int, number: int, faults: list[Fault]) -> bool:
@@ -154,6 +242,9 @@ def _odd_flag(flag: str, text: str | None, line: int, number: int, faults: list[
     return word in ("1", "true", "yes")
 
 
-def _text(parent: Any, tag: str) -> str | None:
-    element = parent.find(tag) if parent is not None else None
-    return (element.text or "").strip() if element is not None else None
+def _text_of(element: Any) -> str:
+    return (element.text or "").strip() if element is not None else ""
+
+
+def _side(fields: Mapping[str, str], *names: str) -> str | None:
+    return next((fields[name].strip() for name in names if name in fields), None)
