@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from curate.boxes import Boxes
 from curate.columns import CORNERS
 from curate.dataset import ClassEntry, Dataset, Predictions
-from curate.errors import DataError, MissingError, UsageError, unknown_name
+from curate.engines.models import LIST_MODELS, known_models
+from curate.errors import DataError, MissingError, UsageError, closest, unknown_name
 from curate.images import decode_rgb
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
@@ -235,9 +236,10 @@ def engine_for(model: str) -> Engine:
             place="--model",
             got=repr(model),
             expected=f"ENGINE:NAME with {', '.join(ENGINES)}",
+            remedy=_suggest_model(model_name or name),
         )
     if name not in ENGINES:
-        raise unknown_name("engine", name, ENGINES, place="--model")
+        raise unknown_name("engine", name, ENGINES, place="--model", remedy=LIST_MODELS)
     entry = ENGINES[name]
     try:
         factory: Callable[[], Engine] = getattr(import_module(entry.module), entry.class_name)
@@ -250,6 +252,13 @@ def engine_for(model: str) -> Engine:
             f"the package {module} is not installed", place=model, remedy=remedies.get(module, f"pip install {module}")
         ) from error
     return factory()
+
+
+def _suggest_model(name: str) -> str:
+    """Which model is likely meant by a name without an engine."""
+    full_names = {model.name: model.full_name for model in known_models()}
+    similar = closest(name, full_names)
+    return f"Did you mean {full_names[similar]!r}? {LIST_MODELS}" if similar else LIST_MODELS
 
 
 def predict_dataset(

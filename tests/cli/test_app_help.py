@@ -44,7 +44,7 @@ def test_help_of_a_parameter_is_a_phrase(name, parameter):
     assert not re.match(r"(Of|So|Instead|What|Such|Only tell|Where|Nothing|At least so|How)\b", parameter.help)
 
 
-@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"run", "predict", "watch", "doctor"}))
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"run", "predict", "watch", "models", "doctor"}))
 def test_usage_line(name, monkeypatch, capsys):
     """The dataset folder is the first argument, without brackets."""
     assert " [OPTIONS] DATASET" in help_of(name, monkeypatch, capsys).splitlines()[0]

@@ -11,7 +11,7 @@ from curate.commands.registry import COMMANDS, Role
 from curate.result import Result
 
 EACH = pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
-WITHOUT_END = {"view", "watch", "run", "doctor"}  # they run until Ctrl-C, or are no part of a pipeline
+WITHOUT_END = {"view", "watch", "run", "models", "doctor"}  # they run until Ctrl-C, or are no part of a pipeline
 
 
 def parts_of(declared):

@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +24,8 @@ from detectron2.modeling import build_model
 from detectron2.solver import LRMultiplier, build_lr_scheduler, build_optimizer
 from torch import nn
 
-from curate.errors import DataError, UsageError
+from curate.engines.models import LIST_MODELS
+from curate.errors import DataError, UsageError, closest
 from curate.run_folder.config import TrainingConfig
 
 _WARMUP_SHARE = 0.05  # of the steps; an upper limit to the configuration's own warm-up
@@ -116,13 +116,13 @@ def find_config(name: str) -> Path:
         for file in files
         if file.endswith((".yaml", ".py"))
     ]
-    closest = get_close_matches(name, names, n=1)
+    similar = closest(name, names)
     raise UsageError(
         "unknown Detectron2 model",
         place="--model",
         got=repr(name),
         expected="a name of the model zoo, such as COCO-Detection/faster_rcnn_R_50_FPN_3x, or a configuration file",
-        remedy=f"Did you mean {closest[0]!r}?" if closest else None,
+        remedy=f"Did you mean {similar!r}? {LIST_MODELS}" if similar else LIST_MODELS,
     )
 
 

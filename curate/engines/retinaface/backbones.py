@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models._utils import IntermediateLayerGetter
 
+from curate.engines.models import LIST_MODELS
 from curate.errors import unknown_name
 
 RESNETS = ("resnet50", "resnet152")
@@ -26,7 +27,7 @@ def build_backbone(name: str, levels: int, leak: float) -> tuple[nn.Module, list
     if name == "mobilenet0.25":
         return MobileNetQuarter(leak, with_stride_4=levels == 5), ([32] if levels == 5 else []) + [64, 128, 256]
     if name not in RESNETS:
-        raise unknown_name("retinaface model", name, BACKBONES, place="--model")
+        raise unknown_name("retinaface model", name, BACKBONES, place="--model", remedy=LIST_MODELS)
     first = 1 if levels == 5 else 2
     layers = {f"layer{number}": str(number) for number in range(first, 5)}
     resnet = get_model(name, weights=None)

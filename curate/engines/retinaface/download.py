@@ -4,10 +4,10 @@ They were trained on WIDER FACE by the authors of Face-Detector-1MB-with-landmar
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 from curate.engines.base import PublishedWeights
+from curate.engines.models import torch_cache
 
 LIGHT_SHA256 = "ed6fa7d45a5179f03cb5ce82c73b0c6711372968e53782e88395acee88d319e1"
 LIGHT_URL = (
@@ -18,9 +18,7 @@ LIGHT_URL = (
 
 def light_file() -> Path:
     """The file's place in torch's download cache; it need not exist."""
-    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = Path(os.environ.get("TORCH_HOME", f"{caches}/torch")).expanduser()
-    return home / "hub" / "checkpoints" / f"retinaface_mobilenet0.25-{LIGHT_SHA256[:8]}.pth"
+    return torch_cache() / f"retinaface_mobilenet0.25-{LIGHT_SHA256[:8]}.pth"
 
 
 def is_complete(file: Path) -> bool:

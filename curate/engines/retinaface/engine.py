@@ -14,6 +14,7 @@ from torchvision.models import get_model_weights
 
 from curate.dataset import ClassEntry
 from curate.engines.base import Detector
+from curate.engines.models import LIST_MODELS
 from curate.engines.retinaface.backbones import BACKBONES
 from curate.engines.retinaface.network import RetinaFace
 from curate.engines.retinaface.published_weights import convert_tensors, download_light, is_published, published_model
@@ -104,7 +105,7 @@ def build_model(
         UsageError: Unknown name or setting, or settings that contradict one another.
     """
     if name not in DEFAULTS:
-        raise unknown_name("retinaface model", name, BACKBONES, place="--model")
+        raise unknown_name("retinaface model", name, BACKBONES, place="--model", remedy=LIST_MODELS)
     recipe = _RECIPES.get(name, Recipe())
     check_settings(settings, recipe, recipe.augmentation, DEFAULTS[name])
     own = apply_settings(DEFAULTS[name], settings)

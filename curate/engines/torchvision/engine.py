@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -14,11 +13,12 @@ from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from curate.engines.models import LIST_MODELS
 from curate.engines.torch_engine import TorchEngine
 from curate.engines.torchvision.timm_fpn import FpnSettings, faster_rcnn_on, names_up_to_first_map, timm_body
 from curate.engines.training.augment import Sizing
 from curate.engines.training.recipe import BuiltModel, Recipe, apply_settings, check_settings
-from curate.errors import UsageError, unknown_name
+from curate.errors import UsageError, closest, unknown_name
 
 TIMM_PREFIX = "fasterrcnn+timm/"
 _NOT_BOX_DETECTORS = ("mask", "keypoint")  # they need more than boxes to train
@@ -52,19 +52,20 @@ def check_model(name: str) -> None:
     """
     if not name.startswith(TIMM_PREFIX):
         if name not in known_models():
-            raise unknown_name("torchvision model", name, [*known_models(), f"{TIMM_PREFIX}BACKBONE"], place="--model")
+            names = [*known_models(), f"{TIMM_PREFIX}BACKBONE"]
+            raise unknown_name("torchvision model", name, names, place="--model", remedy=LIST_MODELS)
         return
     import timm
 
     backbone = name.removeprefix(TIMM_PREFIX)
     if not timm.is_model(backbone):
-        closest = get_close_matches(backbone.split(".")[0], timm.list_models(), n=1)
+        similar = closest(backbone.split(".")[0], timm.list_models())
         raise UsageError(
             "unknown timm backbone",
             place="--model",
             got=repr(backbone),
             expected="a name that timm.list_models() lists",
-            remedy=f"Did you mean {closest[0]!r}?" if closest else None,
+            remedy=f"Did you mean {similar!r}?" if similar else None,
         )
 
 

@@ -10,6 +10,7 @@ from torchvision import models
 from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms.functional import normalize
 
+from curate.engines.models import LIST_MODELS
 from curate.engines.two_stage.first_stage import EmbeddedDetector
 from curate.engines.two_stage.settings import TwoStageSettings
 from curate.errors import unknown_name
@@ -69,7 +70,7 @@ def check_network(name: str) -> None:
         UsageError: The message has the closest name.
     """
     if name not in known_networks():
-        raise unknown_name("ResNet of torchvision", name, known_networks(), place="--model")
+        raise unknown_name("ResNet of torchvision", name, known_networks(), place="--model", remedy=LIST_MODELS)
 
 
 def pretrained_tensors(name: str) -> dict[str, Tensor]:
