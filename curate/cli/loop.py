@@ -117,8 +117,8 @@ def _classes_table(reports: Sequence[Mapping[str, Any]]) -> RenderableType:
 @takes_training_options(LOOP)
 def loop(
     dataset: DatasetFolder,
-    model: Model,
     run: NewRun,
+    model: Model = None,
     rounds: Annotated[
         int | None, typer.Option(metavar="N", help="Maximum number of rounds.", show_default=str(ROUNDS))
     ] = None,

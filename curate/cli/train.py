@@ -15,7 +15,12 @@ from curate.commands.training_options import MODEL, TRAIN, with_options
 from curate.formatting import count_of, points
 from curate.run_folder.config import Option
 
-Model = Annotated[str, typer.Option(MODEL.flag, metavar=MODEL.metavar, help=MODEL.help)]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        MODEL.flag, metavar=MODEL.metavar, help=MODEL.help, show_default=f"{MODEL.default}; with --resume the run's own"
+    ),
+]
 NewRun = Annotated[
     str, typer.Option("--run", metavar="NAME", help="Name of the run in DATASET/runs, or a path with a slash.")
 ]
@@ -50,8 +55,8 @@ def as_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 @takes_training_options(TRAIN)
 def train(
     dataset: DatasetFolder,
-    model: Model,
     run: NewRun,
+    model: Model = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

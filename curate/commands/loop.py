@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.commands.loop_round import check_val, play_round, publish_best
-from curate.commands.training_options import LOOP, ROUNDS, given
+from curate.commands.training_options import LOOP, MODEL, ROUNDS, given
 from curate.dataset import Dataset
 from curate.engines.base import engine_for, library_versions
 from curate.errors import UsageError, unknown_name
@@ -63,8 +63,8 @@ def _ignore(report: RoundReport) -> None:
 def loop(
     dataset: str | os.PathLike[str],
     *,
-    model: str,
     run: str,
+    model: str | None = None,
     weights: str | os.PathLike[str] | None = None,
     steps: int | None = None,
     rounds: int | None = None,
@@ -84,8 +84,8 @@ def loop(
 
     Args:
         dataset: The dataset folder.
-        model: ENGINE:NAME.
         run: A name in `DATASET/runs`, or a path with a slash; it holds the checkpoint of the best round.
+        model: ENGINE:NAME. Default: torchvision:fasterrcnn_resnet50_fpn_v2; on resume the loop's own.
         weights: Initial weights of the first round; see `train`.
         steps: Steps per round.
         rounds: Maximum number of rounds. Default: 3, or as before on resume.
@@ -108,8 +108,9 @@ def loop(
     store, folder = Store(dataset), RunFolder.named(dataset, run)
     folder.refuse_both(resume=resume, overwrite=overwrite)
     _check(rounds, target_ap, patience, training or {})
+    saved = read_state(folder) if resume else None
     options = LoopState(
-        model=model,
+        model=model or (saved.model if saved else MODEL.default),
         weights=None if weights is None else str(weights),
         steps=steps,
         training=dict(training or {}),

@@ -65,8 +65,8 @@ class Validation:
 def train(
     dataset: str | os.PathLike[str],
     *,
-    model: str,
     run: str,
+    model: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -78,8 +78,8 @@ def train(
 
     Args:
         dataset: The dataset folder.
-        model: ENGINE:NAME.
         run: A name in `DATASET/runs`, or a path with a slash.
+        model: ENGINE:NAME. Default: torchvision:fasterrcnn_resnet50_fpn_v2; on resume the run's own.
         resume: Continue an interrupted run with its options and images; a finished run stays as it is.
         overwrite: Replace an existing run of that name.
         progress: Called after every step.
@@ -101,7 +101,7 @@ def train(
     version = (folder.read_record().dataset_version if is_resumed else None) or store.head()
     whole = store.load(version)
     images, notes = _training_images(whole)
-    config = TrainingConfig.checked(**{**known, **chosen, "model": model})
+    config = TrainingConfig.checked(**{**known, **chosen, **given({"model": model})})
     if epochs is not None:
         config = TrainingConfig.checked(**{**config.as_dict(), "steps": steps_of_epochs(epochs, images, config)})
     engine = engine_for(config.model)

@@ -59,11 +59,11 @@ class TrainingConfig:
     model: Annotated[
         str,
         Option(
-            help="Model to train, such as torchvision:fasterrcnn_resnet50_fpn_v2.",
+            help="Model to train; `curate models` lists them.",
             metavar="ENGINE:NAME",
             pattern=".",  # `engine_for` checks the rest
         ),
-    ]
+    ] = "torchvision:fasterrcnn_resnet50_fpn_v2"
     weights: Annotated[
         str,
         Option(

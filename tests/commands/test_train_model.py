@@ -1,0 +1,48 @@
+"""The model of `train`: the default, and on resume that of the run."""
+
+import corner_engine
+import pandas as pd
+import pytest
+from corner_engine import CornerEngine
+from sample_datasets import face_dataset, save
+
+import curate
+from curate.errors import UsageError
+from curate.run_folder.folder import RunFolder
+
+DEFAULT = "torchvision:fasterrcnn_resnet50_fpn_v2"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A dataset with splits; every engine's name leads to the engine of a test."""
+    corner_engine.register(monkeypatch)
+    (entry,) = corner_engine.base.ENGINES.values()
+    monkeypatch.setattr(corner_engine.base, "ENGINES", {"corner": entry, "torchvision": entry})
+    splits = pd.array(["train", "val"] * 4, dtype="str")
+    return save(face_dataset(tmp_path / "faces", split=splits), pictures=True)
+
+
+def test_default_model(root):
+    """Without `--model`, the default is trained, and the run records it."""
+    assert curate.train(root, run="first").model == DEFAULT
+    assert RunFolder.named(root, "first").read_config()["model"] == DEFAULT
+
+
+def test_resume_takes_the_model_of_the_run(root, monkeypatch):
+    """`--resume` needs no `--model`; another one is refused."""
+    monkeypatch.setattr(CornerEngine, "fails", True)
+    with pytest.raises(KeyboardInterrupt):
+        curate.train(root, run="first", model="corner:only")
+    monkeypatch.setattr(CornerEngine, "fails", False)
+    with pytest.raises(UsageError, match="the run was started with other settings: model"):
+        curate.train(root, run="first", model=DEFAULT, resume=True)
+    assert curate.train(root, run="first", resume=True).model == "corner:only"
+    assert curate.train(root, run="first", resume=True).model == "corner:only"  # finished: it stays as it is
+
+
+def test_resume_of_a_loop_takes_its_model(root, monkeypatch):
+    """`loop --resume` continues with the loop's model; a new loop has the default."""
+    curate.loop(root, run="night", model="corner:only", steps=3, rounds=1)
+    assert curate.loop(root, run="night", rounds=2, resume=True).model == "corner:only"
+    assert curate.loop(root, run="day", steps=3, rounds=1).model == DEFAULT
