@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from curate.cli.options import AsJson, DatasetFolder, DryRun
 from curate.cli.output import counts_line, show
 from curate.cli.table import Table
+from curate.curation.class_maps import DROP_MAP, MERGE_MAP, RENAME_MAP
 from curate.formatting import percent
 
 
@@ -35,7 +36,7 @@ def merge_classes(
     into: Annotated[str | None, typer.Option(metavar="TARGET", help="Class that receives their boxes.")] = None,
     map: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="YAML file of TARGET: [SOURCE, ...] lines, instead of names."),
+        typer.Option(metavar="FILE", help=f"YAML file instead of names; lines are {MERGE_MAP}."),
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -50,7 +51,7 @@ def rename_class(
     old: Annotated[str | None, typer.Argument(metavar="OLD", help="Current name.")] = None,
     new: Annotated[str | None, typer.Argument(metavar="NEW", help="New name.")] = None,
     map: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML file of OLD: NEW lines, instead of names.")
+        Path | None, typer.Option(metavar="FILE", help=f"YAML file instead of names; lines are {RENAME_MAP}.")
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -63,7 +64,9 @@ def rename_class(
 def drop_class(
     dataset: DatasetFolder,
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Classes to remove.")] = None,
-    map: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file with a list of names.")] = None,
+    map: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=f"YAML file instead of names; lines are {DROP_MAP}.")
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:

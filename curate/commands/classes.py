@@ -3,14 +3,12 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from curate.curation.classes import drop, merge, parse_drops, parse_merges, parse_renames, rename
+from curate.curation.class_maps import parse_drops, parse_merges, parse_renames, read_map
+from curate.curation.classes import drop, merge, rename
 from curate.dataset import Dataset
-from curate.errors import DataError, UsageError
+from curate.errors import UsageError
 from curate.result import Result
 from curate.store import Store
 
@@ -51,7 +49,7 @@ def merge_classes(
         raise UsageError(
             "no classes to merge given", place="merge-classes", expected="SOURCE… --into TARGET, or --map FILE"
         )
-    merges = parse_merges(_read_yaml(map), place=map) if map is not None else {str(into): tuple(sources)}
+    merges = parse_merges(read_map(map), place=map) if map is not None else {str(into): tuple(sources)}
 
     def change(before: Dataset) -> Dataset:
         for target, names in merges.items():
@@ -85,7 +83,7 @@ def rename_class(
     """
     if (map is None) == (old is None or new is None):
         raise UsageError("expected either OLD NEW or --map FILE", place="rename-class")
-    names = parse_renames(_read_yaml(map), place=map) if map is not None else {str(old): str(new)}
+    names = parse_renames(read_map(map), place=map) if map is not None else {str(old): str(new)}
     return _apply("rename-class", dataset, {"renames": names}, lambda before: rename(before, names), dry_run=dry_run)
 
 
@@ -110,7 +108,7 @@ def drop_class(
     """
     if (map is None) == (not names):
         raise UsageError("expected either NAME… or --map FILE", place="drop-class")
-    dropped = parse_drops(_read_yaml(map), place=map) if map is not None else tuple(names)
+    dropped = parse_drops(read_map(map), place=map) if map is not None else tuple(names)
     return _apply("drop-class", dataset, {"names": dropped}, lambda before: drop(before, dropped), dry_run=dry_run)
 
 
@@ -137,10 +135,3 @@ def _apply(
     else:
         version, _ = store.commit(operation, arguments, counted)
     return ClassesResult(version=version, before=counts["before"], after=counts["after"])
-
-
-def _read_yaml(path: str | os.PathLike[str]) -> object:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"the map cannot be read: {' '.join(str(error).split())}", place=path) from error

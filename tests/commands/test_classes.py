@@ -1,5 +1,7 @@
 """Merging, renaming and dropping classes: counts, aliases, original names, maps and dry runs."""
 
+import re
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 from sample_datasets import CLASSES, MEDIUM, build_dataset, face_dataset, save, write_text
 
 import curate
-from curate.curation.classes import drop, merge, parse_drops, parse_merges, parse_renames, rename
+from curate.curation.class_maps import parse_drops, parse_merges, parse_renames
+from curate.curation.classes import drop, merge, rename
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
 from curate.store import Store
@@ -210,11 +213,51 @@ def test_rename_and_drop_maps(root, tmp_path):
     assert curate.drop_class(root, map=drops).after == {"masked": 7}
 
 
-@pytest.mark.parametrize("text", ["", "- a\n", "a: 3\n", "a: []\n", "a: [1]\n", "a: {b: c}\n", "3: a\n", "just text"])
+@pytest.mark.parametrize("text", ["", "- a\n", "a: []\n", "a:\n", "a: [[b]]\n", "a: {b: c}\n", "'': a\n", "just text"])
 def test_refused_merge_map(root, tmp_path, text):
-    """A malformed map is a usage error that names the file."""
-    with pytest.raises(UsageError, match=r"map\.yaml"):
+    """A malformed map is a usage error that names the file and shows the form with an example."""
+    with pytest.raises(UsageError, match=r"map\.yaml.* TARGET: \[SOURCE, \.\.\.\], such as fruit: \[apple, pear\]"):
         curate.merge_classes(root, map=write_text(tmp_path / "map.yaml", text))
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "form"),
+    [
+        (curate.rename_class, "a: [b]\n", "map.yaml, a: not a rename (got the list ['b']; expected a line OLD: NEW"),
+        (curate.rename_class, "- a\n", "not a mapping of class names (got the list ['a']; expected lines OLD: NEW"),
+        (curate.drop_class, "a: b\n", "not a list of class names (got a mapping; expected lines - NAME"),
+        (curate.drop_class, "- a\n-\n", "map.yaml, entry 2: not a class name (got nothing; expected a line - NAME"),
+    ],
+)
+def test_refused_map_shows_its_form(root, tmp_path, command, text, form):
+    """The message names the entry that is wrong, and the form of a line with an example."""
+    with pytest.raises(UsageError, match=re.escape(form) + r".*such as"):
+        command(root, map=write_text(tmp_path / "map.yaml", text))
+
+
+def test_names_in_a_map_are_text(tmp_path):
+    """Names that YAML would read as truth values, numbers or dates are names."""
+    names = ("yes", "no", "off", "0", "1.50", "2024-01-01", "~", "0x10")
+    root = save(build_dataset(tmp_path / "d", [[(name, MEDIUM) for name in names]], classes=names))
+    map_ = write_text(tmp_path / "map.yaml", "yes: [no, off, 0]\n1.50: 0x10\n2024-01-01: ~\n")
+    assert curate.merge_classes(root, map=map_).after == {"yes": 4, "0x10": 2, "~": 2}
+    renames = write_text(tmp_path / "r.yaml", "~: null\n")
+    assert curate.rename_class(root, map=renames).after == {"yes": 4, "0x10": 2, "null": 2}
+    assert curate.drop_class(root, map=write_text(tmp_path / "d.yaml", "[yes, null]")).after == {"0x10": 2}
+
+
+def test_name_that_is_twice_in_a_map(root, tmp_path):
+    """A line that YAML would replace by a later one is an error that names the second."""
+    text = "badly_masked: with_mask\nbadly_masked: without_mask\n"
+    with pytest.raises(DataError, match=r"map\.yaml, line 2: the name occurs twice \(got 'badly_masked'\)"):
+        curate.merge_classes(root, map=write_text(tmp_path / "map.yaml", text))
+
+
+@pytest.mark.parametrize("command", ["merge-classes", "rename-class", "drop-class"])
+def test_help_shows_the_form_of_a_map(run_main, command):
+    """`--help` shows a line of the map, with an example."""
+    out = " ".join(run_main(command, "--help", COLUMNS="80").stdout.split())
+    assert re.search(r"YAML file instead of names; lines are (TARGET: \[SOURCE|OLD: NEW|- NAME).*such as", out)
 
 
 @pytest.mark.parametrize("text", ["a: [", "\x00", "a: b: c"])
