@@ -10,12 +10,10 @@ from builders import (
     HEIGHT,
     MASK,
     WIDTH,
-    box_rows,
     image_row,
     kinds,
     labelimg_folder,
     load,
-    problem_of,
     write_image,
     write_xml,
 )
@@ -24,33 +22,11 @@ from curate.commands.imports import import_voc
 
 
 def test_size_from_the_header(tmp_path, dataset):
-    """Width and height come from the image; a different `<size>` is noted with both sizes."""
-    folder = labelimg_folder(tmp_path / "one", {"a": []})
-    write_xml(folder / "a.xml", objects=[MASK], size=(640, 480))
-    result = import_voc(dataset, folder)
-    assert (image_row(dataset, "a.jpg")["width"], image_row(dataset, "a.jpg")["height"]) == (WIDTH, HEIGHT)
-    assert problem_of(result, "size_mismatch")["detail"] == f"640×480, the image has {WIDTH}×{HEIGHT}"
-
-
-def test_boxes_are_not_rescaled(tmp_path, dataset):
-    """A wrong `<size>` does not move the boxes."""
+    """Width and height come from the image, whatever `<size>` says."""
     folder = labelimg_folder(tmp_path / "one", {"a": []})
     write_xml(folder / "a.xml", objects=[MASK], size=(640, 480))
     import_voc(dataset, folder)
-    assert box_rows(dataset) == [("a.jpg", *MASK)]
-
-
-@pytest.mark.parametrize("size", [None, (0, 0), ("", ""), ("wide", "high")])
-def test_odd_size_is_noted(tmp_path, dataset, size):
-    """A missing, zero or unreadable `<size>` is noted and changes nothing else."""
-    folder = labelimg_folder(tmp_path / "one", {"a": []})
-    write_xml(folder / "a.xml", objects=[MASK], size=size)
-    result = import_voc(dataset, folder)
-    assert (result.boxes, kinds(result), problem_of(result, "size_mismatch")["action"]) == (
-        1,
-        ["size_mismatch"],
-        "noted",
-    )
+    assert (image_row(dataset, "a.jpg")["width"], image_row(dataset, "a.jpg")["height"]) == (WIDTH, HEIGHT)
 
 
 def test_size_is_upright(tmp_path, dataset):

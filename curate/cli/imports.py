@@ -30,6 +30,13 @@ class OriginName(StrEnum):
     VOC = "voc"
 
 
+class SizeMismatchName(StrEnum):
+    """What is right where the size in the XML contradicts the picture."""
+
+    SCALE = "scale"
+    KEEP = "keep"
+
+
 def import_voc(
     dataset: DatasetFolder,
     source: Annotated[
@@ -62,6 +69,13 @@ def import_voc(
             "--accept-proposals", help="Count proposals of `predict` that nobody saved in LabelImg as labelled."
         ),
     ] = False,
+    size_mismatch: Annotated[
+        SizeMismatchName | None,
+        typer.Option(
+            help="Where the size in the XML is not that of the picture: scale the boxes, or keep them.",
+            show_default="such images are incomplete",
+        ),
+    ] = None,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
@@ -78,6 +92,7 @@ def import_voc(
             video_from=video_from,
             with_unlabelled=with_unlabelled,
             accept_proposals=accept_proposals,
+            size_mismatch=size_mismatch.value if size_mismatch else None,
             strict=strict,
             progress=progress,
         )

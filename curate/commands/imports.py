@@ -11,6 +11,7 @@ from curate.errors import UsageError
 from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming
 from curate.formats.ingest import AllowedClasses, ImportResult, find_allowed_classes, ingest
+from curate.formats.voc.picture_size import SizeMismatch
 from curate.formats.voc.reader import Origin, read_voc
 from curate.formats.widerface import read_widerface
 from curate.progress import Progress, silent
@@ -29,6 +30,7 @@ def import_voc(
     video_from: str | None = None,
     with_unlabelled: bool = False,
     accept_proposals: bool = False,
+    size_mismatch: SizeMismatch | None = None,
     strict: bool = False,
     progress: Progress = silent,
 ) -> ImportResult:
@@ -47,6 +49,8 @@ def import_voc(
         with_unlabelled: Whether to import images without XML, as unlabelled.
         accept_proposals: Whether XML of `predict` or `label` that nobody has saved counts as labelled; otherwise it is
             left out.
+        size_mismatch: What is right where the size in the XML contradicts the picture: "scale" (the picture was resized
+            after it was labelled) or "keep" (the boxes fit as they are). Default: such images are incomplete.
         strict: Whether to import nothing if a box, image or file would be repaired or quarantined.
         progress: Callback for progress.
 
@@ -59,6 +63,8 @@ def import_voc(
     """
     if origin not in ("labelimg", "voc"):
         raise UsageError("unknown origin", place="--origin", got=repr(origin), expected="labelimg or voc")
+    if size_mismatch not in (None, "scale", "keep"):
+        raise UsageError("unknown choice", place="--size-mismatch", got=repr(size_mismatch), expected="scale or keep")
     store = Store(dataset)
     allowed = find_allowed_classes(store, classes, card)
     incoming = read_voc(
@@ -68,6 +74,7 @@ def import_voc(
         video_from=video_from,
         with_unlabelled=with_unlabelled,
         accept_proposals=accept_proposals,
+        size_mismatch=size_mismatch,
         leave_out=store.root,
         progress=progress,
     )
@@ -79,6 +86,7 @@ def import_voc(
         "video_from": video_from,
         "with_unlabelled": with_unlabelled,
         "accept_proposals": accept_proposals,
+        "size_mismatch": size_mismatch,
     }
     operation = "import-voc", arguments
     return _ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)

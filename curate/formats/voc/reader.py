@@ -20,6 +20,7 @@ from curate.formats.incoming import Incoming, Problem, mend_boxes
 from curate.formats.listing import base_name
 from curate.formats.voc.layout import SPLIT_LISTS, XML_SUFFIX, VocLayout, XmlMatcher, find_layout
 from curate.formats.voc.objects import VocFile, VocObject
+from curate.formats.voc.picture_size import Fitted, SizeMismatch, SizeNotes, fit_to_picture
 from curate.formatting import count_of
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
@@ -46,12 +47,14 @@ def read_voc(
     video_from: str | None = None,
     with_unlabelled: bool = False,
     accept_proposals: bool = False,
+    size_mismatch: SizeMismatch | None = None,
     leave_out: Path | None = None,
     progress: Progress = silent,
 ) -> Incoming:
     """Read a folder of LabelImg XML or a VOC devkit.
 
-    Image sizes come from the images' headers, not from `<size>`.
+    Image sizes come from the images' headers. An image whose `<size>` contradicts them is incomplete, unless it is that
+    of the stored picture, which EXIF turns: its boxes are turned, too.
 
     Args:
         folder: XML beside images, `annotations/` and `images/`, or `Annotations/`, `JPEGImages/`, `ImageSets/Main/`.
@@ -61,6 +64,8 @@ def read_voc(
         with_unlabelled: Whether to read images without XML; otherwise they are only reported.
         accept_proposals: Whether XML written by `predict` or `label` that nobody has saved since counts as labelled;
             otherwise it is reported, and its image counts as one without XML. XML saved by a person comes first.
+        size_mismatch: What is right where `<size>` contradicts the picture: "scale" (it was resized after it was
+            labelled) or "keep" (the boxes fit as they are).
         leave_out: A subfolder to skip, such as the dataset's own.
         progress: Callback for progress.
 
@@ -77,7 +82,8 @@ def read_voc(
             expected="LabelImg or Pascal VOC files",
             remedy=None if with_unlabelled else "To import images alone, use --with-unlabelled.",
         )
-    reading = _Reading(layout, shift=1.0 if origin == "voc" else 0.0, accept_proposals=accept_proposals)
+    shift = 1.0 if origin == "voc" else 0.0
+    reading = _Reading(layout, shift=shift, accept_proposals=accept_proposals, size_mismatch=size_mismatch)
     reading.read_annotations(progress)
     reading.read_rest(with_unlabelled)
     return reading.result(video_of)
@@ -86,12 +92,18 @@ def read_voc(
 class _Reading:
     """The state of one pass over a folder: the rows and problems so far."""
 
-    def __init__(self, layout: VocLayout, *, shift: float, accept_proposals: bool) -> None:
+    def __init__(
+        self, layout: VocLayout, *, shift: float, accept_proposals: bool, size_mismatch: SizeMismatch | None
+    ) -> None:
         self._layout = layout
         self._image_folder = f"{layout.image_folder}/"  # a string: joining a Path for every file is slow
         self._has_image_folder = layout.image_folder != layout.folder
         self._shift = shift
         self._accept_proposals = accept_proposals
+        self._size_mismatch: SizeMismatch | None = size_mismatch
+        self._size_notes = SizeNotes(size_mismatch)
+        self._either: list[tuple[int, Problem]] = []  # images that EXIF turns, where the XML's size does not tell
+        self._has_turned = False
         self._matcher = XmlMatcher(layout)
         self._objects: list[VocObject] = []
         self._owners: list[tuple[str, int]] = []  # of each image: its XML, and its number of objects
@@ -126,18 +138,41 @@ class _Reading:
         if name and base_name(image) != base_name(name.replace("\\", "/")):
             detail = f"{name!r}, found {base_name(image)!r}"
             self._report(file, annotation.filename_line, "filename_mismatch", detail)
-        if annotation.width != str(facts.width) or annotation.height != str(facts.height):
-            size = f"{annotation.width}×{annotation.height}" if annotation.size_line else "no <size>"
-            detail = f"{size}, the image has {facts.width}×{facts.height}"
-            self._report(file, annotation.size_line, "size_mismatch", detail)
-        state = "labelled"
+        fitted = self._fit_to_picture(file, annotation, facts)
+        state = "labelled" if fitted.is_clear else "incomplete"
         for fault in annotation.faults:
             problem = Problem(file, *fault)
             self._problems.append(problem)
             if problem.action == "quarantined":
                 state = "incomplete"
-        self._add_image(image, facts, state, annotation.verified, file, len(annotation.objects))
-        self._objects += annotation.objects
+        self._add_image(image, facts, state, annotation.verified, file, len(fitted.objects))
+        self._objects += fitted.objects
+
+    def _fit_to_picture(self, file: str, annotation: VocFile, facts: ImageFacts) -> Fitted:
+        """Compare the size in an XML file with its picture, and report what differs."""
+        fitted = fit_to_picture(annotation, facts, self._size_mismatch, self._shift)
+        if fitted.relation == "same":
+            return fitted
+        line, written = annotation.size_line, f"{annotation.width}×{annotation.height}"
+        if fitted.relation == "missing":
+            self._report(file, line, "size_missing", f"{written if line else 'no <size>'}; nothing to compare with")
+            return fitted
+        detail = f"{written}, the image has {facts.width}×{facts.height}"
+        if fitted.relation == "either":
+            detail = (
+                f"EXIF turns the image ({facts.orientation}); {written} does not tell whether the boxes turn with it"
+            )
+            self._either.append((len(self._images), Problem(file, line, None, "frame_unclear", detail, "noted")))
+            return fitted
+        self._size_notes.add(file, fitted)
+        if fitted.moved:
+            self._has_turned |= fitted.moved == "turned"
+            for before, after in zip(annotation.objects, fitted.objects, strict=True):
+                moved = f"{_corners(before)} → {_corners(after)}; {detail}"
+                self._problems.append(Problem(file, before.line, before.number, fitted.moved, moved, "repaired"))
+        else:
+            self._report(file, line, "size_mismatch", detail, "noted" if fitted.is_clear else "quarantined")
+        return fitted
 
     def _read_image(self, file: str, image: str) -> ImageFacts | None:
         try:
@@ -172,6 +207,7 @@ class _Reading:
     def result(self, video_of: re.Pattern[str] | None) -> Incoming:
         """The rows read, with mended boxes, and all problems."""
         images = self._image_table(video_of)
+        doubtful = self._settle_either(images)
         written = self._box_table()
         rows = written["image"].to_numpy()
         width, height = images["width"].to_numpy()[rows], images["height"].to_numpy()[rows]
@@ -191,8 +227,25 @@ class _Reading:
             class_order=self._layout.class_order,
             unannotated=self._unannotated,
             unannotated_note=_note_unannotated(len(self._unannotated)),
-            notes=_note_proposals(sum(one.kind == "untouched_proposal" for one in self._problems)),
+            notes=(
+                *_note_proposals(sum(one.kind == "untouched_proposal" for one in self._problems)),
+                *self._size_notes.sentences(doubtful),
+            ),
         )
+
+    def _settle_either(self, images: pd.DataFrame) -> list[str]:
+        """Report images whose boxes may be in the stored frame; they are incomplete if boxes of others are.
+
+        Returns:
+            The XML files of those that are incomplete.
+        """
+        is_doubtful = self._has_turned and self._size_mismatch != "keep"
+        action: Action = "quarantined" if is_doubtful else "noted"
+        self._problems += [problem._replace(action=action) for _, problem in self._either]
+        if not is_doubtful or not self._either:
+            return []
+        images.loc[[row for row, _ in self._either], "label_state"] = "incomplete"
+        return [problem.file for _, problem in self._either]
 
     def _image_table(self, video_of: re.Pattern[str] | None) -> pd.DataFrame:
         columns = list(zip(*self._images, strict=True)) or [()] * len(_IMAGE_COLUMNS)
@@ -229,6 +282,10 @@ def _compile(video_from: str | None) -> re.Pattern[str] | None:
         return re.compile(video_from) if video_from is not None else None
     except re.error as error:
         raise UsageError(f"not a regular expression: {error}", place="--video-from", got=repr(video_from)) from error
+
+
+def _corners(one: VocObject) -> str:
+    return ", ".join(f"{corner:g}" for corner in one[1:5])
 
 
 def _note_unannotated(images: int) -> str:
