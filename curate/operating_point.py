@@ -1,6 +1,7 @@
 """The operating point: the score from which a detection counts, and the IoU at which it finds an object.
 
-This module has the defaults of both. It imports no library, so that the command line can show them in `--help`.
+This module has the defaults of both, and COCO's limit of detections. It imports no library, so that the command line
+can show them in `--help`.
 """
 
 import math
@@ -51,3 +52,4 @@ class OperatingPoint:
 
 
 DEFAULT_POINT = OperatingPoint(iou=0.5, score=0.5)
+MAX_DETECTIONS = 100  # per image and class, COCO's rule: AP, AR 100 and AR by size use the best so many

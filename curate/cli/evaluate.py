@@ -24,7 +24,7 @@ from curate.cli.output import counts_line, progress_on_stderr, show
 from curate.cli.table import SIZE_STYLES, Column, Kind, Table
 from curate.formatting import count_of, metres, points
 from curate.formatting import score as score_text
-from curate.operating_point import DEFAULT_POINT, OperatingPoint
+from curate.operating_point import DEFAULT_POINT, MAX_DETECTIONS, OperatingPoint
 
 
 def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
@@ -187,6 +187,30 @@ def evaluate(
         float | None,
         typer.Option(metavar="SHARE", help="Report the score threshold at which each class reaches this precision."),
     ] = None,
+    max_detections: Annotated[
+        int,
+        typer.Option(metavar="N", help="Highest number of detections per image and class in AP and AR, as in COCO."),
+    ] = MAX_DETECTIONS,
+    ignore_difficult: Annotated[
+        bool,
+        typer.Option("--ignore-difficult", help="Count difficult objects neither as found nor as missed, as in VOC."),
+    ] = False,
+    image_ids: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dataset|names|FILE",
+            help="Image ids of --predictions: the dataset's, file names, or those of a COCO file.",
+            show_default="what fits",
+        ),
+    ] = None,
+    class_ids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Class ids of --predictions, such as the class_ids.json of export-coco.",
+            show_default="the dataset's",
+        ),
+    ] = None,
     against: Against = None,
     errors: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a table of all mistakes (.csv or .parquet).")
@@ -214,6 +238,10 @@ def evaluate(
             focal_px=focal_px,
             score=score,
             precision=precision,
+            max_detections=max_detections,
+            ignore_difficult=ignore_difficult,
+            image_ids=image_ids,
+            class_ids=class_ids,
             against=against,
             errors=errors,
             plots=plots,

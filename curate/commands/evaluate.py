@@ -17,7 +17,8 @@ from curate.inference.evaluations import (
     read_evaluation,
     write_evaluation,
 )
-from curate.inference.judge import choose_split, predict_with_run, read_predictions
+from curate.inference.judge import choose_split, predict_with_run
+from curate.inference.prediction_files import images_beside, read_predictions
 from curate.operating_point import DEFAULT_POINT
 from curate.progress import Progress, silent
 from curate.run_folder.folder import RunFolder
@@ -40,6 +41,10 @@ def evaluate(
     focal_px: float | None = None,
     score: float = DEFAULT_POINT.score,
     precision: float | None = None,
+    max_detections: int | None = None,
+    ignore_difficult: bool = False,
+    image_ids: PathName | None = None,
+    class_ids: PathName | None = None,
     against: str | None = None,
     errors: PathName | None = None,
     plots: PathName | None = None,
@@ -58,13 +63,18 @@ def evaluate(
     Args:
         dataset: Dataset folder.
         run: Name in `DATASET/runs`, or a path with a slash.
-        predictions: COCO results file with the image and class ids of the dataset; replaces `run`.
+        predictions: COCO results file; replaces `run`. See `inference.prediction_files` for its ids.
         split: "train", "val", "test", or "all". A dataset without splits is evaluated as a whole.
         min_side: Range of interest: smallest shorter side in pixels.
         max_distance: Range of interest in metres, in place of `min_side`; needs `object_height` in metres and
             `focal_px`, see `sizes.PinholeView`. Without it, these two only add distances to the result.
         score: Lowest score of a detection that counts, for misses and false positives.
         precision: Find the lowest score at which each class reaches this precision.
+        max_detections: Highest number of detections per image and class in AP, AR and curves. Default: 100, COCO's.
+        ignore_difficult: Count difficult objects neither as found nor as missed, and no detection of them as false.
+        image_ids: What the image ids of `predictions` are: "dataset", "names" (file names), or a COCO file that lists
+            their images. Default: `images.json` beside the results, which `predict` writes; else it is found out.
+        class_ids: JSON file {class id in `predictions`: class id of the dataset}, such as the one of `export-coco`.
         against: Run to compare with; it must have been evaluated before.
         errors: Write the mistakes, one per row, as .csv or .parquet; see `evaluation.error_table`.
         plots: Folder for the plots of `plots.evaluation`.
@@ -86,24 +96,30 @@ def evaluate(
         focal_px=focal_px,
         score=score,
         precision=precision,
+        max_detections=max_detections,
+        ignore_difficult=ignore_difficult,
     )
+    if predictions is None and (image_ids is not None or class_ids is not None):
+        raise UsageError("--image-ids and --class-ids need --predictions", place="evaluate")
     _check_outputs(errors, plots, overwrite=overwrite)
     store = Store(dataset)
     version = store.head()
     current = store.load(version)
     requested_split = split
     split, truth, notes = choose_split(current, requested_split)
-    terms = evaluation_terms(truth, options.interest, options.point)
+    terms = evaluation_terms(truth, options)
     other = RunFolder.named(dataset, against) if against is not None else None
     comparison = read_evaluation(other, store, split, terms) if other is not None else None
     folder = RunFolder.named(dataset, run) if run is not None else None
     if folder is not None:
         detections, more = predict_with_run(folder, split, truth, store, current, progress)
-        notes += more
     else:
-        detections = read_predictions(str(predictions), truth, current)
-    judgement = judge(truth, detections, options, split=split, notes=notes)
-    result = replace(judgement.result, against=comparison)
+        detections, more = read_predictions(
+            str(predictions), truth, current, store, image_ids=image_ids, class_ids=class_ids
+        )
+    judgement = judge(truth, detections, options, split=split, notes=(*notes, *more))
+    reads = (images_beside(predictions),) if predictions is not None else ()
+    result = replace(judgement.result, against=comparison, reads=reads)
     if folder is not None:
         _keep(judgement, folder, store, current, terms, options)
     if errors is not None:

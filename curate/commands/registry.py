@@ -239,7 +239,7 @@ _ROWS = (
             Role.DATASET: "dataset",
             Role.RUN: "run",
             Role.EVALUATED_RUN: "against",
-            Role.INPUT: "predictions",
+            Role.INPUT: "predictions image_ids class_ids",
             Role.OUTPUT: "errors plots",
             Role.TEXT: "split",
         },

@@ -66,7 +66,7 @@ def report(
     """Write the report of a run: numbers, curves, pictures of the mistakes, settings and data, in one HTML file.
 
     Range, camera and score default to those of the run's last evaluation on the split; `min_side=0` includes all
-    objects. The evaluation in the run's folder does not change.
+    objects. Its `max_detections` and `ignore_difficult` apply too. The evaluation in the run's folder does not change.
 
     Args:
         dataset: Dataset folder.
@@ -101,7 +101,7 @@ def report(
         "score": score,
     }
     options = _merge_options(given, read_options(folder, evaluation_name(folder, store, split)))
-    terms = evaluation_terms(truth, options.interest, options.point)
+    terms = evaluation_terms(truth, options)
     other = RunFolder.named(dataset, against) if against is not None else None
     comparison = read_evaluation(other, store, split, terms) if other is not None else None
     detections, more = predict_with_run(folder, split, truth, store, current, progress)

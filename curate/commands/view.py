@@ -104,7 +104,8 @@ def view(
     """Show the dataset in the FiftyOne app until SIGINT or SIGTERM.
 
     Mistakes are those of `evaluate` with the same options. Without `min_side` and `score`, the options of the first
-    run's last evaluation apply. Tags and views that a person saves in the app are kept for the next time.
+    run's last evaluation apply; difficult objects always count as they did there. Tags and views that a person saves in
+    the app are kept for the next time.
 
     Args:
         dataset: Dataset folder.
@@ -185,10 +186,11 @@ def _read(
         return _Content(store, current, (), None, options, tuple(list_views(current, (), options.interest)), ())
     split, truth, notes = choose_split(current, split)
     given: dict[str, Any] = {"min_side": min_side, "score": score}
+    last = read_options(folders[0], evaluation_name(folders[0], store, split))
     if min_side is None and score is None:
-        last = read_options(folders[0], evaluation_name(folders[0], store, split))
         given = {name: last.get(name) for name in ("min_side", "iou", "score")}
-    options = EvaluationOptions.from_command(**given)
+    options = EvaluationOptions.from_command(**given, ignore_difficult=last.get("ignore_difficult"))
+    truth = options.mark(truth)
     runs = []
     for folder, name, field in zip(folders, names, run_fields(names), strict=True):
         detections, more = predict_with_run(folder, split, truth, store, current, progress)
@@ -232,7 +234,7 @@ def _image_files(current: Dataset) -> frozenset[str]:
 
 def _hash(content: _Content, owner: str) -> str:
     """Hash of everything that the app shows, and of its user, since several people may share a database server."""
-    terms = (content.options.interest, content.options.point)
+    terms = (content.options.interest, content.options.point, content.options.ignore_difficult)
     digest = hashlib.sha256(f"{_FORM} {owner} {content.store.root.resolve()} {content.store.mark}".encode())
     digest.update(f" {content.store.head()} {content.split} {terms}".encode())
     for run in content.runs:

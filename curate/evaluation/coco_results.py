@@ -1,24 +1,85 @@
 """COCO results files, and the check that predictions and truth use the same ids.
 
 A results file is a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`
-(https://cocodataset.org/#format-results). Ids are `image_id` and class ids of the dataset.
+(https://cocodataset.org/#format-results). Ids are `image_id` and class ids of the dataset; files of other tools may
+have other ids, which `curate.inference.prediction_files` translates.
 """
 
+import json
+import math
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain, compress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 import pandas as pd
+from numpy.typing import NDArray
 
-from curate.boxes import xywh_to_xyxy, xyxy_to_xywh
+from curate.boxes import Boxes, xywh_to_xyxy, xyxy_to_xywh
 from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, MissingError
+from curate.files import no_garbage_collection
 
 _LARGEST = 1e100  # beyond it, areas and the score histogram overflow
+_KEYS = ("image_id", "category_id", "bbox", "score")
+
+
+class RowFault(NamedTuple):
+    """Why a row cannot be used: what is wrong, what it has, and what it should have."""
+
+    fact: str
+    got: str
+    expected: str
+
+    def error(self, place: str) -> DataError:
+        """The fault as an error."""
+        return DataError(self.fact, place=place, got=self.got, expected=self.expected)
+
+
+@dataclass(frozen=True, eq=False)
+class ResultRows:
+    """The usable rows of a results file, in its order, with the ids of the file.
+
+    Attributes:
+        path: The file.
+        total: Number of rows in the file.
+        entry: (n,) Place of each usable row in the file, from 0.
+        image_ids: (n) Whole numbers or text.
+        class_ids: (n,)
+        boxes_xyxy: (n, 4) In pixels.
+        scores: (n,)
+        faults: What is wrong → number of rows that are left out for it.
+        first_fault: The first of these rows as an error; None without one.
+    """
+
+    path: Path
+    total: int
+    entry: NDArray[np.int64]
+    image_ids: list[int | str]
+    class_ids: NDArray[np.int64]
+    boxes_xyxy: Boxes
+    scores: NDArray[np.float64]
+    faults: Mapping[str, int]
+    first_fault: DataError | None
+
+    def as_predictions(self, image_ids: Any, class_ids: Any, selected: NDArray[np.bool_]) -> Predictions:
+        """The rows where `selected` (n,) is true, with these ids (n,)."""
+        return Predictions(
+            pd.DataFrame(
+                {
+                    "image_id": np.asarray(image_ids, dtype=np.int64)[selected],
+                    "class_id": np.asarray(class_ids, dtype=np.int32)[selected],
+                    **dict(zip(CORNERS, self.boxes_xyxy[selected].T, strict=True)),
+                    "score": self.scores[selected],
+                }
+            )
+        )
 
 
 def read_results(path: Path) -> Predictions:
@@ -26,37 +87,140 @@ def read_results(path: Path) -> Predictions:
 
     Raises:
         MissingError: The file cannot be read.
-        DataError: It is not a list of results. The message names the entry, counted from 0.
+        DataError: It is not a list of results, or a row is not valid. The message names the entry, counted from 0.
     """
-    try:
-        entries = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise MissingError(f"the results cannot be read: {error.strerror}", place=path) from error
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"not a JSON file: {error}", place=path) from error
+    rows = read_rows(path)
+    if rows.first_fault is not None:
+        raise rows.first_fault
+    if str in set(map(type, rows.image_ids)):
+        row, name = next((row, id_) for row, id_ in enumerate(rows.image_ids) if isinstance(id_, str))
+        raise _invalid("image_id", name, "a whole number").error(f"{path}, entry {rows.entry[row]}")
+    return rows.as_predictions(rows.image_ids, rows.class_ids, np.ones(len(rows.entry), dtype=bool))
+
+
+@no_garbage_collection()
+def read_rows(path: Path) -> ResultRows:
+    """Read a COCO results file, leaving out rows that are not valid.
+
+    Raises:
+        MissingError: The file cannot be read.
+        DataError: It is not a list of results.
+    """
+    entries = _read_json(path)
     if not isinstance(entries, list):
         raise DataError("not a COCO results file", place=path, got=type(entries).__name__, expected="a list of results")
-    image_ids = _column(path, entries, "image_id", _whole_number)
-    class_ids = _column(path, entries, "category_id", _whole_number)
-    boxes_xyxy = xywh_to_xyxy(_column(path, entries, "bbox", _four_numbers))
-    scores = _column(path, entries, "score", _number)
+    faulty: dict[int, RowFault] = {}
+    if not _are_plain(entries):
+        faulty = {place: fault for place, entry in enumerate(entries) if (fault := _fault_of_types(entry)) is not None}
+    entry = np.delete(np.arange(len(entries)), list(faulty))
+    plain = [entries[place] for place in entry.tolist()] if faulty else entries
+    boxes = _as_boxes_xyxy([row["bbox"] for row in plain])
+    scores = np.array([row["score"] for row in plain], dtype=np.float64)
+    valid = np.ones(len(plain), dtype=bool)
+    for row in np.flatnonzero(~_have_valid_values(boxes, scores)).tolist():
+        faulty[int(entry[row])] = _fault_of_values(plain[row])
+        valid[row] = False
+    first, kept = min(faulty, default=0), plain if valid.all() else list(compress(plain, valid.tolist()))
+    return ResultRows(
+        path,
+        len(entries),
+        entry[valid],
+        [_whole(row["image_id"]) for row in kept],
+        np.array([row["category_id"] for row in kept], dtype=np.int64),
+        boxes[valid],
+        scores[valid],
+        Counter(fault.fact for fault in faulty.values()),
+        faulty[first].error(f"{path}, entry {first}") if faulty else None,
+    )
+
+
+def _read_json(path: Path) -> Any:
     try:
-        return Predictions(
-            pd.DataFrame(
-                {
-                    "image_id": np.asarray(image_ids, dtype=np.int64),
-                    "class_id": np.asarray(class_ids, dtype=np.int32),
-                    **dict(zip(CORNERS, boxes_xyxy.T, strict=True)),
-                    "score": np.asarray(scores, dtype=np.float64),
-                }
-            )
-        )
-    except OverflowError as error:
-        raise DataError("id is too large", place=path, expected="64-bit image ids, 32-bit class ids") from error
-    except DataError as error:
-        raise DataError(
-            error.fact, place=f"{path}, {error.place}", got=error.got, expected=error.expected, remedy=error.remedy
-        ) from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise MissingError(f"the results cannot be read: {error.strerror}", place=path) from error
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        try:
+            return json.loads(data)  # Python's own writer writes NaN and Infinity, which are no JSON
+        except ValueError:
+            raise DataError(f"not a JSON file: {error}", place=path) from error
+
+
+def _are_plain(entries: list[Any]) -> bool:
+    """Whether `_fault_of_types` finds nothing, asked of all rows at once."""
+    if not set(map(type, entries)) <= {dict}:
+        return False
+    image_ids, class_ids, boxes, scores = ([entry.get(key) for entry in entries] for key in _KEYS)
+    if not (
+        set(map(type, image_ids)) <= {int} and set(map(type, class_ids)) <= {int} and set(map(type, boxes)) <= {list}
+    ):
+        return False
+    if image_ids and not (-(2**63) <= min(image_ids) <= max(image_ids) < 2**63 and _fits(class_ids)):
+        return False
+    return set(map(len, boxes)) <= {4} and set(map(type, chain(chain.from_iterable(boxes), scores))) <= {int, float}
+
+
+def _fits(class_ids: list[int]) -> bool:
+    return min(class_ids) >= -(2**31) and max(class_ids) < 2**31
+
+
+def _fault_of_types(entry: Any) -> RowFault | None:
+    """What is wrong with the parts of a row; None where their numbers can be read."""
+    if not isinstance(entry, dict):
+        return RowFault("not a COCO result", type(entry).__name__, "an object")
+    image_id, class_id, box, score = (entry.get(key) for key in _KEYS)
+    if not (isinstance(image_id, str) and image_id.strip()) and not _is_whole(image_id, 2**63):
+        return _invalid("image_id", image_id, "a whole number or a file name")
+    if not _is_whole(class_id, 2**31):
+        return _invalid("category_id", class_id, "a whole number of 32 bits")
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+        return _invalid("bbox", box, "[x, y, width, height], each from -1e100 to 1e100")
+    if not _is_number(score):
+        return _invalid("score", score, "a number from 0 to 1e100")
+    return None
+
+
+def _invalid(key: str, value: Any, expected: str) -> RowFault:
+    return RowFault(f"{key!r} is not valid", repr(value), expected)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_whole(value: Any, limit: int) -> bool:
+    if type(value) is float and not value.is_integer():  # some tools write 7.0
+        return False
+    return _is_number(value) and -limit <= value < limit
+
+
+def _whole(image_id: Any) -> int | str:
+    return image_id if isinstance(image_id, str) else int(image_id)
+
+
+def _as_boxes_xyxy(boxes_xywh: list[list[float]]) -> Boxes:
+    flat = np.array(list(chain.from_iterable(boxes_xywh)), dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return xywh_to_xyxy(flat)
+
+
+def _have_valid_values(boxes_xyxy: Boxes, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the numbers of each row make a detection. (n, 4), (n,) → (n,); comparisons with NaN are false."""
+    has_area = (boxes_xyxy[:, :2] < boxes_xyxy[:, 2:]).all(axis=1)
+    return has_area & (np.abs(boxes_xyxy) <= _LARGEST).all(axis=1) & (scores >= 0) & (scores <= _LARGEST)
+
+
+def _fault_of_values(entry: Mapping[str, Any]) -> RowFault:
+    box, score = entry["bbox"], entry["score"]
+    if not all(math.isfinite(number) and abs(number) <= _LARGEST for number in box):
+        return _invalid("bbox", box, "[x, y, width, height], each from -1e100 to 1e100")
+    if not (math.isfinite(score) and abs(score) <= _LARGEST):
+        return _invalid("score", score, "a number from 0 to 1e100")
+    if score < 0:
+        return RowFault("the score is negative", repr(score), "0 or more")
+    return RowFault("the box has no area", repr(box), "a width and height above 0")
 
 
 def write_results(predictions: Predictions, path: Path) -> None:
@@ -104,32 +268,3 @@ def check_known_ids(truth: Dataset, predictions: Predictions) -> None:
                 expected=f"the id of one of the {len(known)} evaluated {'images' if word == 'image' else 'classes'}",
                 remedy="Make the predictions with this version of the dataset.",
             )
-
-
-def _column(path: Path, entries: list[Any], key: str, is_valid: Callable[[Any], bool]) -> list[Any]:
-    """The value of `key` in each entry; the docstring of `is_valid` is the rule in the error message."""
-    values = []
-    for position, entry in enumerate(entries):
-        place = f"{path}, entry {position}"
-        if not isinstance(entry, dict):
-            raise DataError("not a COCO result", place=place, got=type(entry).__name__, expected="an object")
-        value = entry.get(key)
-        if not is_valid(value):
-            raise DataError(f"{key!r} is not valid", place=place, got=repr(value), expected=is_valid.__doc__)
-        values.append(value)
-    return values
-
-
-def _whole_number(value: Any) -> bool:
-    """a whole number"""
-    return type(value) is int
-
-
-def _number(value: Any) -> bool:
-    """a number from -1e100 to 1e100"""
-    return type(value) in (int, float) and abs(value) <= _LARGEST
-
-
-def _four_numbers(value: Any) -> bool:
-    """[x, y, width, height], each from -1e100 to 1e100"""
-    return isinstance(value, list) and len(value) == 4 and all(map(_number, value))

@@ -7,11 +7,14 @@ import numpy as np
 from hotcoco import COCO, COCOeval
 from numpy.typing import NDArray
 
-from curate.boxes import xyxy_to_xywh
+from curate.boxes import area, xyxy_to_xywh
 from curate.dataset import Dataset, Predictions
+from curate.evaluation.matching import marked_objects, overlapping_pairs
 
-MAX_DETECTIONS = (1, 10, 100)  # per image and class; AP, and AR by size, use the last
+AR_DETECTIONS = (1, 10)  # per image and class; the third AR has the limit of AP
 NO_UPPER_BOUND = 1e10  # cocoeval.py's infinity
+OUTSIDE_ALL_RANGES = 1e11  # an area
+LOWEST_IOU = 0.5  # of COCO's thresholds
 AP50, AP75 = 0, 5  # positions in the IoU thresholds 0.50, 0.55, … 0.95
 
 
@@ -25,9 +28,22 @@ class Curves(NamedTuple):
     recall: NDArray[np.float64]  # (T, K, A, M)
 
 
-def to_coco(truth: Dataset) -> COCO:
-    """Convert the truth for hotcoco; `load_detections` adds detections."""
+def to_coco(truth: Dataset, predictions: Predictions) -> COCO:
+    """Convert the truth for hotcoco; `load_detections` adds detections.
+
+    An object that is marked (`matching.ignore_difficult`) has an area outside all ranges, so it is ignored. COCO gives
+    such an object one detection only, so it is there as often as there are `predictions` that can find it.
+    """
     images, boxes = truth.images, truth.boxes
+    marked = marked_objects(truth)
+    areas = np.where(marked, OUTSIDE_ALL_RANGES, area(truth.boxes_xyxy))
+    rows, ids = np.arange(len(boxes)), boxes["box_id"].to_numpy(dtype=np.int64)
+    if marked.any():
+        everything = np.ones(len(predictions.boxes), dtype=bool)
+        pairs = overlapping_pairs(truth, predictions, everything, LOWEST_IOU, within_class=True)
+        times = np.bincount(pairs.truth[marked[pairs.truth]], minlength=len(boxes))
+        extra = np.repeat(rows, np.maximum(times - 1, 0))
+        rows, ids = np.append(rows, extra), np.append(ids, ids.max() + 1 + np.arange(len(extra)))
     return COCO.from_arrays(
         [
             {"id": image_id, "width": width, "height": height}
@@ -36,11 +52,12 @@ def to_coco(truth: Dataset) -> COCO:
             )
         ],
         [{"id": entry.id, "name": entry.name} for entry in truth.classes],
-        boxes["image_id"].to_numpy(dtype=np.int64),
-        boxes["class_id"].to_numpy(dtype=np.int64),
-        xyxy_to_xywh(truth.boxes_xyxy),
-        ids=boxes["box_id"].to_numpy(dtype=np.int64),
-        iscrowd=boxes["crowd"].to_numpy(dtype=np.int64),
+        boxes["image_id"].to_numpy(dtype=np.int64)[rows],
+        boxes["class_id"].to_numpy(dtype=np.int64)[rows],
+        xyxy_to_xywh(truth.boxes_xyxy)[rows],
+        ids=ids,
+        area=areas[rows],
+        iscrowd=boxes["crowd"].to_numpy(dtype=np.int64)[rows],
     )
 
 
@@ -60,19 +77,21 @@ def evaluate_ranges(
         truth: From `to_coco`.
         detections: From `load_detections`.
         area_ranges: Lowest and highest area, both inclusive.
-        max_detections: Highest numbers of detections per image and class, rising; the last one bounds matching.
+        max_detections: Numbers of detections per image and class; the highest one bounds matching.
     """
     distinct = list(dict.fromkeys(area_ranges))  # hotcoco 1.3 returns wrong numbers for a range that is given twice
     run = COCOeval(truth, detections, "bbox")
     run.params.area_rng = [list(bounds) for bounds in distinct]  # hotcoco ignores changes in place
     run.params.area_rng_lbl = [str(place) for place in range(len(distinct))]
-    run.params.max_dets = list(max_detections)
+    limits = sorted(set(max_detections))
+    run.params.max_dets = limits
     run.evaluate()
     run.accumulate()
     accumulated = run.eval or {}
     places = [distinct.index(bounds) for bounds in area_ranges]
     precision, recall = np.asarray(accumulated["precision"]), np.asarray(accumulated["recall"])
-    return Curves(precision[..., places, :], recall[..., places, :])
+    numbers = [limits.index(number) for number in max_detections]
+    return Curves(precision[..., places, :][..., numbers], recall[..., places, :][..., numbers])
 
 
 def mean_defined(values: NDArray[np.float64]) -> float | None:

@@ -1,9 +1,10 @@
 """Curves over all scores at one IoU: precision and recall, score histogram, best threshold.
 
 A detection is correct if `matching.match`, over all scores, gives it an object that counts; ignored detections are left
-out. As in COCO (cocodataset/cocoapi, cocoeval.py, `evaluateImg` and `accumulate`), the best 100 detections per image
-and class are used, equal scores are ordered by image id and row, and AP is the mean of the precision at the recalls
-0, 0.01, … 1, each the highest at that recall or beyond. AP at IoU 0.5 is thus COCO's AP50, or that of the range.
+out. As in COCO (cocodataset/cocoapi, cocoeval.py, `evaluateImg` and `accumulate`), the best detections per image and
+class are used, up to a limit, equal scores are ordered by image id and row, and AP is the mean of the precision at the
+recalls 0, 0.01, … 1, each the highest at that recall or beyond. AP at IoU 0.5 is thus COCO's AP50, or that of the
+range.
 """
 
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.dataset import ClassEntry, Dataset, Predictions
-from curate.evaluation.coco_run import MAX_DETECTIONS
 from curate.evaluation.matching import Flags, Matches, Rows
+from curate.operating_point import MAX_DETECTIONS
 
 RECALLS = np.linspace(0.0, 1.0, 101)  # cocoeval.py, Params.setDetParams
 SCORE_BINS = 20
@@ -122,7 +123,7 @@ class Threshold:
     best_f1: BestF1 | None
 
 
-def top_detections(predictions: Predictions, most: int = MAX_DETECTIONS[-1]) -> Predictions:
+def top_detections(predictions: Predictions, most: int = MAX_DETECTIONS) -> Predictions:
     """The `most` best-scored detections of each image and class, in table order; of equal scores the first."""
     table = predictions.boxes
     ranked = table.sort_values("score", ascending=False, kind="stable")

@@ -4,7 +4,8 @@ The rules are COCO's (cocodataset/cocoapi, cocoeval.py, `evaluateImg`), at one o
 the detections per image. In each image and class, detections choose in order of falling score (equal scores: table
 order). Each takes the free object with the highest IoU at or above the threshold (equal IoU: the later row). Objects
 that count come before ignored ones, whatever the IoU. Crowds are ignored and absorb any number of detections, by the
-share of the detection that they cover; every other object is taken once.
+share of the detection that they cover. Objects that `ignore_difficult` marks are ignored and absorb any number of
+detections by IoU, as in Pascal VOC (VOC devkit, VOCevaldet.m). Every other object is taken once.
 
 In `match`, detections choose among the objects of their class. In `match_any_class`, for the confusion matrix, they
 choose among all objects of their image, so that the best-scored detection on an object decides its detected class.
@@ -31,6 +32,23 @@ IOU_BELOW_ONE = 1 - 1e-10  # cocoeval.py: what a threshold of 1 means in floatin
 Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
+_MARK = "ignored"  # further column of `truth.boxes`
+
+
+def ignore_difficult(truth: Dataset) -> Dataset:
+    """Mark the difficult objects, so that they count neither as found nor as missed; nor do detections on them."""
+    return truth.replace(boxes=truth.boxes.assign(**{_MARK: truth.boxes["difficult"].to_numpy(dtype=bool)}))
+
+
+def marked_objects(truth: Dataset) -> Flags:
+    """Which objects `ignore_difficult` marked. (m,)"""
+    return truth.boxes[_MARK].to_numpy(dtype=bool) if _MARK in truth.boxes else np.zeros(len(truth.boxes), dtype=bool)
+
+
+def counted_objects(truth: Dataset) -> Flags:
+    """Which objects are to be found, of any size: all but crowds and marked ones. (m,)"""
+    return ~truth.boxes["crowd"].to_numpy(dtype=bool) & ~marked_objects(truth)
+
 
 @dataclass(frozen=True, eq=False)
 class Matches:
@@ -42,7 +60,7 @@ class Matches:
         kept: (n,) Whether the score reaches the operating point; other detections are left out.
         detection_ignored: (n,) Kept detections that are neither true nor false positives: they found an ignored object,
             or found none and are outside the range of interest.
-        truth_ignored: (m,) Crowds, and objects outside the range of interest.
+        truth_ignored: (m,) Crowds, marked objects, and objects outside the range of interest.
     """
 
     truth_row: Rows
@@ -129,7 +147,8 @@ def _match(
     check_known_ids(truth, predictions)
     crowd = truth.boxes["crowd"].to_numpy(dtype=bool)
     scores = predictions.boxes["score"].to_numpy(dtype=np.float64)
-    truth_ignored, outside = crowd.copy(), np.zeros(len(scores), dtype=bool)
+    truth_ignored, outside = ~counted_objects(truth), np.zeros(len(scores), dtype=bool)
+    absorbs = truth_ignored.tolist()
     if range_of_interest is not None:
         truth_ignored |= ~range_of_interest.contains(truth.boxes_xyxy)
         outside = ~range_of_interest.contains(predictions.boxes_xyxy)
@@ -144,9 +163,8 @@ def _match(
     # candidates of each detection in order, detections by rank: evaluateImg's loop ends with the first free candidate
     order = np.lexsort((-pairs.truth, -pairs.overlap, truth_ignored[pairs.truth], rank[pairs.detection]))
     truth_row, detection_row = [-1] * len(scores), [-1] * len(crowd)
-    is_crowd = crowd.tolist()
     for detection, candidate in zip(pairs.detection[order].tolist(), pairs.truth[order].tolist(), strict=True):
-        if truth_row[detection] < 0 and (detection_row[candidate] < 0 or is_crowd[candidate]):
+        if truth_row[detection] < 0 and (detection_row[candidate] < 0 or absorbs[candidate]):
             truth_row[detection] = candidate
             detection_row[candidate] = detection
 

@@ -24,13 +24,16 @@ from curate.evaluation.coco_results import check_known_ids
 from curate.evaluation.coco_run import (
     AP50,
     AP75,
-    MAX_DETECTIONS,
+    AR_DETECTIONS,
     NO_UPPER_BOUND,
+    OUTSIDE_ALL_RANGES,
     evaluate_ranges,
     load_detections,
     mean_defined,
     to_coco,
 )
+from curate.evaluation.matching import counted_objects, marked_objects
+from curate.operating_point import MAX_DETECTIONS
 from curate.sizes import COCO_AREA_RANGES, SIZES, RangeOfInterest
 
 _BATCH_BYTES = 1 << 20
@@ -38,7 +41,7 @@ _BATCH_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Scores of one class; None without objects of that size. `truth` is the number of its objects without crowds."""
+    """Scores of one class; None without objects of that size. `truth` is the number of its objects that count."""
 
     name: str
     truth: int
@@ -51,7 +54,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class RangeScores:
-    """Scores of objects with a shorter side of at least `min_side_px`; `truth` is their number without crowds."""
+    """Scores of objects with a shorter side of at least `min_side_px`; `truth` is the number of those that count."""
 
     min_side_px: float
     truth: int
@@ -82,13 +85,15 @@ class Scores:
 
     Attributes:
         images: Number of evaluated images, including those without objects.
-        truth: Number of objects to find, without crowds.
+        truth: Number of objects to find, without crowds and marked objects (`matching.counted_objects`).
         detections: Number of detections.
         ap: Mean over the IoU thresholds 0.50, 0.55, … 0.95 and the classes.
-        ar_1: Mean recall with the best detection per image and class; `ar_10`, `ar_100` with the best 10 and 100.
+        ar_1: Mean recall with the best detection per image and class; `ar_10` with the best 10, `ar_100` with the best
+            `max_detections`.
         classes: In declared order.
         range_of_interest: None if no range was given.
         by_min_side: One entry for each of the given smallest sides.
+        max_detections: Highest number of detections per image and class; COCO's is 100.
     """
 
     images: int
@@ -109,6 +114,7 @@ class Scores:
     classes: tuple[ClassScores, ...]
     range_of_interest: RangeScores | None = None
     by_min_side: tuple[SideScores, ...] = ()
+    max_detections: int = MAX_DETECTIONS
 
 
 def score(
@@ -116,6 +122,7 @@ def score(
     predictions: Predictions,
     range_of_interest: RangeOfInterest | None = None,
     min_sides_px: Sequence[float] = (),
+    max_detections: int = MAX_DETECTIONS,
 ) -> Scores:
     """Evaluate detections against the truth of the same images.
 
@@ -124,6 +131,7 @@ def score(
         predictions: Detections on these images, of all scores; they are not clipped to the image.
         range_of_interest: Adds the scores in this range.
         min_sides_px: Adds AP for each of these as the smallest side that counts.
+        max_detections: Highest number of detections per image and class that count.
 
     Raises:
         DataError: The image or class of a detection is not in `truth`.
@@ -132,15 +140,16 @@ def score(
     check_known_ids(truth, predictions)
     requested = [range_of_interest] if range_of_interest is not None else []
     ranges = [*requested, *map(RangeOfInterest, min_sides_px)]
-    coco_truth = to_coco(truth)
+    coco_truth = to_coco(truth, predictions)
     coco_detections = load_detections(coco_truth, predictions)
     areas = list(COCO_AREA_RANGES.values())
-    precision, recall = evaluate_ranges(coco_truth, coco_detections, areas, MAX_DETECTIONS)
-    counted = truth.boxes.loc[~truth.boxes["crowd"].to_numpy(dtype=bool), "class_id"].to_numpy()
+    limits = [*(min(number, max_detections) for number in AR_DETECTIONS), max_detections]
+    precision, recall = evaluate_ranges(coco_truth, coco_detections, areas, limits)
+    counted = truth.boxes.loc[counted_objects(truth), "class_id"].to_numpy()
     position = {class_id: index for index, class_id in enumerate(sorted(truth.class_names))}  # COCOeval sorts by id
     area = {name: index for index, name in enumerate(COCO_AREA_RANGES)}
     all_ = area["all"]
-    in_range = _score_ranges(truth, predictions, coco_truth, coco_detections, ranges)
+    in_range = _score_ranges(truth, predictions, coco_truth, coco_detections, ranges, max_detections)
     return Scores(
         images=len(truth.images),
         truth=len(counted),
@@ -167,6 +176,7 @@ def score(
         by_min_side=tuple(
             SideScores(one.min_side_px, one.truth, one.ap, one.ap50) for one in in_range[len(requested) :]
         ),
+        max_detections=max_detections,
     )
 
 
@@ -176,16 +186,18 @@ def _score_ranges(
     coco_truth: COCO,
     coco_detections: COCO,
     ranges: Sequence[RangeOfInterest],
+    max_detections: int,
 ) -> list[RangeScores]:
     """Evaluate with shorter sides in place of areas; changes `coco_truth` and `coco_detections` in place."""
     if not ranges:
         return []
-    truth_sides, sides = shorter_side(truth.boxes_xyxy), shorter_side(predictions.boxes_xyxy)
+    truth_sides = np.where(marked_objects(truth), OUTSIDE_ALL_RANGES, shorter_side(truth.boxes_xyxy))
+    sides = shorter_side(predictions.boxes_xyxy)
     coco_truth.update_anns(ids=truth.boxes["box_id"].to_numpy(), area=truth_sides)
     coco_detections.update_anns(ids=np.arange(1, len(sides) + 1), area=sides)
     bounds = [(float(interest.min_side_px), NO_UPPER_BOUND) for interest in ranges]
-    precision, recall = evaluate_ranges(coco_truth, coco_detections, bounds, MAX_DETECTIONS[-1:])
-    counted = ~truth.boxes["crowd"].to_numpy(dtype=bool)
+    precision, recall = evaluate_ranges(coco_truth, coco_detections, bounds, [max_detections])
+    counted = counted_objects(truth)
     return [
         RangeScores(
             min_side_px=interest.min_side_px,

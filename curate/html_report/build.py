@@ -172,7 +172,10 @@ def _command(command: str, judgement: Judgement, folder: RunFolder, store: Store
     words += [] if judgement.result.split == VAL else ["--split", judgement.result.split]
     words += [] if interest is None else ["--min-side", _exact(interest.min_side_px)]
     # the score is always given, since its default may be that of the last evaluation
-    return shlex.join([*words, "--score", _exact(score), *more])
+    words += ["--score", _exact(score)]
+    if command == "evaluate" and judgement.result.ignore_difficult:  # view takes it from the last evaluation
+        words.append("--ignore-difficult")
+    return shlex.join([*words, *more])
 
 
 def _run_name(folder: RunFolder, store: Store) -> str:

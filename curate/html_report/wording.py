@@ -67,7 +67,8 @@ def short(name: str) -> str:
 def range_words(evaluation: EvaluateResult) -> str:
     """The objects that count: "shorter side ≥ 24 px", or "all objects"."""
     interest = evaluation.range_of_interest
-    return f"shorter side ≥ {interest.min_side_px:g} px" if interest else "all objects"
+    words = f"shorter side ≥ {interest.min_side_px:g} px" if interest else "all objects"
+    return f"{words}, without difficult ones" if evaluation.ignore_difficult else words
 
 
 def distinct_name(word: str, names: Collection[str]) -> str:

@@ -12,16 +12,26 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from curate.columns import CORNERS
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
+from curate.evaluation.judgement import EvaluationOptions
 from curate.evaluation.mistakes import KINDS
 from curate.files import write_atomically
 from curate.inference.predictions import is_run_of
-from curate.operating_point import OperatingPoint
+from curate.operating_point import MAX_DETECTIONS
 from curate.result import as_json
 from curate.run_folder.folder import RunFolder
-from curate.sizes import PinholeView, RangeOfInterest
+from curate.sizes import PinholeView
 from curate.store import Store
 
-_TERM_NAMES = {"min_side_px": "--min-side", "iou": "IoU", "score": "--score", "images": "images", "truth": "boxes"}
+_TERM_NAMES = {
+    "min_side_px": "--min-side",
+    "iou": "IoU",
+    "score": "--score",
+    "max_detections": "--max-detections",
+    "ignore_difficult": "--ignore-difficult",
+    "images": "images",
+    "truth": "boxes",
+}
+_BEFORE_OPTIONS = {"max_detections": MAX_DETECTIONS, "ignore_difficult": False}  # of evaluations of older versions
 _EVALUATE_AGAIN = "Evaluate it again: `curate evaluate`."
 
 
@@ -40,14 +50,18 @@ def errors_file(folder: RunFolder, name: str) -> Path:
     return folder.path / f"errors_{name}.csv"
 
 
-def evaluation_terms(truth: Dataset, interest: RangeOfInterest | None, point: OperatingPoint) -> dict[str, Any]:
+def evaluation_terms(truth: Dataset, options: EvaluationOptions) -> dict[str, Any]:
     """What two evaluations must share to be compared; `truth` excludes the classes, which may differ."""
+    interest, point = options.interest, options.point
     images = sorted(zip(truth.images["image_id"].tolist(), truth.images["sha256"].tolist(), strict=True))
-    boxes = truth.boxes[["image_id", *CORNERS, "crowd"]].to_numpy(dtype=np.float64)  # (n, 6)
+    ignored = ["crowd", "difficult"] if options.ignore_difficult else ["crowd"]
+    boxes = truth.boxes[["image_id", *CORNERS, *ignored]].to_numpy(dtype=np.float64)  # (n, 6 or 7)
     return {
         "min_side_px": interest.min_side_px if interest else None,
         "iou": point.iou,
         "score": point.score,
+        "max_detections": options.max_detections,
+        "ignore_difficult": options.ignore_difficult,
         "images": hashlib.sha256(repr(images).encode()).hexdigest(),
         "truth": hashlib.sha256(boxes[np.lexsort(boxes.T)].tobytes()).hexdigest(),
     }
@@ -147,13 +161,14 @@ def read_options(folder: RunFolder, name: str) -> dict[str, Any]:
         "precision": document.get("wished_precision"),
         "object_height": camera.get("object_height_m"),
         "focal_px": camera.get("focal_px"),
+        **{name: terms[name] for name in _BEFORE_OPTIONS},
     }
 
 
 def _terms_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The terms of an evaluation; older versions wrote its IoU in the operating point alone."""
+    """The terms of an evaluation; older versions wrote its IoU in the operating point alone, and had fewer options."""
     point = document.get("operating_point") or {}
-    return {name: point[name] for name in ("iou",) if name in point} | document["terms"]
+    return {**_BEFORE_OPTIONS, **{name: point[name] for name in ("iou",) if name in point}, **document["terms"]}
 
 
 def _read_document(file: Path, form: type[BaseModel]) -> dict[str, Any]:
@@ -204,6 +219,8 @@ class _Terms(_Part):
     min_side_px: Annotated[float, Field(ge=0)] | None
     iou: Annotated[float, Field(gt=0, le=1)] | None = None
     score: Annotated[float, Field(ge=0, le=1)]
+    max_detections: Annotated[int, Field(ge=1)] = MAX_DETECTIONS
+    ignore_difficult: bool = False
     camera: _Camera | None = None
 
 

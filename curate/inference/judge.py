@@ -1,12 +1,8 @@
-"""A run, or a file of predictions, on a split: which images are evaluated, and the detections on them."""
-
-import os
-from pathlib import Path
+"""A run on a split: which images are evaluated, and the detections on them."""
 
 from curate.curation.splits import TEST, TRAIN, VAL
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, StoreError, unknown_name
-from curate.evaluation.coco_results import read_results
 from curate.formatting import count_of
 from curate.inference.evaluations import evaluation_name
 from curate.inference.predictions import RunClasses, is_run_of, predict_split
@@ -72,26 +68,6 @@ def predict_with_run(
         names = ", ".join((*classes.unknown[:_MOST_NAMES], "…")[: len(classes.unknown)])
         notes.append(f"Left out: {count_of(unknown, 'detection')} of classes that the dataset does not have ({names}).")
     return (Predictions(predictions.boxes[known]) if unknown else predictions), notes
-
-
-def read_predictions(file: str | os.PathLike[str], truth: Dataset, current: Dataset) -> Predictions:
-    """Read a COCO results file, and keep the detections on the evaluated images.
-
-    Raises:
-        MissingError: The file cannot be read.
-        DataError: It is not a results file, or has detections on an image that is not in the dataset.
-    """
-    predictions = read_results(Path(file))
-    ids = predictions.boxes["image_id"]
-    unknown = ids[~ids.isin(current.images["image_id"])]
-    if len(unknown):
-        raise DataError(
-            "the image is not in the dataset",
-            place=f"predictions, row {unknown.index[0]}",
-            got=f"image id {unknown.iloc[0]}",
-            expected="image ids of the dataset, as in an export",
-        )
-    return Predictions(predictions.boxes[ids.isin(truth.images["image_id"])])
 
 
 def training_images(dataset: Dataset) -> Dataset:

@@ -36,9 +36,11 @@ KEYS = [
     "classes",
     "range_of_interest",
     "by_min_side",
+    "max_detections",
     "operating_point",
     "errors",
     "confusion",
+    "ignore_difficult",
     "wished_precision",
     "thresholds",
     "precision_recall",
@@ -122,28 +124,6 @@ def test_predictions_of_other_splits_are_left_out(root):
     """Predictions on images of other splits are left out."""
     assert curate.evaluate(root, predictions=own_results(root), split="train").detections == 5
     assert curate.evaluate(root, predictions=own_results(root), split="all").detections == 11
-
-
-@pytest.mark.parametrize(
-    ("change", "fact"),
-    [
-        ({"image_id": 99}, "the image is not in the dataset"),
-        ({"category_id": 99}, "unknown class id"),
-        ({"bbox": [0, 0, -5, 5]}, "the box has no area"),
-        ({"bbox": [0, 0]}, "'bbox' is not valid"),
-        ({"score": None}, "'score' is not valid"),
-        ({"score": 1e308}, "'score' is not valid"),
-        ({"score": -1e308}, "'score' is not valid"),
-        ({"bbox": [1e308] * 4}, "'bbox' is not valid"),
-    ],
-)
-@pytest.mark.filterwarnings("error")
-def test_refused_predictions(root, change, fact):
-    """Predictions that do not fit the dataset raise an error with the entry, without a warning before."""
-    results = results_of(Store(root).load().select("val"))
-    file = write_json(root / "results.json", [*results, results[0] | change])
-    with pytest.raises(DataError, match=rf"(row|entry) 4.*{fact}"):
-        curate.evaluate(root, predictions=file)
 
 
 def test_results_that_are_not_there(root):
@@ -476,6 +456,31 @@ def test_against_an_evaluation_of_an_older_version(root):
     write_json(file, document)
     with pytest.raises(UsageError, match="Evaluate it again"):
         curate.evaluate(root, run="first", against="first")
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [({"max_detections": 50}, "--max-detections"), ({"ignore_difficult": True}, "--ignore-difficult")],
+)
+def test_against_an_evaluation_with_another_rule(root, option, name):
+    """Evaluations with another limit of detections, or another rule for difficult objects, cannot be compared."""
+    start_run(root, "first")
+    start_run(root, "second")
+    curate.evaluate(root, run="first", **option)
+    with pytest.raises(UsageError, match=f"evaluated with different {name}"):
+        curate.evaluate(root, run="second", against="first")
+    assert curate.evaluate(root, run="second", against="first", **option).against["run"] == "first"
+
+
+def test_against_an_evaluation_from_before_these_rules(root):
+    """An evaluation that does not name the two rules had COCO's."""
+    folder = start_run(root)
+    curate.evaluate(root, run="first")
+    file = folder.path / "evaluation_val.json"
+    document = json.loads(file.read_text())
+    del document["terms"]["max_detections"], document["terms"]["ignore_difficult"]
+    write_json(file, document)
+    assert curate.evaluate(root, run="first", against="first").against["run"] == "first"
 
 
 # ── runs of another dataset ──────────────────────────────────────────────────────────────────────────────────────

@@ -104,6 +104,18 @@ def test_list_of_other_classes(root, change):
     assert "All mistakes: curate evaluate faces" in section(page_of(root), "gallery")
 
 
+def test_rule_for_difficult_objects_is_kept(root):
+    """A page after `evaluate --ignore-difficult` is that of `evaluate`, and its command does the same."""
+    Store(root).commit("mark", {}, lambda now: now.replace(boxes=now.boxes.assign(difficult=True)))
+    written = curate.evaluate(root, run="first", ignore_difficult=True, max_detections=7).report.read_bytes()
+    (root / "runs/first/errors_val.csv").unlink()
+    page = page_of(root)
+    assert "There is no object to find (all objects, without difficult ones)." in section(page, "summary")
+    assert "--ignore-difficult" in commands(page)[0]
+    curate.evaluate(root, run="first", ignore_difficult=True, max_detections=7, report=False)
+    assert curate.report(root, run="first").report.read_bytes() == written
+
+
 def test_camera_is_kept(root):
     """A page after `evaluate` in metres is, byte for byte, the page of `evaluate`, including distances."""
     written = curate.evaluate(root, run="first", max_distance=8, **CAMERA).report.read_bytes()

@@ -83,6 +83,18 @@ def test_the_terms_of_the_last_evaluation(root, open_app):
     assert open_app(root, run=["first"], min_side=0)[0].score == 0.5
 
 
+def test_difficult_objects_of_the_last_evaluation(root, open_app):
+    """Difficult objects are ignored as in the run's last evaluation, whatever the other options are."""
+    import curate
+    from curate.store import Store
+
+    Store(root).commit("mark", {}, lambda now: now.replace(boxes=now.boxes.assign(difficult=True)))
+    curate.evaluate(root, run="first", ignore_difficult=True, report=False)
+    for options in ({}, {"score": 0.4}):
+        result, _ = open_app(root, run=["first"], **options)
+        assert not any(one.objects for one in result.views if one.name.startswith("missed"))
+
+
 def test_colours(root, open_app):
     """Missed objects are red, false positives orange, found objects and right detections green, ignored ones grey."""
 

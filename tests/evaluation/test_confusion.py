@@ -79,7 +79,7 @@ def test_equals_hotcoco(seed):
     table = jittered(truth, seed).boxes
     guesses = np.where(random.random(len(table)) < 0.3, random.choice([2, 5, 9, 40], len(table)), table["class_id"])
     predictions = Predictions(table.assign(score=random.random(len(table)), class_id=guesses))
-    coco = to_coco(truth)
+    coco = to_coco(truth, predictions)
     expected = COCOeval(coco, load_detections(coco, predictions), "bbox").confusion_matrix(iou_thr=0.5, min_score=0.5)
     order = [*np.argsort([entry.id for entry in truth.classes]), len(truth.classes)]
     ours = np.array(count_confusion(truth, predictions).matrix)

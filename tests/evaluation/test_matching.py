@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from curate.dataset import Predictions
 from curate.errors import DataError
 from curate.evaluation import matching
-from curate.evaluation.matching import match, match_any_class
+from curate.evaluation.matching import ignore_difficult, match, match_any_class
 from curate.operating_point import OperatingPoint
 from curate.sizes import RangeOfInterest
 
@@ -197,3 +197,35 @@ def test_unknown_image_is_refused():
     """A detection on an unknown image raises an error."""
     with pytest.raises(DataError, match="image id"):
         match(build_truth([]), build_predictions([(2, 1, 0, 0, 5, 5, 0.1)]))
+
+
+# ── difficult objects ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def difficult():
+    """An object that counts beside a difficult one that overlaps it, marked to be ignored."""
+    truth = build_truth([(1, 1, 0, 0, 100, 100), (1, 1, 20, 0, 120, 100)])
+    return ignore_difficult(truth.replace(boxes=truth.boxes.assign(difficult=[False, True])))
+
+
+def test_difficult_object_is_neither_found_nor_missed(difficult):
+    """A difficult object is never missed, and the detections of it are ignored, however many."""
+    assert match(difficult, build_predictions([])).missed.tolist() == [True, False]
+    ours = match(difficult, build_predictions([(1, 1, 25, 0, 120, 100, 0.9 - 0.1 * n) for n in range(3)]))
+    assert ours.truth_row.tolist() == [0, 1, 1]  # the object that counts comes first
+    assert ours.detection_ignored.tolist() == [False, True, True]
+    assert not ours.false_positives.any()
+
+
+def test_difficult_object_is_matched_by_iou(difficult):
+    """A small box inside a difficult object does not find it, unlike in a crowd."""
+    ours = match(difficult, build_predictions([(1, 1, 104, 0, 116, 12, 0.9)]))
+    assert ours.false_positives.tolist() == [True]
+
+
+def test_difficult_object_in_the_matrix(difficult):
+    """For the confusion matrix it takes detections of any class, like an object outside the range."""
+    ours = match_any_class(difficult, build_predictions([(1, 2, 25, 0, 120, 100, 0.9), (1, 1, 0, 0, 100, 100, 0.8)]))
+    assert ours.truth_row.tolist() == [0, 1]
+    assert ours.detection_ignored.tolist() == [False, True]

@@ -21,9 +21,12 @@ from evaluation_oracle import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.errors import DataError, MissingError
-from curate.evaluation.coco_results import read_results, write_results
+from curate.errors import DataError
+from curate.evaluation.coco_results import read_results
+from curate.evaluation.curves import rank_outcomes, top_detections
+from curate.evaluation.matching import ignore_difficult, match
 from curate.evaluation.scores import score, self_check_ap
+from curate.operating_point import OperatingPoint
 from curate.sizes import RangeOfInterest
 
 SEEDS = range(6)
@@ -286,51 +289,6 @@ def test_self_check_of_a_broken_file(tmp_path, changes):
         self_check_ap(write_coco(tmp_path, [[0, 0, 9, 9]], **changes))
 
 
-def test_results_come_back(tmp_path):
-    """Written and read results are the same detections in the same order."""
-    _, predictions = awkward_case(2)
-    write_results(predictions, tmp_path / "predictions.json")
-    again = read_results(tmp_path / "predictions.json")
-    pd.testing.assert_frame_equal(again.boxes, predictions.boxes, rtol=0, atol=1e-9)
-    assert [path.name for path in tmp_path.iterdir()] == ["predictions.json"]
-
-
-def test_results_are_xywh(tmp_path):
-    """A results file holds COCO's keys, and left, top, width, height."""
-    write_results(build_predictions([(3, 2, 10, 20, 40, 60, 0.5)]), tmp_path / "p.json")
-    expected = [{"image_id": 3, "category_id": 2, "bbox": [10, 20, 30, 40], "score": 0.5}]
-    assert json.loads((tmp_path / "p.json").read_text()) == expected
-
-
-def test_empty_results(tmp_path):
-    """A results file can be empty."""
-    (tmp_path / "p.json").write_text("[]")
-    assert len(read_results(tmp_path / "p.json").boxes) == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "not a JSON file"),
-        ('{"annotations": []}', r"got dict; expected a list"),
-        ("[3]", r"entry 0: not a COCO result"),
-        ('[{"image_id": "a.jpg", "category_id": 1, "bbox": [0,0,1,1], "score": 1}]', r"'image_id' .*got 'a.jpg'"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [0,0,1], "score": 1}]', r"'bbox' .*\[x, y, width, height\]"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [0,0,1,1]}]', r"'score' .*got None; expected a number"),
-        (
-            '[{"image_id": 1, "category_id": 1, "bbox": [0,0,0,1], "score": 1}]',
-            r"p\.json, .*row 0: the box has no area",
-        ),
-        ('[{"image_id": 1, "category_id": 5000000000, "bbox": [0,0,1,1], "score": 1}]', r"id is too large"),
-    ],
-)
-def test_broken_results(tmp_path, text, message):
-    """A broken results file raises an error with its name, the entry and the rule."""
-    (tmp_path / "p.json").write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_results(tmp_path / "p.json")
-
-
 @pytest.mark.parametrize("decimals", [0, 1, 2])
 def test_results_with_few_decimals(tmp_path, decimals):
     """Rounded boxes, many of them on a bound between sizes, have the scores that pycocotools computes from the file."""
@@ -348,14 +306,80 @@ def test_results_with_few_decimals(tmp_path, decimals):
     assert disagreements(ours, oracle_numbers(oracle(truth, results)), STATS) == {}
 
 
-def test_missing_results(tmp_path):
-    """A missing results file raises an error with its name."""
-    with pytest.raises(MissingError, match=r"nowhere\.json"):
-        read_results(tmp_path / "nowhere.json")
-
-
 def test_scores_are_plain_numbers():
     """Scores become JSON as they are: Python's int, float and None."""
     values = dataclasses.asdict(score(*awkward_case(0), RangeOfInterest(24)))
     assert json.loads(json.dumps(values))["ap"] == values["ap"]
     assert not any(isinstance(value, np.generic) for value in values.values())
+
+
+# ── more than 100 detections; difficult objects ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("limit", [1, 5, 10, 30, 100, 300])
+def test_limit_of_detections(limit):
+    """With another limit, AP, AR and the range of interest are pycocotools' with that limit."""
+    truth, predictions = awkward_case(1, per_image=60)
+    ours = score(truth, predictions, RangeOfInterest(32), max_detections=limit)
+    limits = sorted({min(1, limit), min(10, limit), limit})
+    run = oracle(truth, predictions, max_detections=[*limits, *limits[-1:] * (3 - len(limits))])
+    precision, recall = run.eval["precision"][:, :, :, 0, len(limits) - 1], run.eval["recall"]
+    assert ours.ap == pytest.approx(precision[precision > -1].mean(), abs=1e-12)
+    for name, number in (("ar_1", 1), ("ar_10", 10), ("ar_100", limit)):
+        values = recall[:, :, 0, limits.index(min(number, limit))]
+        assert getattr(ours, name) == pytest.approx(values[values > -1].mean(), abs=1e-12)
+    by_side = oracle(truth, predictions, by_side=True, area_ranges=[[32, 1e10]] * 4, max_detections=[1, 1, limit])
+    in_range = by_side.eval["precision"][:, :, :, 0, -1]
+    assert ours.range_of_interest.ap == pytest.approx(in_range[in_range > -1].mean(), abs=1e-12)
+    assert ours.max_detections == limit
+
+
+def mark_difficult(truth, *rows):
+    """The truth with these rows difficult, and these marked to be ignored."""
+    return ignore_difficult(truth.replace(boxes=truth.boxes.assign(difficult=truth.boxes.index.isin(rows))))
+
+
+def test_difficult_objects_are_not_counted():
+    """Difficult objects that are marked are not to be found, in whole, by class, by size and in a range."""
+    truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 100, 100, 150, 150), (1, 2, 300, 300, 350, 350)])
+    found = build_predictions([(1, 1, 0, 0, 50, 50, 0.9)])
+    scores = score(mark_difficult(truth, 1, 2), found, RangeOfInterest(24), [0, 40])
+    assert (scores.truth, scores.ar_100) == (1, 1)
+    assert [entry.truth for entry in scores.classes] == [1, 0]
+    assert [scores.range_of_interest.truth, *(entry.truth for entry in scores.by_min_side)] == [1, 1, 1]
+    aps = [scores.ap, scores.ap_medium, scores.range_of_interest.ap, *(entry.ap for entry in scores.by_min_side)]
+    assert aps == pytest.approx([1] * 5)
+    assert (scores.ap_large, scores.classes[1].ap) == (None, None)
+    assert score(truth, found).ap < 0.3
+
+
+def test_detections_of_a_difficult_object_are_not_false():
+    """Any number of detections of a difficult object are neither true nor false; one beside it is false."""
+    truth = build_truth([(1, 1, 0, 0, 50, 50), (1, 1, 100, 100, 150, 150)])
+    twice = [(1, 1, 100, 100, 150, 150, 0.95), (1, 1, 101, 101, 150, 150, 0.92), (1, 1, 0, 0, 50, 50, 0.9)]
+    assert score(mark_difficult(truth, 1), build_predictions(twice)).ap == pytest.approx(1)
+    beside = [(1, 1, 130, 130, 180, 180, 0.95), (1, 1, 0, 0, 50, 50, 0.9)]
+    assert score(mark_difficult(truth, 1), build_predictions(beside)).ap == pytest.approx(0.5)
+
+
+def test_other_rules_for_difficult_objects_agree():
+    """AP of hotcoco with difficult objects is that of our own matching, for hard cases with crowds."""
+    for seed in range(6):
+        truth, predictions = awkward_case(seed)
+        random = np.random.default_rng(seed)
+        marked = mark_difficult(truth, *np.flatnonzero(random.random(len(truth.boxes)) < 0.3))
+        for interest in (None, RangeOfInterest(32)):
+            scores = score(marked, predictions, interest)
+            ranked = top_detections(predictions)
+            matches = match(marked, ranked, OperatingPoint(0.5, -np.inf), interest)
+            ap50 = scores.range_of_interest.ap50 if interest else scores.ap50
+            assert rank_outcomes(marked, ranked, matches).ap() == pytest.approx(ap50, abs=1e-12)
+
+
+def test_nothing_is_marked():
+    """Difficult objects count where they are not marked, and a mark without difficult objects changes nothing."""
+    truth, predictions = awkward_case(0)
+    assert score(ignore_difficult(truth), predictions) == score(truth, predictions)
+    difficult = truth.replace(boxes=truth.boxes.assign(difficult=True))
+    assert score(difficult, predictions) == score(truth, predictions)
+    assert score(ignore_difficult(difficult), predictions).ap is None
