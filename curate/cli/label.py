@@ -34,6 +34,8 @@ def label(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open LabelImg.")] = False,
     as_json: AsJson = False,
 ) -> None:
+    """In LabelImg, Ctrl+S saves an image whose boxes were changed. Space (Verify Image) saves one that needs no change:
+    its proposed boxes are right, or it has no object. Only saved images are imported."""
     from curate.commands.label import label as command
 
     result = command(dataset, source=source, limit=limit, classes=split_names(classes))

@@ -26,6 +26,8 @@ from curate.result import Result
 from curate.store import Store
 
 CLASS_FILE = "predefined_classes.txt"
+# LabelImg's Save (Ctrl+S) is grey until a box changes
+SAVE_UNCHANGED = "Where all boxes are right, or there is no object, press Space (Verify Image), which saves the image."
 
 
 def folder_names(images: pd.DataFrame) -> pd.Series:
@@ -226,7 +228,7 @@ def _notes(
     notes = []
     if proposals:
         images = count_of(proposals, "image")
-        notes.append(f"Proposed boxes on {images}. Save correct ones too (Ctrl+S): only saved boxes are imported.")
+        notes.append(f"Proposed boxes on {images}; only saved ones are imported. {SAVE_UNCHANGED}")
     if unimported:
         notes.append(f"Not imported yet, or changed since: XML of {count_of(len(unimported), 'image')} in the folder.")
     if not classes:

@@ -287,14 +287,15 @@ def states(root):
 
 
 def test_proposals_lie_beside_their_images(proposed):
-    """Proposals are written as XML with the class list; a note says to save correct ones, too."""
+    """Proposals are written as XML with the class list; a note says how LabelImg saves those that are right."""
     result = curate.label(proposed, limit=2)
     folder = Path(result.folder)
     assert (result.images, result.waiting, result.classes) == (2, 6, tuple(CLASSES))
     said = VocParser().parse((folder / "a_00000000ms.xml").read_bytes())
     assert (said.filename, said.width, said.height) == ("a_00000000ms.jpg", "160", "96")
     assert [one[:5] for one in said.objects] == [("with_mask", 10, 10, 30, 30), ("without_mask", 10, 10, 30, 30)]
-    assert result.notes[0].startswith("Proposed boxes on 2 images. Save correct ones too (Ctrl+S)")
+    assert result.notes[0].startswith("Proposed boxes on 2 images; only saved ones are imported.")
+    assert "press Space (Verify Image), which saves the image" in result.notes[0]
 
 
 def test_a_person_s_boxes_replace_the_proposals(proposed):
