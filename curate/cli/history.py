@@ -68,9 +68,9 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
     table = Table("history", "version", operation, when, "images", "boxes", Column("arguments", Kind.DETAIL))
     for entry in document:
         arguments = "; ".join(
-            f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            f"{name} {_plain(value)}"
             for name, value in entry["arguments"].items()
-            if value not in (None, False, [])
+            if value not in (None, False, [], {})
         )
         table.add_row(
             marks[entry["state"]].format(entry["version"]),
@@ -83,6 +83,15 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
     states = {entry["state"] for entry in document}
     legend = "* current; in brackets: did not lead to it" if "left" in states else "* current"
     return Group(table, Text(legend, style="dim")) if document else Text("no versions: the dataset is empty")
+
+
+def _plain(value: Any) -> str:
+    """["a", "b"] → "a, b"; {"a": ["b", "c"]} → "a: b, c"; True → "yes"."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return "yes" if value is True else str(value)
 
 
 def diff_table(document: Mapping[str, Any]) -> RenderableType:

@@ -120,6 +120,10 @@ ANSWERING = [
     ("merge-classes", "faces", "badly_masked", "--into", "without_mask"),
     ("rename-class", "faces", "with_mask", "masked", "--dry-run"),
     ("drop-class", "faces", "with_mask"),
+    ("drop-class", "faces", "with_mask", "without_mask", "badly_masked"),
+    ("models",),
+    ("runs", "faces"),
+    ("doctor",),
     ("split", "faces", "--val", "0.25"),
     ("undo", "faces"),
     ("export-coco", "faces", "out"),
@@ -140,6 +144,7 @@ def test_one_json_document(root, tmp_path, monkeypatch, capsys, arguments):
         arguments = (*arguments, "--overwrite")
     code, out, _ = in_process(monkeypatch, capsys, *arguments)
     assert (code, bool(out.strip())) == (0, True)
+    assert not re.search(r"\bNone\b|\bnan\b", out)
     with pytest.raises(json.JSONDecodeError):
         json.loads(out)
 
@@ -308,6 +313,13 @@ def test_log_marks_versions(root, monkeypatch, capsys):
     _, out, _ = in_process(monkeypatch, capsys, "log", root, "--all")
     assert re.search(r"^\(2\) +drop-class", out, flags=re.MULTILINE)
     assert re.search(r"^1 \* +build", out, flags=re.MULTILINE)
+
+
+def test_log_shows_arguments_in_words(root, monkeypatch, capsys):
+    """The log shows lists and mappings without the brackets of Python."""
+    in_process(monkeypatch, capsys, "merge-classes", root, "badly_masked", "with_mask", "--into", "without_mask")
+    out = in_process(monkeypatch, capsys, "log", root)[1]
+    assert "merges without_mask: badly_masked, with_mask" in out
 
 
 def test_run_prints_a_line_per_command(root, tmp_path, monkeypatch, capsys):
