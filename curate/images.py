@@ -5,29 +5,33 @@ the displayed image then fits the pixels that a detector gets.
 """
 
 import hashlib
-import io
+import logging
 import os
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import DataError
+from curate.image_header import (
+    TRANSPOSING,
+    ImageHeader,
+    has_all_pixels,
+    is_camera_raw,
+    is_jpeg,
+    is_png,
+    opened,
+    read_header,
+    read_orientation,
+    with_end,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
-
-_LARGEST_SIDE = 2**31 - 1
-_TRANSPOSING = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
-_ORIENTATION_TAG = 0x0112
+_log = logging.getLogger(__name__)
+_FILL = 128  # the grey that libjpeg puts where picture data end early
 _DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})  # Pillow's, of one channel over 8 bits
-# Start-of-frame markers: C0-CF without DHT (C4), JPG (C8) and DAC (CC). ITU-T T.81, table B.1
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class ImageFacts(NamedTuple):
@@ -38,28 +42,31 @@ class ImageFacts(NamedTuple):
         height: Upright height in pixels.
         sha256: Hash of the file's bytes, hexadecimal.
         orientation: EXIF's, 1 to 8; from 5 on, the file stores the sides exchanged.
+        oddity: What is odd about the file, though all its pixels are there; "" for most files.
     """
 
     width: int
     height: int
     sha256: str
     orientation: int = 1
+    oddity: str = ""
 
     @property
     def stored_size(self) -> tuple[int, int]:
         """Width and height before the orientation is applied."""
-        return (self.height, self.width) if self.orientation in _TRANSPOSING else (self.width, self.height)
+        return (self.height, self.width) if self.orientation in TRANSPOSING else (self.width, self.height)
 
 
 def read_image_facts(path: str | os.PathLike[str]) -> ImageFacts:
-    """Read size and hash of an image file without decoding it.
+    """Read size and hash of an image file; JPEG and PNG are not decoded.
 
     Raises:
-        DataError: The file cannot be read, is not an image, or is cut off.
+        DataError: The file cannot be read, is not an image, is too large, damaged or cut off, or nothing decodes it.
     """
     data = _read_image(path)
-    width, height, orientation = _read_header(data, path)
-    return ImageFacts(width, height, hashlib.sha256(data).hexdigest(), orientation)
+    header = _read_header(data, path)
+    digest = hashlib.sha256(data).hexdigest()
+    return ImageFacts(header.width, header.height, digest, header.orientation, header.oddity)
 
 
 def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
@@ -68,28 +75,17 @@ def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
     Raises:
         DataError: The data is not an image, has a damaged header, or is cut off.
     """
-    width, height, _ = _read_header(data, place)
-    return width, height
+    header = _read_header(data, place)
+    return header.width, header.height
 
 
-def _read_header(data: bytes, place: object) -> tuple[int, int, int]:
-    """Read upright width and height, and the orientation.
-
-    JPEG and PNG headers are parsed here: this runs for every image of an import, and is several times faster than a
-    library. Other formats are read with Pillow.
-    """
+def _read_header(data: bytes, place: object) -> ImageHeader:
     try:
-        if _is_jpeg(data):
-            width, height, orientation = _scan_jpeg(data)
-        elif _is_png(data):
-            width, height, orientation = _scan_png(data)
-        else:
-            width, height, orientation = _scan_other(data)
-    except (ValueError, struct.error, IndexError) as error:
-        raise DataError(f"not a whole image: {error}", place=place) from error
-    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
-        raise DataError("the image has no possible size", place=place, got=f"{width}×{height}")
-    return (height, width, orientation) if orientation in _TRANSPOSING else (width, height, orientation)
+        if is_camera_raw(str(place)):
+            raise ValueError("there is no decoder for a camera's raw format; convert it to JPEG")
+        return read_header(data)
+    except ValueError as error:
+        raise DataError(f"the image cannot be used: {error}", place=place) from error
 
 
 def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -107,9 +103,12 @@ def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """
     data = _read_image(path)
     try:
-        if _is_jpeg(data) or _is_png(data):
-            return _upright(_decode_with_opencv(data), _orientation(data))
-        with _opened(data) as image:
+        if is_jpeg(data) or is_png(data):
+            stored = _decode_with_opencv(with_end(data))
+            if is_jpeg(data) and (stored[-1, -1] == _FILL).all():
+                _warn_of_missing_pixels(os.fspath(path), data)
+            return _upright(stored, read_orientation(data))
+        with opened(data) as image:
             return _decode_with_pillow(image)
     except ValueError as error:
         raise DataError(f"the image cannot be decoded: {error}", place=path) from error
@@ -181,6 +180,18 @@ def _decode_with_opencv(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(stored, dtype=np.uint8)
 
 
+_checked: set[str] = set()  # files whose last pixel is grey
+
+
+def _warn_of_missing_pixels(path: str, data: bytes) -> None:
+    """Log once if the end of a JPEG's picture is grey because its data end early."""
+    if path in _checked:
+        return
+    _checked.add(path)
+    if not has_all_pixels(data):
+        _log.warning("%s: the picture data end early; the rest of the picture is grey", path)
+
+
 def _decode_with_pillow(image: "Image.Image") -> NDArray[np.uint8]:
     """For formats other than JPEG and PNG: OpenCV applies their orientation inconsistently."""
     from PIL import ImageOps
@@ -204,26 +215,6 @@ def _as_bytes(grey: NDArray[Any]) -> NDArray[np.uint8]:
     elif low < 0 or high > 255:
         values = (values - low) * (255 / ((high - low) or 1.0))
     return np.where(known, np.rint(values), 0).astype(np.uint8)
-
-
-@contextmanager
-def _opened(data: bytes) -> "Iterator[Image.Image]":
-    """Open an image with Pillow; any error here or inside the block becomes a ValueError."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            yield image
-    except Exception as error:  # Pillow raises anything on damaged headers
-        raise ValueError("it has an unknown format, or is damaged" if data else "the file is empty") from error
-
-
-def _is_jpeg(data: bytes) -> bool:
-    return data[:2] == b"\xff\xd8"
-
-
-def _is_png(data: bytes) -> bool:
-    return data[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -258,78 +249,3 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
         pixels = pixels[::-1]
     quarter_turns = {3: 2, 5: -1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
-
-
-def _orientation(data: bytes) -> int:
-    try:
-        return (_scan_jpeg(data) if _is_jpeg(data) else _scan_png(data))[2]
-    except (ValueError, struct.error, IndexError):
-        return 1
-
-
-def _scan_jpeg(data: bytes) -> tuple[int, int, int]:
-    """Read stored width, height and orientation from the marker segments up to the frame header.
-
-    An EXIF block comes before it (CIPA DC-008, 4.5.4: directly after the start of the image).
-    """
-    position, orientation = 2, 1
-    while True:
-        if data[position] != 0xFF:
-            raise ValueError("its header is damaged")
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        length = (data[position + 2] << 8) + data[position + 3]
-        if marker in _START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            if data.rfind(b"\xff\xd9", position) < 0:
-                raise ValueError("it is cut off")
-            return width, height, orientation
-        if length < 2 or marker in (0xD9, 0xDA):
-            raise ValueError("its picture data come before its size")
-        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            orientation = _exif_orientation(data[position + 10 : position + 2 + length])
-        position += length + 2
-
-
-def _scan_png(data: bytes) -> tuple[int, int, int]:
-    width, height = struct.unpack_from(">II", data, 16)
-    if data.rfind(b"IEND") < 0:
-        raise ValueError("it is cut off")
-    position, orientation = 8, 1
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"eXIf":
-            orientation = _exif_orientation(data[position + 8 : position + 8 + length])
-        if kind in (b"eXIf", b"IDAT", b"IEND"):
-            break
-        position += length + 12
-    return width, height, orientation
-
-
-def _scan_other(data: bytes) -> tuple[int, int, int]:
-    with _opened(data) as image:
-        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))  # loading a TIFF removes it
-        image.load()  # detects files that are cut off; these formats are rare
-        width, height = image.size
-        if image.format == "TIFF" and orientation in _TRANSPOSING:  # Pillow applies it to a TIFF's size only
-            width, height = height, width
-        return width, height, orientation if 1 <= orientation <= 8 else 1
-
-
-def _exif_orientation(tiff: bytes) -> int:
-    """Orientation from the first directory of a TIFF block; 1 (upright) if it has none."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, start)
-        for index in range(entries):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * index)
-            if tag == _ORIENTATION_TAG:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass  # viewers ignore a damaged EXIF block
-    return 1

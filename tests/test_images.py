@@ -297,3 +297,33 @@ def test_damaged_tiff_header(tmp_path):
         hurt = bytes([*data[:place], 2, *data[place + 1 :]])
         with contextlib.suppress(DataError):
             assert min(upright_size(hurt)) > 0
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_missing_end_changes_no_pixel(tmp_path, capfd, suffix):
+    """An image that lacks only its end mark decodes to the same pixels, and nothing is printed."""
+    path = write_image(tmp_path / f"a{suffix}", 100, 60)
+    whole = decode_rgb(path)
+    path.write_bytes(path.read_bytes()[: -2 if suffix == ".jpg" else -12])
+    assert (decode_rgb(path) == whole).all()
+    assert read_image_facts(path).oddity == "the end mark is missing"
+    assert capfd.readouterr().err == ""
+
+
+def test_picture_data_that_end_early_are_logged(tmp_path, caplog):
+    """A JPEG whose picture data stop half-way decodes, with one warning that names the file."""
+    path = write_image(tmp_path / "half.jpg", 200, 150)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    for _ in range(2):
+        assert decode_rgb(path).shape == (150, 200, 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: the picture data end early; the rest of the picture is grey"
+    ]
+
+
+def test_camera_raw_is_refused(tmp_path):
+    """A camera's raw file is refused, though it begins like a TIFF and holds a small preview."""
+    (tmp_path / "a.NEF").write_bytes(write_image(tmp_path / "preview.tif").read_bytes())
+    with pytest.raises(DataError, match="no decoder for a camera's raw format; convert it to JPEG"):
+        read_image_facts(tmp_path / "a.NEF")

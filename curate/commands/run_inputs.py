@@ -14,7 +14,7 @@ from curate.commands.registry import COMMANDS, Role
 from curate.engines.base import names_model
 from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.writer import is_proposal
-from curate.images import IMAGE_SUFFIXES
+from curate.image_header import is_image_name
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
@@ -135,7 +135,7 @@ def _of_images(name: str, source: Path, arguments: Mapping[str, Any], dataset: P
     def is_read(file: Path) -> bool:
         if file.suffix.lower() == XML_SUFFIX:
             return writes_beside and not is_proposal(file.read_bytes())
-        return file.suffix.lower() in IMAGE_SUFFIXES
+        return is_image_name(file.name)
 
     return {name: _fingerprint(source, dataset, is_read)} if source.exists() else {}
 

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from curate.errors import DataError
 from curate.formats.incoming import Problem
-from curate.images import IMAGE_SUFFIXES
-
-_IMAGE_SUFFIXES = tuple(IMAGE_SUFFIXES)
+from curate.image_header import is_image_name
 
 
 def list_files(
@@ -38,13 +36,8 @@ def list_files(
     if not folder.is_dir():
         raise DataError("there is no such folder", place=folder)
     problems: list[Problem] = []
-    suffixes = (*annotation_suffixes, *_IMAGE_SUFFIXES)
-    return [name for start in inside for name in _walk(folder, start, leave_out, suffixes, problems)], problems
-
-
-def is_image(name: str) -> bool:
-    """Whether a file name has the suffix of an image."""
-    return name.lower().endswith(_IMAGE_SUFFIXES)
+    found = [name for start in inside for name in _walk(folder, start, leave_out, annotation_suffixes, problems)]
+    return found, problems
 
 
 def base_name(file: str) -> str:
@@ -80,8 +73,8 @@ def _walk(
                 pending.append(name)
             elif _holds(entry.is_file):
                 yield name
-            elif name.lower().endswith(suffixes):
-                kind = "image_broken" if is_image(name) else "unreadable_file"
+            elif name.lower().endswith(suffixes) or is_image_name(name):
+                kind = "image_broken" if is_image_name(name) else "unreadable_file"
                 problems.append(Problem(name, None, None, kind, "not a file, or a link to nothing", "quarantined"))
 
 

@@ -25,8 +25,9 @@ from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS, SPLITS, Action
 from curate.errors import DataError, UsageError
 from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming, Problem, mend_boxes
-from curate.formats.listing import is_image, list_files
+from curate.formats.listing import list_files
 from curate.formatting import count_of
+from curate.image_header import is_image_name
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
 
@@ -110,7 +111,7 @@ class _Reading:
         inside = folder / "images"
         self._image_folder = images if images is not None else (inside if inside.is_dir() else folder)
         files, problems = list_files(self._image_folder, leave_out=leave_out)
-        self._files = sorted(file for file in files if is_image(file))
+        self._files = sorted(file for file in files if is_image_name(file))
         self._problems = [one._replace(file=self._place(one.file)) for one in problems]
         self._unannotated: list[Problem] = []
         self._sections: dict[str, _Section] = {}  # by image

@@ -9,8 +9,8 @@ import pandas as pd
 from curate.dataset import Dataset
 from curate.errors import DataError
 from curate.formats.incoming import Problem
-from curate.formats.listing import is_image
 from curate.formats.voc.layout import VocLayout, find_layout
+from curate.image_header import is_image_name
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress
 from curate.store import Store
@@ -53,7 +53,7 @@ def read_images(source: Path, progress: Progress) -> InputImages:
     layout = find_layout(source)
     if not layout.image_files:
         raise DataError("the folder has no image", place=source)
-    problems = [one for one in layout.problems if one.kind in _IMAGE_PROBLEMS and is_image(one.file)]
+    problems = [one for one in layout.problems if one.kind in _IMAGE_PROBLEMS and is_image_name(one.file)]
     readable: dict[int, tuple[str, ImageFacts]] = {}
     for number, file in enumerate(layout.image_files, start=1):
         if number % _REPORT_EVERY == 1:

@@ -233,7 +233,7 @@ def test_what_is_printed(run, photos, monkeypatch, capsys):
         main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"8 boxes in 4 images: COCO results in {run / 'predicted' / 'photos'}"
-    assert lines[1].startswith(f"left out  {photos / 'x00.png'}: not a whole image")
+    assert lines[1].startswith(f"left out  {photos / 'x00.png'}: the image cannot be used")
     assert (len(lines), lines[-1]) == (12, "and 2 more; --json lists all")
 
 

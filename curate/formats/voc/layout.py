@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from curate.columns import SPLITS
 from curate.formats.incoming import Action, Problem
-from curate.formats.listing import base_name, is_image, list_files
+from curate.formats.listing import base_name, list_files
 from curate.formats.voc.objects import VocFile
 from curate.formats.voc.writer import is_proposal
 from curate.formats.voc.xml_parser import UnreadableError, VocParser
+from curate.image_header import is_image_name
 from curate.images import read_bytes
 from curate.progress import Progress, silent
 
@@ -64,7 +65,7 @@ def find_layout(folder: Path, images: Path | None = None, leave_out: Path | None
     if images is not None:
         files, more = list_files(images, leave_out=leave_out, annotation_suffixes=suffixes)
         problems += more
-    image_files = sorted(name for name in files if is_image(name))
+    image_files = sorted(name for name in files if is_image_name(name))
     return VocLayout(
         folder=folder,
         xml_files=tuple(xml_files),

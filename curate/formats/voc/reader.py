@@ -176,10 +176,13 @@ class _Reading:
 
     def _read_image(self, file: str, image: str) -> ImageFacts | None:
         try:
-            return read_image_facts(self._image_folder + image)
+            facts = read_image_facts(self._image_folder + image)
         except DataError as error:
             self._report(file, None, "image_broken", f"{image}: {error.fact}", "quarantined")
             return None
+        if facts.oddity:
+            self._report(file, None, "image_end", f"{image}: {facts.oddity}")
+        return facts
 
     def _add_image(
         self, image: str, facts: ImageFacts, label_state: str, verified: bool, file: str = "", objects: int = 0

@@ -1,0 +1,238 @@
+"""Headers of image files: which files are images, which are whole, and why others cannot be used."""
+
+import struct
+import sys
+import types
+import zlib
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from curate import image_header
+from curate.image_header import (
+    NO_END,
+    has_all_pixels,
+    is_image_name,
+    looks_like_image,
+    opened,
+    read_header,
+    read_orientation,
+    with_end,
+)
+
+END_OF_JPEG = b"\xff\xd9"
+JPEG_KINDS = [
+    {},
+    {"progressive": True},
+    {"optimize": True, "quality": 40},
+    {"subsampling": 0},
+    {"restart_marker_blocks": 3},
+]
+
+
+def picture(mode="RGB", width=203, height=117):
+    """An image with smooth colours, whose last pixels are no plain area."""
+    coarse = np.random.default_rng(5).integers(0, 256, (9, 16, 3), dtype=np.uint8)
+    return Image.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)).convert(mode)
+
+
+def encoded(kind, image=None, **options):
+    file = BytesIO()
+    (image or picture()).save(file, kind, **options)
+    return file.getvalue()
+
+
+def thumbnail_exif():
+    """EXIF with a thumbnail, which has an end mark of its own before the picture's header."""
+    return b"Exif\0\0" + b"II*\0" + struct.pack("<I", 8) + b"\0" * 6 + encoded("JPEG", picture(width=16, height=16))
+
+
+# ── whole files ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("options", JPEG_KINDS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpeg_that_lacks_only_its_end(options, mode):
+    """A JPEG of any kind that lacks its end mark is accepted with a note: all its pixels are there."""
+    data = encoded("JPEG", picture(mode), **options)
+    assert data.endswith(END_OF_JPEG)
+    assert read_header(data[:-2]) == (203, 117, 1, NO_END)
+    assert with_end(data[:-2]) == data
+
+
+@pytest.mark.parametrize("options", JPEG_KINDS)
+@pytest.mark.parametrize("lost", [3, 10, 100, 1000])
+def test_jpeg_that_lacks_pixels(options, lost):
+    """A JPEG of any kind that stops in mid-picture is refused, however late it stops."""
+    data = encoded("JPEG", **options)
+    with pytest.raises(ValueError, match=r"cut off|damaged"):
+        read_header(data[:-lost])
+
+
+def test_progressive_jpeg_that_lacks_a_pass():
+    """A progressive JPEG that stops between two passes is refused: the others were to sharpen it."""
+    data = encoded("JPEG", progressive=True)
+    last_pass = data.rfind(b"\xff\xda")
+    tables = data.rfind(b"\xff\xc4", 0, last_pass)
+    with pytest.raises(ValueError, match="cut off"):
+        read_header(data[:tables])
+
+
+def test_end_of_a_thumbnail_is_not_the_end():
+    """A thumbnail's end mark does not count as the picture's."""
+    data = encoded("JPEG", exif=thumbnail_exif())
+    assert read_header(data[:-2]).oddity == NO_END
+    with pytest.raises(ValueError, match="cut off"):
+        read_header(data[:-500])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_bytes_after_the_end(kind):
+    """Bytes after the end mark are counted."""
+    assert read_header(encoded(kind) + bytes(700)).oddity == "700 bytes after the end mark"
+    assert read_header(encoded(kind)).oddity == ""
+
+
+@pytest.mark.parametrize("lost", [1, 4, 8, 11, 12])
+def test_png_that_lacks_only_its_end(lost):
+    """A PNG whose last chunk is missing or incomplete is accepted with a note."""
+    data = encoded("PNG")
+    assert read_header(data[:-lost]).oddity == NO_END
+    assert with_end(data[:-lost]) == data
+
+
+@pytest.mark.parametrize("lost", [13, 16, 17, 100, 1000])
+def test_png_that_lacks_pixels(lost):
+    """A PNG that stops in mid-picture is refused."""
+    with pytest.raises(ValueError, match="cut off"):
+        read_header(encoded("PNG")[:-lost])
+
+
+def test_picture_data_that_end_early():
+    """A JPEG whose picture data stop half-way is recognised in spite of its end mark."""
+    data = encoded("JPEG")
+    assert has_all_pixels(data)
+    assert not has_all_pixels(data[: len(data) // 2] + END_OF_JPEG)
+
+
+# ── reasons ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def box(brand):
+    return struct.pack(">I4s4s", 24, b"ftyp", brand) + bytes(300)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"<html></html>", "unknown format"),
+        (box(b"heic"), "no decoder for HEIC"),
+        (box(b"mif1"), "no decoder for HEIC"),
+        (box(b"crx "), "no decoder for a camera's raw format"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "no decoder for JPEG XL"),
+        (b"\xff\x0a" + bytes(99), "no decoder for JPEG XL"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unknown format"),
+    ],
+)
+def test_reason(data, reason):
+    """What cannot be decoded says why. PostScript is not run."""
+    with pytest.raises(ValueError, match=reason):
+        read_header(data)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_damage_is_named(kind):
+    """A file of a known format that is cut off says what the decoder found."""
+    with pytest.raises(ValueError, match=r"it is damaged: .*truncated"):
+        read_header(encoded(kind)[:2000])
+
+
+def tiff_of(width, height):
+    """A TIFF of one colour that is small as a file."""
+    strip = zlib.compress(bytes(width * height // 8))
+    tags = [(256, 4, width), (257, 4, height), (258, 3, 1), (259, 3, 8), (262, 3, 1), (273, 4, 8)]
+    tags += [(277, 3, 1), (278, 4, height), (279, 4, len(strip))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_large_tiff(recwarn):
+    """A TIFF of 121 megapixels is read without a warning of the library."""
+    assert read_header(tiff_of(11_000, 11_000))[:2] == (11_000, 11_000)
+    assert not recwarn.list
+
+
+def test_too_large_tiff(recwarn):
+    """A TIFF beyond the decoder's limit is refused with its pixels and the limit."""
+    with pytest.raises(ValueError, match="it has 400,000,000 pixels, the limit is 178,956,970"):
+        read_header(tiff_of(20_000, 20_000))
+    assert not recwarn.list
+
+
+def test_too_large_png():
+    """A PNG beyond the decoder's limit is refused by its header."""
+    data = bytearray(encoded("PNG"))
+    data[16:24] = struct.pack(">II", 2**16, 2**15)
+    with pytest.raises(ValueError, match="2,147,483,648 pixels, the limit is 1,073,741,824"):
+        read_header(bytes(data))
+
+
+# ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["PPM", "JPEG2000", "AVIF", "WEBP", "TGA", "PCX", "QOI"])
+def test_formats_of_the_decoder(kind):
+    """Every format that the decoder reads is an image, also if nobody listed it here."""
+    assert read_header(encoded(kind))[:2] == (203, 117)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.jpg", "a.JPEG", "a.jfif", "a.jpe", "a.ppm", "a.pgm", "a.jp2", "a.avif", "b/c.tga", "a.b.PNG", "a.HEIC"],
+)
+def test_names_of_images(name):
+    """Suffixes of the decoder's formats are those of images, and a few that it may not read but people take them."""
+    assert is_image_name(name)
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.txt", "jpg", ".png", "a", "a.pdf", "a.eps", "a.mp4", "a.mpg", "a.jpg/b"])
+def test_names_of_other_files(name):
+    """Documents, videos and files without a suffix are no images."""
+    assert not is_image_name(name)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "PPM", "AVIF"])
+def test_image_by_content(kind):
+    """An image is known by its first bytes."""
+    assert looks_like_image(encoded(kind)[:4096])
+
+
+@pytest.mark.parametrize("data", [b"", b"0 0.5 0.5 0.1 0.1\n", b"<annotation/>", b"%PDF-1.4"])
+def test_other_content(data):
+    """Text is no image."""
+    assert not looks_like_image(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_from_the_beginning(kind):
+    """The orientation is read from the first bytes of a JPEG or PNG, and from other files as a whole."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(kind, exif=exif)
+    assert read_orientation(data[:1000] if kind in ("JPEG", "PNG") else data) == 6
+    assert read_orientation(b"no image") == 1
+
+
+def test_installed_plugin_is_used(monkeypatch):
+    """Where the package pillow-heif is installed, its decoder is registered."""
+    calls = []
+    plugin = types.ModuleType("pillow_heif")
+    plugin.register_heif_opener = lambda: calls.append(1)
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    image_header._readable_formats.cache_clear()
+    with opened(encoded("BMP")):
+        assert calls == [1]
