@@ -1,11 +1,18 @@
-"""Media files of a dataset: where they are stored, and how files are linked there without a second copy on disk."""
+"""Media files of a dataset: where they are stored, and how files come there and leave.
 
+Two names of one file (a hard link) are made only where nobody is asked to write to either. Everything else is copied,
+by a reflink where the file system has them (decision 0027).
+"""
+
+import fcntl
 import os
 import re
 import shutil
+import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from curate.errors import DataError, StoreError
@@ -13,6 +20,9 @@ from curate.errors import DataError, StoreError
 IMAGES = "media/images"
 VIDEOS = "media/videos"
 _LEFTOVER_S = 3600
+_FICLONE = 0x40049409  # ioctl_ficlonerange(2): share the blocks of a file until one side is written
+_COPY_STEP = 1 << 30
+_WRITE_BITS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _LONGEST_STEM = 200  # bytes; file systems allow 255 for a name
 _CONTAINER_NAMES = frozenset({"images", "jpegimages", "imgs", "img", "annotations", "labels"})
 
@@ -24,20 +34,22 @@ def source_name(folder: Path) -> str:
 
 
 class ImagePlacer:
-    """Links the images of a source into `media/images/SOURCE/`, or copies them if the disk does not allow hard links.
+    """Copies the images of a source into `media/images/SOURCE/`; files that are read-only for everybody are linked.
 
     Args:
         root: The dataset folder.
         folder: The source folder; it names the source.
-        image_folder: The folder of its images. Images inside the dataset stay where they are.
+        image_folder: The folder of its images. Images in `media/images` stay where they are.
+        link: Whether to link all images, where the disk allows hard links.
 
     Attributes:
         source: The name of the source.
         renamed: Images that got another path because a different image has theirs: file → path.
     """
 
-    def __init__(self, root: Path, folder: Path, image_folder: Path) -> None:
+    def __init__(self, root: Path, folder: Path, image_folder: Path, *, link: bool = False) -> None:
         self._root = root
+        self._link = link
         self._image_folder = image_folder
         self._inside = _relative(image_folder.resolve(), root.resolve() / IMAGES)
         self.source = (self._inside.split("/")[0] if self._inside else "") or source_name(folder)
@@ -60,7 +72,7 @@ class ImagePlacer:
         If a file with other content has the name, the image's name gets a part of its hash.
 
         Raises:
-            DataError: The image cannot be linked or copied.
+            DataError: The image cannot be copied.
         """
         origin = f"{self._image_folder}/{file}"
         target = self.target_path(file)
@@ -72,19 +84,23 @@ class ImagePlacer:
                         self.renamed[file] = path
                     return path
         except OSError as error:
-            raise DataError(f"the image cannot be linked or copied: {error.strerror}", place=origin) from error
+            raise DataError(f"the image cannot be copied: {error.strerror}", place=origin) from error
         raise DataError("every name for the image is taken", place=origin)
 
     def _put(self, origin: str, path: str) -> bool:
-        """Link or copy; False if other content has the name."""
+        """Copy or link; False if other content has the name."""
         target = f"{self._root}/{path}"
         folder = target.rpartition("/")[0]
         if folder not in self._made:
             os.makedirs(folder, exist_ok=True)
             self._made.add(folder)
         try:
-            # a symbolic link is resolved
-            link_or_copy(os.path.realpath(origin) if os.path.islink(origin) else origin, target)
+            status = os.lstat(origin)
+            if stat.S_ISLNK(status.st_mode):
+                origin = os.path.realpath(origin)
+                status = os.stat(origin)
+            put = link_or_copy if self._link or not status.st_mode & _WRITE_BITS else copy_file
+            put(origin, target)
         except FileExistsError:
             return os.path.samefile(origin, target) or _same_bytes(origin, target)
         return True
@@ -108,16 +124,11 @@ def write_image(root: Path, target: str, data: bytes, sha256: str) -> str:
     Raises:
         StoreError: The image cannot be written.
     """
-    folder = root / target.rpartition("/")[0]
-    temporary = folder / f".{os.getpid()}-{threading.get_ident()}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        return next(path for path in _names(target, sha256) if _take_name(temporary, root / path, data))
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        return next(path for path in _names(target, sha256) if _take_name(root / path, data))
     except OSError as error:
         raise StoreError(f"the image cannot be written: {error.strerror}", place=root / target) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -127,17 +138,17 @@ def remove_leftovers(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _take_name(temporary: Path, target: Path, data: bytes) -> bool:
-    """Give a finished file its name; False if other content has it."""
+def _take_name(target: Path, data: bytes) -> bool:
+    """Write a file; False if other content has its name."""
     try:
-        link_or_copy(temporary, str(target))
+        create_file(str(target), data)
     except FileExistsError:
         return target.read_bytes() == data
     return True
 
 
 def link_or_copy(origin: str | os.PathLike[str], target: str) -> None:
-    """Hard-link a file, or copy it if the disk does not allow that.
+    """Hard-link a file, or copy it if the disk does not allow that. For files that nobody is asked to write to.
 
     Args:
         origin: The file; not a symbolic link.
@@ -152,20 +163,59 @@ def link_or_copy(origin: str | os.PathLike[str], target: str) -> None:
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError:  # another disk, or no hard links
-        _copy(origin, target)
+        copy_file(origin, target)
 
 
-def _copy(origin: str | os.PathLike[str], target: str) -> None:
-    """Copy to a name that does not exist: create it first, then replace it by the finished copy."""
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+def copy_file(origin: str | os.PathLike[str], target: str) -> None:
+    """Copy a file, sharing its blocks where the file system has reflinks: writing to one does not change the other.
+
+    Raises:
+        FileExistsError: `target` exists; it is not changed.
+        OSError: The file cannot be copied.
+    """
+    _create(target, lambda temporary: _clone(origin, temporary) or shutil.copyfile(origin, temporary))
+
+
+def create_file(target: str, data: bytes) -> None:
+    """Write a new file, whole or not at all.
+
+    Raises:
+        FileExistsError: `target` exists; it is not changed.
+        OSError: The file cannot be written.
+    """
+    _create(target, lambda temporary: Path(temporary).write_bytes(data))
+
+
+def _create(target: str, fill: Callable[[str], object]) -> None:
+    """Fill a temporary file, then give it its name, unless that exists."""
     temporary = f"{os.path.dirname(target)}/.{os.getpid()}-{threading.get_ident()}.tmp"
     try:
-        shutil.copyfile(origin, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        Path(target).unlink(missing_ok=True)
-        raise
+        fill(temporary)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            raise
+        except OSError:  # no hard links: take the name, then replace the empty file
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            os.replace(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _clone(origin: str | os.PathLike[str], target: str) -> bool:
+    """Copy inside the kernel: a reflink, else the bytes. False where it cannot; then nothing useful is in `target`."""
+    if not hasattr(os, "copy_file_range"):  # not Linux
+        return False
+    with open(origin, "rb", buffering=0) as source, open(target, "wb", buffering=0) as copy:
+        with suppress(OSError):
+            fcntl.ioctl(copy, _FICLONE, source.fileno())
+            return True
+        with suppress(OSError):  # such as a file of another kind of file system
+            while os.copy_file_range(source.fileno(), copy.fileno(), _COPY_STEP):
+                pass
+            return os.fstat(copy.fileno()).st_size == os.fstat(source.fileno()).st_size
+    return False
 
 
 def _same_bytes(one: str | os.PathLike[str], other: str) -> bool:

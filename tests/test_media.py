@@ -1,6 +1,7 @@
-"""Images of an import: size, linking into the dataset, equal names, equal content."""
+"""Images of an import: size, copying into the dataset, equal names, equal content."""
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from builders import (
     write_xml,
 )
 
-from curate.commands.imports import import_voc
+from curate.commands.imports import import_voc, import_widerface
+from curate.media import copy_file
 
 
 def test_size_from_the_header(tmp_path, dataset):
@@ -38,33 +40,58 @@ def test_size_is_upright(tmp_path, dataset):
     assert kinds(result) == []
 
 
-def test_images_are_linked(dataset, source):
-    """An image in the dataset is the same file as in the source, not a second copy."""
+def names_of(file):
+    """Number of names (hard links) that a file has."""
+    return os.stat(file).st_nlink
+
+
+def test_images_are_copied(dataset, source):
+    """An image in the dataset is a file of its own: what is written into either does not change the other."""
+    import_voc(dataset, source)
+    placed = dataset / image_row(dataset, "a.jpg")["path"]
+    assert placed.read_bytes() == (source / "a.jpg").read_bytes()
+    assert (names_of(placed), names_of(source / "a.jpg")) == (1, 1)
+
+
+def test_read_only_images_are_linked(dataset, source):
+    """An image that nobody may write to is linked, and takes no room."""
+    (source / "a.jpg").chmod(0o444)
     import_voc(dataset, source)
     assert (dataset / image_row(dataset, "a.jpg")["path"]).samefile(source / "a.jpg")
+    assert not (dataset / image_row(dataset, "b.jpg")["path"]).samefile(source / "b.jpg")
+
+
+@pytest.mark.parametrize("read", [import_voc, import_widerface])
+def test_images_are_linked_on_request(tmp_path, dataset, read):
+    """`link` links all images."""
+    source = labelimg_folder(tmp_path / "clips", {"a": [MASK]}, images_in="images")
+    (source / "label.txt").write_text("# a.jpg\n5 6 20 30\n")
+    read(dataset, source, link=True)
+    assert (dataset / image_row(dataset, "a.jpg")["path"]).samefile(source / "images" / "a.jpg")
+
+
+def refuse(code):
+    """A system call that fails with this code."""
+
+    def refused(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return refused
 
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
-def test_images_are_copied_where_links_fail(dataset, source, monkeypatch, code):
+@pytest.mark.parametrize("link", [True, False])
+def test_images_are_copied_where_links_fail(dataset, source, monkeypatch, code, link):
     """The image is copied if the disk does not allow hard links."""
-
-    def refuse(*_, **__):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(os, "link", refuse)
-    import_voc(dataset, source)
+    monkeypatch.setattr(os, "link", refuse(code))
+    import_voc(dataset, source, link=link)
     target = dataset / image_row(dataset, "a.jpg")["path"]
     assert not target.samefile(source / "a.jpg")
     assert target.read_bytes() == (source / "a.jpg").read_bytes()
 
 
-def test_copies_come_back_unchanged(tmp_path, dataset, source, monkeypatch):
+def test_copies_come_back_unchanged(tmp_path, dataset, source):
     """Copied images are recognised in a second import, and other images of the same name do not overwrite them."""
-
-    def refuse(*_, **__):
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-
-    monkeypatch.setattr(os, "link", refuse)
     import_voc(dataset, source)
     other = labelimg_folder(tmp_path / "more" / "clips", {"a": [BARE]}, seed=7)
     assert import_voc(dataset, other).added == 1
@@ -85,15 +112,47 @@ def test_a_copy_never_overwrites(dataset, source, monkeypatch):
     assert target.read_bytes() == b"another process's image"
 
 
-def test_linked_image_is_linked_itself(tmp_path, dataset):
-    """For a symbolic link, the file that it refers to is linked."""
+@pytest.mark.parametrize("missing", ["ioctl", "copy_file_range", "both"])
+def test_ways_to_copy(tmp_path, monkeypatch, missing):
+    """A copy has the bytes of its origin, whether the kernel shares blocks, copies them, or does neither."""
+    origin, target = tmp_path / "origin", tmp_path / "target"
+    origin.write_bytes(os.urandom(100_000))
+    if missing != "copy_file_range":
+        monkeypatch.setattr(fcntl, "ioctl", refuse(errno.EOPNOTSUPP))
+    if missing != "ioctl":
+        monkeypatch.setattr(os, "copy_file_range", refuse(errno.EXDEV), raising=False)
+    copy_file(origin, str(target))
+    assert target.read_bytes() == origin.read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["origin", "target"]
+
+
+def test_reflink_is_used(tmp_path, monkeypatch):
+    """Where the file system shares blocks, no byte is copied."""
+    origin = tmp_path / "origin"
+    origin.write_bytes(b"pixels")
+    monkeypatch.setattr(fcntl, "ioctl", lambda target, request, source: os.write(target.fileno(), b"shared"))
+    copy_file(origin, str(tmp_path / "target"))
+    assert (tmp_path / "target").read_bytes() == b"shared"
+
+
+def test_copy_that_fails_leaves_nothing(tmp_path):
+    """A copy that cannot be made leaves neither a target nor a temporary file."""
+    with pytest.raises(FileNotFoundError):
+        copy_file(tmp_path / "gone", str(tmp_path / "target"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_symbolic_link_is_followed(tmp_path, dataset, link):
+    """For a symbolic link, the file that it refers to is copied or linked."""
     write_image(tmp_path / "real.jpg")
     write_xml(tmp_path / "one" / "a.xml", objects=[MASK])
     (tmp_path / "one" / "a.jpg").symlink_to(tmp_path / "real.jpg")
-    import_voc(dataset, tmp_path / "one")
+    import_voc(dataset, tmp_path / "one", link=link)
     placed = dataset / image_row(dataset, "a.jpg")["path"]
     assert not placed.is_symlink()
-    assert placed.samefile(tmp_path / "real.jpg")
+    assert placed.read_bytes() == (tmp_path / "real.jpg").read_bytes()
+    assert placed.samefile(tmp_path / "real.jpg") == link
 
 
 @pytest.mark.parametrize("same_source_name", [True, False])
@@ -160,3 +219,16 @@ def test_dataset_inside_its_source(tmp_path):
     import_voc(tmp_path / "dataset", tmp_path, with_unlabelled=True)
     again = import_voc(tmp_path / "dataset", tmp_path, with_unlabelled=True)
     assert (again.images, again.unchanged, kinds(again), again.version) == (1, 1, [], 1)
+
+
+@pytest.mark.parametrize(
+    ("lost", "more", "detail"), [(2, 0, "the end mark is missing"), (0, 9, "9 bytes after the end mark")]
+)
+def test_odd_end_of_an_image_is_noted(tmp_path, dataset, lost, more, detail):
+    """A JPEG that lacks only its end mark, or has bytes after it, is imported with a note."""
+    folder = labelimg_folder(tmp_path / "one", {"a": [MASK]})
+    data = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(data[: len(data) - lost] + bytes(more))
+    result = import_voc(dataset, folder)
+    assert (result.boxes, kinds(result)) == (1, ["image_end"])
+    assert problem_of(result, "image_end")["detail"] == f"a.jpg: {detail}"

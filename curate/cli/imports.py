@@ -10,7 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from curate.cli.options import AsJson, DatasetFolder, split_names
+from curate.cli.options import AsJson, DatasetFolder, Link, split_names
 from curate.cli.output import counts_line, progress_on_stderr, show
 from curate.cli.table import Column, Kind, Table
 from curate.formatting import count_of
@@ -76,6 +76,7 @@ def import_voc(
             show_default="such images are incomplete",
         ),
     ] = None,
+    link: Link = False,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
@@ -93,6 +94,7 @@ def import_voc(
             with_unlabelled=with_unlabelled,
             accept_proposals=accept_proposals,
             size_mismatch=size_mismatch.value if size_mismatch else None,
+            link=link,
             strict=strict,
             progress=progress,
         )
@@ -111,6 +113,7 @@ def import_widerface(
     split: Annotated[
         str | None, typer.Option(metavar="train|val|test", help="Split of images that are in no split yet.")
     ] = None,
+    link: Link = False,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +121,14 @@ def import_widerface(
 
     with progress_on_stderr() as progress:
         result = command(
-            dataset, source, class_name=class_name, images=images, split=split, strict=strict, progress=progress
+            dataset,
+            source,
+            class_name=class_name,
+            images=images,
+            split=split,
+            link=link,
+            strict=strict,
+            progress=progress,
         )
     show(result, import_table, as_json=as_json)
 

@@ -13,6 +13,10 @@ _DISTANCES = "to convert distances to pixels"
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+Link = Annotated[
+    bool,
+    typer.Option("--link", help="Hard links instead of copies of the images; then nobody may write into them."),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed.")]
 Device = Annotated[
     str,

@@ -31,6 +31,7 @@ def import_voc(
     with_unlabelled: bool = False,
     accept_proposals: bool = False,
     size_mismatch: SizeMismatch | None = None,
+    link: bool = False,
     strict: bool = False,
     progress: Progress = silent,
 ) -> ImportResult:
@@ -51,6 +52,7 @@ def import_voc(
             left out.
         size_mismatch: What is right where the size in the XML contradicts the picture: "scale" (the picture was resized
             after it was labelled) or "keep" (the boxes fit as they are). Default: such images are incomplete.
+        link: Whether images become hard links, which take no room: then nobody may write into the source's files.
         strict: Whether to import nothing if a box, image or file would be repaired or quarantined.
         progress: Callback for progress.
 
@@ -89,7 +91,7 @@ def import_voc(
         "size_mismatch": size_mismatch,
     }
     operation = "import-voc", arguments
-    return _ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
+    return _ingest(store, str(dataset), incoming, allowed, operation, link=link, strict=strict, progress=progress)
 
 
 @no_garbage_collection()
@@ -100,6 +102,7 @@ def import_widerface(
     class_name: str = "face",
     images: str | os.PathLike[str] | None = None,
     split: str | None = None,
+    link: bool = False,
     strict: bool = False,
     progress: Progress = silent,
 ) -> ImportResult:
@@ -113,6 +116,7 @@ def import_widerface(
         class_name: Class of all boxes.
         images: Folder that the paths in `label.txt` are relative to.
         split: "train", "val" or "test", for images that have no split yet. Default: none.
+        link: Whether images become hard links, which take no room: then nobody may write into the source's files.
         strict: Whether to import nothing if a box, image or file would be repaired or quarantined.
         progress: Callback for progress.
 
@@ -136,7 +140,7 @@ def import_widerface(
         "split": split,
     }
     operation = "import-widerface", arguments
-    return _ingest(store, str(dataset), incoming, allowed, operation, strict=strict, progress=progress)
+    return _ingest(store, str(dataset), incoming, allowed, operation, link=link, strict=strict, progress=progress)
 
 
 def _ingest(
@@ -146,6 +150,7 @@ def _ingest(
     allowed: AllowedClasses,
     operation: tuple[str, Mapping[str, Any]],
     *,
+    link: bool,
     strict: bool,
     progress: Progress,
 ) -> ImportResult:
@@ -157,4 +162,6 @@ def _ingest(
         again = f"`curate split {dataset} --overwrite` splits again."
         return split, (*notes, *([f"{leak.describe()} {again}"] if leak else ()))
 
-    return ingest(store, dataset, incoming, allowed, operation, strict=strict, progress=progress, complete=complete)
+    return ingest(
+        store, dataset, incoming, allowed, operation, link=link, strict=strict, progress=progress, complete=complete
+    )

@@ -21,7 +21,7 @@ from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.reader import read_voc
 from curate.formats.voc.writer import is_proposal, proposal_xml, write_proposal
 from curate.formatting import count_of
-from curate.media import IMAGES, link_or_copy
+from curate.media import IMAGES, copy_file
 from curate.result import Result
 from curate.store import Store
 
@@ -40,14 +40,14 @@ def folder_names(images: pd.DataFrame) -> pd.Series:
     return own.where((images["source"] + "__" + own == inner) & _begins_with_source(images, own), inner)
 
 
-def link_image(origin: Path, target: Path) -> None:
-    """Hard-link an image into the folder, or copy it; an existing file stays.
+def copy_image(origin: Path, target: Path) -> None:
+    """Copy an image into the folder, where people and their programs write; an existing file stays.
 
     Raises:
         DataError: The image file is missing.
     """
     try:
-        link_or_copy(origin, str(target))
+        copy_file(origin, str(target))
     except FileExistsError:
         pass
     except FileNotFoundError as error:
@@ -143,7 +143,7 @@ def label(
         raise DataError("no images to label", place=dataset, remedy="Add some with `curate sample-frames`.")
     folder.mkdir(exist_ok=True)
     for path, name in zip(added["path"].tolist(), added["name"].tolist(), strict=True):
-        link_image(current.image_file(path), folder / name)
+        copy_image(current.image_file(path), folder / name)
     restored = _restore_xml(folder, added["name"].tolist())
     proposals = _write_proposals(current, folder, waiting[waiting["name"].isin(present | set(added["name"]))])
     listed = write_classes(folder / CLASS_FILE, current, classes)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from curate.columns import CORNERS
-from curate.commands.label import CLASS_FILE, folder_names, link_image, write_classes
+from curate.commands.label import CLASS_FILE, copy_image, folder_names, write_classes
 from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.fiftyone_app.mongo import database_exists, running_database
@@ -132,7 +132,7 @@ def _export(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, 
     rows_of = dict(iter(boxes.groupby("image_id")))
     columns = (images[column].tolist() for column in ("image_id", "path", "width", "height", "verified", "label_state"))
     for name, image_id, path, width, height, verified, state in zip(names.tolist(), *columns, strict=True):
-        link_image(current.image_file(path), folder / name)
+        copy_image(current.image_file(path), folder / name)
         if state in ("labelled", "incomplete"):
             own = _truth_boxes(rows_of.get(image_id, boxes.head(0)), current)
             xml = truth_xml(folder / name, width, height, own, verified=verified)

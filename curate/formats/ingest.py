@@ -93,6 +93,7 @@ def ingest(
     *,
     strict: bool,
     progress: Progress,
+    link: bool = False,
     complete: Callable[[Dataset], tuple[Dataset, tuple[str, ...]]] = _as_it_is,
 ) -> ImportResult:
     """Join a source to a dataset as one version; the dataset is created if it does not exist.
@@ -105,6 +106,7 @@ def ingest(
         operation: The command and its arguments, for the history.
         strict: Whether to make no version if a box, image or file is repaired or quarantined.
         progress: Callback for progress.
+        link: Whether images become hard links instead of copies.
         complete: What the same version does beside; called under the dataset's lock with the joined dataset, returns it
             changed, and notes.
 
@@ -116,7 +118,7 @@ def ingest(
     if strict:
         known = store.load() if store.exists() else Dataset(store.root)
         report.refuse_faults(resolve_names(known, incoming, declared=allowed.names)[1].problems)
-    placer = ImagePlacer(store.root, incoming.folder, incoming.image_folder)
+    placer = ImagePlacer(store.root, incoming.folder, incoming.image_folder, link=link)
     relative = os.path.relpath(incoming.folder.resolve(), store.root.resolve())
     source_folder = os.fsencode(relative).decode(errors="backslashreplace")
     placed = _place_new_images(store, incoming, placer, progress)
@@ -240,7 +242,7 @@ def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
 
 
 def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, progress: Progress) -> list[str | None]:
-    """Link images that the dataset does not have into its folder, before the lock is taken.
+    """Put images that the dataset does not have into its folder, before the lock is taken.
 
     Returns:
         Path of each incoming image; None if the dataset has its content already. (n,)
@@ -250,9 +252,9 @@ def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, pro
     total = len(incoming.images)
     for file, digest in zip(incoming.images["file"].tolist(), incoming.images["sha256"].tolist(), strict=True):
         if len(paths) % _REPORT_EVERY == 0:
-            progress("linking images", len(paths), total)
+            progress("copying images", len(paths), total)
         paths.append(None if digest in known else placer.place(file, digest))
-    progress("linking images", total, total)
+    progress("copying images", total, total)
     return paths
 
 

@@ -13,6 +13,7 @@ from builders import (
     labelimg_folder,
     load,
     object_xml,
+    problem_of,
     read_versions,
     state_of,
     write_image,
@@ -289,12 +290,29 @@ def test_double_that_comes_later(dataset, source):
     assert box_rows(dataset)[0] == ("a.jpg", *MASK)
 
 
-def test_image_edited_in_place(dataset, source):
-    """An image whose file was modified stays the same image, with its new size."""
-    import_voc(dataset, source)
+def edit_in_place(source):
+    """Write another picture into a.jpg, and a box of it into its XML."""
     other = write_image(source.parent / "other.jpg", 100, 80)
     (source / "a.jpg").write_bytes(other.read_bytes())
     write_xml(source / "a.xml", objects=[("mask", 70, 60, 100, 80)], size=(100, 80))
+
+
+def test_image_edited_in_place(dataset, source):
+    """An image whose file was modified is another image; the first stays as it was, with its boxes."""
+    import_voc(dataset, source)
+    before = (dataset / image_row(dataset, "a.jpg")["path"]).read_bytes()
+    edit_in_place(source)
+    result = import_voc(dataset, source)
+    assert (result.added, result.updated) == (1, 0)
+    assert problem_of(result, "same_name")["action"] == "noted"
+    assert (dataset / image_row(dataset, "a.jpg")["path"]).read_bytes() == before
+    assert ("a.jpg", *MASK) in box_rows(dataset)
+
+
+def test_linked_image_edited_in_place(dataset, source):
+    """A linked image whose file was modified stays the same image, with its new size."""
+    import_voc(dataset, source, link=True)
+    edit_in_place(source)
     result = import_voc(dataset, source)
     assert (result.added, result.updated) == (0, 1)
     assert (image_row(dataset, "a.jpg")["width"], image_row(dataset, "a.jpg")["height"]) == (100, 80)

@@ -35,15 +35,16 @@ import pandas as pd
 from curate.columns import CORNERS
 from curate.errors import DataError
 from curate.formats.incoming import Incoming, Problem, mend_boxes
-from curate.formats.listing import is_image, list_files
+from curate.formats.listing import list_files
 from curate.formatting import count_of
+from curate.image_header import is_image_name
 from curate.images import read_image_facts
 
 
 def read_dots(folder, *, leave_out=None):
     listed, problems = list_files(folder, leave_out=leave_out, annotation_suffixes=(".txt",))
     facts = {}
-    for file in sorted(filter(is_image, listed)):
+    for file in sorted(filter(is_image_name, listed)):
         try:
             facts[file] = read_image_facts(folder / file)
         except DataError as error:
