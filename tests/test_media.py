@@ -15,6 +15,7 @@ from builders import (
     kinds,
     labelimg_folder,
     load,
+    problem_of,
     write_image,
     write_xml,
 )
