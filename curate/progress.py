@@ -1,7 +1,11 @@
-"""Progress of long work: library code calls a function that the caller passed, and prints nothing itself."""
+"""Progress and warnings of long work: library code calls a function that the caller passed; it prints nothing."""
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
+
+Warn = Callable[[str], object]
+"""Callback for a sentence that a person must know before long work begins, rather than with its result."""
 
 UNKNOWN = -1
 """The total of a task whose end is unknown."""
@@ -23,6 +27,10 @@ class Progress(Protocol):
 
 def silent(task: str, done: int, total: int, note: str = "") -> None:
     """Ignore progress: the default of library functions."""
+
+
+def unheard(_: str) -> None:
+    """Ignore warnings: the default of library functions, whose results have them as notes."""
 
 
 def one_at_a_time(progress: Progress) -> Progress:

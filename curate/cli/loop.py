@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
-from curate.cli.output import counts_line, explain_interruption, progress_on_stderr, show
+from curate.cli.output import EarlyNotes, counts_line, explain_interruption, progress_on_stderr, show
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
 from curate.cli.train import Model, NewRun, as_arguments, takes_training_options
 from curate.commands.training_options import LOOP, ROUNDS, given
@@ -141,7 +141,7 @@ def loop(
 ) -> None:
     from curate.commands.loop import loop as command
 
-    training = given(as_arguments(options))
+    training, warn = given(as_arguments(options)), EarlyNotes()
     own = {name: training.pop(name, None) for name in ("weights", "steps")}
     with progress_on_stderr() as progress, explain_interruption(_SAVED):
         result = command(
@@ -157,9 +157,10 @@ def loop(
             overwrite=overwrite,
             announce=_print_round,
             progress=progress,
+            warn=warn,
             **own,
         )
-    show(result, loop_tables, as_json=as_json)
+    show(result, loop_tables, as_json=as_json, early=warn)
 
 
 def _print_round(report: "RoundReport") -> None:

@@ -19,21 +19,38 @@ _PLAIN_EVERY_S = 15.0
 _UNLIMITED = 100_000  # characters a line
 
 
-def show(result: "Result", render: Callable[[Any], object], *, as_json: bool) -> None:
+class EarlyNotes:
+    """Prints notes that a command reports before long work; `show` does not print them again."""
+
+    def __init__(self) -> None:
+        self.printed: set[str] = set()
+
+    def __call__(self, note: str) -> None:
+        self.printed.add(note)
+        _print_note(note)
+
+
+def show(result: "Result", render: Callable[[Any], object], *, as_json: bool, early: EarlyNotes | None = None) -> None:
     """Print the notes of a result, and its document or what `render` makes of it.
 
     Args:
         result: Result of a command.
         render: Turns the result's JSON document into something that rich can print.
         as_json: Print the JSON document itself.
+        early: Has printed some of the notes already.
     """
     document = result.to_json()
     for note in result.notes:
-        typer.echo(f"note: {note}", err=True)
+        if early is None or note not in early.printed:
+            _print_note(note)
     if as_json:
         print_json(document)
     else:
         print_rich(render(document))
+
+
+def _print_note(note: str) -> None:
+    typer.echo(f"note: {note}", err=True)
 
 
 def print_json(document: object) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from curate.cli.classes import classes_table
 from curate.cli.evaluate import evaluation_summary
 from curate.cli.options import AsJson, assignments
-from curate.cli.output import print_rich, progress_on_stderr, show
+from curate.cli.output import EarlyNotes, print_rich, progress_on_stderr, show
 from curate.commands.registry import COMMANDS, Role
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def run(
 ) -> None:
     from curate.commands.run import run as command
 
-    variables = assignments(set_)
+    variables, warn = assignments(set_), EarlyNotes()
     with progress_on_stderr() as progress:
         on_step = None if as_json else lambda outcome: print_rich(step_line(outcome))
-        result = command(pipeline, variables, on_step=on_step, progress=progress)
-    show(result, pipeline_summary, as_json=as_json)
+        result = command(pipeline, variables, on_step=on_step, progress=progress, warn=warn)
+    show(result, pipeline_summary, as_json=as_json, early=warn)
 
 
 def step_line(outcome: "StepOutcome") -> RenderableType:

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite, assignments
-from curate.cli.output import explain_interruption, progress_on_stderr, show
+from curate.cli.output import EarlyNotes, explain_interruption, progress_on_stderr, show
 from curate.cli.table import SIZE_STYLES
 from curate.commands.training_options import MODEL, TRAIN, with_options
 from curate.formatting import count_of, points
@@ -64,12 +64,12 @@ def train(
 ) -> None:
     from curate.commands.train import train as command
 
-    arguments = as_arguments(options)
+    arguments, warn = as_arguments(options), EarlyNotes()
     with progress_on_stderr() as progress, explain_interruption(SAVED):
         result = command(
-            dataset, model=model, run=run, resume=resume, overwrite=overwrite, progress=progress, **arguments
+            dataset, model=model, run=run, resume=resume, overwrite=overwrite, progress=progress, warn=warn, **arguments
         )
-    show(result, train_lines, as_json=as_json)
+    show(result, train_lines, as_json=as_json, early=warn)
 
 
 def train_lines(document: Mapping[str, Any]) -> RenderableType:

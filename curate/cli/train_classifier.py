@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite
-from curate.cli.output import explain_interruption, progress_on_stderr, show
+from curate.cli.output import EarlyNotes, explain_interruption, progress_on_stderr, show
 from curate.cli.train import SAVED, NewRun, Resume, as_arguments, takes_training_options, train_lines
 from curate.cli.train import train_brief as train_brief
 from curate.commands.training_options import CLASSIFIER, CLASSIFIER_MARGIN, CLASSIFIER_MODEL
@@ -44,7 +44,7 @@ def train_classifier(
 ) -> None:
     from curate.commands.train_classifier import train_classifier as command
 
-    arguments = as_arguments(options)
+    arguments, warn = as_arguments(options), EarlyNotes()
     with progress_on_stderr() as progress, explain_interruption(SAVED):
         result = command(
             dataset,
@@ -56,6 +56,7 @@ def train_classifier(
             resume=resume,
             overwrite=overwrite,
             progress=progress,
+            warn=warn,
             **arguments,
         )
-    show(result, train_lines, as_json=as_json)
+    show(result, train_lines, as_json=as_json, early=warn)

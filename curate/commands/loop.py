@@ -12,7 +12,7 @@ from curate.engines.base import engine_for, library_versions
 from curate.errors import UsageError, unknown_name
 from curate.files import TEMPORARY
 from curate.inference.judge import training_images
-from curate.progress import Progress, silent
+from curate.progress import Progress, Warn, silent, unheard
 from curate.result import Result
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -76,6 +76,7 @@ def loop(
     overwrite: bool = False,
     announce: Announce = _ignore,
     progress: Progress = silent,
+    warn: Warn = unheard,
 ) -> LoopResult:
     """Train and evaluate in rounds. Each starts from the best checkpoint so far, on the dataset version of that moment.
 
@@ -99,6 +100,7 @@ def loop(
         overwrite: Replace an existing run of that name.
         announce: Called with the report of each finished round.
         progress: Callback for the progress of the current round.
+        warn: See `train`; each note is reported once.
 
     Raises:
         UsageError: The run exists already; there is none to resume; an argument is not valid.
@@ -124,6 +126,12 @@ def loop(
             raise folder.missing()
         check_val(store)
     notes: dict[str, None] = {}
+
+    def warn_once(note: str) -> None:
+        if note not in notes:
+            notes[note] = None
+            warn(note)
+
     with folder.locked():
         state = _saved_state(folder, resume=resume, overwrite=overwrite)
         if state is None:
@@ -133,7 +141,7 @@ def loop(
         state = publish_best(store, folder, state, progress)
         while state.stopped is None:
             check_val(store)
-            state, round_notes = play_round(store, folder, state, options, progress)
+            state, round_notes = play_round(store, folder, state, options, progress, warn_once)
             notes |= dict.fromkeys(round_notes)
             state = publish_best(store, folder, state, progress)
             announce(state.done[-1])

@@ -14,7 +14,7 @@ from curate.evaluation.judgement import EvaluateResult
 from curate.files import TEMPORARY, sync_folder, write_atomically
 from curate.inference.judge import training_images
 from curate.media import link_or_copy
-from curate.progress import Progress
+from curate.progress import Progress, Warn
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 from curate.run_folder.record import RunRecord
@@ -50,7 +50,7 @@ def check_val(store: Store) -> None:
 
 
 def play_round(
-    store: Store, folder: RunFolder, state: LoopState, options: LoopState, progress: Progress
+    store: Store, folder: RunFolder, state: LoopState, options: LoopState, progress: Progress, warn: Warn
 ) -> tuple[LoopState, tuple[str, ...]]:
     """Train and evaluate the next round, or finish an interrupted one.
 
@@ -60,6 +60,7 @@ def play_round(
         state: The loop's state.
         options: Options that were given now; they apply from this round on.
         progress: Callback for the progress of the round.
+        warn: See `train`.
 
     Returns:
         The state with the round, already on disk; and notes for the person at the terminal.
@@ -80,7 +81,7 @@ def play_round(
     def round_progress(task: str, done: int, total: int, note: str = "") -> None:
         progress(f"round {number}: {task}", done, total, note)
 
-    trained = train(store.root, model=state.model, run=str(run.path), progress=round_progress, **arguments)
+    trained = train(store.root, model=state.model, run=str(run.path), progress=round_progress, warn=warn, **arguments)
     version = store.head()
     evaluated = evaluate(store.root, run=str(run.path), min_side=state.min_side, report=False, progress=round_progress)
     (trained_round,) = trained.rounds

@@ -18,7 +18,7 @@ from curate.commands.pipeline_file import PipelineStep, read_pipeline, resolve_s
 from curate.commands.registry import COMMANDS, Role
 from curate.commands.run_inputs import are_unchanged, fingerprints, named_run, not_below, read_fingerprints
 from curate.files import write_atomically
-from curate.progress import Progress, silent
+from curate.progress import Progress, Warn, silent, unheard
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
@@ -101,6 +101,7 @@ def run(
     *,
     on_step: Callable[[StepOutcome], None] | None = None,
     progress: Progress = silent,
+    warn: Warn = unheard,
 ) -> PipelineResult:
     """Run a pipeline file.
 
@@ -109,6 +110,7 @@ def run(
         variables: Values that replace those of the file's variables.
         on_step: Called with the outcome of each step.
         progress: Callback for the progress of the current step.
+        warn: Called with notes that a step reports before long work; see `train`.
 
     Returns:
         The outcome of every step.
@@ -121,6 +123,7 @@ def run(
     steps = resolve_steps(parsed, variables or {}, place=pipeline)
     last_run = _LastRun.read(steps[0].dataset / "pipelines" / f"{parsed.name}.json")
     versions: dict[Path, int] = {}  # dataset → the version after the last step
+    callbacks = {"progress": progress, "warn": warn}
     outcomes: list[StepOutcome] = []
     notes: list[str] = []
     changed = False
@@ -138,7 +141,7 @@ def run(
         changed = changed or not (same_inputs and _is_up_to_date(step, entry, written_later))
         if changed:
             notes += _check_out(step.dataset, start)
-            entry, outcome = _run_step(step, index, inputs, last_run, same_inputs=same_inputs, progress=progress)
+            entry, outcome = _run_step(step, index, inputs, last_run, same_inputs=same_inputs, callbacks=callbacks)
         else:
             outcome = StepOutcome(step.command, step.arguments, True, 0.0, entry["result"])
         versions[step.dataset] = entry["output_version"]
@@ -164,7 +167,7 @@ def _run_step(
     last_run: _LastRun,
     *,
     same_inputs: bool,
-    progress: Progress,
+    callbacks: Mapping[str, Callable[..., object]],
 ) -> tuple[dict[str, Any], StepOutcome]:
     """Run a step and record it; its entry and its outcome."""
     options = _rerun_options(step, made_before=last_run.has_made(step), same_inputs=same_inputs)
@@ -172,7 +175,7 @@ def _run_step(
         last_run.add_outputs(step)
     last_run.write(index, inputs)
     started, started_ns = time.monotonic(), time.time_ns()
-    result = _call(step, options, progress)
+    result = _call(step, options, callbacks)
     seconds = time.monotonic() - started
     last_run.add_outputs(step)
     reads = read_fingerprints(step.command, step.arguments, result.reads, step.dataset, started_ns)
@@ -182,10 +185,10 @@ def _run_step(
     return entry, StepOutcome(step.command, step.arguments, False, seconds, document)
 
 
-def _call(step: PipelineStep, options: Mapping[str, Any], progress: Progress) -> Result:
+def _call(step: PipelineStep, options: Mapping[str, Any], callbacks: Mapping[str, Callable[..., object]]) -> Result:
     function = COMMANDS[step.command].function()
-    callbacks = {"progress": progress} if "progress" in inspect.signature(function).parameters else {}
-    return function(**{**step.arguments, **options, **callbacks})
+    taken = {name: callbacks[name] for name in callbacks.keys() & inspect.signature(function).parameters.keys()}
+    return function(**{**step.arguments, **options, **taken})
 
 
 def _rerun_options(step: PipelineStep, *, made_before: bool, same_inputs: bool) -> dict[str, Any]:

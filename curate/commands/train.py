@@ -14,8 +14,8 @@ from curate.engines.training.order import steps_of_epochs
 from curate.errors import DataError, UsageError
 from curate.evaluation.scores import score
 from curate.formatting import count_of
-from curate.inference.judge import training_images
-from curate.progress import Progress, silent
+from curate.inference.judge import training_images, training_notes
+from curate.progress import Progress, Warn, silent, unheard
 from curate.result import Result
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -70,6 +70,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
+    warn: Warn = unheard,
     **options: Any,
 ) -> TrainResult:
     """Fine-tune a detector on the labelled images of the train split, including those without boxes.
@@ -83,6 +84,7 @@ def train(
         resume: Continue an interrupted run with its options and images; a finished run stays as it is.
         overwrite: Replace an existing run of that name.
         progress: Called after every step.
+        warn: Called before the training with each note on its images that cannot wait for the result, which has it too.
 
     Raises:
         UsageError: The run exists already, or an option is not valid.
@@ -100,7 +102,7 @@ def train(
     # a resumed run continues on the images that it started with
     version = (folder.read_record().dataset_version if is_resumed else None) or store.head()
     whole = store.load(version)
-    images, notes = _training_images(whole)
+    images, notes = _training_images(whole), training_notes(whole)
     config = TrainingConfig.checked(**{**known, **chosen, **given({"model": model})})
     if epochs is not None:
         config = TrainingConfig.checked(**{**config.as_dict(), "steps": steps_of_epochs(epochs, images, config)})
@@ -116,6 +118,8 @@ def train(
             overwrite=overwrite,
         )
         if not folder.finished:
+            for note in notes:
+                warn(note)
             engine.train(images, folder, config, progress, _validation(whole, config))
     scored = _score(store, folder, progress)
     record = folder.update(ap=scored["ap"]) if scored else folder.read_record()
@@ -175,21 +179,17 @@ def _validation(whole: Dataset, config: TrainingConfig) -> Validation | None:
     return Validation(val) if config.evaluates_every < config.steps or config.patience else None
 
 
-def _training_images(dataset: Dataset) -> tuple[Dataset, list[str]]:
-    labelled = dataset.select()
-    has_splits = labelled.images["split"].notna().any()
-    chosen = training_images(dataset)
+def _training_images(dataset: Dataset) -> Dataset:
+    labelled, chosen = dataset.select(), training_images(dataset)
     if not len(chosen.boxes):
+        in_train = " in train" if labelled.images["split"].notna().any() else ""
         raise DataError(
             "there is nothing to train on",
             place=dataset.root,
-            got=f"{count_of(len(chosen.images), 'labelled image')}{' in train' if has_splits else ''} without a box",
+            got=f"{count_of(len(chosen.images), 'labelled image')}{in_train} without a box",
             remedy="Label images and import them." if not len(labelled.boxes) else "Split again with `curate split`.",
         )
-    notes = [] if has_splits else ["There are no splits: all labelled images were trained on, none were held out."]
-    if outside := int((labelled.images["split"].isna()).sum()) if has_splits else 0:
-        notes.append(f"{outside} labelled images are in no split and were not trained on; `curate split` assigns them.")
-    return chosen, notes
+    return chosen
 
 
 def _score(store: Store, folder: RunFolder, progress: Progress) -> dict[str, float | None] | None:

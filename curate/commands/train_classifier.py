@@ -12,7 +12,7 @@ from curate.engines.base import names_model
 from curate.engines.two_stage.first_stage import ENGINE, find_first_stage, read_first_stage
 from curate.errors import UsageError
 from curate.inference.judge import training_images
-from curate.progress import Progress, silent
+from curate.progress import Progress, Warn, silent, unheard
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
@@ -32,6 +32,7 @@ def train_classifier(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
+    warn: Warn = unheard,
     **options: Any,
 ) -> TrainResult:
     """Train a classifier on the boxes of the train split, and combine it with an existing detector.
@@ -50,6 +51,7 @@ def train_classifier(
         resume: Continue an interrupted run with its options and images; a finished run stays as it is.
         overwrite: Replace an existing run of that name.
         progress: Called after every step.
+        warn: See `train`.
 
     Raises:
         UsageError: No detector is given, or it does not exist; the run exists already; an option is not valid.
@@ -87,6 +89,7 @@ def train_classifier(
         resume=resume,
         overwrite=overwrite,
         progress=progress,
+        warn=warn,
         **{**chosen, "model": engine_model, "batch": batch, "settings": settings},
     )
 

@@ -1,5 +1,6 @@
 """A run on a split: which images are evaluated, and the detections on them."""
 
+from curate.curation.groups import find_leak
 from curate.curation.splits import TEST, TRAIN, VAL
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, StoreError, unknown_name
@@ -74,6 +75,24 @@ def training_images(dataset: Dataset) -> Dataset:
     """The images that `train` uses: labelled ones of the train split; all labelled ones of a dataset without splits."""
     labelled = dataset.select()
     return labelled.select(TRAIN) if labelled.images["split"].notna().any() else labelled
+
+
+def training_notes(dataset: Dataset) -> list[str]:
+    """Notes on a dataset that are due before a training, not hours later: what is not held out, or left out."""
+    labelled = dataset.select().images
+    in_no_split = int(labelled["split"].isna().sum())
+    command = f"`curate split {dataset.root}`"
+    if in_no_split == len(labelled):
+        return [f"There are no splits: all labelled images are trained on, none are held out. {command} assigns them."]
+    notes = []
+    if in_no_split:
+        left = f"{count_of(in_no_split, 'labelled image')} in no split: not trained on, and not evaluated."
+        notes.append(f"{left} {command} assigns a split to them; the others keep theirs.")
+    if not (labelled["split"] == VAL).any():
+        notes.append("There are no images in val: the training is not evaluated.")
+    if leak := find_leak(dataset):
+        notes.append(f"{leak.describe()} `curate split {dataset.root} --overwrite` splits again.")
+    return notes
 
 
 def _note_trained_images(store: Store, folder: RunFolder, truth: Dataset) -> list[str]:

@@ -1,4 +1,4 @@
-"""A training that is killed and resumed many times has the result of one that was never killed."""
+"""`train`: notes before it begins; the weights of one that is killed and resumed many times."""
 
 import os
 import random
@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 
+import corner_engine
+import pandas as pd
 import pytest
+from corner_engine import CornerEngine
 from engine_contract import DETECTRON2, DETECTRON2_SMALL, need_detectron2, shapes_dataset
 from extras import needs_torch
-from sample_datasets import save
+from sample_datasets import face_dataset, save
 
+import curate
 from curate.run_folder.folder import RunFolder
-
-pytestmark = [pytest.mark.train, pytest.mark.long, needs_torch]
 
 KILLS = 20
 MODELS = {
@@ -66,6 +68,9 @@ def _kill_in_training(process, run, rng):
     return True
 
 
+@pytest.mark.train
+@pytest.mark.long
+@needs_torch
 def test_twenty_kills_change_nothing(start):
     """After 20 kills at random moments, each followed by --resume, the final weights are the same."""
     _finish(start("whole"))
@@ -90,3 +95,45 @@ def test_twenty_kills_change_nothing(start):
         assert all(torch.equal(whole["weights"][key], killed["weights"][key]) for key in whole["weights"])
     lines = [[line for line in start.folder(one).read_metrics() if "ap" in line] for one in ("whole", "killed")]
     assert lines[0] == lines[1]
+
+
+# ── before the training ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def faces(tmp_path, monkeypatch):
+    """A dataset with splits, whose image 7 is in none; trainings by the corner engine."""
+    corner_engine.register(monkeypatch)
+    splits = pd.array(["train"] * 3 + ["val"] * 3 + [None, "val"], dtype="str")
+    return save(face_dataset(tmp_path / "faces", split=splits), pictures=True)
+
+
+def test_notes_come_before_the_training(faces):
+    """What a person must know is reported before the first step, and is in the result too."""
+    warned = []
+    before = CornerEngine.trainings
+    result = curate.train(
+        faces, model="corner:only", run="a", warn=lambda note: warned.append((CornerEngine.trainings - before, note))
+    )
+    assert warned == [
+        (
+            0,
+            "1 labelled image in no split: not trained on, and not evaluated. "
+            f"`curate split {faces}` assigns a split to them; the others keep theirs.",
+        )
+    ]
+    assert result.notes == (warned[0][1],)
+
+
+def test_finished_training_warns_of_nothing(faces):
+    """A run that has nothing left to train reports before its work that there is none."""
+    curate.train(faces, model="corner:only", run="a")
+    warned = []
+    curate.train(faces, run="a", resume=True, warn=warned.append)
+    assert warned == []
+
+
+def test_notes_are_printed_once(faces, run_main):
+    """The command line prints them before the training, and not again after it."""
+    told = run_main("train", faces, "--model", "corner:only", "--run", "a")
+    assert (told.returncode, told.stderr.count("in no split")) == (0, 1)
