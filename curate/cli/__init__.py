@@ -11,7 +11,11 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 def main() -> None:
     """Run `curate`. An error becomes one line on stderr, an exit code, and with `--json` a document on stdout."""
     from curate.cli.app import app
+    from curate.cli.completion import VARIABLE, complete_and_exit
     from curate.errors import CurateError, StrictImportError
+
+    if VARIABLE in os.environ:
+        complete_and_exit(app)
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # file names may have characters that the terminal cannot show

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from curate import __version__
+from curate.cli.completion import add_completion, items
 from curate.cli.verbose import with_verbose
 from curate.commands.registry import COMMANDS
 
@@ -64,6 +65,7 @@ class _Commands(Mapping[str, Any]):
         for parameter in built.params:
             if parameter.metavar is None and (choices := _choices(types.get(parameter.name))):
                 parameter.metavar = "|".join(choices)
+        add_completion(command, built.params)
         return built
 
 
@@ -79,6 +81,12 @@ class CommandGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands: Any = _Commands()
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The names of the commands, without building them."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return items(((command.name, command.about) for command in COMMANDS.values()), incomplete)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for panel in dict.fromkeys(command.panel for command in COMMANDS.values()):

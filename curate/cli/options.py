@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from curate.cli.completion import SPLITS
 from curate.errors import UsageError
 from curate.operating_point import DEFAULT_POINT
 
@@ -30,9 +31,7 @@ Address = Annotated[
         help="Address to bind; anything but loopback is reachable from the network.",
     ),
 ]
-SplitName = Annotated[
-    str, typer.Option("--split", metavar="train|val|test|all", help="Split whose images are evaluated.")
-]
+SplitName = Annotated[str, typer.Option("--split", metavar=SPLITS, help="Split whose images are evaluated.")]
 LastScore = Annotated[
     float | None,
     typer.Option(
