@@ -120,6 +120,7 @@ VIDEO_COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
         "video_id": Column("str", None),  # unique; the images table refers to it
         "path": Column("str", None),  # POSIX, relative to the dataset folder, unique
+        "stream": Column("Int64", pd.NA),  # number of the video stream in its file, from 1; null: the container's best
         "origin": Column("str", pd.NA),  # id shared by all clips of one recording; null: this file alone
         "link": Column("str", pd.NA),  # null for a local file
         "title": Column("str", pd.NA),

@@ -70,6 +70,25 @@ FocalPx = Annotated[
     float | None,
     typer.Option("--focal-px", metavar="PX", help=f"Focal length of the camera in pixels, {_DISTANCES}."),
 ]
+VideoStream = Annotated[
+    int | None,
+    typer.Option(
+        "--stream", metavar="N", help="Video stream of a file that has several, from 1.", show_default="the best one"
+    ),
+]
+VideoRate = Annotated[
+    str | None,
+    typer.Option(
+        "--rate",
+        metavar="FPS",
+        help="Frame rate of files without time stamps, such as raw .h264.",
+        show_default="what the file tells, else 25",
+    ),
+]
+SampleDepth = Annotated[
+    int | None,
+    typer.Option("--depth", metavar="BITS", help="Bits that 16-bit samples really use, such as 12.", show_default="16"),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the result without changing the dataset.")]
 
 

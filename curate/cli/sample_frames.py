@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from curate.cli.options import AsJson, DatasetFolder
+from curate.cli.options import AsJson, DatasetFolder, SampleDepth, VideoRate, VideoStream
 from curate.cli.output import counts_line, explain_interruption, progress_on_stderr, show
 from curate.cli.table import Table
 from curate.formatting import count_of
@@ -72,6 +72,9 @@ def sample_frames(
     max_side: Annotated[
         int | None, typer.Option(metavar="PX", help="Downscale frames whose longer side exceeds this.")
     ] = None,
+    stream: VideoStream = None,
+    rate: VideoRate = None,
+    depth: SampleDepth = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Videos processed in parallel.", show_default="one per core")
     ] = None,
@@ -96,6 +99,9 @@ def sample_frames(
             format=format.value,
             quality=quality,
             max_side=max_side,
+            stream=stream,
+            rate=rate,
+            depth=depth,
             workers=workers,
             progress=progress,
         )

@@ -23,6 +23,9 @@ from curate.cli.options import (
     MaxDistance,
     ObjectHeight,
     Overwrite,
+    SampleDepth,
+    VideoRate,
+    VideoStream,
 )
 from curate.cli.output import progress_on_stderr, show
 from curate.cli.table import Column, Table
@@ -132,6 +135,9 @@ def watch(
     stall: Annotated[
         float, typer.Option(metavar="S", help="Seconds without a frame after which a live source counts as stalled.")
     ] = 10.0,
+    stream: VideoStream = None,
+    rate: VideoRate = None,
+    depth: SampleDepth = None,
     batch: Annotated[
         int | None, typer.Option(metavar="N", help="Frames per detector call.", show_default="depends on the device")
     ] = None,
@@ -176,6 +182,9 @@ def watch(
             began=began,
             stop_after=stop_after,
             stall=stall,
+            stream=stream,
+            rate=rate,
+            depth=depth,
             batch=batch,
             device=device,
             overwrite=overwrite,

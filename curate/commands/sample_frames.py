@@ -23,8 +23,9 @@ from curate.media import VIDEOS
 from curate.progress import Progress, one_at_a_time, silent
 from curate.result import Result
 from curate.sources.frame_export import Recipe, Sampled, VideoSampler
-from curate.sources.frame_selection import At, Choice, Time, format_times, parse_choice, read_times
+from curate.sources.frame_selection import At, Time, format_times, parse_choice, read_times
 from curate.sources.times import parse_seconds
+from curate.sources.video import parse_read_options
 from curate.sources.video_library import LocalVideo, VideoLibrary, add_frames, is_taken, taken_frames
 from curate.store import Store
 
@@ -80,6 +81,9 @@ def sample_frames(
     format: Literal["jpg", "png"] = "jpg",
     quality: int = 90,
     max_side: int | None = None,
+    stream: int | None = None,
+    rate: Time | None = None,
+    depth: int | None = None,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> SampleResult:
@@ -103,6 +107,9 @@ def sample_frames(
         format: Image format.
         quality: JPEG quality, 1 to 100.
         max_side: Scale larger frames down to this many pixels on the longer side.
+        stream: Number of the video stream in each file, from 1. Default: the container's best.
+        rate: Frames per second of files without time stamps, such as raw .h264. Default: what the file tells, else 25.
+        depth: Bits that grey or RGB samples of 16 bits really use. Default: all.
         workers: Number of videos processed at once. Default: one per core.
         progress: Callback for progress: videos finished, and frames read of each video in work.
 
@@ -120,6 +127,7 @@ def sample_frames(
         suffix=f".{format}",
         quality=quality,
         max_side_px=max_side,
+        reading=parse_read_options(stream=stream, rate=rate, depth=depth),
     )
     if workers is not None and workers < 1:
         raise UsageError("the value is out of range", place="--workers", got=workers, expected="1 or more")
@@ -131,27 +139,28 @@ def sample_frames(
     arguments = _arguments(locals())
     library = VideoLibrary(store.root, current)
     own_list = at is not None and Path(at).resolve() == (store.root / DROPPED_LIST).resolve()
-    work = _Work(store, arguments, _find_videos(videos, recipe.choice, library, progress, own_list=own_list))
+    work = _Work(store, arguments, _find_videos(videos, recipe, library, progress, own_list=own_list))
     work.run(recipe, current, workers or os.cpu_count() or 1, progress)
-    return work.result(library.unreadable)
+    return work.result(library)
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments for the version file: those that decide which frames are taken."""
     names = (
         *("videos", "every", "fps", "at", "keyframes", "scenes", "start", "end", "max_frames"),
-        *("drop_duplicates", "drop_blurred", "format", "quality", "max_side"),
+        *("drop_duplicates", "drop_blurred", "format", "quality", "max_side", "stream", "rate", "depth"),
     )
     return {name: list(given[name]) if name == "videos" else given[name] for name in names}
 
 
 def _find_videos(
-    videos: Sequence[str], choice: Choice, library: VideoLibrary, progress: Progress, *, own_list: bool
+    videos: Sequence[str], recipe: Recipe, library: VideoLibrary, progress: Progress, *, own_list: bool
 ) -> list[LocalVideo]:
     """The videos to sample: `videos`; if empty and all times have a video id, the videos of the times.
 
     The list of dropped frames (`own_list`) may name videos that an undo has removed; other lists may not.
     """
+    choice = recipe.choice
     named = {video_id for video_id, _ in choice.times} if isinstance(choice, At) else {None}
     known = library.by_id.keys() | {Path(video).stem for video in videos}
     unknown = sorted(name for name in named if name is not None and name not in known)
@@ -159,7 +168,7 @@ def _find_videos(
         raise unknown_name("video", unknown[0], library.by_id, place="--at")
     if not videos and None not in named:
         videos = sorted(name for name in named if name is not None and name not in unknown)
-    return library.find(videos, progress)
+    return library.find(videos, progress, stream=recipe.reading.stream)
 
 
 class _Work:
@@ -219,13 +228,13 @@ class _Work:
 
         self._version, _ = self._work.commit(change)
 
-    def result(self, unreadable: Mapping[Path, str]) -> SampleResult:
-        """The result, including files that could not be read."""
+    def result(self, library: VideoLibrary) -> SampleResult:
+        """The result, including files that could not be read or are not videos."""
         sampled = [self._done[video.video_id] for video in self._videos]
         duplicates, blurred = (sum(len(getattr(one, kind)) for one in sampled) for kind in ("duplicates", "blurred"))
         root = self._store.root
         problems = [row | {"file": f"{root}/{one.video.path}"} for one in sampled for row in _problems(one)]
-        problems += [_unreadable(str(file), fact) for file, fact in unreadable.items()]
+        problems += [_unreadable(str(file), fact) for file, fact in library.unreadable.items()]
         return SampleResult(
             version=self._version,
             frames=sum(len(one.rows) for one in sampled),
@@ -235,6 +244,7 @@ class _Work:
             problems=tuple(problems),
             notes=(
                 *_problem_lines(problems),
+                *library.notes,
                 *self._note_dropped(duplicates + blurred),
                 *(() if any(one.chosen for one in sampled) else ("The videos have no frames at the requested times.",)),
             ),

@@ -28,6 +28,7 @@ from curate.serving.address import LOOPBACK, is_loopback, take_port
 from curate.sources.feeds.live import STALL_S
 from curate.sources.feeds.open import Source, choose_sources
 from curate.sources.times import parse_seconds
+from curate.sources.video import parse_read_options
 
 DEFAULT_PORT = 5152
 _DEFAULT_TRIGGERS = TriggerFile(triggers=(Trigger.model_validate({"name": "seen"}),))
@@ -108,6 +109,9 @@ def watch(
     began: str | None = None,
     stop_after: str | float | None = None,
     stall: float = STALL_S,
+    stream: int | None = None,
+    rate: str | float | None = None,
+    depth: int | None = None,
     batch: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -145,6 +149,9 @@ def watch(
         began: Start of a recording, ISO 8601; sets the time of events and quiet hours.
         stop_after: Seconds after the first frame after which the watch ends, or a text such as "1h".
         stall: Seconds without a frame after which a live source counts as stalled.
+        stream: Number of the video stream in a file, from 1. Default: the container's best.
+        rate: Frames per second of files without time stamps, such as raw .h264. Default: what the file tells, else 25.
+        depth: Bits that grey or RGB samples of 16 bits really use. Default: all.
         batch: Frames per call of the detector; default 1 for live sources, else chosen for the device.
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
         overwrite: Replace existing files.
@@ -163,7 +170,9 @@ def watch(
         MissingError: The run's library, the device or a package is missing.
     """
     _load_packages()
-    sources = choose_sources(str(source), raw=raw, stall_s=stall)
+    reading = parse_read_options(stream=stream, rate=rate, depth=depth)
+    folder_notes: list[str] = []
+    sources = choose_sources(str(source), raw=raw, stall_s=stall, reading=reading, on_note=folder_notes.append)
     model = find_model(str(run), None if weights is None else str(weights))
     terms = choose_criteria(
         model.run,
@@ -191,7 +200,8 @@ def watch(
         if collect is not None:
             arguments = {"run": model.name, "source": outputs.name, "score": terms.score}
             arguments["triggers"] = None if triggers is None else str(triggers)
-            collector = Collector(Path(collect), arguments, class_names, proposes=collect_as == "proposed")
+            proposes = collect_as == "proposed"
+            collector = Collector(Path(collect), arguments, class_names, proposes=proposes, reading=reading)
             outputs.collector = stack.enter_context(closing(collector))
         problems = Problems(on_problem)
         actions = Actions(
@@ -222,6 +232,7 @@ def watch(
                 terms=str(terms),
                 link=outputs.page.link() if outputs.page else None,
                 notes=(
+                    *folder_notes,
                     *_warn_about_address(address, serve=serve),
                     *clock.notes(trigger_file),
                     *(trigger_file.notes() if triggers else ()),

@@ -25,6 +25,7 @@ from curate.sizes import RangeOfInterest
 from curate.sources.feeds.feed import Feed
 from curate.sources.feeds.file import FileFeed
 from curate.sources.feeds.open import Source
+from curate.sources.video.remarks import SIZE_CHANGES
 
 logger = logging.getLogger(__name__)
 _POLL_S = 0.1
@@ -220,6 +221,9 @@ class Session:
         for fault in (feed.fault, video.fault if video else None):
             if fault:
                 self.problems.add(f"{source.name}: {fault}.")
+        for remark in feed.remarks:
+            if remark.kind != SIZE_CHANGES:  # counted above
+                self.problems.add(f"{source.name}: {remark.detail}.")
 
     def _make_size_counter(self, source: Source) -> Callable[[str], None]:
         """Count changes of the picture size as one problem, which names the first."""

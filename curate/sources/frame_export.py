@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -16,7 +16,7 @@ from curate.images import difference_hash, encode_rgb, sharpness, shrink
 from curate.media import IMAGES, remove_leftovers
 from curate.progress import Progress, silent
 from curate.sources.frame_selection import At, Choice, Read, choose_frames
-from curate.sources.video import Frame, FrameReader, Remark, VideoIndex, index_video
+from curate.sources.video import Frame, FrameReader, ReadOptions, Remark, VideoIndex, index_video
 from curate.sources.video_library import LocalVideo, describe, write_frame
 
 _SPOOL_BYTES = 64 * 2**20  # of encoded frames that may be dropped; more are kept on disk
@@ -35,6 +35,7 @@ class Recipe:
         suffix: ".jpg" or ".png".
         quality: JPEG quality, 1 to 100.
         max_side_px: Scale larger frames down to this many pixels on the longer side.
+        reading: What the user says about files that do not say it.
 
     Raises:
         UsageError: A value is out of range.
@@ -49,6 +50,7 @@ class Recipe:
     suffix: str = ".jpg"
     quality: int = 90
     max_side_px: int | None = None
+    reading: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
         for option, value, lowest, highest in (
@@ -147,7 +149,8 @@ class VideoSampler:
 
     def _sample(self, result: Sampled, taken: frozenset[int]) -> None:
         video = result.video
-        index = index_video(self._root / video.path)
+        reading = self._recipe.reading if video.stream is None else replace(self._recipe.reading, stream=video.stream)
+        index = index_video(self._root / video.path, reading)
         reader = FrameReader(index, threads=self._threads)
         chosen = self._recipe.choose(index, video.video_id, lambda frames: self._read(reader, video, frames))
         new = [frame for frame in chosen if frame not in taken]

@@ -19,6 +19,7 @@ from curate.errors import MissingError, UsageError
 from curate.images import shrink
 from curate.sources.times import format_seconds, parse_seconds
 from curate.sources.video import Frame, FrameReader, VideoIndex
+from curate.sources.video.options import parse_rate
 
 _SCENE_SIDE_PX = 256  # small pictures are enough to find scenes
 
@@ -123,22 +124,11 @@ def parse_choice(
         return Keyframes() if keyframes else Scenes()
     period_s = parse_seconds("2s" if every is None else every, place="--every")
     if fps is not None:
-        rate = _parse_rate(fps)
+        rate = parse_rate(fps, place="--fps")
         period_s = 1 / rate if rate else Fraction(0)
     if not period_s:
         raise UsageError("must be positive", place=chosen[0] if chosen else "--every", got=0)
     return Every(period_s, parse_seconds(start, place="--start"))
-
-
-def _parse_rate(fps: Time) -> Fraction:
-    try:
-        rate = Fraction(str(fps))
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(-1)
-    if rate < 0:
-        expected = "frames per second such as 0.5, 2 or 1/3"
-        raise UsageError("not a frame rate", place="--fps", got=repr(fps), expected=expected)
-    return rate
 
 
 def choose_frames(

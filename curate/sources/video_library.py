@@ -18,11 +18,8 @@ from curate.errors import DataError, StoreError, UsageError, unknown_name
 from curate.media import IMAGES, VIDEOS, link_or_copy, write_image
 from curate.progress import Progress
 from curate.sources.video import VideoIndex, check_video
+from curate.sources.video_folder import find_videos
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
-    | {".webm", ".wmv"}
-)
 _LONGEST_ID = 150  # bytes; file names of frames begin with the id
 
 
@@ -35,12 +32,16 @@ class LocalVideo:
         path: POSIX, relative to the dataset folder.
         sha256: Hash of its bytes when it was added.
         title: File name that it had when it was added just now; None if the dataset had it before.
+        stream: Number of the video stream in the file, from 1; None: the container's best.
+        origin: Id that it shares with other videos of one recording; None: see the videos table.
     """
 
     video_id: str
     path: str
     sha256: str
     title: str | None = None
+    stream: int | None = None
+    origin: str | None = None
 
     def check(self, root: Path) -> None:
         """Check that the file was not modified: it may be a hard link to a file that somebody writes to.
@@ -64,25 +65,33 @@ class VideoLibrary:
     Attributes:
         by_id: Video id → video.
         unreadable: Files that were named and are not videos → the reason.
+        notes: Sentences about files in folders that are not videos.
     """
 
     def __init__(self, root: Path, dataset: Dataset) -> None:
         self._root = root
         table = dataset.videos
-        rows = zip(table["video_id"].tolist(), table["path"].tolist(), table["sha256"].tolist(), strict=True)
-        self.by_id = {row[0]: LocalVideo(*row) for row in rows}
-        self._by_content = {video.sha256: video for video in self.by_id.values()}
+        rows: Any = table.itertuples()
+        videos = [
+            LocalVideo(row.video_id, row.path, row.sha256, stream=_or_none(row.stream), origin=_or_none(row.origin))
+            for row in rows
+        ]
+        self.by_id = {video.video_id: video for video in videos}
+        self._by_content = {(video.sha256, video.stream): video for video in videos}
         self.unreadable: dict[Path, str] = {}
+        self.notes: list[str] = []
 
-    def find(self, names: Sequence[str], progress: Progress) -> list[LocalVideo]:
+    def find(self, names: Sequence[str], progress: Progress, *, stream: int | None = None) -> list[LocalVideo]:
         """Find videos by id, file or folder, in that order and each once; without names, all videos.
 
         Files are linked into `media/videos`. A file with the content of a video that the dataset has is that video.
-        Files that are not videos go to `unreadable`.
+        Files that are not videos go to `unreadable`. Each video stream of a file is a video of its own; those of one
+        file share an origin, so that a split has them on one side.
 
         Args:
             names: Ids, files and folders.
             progress: Callback for progress.
+            stream: Number of the video stream in each file, from 1; None: that of the video, else the container's best.
 
         Raises:
             UsageError: A name is not found, a folder has no video, or the dataset has none.
@@ -100,10 +109,15 @@ class VideoLibrary:
         for number, place in enumerate(places):
             progress("reading videos", number, len(places))
             try:
-                video = place if isinstance(place, LocalVideo) else self._add(place)
+                if isinstance(place, LocalVideo):
+                    video = place if stream in (None, place.stream) else self._add(self._root / place.path, stream)
+                else:
+                    video = self._add(place, stream)
                 videos[video.video_id] = video
             except DataError as error:
-                self.unreadable[Path(str(error.place))] = error.fact
+                self.unreadable[Path(str(error.place))] = ". ".join(filter(None, (error.fact, error.remedy))).rstrip(
+                    "."
+                )
                 if len(self.unreadable) == len(places):
                     raise
         progress("reading videos", len(places), len(places))
@@ -120,46 +134,50 @@ class VideoLibrary:
             if "/" not in name:
                 raise unknown_name("video", name, self.by_id, place=self._root)
             raise UsageError("there is no such file or folder", place=place)
-        return list_videos(place)
+        found = find_videos(place)
+        self.notes += [note] if (note := found.note()) else []
+        return found.videos
 
-    def _add(self, file: Path) -> LocalVideo:
-        check_video(file)
+    def _add(self, file: Path, stream: int | None) -> LocalVideo:
+        stream = check_video(file, stream)
         try:
             digest = _hash(file)
         except OSError as error:
             raise DataError(f"the video cannot be read: {error.strerror}", place=file) from error
         try:
-            if known := self._by_content.get(digest):
+            if known := self._by_content.get((digest, stream)):
                 _put(file, self._root / known.path, digest)  # if somebody has deleted it
                 return known
-            for video_id, path in self._free_names(file, digest):
+            for video_id, path in self._free_names(file, digest, stream):
                 if _put(file, self._root / path, digest):
-                    video = LocalVideo(video_id, path, digest, file.name)
-                    self.by_id[video_id] = self._by_content[digest] = video
+                    origin = None if stream is None else self._origin_of_streams(file, digest)
+                    video = LocalVideo(video_id, path, digest, file.name, stream, origin)
+                    self.by_id[video_id] = self._by_content[digest, stream] = video
                     return video
         except OSError as error:
             place = error.filename2 or error.filename or file
             raise StoreError(f"the video cannot be linked or copied: {error.strerror}", place=place) from error
         raise StoreError("every name for the video is taken", place=file)
 
-    def _free_names(self, file: Path, digest: str) -> Iterator[tuple[str, str]]:
-        stem = re.sub(r"[^\w.-]+", "_", file.stem).strip("._").encode()[:_LONGEST_ID].decode(errors="ignore") or "video"
+    def _free_names(self, file: Path, digest: str, stream: int | None) -> Iterator[tuple[str, str]]:
+        stem = _as_id(file.stem) + ("" if stream is None else f"-stream{stream}")
         suffix = file.suffix if file.parent.resolve() == (self._root / VIDEOS).resolve() else file.suffix.lower()
         for video_id in (stem, f"{stem}-{digest[:8]}"):
             if video_id not in self.by_id:
                 yield video_id, f"{VIDEOS}/{video_id}{suffix}"
 
+    def _origin_of_streams(self, file: Path, digest: str) -> str:
+        """The id that the file's best stream has, or will have."""
+        best = self._by_content.get((digest, None))
+        return _as_id(file.stem) if best is None else best.origin or best.video_id
 
-def list_videos(folder: Path) -> list[Path]:
-    """The files with a video's suffix in a folder and its subfolders, sorted.
 
-    Raises:
-        UsageError: There are none.
-    """
-    inside = sorted(file for file in folder.rglob("[!.]*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
-    if not inside:
-        raise UsageError("the folder has no video", place=folder, expected=", ".join(sorted(VIDEO_SUFFIXES)))
-    return inside
+def _or_none(value: Any) -> Any:
+    return None if pd.isna(value) else value
+
+
+def _as_id(stem: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", stem).strip("._").encode()[:_LONGEST_ID].decode(errors="ignore") or "video"
 
 
 def describe(index: VideoIndex) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import draw_number, join_clips, read_number, write_clip
+from clips import draw_number, join_clips, read_number, write_clip, write_two_streams
 from PIL import Image
 from sample_datasets import write_text
 
 import curate
 from curate.commands.sample_frames import DROPPED_LIST
+from curate.curation.groups import group_keys
 from curate.errors import DataError, MissingError, UsageError
 from curate.images import decode_rgb, difference_hash, read_image_facts, sharpness, shrink
 from curate.store import Store
@@ -313,6 +314,48 @@ def test_a_fact_of_many_videos_is_one_line(root, tmp_path):
     (note,) = result.notes
     assert note.startswith(f"{root}/media/videos/0.ts and 2 more: the picture size changes")
     assert len(result.problems) == 3
+
+
+def test_both_video_streams_of_a_file(root, tmp_path):
+    """Each stream is a video of its own with all its frames; both are on one side of a split."""
+    clip = write_two_streams(tmp_path / "two.mkv")
+    first = curate.sample_frames(root, [str(clip)], every="0.2s")
+    assert [one["kind"] for one in first.problems] == ["several_streams"]
+    other = curate.sample_frames(root, [str(clip)], every="0.2s", stream=2)
+    same = curate.sample_frames(root, [str(clip)], every="0.2s", stream=1)
+    again = curate.sample_frames(root, every="0.2s")
+    counts = [result.frames for result in (first, other, same, again)]
+    assert sorted(counts) == [0, 0, 5, 5]
+    dataset = Store(root).load()
+    assert set(zip(dataset.images["width"], dataset.images["height"], strict=True)) == {(160, 96), (320, 192)}
+    assert sorted(dataset.videos["video_id"]) == ["two", f"two-stream{dataset.videos['stream'].max()}"]
+    assert len(set(group_keys(dataset, "video"))) == 1
+
+
+def test_a_stream_that_a_video_does_not_have(root, clip):
+    """The only file has one stream: an error that says so."""
+    with pytest.raises(DataError, match="no video stream 2"):
+        curate.sample_frames(root, [str(clip)], stream=2)
+
+
+def test_a_rate_for_raw_streams(root, tmp_path):
+    """A stream without a rate is sampled at 25 per second, which is told, or at the given rate."""
+    raw = write_clip(tmp_path / "raw.mjpeg", 50, codec="mjpeg", pixel_format="yuvj420p")
+    assumed = curate.sample_frames(root, [str(raw)], every="1s")
+    assert (assumed.frames, [one["kind"] for one in assumed.problems]) == (2, ["assumed_rate"])
+    given = curate.sample_frames(root.with_name("other"), [str(raw)], every="1s", rate=10)
+    assert (given.frames, given.problems) == (5, ())
+    assert [number for *_, number in frames_of(root.with_name("other"))] == [0, 10, 20, 30, 40]
+
+
+def test_what_a_folder_has_besides_videos_is_told(root, tmp_path, run_main):
+    """Files that are not videos are named; videos with unusual names are sampled."""
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in" / "a.mp4").rename(tmp_path / "in" / "a.divx")
+    write_text(tmp_path / "in" / "notes.txt", "hello")
+    done = run_main("sample-frames", root, tmp_path / "in", "--json")
+    assert [video["video_id"] for video in json.loads(done.stdout)["videos"]] == ["a"]
+    assert "left out 1 file that cannot be read as a video: notes.txt" in done.stderr
 
 
 def test_one_bad_file_does_not_stop_the_others(root, tmp_path, clip, run_main):

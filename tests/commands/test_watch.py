@@ -155,6 +155,31 @@ def test_a_video_that_is_turned_while_it_runs(tmp_path):
     assert frames[0].pixels[:, :20].min() > 60
 
 
+def test_what_a_file_does_not_tell(tmp_path):
+    """Stream and rate of a file can be given; what is unusual about its pictures is a problem, told once."""
+    clips.write_two_streams(tmp_path / "two.mkv")
+    result = run_watch(tmp_path, "two.mkv", out="both.mp4")
+    (problem,) = result.problems
+    assert "two.mkv: the file has 2 video streams" in problem
+    for stream, width in ((1, 160), (2, 320)):
+        result = run_watch(tmp_path, "two.mkv", stream=stream, out=f"{stream}.mp4")
+        assert (result.problems, index_video(f"{stream}.mp4").width) == ((), width)
+    clips.write_clip(tmp_path / "raw.mjpeg", 20, codec="mjpeg", pixel_format="yuvj420p")
+    run_watch(tmp_path, "raw.mjpeg", rate=10, out="raw.mp4")
+    assert index_video("raw.mp4").duration_s == pytest.approx(2.0)
+
+
+def test_a_folder_tells_what_it_left_out(tmp_path):
+    """Before the first frame, files that are not videos are named."""
+    (tmp_path / "in").mkdir()
+    write_scene(tmp_path / "in" / "a.mp4", 2, one_red)
+    (tmp_path / "in" / "notes.txt").write_text("hello")
+    ready = []
+    result = run_watch(tmp_path, "in", on_ready=ready.append)
+    assert result.frames == 2
+    assert any("left out 1 file that cannot be read as a video: notes.txt" in note for note in ready[0].notes)
+
+
 def test_a_truncated_file(tmp_path):
     """Frames before the break are written, and the problem says where it is."""
     clips.write_clip("whole.mp4", 60, gop=10, fps=30, container_options={"movflags": "faststart"})

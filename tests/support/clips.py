@@ -208,6 +208,24 @@ def join_clips(path, *clips):
     return path
 
 
+def write_two_streams(path, sizes=((160, 96), (320, 192))):
+    """A file with two video streams; the second one shows numbers from 100 on."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for width, height in sizes:
+            stream = container.add_stream("libx264", rate=10, options={"preset": "veryfast", "bf": "0"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            streams.append(stream)
+        for number in range(10):
+            for place, (stream, size) in enumerate(zip(streams, sizes, strict=True)):
+                frame = av.VideoFrame.from_ndarray(draw_number(100 * place + number, *size), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 10)
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path
+
+
 def write_sound(path):
     """Write a file with audio and without video."""
     with av.open(str(path), "w") as container:

@@ -18,7 +18,7 @@ from curate.inference.predictor import clip_to_images
 from curate.monitor.detections import FrameDetections
 from curate.monitor.outputs.thread import WatchedFrame
 from curate.progress import silent
-from curate.sources.video import index_video
+from curate.sources.video import ReadOptions, index_video
 from curate.sources.video_library import (
     LocalVideo,
     VideoLibrary,
@@ -45,6 +45,7 @@ class Collector:
         arguments: Arguments of the watch, for the history.
         class_names: Class name by class index.
         proposes: Whether detections are added as proposals.
+        reading: What the user says about video files.
 
     Attributes:
         images: Number of images added so far.
@@ -54,11 +55,17 @@ class Collector:
     wants_boxes = False
 
     def __init__(
-        self, dataset: Path, arguments: Mapping[str, Any], class_names: Sequence[str], *, proposes: bool
+        self,
+        dataset: Path,
+        arguments: Mapping[str, Any],
+        class_names: Sequence[str],
+        *,
+        proposes: bool,
+        reading: ReadOptions | None = None,
     ) -> None:
         self.images = 0
         self.version: int | None = None
-        self._store = Store(dataset)
+        self._store, self._reading = Store(dataset), reading or ReadOptions()
         if dataset.exists() and not dataset.is_dir():
             raise UsageError("the dataset folder is a file", place="--collect", got=dataset)
         self._work = self._store.begin("watch", arguments)
@@ -76,7 +83,7 @@ class Collector:
             self._video, self._video_id = None, f"watch-{letters}-{time.strftime('%Y%m%dT%H%M%S')}-{token_hex(2)}"
             return
         current = self._store.load() if self._store.exists() else Dataset(self._store.root)
-        self._video = VideoLibrary(self._store.root, current).find([str(file)], silent)[0]
+        self._video = VideoLibrary(self._store.root, current).find([str(file)], silent, stream=self._reading.stream)[0]
         self._video_id = self._video.video_id
 
     def take(self, frame: WatchedFrame) -> None:
@@ -124,7 +131,7 @@ class Collector:
     def _join(self, now: Dataset, fresh: Sequence[tuple[dict[str, Any], FrameDetections]]) -> Dataset:
         videos = []
         if self._video is not None and self._video_id not in set(now.videos["video_id"]):
-            videos.append((self._video, describe(index_video(self._store.root / self._video.path))))
+            videos.append((self._video, describe(index_video(self._store.root / self._video.path, self._reading))))
         after, images = add_frames(now, [row for row, _ in fresh], videos)
         if not self._proposes:
             return after

@@ -1,11 +1,13 @@
 """The types of all feeds: frames, notices, and what a live source has to provide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curate.sources.video.remarks import Remark
 
 NoticeKind = Literal["stalled", "broken", "back"]
 
@@ -17,7 +19,7 @@ class Picture:
     Attributes:
         index: From 0, in the order of the source; frames that a live feed skipped count too.
         timestamp_s: Seconds from the first frame; for a live feed by this machine's monotonic clock.
-        pixels: H×W×3 uint8 RGB, upright.
+        pixels: H×W×3 uint8 RGB, upright; the size may change.
         arrived_s: `time.monotonic()` when it was decoded; for a recording, when it was taken from the feed.
     """
 
@@ -50,12 +52,14 @@ class Feed(Protocol):
         is_live: Whether frames that are not taken in time are skipped; otherwise the source waits.
         ended: Whether nothing more will come.
         fault: Why frames are missing, known at the end; None where all came.
+        remarks: What is unusual about the pictures, known at the end.
     """
 
     name: str
     is_live: bool
     ended: bool
     fault: str | None
+    remarks: Sequence[Remark]
 
     def take(self, limit: int, timeout_s: float) -> list[Picture | Notice]:
         """Wait for frames and notices, and return them oldest first; empty if nothing came in time.

@@ -6,7 +6,7 @@ Every connection, failure and wait is logged.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import SystemRandom
 
@@ -18,6 +18,7 @@ from curate.sources.feeds.address import LiveAddress, parse_live
 from curate.sources.feeds.feed import Connection, Feed, LiveSourceError, Notice, Opener, Picture
 from curate.sources.feeds.remote_file import RemoteFileFeed
 from curate.sources.feeds.stream import StreamOpener
+from curate.sources.video.remarks import Remark
 
 STALL_S = 10.0
 
@@ -60,6 +61,7 @@ class LiveFeed:
         self.name = self._opener.name
         self.ended = False
         self.fault: str | None = None
+        self.remarks: Sequence[Remark] = ()
         self._stall_s, self._first_wait_s, self._max_wait_s = stall_s, first_wait_s, max_wait_s
         self._mailbox = _Mailbox()
         self._closed = threading.Event()

@@ -13,7 +13,8 @@ from curate.sources.feeds.feed import Feed
 from curate.sources.feeds.file import FileFeed
 from curate.sources.feeds.live import STALL_S, open_live
 from curate.sources.feeds.raw_pipe import RawFeed, RawLayout
-from curate.sources.video_library import list_videos
+from curate.sources.video import ReadOptions
+from curate.sources.video_folder import find_videos
 
 _PIPE = "-"
 
@@ -38,13 +39,22 @@ class Source:
         return self.file is not None or self.name == _PIPE
 
 
-def choose_sources(text: str, *, raw: str | None = None, stall_s: float = STALL_S) -> list[Source]:
+def choose_sources(
+    text: str,
+    *,
+    raw: str | None = None,
+    stall_s: float = STALL_S,
+    reading: ReadOptions | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> list[Source]:
     """Find what to watch, without opening it.
 
     Args:
         text: A path, the number of a camera, a URL, or `-` for raw frames on stdin.
         raw: Layout of raw frames, see `RawLayout.parse`.
         stall_s: Seconds without a frame after which a live source counts as stalled.
+        reading: What the user says about video files.
+        on_note: Called with a sentence about files in a folder that are not videos.
 
     Raises:
         UsageError: The source does not exist, or is a pipe without a layout.
@@ -60,14 +70,17 @@ def choose_sources(text: str, *, raw: str | None = None, stall_s: float = STALL_
         return [Source(live.shown, None, partial(open_live, text, stall_s=stall_s))]
     path = Path(text)
     if path.is_dir():
-        return [_file_source(file) for file in list_videos(path)]
+        found = find_videos(path)
+        if note := found.note():
+            on_note(note)
+        return [_file_source(file, reading) for file in found.videos]
     if not path.exists():
         remedy = "A camera is a number, a stream a URL such as rtsp://HOST/PATH."
         raise UsageError("no such file or folder", place=text, remedy=remedy)
     if not path.is_file():
         remedy = "To watch a pipe, send raw frames: `… | curate watch RUN - --raw WIDTHxHEIGHT@FPS`."
         raise UsageError("not a regular file", place=text, remedy=remedy)
-    return [_file_source(path)]
+    return [_file_source(path, reading)]
 
 
 def _pipe_source(raw: str | None) -> Source:
@@ -80,6 +93,6 @@ def _pipe_source(raw: str | None) -> Source:
     return Source(_PIPE, None, partial(RawFeed, sys.stdin.buffer, layout))
 
 
-def _file_source(path: Path) -> Source:
+def _file_source(path: Path, reading: ReadOptions | None) -> Source:
     printable = str(path).encode("utf-8", "backslashreplace").decode()  # file names may not be UTF-8
-    return Source(printable, path, partial(FileFeed, path))
+    return Source(printable, path, partial(FileFeed, path, reading))

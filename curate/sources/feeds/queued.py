@@ -5,12 +5,13 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from curate.errors import CurateError, DataError
 from curate.sources.feeds.feed import Notice, Picture
+from curate.sources.video.remarks import Remark
 
 logger = logging.getLogger(__name__)
 _MAX_QUEUE_BYTES = 2**28
@@ -35,6 +36,7 @@ class QueuedFeed(ABC):
         self.name = name
         self.ended = False
         self.fault: str | None = None
+        self.remarks: Sequence[Remark] = ()
         self.closed = threading.Event()
         self._close_timeout_s = close_timeout_s
         self._error: CurateError | None = None

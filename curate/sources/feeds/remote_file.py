@@ -1,13 +1,14 @@
 """The feed of a video file on a web server, which is not written to disk."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from curate.errors import DataError
 from curate.sources.feeds.feed import LiveSourceError, Picture
 from curate.sources.feeds.queued import QueuedFeed
 from curate.sources.feeds.stream import StreamConnection, StreamEndedError
+from curate.sources.video.remarks import Remark
 
 _QUEUED_FRAMES = 16
 _CLOSE_TIMEOUT_S = 1.0
@@ -48,6 +49,7 @@ class RemoteFileFeed(QueuedFeed):
         except LiveSourceError as error:
             self.fault = f"stops after {clock.last_s:.2f} s: {error.detail}"
         finally:
+            self.remarks: Sequence[Remark] = self._connection.remarks
             self._connection.close()
         if not index and not self.closed.is_set():
             raise DataError("no frame can be read", place=self.name, got=self.fault)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from functools import partial
 from typing import cast
@@ -21,6 +21,7 @@ from curate.sources.feeds.feed import LiveFrame, LiveSourceError
 from curate.sources.feeds.ffmpeg_errors import NO_CODEC, NO_VIDEO, describe_open_error, describe_stream_error
 from curate.sources.video.container import READ_ERRORS, choose_stream, is_picture, prepare_decoder
 from curate.sources.video.pictures import RgbConverter, read_orientation
+from curate.sources.video.remarks import Remark
 
 logger = logging.getLogger(__name__)
 _HTTP = "http,https,httpproxy,tls,tcp,crypto"
@@ -180,6 +181,11 @@ class StreamConnection:
             return self._converter.convert(frame)
         except FFmpegError as error:
             raise LiveSourceError(f"frames cannot be converted to RGB (pixel format {frame.format.name})") from error
+
+    @property
+    def remarks(self) -> Sequence[Remark]:
+        """What was unusual about the frames so far."""
+        return self._converter.remarks if self._converter else ()
 
     def close(self) -> None:
         """Close the connection."""

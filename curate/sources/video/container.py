@@ -16,7 +16,11 @@ from curate.errors import DataError
 
 # raised while a damaged file is read: PyAV itself fails on packets of streams that do not exist
 READ_ERRORS = (FFmpegError, IndexError, ValueError)
-_PICTURE_FORMATS = frozenset({"gif", "image2", "tty"})  # tty: FFmpeg renders any .txt as a picture
+_PICTURE_FORMATS = frozenset({"image2", "tty"})  # tty: FFmpeg renders any .txt as a picture
+_CONVERT_WEBP = (
+    "Convert it to an animated PNG: "
+    "python -c \"from PIL import Image; Image.open('a.webp').save('a.png', save_all=True)\"."
+)
 _THREADED = frozenset({"av1", "hevc", "vp9"})  # these report damage with several threads, too
 _DECODER_OPTIONS = {
     "av1": {"max_frame_delay": "1"},
@@ -26,15 +30,18 @@ _DECODER_OPTIONS = {
 
 
 @contextmanager
-def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(
+    path: Path, number: int | None = None, *, ordinal: int | None = None
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video's container and one video stream; packets of other streams are discarded.
 
     Args:
         path: Of the file.
-        number: Number of the stream; None chooses the container's best.
+        number: Index of the stream in its container; None chooses the container's best.
+        ordinal: Number of the stream among the video streams, from 1; None: by `number`.
 
     Raises:
-        DataError: The file cannot be read, or is not a video.
+        DataError: The file cannot be read, is not a video, or has no such stream.
     """
     try:
         # this file only: playlists may name others, also on other machines
@@ -43,7 +50,11 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
         raise DataError(_describe_open_error(path, error), place=path) from error
     with container:
         if is_picture(container):
+            if _is_animated_webp(path):
+                raise DataError("FFmpeg does not decode animated WebP", place=path, remedy=_CONVERT_WEBP)
             raise DataError("the file is a picture or a text", place=path, expected="a video")
+        if ordinal is not None:
+            number = _index_of_stream(path, list_streams(container), ordinal)
         stream = choose_stream(container, number)
         if stream is None:
             raise DataError("the file has no video stream", place=path)
@@ -55,28 +66,59 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
         yield container, stream
 
 
-def check_video(path: Path) -> None:
+def check_video(path: Path, ordinal: int | None = None) -> int | None:
     """Check by its header that a file is a video.
 
+    Args:
+        path: Of the file.
+        ordinal: Number of a video stream, from 1.
+
+    Returns:
+        The same number; None where it is the stream that is read by default.
+
     Raises:
-        DataError: It is not, or cannot be read.
+        DataError: It is not, cannot be read, or has no such stream.
     """
-    with open_video(path):
-        pass
+    with open_video(path, ordinal=ordinal) as (container, stream):
+        if not stream.codec_context.width:  # a few bytes that look like the beginning of a video
+            raise DataError("the file has no pictures that can be decoded", place=path)
+        best = choose_stream(container, None)
+        return None if best is None or best.index == stream.index else ordinal
 
 
 def is_picture(container: InputContainer) -> bool:
-    """Whether FFmpeg recognised a single picture, or renders a text as one."""
+    """Whether FFmpeg recognised a single picture, or renders a text as one; an animation is a video."""
+    if container.format.name == "gif":
+        return all(stream.frames <= 1 for stream in container.streams.video)
     return container.format.name in _PICTURE_FORMATS or container.format.name.endswith("_pipe")
 
 
+def list_streams(container: InputContainer) -> list[VideoStream]:
+    """All video streams, without cover pictures."""
+    return [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+
+
 def choose_stream(container: InputContainer, number: int | None) -> VideoStream | None:
-    """Choose a video stream by number, or FFmpeg's best; never a cover picture."""
-    candidates = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+    """Choose a video stream by its index in the container, or FFmpeg's best; never a cover picture."""
+    candidates = list_streams(container)
     best = container.streams.best("video")
     if number is None and best is not None:
         number = best.index
     return next((one for one in candidates if one.index == number), candidates[0] if candidates else None)
+
+
+def _index_of_stream(path: Path, streams: list[VideoStream], ordinal: int) -> int:
+    if ordinal > len(streams):
+        expected = f"1 to {len(streams)}" if streams else None
+        raise DataError(f"the file has no video stream {ordinal}", place=path, expected=expected)
+    return streams[ordinal - 1].index
+
+
+def _is_animated_webp(path: Path) -> bool:
+    """The animation flag in the header of an extended file (RFC 9649, 2.7)."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
 
 
 def _describe_open_error(path: Path, error: Exception) -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -18,9 +18,11 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from curate.errors import DataError
-from curate.sources.video.container import READ_ERRORS, open_video, prepare_decoder
+from curate.sources.video.container import READ_ERRORS, list_streams, open_video, prepare_decoder
+from curate.sources.video.options import ReadOptions
 from curate.sources.video.packets import Findings, Packets, find_gaps, read_packets, tabulate_packets
 from curate.sources.video.pictures import read_orientation
+from curate.sources.video.remarks import Remark, assumed_rate, not_square, several_streams
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,8 @@ class VideoIndex:
         last_duration: Duration of the last frame, in units of `pts`.
         fault: Why the index ends before the file does; None where it does not.
         packets: How to reach each frame; None where frames can only be counted by decoding from the first one on.
+        remarks: What is unusual about the video, as far as it is known without decoding.
+        depth: Bits that samples of 16 bits really use; None: all of them.
     """
 
     path: Path
@@ -58,6 +62,8 @@ class VideoIndex:
     last_duration: int
     fault: str | None
     packets: Packets | None
+    remarks: tuple[Remark, ...] = ()
+    depth: int | None = None
 
     @property
     def frames(self) -> int:
@@ -86,25 +92,39 @@ class VideoIndex:
         return int(np.searchsorted(self.pts, stamp, side="right")) - 1
 
 
-def index_video(path: str | os.PathLike[str]) -> VideoIndex:
+def index_video(path: str | os.PathLike[str], options: ReadOptions | None = None) -> VideoIndex:
     """Find the frames of a video by reading it once, without decoding.
 
     Of several video streams the container's best is taken, never a cover picture. Where packets alone do not determine
     the frames (missing time stamps, separately coded fields, a start within a scene, a codec that is not parsed here),
     the whole video is decoded instead.
 
+    Args:
+        path: Of the file.
+        options: Which stream to read, and what the file does not tell; None: the defaults.
+
     Raises:
-        DataError: The file cannot be read, is not a video, or has no frames.
+        DataError: The file cannot be read, is not a video, or has no such stream or no frames.
     """
-    path = Path(path)
-    with open_video(path) as (container, stream):
-        findings = read_packets(container, stream)
+    path, options = Path(path), options or ReadOptions()
+    with open_video(path, ordinal=options.stream) as (container, stream):
+        streams = list_streams(container)
+        sizes = [(one.codec_context.width, one.codec_context.height) for one in streams]
+        taken = 1 + streams.index(stream)
+        findings = read_packets(container, stream, options.rate)
     if not findings.rows:
         raise DataError(_add_reason("the video has no frames", findings.fault), place=path)
     table = tabulate_packets(findings.rows, findings.time_base) if findings.predictable else None
     if table is None or findings.sample is None or not len(table.frames):
-        return _index_by_decoding(path, findings)
-    return _index_by_packets(path, findings, findings.sample, table)
+        index = _index_by_decoding(path, findings)
+    else:
+        index = _index_by_packets(path, findings, findings.sample, table)
+    remarks = [
+        several_streams(sizes, taken) if len(sizes) > 1 and options.stream is None else None,
+        not_square(index.pixel_aspect, index.width, index.height),
+        None if findings.is_rate_known else assumed_rate(findings.rate),
+    ]
+    return replace(index, remarks=tuple(one for one in remarks if one), depth=options.depth)
 
 
 def _add_reason(fact: str, reason: str | None) -> str:

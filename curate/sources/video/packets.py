@@ -17,6 +17,7 @@ from curate.sources.video.bitstreams import INTRA_ONLY, UNKNOWN, Role, RoleReade
 from curate.sources.video.container import READ_ERRORS, describe_error
 
 _UNKNOWN_RATE = Fraction(25)  # FFmpeg's default for raw streams without a rate
+_NO_TIMESTAMPS = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS, of formats such as raw H.264
 _MIN_INTERVALS = 20  # between frames, to judge whether they are even
 _INTERVAL_TOLERANCE = 0.1  # as a share of the usual interval
 _EVEN_SHARE = 0.9
@@ -65,7 +66,8 @@ class Findings:
         stream: Number of the stream.
         codec: FFmpeg's name of the codec.
         time_base: Seconds per unit of time stamps.
-        rate: Nominal frames per second.
+        rate: Nominal frames per second; for files without time stamps what the user says, else what the stream tells.
+        is_rate_known: Whether it is more than FFmpeg's default.
         rows: The packets in decode order.
         fault: Why they end before the file does; None where they do not.
         predictable: Whether the packets determine which frames are shown.
@@ -77,6 +79,7 @@ class Findings:
     codec: str
     time_base: Fraction
     rate: Fraction
+    is_rate_known: bool
     rows: list[Row]
     fault: str | None = None
     predictable: bool = False
@@ -84,14 +87,21 @@ class Findings:
     sample: VideoFrame | None = None
 
 
-def read_packets(container: InputContainer, stream: VideoStream) -> Findings:
-    """Read a stream from start to end; only one frame is decoded, to know its size and orientation."""
+def read_packets(container: InputContainer, stream: VideoStream, rate: Fraction | None = None) -> Findings:
+    """Read a stream from start to end; only one frame is decoded, to know its size and orientation.
+
+    Args:
+        container: Of the stream.
+        stream: From `open_video`.
+        rate: Frames per second for a file without time stamps, as the user says; None: as the stream tells.
+    """
     context = stream.codec_context
     codec, extradata = context.codec.canonical_name, context.extradata
     context.thread_count = 1
     reader = role_reader(codec, extradata)
-    rate = stream.average_rate or stream.base_rate or _UNKNOWN_RATE
-    findings = Findings(stream.index, codec, Fraction(stream.time_base or 1), Fraction(rate), [])
+    told_rate = context.framerate  # FFmpeg opens the decoder with the rate in the stream's own headers
+    nominal_rate = Fraction(stream.average_rate or stream.base_rate or _UNKNOWN_RATE)
+    findings = Findings(stream.index, codec, Fraction(stream.time_base or 1), nominal_rate, True, [])
     findings.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
     # AVI stores decode times only; FFmpeg returns them as time stamps, which is wrong with B-frames
     findings.predictable = reader is not None and (codec in INTRA_ONLY or container.format.name != "avi")
@@ -116,10 +126,23 @@ def read_packets(container: InputContainer, stream: VideoStream) -> Findings:
     if is_truncated:
         findings.rows.pop()
         findings.fault = "the file breaks off within a frame"
+    if container.format.flags & _NO_TIMESTAMPS:
+        _set_rate(findings, rate, is_told=bool(told_rate))
     if has_new_parameters:  # the decoder has to see every change
         findings.predictable, findings.rows = False, [row._replace(role=UNKNOWN) for row in findings.rows]
     findings.fault = findings.fault or _find_missing_end(container, stream, findings.rows, count)
     return findings
+
+
+def _set_rate(findings: Findings, rate: Fraction | None, *, is_told: bool) -> None:
+    """Set the rate of a file without time stamps, and the time base where FFmpeg has made up time stamps.
+
+    Packets have durations by the rate that the stream tells, or by FFmpeg's default.
+    """
+    durations = [row.duration for row in findings.rows if row.duration]
+    used = 1 / (int(np.median(durations)) * findings.time_base) if durations else findings.rate
+    findings.rate, findings.is_rate_known = rate or used, is_told or rate is not None
+    findings.time_base *= used / findings.rate
 
 
 def _read_role(reader: RoleReader | None, packet: Packet) -> Role:

@@ -46,17 +46,22 @@ class FrameReader:
 
     Attributes:
         fault: Why frames are missing from the latest `read`; None if all came.
-        remarks: What was unusual about the frames read so far, once for each kind.
         decoded: Number of packets that the latest `read` gave to the decoder.
     """
 
     def __init__(self, index: VideoIndex, *, threads: int = 0) -> None:
         self.fault: str | None = None
         self.decoded = 0
-        self.remarks: list[Remark] = []
         self._index = index
+        self._size_change: Remark | None = None
         self._threads = threads
-        self._converter = RgbConverter(index.rotation, index.mirrored)
+        self._converter = RgbConverter(index.rotation, index.mirrored, index.depth)
+
+    @property
+    def remarks(self) -> list[Remark]:
+        """What is unusual about the video and the frames read so far, once for each kind."""
+        size_change = [self._size_change] if self._size_change else []
+        return [*self._index.remarks, *size_change, *self._converter.remarks]
 
     def read(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield each requested frame once, in order.
@@ -99,8 +104,8 @@ class FrameReader:
     def _remark_on(self, frame: Frame) -> None:
         height, width = frame.pixels.shape[:2]
         first = self._index.width, self._index.height
-        if (width, height) != first and all(remark.kind != "size_changes" for remark in self.remarks):
-            self.remarks.append(size_changes(first, (width, height), frame.time_s))
+        if (width, height) != first and self._size_change is None:
+            self._size_change = size_changes(first, (width, height), frame.time_s)
 
     def _check(self, indices: Sequence[int]) -> list[int]:
         frames = [int(frame) for frame in indices]

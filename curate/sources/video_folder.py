@@ -1,0 +1,65 @@
+"""Finds the videos in a folder, by what the decoder opens."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.errors import DataError, UsageError
+from curate.formatting import count_of
+from curate.sources.video import check_video
+
+# Files with these names are videos, however damaged: they are read, and a failure is reported as one.
+_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
+    | {".webm", ".wmv"}
+)
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class VideoFolder:
+    """The files in a folder and its subfolders, without hidden ones.
+
+    Attributes:
+        path: The folder.
+        videos: Files that are videos by their suffix or content, sorted.
+        others: All other files, sorted.
+    """
+
+    path: Path
+    videos: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+    def note(self) -> str | None:
+        """A sentence about the files that are not videos; None if there are none."""
+        if not self.others:
+            return None
+        if len(self.others) <= _MAX_NAMED:
+            names = ", ".join(str(file.relative_to(self.path)) for file in self.others)
+        else:
+            kinds = Counter(file.suffix.lower() or "no suffix" for file in self.others).most_common()
+            names = ", ".join(f"{kind} ({count})" for kind, count in kinds)
+        return f"{self.path}: left out {count_of(len(self.others), 'file')} that cannot be read as a video: {names}."
+
+
+def find_videos(folder: Path) -> VideoFolder:
+    """Look into every file whose suffix does not tell that it is a video.
+
+    Raises:
+        UsageError: There is no video.
+    """
+    files = sorted(file for file in folder.rglob("[!.]*") if file.is_file())
+    videos = tuple(file for file in files if file.suffix.lower() in _SUFFIXES or _is_video(file))
+    found = VideoFolder(folder, videos, tuple(sorted({*files} - {*videos})))
+    if not videos:
+        got = f"{count_of(len(files), 'file')}, none of which can be read as a video" if files else "no file"
+        raise UsageError("the folder has no video", place=folder, got=got)
+    return found
+
+
+def _is_video(file: Path) -> bool:
+    try:
+        check_video(file)
+    except DataError:
+        return False
+    return True
