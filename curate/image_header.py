@@ -5,6 +5,7 @@ formats are read with Pillow.
 """
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -27,6 +28,7 @@ _LARGEST_SIDE = 2**31 - 1
 NO_END = "the end mark is missing"  # the oddity of a file whose pixels are all there
 _MOST_PIXELS = 2**30  # OpenCV's limit
 TRANSPOSING = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
+_HEAD_BYTES = 1 << 16  # a JPEG whose header is longer is read as a whole
 _ORIENTATION_TAG = 0x0112
 _RESTARTS = range(0xD0, 0xD8)
 _END_OF_JPEG = b"\xff\xd9"
@@ -78,12 +80,22 @@ def read_header(data: bytes) -> ImageHeader:
     return ImageHeader(width, height, orientation, oddity)
 
 
-def read_orientation(data: bytes) -> int:
-    """The EXIF orientation of an encoded image, 1 to 8; 1 if its header is damaged.
+def read_file_orientation(path: str | os.PathLike[str]) -> int:
+    """The EXIF orientation of an image file, 1 to 8; 1 if its header is damaged.
 
-    Args:
-        data: The file; its beginning is enough for JPEG and PNG.
+    Raises:
+        OSError: The file cannot be read.
     """
+    with open(path, "rb", buffering=0) as file:
+        data = file.read(_HEAD_BYTES)
+        if is_jpeg(data):
+            with suppress(ValueError, struct.error, IndexError):
+                return _scan_jpeg(data)[2]
+        return read_orientation(data + file.readall())
+
+
+def read_orientation(data: bytes) -> int:
+    """The EXIF orientation of an encoded image, 1 to 8; 1 if its header is damaged."""
     try:
         if is_jpeg(data):
             return _scan_jpeg(data)[2]

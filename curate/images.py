@@ -5,8 +5,10 @@ the displayed image then fits the pixels that a detector gets.
 """
 
 import hashlib
+import io
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _FILL = 128  # the grey that libjpeg puts where picture data end early
+_ENCODING: Mapping[str, Mapping[str, Any]] = {
+    "AVIF": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    "TIFF": {"compression": "tiff_deflate"},
+    "WEBP": {"lossless": True},
+}
 _DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})  # Pillow's, of one channel over 8 bits
 
 
@@ -134,6 +142,41 @@ def encode_rgb(pixels: NDArray[np.uint8], suffix: str, *, quality: int = 90) -> 
 
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
     return cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def encode_upright(data: bytes) -> bytes | None:
+    """Encode a turned image (EXIF orientation) in its own format, upright; lossless but for JPEG and AVIF.
+
+    The orientation is removed; colour profile and other metadata stay where the format and the colours allow it.
+
+    Args:
+        data: The file.
+
+    Returns:
+        The new file; None if nothing here encodes the format.
+
+    Raises:
+        ValueError: The image cannot be decoded.
+    """
+    from PIL import Image, ImageOps
+
+    with opened(data) as image:
+        upright = ImageOps.exif_transpose(image)
+        name = "JPEG" if image.format == "MPO" else str(image.format)
+        options = {key: upright.info[key] for key in ("exif", "icc_profile", "dpi", "xmp") if upright.info.get(key)}
+        if name == "JPEG":
+            pixels = _upright(_decode_with_opencv(with_end(data)), read_orientation(data))  # as a detector sees them
+            upright = Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels)
+        is_grey = upright.mode in ("1", "L", "LA", *_DEEP_MODES)
+        space = b"GRAY" if is_grey else b"CMYK" if upright.mode == "CMYK" else b"RGB "
+        if options.get("icc_profile", b"")[16:20] != space:
+            options.pop("icc_profile", None)
+        file = io.BytesIO()
+        try:
+            upright.save(file, name, **options, **_ENCODING.get(name, {}))
+        except (KeyError, OSError):
+            return None
+        return file.getvalue()
 
 
 def shrink(pixels: NDArray[np.uint8], max_side_px: int) -> NDArray[np.uint8]:

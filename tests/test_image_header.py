@@ -18,8 +18,8 @@ from curate.image_header import (
     is_image_name,
     looks_like_image,
     opened,
+    read_file_orientation,
     read_header,
-    read_orientation,
     with_end,
 )
 
@@ -218,13 +218,15 @@ def test_other_content(data):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_orientation_from_the_beginning(kind):
-    """The orientation is read from the first bytes of a JPEG or PNG, and from other files as a whole."""
+@pytest.mark.parametrize("profile", [0, 200_000])
+def test_orientation_of_a_file(tmp_path, kind, profile):
+    """The orientation is read from files of all formats, also behind a long header."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = encoded(kind, exif=exif)
-    assert read_orientation(data[:1000] if kind in ("JPEG", "PNG") else data) == 6
-    assert read_orientation(b"no image") == 1
+    (tmp_path / "a").write_bytes(encoded(kind, exif=exif, icc_profile=bytes(profile)))
+    assert read_file_orientation(tmp_path / "a") == 6
+    (tmp_path / "a").write_bytes(b"no image")
+    assert read_file_orientation(tmp_path / "a") == 1
 
 
 def test_installed_plugin_is_used(monkeypatch):

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from curate.errors import DataError
-from curate.images import decode_rgb, read_image_facts, upright_size
+from curate.images import decode_rgb, encode_upright, read_image_facts, upright_size
 
 FORMATS = [".jpg", ".png", ".bmp", ".webp", ".tif", ".gif"]
+SMOOTH = {".jpg": {"quality": 95}, ".avif": {"quality": 95}}
 TURNED = {5, 6, 7, 8}
 
 
@@ -327,3 +328,50 @@ def test_camera_raw_is_refused(tmp_path):
     (tmp_path / "a.NEF").write_bytes(write_image(tmp_path / "preview.tif").read_bytes())
     with pytest.raises(DataError, match="no decoder for a camera's raw format; convert it to JPEG"):
         read_image_facts(tmp_path / "a.NEF")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_upright_file(tmp_path, suffix, orientation):
+    """A turned image is encoded upright: without orientation, with the pixels that a detector sees."""
+    path = write_image(tmp_path / f"a{suffix}", 80, 48, orientation=orientation, **SMOOTH.get(suffix, {}))
+    pixels = decode_rgb(path)
+    (tmp_path / f"b{suffix}").write_bytes(encode_upright(path.read_bytes()))
+    assert read_image_facts(tmp_path / f"b{suffix}").orientation == 1
+    difference = decode_rgb(tmp_path / f"b{suffix}").astype(int) - pixels
+    assert np.abs(difference).mean() < (8 if suffix in (".jpg", ".avif") else 0.01)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16", "P", "1"])
+def test_upright_file_keeps_its_colours(tmp_path, mode):
+    """A lossless image keeps its mode, transparency and depth."""
+    path = write_image(tmp_path / "a.png", 30, 20, orientation=6, mode=mode)
+    (tmp_path / "b.png").write_bytes(encode_upright(path.read_bytes()))
+    with Image.open(path) as before, Image.open(tmp_path / "b.png") as after:
+        assert after.mode == before.mode
+        assert (np.asarray(after) == np.rot90(np.asarray(before), -1)).all()
+
+
+def profile_of(space):
+    return bytes(16) + space + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("mode", "space", "kept"), [("RGB", b"RGB ", True), ("L", b"GRAY", True), ("CMYK", b"CMYK", False)]
+)
+def test_upright_file_keeps_its_metadata(tmp_path, mode, space, kept):
+    """The other EXIF entries stay, and the colour profile if it is one of the new pixels' colours."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "camera"
+    path = write_image(tmp_path / "a.jpg", 30, 20, mode=mode, exif=exif, icc_profile=profile_of(space))
+    (tmp_path / "b.jpg").write_bytes(encode_upright(path.read_bytes()))
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert dict(image.getexif()) == {0x010F: "camera"}
+        assert image.info.get("icc_profile") == (profile_of(space) if kept else None)
+
+
+def test_upright_file_that_nothing_encodes(tmp_path, monkeypatch):
+    """None is returned for a format that can be read but not written."""
+    path = write_image(tmp_path / "a.webp", 30, 20, orientation=6)
+    monkeypatch.delitem(Image.SAVE, "WEBP")
+    assert encode_upright(path.read_bytes()) is None

@@ -8,7 +8,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from curate.cli.options import AsJson, DatasetFolder, Overwrite
+from curate.cli.options import AsJson, DatasetFolder, Link, Overwrite
 from curate.cli.output import progress_on_stderr, show
 from curate.formatting import count_of
 
@@ -18,13 +18,30 @@ def export_coco(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="New folder for images and annotations.", show_default=False)
     ],
+    link: Link = False,
+    keep_exif: Annotated[
+        bool,
+        typer.Option("--keep-exif", help="Keep images that EXIF turns as they are, instead of writing them upright."),
+    ] = False,
+    contiguous_ids: Annotated[
+        bool,
+        typer.Option("--contiguous-ids", help="Number classes from 1 without gaps; the dataset's ids: class_ids.json."),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     from curate.commands.export_coco import export_coco as command
 
     with progress_on_stderr() as progress:
-        result = command(dataset, out, overwrite=overwrite, progress=progress)
+        result = command(
+            dataset,
+            out,
+            link=link,
+            keep_exif=keep_exif,
+            contiguous_ids=contiguous_ids,
+            overwrite=overwrite,
+            progress=progress,
+        )
     show(result, export_lines, as_json=as_json)
 
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 from curate.columns import SPLITS
 from curate.dataset import Dataset
-from curate.errors import DataError, StoreError, UsageError
+from curate.errors import DataError, UsageError
 from curate.evaluation.scores import self_check_ap
 from curate.files import OVERWRITE_REMEDY, no_garbage_collection
-from curate.formats.coco import coco_file_name, listed_images, write_coco
+from curate.formats.coco import CLASS_IDS_FILE, coco_file_name, listed_images, write_class_ids, write_coco
+from curate.formats.coco import contiguous_ids as number_from_one
+from curate.formats.exported_images import ImageExport, Orientations
 from curate.formatting import count_of
-from curate.media import link_or_copy
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.store import Store
 
 _TOLERANCE = 1e-9
-_REPORT_EVERY = 200
 ALL = "all"
 
 
@@ -28,12 +28,14 @@ class ExportResult(Result):
     Attributes:
         out: The folder of the export.
         files: Split → annotation file; "all" if there are no splits.
+        class_ids: File with the dataset's id of each exported class id; None if they are the same.
         images, boxes: Exported images and boxes.
         self_check_ap: AP of the exported truth against itself; None without boxes.
     """
 
     out: str
     files: dict[str, str]
+    class_ids: str | None
     images: int
     boxes: int
     self_check_ap: float | None
@@ -44,16 +46,23 @@ def export_coco(
     dataset: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    link: bool = False,
+    keep_exif: bool = False,
+    contiguous_ids: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> ExportResult:
     """Export the labelled images to `OUT/images` and `OUT/annotations/instances_{train,val,test}.json`.
 
-    Class, image and box ids are the dataset's. The same dataset gives the same bytes.
+    Class, image and box ids are the dataset's. The same dataset gives the same bytes. Images are copies; those with an
+    EXIF orientation are encoded anew, upright, since many readers of COCO files do not turn images.
 
     Args:
         dataset: The dataset folder.
         out: A new or empty folder.
+        link: Hard links instead of copies of images that need not be turned: then nobody may write into them.
+        keep_exif: Images with an EXIF orientation keep their bytes.
+        contiguous_ids: Number the classes from 1 without gaps, and write the dataset's ids to `OUT/class_ids.json`.
         overwrite: Whether to replace an earlier export.
         progress: Callback for progress.
 
@@ -72,14 +81,21 @@ def export_coco(
     parts = {name: labelled.select(name) for name in names} or {ALL: labelled}
     notes = _note_left_out(current, labelled, parts)
     files = {name: target / "annotations" / f"instances_{name}.json" for name in parts}
+    ids = _contiguous(current) if contiguous_ids else None
+    orientations, pictures = Orientations(), ImageExport(link=link, keep_exif=keep_exif)
     for name, part in parts.items():
-        _link_images(part, target / "images", progress)
-        write_coco(part, files[name])
+        paths = [(path, coco_file_name(path)) for path in part.images["path"].tolist()]
+        orientations = orientations.plus(pictures.write(part.root, target / "images", paths, progress))
+        write_coco(part, files[name], ids)
     worst = _check(files)
     _remove_leftovers(target, earlier, parts, files)
+    if ids is not None:
+        write_class_ids(target / CLASS_IDS_FILE, ids)
+    notes += [*orientations.notes(), *(_note_gaps(current) if ids is None else ())]
     return ExportResult(
         out=str(out),
         files={name: str(file) for name, file in files.items()},
+        class_ids=None if ids is None else str(target / CLASS_IDS_FILE),
         images=sum(len(part.images) for part in parts.values()),
         boxes=sum(len(part.boxes) for part in parts.values()),
         self_check_ap=worst,
@@ -114,6 +130,7 @@ def _remove_leftovers(target: Path, earlier: set[str], parts: dict[str, Dataset]
     kept = {coco_file_name(path) for part in parts.values() for path in part.images["path"].tolist()}
     for name in earlier - kept:
         (target / "images" / name).unlink(missing_ok=True)
+    (target / CLASS_IDS_FILE).unlink(missing_ok=True)
 
 
 def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset]) -> list[str]:
@@ -125,33 +142,19 @@ def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset
     return notes
 
 
-def _link_images(part: Dataset, folder: Path, progress: Progress) -> None:
-    """Link the images of a split into the export, or copy them if the disk does not allow links."""
-    made: set[str] = set()
-    root, out = os.fspath(part.root), os.fspath(folder)  # strings: making Paths takes longer than linking
-    paths = part.images["path"].tolist()
-    for count, path in enumerate(paths):
-        if count % _REPORT_EVERY == 0:
-            progress("linking images", count, len(paths))
-        origin, target = f"{root}/{path}", f"{out}/{coco_file_name(path)}"
-        place = target.rpartition("/")[0]
-        if place not in made:
-            os.makedirs(place, exist_ok=True)
-            made.add(place)
-        try:
-            _link(origin, target)
-        except FileNotFoundError as error:
-            raise StoreError("the image file is missing", place=origin, remedy="Import its source again.") from error
-    progress("linking images", len(paths), len(paths))
+def _contiguous(current: Dataset) -> dict[int, int]:
+    return number_from_one(entry.id for entry in current.classes)
 
 
-def _link(origin: str, target: str) -> None:
-    try:
-        link_or_copy(origin, target)
-    except FileExistsError:
-        if not os.path.samefile(origin, target):
-            os.unlink(target)  # removed, not overwritten: it may be a hard link
-            link_or_copy(origin, target)
+def _note_gaps(current: Dataset) -> list[str]:
+    ids = _contiguous(current)
+    if all(exported == own for exported, own in ids.items()):
+        return []
+    highest = max(ids.values())
+    return [
+        f"Class ids have gaps: {len(ids)} classes, ids up to {highest}. Tools that number classes from 1 confuse them; "
+        "--contiguous-ids closes the gaps."
+    ]
 
 
 def _check(files: dict[str, Path]) -> float | None:

@@ -160,7 +160,7 @@ _ROWS = (
         about="Export as COCO, one file per split, checked by evaluating it against itself.",
         module="export_coco",
         brief="export_brief",
-        written="files",
+        written="files class_ids",
         arguments={Role.DATASET: "dataset", Role.OUTPUT: "out"},
     ),
     Command(

@@ -244,7 +244,7 @@ def _outputs_exist(step: PipelineStep, document: Any, written_later: Collection[
     """Whether everything that the step wrote is there, apart from files that later steps write or remove."""
     files = _output_places(step)
     for key in COMMANDS[step.command].written.split():
-        value = document[key]
+        value = document.get(key)  # None in a record of an older version
         paths = value.values() if isinstance(value, Mapping) else [value]
         files += not_below((Path(path) for path in paths if path is not None), written_later)
     if run := _run_of(step):

@@ -6,7 +6,7 @@ and unique over all splits. Additional keys, which other tools ignore: `source`,
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ import pandas as pd
 from curate.boxes import area, xyxy_to_xywh
 from curate.columns import CORNERS
 from curate.dataset import Dataset
+from curate.errors import DataError
 from curate.files import write_atomically
 from curate.media import IMAGES
 
+CLASS_IDS_FILE = "class_ids.json"
 _EXPORTED_BY_US = "exported by curate"
 _INFO = {"description": _EXPORTED_BY_US}
 _BATCH = 5000
@@ -40,25 +42,26 @@ _VIDEO_KEYS = (
 )
 
 
-def coco_document(dataset: Dataset) -> dict[str, Any]:
+def coco_document(dataset: Dataset, class_ids: Mapping[int, int] | None = None) -> dict[str, Any]:
     """The COCO document of a dataset; the same dataset gives the same document.
 
     Args:
         dataset: All its images and boxes are included, sorted by id.
+        class_ids: Id of each class in the document → its id in the dataset. Default: they are the same.
     """
     images, boxes = _sorted_tables(dataset)
     licences = _licence_of_videos(dataset)
     return {
         **_head(dataset, licences),
         "images": _image_rows(images, licences),
-        "annotations": _annotation_rows(boxes),
-        "categories": _category_rows(dataset),
+        "annotations": _annotation_rows(_with_class_ids(boxes, class_ids)),
+        "categories": _category_rows(dataset, class_ids),
     }
 
 
-def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as a COCO file, atomically."""
-    write_atomically(Path(path), lambda file: file.writelines(_encode(dataset)))
+def write_coco(dataset: Dataset, path: str | os.PathLike[str], class_ids: Mapping[int, int] | None = None) -> None:
+    """Write `coco_document` to a file, atomically."""
+    write_atomically(Path(path), lambda file: file.writelines(_encode(dataset, class_ids)))
 
 
 def listed_images(path: Path) -> list[str] | None:
@@ -79,15 +82,53 @@ def coco_file_name(path: str) -> str:
     return path.removeprefix(f"{IMAGES}/")
 
 
-def _encode(dataset: Dataset) -> Iterator[bytes]:
+# ── class ids without gaps ────────────────────────────────────────────────────────────────────────────────────────
+# class_ids.json {"1": 2, "2": 5}: the export's class 1 is the dataset's class 2. Who trains on such an export writes its
+# ids into results; `read_class_ids` leads them back.
+
+
+def contiguous_ids(ids: Iterable[int]) -> dict[int, int]:
+    """Exported id, from 1 without gaps, → id in the dataset."""
+    return dict(enumerate(sorted(ids), start=1))
+
+
+def write_class_ids(path: Path, ids: Mapping[int, int]) -> None:
+    """Write exported id → id in the dataset, atomically."""
+    text = orjson.dumps({str(exported): own for exported, own in ids.items()}, option=orjson.OPT_INDENT_2)
+    write_atomically(path, lambda file: file.write(text + b"\n"))
+
+
+def read_class_ids(path: Path) -> dict[int, int]:
+    """Read exported id → id in the dataset.
+
+    Raises:
+        DataError: The file cannot be read, is not a mapping of ids, or gives two classes the same id.
+    """
+    try:
+        ids = {int(exported): own for exported, own in orjson.loads(path.read_bytes()).items()}
+    except OSError as error:
+        raise DataError(f"the class ids cannot be read: {error.strerror}", place=path) from error
+    except (AttributeError, ValueError) as error:
+        raise DataError("not a mapping of class ids", place=path, expected='{"1": 2, …}') from error
+    if not all(type(own) is int for own in ids.values()):
+        raise DataError("an id is not a whole number", place=path, expected='{"1": 2, …}')
+    if len(set(ids.values())) < len(ids):
+        raise DataError("two ids lead to the same class", place=path)
+    return ids
+
+
+# ── rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _encode(dataset: Dataset, class_ids: Mapping[int, int] | None) -> Iterator[bytes]:
     """`coco_document` as JSON, in batches of rows: a row takes a kilobyte as a Python object."""
     images, boxes = _sorted_tables(dataset)
     licences = _licence_of_videos(dataset)
     yield b'%b,"images":[' % orjson.dumps(_head(dataset, licences))[:-1]
     yield from _encode_rows(images, lambda rows: _image_rows(rows, licences))
     yield b'],"annotations":['
-    yield from _encode_rows(boxes, _annotation_rows)
-    yield b'],"categories":%b}' % orjson.dumps(_category_rows(dataset))
+    yield from _encode_rows(_with_class_ids(boxes, class_ids), _annotation_rows)
+    yield b'],"categories":%b}' % orjson.dumps(_category_rows(dataset, class_ids))
 
 
 def _encode_rows(table: pd.DataFrame, as_rows: Callable[[pd.DataFrame], list[dict[str, Any]]]) -> Iterator[bytes]:
@@ -122,8 +163,16 @@ def _licence_ids(licences: Mapping[str, str]) -> dict[str, int]:
     return {name: id_ for id_, name in enumerate(sorted(set(licences.values())), 1)}
 
 
-def _category_rows(dataset: Dataset) -> list[dict[str, Any]]:
-    return [{"id": entry.id, "name": entry.name} for entry in dataset.classes]
+def _with_class_ids(boxes: pd.DataFrame, class_ids: Mapping[int, int] | None) -> pd.DataFrame:
+    if class_ids is None:
+        return boxes
+    exported = {own: exported for exported, own in class_ids.items()}
+    return boxes.assign(class_id=boxes["class_id"].map(exported).astype("int32"))
+
+
+def _category_rows(dataset: Dataset, class_ids: Mapping[int, int] | None) -> list[dict[str, Any]]:
+    exported = {own: exported for exported, own in (class_ids or {}).items()}
+    return [{"id": exported.get(entry.id, entry.id), "name": entry.name} for entry in dataset.classes]
 
 
 def _image_rows(images: pd.DataFrame, licences: Mapping[str, str]) -> list[dict[str, Any]]:

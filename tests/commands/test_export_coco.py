@@ -8,6 +8,8 @@ import os
 
 import pandas as pd
 import pytest
+from builders import write_image, write_xml
+from PIL import Image
 from pycocotools.coco import COCO
 from sample_datasets import LARGE, MEDIUM, SMALL, build_dataset, face_dataset, results_of, save, set_column, video_rows
 
@@ -15,7 +17,7 @@ import curate
 from curate.curation.classes import merge
 from curate.errors import DataError, StoreError, UsageError
 from curate.evaluation.scores import self_check_ap
-from curate.formats.coco import coco_document
+from curate.formats.coco import coco_document, read_class_ids
 from curate.store import Store
 
 SPLITS = pd.array(["train"] * 4 + ["val"] * 2 + ["test", "test"], dtype="str")
@@ -50,6 +52,7 @@ def test_json_contract(root, tmp_path):
     assert curate.export_coco(root, out).to_json() == {
         "out": str(out),
         "files": {name: str(out / "annotations" / f"instances_{name}.json") for name in ("train", "val", "test")},
+        "class_ids": None,
         "images": 8,
         "boxes": 11,
         "self_check_ap": pytest.approx(1, abs=1e-9),
@@ -219,10 +222,117 @@ def test_same_dataset_same_bytes(root, tmp_path):
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
-def test_images_take_no_room(root, tmp_path):
-    """Exported images are hard links to the dataset's."""
+def test_images_are_copies(root, tmp_path):
+    """Who writes into an exported image in place, as some trainers do, does not change the dataset's."""
+    own, exported = root / "media/images/faces/001.png", tmp_path / "out/images/faces/001.png"
+    before = own.read_bytes()
     curate.export_coco(root, tmp_path / "out")
-    assert os.path.samefile(root / "media/images/faces/001.png", tmp_path / "out/images/faces/001.png")
+    assert exported.read_bytes() == before
+    exported.write_bytes(b"saved anew")
+    assert own.read_bytes() == before
+    curate.export_coco(root, tmp_path / "out", overwrite=True)
+    assert exported.read_bytes() == before
+
+
+def test_images_are_linked_on_request(root, tmp_path):
+    """With `link` exported images are hard links to the dataset's, also where they replace copies."""
+    curate.export_coco(root, tmp_path / "out")
+    for _ in range(2):
+        curate.export_coco(root, tmp_path / "out", link=True, overwrite=True)
+        assert os.path.samefile(root / "media/images/faces/001.png", tmp_path / "out/images/faces/001.png")
+    curate.export_coco(root, tmp_path / "out", overwrite=True)
+    assert not os.path.samefile(root / "media/images/faces/001.png", tmp_path / "out/images/faces/001.png")
+
+
+# ── class ids ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def merged(root):
+    """The dataset after a merge: classes 1 and 3."""
+    curate.merge_classes(root, ["without_mask"], into="with_mask")
+    return root
+
+
+def test_gaps_in_class_ids_are_reported(root, tmp_path, run_main):
+    """Class ids stay; a gap is reported with the number of classes, the highest id and what closes it."""
+    assert curate.export_coco(root, tmp_path / "whole").notes == ()
+    curate.merge_classes(root, ["without_mask"], into="with_mask")
+    answer = run_main("export-coco", root, tmp_path / "out")
+    assert "Class ids have gaps: 2 classes, ids up to 3" in answer.stderr
+    assert "--contiguous-ids closes the gaps" in answer.stderr
+    assert [one["id"] for one in read(tmp_path / "out", "train")["categories"]] == [1, 3]
+    assert not (tmp_path / "out" / "class_ids.json").exists()
+
+
+def test_contiguous_class_ids(merged, tmp_path):
+    """With `contiguous_ids` classes and boxes have the ids 1 to n, and a file leads back to the dataset's."""
+    curate.export_coco(merged, tmp_path / "own")
+    result = curate.export_coco(merged, tmp_path / "out", contiguous_ids=True)
+    assert (result.class_ids, result.notes) == (str(tmp_path / "out" / "class_ids.json"), ())
+    ids = read_class_ids(tmp_path / "out" / "class_ids.json")
+    assert ids == {1: 1, 2: 3}
+    for split in ("train", "val", "test"):
+        ours, theirs = read(tmp_path / "own", split), read(tmp_path / "out", split)
+        assert [(one["id"], one["name"]) for one in theirs["categories"]] == [(1, "with_mask"), (2, "badly_masked")]
+        assert [ids[one["category_id"]] for one in theirs["annotations"]] == [
+            one["category_id"] for one in ours["annotations"]
+        ]
+
+
+def test_class_ids_of_an_earlier_export_go(merged, tmp_path):
+    """Replacing an export by one with the dataset's ids removes the file that maps others."""
+    curate.export_coco(merged, tmp_path / "out", contiguous_ids=True)
+    curate.export_coco(merged, tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out" / "class_ids.json").exists()
+
+
+# ── orientation ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def turned(tmp_path):
+    """A dataset with one upright and one turned photograph of 64×48."""
+    for name, orientation in (("a", None), ("b", 6)):
+        width, height = (64, 48) if orientation is None else (48, 64)
+        write_image(tmp_path / "photos" / f"{name}.jpg", width, height, orientation=orientation)
+        write_xml(tmp_path / "photos" / f"{name}.xml", objects=[("mask", 5, 6, 25, 36)])
+    curate.import_voc(tmp_path / "dataset", tmp_path / "photos")
+    return tmp_path / "dataset"
+
+
+def stored_size(file):
+    with Image.open(file) as image:
+        return image.size, image.getexif().get(0x0112, 1)
+
+
+def test_turned_images_are_written_upright(turned, tmp_path, run_main):
+    """A turned image is exported upright, as its `width` and `height` say; how many were is reported."""
+    answer = run_main("export-coco", turned, tmp_path / "out")
+    assert "Written upright: 1 image with an EXIF orientation (--keep-exif keeps their bytes)" in answer.stderr
+    for row in read(tmp_path / "out", "all")["images"]:
+        assert (row["width"], row["height"]) == (64, 48)
+        assert stored_size(tmp_path / "out/images" / row["file_name"]) == ((64, 48), 1)
+    upright = tmp_path / "out/images/photos/a.jpg"
+    assert upright.read_bytes() == (turned / "media/images/photos/a.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_turned_images_keep_their_bytes(turned, tmp_path, run_main, link):
+    """With `--keep-exif` a turned image keeps its bytes; how many need a reader that turns them is reported."""
+    answer = run_main("export-coco", turned, tmp_path / "out", "--keep-exif", *(["--link"] if link else []))
+    assert "1 image with an EXIF orientation: boxes fit only in tools that turn such images" in answer.stderr
+    exported = tmp_path / "out/images/photos/b.jpg"
+    assert exported.read_bytes() == (turned / "media/images/photos/b.jpg").read_bytes()
+
+
+def test_turned_image_in_place_of_an_earlier_one(turned, tmp_path):
+    """An export that replaces one with links does not write into the linked file."""
+    before = (turned / "media/images/photos/b.jpg").read_bytes()
+    curate.export_coco(turned, tmp_path / "out", keep_exif=True, link=True)
+    curate.export_coco(turned, tmp_path / "out", overwrite=True)
+    assert (turned / "media/images/photos/b.jpg").read_bytes() == before
+    assert stored_size(tmp_path / "out/images/photos/b.jpg") == ((64, 48), 1)
 
 
 # ── existing files ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -277,7 +387,7 @@ def test_old_export_under_another_name_is_not_written_into(root, tmp_path):
     set_column(root, "split", ["train"] * 8)
     curate.export_coco(root, out, overwrite=True)
     assert tree(kept) == before
-    assert os.path.samefile(other, root / "media/images/faces/001.png")
+    assert other.read_bytes() == (root / "media/images/faces/001.png").read_bytes()
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────
