@@ -22,6 +22,7 @@ from curate.sources.video import Frame, FrameReader, VideoIndex
 from curate.sources.video.options import parse_rate
 
 _SCENE_SIDE_PX = 256  # small pictures are enough to find scenes
+_MIN_SCENE_S = Fraction(3, 5)  # PySceneDetect's default on its command line
 
 Read = Callable[[Sequence[int]], Iterator[Frame]]
 Time = str | float | Fraction
@@ -82,7 +83,7 @@ class Keyframes:
 
 @dataclass(frozen=True)
 class Scenes:
-    """The middle frame of every scene that PySceneDetect's adaptive detector finds.
+    """The frame in the middle, by time, of every scene that PySceneDetect's adaptive detector finds.
 
     Raises:
         MissingError: PySceneDetect is not installed.
@@ -96,7 +97,9 @@ class Scenes:
 
     def __call__(self, index: VideoIndex, span: range, read: Read) -> Iterable[int]:
         cuts = [span.start, *_find_cuts(index, span, read), span.stop]
-        return [(first + last) // 2 for first, last in pairwise(cuts) if last > first]
+        return [
+            index.frame_at((index.time(first) + index.time(last)) / 2) for first, last in pairwise(cuts) if last > first
+        ]
 
 
 def parse_choice(
@@ -198,12 +201,17 @@ def format_times(times: Iterable[tuple[str, Fraction]]) -> str:
 
 
 def _find_cuts(index: VideoIndex, span: range, read: Read) -> list[int]:
-    """First frames of the scenes after the first one."""
+    """First frames of the scenes after the first one, at least `_MIN_SCENE_S` apart."""
     from scenedetect import AdaptiveDetector, FrameTimecode
 
-    detector, fps = AdaptiveDetector(), index.fps or 25.0
-    cuts = []
+    # the detector counts frames, so its own shortest scene would be 15 s of a video with one frame per second
+    detector, fps = AdaptiveDetector(min_scene_len=0), index.fps or 25.0
+    found: set[int] = set()
     for frame in read(span):
         picture = np.ascontiguousarray(shrink(frame.pixels, _SCENE_SIDE_PX)[..., ::-1])
-        cuts += detector.process_frame(FrameTimecode(frame.index, fps), picture)
-    return sorted({cut.frame_num for cut in cuts})
+        found |= {cut.frame_num for cut in detector.process_frame(FrameTimecode(frame.index, fps), picture)}
+    cuts: list[int] = []
+    for frame in sorted(found):
+        if index.time(frame) - index.time(cuts[-1] if cuts else span.start) >= _MIN_SCENE_S:
+            cuts.append(frame)
+    return cuts

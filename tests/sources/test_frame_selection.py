@@ -151,23 +151,64 @@ def test_written_lists_of_times_read_back(tmp_path):
     assert read_times(write_text(tmp_path / "times.txt", format_times(times))) == At(tuple(times))
 
 
-def test_scenes(tmp_path):
-    """One frame from the middle of each scene."""
-    pytest.importorskip("scenedetect", reason="pip install 'curate-vision[scenes]'")
+def write_scenes(path, *scenes):
+    """A video of scenes of one colour each; a scene is the milliseconds at which its frames begin."""
     import av
     import numpy as np
 
-    file = tmp_path / "v.mp4"
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
+    colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for colour in [(200, 40, 40)] * 20 + [(40, 200, 40)] * 30 + [(40, 40, 200)] * 20:
-            picture = np.full((96, 128, 3), colour, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, stamps in enumerate(scenes):
+            for stamp in stamps:
+                picture = np.full((96, 128, 3), colours[number % 3], np.uint8)
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+                container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    index = index_video(file)
+    return index_video(path)
+
+
+@pytest.fixture
+def _scenedetect():
+    pytest.importorskip("scenedetect", reason="pip install 'curate-vision[scenes]'")
+
+
+@pytest.mark.usefixtures("_scenedetect")
+def test_scenes(tmp_path):
+    """One frame from the middle of each scene."""
+    index = write_scenes(tmp_path / "v.mp4", range(0, 2000, 100), range(2000, 5000, 100), range(5000, 7100, 100))
     assert choose_frames(index, Scenes()) == [10, 35, 60]
     assert choose_frames(index, Scenes(), end_s=Fraction(4)) == [10, 30]
+
+
+@pytest.mark.usefixtures("_scenedetect")
+@pytest.mark.parametrize("interval_ms", [40, 200, 1000, 2000])
+def test_scenes_are_the_same_at_any_frame_rate(tmp_path, interval_ms):
+    """Slides of ten seconds each are found with one frame in two seconds, and with 25 frames per second."""
+    slides = [range(start, start + 10_000, interval_ms) for start in range(0, 40_000, 10_000)]
+    index = write_scenes(tmp_path / "v.mp4", *slides)
+    times = [float(index.time(frame)) for frame in choose_frames(index, Scenes())]
+    assert times == pytest.approx([5, 15, 25, 35], abs=max(1, interval_ms / 1000))
+
+
+@pytest.mark.usefixtures("_scenedetect")
+def test_the_middle_of_a_scene_is_one_of_time(tmp_path):
+    """At a variable rate most frames of a scene may be in its first second."""
+    first = [*range(0, 1000, 20), *range(1000, 20_000, 500)]
+    index = write_scenes(tmp_path / "v.mp4", first, range(20_000, 30_000, 500))
+    times = [float(index.time(frame)) for frame in choose_frames(index, Scenes())]
+    assert times == pytest.approx([10, 25], abs=0.6)
+
+
+@pytest.mark.usefixtures("_scenedetect")
+@pytest.mark.parametrize(("flash_ms", "scenes"), [(400, 2), (800, 3)])
+def test_the_shortest_scene_is_in_seconds(tmp_path, flash_ms, scenes):
+    """A flash of 0.4 s is no scene of its own, one of 0.8 s is, at 100 frames per second too."""
+    stamps = [range(0, 3000, 10), range(3000, 3000 + flash_ms, 10), range(3000 + flash_ms, 6000, 10)]
+    assert len(choose_frames(write_scenes(tmp_path / "v.mp4", *stamps), Scenes())) == scenes
 
 
 # ── dropping ─────────────────────────────────────────────────────────────────────────────────────────────────────
