@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from curate.engines.base import Detector
 from curate.errors import CurateError, DataError, UsageError
@@ -39,8 +39,11 @@ _NEW_SIZE = ("change of picture size", "changes of picture size")
 class WatchClock:
     """Returns the time of a frame: the current time, or for a recording with known start the time then.
 
+    Times have the UTC offset of this machine's zone at that moment, over a change to summer time too. A start with an
+    offset that this zone does not have then was recorded elsewhere; all times keep that offset.
+
     Args:
-        began: Start of the recording, ISO 8601; None if unknown.
+        began: Start of the recording, ISO 8601; without UTC offset it is in this machine's zone; None if unknown.
         is_recorded: Whether all sources are recordings.
         sources: Number of sources.
 
@@ -54,16 +57,19 @@ class WatchClock:
         if began is not None and sources > 1:
             raise UsageError("needs a single file", place="--began", got=f"{sources} files")
         try:
-            self._began = None if began is None else datetime.fromisoformat(began).astimezone()
-        except ValueError:
+            given = None if began is None else datetime.fromisoformat(began)
+            self._began = None if given is None else given.astimezone(UTC)
+            is_elsewhere = given is not None and given.utcoffset() not in (None, given.astimezone().utcoffset())
+        except (ValueError, OverflowError, OSError):
             expected = "such as 2026-05-01T18:00:00 or 2026-05-01T18:00:00+02:00"
             raise UsageError("invalid time", place="--began", got=repr(began), expected=expected) from None
+        self._zone = given.tzinfo if given is not None and is_elsewhere else None
         self._is_recorded = is_recorded
 
     def __call__(self, timestamp_s: float) -> datetime:
         if self._began is None:
             return datetime.now().astimezone()
-        return self._began + timedelta(seconds=timestamp_s)
+        return (self._began + timedelta(seconds=timestamp_s)).astimezone(self._zone)
 
     def notes(self, trigger_file: TriggerFile) -> list[str]:
         """Warn about quiet hours in a recording without a known start."""

@@ -1,7 +1,6 @@
 """Parts of a watch: latencies, drawing, the detection table, clips, output files, sources."""
 
 import os
-from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from curate.monitor.outputs.event_log import EventPublisher
 from curate.monitor.outputs.files import WatchFiles
 from curate.monitor.outputs.thread import Latencies, OutputThread
 from curate.monitor.problems import Problems
-from curate.monitor.session import WatchClock
 from curate.sources.feeds.open import Source, choose_sources
 from curate.sources.feeds.raw_pipe import RawLayout
 
@@ -311,11 +309,3 @@ def test_invalid_layouts(text):
     """Each is refused, with the option in the message."""
     with pytest.raises(UsageError, match=r"^--raw: "):
         RawLayout.parse(text)
-
-
-def test_the_clock_of_a_recording_goes_with_its_frames():
-    """With a known start, the time of a frame follows from its time stamp; otherwise it is the current time."""
-    clock = WatchClock("2026-05-01T18:00:00+02:00", is_recorded=True)
-    expected = datetime(2026, 5, 1, 18, 1, 2, 500_000, tzinfo=timezone(timedelta(hours=2)))
-    assert clock(62.5) == expected
-    assert abs(WatchClock(None, is_recorded=True)(62.5) - datetime.now().astimezone()) < timedelta(seconds=5)

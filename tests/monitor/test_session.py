@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import clips
@@ -15,11 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from stream_servers import FPS, HttpServer, RtspServer
-from watching import Hook, eventually
+from watching import CLASSES, Hook, detection, detections_at, eventually
 
 from curate.commands.watch import watch
 from curate.monitor.actions.dispatcher import Actions
 from curate.monitor.page.app import PICTURE_NUMBER
+from curate.monitor.session import WatchClock
+from curate.monitor.triggers.engine import Triggers
+from curate.monitor.triggers.rule import Rule
 from curate.sources.video import index_video
 
 PATIENCE_S = 20
@@ -235,3 +239,67 @@ def test_a_file_of_a_web_server_is_watched_to_its_end(tmp_path):
         )
     assert (result.frames, result.problems) == (20, ())
     assert index_video("out.mp4").frames == 20
+
+
+def test_the_clock_of_a_recording_goes_with_its_frames():
+    """With a known start, the time of a frame follows from its time stamp; otherwise it is the current time."""
+    clock = WatchClock("2026-05-01T18:00:00+02:00", is_recorded=True)
+    expected = datetime(2026, 5, 1, 18, 1, 2, 500_000, tzinfo=timezone(timedelta(hours=2)))
+    assert clock(62.5) == expected
+    assert abs(WatchClock(None, is_recorded=True)(62.5) - datetime.now().astimezone()) < timedelta(seconds=5)
+
+
+BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"
+
+
+@pytest.fixture
+def in_zone(monkeypatch):
+    """Sets this machine's time zone."""
+
+    def set_zone(name):
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("machine", ["UTC0", BERLIN, "EST5EDT,M3.2.0,M11.1.0"])
+@pytest.mark.parametrize("offset", ["+05:30", "-03:00"])
+def test_a_recording_from_elsewhere_keeps_its_offset(in_zone, machine, offset):
+    """The start's UTC offset is that of all times, wherever the recording is watched."""
+    in_zone(machine)
+    clock = WatchClock(f"2026-05-01T18:00:00{offset}", is_recorded=True)
+    assert clock(61.5).isoformat() == f"2026-05-01T18:01:01.500000{offset}"
+
+
+@pytest.mark.parametrize(
+    ("began", "hours", "local"),
+    [
+        ("2026-03-28T23:00:00", 4, "2026-03-29T04:00:00+02:00"),
+        ("2026-03-28T23:00:00+01:00", 4, "2026-03-29T04:00:00+02:00"),
+        ("2026-10-24T23:00:00", 4, "2026-10-25T02:00:00+01:00"),
+        ("2026-10-24T23:00:00+02:00", 4, "2026-10-25T02:00:00+01:00"),
+        ("2026-10-24T21:00:00Z", 4, "2026-10-25T01:00:00+00:00"),
+    ],
+)
+def test_a_recording_over_a_change_of_summer_time(in_zone, began, hours, local):
+    """Local times follow the change; a start in UTC stays in UTC."""
+    in_zone(BERLIN)
+    assert WatchClock(began, is_recorded=True)(hours * 3600).isoformat() == local
+
+
+@pytest.mark.parametrize(
+    ("began", "hours_until_quiet_ends"),
+    [("2026-03-28T23:00:00", 6), ("2026-10-24T23:00:00", 8), ("2026-05-01T23:00:00", 7)],
+)
+def test_quiet_hours_over_a_change_of_summer_time(in_zone, began, hours_until_quiet_ends):
+    """Quiet until six on the clock: an hour less of night in spring, an hour more in autumn."""
+    in_zone(BERLIN)
+    clock = WatchClock(began, is_recorded=True)
+    triggers = Triggers([Rule.model_validate({"name": "bare", "quiet_hours": "22:00-06:00"})], CLASSES, None)
+    for minutes in (0, 60 * hours_until_quiet_ends - 1, 60 * hours_until_quiet_ends):
+        seen = detections_at(minutes, detection(minutes), timestamp_s=60.0 * minutes)
+        fired = triggers.evaluate(seen, 640, 480, clock(60.0 * minutes))
+        assert bool(fired) is (minutes == 60 * hours_until_quiet_ends)
