@@ -1,6 +1,7 @@
 """`evaluate`."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -20,35 +21,43 @@ from curate.cli.options import (
     Overwrite,
     SplitName,
 )
-from curate.cli.output import counts_line, progress_on_stderr, show
+from curate.cli.output import counts_line, progress_on_stderr, show, written_lines
 from curate.cli.table import SIZE_STYLES, Column, Kind, Table
 from curate.formatting import count_of, metres, points
 from curate.formatting import score as score_text
 from curate.operating_point import DEFAULT_POINT, MAX_DETECTIONS, OperatingPoint
 
+# "missed" is every object without a correct detection, whatever the reason; these are parts of it
+_NOT_DETECTED = "not detected"
+_NO_MATCH = "no match"
+
 
 def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
-    """AP, mistakes and classes, beside another run if given; then confusion, thresholds and sizes of this run."""
-    other = document.get("against")
-    columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
-    parts: list[RenderableType] = [_metrics_table(columns), _errors_table(columns), _kinds_table(columns)]
-    parts += [_class_table(title, one) for title, one in columns]
-    parts += [_confusion_table(document), _threshold_table(document), _side_table(document)]
-    if document.get("report") is not None:
-        parts.append(Text(f"report: {document['report']}"))
-    return Group(*parts)
+    """`evaluation_summary`; then confusion, thresholds and sizes of this run."""
+    return Group(
+        evaluation_summary(document), _confusion_table(document), _threshold_table(document), _side_table(document)
+    )
 
 
 def evaluation_summary(document: Mapping[str, Any]) -> RenderableType:
-    """AP by size and class, and mistakes by size."""
+    """What was found, in sentences; AP, mistakes and classes, beside another run if given."""
+    from curate.evaluation.finding import describe_finding, missed_words
+
     other = document.get("against")
     columns = [(other["run"], other), ("this run", document)] if other else [("", document)]
-    return Group(_metrics_table(columns), _errors_table(columns), *(_class_table(title, one) for title, one in columns))
+    first, *more = describe_finding(document)
+    finding = Text("\n").join([Text(first, style="bold"), *map(Text, more)])
+    misses = [Text(sentence, style="dim"), Text()] if (sentence := missed_words(document)) else []
+    classes = [_class_table(title, one) for title, one in columns]
+    return Group(
+        finding, Text(), _metrics_table(columns), _errors_table(columns), _kinds_table(columns), *misses, *classes
+    )
 
 
 def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
     document = columns[-1][1]
     title = f"{document['split']}: {count_of(document['images'], 'image')}, {count_of(document['truth'], 'object')}"
+    title += ", without difficult ones" if document.get("ignore_difficult") else ""
     table = Table(title, "", *(name or "all" for name, _ in columns))
     table.add_row("classes", *(str(len(one["classes"])) for _, one in columns))
     for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")):
@@ -87,8 +96,10 @@ def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType
         rows[kind] = [
             (str(one["errors"]["kinds"][kind]), points(cost)) for (_, one), cost in zip(columns, costs, strict=True)
         ]
-    title = "kinds of mistakes; cost in AP50 over all scores"
-    return _by_run(title, "kind", ("count", cost), [name for name, _ in columns], rows)
+    rows = {_NOT_DETECTED if kind == "missed" else kind: cells for kind, cells in rows.items()}
+    return _by_run(
+        "kinds of mistakes; cost over all scores", "kind", ("count", cost), [name for name, _ in columns], rows
+    )
 
 
 def _by_run(
@@ -112,7 +123,7 @@ def _by_run(
 def _confusion_table(document: Mapping[str, Any]) -> RenderableType:
     names, matrix = document["confusion"]["classes"], document["confusion"]["matrix"]
     title = "confusion: class of the highest-scored detection on each object"
-    table = Table(title, "truth", *names[:-1], "missed", narrow=_confusion_list(title, names, matrix))
+    table = Table(title, "truth", *names[:-1], _NO_MATCH, narrow=_confusion_list(title, names, matrix))
     for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
         cells = [Text(str(count), style="bold" if column == place else "") for column, count in enumerate(counts)]
         table.add_row(name, *(cells if place < len(names) - 1 else [*cells[:-1], ""]))
@@ -121,7 +132,7 @@ def _confusion_table(document: Mapping[str, Any]) -> RenderableType:
 
 def _confusion_list(title: str, names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
     """The confusion matrix as one row per class, without the zeros."""
-    table = Table(title, "truth", "correct", "missed", Column("detected as", Kind.DETAIL))
+    table = Table(title, "truth", "correct", _NO_MATCH, Column("detected as", Kind.DETAIL))
     for place, (name, counts) in enumerate(zip(names, matrix, strict=True)):
         others = counts_line({names[n]: count for n, count in enumerate(counts[:-1]) if count and n != place}, none="")
         is_class = place < len(names) - 1
@@ -146,17 +157,18 @@ def _threshold_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _side_table(document: Mapping[str, Any]) -> RenderableType:
+    from curate.evaluation.chart_content import fold_sides
+    from curate.evaluation.scores import SideScores
+
     entries = document["by_min_side"]
     has_distances = any(entry["distance_m"] is not None for entry in entries)
     headers = ["up to", "objects", "AP", "AP50"] if has_distances else ["objects", "AP", "AP50"]
     table = Table("AP by minimum shorter side", "shorter side", *headers)
     chosen = (document["range_of_interest"] or {}).get("min_side_px")
-    for entry in entries:
-        cells = [str(entry["truth"]), points(entry["ap"]), points(entry["ap50"])]
-        if has_distances:
-            cells.insert(0, metres(entry["distance_m"]))
-        side = f"≥ {entry['min_side_px']:g} px"
-        table.add_row(side, *cells, style="bold" if entry["min_side_px"] == chosen else "")
+    for row in fold_sides([SideScores(**entry) for entry in entries], chosen):
+        distance = [metres(row.scores.distance_m)] if has_distances else []
+        cells = [*distance, str(row.scores.truth), points(row.scores.ap), points(row.scores.ap50)]
+        table.add_row(row.label, *cells, style="bold" if row.scores.min_side_px == chosen else "")
     return table
 
 
@@ -221,9 +233,13 @@ def evaluate(
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Do not write report.html into the run's folder.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also show confusion, score thresholds and AP by minimum shorter side.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
+    from curate.commands.evaluate import PLOTS
     from curate.commands.evaluate import evaluate as command
 
     with progress_on_stderr() as progress:
@@ -249,7 +265,19 @@ def evaluate(
             overwrite=overwrite,
             progress=progress,
         )
-    show(result, evaluation_tables, as_json=as_json)
+    written = {"mistakes": errors, "plots": f"{plots}: {', '.join(PLOTS)}" if plots else None}
+    show(result, partial(_answer, full=full, written=written), as_json=as_json)
+
+
+def _answer(document: Mapping[str, Any], *, full: bool, written: Mapping[str, object]) -> Group:
+    """Sentences and tables, what was written, and what else there is to see."""
+    parts = [evaluation_tables(document) if full else evaluation_summary(document)]
+    if not full and document["wished_precision"] is not None:
+        parts.append(_threshold_table(document))
+    parts.append(written_lines({**written, "report": document["report"]}))
+    if not full:
+        parts.append(Text("--full also shows confusion, score thresholds and AP by minimum shorter side", style="dim"))
+    return Group(*parts)
 
 
 def evaluate_brief(document: Mapping[str, Any]) -> str:

@@ -136,6 +136,14 @@ def explain_interruption(message: str) -> Iterator[None]:
         raise
 
 
+def written_lines(files: Mapping[str, object]) -> Any:
+    """A line for each file that a command wrote: what it is and its path; none for what was not written."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(*(Text(f"{what}: {path}") for what, path in files.items() if path is not None))
+
+
 def counts_line(counts: Mapping[str, int], *, none: str = "none") -> str:
     """{"a": 3, "b": 1} → "a 3, b 1"."""
     return ", ".join(f"{name} {number}" for name, number in counts.items()) or none

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite
-from curate.cli.output import show
+from curate.cli.output import show, written_lines
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
 from curate.formatting import count_of, points
 
@@ -80,4 +80,6 @@ def runs(
 ) -> None:
     from curate.commands.runs import runs as command
 
-    show(command(dataset, plot=plot, overwrite=overwrite), runs_tables, as_json=as_json)
+    written = written_lines({"plot": plot})
+    result = command(dataset, plot=plot, overwrite=overwrite)
+    show(result, lambda document: Group(runs_tables(document), written), as_json=as_json)

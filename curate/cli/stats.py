@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
-from curate.cli.output import counts_line, show
+from curate.cli.output import counts_line, show, written_lines
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Column, Kind, Table
 from curate.formatting import count_of, percent
 
@@ -59,7 +59,8 @@ def stats(
     from curate.commands.stats import stats as command
 
     result = command(dataset, by=by.value if by else None, min_side=min_side, plot=plot, csv=csv, overwrite=overwrite)
-    show(result, stats_table, as_json=as_json)
+    written = written_lines({"plot": plot, "table": csv})
+    show(result, lambda document: Group(stats_table(document), written), as_json=as_json)
 
 
 def stats_brief(document: Mapping[str, Any]) -> str:

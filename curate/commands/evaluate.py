@@ -19,7 +19,7 @@ from curate.inference.evaluations import (
 )
 from curate.inference.judge import choose_split, predict_with_run
 from curate.inference.prediction_files import images_beside, read_predictions
-from curate.operating_point import DEFAULT_POINT
+from curate.operating_point import DEFAULT_POINT, MAX_DETECTIONS
 from curate.progress import Progress, silent
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
@@ -41,7 +41,7 @@ def evaluate(
     focal_px: float | None = None,
     score: float = DEFAULT_POINT.score,
     precision: float | None = None,
-    max_detections: int | None = None,
+    max_detections: int = MAX_DETECTIONS,
     ignore_difficult: bool = False,
     image_ids: PathName | None = None,
     class_ids: PathName | None = None,
@@ -70,7 +70,7 @@ def evaluate(
             `focal_px`, see `sizes.PinholeView`. Without it, these two only add distances to the result.
         score: Lowest score of a detection that counts, for misses and false positives.
         precision: Find the lowest score at which each class reaches this precision.
-        max_detections: Highest number of detections per image and class in AP, AR and curves. Default: 100, COCO's.
+        max_detections: Highest number of detections per image and class in AP, AR and curves; COCO's is 100.
         ignore_difficult: Count difficult objects neither as found nor as missed, and no detection of them as false.
         image_ids: What the image ids of `predictions` are: "dataset", "names" (file names), or a COCO file that lists
             their images. Default: `images.json` beside the results, which `predict` writes; else it is found out.

@@ -5,8 +5,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from curate.evaluation.curves import PrecisionRecall
+from curate.evaluation.scores import SideScores
 from curate.formatting import points
 from curate.operating_point import OperatingPoint
 
@@ -55,3 +57,29 @@ def at_iou(point: OperatingPoint) -> str:
 def cost_title(point: OperatingPoint) -> str:
     """Title of the costs of mistakes."""
     return f"cost in {point.ap_name}, over all scores"
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """Smallest sides with the same objects and scores: no object has a side between them.
+
+    Attributes:
+        label: The sides, such as "≥ 24 px" or "≥ 0 to 24 px".
+        scores: Those of the largest side.
+    """
+
+    label: str
+    scores: SideScores
+
+
+def fold_sides(entries: Sequence[SideScores], chosen: float | None) -> list[SideRow]:
+    """Fold neighbouring sides with the same objects and scores into one row; the `chosen` side keeps its own."""
+    rows = []
+    for _, group in groupby(
+        entries, key=lambda entry: (entry.truth, entry.ap, entry.ap50, entry.min_side_px == chosen)
+    ):
+        first, *others = group
+        last = others[-1] if others else first
+        to = f" to {last.min_side_px:g}" if others else ""
+        rows.append(SideRow(f"≥ {first.min_side_px:g}{to} px", last))
+    return rows

@@ -5,9 +5,11 @@ import copy
 import pytest
 from evaluation_oracle import build_predictions, build_truth
 from rich.console import Console
+from sample_datasets import face_dataset, results_of, save, write_json
 
 from curate.cli.evaluate import evaluation_tables
 from curate.evaluation.judgement import EvaluationOptions, judge
+from curate.store import Store
 
 FACE, SMALL, MASK = (1, 1, 0, 0, 100, 100), (1, 1, 300, 0, 320, 20), (1, 2, 500, 500, 600, 600)
 
@@ -39,10 +41,57 @@ def test_kinds_and_costs(usual):
     assert "kind count costs AP50" in lines(usual)
 
 
+def test_two_numbers_of_misses_are_told_apart():
+    """The kind "missed" has another name than all misses, and a sentence has the difference; equal, there is none."""
+    printed = lines(document([FACE, SMALL, MASK], [(1, 1, *MASK[2:], 0.8)]))
+    assert any(line.startswith("not detected 2 ") for line in printed)
+    assert "all 3 1" in printed
+    assert (
+        "Missed: 3 objects. 2 of them not detected; 1 detected with another class or an inaccurate box, and counted as "
+        "that." in " ".join(printed)
+    )
+    assert not any(line.startswith("Missed: ") for line in lines(document([FACE, SMALL], [])))
+
+
+def test_it_begins_with_the_finding(usual):
+    """The first lines are sentences: AP, misses by size, the mistake that costs most, and what to do next."""
+    assert lines(usual)[:4] == [
+        "AP 25.2 on val; 50.0 in range (shorter side ≥ 24 px).",
+        "1 of 2 objects in range is missed at score ≥ 0.5: 0 small, 0 medium, 1 large.",
+        "The mistake that costs most AP50, 50.0 points: confused classes, most often mask detected as face (1 time).",
+        "Next: look at them with `curate view`; label more of mask and face, or merge them (`curate merge-classes`).",
+    ]
+
+
+def test_full_set_on_request(tmp_path, run_main):
+    """Confusion, thresholds and sides are for `--full`; thresholds also for `--precision`; files are named."""
+    root = save(face_dataset(tmp_path / "faces"))
+    file = write_json(tmp_path / "p.json", results_of(Store(root).load()))
+    usual = run_main("evaluate", root, "--predictions", file).stdout
+    assert "--full also shows confusion" in usual
+    full = run_main("evaluate", root, "--predictions", file, "--full", "--errors", tmp_path / "e.csv").stdout
+    for title in ("confusion: class", "best F1  from score", "≥ 64 to 128 px "):
+        assert title in full
+        assert title not in usual
+    assert "--full" not in full
+    assert f"mistakes: {tmp_path / 'e.csv'}" in full
+    assert "best F1  from score" in run_main("evaluate", root, "--predictions", file, "--precision", 0.9).stdout
+
+
+def test_plots_are_named(tmp_path, run_main):
+    """The folder and files of `--plots` are printed, and those of `stats --plot` and `--csv`."""
+    root = save(face_dataset(tmp_path / "faces"))
+    file = write_json(tmp_path / "p.json", results_of(Store(root).load()))
+    printed = run_main("evaluate", root, "--predictions", file, "--plots", tmp_path / "plots").stdout
+    assert f"plots: {tmp_path / 'plots'}: ap_by_min_side.png, confusion.png, " in printed
+    printed = run_main("stats", root, "--plot", tmp_path / "s.png", "--csv", tmp_path / "s.csv").stdout
+    assert printed.splitlines()[-2:] == [f"plot: {tmp_path / 's.png'}", f"table: {tmp_path / 's.csv'}"]
+
+
 def test_confusion(usual):
     """The matrix has a row per true class; the last cell of the background is empty."""
     printed = lines(usual)
-    assert "truth face mask missed" in printed
+    assert "truth face mask no match" in printed
     assert {"face 1 0 0", "mask 1 0 0", "background 0 0"} <= set(printed)
 
 
@@ -54,10 +103,10 @@ def test_thresholds(usual):
 
 
 def test_sides(usual):
-    """AP by the smallest side is a line each; distances are a column where they are known."""
-    assert "≥ 24 px 2 50.0 50.0" in lines(usual)
+    """Sides with the same objects and AP are one line; the range of interest has its own. Distances are a column."""
+    assert {"≥ 0 to 16 px 3 25.2 25.2", "≥ 24 px 2 50.0 50.0", "≥ 32 to 96 px 2 50.0 50.0"} <= set(lines(usual))
     next(one for one in usual["by_min_side"] if one["min_side_px"] == 24)["distance_m"] = 12.34
-    assert {"≥ 0 px – 3 25.2 25.2", "≥ 24 px 12.3 m 2 50.0 50.0"} <= set(lines(usual))
+    assert {"≥ 0 to 16 px – 3 25.2 25.2", "≥ 24 px 12.3 m 2 50.0 50.0"} <= set(lines(usual))
 
 
 def test_beside_an_older_evaluation(usual):
@@ -67,17 +116,11 @@ def test_beside_an_older_evaluation(usual):
     assert "class 1 – 1 50.0" in lines({**usual, "against": other})
 
 
-def test_report_is_named(usual):
-    """The last line names the report, if one was written."""
-    assert not any("report" in line for line in lines(usual))
-    assert lines(usual | {"report": "d/runs/first/report.html"})[-1] == "report: d/runs/first/report.html"
-
-
 def test_many_classes():
     """A matrix that does not fit becomes a list of classes."""
     classes = tuple((number, f"class {number}") for number in range(1, 41))
     printed = lines(document([FACE], [(1, 2, *FACE[2:], 0.9)], classes=classes))
-    assert "truth correct missed detected as" in printed
+    assert "truth correct no match detected as" in printed
     assert {"class 1 0 0 class 2 1", "class 40 0 0", "background"} <= set(printed)
 
 

@@ -322,7 +322,7 @@ def test_confusion_of_many_classes_goes_down():
     matrix[0][0], matrix[0][2], matrix[0][30], matrix[30][1] = 7, 3, 2, 5
     document["confusion"]["matrix"] = matrix
     lines = [line.split() for line in print_at(80, evaluation_tables(document)).splitlines()]
-    assert ["truth", "correct", "missed", "detected", "as"] in lines
+    assert ["truth", "correct", "no", "match", "detected", "as"] in lines
     assert ["class_00", "7", "2", "class_02", "3"] in lines
     assert ["background", "class_01", "5"] in lines
     assert ["class_01", "0", "0"] in lines
