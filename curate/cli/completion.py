@@ -83,12 +83,6 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _runs_of(dataset: Path) -> list[Path]:
-    return [
-        run for run in _folders(dataset / "runs") if (run / "config.yaml").is_file() or (run / "run.json").is_file()
-    ]
-
-
 def _version(ctx: typer.Context) -> dict[str, Any]:
     """The document of the current version."""
     from curate.versions import VersionFiles
@@ -109,16 +103,17 @@ def datasets(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 def runs(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """The runs of the dataset."""
-    return [run.name for run in _runs_of(_dataset(ctx))]
+    from curate.run_folder.names import runs_of
+
+    return [run.name for run in runs_of(_dataset(ctx))]
 
 
 def run_folders(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """The folders of the runs of all datasets in the working folder, or of the dataset that is typed."""
-    from curate.versions import dataset_folders
+    from curate.run_folder.names import runs_of, runs_of_datasets
 
-    before, found, _ = incomplete.partition("/runs/")
-    folders = [Path(before)] if found else dataset_folders(Path())
-    return [str(run) for folder in folders for run in (_runs_of(folder) if (folder / "runs").is_dir() else ())]
+    before, is_typed, _ = incomplete.partition("/runs/")
+    return map(str, runs_of(Path(before)) if is_typed else runs_of_datasets(Path()))
 
 
 def classes(ctx: typer.Context, incomplete: str) -> Iterable[str]:

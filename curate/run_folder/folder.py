@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from curate.errors import DataError, UsageError
 from curate.files import TEMPORARY, write_atomically
+from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, no_run
 from curate.run_folder.record import RunClass, RunRecord, installed_versions
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.config_file = self.path / "config.yaml"
-        self.record_file = self.path / "run.json"
+        self.config_file = self.path / CONFIG_FILE
+        self.record_file = self.path / RECORD_FILE
         self.metrics_file = self.path / "metrics.jsonl"
         self.report_file = self.path / "report.html"
         self.event_files = self.path / "tensorboard"
@@ -177,7 +178,7 @@ class RunFolder:
 
     def missing(self) -> UsageError:
         """The error for a run that is to be resumed, but does not exist."""
-        return UsageError("there is no run to resume", place=self.path, remedy="Start it without --resume.")
+        return no_run(self.path, "there is no run to resume", otherwise="Start it without --resume.")
 
     def already_exists(self) -> UsageError:
         """The error for a run that is neither resumed nor replaced."""
@@ -236,7 +237,7 @@ class RunFolder:
             DataError: It cannot be read.
         """
         if not self.record_file.is_file():
-            raise UsageError("there is no run here", place=self.path, remedy="Start one with `curate train`.")
+            raise no_run(self.path)
         try:
             return RunRecord.model_validate_json(self.record_file.read_bytes())
         except (OSError, ValidationError) as error:
