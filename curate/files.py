@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from curate.errors import UsageError
+from curate.errors import UsageError, closest
 
 
 @contextmanager
@@ -28,6 +28,15 @@ def no_garbage_collection() -> Iterator[None]:
 
 TEMPORARY = ".tmp"
 OVERWRITE_REMEDY = "Choose another name, or replace it with --overwrite."
+
+
+def suggest_file(path: str | os.PathLike[str]) -> str | None:
+    """A sentence that names the file or folder that is meant by a path where there is none; None without one."""
+    missing = Path(path)
+    if missing.exists() or not missing.parent.is_dir():
+        return None
+    similar = closest(missing.name, sorted(entry.name for entry in missing.parent.iterdir()))
+    return f"Did you mean {str(missing.parent / similar)!r}?" if similar else None
 
 
 def check_output_files(*files: str | os.PathLike[str] | None, overwrite: bool) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from curate.errors import UsageError
-from curate.files import check_output_files
+from curate.files import check_output_files, suggest_file
 
 
 def test_free_names_are_accepted(tmp_path):
@@ -31,3 +31,21 @@ def test_a_folder_is_never_replaced(tmp_path, overwrite):
     """A folder in the place of a file is refused, also with `overwrite`."""
     with pytest.raises(UsageError, match=r"this is a folder \(expected a file\)"):
         check_output_files(tmp_path, overwrite=overwrite)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("wlak.mp4", "walk.mp4"),
+        ("WALK.MP4", "walk.mp4"),
+        ("lables", "labels"),
+        ("walk.mp4", None),
+        ("zebra", None),
+        ("nowhere/walk.mp4", None),
+    ],
+)
+def test_a_path_that_is_nearly_right(tmp_path, path, meant):
+    """A path without a file brings the file or folder beside it that is meant; one that exists brings none."""
+    (tmp_path / "walk.mp4").touch()
+    (tmp_path / "labels").mkdir()
+    assert suggest_file(tmp_path / path) == (f"Did you mean {str(tmp_path / meant)!r}?" if meant else None)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from curate.commands.registry import COMMANDS
 from curate.errors import UsageError, unknown_name
+from curate.files import suggest_file
 
 _COMMANDS = [command.name for command in COMMANDS.values() if command.brief is not None]
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -62,7 +63,8 @@ def read_pipeline(file: str | os.PathLike[str]) -> Pipeline:
     try:
         document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"the pipeline cannot be read: {error.strerror}", place=file) from error
+        remedy = suggest_file(file)
+        raise UsageError(f"the pipeline cannot be read: {error.strerror}", place=file, remedy=remedy) from error
     except (ValueError, yaml.YAMLError) as error:
         raise UsageError(f"the pipeline is not YAML: {' '.join(str(error).split())}", place=file) from error
     try:

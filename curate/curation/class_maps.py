@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from curate.errors import DataError, UsageError
+from curate.files import suggest_file
 
 # what --help, documentation and messages show
 MERGE_MAP = "TARGET: [SOURCE, ...], such as fruit: [apple, pear]; or SOURCE: TARGET, such as apple: fruit"
@@ -42,7 +43,8 @@ def read_map(path: str | os.PathLike[str]) -> object:
         text = Path(path).read_text(encoding="utf-8-sig")
         return plain(yaml.compose(text, Loader=yaml.SafeLoader))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"the map cannot be read: {' '.join(str(error).split())}", place=path) from error
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        raise DataError(f"the map cannot be read: {reason}", place=path, remedy=suggest_file(path)) from error
 
 
 def _line(path: object, node: object) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from curate.engines.base import Detector, engine_for, names_model
 from curate.errors import UsageError
+from curate.files import suggest_file
 from curate.run_folder.folder import RunFolder
 
 
@@ -76,7 +77,7 @@ def find_model(run_or_model: str, weights: str | None, *, option: str = "--weigh
             remedy="Train a model first; or, to find faces, download the file that `curate doctor` names.",
         )
     if not Path(weights).is_file():
-        raise UsageError("there is no such file", place=option, got=weights)
+        raise UsageError("there is no such file", place=option, got=weights, remedy=suggest_file(weights))
     return TrainedModel(f"{run_or_model} with {weights}", run_or_model, Path(weights), None, option)
 
 

@@ -24,7 +24,7 @@ from curate.boxes import Boxes, xywh_to_xyxy, xyxy_to_xywh
 from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, MissingError
-from curate.files import no_garbage_collection
+from curate.files import no_garbage_collection, suggest_file
 
 _LARGEST = 1e100  # beyond it, areas and the score histogram overflow
 _KEYS = ("image_id", "category_id", "bbox", "score")
@@ -138,7 +138,8 @@ def _read_json(path: Path) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise MissingError(f"the results cannot be read: {error.strerror}", place=path) from error
+        remedy = suggest_file(path)
+        raise MissingError(f"the results cannot be read: {error.strerror}", place=path, remedy=remedy) from error
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

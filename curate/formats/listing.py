@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from curate.errors import DataError
+from curate.files import suggest_file
 from curate.formats.incoming import Problem
 from curate.image_header import is_image_name
 
@@ -34,7 +35,7 @@ def list_files(
         DataError: The folder does not exist.
     """
     if not folder.is_dir():
-        raise DataError("there is no such folder", place=folder)
+        raise DataError("there is no such folder", place=folder, remedy=suggest_file(folder))
     problems: list[Problem] = []
     found = [name for start in inside for name in _walk(folder, start, leave_out, annotation_suffixes, problems)]
     return found, problems

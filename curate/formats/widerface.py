@@ -23,7 +23,7 @@ import pandas as pd
 
 from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS, SPLITS, Action
 from curate.errors import DataError, UsageError
-from curate.files import no_garbage_collection
+from curate.files import no_garbage_collection, suggest_file
 from curate.formats.incoming import Incoming, Problem, mend_boxes
 from curate.formats.listing import list_files
 from curate.formatting import count_of
@@ -272,7 +272,8 @@ class _Reading:
 def _read_text(folder: Path) -> str:
     """The text of the list, with line ends as \\n."""
     if not folder.is_dir():
-        raise DataError("there is no such folder", place=folder, expected=f"a folder with {LIST_FILE}")
+        expected = f"a folder with {LIST_FILE}"
+        raise DataError("there is no such folder", place=folder, expected=expected, remedy=suggest_file(folder))
     try:
         data = (folder / LIST_FILE).read_bytes()
     except FileNotFoundError:

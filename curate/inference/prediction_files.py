@@ -14,6 +14,7 @@ import pandas as pd
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, MissingError
 from curate.evaluation.coco_results import ResultRows, read_rows
+from curate.files import suggest_file
 from curate.formatting import count_of
 from curate.inference.image_names import IDS, NAMES, ImageIds, ImageNames, read_image_ids
 from curate.inference.outputs import IMAGES
@@ -167,7 +168,9 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise MissingError(f"the file cannot be read: {error.strerror}", place=path) from error
+        raise MissingError(
+            f"the file cannot be read: {error.strerror}", place=path, remedy=suggest_file(path)
+        ) from error
     except ValueError as error:
         raise DataError(f"not a JSON file: {error}", place=path) from error
 

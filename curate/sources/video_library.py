@@ -15,6 +15,7 @@ import pandas as pd
 from curate.columns import IMAGE_COLUMNS, VIDEO_COLUMNS, conform
 from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError, unknown_name
+from curate.files import suggest_file
 from curate.media import IMAGES, VIDEOS, link_or_copy, write_image
 from curate.progress import Progress
 from curate.sources.video import VideoIndex, check_video
@@ -131,9 +132,9 @@ class VideoLibrary:
         if place.is_file():
             return [place]
         if not place.is_dir():
-            if "/" not in name:
-                raise unknown_name("video", name, self.by_id, place=self._root)
-            raise UsageError("there is no such file or folder", place=place)
+            if "/" not in name and (self.by_id or not suggest_file(place)):
+                raise unknown_name("video", name, self.by_id, place=self._root, remedy=suggest_file(place))
+            raise UsageError("there is no such file or folder", place=place, remedy=suggest_file(place))
         found = find_videos(place)
         self.notes += [note] if (note := found.note()) else []
         return found.videos

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from curate.errors import UsageError
+from curate.files import suggest_file
 from curate.sources.feeds.address import parse_live
 from curate.sources.feeds.feed import Feed
 from curate.sources.feeds.file import FileFeed
@@ -75,7 +76,7 @@ def choose_sources(
             on_note(note)
         return [_file_source(file, reading) for file in found.videos]
     if not path.exists():
-        remedy = "A camera is a number, a stream a URL such as rtsp://HOST/PATH."
+        remedy = suggest_file(path) or "A camera is a number, a stream a URL such as rtsp://HOST/PATH."
         raise UsageError("no such file or folder", place=text, remedy=remedy)
     if not path.is_file():
         remedy = "To watch a pipe, send raw frames: `… | curate watch RUN - --raw WIDTHxHEIGHT@FPS`."
