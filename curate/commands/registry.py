@@ -27,7 +27,7 @@ _ROWS = (
         module="sample_frames",
         brief="sample_brief",
         written="",
-        arguments={Role.DATASET: "dataset", Role.INPUT: "videos at", Role.TEXT: "every fps start end"},
+        arguments={Role.DATASET: "dataset", Role.INPUT: "videos at", Role.TEXT: "every fps start end rate"},
     ),
     Command(
         "label",
@@ -296,7 +296,7 @@ _ROWS = (
             Role.RUN: "run",
             Role.INPUT: "source weights triggers",
             Role.OUTPUT: "out events detections collect",
-            Role.TEXT: "address raw began stop_after device",
+            Role.TEXT: "address raw rate began stop_after device",
         },
     ),
     Command(
