@@ -1,6 +1,7 @@
 """How tables, reports, plots and messages write numbers and commands; an undefined number is a dash."""
 
 import shlex
+from collections.abc import Iterable
 
 UNDEFINED = "–"
 
@@ -23,6 +24,12 @@ def count(number: int | None) -> str:
 def count_of(number: int, noun: str) -> str:
     """(1, "box") → "1 box", (3, "box") → "3 boxes"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun[-1] in 'sx' else 's'}"
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """("a", "b", "a", "c", "d") → "a, b, c, …": each name once, and the first few."""
+    distinct = list(dict.fromkeys(names))
+    return ", ".join(distinct[:most]) + (", …" if len(distinct) > most else "")
 
 
 def score(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.formatting import UNDEFINED, count, count_of, metres, percent, points, score
+from curate.formatting import UNDEFINED, count, count_of, listed, metres, percent, points, score
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,10 @@ def test_numbers(write, number, text):
 def test_counts_with_their_noun(number, noun, text):
     """One is singular, all others plural."""
     assert count_of(number, noun) == text
+
+
+def test_listed():
+    """Each name is there once, and only the first few."""
+    assert listed(["b", "a", "b", "c"]) == "b, a, c"
+    assert listed("abcd") == "a, b, c, …"
+    assert listed([]) == ""

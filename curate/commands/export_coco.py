@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.columns import SPLITS
+from curate.curation.incomplete import note_incomplete, nothing_labelled
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
 from curate.evaluation.scores import self_check_ap
@@ -12,6 +13,7 @@ from curate.files import OVERWRITE_REMEDY, no_garbage_collection
 from curate.formats.coco import CLASS_IDS_FILE, coco_file_name, listed_images, write_class_ids, write_coco
 from curate.formats.coco import contiguous_ids as number_from_one
 from curate.formats.exported_images import ImageExport, Orientations
+from curate.formats.proposals import WAITING
 from curate.formatting import count_of
 from curate.progress import Progress, silent
 from curate.result import Result
@@ -74,7 +76,7 @@ def export_coco(
     current = store.load()
     labelled = current.select()
     if not len(labelled.images):
-        raise DataError("no image is labelled", place=dataset, remedy="Import labelled images first.")
+        raise nothing_labelled(current)
     earlier = _check_folder(target, overwrite)
 
     names = [name for name in SPLITS if (labelled.images["split"] == name).any()]
@@ -134,9 +136,9 @@ def _remove_leftovers(target: Path, earlier: set[str], parts: dict[str, Dataset]
 
 
 def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset]) -> list[str]:
-    notes = []
-    if others := len(current.images) - len(labelled.images):
-        notes.append(f"Left out: {count_of(others, 'image')} without complete labels.")
+    notes = [*note_incomplete(current)]
+    if others := int(current.images["label_state"].isin(WAITING).sum()):
+        notes.append(f"Left out: {count_of(others, 'image')} that nobody has labelled.")
     if unsplit := len(labelled.images) - sum(len(part.images) for part in parts.values()):
         notes.append(f"Left out: {count_of(unsplit, 'labelled image')} in no split; `curate split` assigns one.")
     return notes

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from curate.curation.incomplete import note_incomplete
 from curate.curation.stats import Balance, ClassBalance, count, count_by
 from curate.files import check_output_files
 from curate.result import Result, as_json
@@ -75,7 +76,7 @@ def stats(
         save_plot(draw_balance(balance, boxes), plot)
     if csv is not None:
         _write_csv(csv, {"all": balance} | (groups or {}))
-    return StatsResult(version=version, **vars(balance), groups=groups)
+    return StatsResult(version=version, **vars(balance), groups=groups, notes=note_incomplete(current))
 
 
 def _write_csv(path: str | os.PathLike[str], balances: dict[str, Balance]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from curate.commands.evaluate import evaluate
 from curate.commands.training_options import TRAIN, given, takes_options
+from curate.curation.incomplete import nothing_labelled
 from curate.dataset import Dataset
 from curate.engines.base import Detector, engine_for, library_versions, predict_dataset
 from curate.engines.training.order import steps_of_epochs
@@ -181,6 +182,8 @@ def _validation(whole: Dataset, config: TrainingConfig) -> Validation | None:
 
 def _training_images(dataset: Dataset) -> Dataset:
     labelled, chosen = dataset.select(), training_images(dataset)
+    if not len(labelled.images):
+        raise nothing_labelled(dataset)
     if not len(chosen.boxes):
         in_train = " in train" if labelled.images["split"].notna().any() else ""
         raise DataError(

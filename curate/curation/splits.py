@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from curate.columns import SPLITS
 from curate.curation.groups import GroupBy, find_leak, group_keys
+from curate.curation.incomplete import note_incomplete, nothing_labelled
 from curate.dataset import Dataset
-from curate.errors import DataError, UsageError
+from curate.errors import UsageError
 from curate.formatting import count_of, percent
 
 TRAIN, VAL, TEST = SPLITS
@@ -87,7 +88,7 @@ def assign(
     images = dataset.images
     labelled = (images["label_state"] == "labelled").to_numpy(dtype=bool)
     if not labelled.any():
-        raise DataError("no image is labelled", place=dataset.root, remedy="Import labelled images first.")
+        raise nothing_labelled(dataset)
     keys = group_keys(dataset, group_by)
     groups, codes = np.unique(keys[labelled], return_inverse=True)
     amounts = _amounts(dataset, images["image_id"].to_numpy()[labelled], codes, len(groups))
@@ -100,6 +101,7 @@ def assign(
     result = dataset.replace(images=images.assign(split=pd.array(splits, dtype="str")))
     counts = _count(result, keys)
     notes = _explain(dataset, shares, counts, free=int(free.sum()), groups=len(groups), group_by=group_by)
+    notes += note_incomplete(dataset)
     if leak := find_leak(result):
         notes.append(f"{leak.describe()} --overwrite splits again.")
     return SplitOutcome(result, counts, tuple(notes))

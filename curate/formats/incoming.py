@@ -15,6 +15,7 @@ from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, LANDMARKS, PROBL
 _IMAGE_NEEDS = {"file", "annotated", "width", "height", "sha256", "label_state"}
 _IMAGE_KNOWS = {*_IMAGE_NEEDS, *IMAGE_COLUMNS} - {"image_id", "path", "source"}
 _BOX_NEEDS = {"image", "name", "file", "line", "object", *CORNERS}
+_CONSEQUENCES = {"click": "; no object, left out", "saved_twice": "; counts once"}
 _BOX_KNOWS = {*_BOX_NEEDS, *BOX_COLUMNS, *LANDMARKS} - {"box_id", "image_id", "class_id", "original_class"}
 
 
@@ -114,8 +115,10 @@ def mend_boxes(
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """Turn boxes as written into boxes that a dataset accepts.
 
-    Reversed corners are swapped and boxes are clipped to the image (both repaired). Boxes with a coordinate that is not
-    finite, or without area after clipping, are left out (quarantined).
+    Reversed corners are swapped and boxes are clipped to the image (both repaired). A box without width or height, as a
+    click leaves it, is no object, and a box that is there twice counts once: both are left out (noted). Boxes with a
+    coordinate that is not finite, or wholly outside the image, are lost (quarantined), and so are boxes without area
+    that cannot be clicks: more than the image has other boxes, or at 0, 0 alone.
 
     Args:
         boxes: As in `Incoming.boxes`, corners as written.
@@ -134,23 +137,54 @@ def mend_boxes(
     shifted = ordered - np.array([shift, shift, 0.0, 0.0])
     mended = clip(np.where(finite[:, None], shifted, 0.0), width, height)
     usable = finite & (mended[:, 2] > mended[:, 0]) & (mended[:, 3] > mended[:, 1])
-    reversed_ = usable & (ordered != written).any(axis=1)
-    outside = usable & (mended != shifted).any(axis=1)
+    flat = finite & ((shifted[:, 2] <= shifted[:, 0]) | (shifted[:, 3] <= shifted[:, 1]))
+    click = _find_clicks(boxes["image"].to_numpy(dtype=np.int64), written, flat, usable)
+    again = _find_repeated(boxes, mended, usable)
+    kept = usable & ~again
+    reversed_ = kept & (ordered != written).any(axis=1)
+    outside = kept & (mended != shifted).any(axis=1)
 
     problems = []
     files, lines, numbers = (boxes[name].to_numpy() for name in ("file", "line", "object"))
     faults: tuple[tuple[str, Action, NDArray[np.bool_]], ...] = (
         ("not_finite", "quarantined", ~finite),
-        ("no_area", "quarantined", finite & ~usable),
+        ("no_area", "quarantined", flat & ~click),
+        ("not_in_image", "quarantined", finite & ~usable & ~flat),
+        ("click", "noted", click),
+        ("saved_twice", "noted", again),
         ("reversed_corners", "repaired", reversed_),
         ("outside_image", "repaired", outside),
     )
     for kind, action, rows in faults:
         for row in np.flatnonzero(rows):
-            detail = f"{_numbers(written[row])} in an image of {width[row]}×{height[row]}"
+            detail = f"{_numbers(written[row])} in an image of {width[row]}×{height[row]}{_CONSEQUENCES.get(kind, '')}"
             problems.append(Problem(files[row], int(lines[row]), int(numbers[row]), kind, detail, action))
-    kept = boxes.assign(**dict(zip(CORNERS, mended.T, strict=True)))
-    return (kept if usable.all() else kept[usable].reset_index(drop=True)), problems
+    table = boxes.assign(**dict(zip(CORNERS, mended.T, strict=True)))
+    return (table if kept.all() else table[kept].reset_index(drop=True)), problems
+
+
+def _find_clicks(
+    images: NDArray[np.int64], written: Boxes, flat: NDArray[np.bool_], usable: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which boxes without area are clicks that were not meant, and no objects that were lost. (n,)
+
+    Clicks are few, and somewhere: coordinates that a tool has lost are 0 or the same throughout.
+    """
+    if not flat.any():
+        return flat
+    others = np.bincount(images[usable], minlength=int(images.max()) + 1)[images]
+    equal = np.bincount(images[flat], minlength=int(images.max()) + 1)[images]
+    is_somewhere = (written != 0).any(axis=1) | (others > 0)
+    return flat & (equal <= np.maximum(others, 1)) & is_somewhere
+
+
+def _find_repeated(boxes: pd.DataFrame, corners: Boxes, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which boxes have the class and the corners of an earlier one in their image. (n,)"""
+    again = np.zeros(len(boxes), dtype=bool)
+    table = pd.DataFrame(corners[usable], columns=CORNERS).assign(image=boxes["image"].to_numpy()[usable])
+    if table.duplicated().any():  # rare; comparing names is slow
+        again[usable] = table.assign(name=boxes["name"].to_numpy(dtype=object)[usable]).duplicated().to_numpy()
+    return again
 
 
 def _numbers(values: Iterable[float]) -> str:

@@ -13,16 +13,18 @@ from typing import Any
 
 from curate.card import Card, find_card, read_card
 from curate.dataset import Dataset
-from curate.errors import DataError, StrictImportError
+from curate.errors import DataError, StrictImportError, UsageError, closest
+from curate.formats.import_notes import note_incomplete, note_refused_names, note_similar_names
 from curate.formats.incoming import Incoming, Problem, in_file_order
 from curate.formats.joining import Joined, join, match_images, resolve_names
-from curate.formatting import count_of
+from curate.formatting import count_of, listed
 from curate.media import ImagePlacer
 from curate.progress import Progress
 from curate.result import Result
 from curate.store import Store
 
 _REPORT_EVERY = 200
+_MOST_NAMES = 10  # in a message
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,10 @@ def ingest(
 
     Raises:
         StrictImportError: `strict`, and something was repaired or quarantined; carries the result.
+        UsageError: No box has an allowed class.
     """
     incoming = _complete_problems(incoming, store.root)
+    _refuse_other_classes(store.load() if store.exists() else Dataset(store.root), incoming, allowed)
     report = _Report(store, dataset, incoming, allowed)
     if strict:
         known = store.load() if store.exists() else Dataset(store.root)
@@ -134,7 +138,9 @@ def ingest(
         if (before.images["source"] == placer.source).all() or set(before.images["path"]) <= set(paths):
             notes += report.compare_with_card(named)
         named = replace(named, problems=(*named.problems, *notes))
+        report.remarks = (*note_incomplete(named), *note_refused_names(settled, incoming, named, allowed.names))
         joined = join(settled, named, paths, source=placer.source, folder=source_folder)
+        report.remarks += note_similar_names(joined.dataset, set(named.boxes["name"].unique()))
         completed, report.more_notes = complete(joined.dataset)
         report.joined = replace(joined, dataset=completed)
         return completed
@@ -156,6 +162,7 @@ class _Report:
         self._card_file = str(allowed.card_file)
         self._card = allowed.card
         self.joined: Joined | None = None
+        self.remarks: tuple[str, ...] = ()
         self.more_notes: tuple[str, ...] = ()
 
     def _as_given(self, file: str) -> str:
@@ -199,7 +206,7 @@ class _Report:
 
     def _describe(self, dataset: Dataset, problems: Sequence[Problem], version: int | None) -> ImportResult:
         repaired, quarantined = _count_boxes(problems)
-        differences = [f"A count differs from the card: {one.detail}." for one in problems if one.kind == "card_count"]
+        differences = [one.detail for one in problems if one.kind == "card_count"]
         return ImportResult(
             dataset=self._dataset,
             version=version,
@@ -215,10 +222,29 @@ class _Report:
             notes=(
                 *(f"A count differs from the card: {text}." for text in differences),
                 *self._notes,
+                *self.remarks,
                 *self.more_notes,
             ),
             reads=self._reads,
         )
+
+
+def _refuse_other_classes(dataset: Dataset, incoming: Incoming, allowed: AllowedClasses) -> None:
+    """Refuse an import in which every box has a class that is not allowed: the names are misspelt, or another set's."""
+    names = incoming.boxes["name"].value_counts()
+    known = {entry.name for entry in dataset.classes} | dataset.aliases.keys() | set(allowed.names or ())
+    if allowed.names is None or not len(names) or known & set(names.index):
+        return
+    is_from_card = allowed.card is not None and allowed.names == allowed.card.classes
+    found = sorted(names.index)
+    similar = next((one for name in allowed.names if (one := closest(name, found)) is not None), None)
+    raise UsageError(
+        "no box has an allowed class",
+        place=allowed.card_file if is_from_card else "--classes",
+        got=f"boxes of {listed(map(repr, found), _MOST_NAMES)}",
+        expected=f"one of {', '.join(allowed.names)}",
+        remedy=f"Did you mean {similar!r}?" if similar else "Name the classes as the annotations do.",
+    )
 
 
 def _complete_problems(incoming: Incoming, root: Path) -> Incoming:

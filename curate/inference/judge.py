@@ -1,9 +1,10 @@
 """A run on a split: which images are evaluated, and the detections on them."""
 
 from curate.curation.groups import find_leak
+from curate.curation.incomplete import note_incomplete, nothing_labelled
 from curate.curation.splits import TEST, TRAIN, VAL
 from curate.dataset import Dataset, Predictions
-from curate.errors import DataError, StoreError, unknown_name
+from curate.errors import StoreError, unknown_name
 from curate.formatting import count_of
 from curate.inference.evaluations import evaluation_name
 from curate.inference.predictions import RunClasses, is_run_of, predict_split
@@ -31,12 +32,12 @@ def choose_split(dataset: Dataset, split: str) -> tuple[str, Dataset, list[str]]
     if not names and split in (TRAIN, VAL, TEST):
         notes.append("The dataset has no splits: all labelled images are evaluated, including those of the training.")
         split = ALL
-    if split != ALL and split not in names:
+    if split != ALL and split not in names and not (dataset.images["split"] == split).any():
         raise unknown_name("split", split, [*names, ALL], place=dataset.root)
     truth = labelled if split == ALL else dataset.select(split)
     if not len(truth.images):
-        raise DataError("no image is labelled", place=dataset.root, remedy="Label images and import them: import-voc.")
-    return split, truth, notes
+        raise nothing_labelled(dataset if split == ALL else dataset.select(split, None))
+    return split, truth, [*notes, *note_incomplete(dataset, None if split == ALL else split)]
 
 
 def predict_with_run(
@@ -82,9 +83,12 @@ def training_notes(dataset: Dataset) -> list[str]:
     labelled = dataset.select().images
     in_no_split = int(labelled["split"].isna().sum())
     command = f"`curate split {dataset.root}`"
+    notes = [*note_incomplete(dataset)]
     if in_no_split == len(labelled):
-        return [f"There are no splits: all labelled images are trained on, none are held out. {command} assigns them."]
-    notes = []
+        return [
+            *notes,
+            f"There are no splits: all labelled images are trained on, none are held out. {command} assigns them.",
+        ]
     if in_no_split:
         left = f"{count_of(in_no_split, 'labelled image')} in no split: not trained on, and not evaluated."
         notes.append(f"{left} {command} assigns a split to them; the others keep theirs.")

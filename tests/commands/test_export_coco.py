@@ -88,7 +88,7 @@ def test_only_labelled_images(tmp_path):
     result = curate.export_coco(root, tmp_path / "out")
     assert (result.images, result.boxes) == (6, 9)
     assert result.notes == (
-        "Left out: 1 image without complete labels.",
+        "Left out: 1 image that nobody has labelled.",
         "Left out: 1 labelled image in no split; `curate split` assigns one.",
     )
 

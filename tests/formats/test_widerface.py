@@ -177,7 +177,7 @@ def test_a_recipe_with_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        ("8 6 0 20", "no_area"),
+        ("800 6 14 20", "not_in_image"),
         ("8 6 nan 20", "not_finite"),
         ("8 6 1e308 1e309", "not_finite"),
         ("a garbage line of words", "missing_coordinate"),
@@ -253,10 +253,18 @@ def test_an_empty_list(tmp_path):
     assert kinds(curate.import_widerface(tmp_path / "data", folder)) == ["empty_file", "image_not_listed"]
 
 
+@pytest.mark.parametrize("click", ["8 6 0 20", "8 6 14 0", "8 6 0 0"])
+def test_a_click_is_no_face(tmp_path, click):
+    """A face without width or height is noted and left out, and its image stays labelled."""
+    result = import_faces(tmp_path, FACE, click)
+    assert (result.boxes, problem_of(result, "click")["action"]) == (1, "noted")
+    assert load(tmp_path / "data").images["label_state"].tolist() == ["labelled"]
+
+
 def test_strict_makes_no_version(tmp_path):
     """With `strict`, a repaired or quarantined face refuses the import; a note does not."""
-    with pytest.raises(StrictImportError, match=r"label\.txt, object 2: .*no_area"):
-        import_faces(tmp_path, FACE, "8 6 0 20", strict=True)
+    with pytest.raises(StrictImportError, match=r"label\.txt, object 2: .*not_in_image"):
+        import_faces(tmp_path, FACE, "800 6 14 20", strict=True)
     assert not (tmp_path / "data" / "versions").exists()
     write_image(tmp_path / "one" / "images" / "b.jpg")
     assert import_faces(tmp_path, FACE, strict=True).version == 1

@@ -245,7 +245,7 @@ def test_each_problem_has_the_action_of_its_reader(dataset, dots, import_dots):
     expected = {
         "image_broken": "quarantined",
         "outside_image": "repaired",
-        "no_area": "quarantined",
+        "not_in_image": "quarantined",
         "too_many_numbers": "noted",
         "image_missing": "quarantined",
         "image_without_dots": "noted",

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from curate.formats.voc.objects import VocFile, VocObject
-from curate.formatting import count_of
+from curate.formatting import count_of, listed
 from curate.images import ImageFacts
 
 SizeMismatch = Literal["scale", "keep"]
 Relation = Literal["same", "missing", "stored", "either", "other"]
 
-_MOST_SHOWN = 3
 _Frame = tuple[float, float]  # width, height
 
 
@@ -131,14 +130,10 @@ class SizeNotes:
         )
         return tuple(
             f"{before}{count_of(len(files[kind]), 'image')} {'is' if len(files[kind]) == 1 and not before else 'are'} "
-            f"{fact} ({_shown(files[kind])}). {remedy}".rstrip()
+            f"{fact} ({listed(files[kind])}). {remedy}".rstrip()
             for kind, (before, fact, remedy) in texts.items()
             if files.get(kind)
         )
-
-
-def _shown(files: Sequence[str]) -> str:
-    return ", ".join(files[:_MOST_SHOWN]) + (", …" if len(files) > _MOST_SHOWN else "")
 
 
 def _side(text: str | None) -> int | None:

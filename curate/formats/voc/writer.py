@@ -162,7 +162,9 @@ def _digest(rest: bytes) -> str:
 def _whole_pixels(boxes_xyxy: Boxes, width: int, height: int) -> NDArray[np.int64]:
     """Corners as integers, at least one apart. (n, 4)"""
     whole = np.rint(boxes_xyxy).astype(np.int64)
-    low = np.minimum(whole[:, :2], np.array([width, height]) - 1)
+    is_thin = whole[:, 2:] <= whole[:, :2]  # its pixel is the one in which it begins
+    low = np.where(is_thin, np.floor(boxes_xyxy[:, :2]).astype(np.int64), whole[:, :2])
+    low = np.minimum(low, np.array([width, height]) - 1)
     return np.concatenate([low, np.maximum(whole[:, 2:], low + 1)], axis=1)
 
 

@@ -116,7 +116,7 @@ def test_disagreement_is_incomplete(tmp_path, dataset, size):
     problem = problem_of(result, "size_mismatch")
     assert (problem["action"], state_of(dataset)) == ("quarantined", "incomplete")
     assert problem["detail"] == f"{size[0]}×{size[1]}, the image has {WIDTH}×{HEIGHT}"
-    (note,) = result.notes
+    note, _ = result.notes
     assert all(word in note for word in ("1 image is incomplete", "a.xml", "--size-mismatch scale"))
 
 
@@ -200,7 +200,7 @@ def test_many_images_are_one_sentence(tmp_path, dataset):
     """Images of one kind are one sentence with a count and the first files."""
     for name in "abcde":
         folder = folder_with(tmp_path, (WIDTH * 4, HEIGHT * 4), name=name)
-    (note,) = import_voc(dataset, folder).notes
+    note, _ = import_voc(dataset, folder).notes
     assert note.startswith("5 images are incomplete")
     assert "(a.xml, b.xml, c.xml, …)" in note
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import (
+    BARE,
     HEIGHT,
     MASK,
     WIDTH,
@@ -39,7 +40,8 @@ FAULTS = {  # kind: (object, action, corners that remain)
     "element_not_kept": (object_xml(*MASK, inner="<polygon/>"), "noted", [5, 6, 25, 36]),
     "missing_coordinate": (("mask", 5, 6, None, 36), "quarantined", None),
     "not_finite": (("mask", 5, "nan", 25, 36), "quarantined", None),
-    "no_area": (("mask", 5, 6, 5, 36), "quarantined", None),
+    "not_in_image": (("mask", 70, 6, 99, 36), "quarantined", None),
+    "click": (("mask", 5, 6, 5, 6), "noted", None),
     "empty_name": (("", 5, 6, 25, 36), "quarantined", None),
 }
 
@@ -48,9 +50,9 @@ FAULTS = {  # kind: (object, action, corners that remain)
 def test_fault(tmp_path, kind):
     """Each fault of a box is listed once, with kind, action, file, line and object."""
     written, action, _ = FAULTS[kind]
-    result = import_one(tmp_path, MASK, written)
+    result = import_one(tmp_path, BARE, written)
     (problem,) = result.problems
-    lines = annotation_xml("a.jpg", [MASK, written]).splitlines()
+    lines = annotation_xml("a.jpg", [BARE, written]).splitlines()
     line = lines.index("\t<object>", 20) + 1 + (5 if kind == "element_not_kept" else 0)
     assert (problem["kind"], problem["action"]) == (kind, action)
     assert (Path(problem["file"]).name, problem["line"], problem["object"]) == ("a.xml", line, 2)
@@ -67,7 +69,7 @@ def test_box_after_fault(tmp_path, kind):
 def test_state_after_fault(tmp_path, kind):
     """An image with a quarantined box is incomplete, others are labelled."""
     written, action, _ = FAULTS[kind]
-    import_one(tmp_path, MASK, written)
+    import_one(tmp_path, BARE, written)
     assert state_of(tmp_path / "dataset") == ("incomplete" if action == "quarantined" else "labelled")
 
 
@@ -75,7 +77,7 @@ def test_state_after_fault(tmp_path, kind):
 def test_counts_of_fault(tmp_path, kind):
     """Repaired and quarantined boxes are counted, noted ones are not."""
     written, action, _ = FAULTS[kind]
-    result = import_one(tmp_path, MASK, written)
+    result = import_one(tmp_path, BARE, written)
     assert (result.repaired, result.quarantined) == (int(action == "repaired"), int(action == "quarantined"))
 
 
@@ -85,11 +87,63 @@ def test_reversed_and_outside(tmp_path):
     assert (kinds(result), result.repaired) == (["outside_image", "reversed_corners"], 1)
 
 
-@pytest.mark.parametrize("corners", [(70, 6, 99, 36), (-9, 6, 0, 36), (5, 48, 25, 60), (64, 0, 64, 48)])
+@pytest.mark.parametrize("corners", [(70, 6, 99, 36), (-9, 6, 0, 36), (5, 48, 25, 60), (64, 0, 65, 48)])
 def test_wholly_outside(tmp_path, corners):
     """A box without area inside the image is quarantined."""
     result = import_one(tmp_path, ("mask", *corners))
-    assert (result.boxes, kinds(result)) == (0, ["no_area"])
+    assert (result.boxes, kinds(result)) == (0, ["not_in_image"])
+
+
+@pytest.mark.parametrize("corners", [(20, 30, 20, 30), (20, 30, 20, 40), (20, 30, 28, 30), (0, 0, 0, 0), (99,) * 4])
+def test_click(tmp_path, corners):
+    """A box without width or height is no object: it is left out and noted, and its image stays labelled."""
+    result = import_one(tmp_path, MASK, BARE, ("mask", *corners))
+    assert (result.boxes, result.quarantined, kinds(result)) == (2, 0, ["click"])
+    assert state_of(tmp_path / "dataset") == "labelled"
+
+
+def test_click_on_an_empty_picture(tmp_path):
+    """A single click in a picture without objects leaves it labelled, without boxes."""
+    result = import_one(tmp_path, ("mask", 20, 30, 20, 30))
+    assert (result.boxes, kinds(result), state_of(tmp_path / "dataset")) == (0, ["click"], "labelled")
+
+
+@pytest.mark.parametrize("corners", [[(0, 0, 0, 0)], [(20, 30, 20, 30), (9, 9, 9, 20)], [(0, 0, 0, 0)] * 3])
+def test_coordinates_that_a_tool_has_lost(tmp_path, corners):
+    """Boxes without area that are all there is, more than one or at 0, 0, are lost objects, and no clicks."""
+    result = import_one(tmp_path, *(("mask", *one) for one in corners))
+    assert (result.quarantined, set(kinds(result))) == (len(corners), {"no_area"})
+    assert state_of(tmp_path / "dataset") == "incomplete"
+
+
+def test_more_boxes_without_area_than_others(tmp_path):
+    """More boxes without area than boxes are no clicks."""
+    assert kinds(import_one(tmp_path, MASK, *[("mask", x, 9, x, 20) for x in (1, 2)])) == ["no_area", "no_area"]
+
+
+def test_one_pixel_in_voc(tmp_path):
+    """Where pixels are counted from 1 with the last one, equal corners are one pixel, and no click."""
+    result = import_one(tmp_path, ("mask", 20, 30, 20, 30), origin="voc")
+    assert (result.boxes, kinds(result)) == (1, [])
+
+
+@pytest.mark.parametrize("again", [MASK, object_xml(*MASK, difficult="1"), ("mask", 25, 36, 5, 6)])
+def test_saved_twice(tmp_path, again):
+    """An object that is there twice, with the same class and corners, counts once and is noted."""
+    result = import_one(tmp_path, MASK, BARE, again)
+    assert (result.boxes, kinds(result), state_of(tmp_path / "dataset")) == (2, ["saved_twice"], "labelled")
+
+
+@pytest.mark.parametrize("other", [("bare", *MASK[1:]), ("mask", 5, 6, 25, 37)])
+def test_other_class_or_corners(tmp_path, other):
+    """The same corners with another class, or the same class elsewhere, are two objects."""
+    result = import_one(tmp_path, MASK, other)
+    assert (result.boxes, kinds(result)) == (2, [])
+
+
+def test_the_same_box_in_two_pictures(tmp_path, dataset):
+    """Equal boxes in two pictures are two objects."""
+    assert import_voc(dataset, labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": [MASK]})).boxes == 2
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999"])
@@ -318,7 +372,8 @@ def check_import(folder, dataset, files, **options):
             (folder / f"{number}.xml").write_bytes(data)
     result = import_voc(dataset, folder, with_unlabelled=True, **options)
     assert result.images == len(files)
-    assert result.boxes + result.quarantined == sum(count for _, count in files)
+    dropped = sum(kind in ("click", "saved_twice") for kind in kinds(result))
+    assert result.boxes + result.quarantined + dropped == sum(count for _, count in files)
     current = load(dataset)
     corners = current.boxes_xyxy
     assert np.isfinite(corners).all()
