@@ -413,6 +413,17 @@ def test_unknown_videos(root, clip, tmp_path):
         curate.sample_frames(tmp_path / "empty")
 
 
+def test_a_file_name_that_is_nearly_right(root, clip, tmp_path, monkeypatch):
+    """A file in the working folder or another one is proposed, with its path as it was typed."""
+    write_clip(tmp_path / "clips" / "video.mp4", 3)
+    monkeypatch.chdir(tmp_path / "clips")
+    with pytest.raises(UsageError, match=r"^vidoe.mp4: there is no such file.*Did you mean 'video.mp4'"):
+        curate.sample_frames(root, ["vidoe.mp4"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"clips/vidoe.mp4: there is no such file.*Did you mean 'clips/video.mp4'"):
+        curate.sample_frames(root, ["clips/vidoe.mp4"])
+
+
 def test_a_video_that_somebody_changed(root, tmp_path, clip):
     """A video file that was modified after it was added is an error."""
     file = tmp_path / "walk.mp4"

@@ -434,6 +434,10 @@ def test_existing_files_are_not_replaced(tmp_path, name):
     ("options", "message"),
     [
         ({"source": "none.mp4"}, "none.mp4: no such file or folder"),
+        ({"source": "im.mp4"}, "im.mp4: no such file or folder. Did you mean 'in.mp4'?"),
+        ({"rate": "fast"}, "--rate: not a frame rate"),
+        ({"stream": 0}, "--stream: the value is out of range"),
+        ({"depth": 40}, "--depth: the value is out of range"),
         ({"source": "-"}, "-: raw frames need a layout"),
         ({"raw": "160x96"}, "--raw: applies to the source - only"),
         (
