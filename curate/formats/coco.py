@@ -83,8 +83,8 @@ def coco_file_name(path: str) -> str:
 
 
 # ── class ids without gaps ────────────────────────────────────────────────────────────────────────────────────────
-# class_ids.json {"1": 2, "2": 5}: the export's class 1 is the dataset's class 2. Who trains on such an export writes its
-# ids into results; `read_class_ids` leads them back.
+# class_ids.json {"1": 2, "2": 5}: the export's class 1 is the dataset's class 2. Who trains on such an export writes
+# its ids into results; `read_class_ids` leads them back.
 
 
 def contiguous_ids(ids: Iterable[int]) -> dict[int, int]:
