@@ -23,6 +23,11 @@ Strict = Annotated[
 ]
 
 
+OwnSplit = Annotated[
+    str | None, typer.Option("--split", metavar="train|val|test", help="Split of images that are in no split yet.")
+]
+
+
 class OriginName(StrEnum):
     """Pixel coordinates in XML: LabelImg counts from 0, VOC from 1."""
 
@@ -76,6 +81,7 @@ def import_voc(
             show_default="such images are incomplete",
         ),
     ] = None,
+    split: OwnSplit = None,
     link: Link = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -94,6 +100,7 @@ def import_voc(
             with_unlabelled=with_unlabelled,
             accept_proposals=accept_proposals,
             size_mismatch=size_mismatch.value if size_mismatch else None,
+            split=split,
             link=link,
             strict=strict,
             progress=progress,
@@ -110,9 +117,7 @@ def import_widerface(
         Path | None, typer.Option(metavar="DIR", help="Folder of the images.", show_default="SOURCE/images")
     ] = None,
     class_name: Annotated[str, typer.Option(metavar="NAME", help="Class of all boxes.")] = "face",
-    split: Annotated[
-        str | None, typer.Option(metavar="train|val|test", help="Split of images that are in no split yet.")
-    ] = None,
+    split: OwnSplit = None,
     link: Link = False,
     strict: Strict = False,
     as_json: AsJson = False,

@@ -31,6 +31,7 @@ def import_voc(
     with_unlabelled: bool = False,
     accept_proposals: bool = False,
     size_mismatch: SizeMismatch | None = None,
+    split: str | None = None,
     link: bool = False,
     strict: bool = False,
     progress: Progress = silent,
@@ -52,6 +53,8 @@ def import_voc(
             left out.
         size_mismatch: What is right where the size in the XML contradicts the picture: "scale" (the picture was resized
             after it was labelled) or "keep" (the boxes fit as they are). Default: such images are incomplete.
+        split: "train", "val" or "test", for images that have no split yet. Default: what lists (`ImageSets/Main`) and
+            folders (`train`, `valid`) of the source say.
         link: Whether images become hard links, which take no room: then nobody may write into the source's files.
         strict: Whether to import nothing if a box, image or file would be repaired or quarantined.
         progress: Callback for progress.
@@ -77,6 +80,7 @@ def import_voc(
         with_unlabelled=with_unlabelled,
         accept_proposals=accept_proposals,
         size_mismatch=size_mismatch,
+        split=split,
         leave_out=store.root,
         progress=progress,
     )
@@ -89,6 +93,7 @@ def import_voc(
         "with_unlabelled": with_unlabelled,
         "accept_proposals": accept_proposals,
         "size_mismatch": size_mismatch,
+        "split": split,
     }
     operation = "import-voc", arguments
     return _ingest(store, str(dataset), incoming, allowed, operation, link=link, strict=strict, progress=progress)

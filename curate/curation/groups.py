@@ -1,5 +1,6 @@
 """Groups of images that must stay in one split: frames of a video, images of a source, pictures with equal content."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -12,12 +13,14 @@ from curate.dataset import Dataset
 from curate.formatting import count_of
 
 GroupBy = Literal["video", "source", "none"]
+_COPY = re.compile(r"\.rf\.[0-9A-Za-z]+(\.[^./]+)$")  # Roboflow's augmented copies: a_jpg.rf.HASH.jpg, all of a.jpg
 _MOST_PATHS = 2  # in a sentence
 
 
 def group_keys(dataset: Dataset, group_by: GroupBy) -> NDArray[np.object_]:
     """The group of each image.
 
+    Augmented copies of one picture, as Roboflow names them, are in one group.
     Pictures with equal content are in one group, whatever their names, videos and sources: groups that share a picture
     are one, with the key of the first of them by name.
 
@@ -78,7 +81,7 @@ def find_leak(dataset: Dataset) -> Leak | None:
 
 def _own_keys(images: pd.DataFrame, videos: pd.DataFrame, group_by: GroupBy) -> NDArray[np.object_]:
     """The group of each image by video, source or name. (n,)"""
-    own = ("image:" + images["path"]).to_numpy(dtype=object)
+    own = ("image:" + images["path"].str.replace(_COPY, r"\1", regex=True)).to_numpy(dtype=object)
     if group_by == "none":
         return own
     column = images["source"]

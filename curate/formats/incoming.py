@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from curate.boxes import Boxes, clip
-from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, LANDMARKS, PROBLEM_COLUMNS, Action, conform
+from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, LANDMARKS, PROBLEM_COLUMNS, SPLITS, Action, conform
+from curate.errors import UsageError
 
 _IMAGE_NEEDS = {"file", "annotated", "width", "height", "sha256", "label_state"}
 _IMAGE_KNOWS = {*_IMAGE_NEEDS, *IMAGE_COLUMNS} - {"image_id", "path", "source"}
@@ -95,6 +96,16 @@ def _check_columns(table: str, rows: pd.DataFrame, needs: set[str], knows: set[s
         raise ValueError(f"incoming {table} lack {', '.join(sorted(missing))}")
     if unknown := columns - knows:
         raise ValueError(f"incoming {table} have unknown columns: {', '.join(sorted(unknown))}")
+
+
+def check_split(split: str | None) -> None:
+    """Check the value of `--split`; None is accepted.
+
+    Raises:
+        UsageError: The split is unknown.
+    """
+    if split is not None and split not in SPLITS:
+        raise UsageError("unknown split", place="--split", got=repr(split), expected=", ".join(SPLITS))
 
 
 def in_file_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -4,6 +4,7 @@ Links inside the folder are followed: somebody has put them there.
 """
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +40,11 @@ def list_files(
     problems: list[Problem] = []
     found = [name for start in inside for name in _walk(folder, start, leave_out, annotation_suffixes, problems)]
     return found, problems
+
+
+def folded(name: str) -> str:
+    """A name as people compare it: without case, and with one of Unicode's spellings of each letter (NFC)."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def base_name(file: str) -> str:

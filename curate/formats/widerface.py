@@ -21,10 +21,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS, SPLITS, Action
+from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS, Action
 from curate.errors import DataError, UsageError
 from curate.files import no_garbage_collection, suggest_file
-from curate.formats.incoming import Incoming, Problem, mend_boxes
+from curate.formats.incoming import Incoming, Problem, check_split, mend_boxes
 from curate.formats.listing import list_files
 from curate.formatting import count_of
 from curate.image_header import is_image_name
@@ -94,8 +94,7 @@ def read_widerface(
     name = class_name.strip()
     if not name:
         raise UsageError("not a class name", place="--class-name", got=repr(class_name), expected="some text")
-    if split is not None and split not in SPLITS:
-        raise UsageError("unknown split", place="--split", got=repr(split), expected=", ".join(SPLITS))
+    check_split(split)
     reading = _Reading(Path(folder), Path(images) if images is not None else None, leave_out)
     reading.read_list()
     reading.read_images(progress)

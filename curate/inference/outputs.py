@@ -15,7 +15,8 @@ from curate.files import check_output_files, write_atomically
 from curate.formats.coco import coco_file_name
 from curate.formats.incoming import Problem
 from curate.formats.proposals import WAITING
-from curate.formats.voc.layout import XML_SUFFIX, VocLayout, XmlMatcher
+from curate.formats.voc.layout import XML_SUFFIX, VocLayout
+from curate.formats.voc.matching import XmlMatcher
 from curate.formats.voc.writer import is_proposal
 from curate.inference.inputs import InputImages
 from curate.media import source_name

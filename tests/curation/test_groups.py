@@ -44,6 +44,14 @@ def test_picture_outside_videos_joins_the_video_of_its_copy():
     assert len(set(group_keys(dataset, "video"))) == 1
 
 
+@pytest.mark.parametrize("group_by", ["video", "none"])
+def test_augmented_copies_are_one_group(group_by):
+    """Roboflow's copies of one picture are one group; others with a like name, or in another folder, are not."""
+    names = ["s/a_jpg.rf.0a.jpg", "s/a_jpg.rf.0b.jpg", "s/b_jpg.rf.0a.jpg", "s/a_jpg.jpg.png", "t/a_jpg.rf.0a.jpg"]
+    dataset = pictures(*"abcde", path=text(*(f"media/images/{name}" for name in names)))
+    assert partition(group_keys(dataset, group_by)) == {frozenset({0, 1}), *(frozenset({row}) for row in (2, 3, 4))}
+
+
 def test_unknown_content_equals_nothing():
     """Images whose content is unknown are groups of their own."""
     assert len(set(group_keys(pictures("", "", ""), "video"))) == 3

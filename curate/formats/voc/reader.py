@@ -16,11 +16,13 @@ import pandas as pd
 from curate.columns import Action
 from curate.errors import DataError, UsageError
 from curate.files import no_garbage_collection
-from curate.formats.incoming import Incoming, Problem, mend_boxes
+from curate.formats.incoming import Incoming, Problem, check_split, mend_boxes
 from curate.formats.listing import base_name
-from curate.formats.voc.layout import SPLIT_LISTS, XML_SUFFIX, VocLayout, XmlMatcher, find_layout
+from curate.formats.voc.layout import XML_SUFFIX, VocLayout, find_layout
+from curate.formats.voc.matching import XmlMatcher, same_name
 from curate.formats.voc.objects import VocFile, VocObject
 from curate.formats.voc.picture_size import Fitted, SizeMismatch, SizeNotes, fit_to_picture
+from curate.formats.voc.splits import DeclaredSplits, note_copies
 from curate.formatting import count_of
 from curate.images import ImageFacts, read_image_facts
 from curate.progress import Progress, silent
@@ -48,6 +50,7 @@ def read_voc(
     with_unlabelled: bool = False,
     accept_proposals: bool = False,
     size_mismatch: SizeMismatch | None = None,
+    split: str | None = None,
     leave_out: Path | None = None,
     progress: Progress = silent,
 ) -> Incoming:
@@ -66,14 +69,16 @@ def read_voc(
             otherwise it is reported, and its image counts as one without XML. XML saved by a person comes first.
         size_mismatch: What is right where `<size>` contradicts the picture: "scale" (it was resized after it was
             labelled) or "keep" (the boxes fit as they are).
+        split: "train", "val" or "test"; the split of all images. Default: what lists and folders of the source say.
         leave_out: A subfolder to skip, such as the dataset's own.
         progress: Callback for progress.
 
     Raises:
         DataError: The folder does not exist, or has neither XML nor (with `with_unlabelled`) images.
-        UsageError: `video_from` is not a regular expression.
+        UsageError: `video_from` is not a regular expression, or the split is unknown.
     """
     video_of = _compile(video_from)
+    check_split(split)
     layout = find_layout(Path(folder), Path(images) if images is not None else None, leave_out)
     if not layout.xml_files and not (with_unlabelled and layout.image_files):
         raise DataError(
@@ -86,7 +91,7 @@ def read_voc(
     reading = _Reading(layout, shift=shift, accept_proposals=accept_proposals, size_mismatch=size_mismatch)
     reading.read_annotations(progress)
     reading.read_rest(with_unlabelled)
-    return reading.result(video_of)
+    return reading.result(video_of, split)
 
 
 class _Reading:
@@ -110,6 +115,7 @@ class _Reading:
         self._images: list[tuple[Any, ...]] = []
         self._problems: list[Problem] = list(layout.problems)
         self._unannotated: list[Problem] = []
+        self._split_notes: list[str] = []
         self._unread: set[str] = set()  # XML files that cannot be read, but have an image
         self._proposed: set[str] = set()  # images of proposals that were left out
         self._taken: set[str] = set()  # images with XML
@@ -135,7 +141,7 @@ class _Reading:
             self._add_image(image, facts, "incomplete", False, file)
             return
         name = annotation.filename
-        if name and base_name(image) != base_name(name.replace("\\", "/")):
+        if name and not same_name(base_name(image), base_name(name.replace("\\", "/"))):
             detail = f"{name!r}, found {base_name(image)!r}"
             self._report(file, annotation.filename_line, "filename_mismatch", detail)
         fitted = self._fit_to_picture(file, annotation, facts)
@@ -207,9 +213,9 @@ class _Reading:
     def _report(self, file: str, line: int | None, kind: str, detail: str, action: Action = "noted") -> None:
         self._problems.append(Problem(file, line, None, kind, detail, action))
 
-    def result(self, video_of: re.Pattern[str] | None) -> Incoming:
+    def result(self, video_of: re.Pattern[str] | None, split: str | None) -> Incoming:
         """The rows read, with mended boxes, and all problems."""
-        images = self._image_table(video_of)
+        images = self._image_table(video_of, split)
         doubtful = self._settle_either(images)
         written = self._box_table()
         rows = written["image"].to_numpy()
@@ -233,6 +239,7 @@ class _Reading:
             notes=(
                 *_note_proposals(sum(one.kind == "untouched_proposal" for one in self._problems)),
                 *self._size_notes.sentences(doubtful),
+                *self._split_notes,
             ),
         )
 
@@ -250,15 +257,22 @@ class _Reading:
         images.loc[[row for row, _ in self._either], "label_state"] = "incomplete"
         return [problem.file for _, problem in self._either]
 
-    def _image_table(self, video_of: re.Pattern[str] | None) -> pd.DataFrame:
+    def _splits(self, files: Sequence[str], split: str | None) -> Sequence[str | None]:
+        """The split of each image: `split`, else what the source declares."""
+        self._split_notes += note_copies(files)
+        if split is not None:
+            return [split] * len(files)
+        declared = DeclaredSplits(self._layout)
+        splits = [declared.of(file, xml_file) for file, (xml_file, _) in zip(files, self._owners, strict=True)]
+        declared.report_absent(files)
+        self._problems += declared.problems
+        self._split_notes += declared.notes
+        return splits
+
+    def _image_table(self, video_of: re.Pattern[str] | None, split: str | None) -> pd.DataFrame:
         columns = list(zip(*self._images, strict=True)) or [()] * len(_IMAGE_COLUMNS)
         files: Sequence[str] = columns[0]
-        splits: Sequence[str | None] = [None] * len(files)
-        if self._layout.splits:
-            stems = [os.path.splitext(base_name(file))[0] for file in files]
-            splits = [self._layout.splits.get(stem) for stem in stems]
-            for stem in sorted(self._layout.splits.keys() - set(stems)):
-                self._report(SPLIT_LISTS, None, "split_without_image", stem)
+        splits = self._splits(files, split)
         matches = [video_of.search(file) if video_of else None for file in files]
         videos = [match and match.group(1 if match.re.groups else 0) for match in matches]
         table = pd.DataFrame(dict(zip(_IMAGE_COLUMNS, columns, strict=True)))

@@ -12,7 +12,7 @@ from lxml import etree
 from proposing import save_in_labelimg
 
 from curate.commands.imports import import_voc
-from curate.formats.voc import layout as voc_matching
+from curate.formats.voc import matching as voc_matching
 from curate.formats.voc.writer import is_proposal, proposal_xml, write_proposal
 from curate.formats.voc.xml_parser import VocParser
 
