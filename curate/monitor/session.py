@@ -227,9 +227,7 @@ class Session:
         for fault in (feed.fault, video.fault if video else None):
             if fault:
                 self.problems.add(f"{source.name}: {fault}.")
-        for remark in feed.remarks:
-            if remark.kind != SIZE_CHANGES:  # counted above
-                self.problems.add(f"{source.name}: {remark.detail}.")
+        self._report_remarks(source, feed)
 
     def _make_size_counter(self, source: Source) -> Callable[[str], None]:
         """Count changes of the picture size as one problem, which names the first."""
@@ -240,6 +238,11 @@ class Session:
             self.problems.count(source.name, _NEW_SIZE, reasons[0])
 
         return count
+
+    def _report_remarks(self, source: Source, feed: Feed) -> None:
+        for remark in feed.remarks:
+            if remark.kind != SIZE_CHANGES:  # counted as they come
+                self.problems.add(f"{source.name}: {remark.detail}.")
 
     def _open_outputs(
         self, stack: ExitStack, source: Source, feed: Feed, number: int
@@ -267,6 +270,7 @@ class Session:
             self._update_status(source, feed, frames, now_s)
         if now_s - self._problems_s >= _PROBLEMS_EVERY_S:
             self._problems_s = now_s
+            self._report_remarks(source, feed)
             self.problems.notify(now_s)
         return self._wants_to_stop()
 

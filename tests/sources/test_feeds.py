@@ -86,6 +86,7 @@ class Scripted:
     """
 
     name = "scripted"
+    remarks = ()
 
     def __init__(self, *connections):
         self.opened_s, self.closed = [], 0
@@ -516,6 +517,17 @@ def test_a_later_connection_may_have_another_size(tmp_path):
             connection.close()
             assert (pixels.shape, read_number(pixels)) == ((height, width, 3), 0)
     assert contents == []
+
+
+def test_what_is_unusual_about_a_stream_is_remarked(tmp_path):
+    """A connection remarks on its frames as they are converted, and the feed passes that on."""
+    clip = write_clip(tmp_path / "a.ts", 4, options={"x264-params": "tff=1"}).read_bytes()
+    with HttpServer({"/live": clip}, ranges=False) as server:
+        feed = LiveFeed(f"{server.url}/live")
+        assert feed.remarks == ()
+        take_until(feed, Picture)
+        assert [remark.kind for remark in feed.remarks] == ["interlaced"]
+        feed.close()
 
 
 # the loop, on sources that do as they are told

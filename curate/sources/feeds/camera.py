@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, cast
@@ -14,6 +14,7 @@ from cv2.utils import logging as cv2_logging
 from numpy.typing import NDArray
 
 from curate.sources.feeds.feed import LiveFrame, LiveSourceError
+from curate.sources.video.remarks import Remark
 
 logger = logging.getLogger(__name__)
 _STALLED_AFTER_S = 5.0  # a failed read that took this long is the driver's timeout; V4L2's is 10 s
@@ -65,6 +66,8 @@ class CameraOpener:
 
 class CameraConnection:
     """An open camera; see `Connection`."""
+
+    remarks: Sequence[Remark] = ()
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture

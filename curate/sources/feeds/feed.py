@@ -52,14 +52,17 @@ class Feed(Protocol):
         is_live: Whether frames that are not taken in time are skipped; otherwise the source waits.
         ended: Whether nothing more will come.
         fault: Why frames are missing, known at the end; None where all came.
-        remarks: What is unusual about the pictures, known at the end.
     """
 
     name: str
     is_live: bool
     ended: bool
     fault: str | None
-    remarks: Sequence[Remark]
+
+    @property
+    def remarks(self) -> Sequence[Remark]:
+        """What is unusual about the pictures; of a recording, known at the end."""
+        ...
 
     def take(self, limit: int, timeout_s: float) -> list[Picture | Notice]:
         """Wait for frames and notices, and return them oldest first; empty if nothing came in time.
@@ -109,7 +112,12 @@ class LiveFrame:
 
 
 class Connection(Protocol):
-    """An open live source; used by one thread only."""
+    """An open live source; used by one thread only, except for `remarks`."""
+
+    @property
+    def remarks(self) -> Sequence[Remark]:
+        """What is unusual about the frames that were converted."""
+        ...
 
     def read(self) -> list[LiveFrame]:
         """Wait for the next data, and return its frames: usually one, possibly none.

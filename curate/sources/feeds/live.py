@@ -61,7 +61,7 @@ class LiveFeed:
         self.name = self._opener.name
         self.ended = False
         self.fault: str | None = None
-        self.remarks: Sequence[Remark] = ()
+        self._connection: Connection | None = None  # the latest one
         self._stall_s, self._first_wait_s, self._max_wait_s = stall_s, first_wait_s, max_wait_s
         self._mailbox = _Mailbox()
         self._closed = threading.Event()
@@ -70,6 +70,11 @@ class LiveFeed:
         self._failures = 0  # since the latest frame
         self._thread = threading.Thread(target=self._run, name="curate-live", daemon=True)
         self._thread.start()
+
+    @property
+    def remarks(self) -> Sequence[Remark]:
+        """See `Feed.remarks`; those of the latest connection."""
+        return self._connection.remarks if self._connection is not None else ()
 
     def take(self, limit: int, timeout_s: float) -> list[Picture | Notice]:
         """See `Feed.take`."""
@@ -126,7 +131,7 @@ class LiveFeed:
         connection = None
         try:
             logger.debug("%s: connecting", self.name)
-            connection = self._opener.open()
+            connection = self._connection = self._opener.open()
             self._read(connection)
         except LiveSourceError as error:
             return error
