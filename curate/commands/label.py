@@ -2,10 +2,10 @@
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import count
-from pathlib import Path
+from itertools import chain, count
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
 from curate.formats.joining import join, resolve_names
+from curate.formats.listing import folded
 from curate.formats.proposals import WAITING
 from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.reader import read_voc
@@ -31,13 +32,29 @@ SAVE_UNCHANGED = "Where all boxes are right, or there is no object, press Space 
 
 
 def folder_names(images: pd.DataFrame) -> pd.Series:
-    """File names SOURCE__NAME for images of all sources in one folder; they do not depend on the other images.
+    """File names SOURCE__NAME for images of all sources in one folder, each with a stem of its own.
 
-    Frames keep their names, which begin with the source already.
+    LabelImg names its XML by the stem: of `a.jpg` and `a.png` the older image keeps its name, and the other one becomes
+    `a_png.png`. Frames keep their names, which begin with the source already.
     """
     inner = images["path"].str.removeprefix(f"{IMAGES}/").str.replace("/", "__")
     own = images["path"].str.rpartition("/")[2]
-    return own.where((images["source"] + "__" + own == inner) & _begins_with_source(images, own), inner)
+    names = own.where((images["source"] + "__" + own == inner) & _begins_with_source(images, own), inner)
+    stems = pd.Series([folded(PurePath(name).stem) for name in names], index=names.index)
+    oldest_first = images["image_id"].sort_values().index
+    taken = set(stems)
+    for row in oldest_first[stems[oldest_first].duplicated()]:
+        names[row], stem = _other_name(names[row], taken)
+        taken.add(stem)
+    return names
+
+
+def _other_name(name: str, taken: Collection[str]) -> tuple[str, str]:
+    """A name whose stem is not taken, and that stem without case: `a_png.png`, `a_png_2.png`, …"""
+    stem, suffix = os.path.splitext(name)
+    first = f"{stem}_{suffix.removeprefix('.')}"
+    found = next(one for one in chain([first], (f"{first}_{n}" for n in count(2))) if folded(one) not in taken)
+    return f"{found}{suffix}", folded(found)
 
 
 def copy_image(origin: Path, target: Path) -> None:

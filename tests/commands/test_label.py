@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import write_xml
+from builders import write_image, write_xml
 from clips import write_clip
 from corner_engine import register
 from proposing import save_in_labelimg, write_run
@@ -84,6 +84,36 @@ def test_images_are_copies(root):
     own = root / "media/images/a/a_00000000ms.jpg"
     assert Path(folder, "a_00000000ms.jpg").read_bytes() == own.read_bytes()
     assert own.stat().st_nlink == 1
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """An imported folder of pictures whose names differ by suffix or case alone."""
+    for number, name in enumerate(["a.jpg", "a.png", "a.webp", "B.jpg", "b.png", "a_png.jpg"]):
+        write_image(tmp_path / "in" / name, seed=number)
+    curate.import_voc(tmp_path / "ds", tmp_path / "in", with_unlabelled=True)
+    return tmp_path / "ds"
+
+
+def test_each_image_has_its_own_xml(pictures):
+    """Images whose names differ by suffix or case alone get other stems, since LabelImg names XML by the stem."""
+    folder = Path(curate.label(pictures, classes=CLASSES).folder)
+    names = {file.name for file in folder.iterdir() if file.suffix != ".txt"}
+    assert names == {"in__a.jpg", "in__a_png_2.png", "in__a_webp.webp", "in__B.jpg", "in__b_png.png", "in__a_png.jpg"}
+    for name in names:
+        draw(folder, name, [("with_mask", 1, 1, 9, 9)])
+    done = curate.import_voc(pictures, folder)
+    assert (done.updated, done.boxes, done.added) == (6, 6, 0)
+
+
+def test_names_stay_when_more_images_come(pictures, tmp_path):
+    """An image keeps its name in the folder when one with its stem is imported later."""
+    folder = Path(curate.label(pictures, classes=CLASSES).folder)
+    before = set(folder.iterdir())
+    write_image(tmp_path / "more" / "in" / "B.bmp", seed=9)
+    curate.import_voc(pictures, tmp_path / "more" / "in", with_unlabelled=True)
+    curate.label(pictures)
+    assert {file.name for file in set(folder.iterdir()) - before} == {"in__B_bmp.bmp"}
 
 
 def test_one_source(root):
