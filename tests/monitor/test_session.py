@@ -230,6 +230,20 @@ def test_the_page_shows_a_watched_stream(camera, tmp_path):
     assert watcher.result.frames > 0
 
 
+def test_a_stream_that_changes_its_picture_size(tmp_path):
+    """Detection goes on at the new size, the annotated video keeps the first, and the change is told once."""
+    parts = [clips.write_clip(tmp_path / f"{w}.ts", 10, width=w, height=h) for w, h in ((160, 96), (96, 160))]
+    joined = clips.join_clips(tmp_path / "turned.ts", *parts, *parts)
+    with HttpServer({"/turned.ts": joined.read_bytes()}) as server:
+        address = f"{server.url}/turned.ts"
+        weights = colour_engine.write_weights(tmp_path)
+        result = watch(colour_engine.MODEL, address, weights=weights, device="cpu", out=tmp_path / "out.mp4")
+    (problem,) = result.problems
+    assert problem.startswith(f"{address}: 3 changes of picture size: first at 0.33 s from 160×96 to 96×160")
+    index = index_video(tmp_path / "out.mp4")
+    assert (index.width, index.height, index.frames) == (160, 96, 40)
+
+
 def test_a_file_of_a_web_server_is_watched_to_its_end(tmp_path):
     """Every frame of a file on a web server is watched."""
     clips.write_clip("clip.mp4", 20, fps=10)
