@@ -274,10 +274,9 @@ def _answer(document: Mapping[str, Any], *, full: bool, written: Mapping[str, ob
     parts = [evaluation_tables(document) if full else evaluation_summary(document)]
     if not full and document["wished_precision"] is not None:
         parts.append(_threshold_table(document))
-    parts.append(written_lines({**written, "report": document["report"]}))
     if not full:
         parts.append(Text("--full also shows confusion, score thresholds and AP by minimum shorter side", style="dim"))
-    return Group(*parts)
+    return Group(*parts, written_lines({**written, "report": document["report"]}))
 
 
 def evaluate_brief(document: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ TRUE_POSITIVES, FALSE_POSITIVES = "true positives", "false positives"
 SIDE_AXIS = "smallest side that counts, in pixels"
 RECALL_AXIS, PRECISION_AXIS = "recall, in percent", "precision, in percent"
 SCORE_AXIS = "score"
+STEP_AXIS = "optimizer steps"
 
 
 @dataclass(frozen=True)

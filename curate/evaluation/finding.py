@@ -25,8 +25,7 @@ def describe_finding(document: Mapping[str, Any]) -> list[str]:
     """Sentences on an evaluation, the most important first; `document` is the JSON document of `evaluate`."""
     if not document["truth"]:
         return ["There is no object to find, so there is no AP."]
-    missed = document["errors"]["missed"]
-    return [_ap(document), _misses(document, missed), *_cause(document, missed)]
+    return [_ap(document), _misses(document), *describe_cause(document)]
 
 
 def _ap(document: Mapping[str, Any]) -> str:
@@ -38,7 +37,8 @@ def _ap(document: Mapping[str, Any]) -> str:
     return f"{sentence}."
 
 
-def _misses(document: Mapping[str, Any], missed: Mapping[str, int]) -> str:
+def _misses(document: Mapping[str, Any]) -> str:
+    missed = document["errors"]["missed"]
     interest, lost = document["range_of_interest"], sum(missed.values())
     total = interest["truth"] if interest else document["truth"]
     objects = f"{count(total)} {'object' if total == 1 else 'objects'}{' in range' if interest else ''}"
@@ -51,14 +51,14 @@ def _misses(document: Mapping[str, Any], missed: Mapping[str, int]) -> str:
     return f"{count(lost)} of {objects} {'is' if lost == 1 else 'are'} missed {at}: {sizes}."
 
 
-def _cause(document: Mapping[str, Any], missed: Mapping[str, int]) -> list[str]:
-    """The kind of mistake that costs most AP, and what to do about it; nothing where no kind costs any."""
+def describe_cause(document: Mapping[str, Any]) -> list[str]:
+    """Sentences on the kind of mistake that costs most AP, and what to do about it; none where no kind costs any."""
     kind = costliest_kind(document)
     if kind is None:
         return []
     costs = document["errors"]["ap_cost"][kind]
     what = f"{OperatingPoint(**document['operating_point']).ap_name}, {points(costs)} points"
-    return [f"The mistake that costs most {what}: {_kind_words(kind, document)}.", _next_step(kind, document, missed)]
+    return [f"The mistake that costs most {what}: {_kind_words(kind, document)}.", _next_step(kind, document)]
 
 
 def costliest_kind(document: Mapping[str, Any]) -> str | None:
@@ -96,12 +96,13 @@ def _kind_words(kind: str, document: Mapping[str, Any]) -> str:
     }[kind]
 
 
-def _next_step(kind: str, document: Mapping[str, Any], missed: Mapping[str, int]) -> str:
+def _next_step(kind: str, document: Mapping[str, Any]) -> str:
     if kind in ("class", "both"):
         pair = most_confused(document)
         which = f"{pair.truth} and {pair.detected}" if pair else "these classes"
         return f"Next: look at them with `curate view`; label more of {which}, or merge them (`curate merge-classes`)."
     if kind == "missed":
+        missed = document["errors"]["missed"]
         size = max(SIZES, key=lambda size: missed[size])
         if size == "small":
             return (

@@ -17,6 +17,7 @@ from curate.files import TEMPORARY, write_atomically
 from curate.formatting import count_of
 from curate.html_report.content import ClassChange, DataFacts, ReportContent, RunFacts, VersionEntry
 from curate.html_report.gallery import make_gallery
+from curate.html_report.training_curve import read_curve
 from curate.html_report.wording import duration
 from curate.inference.evaluations import evaluation_name
 from curate.inference.judge import ALL
@@ -257,7 +258,7 @@ def _run_facts(folder: RunFolder, store: Store) -> tuple[RunFacts, list[str]]:
     except DataError:
         settings = {}
         notes.append("The run's settings cannot be read: config.yaml is missing or damaged.")
-    return RunFacts(folder.name, facts, settings, dict(record.versions)), notes
+    return RunFacts(folder.name, facts, settings, dict(record.versions), read_curve(folder, record.best_step)), notes
 
 
 def _as_text(value: Any) -> str:

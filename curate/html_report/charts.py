@@ -18,6 +18,7 @@ from curate.evaluation.chart_content import (
     RECALL_AXIS,
     SCORE_AXIS,
     SIDE_AXIS,
+    STEP_AXIS,
     TRUE_POSITIVES,
     Curve,
     at_iou,
@@ -25,6 +26,7 @@ from curate.evaluation.chart_content import (
 from curate.evaluation.curves import ScoreHistogram
 from curate.evaluation.scores import SideScores
 from curate.formatting import points
+from curate.html_report.content import TrainingCurve
 from curate.operating_point import OperatingPoint
 
 WIDTH = 360.0
@@ -140,6 +142,68 @@ def chart_scores(histogram: ScoreHistogram, score: float) -> Chart:
     marks.append(_axis_title(SCORE_AXIS, bottom))
     label = f"{TRUE_POSITIVES.capitalize()} and {FALSE_POSITIVES} by score, on a logarithmic scale."
     return Chart(bottom + 40, _joined(marks), label)
+
+
+def chart_loss(curve: TrainingCurve) -> Chart:
+    """Loss over the steps of a training."""
+    bottom, highest = 196.0, max(loss for _, loss in curve.losses) or 1.0
+    tick = _round_up(highest) / 4
+    marks = []
+    for number in range(5):
+        y = _y(number / 4, bottom)
+        marks.append(_line(_LEFT, y, _RIGHT, y, "grid" if number else "axis"))
+        marks.append(_text(_LEFT - 6, y + 4, f"{number * tick:.3g}", "end"))
+    shares = [(step, loss / (4 * tick)) for step, loss in curve.losses]
+    last = _last_step(curve)
+    marks.append(_polyline([(_x(step / last), _y(share, bottom)) for step, share in shares], "line faint"))
+    marks += _over_steps(curve, _means(shares), bottom)
+    return Chart(bottom + 40, _joined(marks), "Loss by step of the training.")
+
+
+def chart_training_ap(curve: TrainingCurve) -> Chart:
+    """AP on the val split over the steps of a training."""
+    bottom = 196.0
+    marks = _percent_grid(bottom) + _over_steps(curve, curve.aps, bottom)
+    last = _last_step(curve)
+    for step, ap in curve.aps:
+        marks.append(_dot(_x(step / last), _y(ap, bottom), "line line-1", f"step {step:,}: AP {points(ap)}"))
+    return Chart(bottom + 40, _joined(marks), "AP on the val split by step of the training.")
+
+
+def _over_steps(curve: TrainingCurve, shares: Sequence[tuple[int, float]], bottom: float) -> list[str]:
+    """A line over the steps, the best step, and the axis of the steps."""
+    last = _last_step(curve)
+    marks = []
+    if curve.best_step is not None and curve.best_step <= last:
+        x = _x(curve.best_step / last)
+        marks.append(_line(x, _TOP - 4, x, bottom, "mark"))
+    marks.append(_polyline([(_x(step / last), _y(share, bottom)) for step, share in shares], "line line-1"))
+    marks += [
+        _text(_x(share), bottom + 16, f"{round(share * last):,}", "end" if share == 1 else "middle")
+        for share in _QUARTERS
+    ]
+    return [*marks, _axis_title(STEP_AXIS, bottom)]
+
+
+def _means(values: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The mean of each value and its neighbours: as many to either side as a tenth of all, fewer at the ends."""
+    reach = len(values) // 10
+    means = []
+    for place, (step, _) in enumerate(values):
+        near = min(reach, place, len(values) - 1 - place)
+        part = [value for _, value in values[place - near : place + near + 1]]
+        means.append((step, sum(part) / len(part)))
+    return means
+
+
+def _last_step(curve: TrainingCurve) -> int:
+    return max(step for step, _ in (*curve.losses, *curve.aps)) or 1
+
+
+def _round_up(number: float) -> float:
+    """The next of 1, 2, 4, 5, 8, 10 times a power of ten: a quarter of it has few digits."""
+    power = 10 ** math.floor(math.log10(number))
+    return next(step * power for step in (1, 2, 4, 5, 8, 10) if number <= step * power * 1.0001)
 
 
 def _x(share: float) -> float:

@@ -58,6 +58,21 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
+class TrainingCurve:
+    """Loss and AP over the steps of a training; for a loop, of all its rounds.
+
+    Attributes:
+        losses: Step and loss; of a long training, means of neighbouring steps.
+        aps: Step and AP on the val split, for each evaluation during the training.
+        best_step: Step of the checkpoint that was kept.
+    """
+
+    losses: Sequence[tuple[int, float]]
+    aps: Sequence[tuple[int, float]]
+    best_step: int | None = None
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """The training of the run; values are text for the reader.
 
@@ -66,12 +81,14 @@ class RunFacts:
         facts: What was trained, on what, and for how long.
         settings: Its settings.
         versions: Package → version.
+        curve: Loss and AP over its steps; None if its metrics are missing.
     """
 
     run: str
     facts: Mapping[str, str]
     settings: Mapping[str, str]
     versions: Mapping[str, str]
+    curve: TrainingCurve | None = None
 
 
 @dataclass(frozen=True)

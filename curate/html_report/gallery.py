@@ -20,7 +20,7 @@ from curate.images import decode_rgb, encode_rgb
 from curate.progress import Progress, silent
 from curate.sizes import SIZES
 
-PICTURE_PX = 192  # longer side
+PICTURE_PX = 288  # longer side; shown smaller until it is enlarged
 MOST_IN_A_GROUP = 60
 MOST_BYTES = 6_000_000  # of all pictures, base64-encoded
 _CONTEXT_PX = 48  # around small objects

@@ -20,13 +20,21 @@ from curate.evaluation.chart_content import (
     mean_curve,
 )
 from curate.evaluation.error_table import FALSE_POSITIVE, MISSED
+from curate.evaluation.finding import describe_cause
 from curate.evaluation.mistakes import KINDS
 from curate.formatting import count, points, score
 from curate.html_report import data_tables, tables
-from curate.html_report.charts import chart_ap_by_min_side, chart_precision_recall, chart_scores
+from curate.html_report.charts import (
+    chart_ap_by_min_side,
+    chart_loss,
+    chart_precision_recall,
+    chart_scores,
+    chart_training_ap,
+)
 from curate.html_report.comparison import class_difference, comparison_tables
 from curate.html_report.content import ReportContent
 from curate.html_report.gallery import CropGroup
+from curate.html_report.training_curve import curve_table
 from curate.html_report.wording import (
     SIZE_WORDS,
     count_difference,
@@ -65,19 +73,20 @@ def render_report(content: ReportContent) -> bytes:
     evaluation, other = content.evaluation, content.against
     point, interest = evaluation.operating_point, evaluation.range_of_interest
     curves, mean = tables.shown_curves(evaluation), mean_curve(evaluation.precision_recall)
-    changes = content.data.changes
+    changes, curve = content.data.changes, content.run.curve
     page = _environment().get_template("report.html.jinja")
     text = page.render(
         content=content,
         evaluation=evaluation,
         tiles=_tiles(content),
         sentences=[
+            *([" ".join(cause).replace("`", "")] if (cause := describe_cause(evaluation.to_json())) else []),
             miss_sentence(evaluation.errors.missed, content.objects, range_words(evaluation)),
             false_positive_sentence(evaluation.errors, point.score),
         ],
         comparison_tables=comparison_tables(evaluation, other, content.run.run, content.current_names) if other else [],
         class_difference=class_difference(evaluation, other, content.current_names) if other else "",
-        size_table=tables.size_table(evaluation, content.objects),
+        size_tables=tables.size_tables(evaluation, content.objects),
         class_table=tables.class_table(evaluation),
         side_chart=chart_ap_by_min_side(evaluation.by_min_side, interest.min_side_px if interest else None),
         side_table=tables.side_table(evaluation),
@@ -99,6 +108,10 @@ def render_report(content: ReportContent) -> bytes:
         split_table=data_tables.split_table(content.data),
         history_table=data_tables.history_table(content.data),
         fact_tables=data_tables.fact_tables(content.run),
+        curve=curve,
+        loss_chart=chart_loss(curve) if curve and curve.losses else None,
+        training_ap_chart=chart_training_ap(curve) if curve and curve.aps else None,
+        curve_table=curve_table(curve) if curve else None,
         tool_version=__version__,
     )
     return text.encode("utf-8", "replace")  # a file name may not be valid text
@@ -126,6 +139,7 @@ def _environment() -> Environment:
         "crop_words": crop_words,
         "reason": reason,
         "range_words": range_words,
+        "id_of": lambda group, place: f"{group.mistake.partition(' ')[0]}-{group.size}-{place}",
     }
     return environment
 

@@ -10,6 +10,7 @@ from curate.evaluation.chart_content import (
     Curve,
     at_iou,
     class_curves,
+    fold_sides,
     mean_curve,
 )
 from curate.evaluation.judgement import EvaluateResult
@@ -84,36 +85,48 @@ class Table:
         return self.kind == "matrix" and len(self.headers) > COLUMNS_ON_PAPER
 
 
-def size_table(evaluation: EvaluateResult, objects: Mapping[str, int]) -> Table:
-    """Objects, mistakes and AP by size.
+def size_tables(evaluation: EvaluateResult, objects: Mapping[str, int]) -> list[Table]:
+    """Mistakes by size, and AP by size: two tables where the first is of a range and the second of all objects.
 
     Args:
         evaluation: The evaluation.
         objects: Size → number of objects that count.
     """
-    missed, false_positives = evaluation.errors.missed, evaluation.errors.false_positives
-    rows = [
-        Row(
-            size,
-            (
-                Cell(count(objects[size])),
-                Cell(count(missed[size])),
-                Cell(percent(missed[size] / objects[size] if objects[size] else None)),
-                Cell(count(false_positives[size])),
-                Cell(points(getattr(evaluation, f"ap_{size}"))),
-                Cell(points(getattr(evaluation, f"ar_{size}"))),
-            ),
-            SIZE_WORDS[size],
-        )
-        for size in reversed(SIZES)
+    which = range_words(evaluation)
+    if evaluation.range_of_interest is None:
+        cells = {size: (*_mistake_cells(evaluation, objects, size), *_ap_cells(evaluation, size)) for size in _ROWS}
+        return [_by_size(f"By size, {which}", (*_MISTAKES, *_APS), cells)]
+    mistakes = {size: _mistake_cells(evaluation, objects, size) for size in _ROWS}
+    aps = {size: _ap_cells(evaluation, size) for size in _ROWS}
+    below = "AP in the range is in the summary; AP by size is defined for all objects, as in COCO."
+    return [
+        _by_size(f"Mistakes by size, {which}", _MISTAKES, mistakes),
+        replace(_by_size("AP by size, all objects", _APS, aps), below=below),
     ]
-    total, lost = sum(objects.values()), sum(missed.values())
-    sums = (count(total), count(lost), percent(lost / total if total else None), count(sum(false_positives.values())))
-    last = (*sums, points(evaluation.ap), points(evaluation.ar_100))
-    rows.append(Row("all", tuple(map(Cell, last)), strong=True))
-    below = f"Objects, misses and false positives: {range_words(evaluation)}. AP and AR: all objects, as in COCO."
-    headers = ("size", "objects", "missed", "share", FALSE_POSITIVES, "AP", "AR 100")
-    return Table("By size", headers, tuple(rows), below=below)
+
+
+_ALL_SIZES = "all"
+_ROWS = (*reversed(SIZES), _ALL_SIZES)
+_MISTAKES, _APS = ("objects", "missed", "share", FALSE_POSITIVES), ("AP", "AR 100")
+
+
+def _by_size(caption: str, headers: tuple[str, ...], cells: Mapping[str, tuple[Cell, ...]]) -> Table:
+    rows = (Row(size, cells[size], SIZE_WORDS.get(size, ""), strong=size == _ALL_SIZES) for size in _ROWS)
+    return Table(caption, ("size", *headers), tuple(rows))
+
+
+def _mistake_cells(evaluation: EvaluateResult, objects: Mapping[str, int], size: str) -> tuple[Cell, ...]:
+    number, lost, false = (
+        sum(counts.values()) if size == _ALL_SIZES else counts[size]
+        for counts in (objects, evaluation.errors.missed, evaluation.errors.false_positives)
+    )
+    share = percent(lost / number if number else None)
+    return tuple(map(Cell, (count(number), count(lost), share, count(false))))
+
+
+def _ap_cells(evaluation: EvaluateResult, size: str) -> tuple[Cell, ...]:
+    fields = ("ap", "ar_100") if size == _ALL_SIZES else (f"ap_{size}", f"ar_{size}")
+    return tuple(Cell(points(getattr(evaluation, field))) for field in fields)
 
 
 def class_table(evaluation: EvaluateResult) -> Table:
@@ -141,12 +154,13 @@ def side_table(evaluation: EvaluateResult) -> Table:
     """AP by the smallest side that counts."""
     interest = evaluation.range_of_interest
     has_distances = any(entry.distance_m is not None for entry in evaluation.by_min_side)
+    chosen = interest.min_side_px if interest else None
     rows = []
-    for entry in evaluation.by_min_side:
-        distance = (metres(entry.distance_m),) if has_distances else ()
-        cells = (*distance, count(entry.truth), points(entry.ap), points(entry.ap50))
-        is_range = interest is not None and entry.min_side_px == interest.min_side_px
-        rows.append(Row(f"≥ {entry.min_side_px:g} px", tuple(map(Cell, cells)), strong=is_range))
+    for folded in fold_sides(evaluation.by_min_side, chosen):
+        scores = folded.scores
+        distance = (metres(scores.distance_m),) if has_distances else ()
+        cells = (*distance, count(scores.truth), points(scores.ap), points(scores.ap50))
+        rows.append(Row(folded.label, tuple(map(Cell, cells)), strong=scores.min_side_px == chosen))
     headers = ("shorter side", *(("up to",) if has_distances else ()), "objects", "AP", "AP50")
     return Table("AP by the smallest side that counts", headers, tuple(rows))
 

@@ -92,9 +92,6 @@ def miss_sentence(missed: Mapping[str, int], objects: Mapping[str, int], which: 
     sizes = ", ".join(f"{count(missed[size])} {size}" for size in reversed(SIZES))
     of = f"{count(total)} objects" if total > 1 else "1 object"
     sentences = [f"Of {of} ({which}), {count(lost)} {'are' if lost > 1 else 'is'} missed: {sizes}."]
-    most = max(SIZES, key=lambda size: missed[size])
-    if 2 * missed[most] > lost > 1:
-        sentences.append(f"More than half of the misses are {most}.")
     if all_found := [size for size in SIZES if objects[size] and not missed[size]]:
         sentences.append(f"No {' and no '.join(all_found)} object was missed.")
     return " ".join(sentences)

@@ -15,6 +15,7 @@ from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, MissingError
 from curate.evaluation.coco_results import ResultRows, read_rows
 from curate.files import suggest_file
+from curate.formats.coco import read_class_ids
 from curate.formatting import count_of
 from curate.inference.image_names import IDS, NAMES, ImageIds, ImageNames, read_image_ids
 from curate.inference.outputs import IMAGES
@@ -62,7 +63,7 @@ def read_predictions(
         reading = None if image_ids is None else str(image_ids)
         images = read_image_ids(rows.image_ids, current, truth, reading)
     if class_ids is not None:
-        classes = _follow(_read_class_ids(Path(class_ids)), current, store)
+        classes = _follow(read_class_ids(Path(class_ids)), current, store)
     elif listed is not None and (by_name := listed.classes(current)):
         classes = ClassIds(by_name, ())
     else:
@@ -149,18 +150,6 @@ def _read_images(path: Path) -> ListedImages:
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise DataError(
             "not a list of images", place=path, expected='a COCO file with "images": [{"id", "file_name"}]'
-        ) from error
-
-
-def _read_class_ids(path: Path) -> dict[int, int]:
-    document = _read_json(path)
-    try:
-        return {int(theirs): int(ours) for theirs, ours in document.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(
-            "not a map of class ids",
-            place=path,
-            expected='a JSON object {"class id in the file": class id of the dataset}, as export-coco writes it',
         ) from error
 
 

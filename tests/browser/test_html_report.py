@@ -236,3 +236,24 @@ def test_wide_matrix_on_paper(browser, wide_report):
     widths = "all => all.filter(one => one.checkVisibility()).map(one => one.getBoundingClientRect().right)"
     assert max(page.eval_on_selector_all("table", widths)) <= 680
     page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pictures_can_be_enlarged(browser, report, width):
+    """A picture fills the page after a click or the Enter key, and closing it leads back to its place."""
+    page, _ = open_page(browser, report, width=width)
+    picture = page.locator(".crops img").nth(3)
+    picture.click()
+    shown = page.locator("figure:target img").bounding_box()
+    assert shown["width"] == pytest.approx(width - 32, abs=2)
+    assert shown["height"] > 400
+    page.locator("figure:target .close").click()
+    assert page.locator("figure:target").count() == 0
+    assert picture.bounding_box()["width"] < 200
+    assert 0 <= picture.bounding_box()["y"] < 900
+    page.locator(".crops figure > a").nth(4).focus()
+    page.keyboard.press("Enter")
+    assert page.locator("figure:target").count() == 1
+    page.go_back()
+    assert page.locator("figure:target").count() == 0
+    page.close()

@@ -76,7 +76,7 @@ def test_answer(root):
 def test_sizes(root):
     """The table by size has objects, misses and their share."""
     start_run(root)
-    rows = {row[0].split()[0]: row[1:5] for row in table(page_of(root), "By size")[1:]}
+    rows = {row[0].split()[0]: row[1:5] for row in table(page_of(root), "By size, all objects")[1:]}
     assert rows == {
         "large": ["1", "1", "100.0 %", "0"],
         "medium": ["1", "1", "100.0 %", "0"],
@@ -91,6 +91,36 @@ def test_range(root):
     page = page_of(root, min_side=24)
     assert "AP in range" in tiles(page)
     assert "Of 2 objects (shorter side ≥ 24 px), 2 are missed: 1 large, 1 medium, 0 small." in section(page, "summary")
+
+
+def test_the_costliest_mistake_comes_first(root):
+    """The summary begins with the kind of mistake that costs most AP, not with the size that is missed most."""
+    start_run(root)
+    first = words(page_of(root).find_class("lead")[0])
+    assert first.startswith("The mistake that costs most AP50, ")
+    assert "Next: look " in first
+    assert "`" not in first
+
+
+def test_sizes_in_a_range(root):
+    """In a range of interest, counts of the range and AP of all objects are in tables of their own."""
+    start_run(root)
+    page = page_of(root, min_side=24)
+    mistakes = table(page, "Mistakes by size, shorter side ≥ 24 px")
+    assert mistakes[0] == ["size", "objects", "missed", "share", "false positives"]
+    assert mistakes[-1] == ["all", "2", "2", "100.0 %", "0"]
+    aps = table(page, "AP by size, all objects")
+    assert aps[0] == ["size", "AP", "AR 100"]
+    assert aps[-1][1] == tiles(page)["AP"]
+
+
+def test_equal_smallest_sides_are_one_row(root):
+    """Smallest sides with the same objects and AP are one row; the range of interest has its own."""
+    start_run(root)
+    rows = table(page_of(root, min_side=24), "AP by the smallest side that counts")[1:]
+    assert [row[:2] for row in rows] == [
+        *(["≥ 0 to 16 px", "4"], ["≥ 24 px", "2"], ["≥ 32 to 48 px", "2"], ["≥ 64 to 128 px", "1"])
+    ]
 
 
 def test_balance_before_and_after_merging(root):
@@ -170,7 +200,7 @@ def test_trained_images_are_told(root):
     ("missed", "objects", "sentence"),
     [
         ((8, 14, 0), (117, 275, 71), "Of 463 objects (all), 22 are missed: 0 large, 14 medium, 8 small. "
-         "More than half of the misses are medium. No large object was missed."),
+         "No large object was missed."),
         ((2, 2, 0), (2, 2, 0), "Of 4 objects (all), 4 are missed: 0 large, 2 medium, 2 small."),
         ((0, 0, 1), (5, 0, 1), "Of 6 objects (all), 1 is missed: 1 large, 0 medium, 0 small. "
          "No small object was missed."),
@@ -286,12 +316,12 @@ def test_crop(tmp_path):
     made = make_gallery(*small_case(tmp_path, np.full((400, 400, 3), 128, np.uint8)))
     (missed,), (wrong,) = (group.crops for group in made.groups if group.total)
     assert (missed.width_px, missed.score, wrong.class_name, wrong.score) == (40, None, "mask", 0.8)
-    # the window is 136 wide from 52 (252) on, drawn 192 wide: the box begins at 48 · 192 / 136 = 67.8
+    # the window is 136 wide from 52 (252) on, drawn 288 wide: the box begins at 48 · 288 / 136 = 101.6
     for crop, colour in ((missed, (232, 62, 76)), (wrong, (255, 149, 0))):
         pixels = picture_pixels(crop.picture)
-        assert pixels.shape == (192, 192, 3)
-        assert np.abs(pixels[68, 80:110].mean(axis=0) - colour).max() < 40
-        assert np.abs(pixels[80:110, 96].astype(int) - 128).max() < 20
+        assert pixels.shape == (288, 288, 3)
+        assert np.abs(pixels[102, 120:165].mean(axis=0) - colour).max() < 40
+        assert np.abs(pixels[120:165, 144].astype(int) - 128).max() < 20
         assert np.abs(pixels[5, 5].astype(int) - 128).max() < 10
 
 
@@ -302,8 +332,8 @@ def test_beside_a_mistake(tmp_path):
     made = make_gallery(truth, wrong, find_mistakes(truth, wrong))
     crop = next(group.crops[0] for group in made.groups if group.total and group.mistake == "false positive")
     pixels = picture_pixels(crop.picture)
-    top = round((300 - 202) * 192 / 136)  # of the true box in the window from 202 on
-    green = pixels[top - 1 : top + 2, 80:110].reshape(-1, 3).astype(int)
+    top = round((300 - 202) * 288 / 136)  # of the true box in the window from 202 on
+    green = pixels[top - 1 : top + 2, 120:165].reshape(-1, 3).astype(int)
     assert (green[:, 1] - green[:, 0]).max() > 60
 
 
