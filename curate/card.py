@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from curate.errors import DataError
+from curate.errors import DataError, quote_remedy
 
 
 class _Strict(BaseModel):
@@ -91,8 +91,12 @@ def read_card(path: Path) -> Card:
         return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
+        is_text_expected = first["type"] == "string_type"
         raise DataError(
-            f"the card is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}", place=path
+            f"the card is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            place=path,
+            got=repr(first["input"]) if is_text_expected else None,
+            remedy=quote_remedy(first["input"]) if is_text_expected else None,
         ) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"the card cannot be read: {' '.join(str(error).split())}", place=path) from error

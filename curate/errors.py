@@ -119,3 +119,11 @@ def unknown_name(
         expected=f"one of {', '.join(listed)}" if known else f"a {kind}, but there are none yet",
         remedy=" ".join(filter(None, remedies)) or None,
     )
+
+
+def quote_remedy(value: object) -> str | None:
+    """What to do about a name that YAML has read as a truth value or a number; None for other values."""
+    values = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    if any(isinstance(one, bool | int | float) for one in values):
+        return "YAML reads yes, no, on, off and numbers as values: put a name in quotes, such as 'no'."
+    return None

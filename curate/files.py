@@ -1,5 +1,6 @@
-"""Output files: checked before long work, and written whole or not at all."""
+"""Files: lists of names in any Unicode encoding; outputs, checked before long work, and written whole or not at all."""
 
+import codecs
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from curate.errors import UsageError, closest
+from curate.errors import DataError, UsageError, closest
 
 
 @contextmanager
@@ -28,6 +29,38 @@ def no_garbage_collection() -> Iterator[None]:
 
 TEMPORARY = ".tmp"
 OVERWRITE_REMEDY = "Choose another name, or replace it with --overwrite."
+
+
+def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Read a list of names, one a line: UTF-8, or UTF-16 with its mark. Each name is returned once.
+
+    Other encodings are not guessed: bytes of one are text of another, and wrong names would become classes.
+
+    Raises:
+        DataError: The file cannot be read, has another encoding, or has lost characters.
+    """
+    try:
+        data = Path(path).read_bytes()
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except OSError as error:
+        raise DataError(f"the list of names cannot be read: {error.strerror}", place=path) from error
+    except UnicodeDecodeError as error:
+        raise _not_unicode(path, error.object[error.start : error.start + 4].hex(" ")) from error
+    if lost := {"\ufffd", "\0"} & set(text):
+        raise _not_unicode(path, repr(lost.pop()))
+    names = (line.strip() for line in text.splitlines())
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _not_unicode(path: str | os.PathLike[str], found: str) -> DataError:
+    return DataError(
+        "the encoding of the list of names is not understood",
+        place=path,
+        got=found,
+        expected="UTF-8, or UTF-16 with a byte order mark",
+        remedy="Save the file as UTF-8.",
+    )
 
 
 def suggest_file(path: str | os.PathLike[str]) -> str | None:

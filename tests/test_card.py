@@ -143,3 +143,11 @@ def test_nearer_card(write_card, tmp_path):
 def test_no_card(tmp_path):
     """A dataset without a card has none."""
     assert find_card(tmp_path / "deep" / "data") is None
+
+
+@pytest.mark.parametrize("line", ["classes: [mask, no]", "classes: [0]", "merges: {yes: [mask]}"])
+def test_names_that_yaml_reads_as_values(tmp_path, line):
+    """A class called yes, no or 0 without quotes is named, with the advice to quote it."""
+    (tmp_path / "card.yaml").write_text(f"name: x\n{line}\n")
+    with pytest.raises(DataError, match=r"got (True|False|0)\)\. .*in quotes"):
+        read_card(tmp_path / "card.yaml")

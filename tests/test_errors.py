@@ -2,7 +2,16 @@
 
 import pytest
 
-from curate.errors import CurateError, DataError, MissingError, StoreError, StrictImportError, UsageError, unknown_name
+from curate.errors import (
+    CurateError,
+    DataError,
+    MissingError,
+    StoreError,
+    StrictImportError,
+    UsageError,
+    quote_remedy,
+    unknown_name,
+)
 
 
 def test_whole_message():
@@ -66,3 +75,15 @@ def test_unknown_name_with_a_further_remedy():
     """What else to do follows the suggestion."""
     error = str(unknown_name("class", "maks", ["mask"], remedy="Import more."))
     assert error.endswith("Did you mean 'mask'? Import more.")
+
+
+@pytest.mark.parametrize("value", [False, 0, 1.5, ["mask", True], {"mask": 1}, {True: "mask"}])
+def test_names_that_yaml_reads_as_values(value):
+    """A truth value or number in place of a name brings the advice to quote it."""
+    assert "in quotes" in str(quote_remedy(value))
+
+
+@pytest.mark.parametrize("value", ["no", ["mask"], None, {"mask": "face"}])
+def test_names_that_are_text(value):
+    """Text needs no quotes."""
+    assert quote_remedy(value) is None

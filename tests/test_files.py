@@ -1,9 +1,50 @@
-"""Output files: what is checked before they are written."""
+"""Lists of names; output files: what is checked before they are written."""
 
 import pytest
 
-from curate.errors import UsageError
-from curate.files import check_output_files, suggest_file
+from curate.errors import DataError, UsageError
+from curate.files import check_output_files, read_names, suggest_file
+
+NAMES = "口罩\r\n无口罩\r\n\r\n 口罩 \r\ncafé\r\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_names_in_unicode(tmp_path, encoding):
+    """Names in every Unicode encoding that says what it is are read, without white space, each once."""
+    (tmp_path / "names.txt").write_bytes(NAMES.encode(encoding))
+    assert read_names(tmp_path / "names.txt") == ("口罩", "无口罩", "café")
+
+
+def test_utf_16_of_either_order(tmp_path):
+    """The byte order mark decides."""
+    (tmp_path / "names.txt").write_bytes(b"\xfe\xff" + "口罩".encode("utf-16-be"))
+    assert read_names(tmp_path / "names.txt") == ("口罩",)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("口罩\n", "gbk"),
+        ("口罩\n", "big5"),
+        ("마스크\n", "euc-kr"),
+        ("マスク\n", "shift_jis"),
+        ("café\n", "latin-1"),
+        ("mask\n", "utf-16-le"),
+        ("mask\n", "utf-32"),
+        ("ma\ufffdk\n", "utf-8"),
+    ],
+)
+def test_names_in_other_encodings(tmp_path, text, encoding):
+    """Other encodings, and characters that were lost, are refused with a remedy; they never become names."""
+    (tmp_path / "names.txt").write_bytes(text.encode(encoding))
+    with pytest.raises(DataError, match=r"names\.txt: the encoding .* is not understood .*Save the file as UTF-8"):
+        read_names(tmp_path / "names.txt")
+
+
+def test_names_that_cannot_be_read(tmp_path):
+    """A list that cannot be read is an error of curate."""
+    with pytest.raises(DataError, match="cannot be read"):
+        read_names(tmp_path)
 
 
 def test_free_names_are_accepted(tmp_path):

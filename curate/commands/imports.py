@@ -7,13 +7,14 @@ from typing import Any
 from curate.commands.split import join_splits
 from curate.curation.groups import find_leak
 from curate.dataset import Dataset
-from curate.errors import UsageError
+from curate.errors import DataError, UsageError
 from curate.files import no_garbage_collection
 from curate.formats.incoming import Incoming
 from curate.formats.ingest import AllowedClasses, ImportResult, find_allowed_classes, ingest
 from curate.formats.voc.picture_size import SizeMismatch
 from curate.formats.voc.reader import Origin, read_voc
 from curate.formats.widerface import read_widerface
+from curate.formatting import count_of
 from curate.progress import Progress, silent
 from curate.store import Store
 
@@ -63,7 +64,7 @@ def import_voc(
         Counts, and all faults.
 
     Raises:
-        DataError: The folder does not exist or has nothing to import.
+        DataError: The folder does not exist or has nothing to import, or no XML has an image.
         StrictImportError: `strict`, and something would be repaired or quarantined; carries the result.
     """
     if origin not in ("labelimg", "voc"):
@@ -84,6 +85,7 @@ def import_voc(
         leave_out=store.root,
         progress=progress,
     )
+    _refuse_without_images(incoming)
     arguments = {
         "source": str(source),
         "images": None if images is None else str(images),
@@ -146,6 +148,24 @@ def import_widerface(
     }
     operation = "import-widerface", arguments
     return _ingest(store, str(dataset), incoming, allowed, operation, link=link, strict=strict, progress=progress)
+
+
+def _refuse_without_images(incoming: Incoming) -> None:
+    """Refuse XML of which none has an image: an empty dataset would look like a successful import."""
+    lost = [one for one in incoming.problems if one.action == "quarantined"]
+    if len(incoming.images) or not incoming.files or not lost:
+        return
+    first = lost[0]
+    looked = f"images in {incoming.image_folder} and its subfolders"
+    if incoming.unannotated:
+        looked += f"; there are {len(incoming.unannotated)} of other names"
+    raise DataError(
+        f"no image of {count_of(len(incoming.files), 'XML file')} was found, or can be read",
+        place=incoming.folder,
+        got=f"{first.file}: {first.detail}",
+        expected=looked,
+        remedy="Name the folder of the images with --images, or correct the names in the XML.",
+    )
 
 
 def _ingest(

@@ -14,7 +14,7 @@ from curate.card import find_card, read_card
 from curate.columns import CORNERS
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
-from curate.files import write_atomically
+from curate.files import read_names, write_atomically
 from curate.formats.joining import join, resolve_names
 from curate.formats.listing import folded
 from curate.formats.proposals import WAITING
@@ -80,8 +80,7 @@ def write_classes(file: Path, current: Dataset, classes: Sequence[str] | None) -
     """
     card = None if current.classes else find_card(current.root)
     known = [*current.class_names.values(), *(read_card(card).classes if card else ())]
-    text = file.read_text(encoding="utf-8-sig", errors="replace") if file.exists() else ""
-    written = [name.strip() for name in text.splitlines() if name.strip() and name.strip() not in current.aliases]
+    written = [name for name in read_names(file) if name not in current.aliases] if file.exists() else []
     names = tuple(dict.fromkeys([*known, *(classes or ()), *written]))
     if names:
         write_atomically(file, lambda out: out.write("".join(f"{name}\n" for name in names).encode()))

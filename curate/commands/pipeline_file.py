@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from curate.commands.registry import COMMANDS
-from curate.errors import UsageError, unknown_name
+from curate.errors import UsageError, quote_remedy, unknown_name
 from curate.files import suggest_file
 
 _COMMANDS = [command.name for command in COMMANDS.values() if command.brief is not None]
@@ -143,6 +143,7 @@ def _convert(value: Any, declared: Any, where: str) -> Any:
         return TypeAdapter(declared, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value)
     except ValidationError as error:
         rules = dict.fromkeys(fault["msg"].removeprefix("Input should be ") for fault in error.errors())
+        remedy = quote_remedy(value) if any(fault["type"] == "string_type" for fault in error.errors()) else None
         raise UsageError(
-            "the argument is not valid", place=where, got=repr(value), expected=" or ".join(rules)
+            "the argument is not valid", place=where, got=repr(value), expected=" or ".join(rules), remedy=remedy
         ) from error

@@ -11,7 +11,7 @@ import pandas as pd
 from curate.dataset import ClassEntry, Predictions
 from curate.errors import UsageError
 from curate.evaluation.coco_results import write_results
-from curate.files import check_output_files, write_atomically
+from curate.files import check_output_files, read_names, write_atomically
 from curate.formats.coco import coco_file_name
 from curate.formats.incoming import Problem
 from curate.formats.proposals import WAITING
@@ -127,8 +127,7 @@ def _xml_of(layout: VocLayout) -> dict[str, str]:
 
 def add_class_names(file: Path, names: Sequence[str]) -> None:
     """Add names to LabelImg's class list; listed names keep their position."""
-    text = file.read_text(encoding="utf-8-sig", errors="replace") if file.exists() else ""
-    listed = dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())
-    if not listed.keys() >= set(names):
+    listed = read_names(file) if file.exists() else ()
+    if not set(listed) >= set(names):
         lines = "".join(f"{name}\n" for name in dict.fromkeys([*listed, *names]))
         write_atomically(file, lambda out: out.write(lines.encode()))

@@ -49,6 +49,39 @@ def test_boxes_are_as_written(dataset, source):
     ]
 
 
+def test_no_image_at_all(tmp_path, dataset):
+    """XML of which none has an image is an error that says how many, and where was looked; no version is made."""
+    for name in "abc":
+        write_xml(tmp_path / "xml" / f"{name}.xml")
+    told = r"no image of 3 XML files was found.*'a\.jpg'.*xml and its subfolders.*--images"
+    with pytest.raises(DataError, match=told):
+        import_voc(dataset, tmp_path / "xml")
+    assert not Store(dataset).exists()
+
+
+def test_no_image_in_another_folder(tmp_path, dataset):
+    """The folder of `--images` is named, and that it has images of other names."""
+    write_xml(tmp_path / "xml" / "a.xml")
+    write_image(tmp_path / "pictures" / "other.jpg")
+    with pytest.raises(DataError, match=r"pictures and its subfolders; there are 1 of other names"):
+        import_voc(dataset, tmp_path / "xml", images=tmp_path / "pictures")
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image"])
+def test_no_image_that_can_be_read(dataset, source, data):
+    """Images that are all damaged are an error, too."""
+    for name in "ab":
+        (source / f"{name}.jpg").write_bytes(data)
+    with pytest.raises(DataError, match=r"2 XML files was found, or can be read .*a\.jpg"):
+        import_voc(dataset, source)
+
+
+def test_one_image_is_enough(dataset, source):
+    """If one XML has an image, the others are problems."""
+    (source / "a.jpg").unlink()
+    assert kinds(import_voc(dataset, source)) == ["image_missing"]
+
+
 def test_edges_of_the_image(tmp_path):
     """In LabelImg's coordinates a box may cover the whole image."""
     assert corners_of(tmp_path, ("mask", 0, 0, WIDTH, HEIGHT)) == [[0, 0, WIDTH, HEIGHT]]

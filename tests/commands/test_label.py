@@ -249,6 +249,16 @@ def test_a_list_that_somebody_wrote_stays(root):
     assert (folder / "predefined_classes.txt").read_text() == "cat\ndog\n"
 
 
+def test_class_list_in_another_encoding(root):
+    """A class list that is not understood stays as it is."""
+    folder = Path(curate.label(root, limit=1).folder)
+    written = "口罩\n".encode("gbk")
+    (folder / "predefined_classes.txt").write_bytes(written)
+    with pytest.raises(DataError, match="Save the file as UTF-8"):
+        curate.label(root, limit=1)
+    assert (folder / "predefined_classes.txt").read_bytes() == written
+
+
 def test_nothing_left(root):
     """If everything is labelled, that is an error."""
     folder = curate.label(root).folder

@@ -45,6 +45,17 @@ def test_classes_from_predefined(dataset, source):
     assert class_names(dataset) == ["mask", "bad", "bare"]
 
 
+def test_classes_from_predefined_in_another_encoding(dataset, source):
+    """A class list in UTF-16 is read; in an encoding that is not understood, nothing is imported."""
+    (source / "predefined_classes.txt").write_bytes("无口罩\nmask\n".encode("utf-16"))
+    import_voc(dataset, source)
+    assert class_names(dataset) == ["无口罩", "mask", "bare"]
+    (source / "predefined_classes.txt").write_bytes("无口罩\nmask\n".encode("gbk"))
+    with pytest.raises(DataError, match="Save the file as UTF-8"):
+        import_voc(dataset, source)
+    assert load(dataset).class_names == {1: "无口罩", 2: "mask", 3: "bare"}
+
+
 def test_classes_from_the_card(dataset, source):
     """The card's order takes precedence over `predefined_classes.txt`."""
     (source / "predefined_classes.txt").write_text("bare\nmask\n")

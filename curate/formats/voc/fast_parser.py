@@ -16,7 +16,7 @@ from curate.formats.voc.objects import CORNERS, FLAGS, HARMLESS, PARTS, VocFile,
 
 _OPTIONAL = frozenset({"pose", "occluded"})
 _SPACE = r"[ \t\n]*+"
-_TEXT = r"[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+"  # XML 1.0, production 2, without characters that must be escaped
+_TEXT = r"[^<>&\x00-\x08\x0b-\x1f\ufffd-\uffff]*+"  # XML 1.0, production 2; not escaped, not lost (fffd)
 _INNER = "database|annotation|image|flickrid|name"  # of source and owner
 _HEAD = re.compile(
     rf"""(?:<\?xml[ ]version="1\.0"(?:[ ]encoding="(?:utf|UTF)-8")?[ ]?\?>)?{_SPACE}
@@ -138,6 +138,8 @@ def _make_objects(columns: Sequence[Sequence[str]], lines: Sequence[int]) -> lis
     """Make objects from columns with the texts of their `PARTS`; None if a value is not as expected."""
     names, poses, truncated, difficult, occluded, *corners = columns
     if not all(name and name == name.strip() for name in names) or any(pose.isspace() for pose in poses):
+        return None
+    if "?" in "".join(names):  # perhaps a lost name
         return None
     if "_" in "".join(chain(*corners)):  # Python reads 1_0 as 10
         return None

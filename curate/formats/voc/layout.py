@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.files import read_names
 from curate.formats.incoming import Problem
 from curate.formats.listing import list_files
 from curate.image_header import is_image_name
@@ -46,7 +47,7 @@ def find_layout(folder: Path, images: Path | None = None, leave_out: Path | None
         leave_out: A subfolder to skip, such as the dataset's own.
 
     Raises:
-        DataError: A folder does not exist.
+        DataError: A folder does not exist, or the encoding of the class list is not understood.
     """
     is_devkit = all((folder / name).is_dir() for name in _DEVKIT)
     suffixes = (XML_SUFFIX,)
@@ -103,6 +104,5 @@ def _above(folder: str, name: str) -> str | None:
 def _read_class_order(folder: Path) -> tuple[str, ...]:
     for file in (folder / "predefined_classes.txt", folder / "data" / "predefined_classes.txt"):
         if file.is_file():
-            names = (line.strip() for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines())
-            return tuple(dict.fromkeys(name for name in names if name))
+            return read_names(file)
     return ()

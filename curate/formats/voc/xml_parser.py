@@ -4,6 +4,8 @@ Formats: the VOC2012 development kit, section 8, and LabelImg's `libs/pascal_voc
 are not read, and nothing is fetched.
 """
 
+import codecs
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +28,11 @@ _HEAD = ("filename", "size", "imagesize")
 _VOCABULARY = frozenset({"annotation", "object", "bndbox", *_HEAD, *PARTS})
 _NOT_DELETED = frozenset({"", "0", "no", "false"})
 _LONGEST_SHOWN = 40
+_DECLARED = re.compile(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
+_ONE_BYTE = re.compile(rb"iso-8859|latin|windows-12|cp12|us-ascii|ascii|utf-16|utf-32|koi8", re.IGNORECASE)
+_THREE_BYTES = "\u0800"  # the first character that takes three bytes in UTF-8
+_NOT_UTF8 = "the text is not UTF-8 and declares no other encoding; save it as UTF-8, or declare its encoding"
+_LOST_NAME = re.compile(r".*\ufffd.*|\?{2,}", re.DOTALL)
 _MOST_SHOWN = 3
 
 
@@ -41,15 +48,7 @@ class VocParser:
     """Parses annotation files: plain files by regular expressions, all others element by element."""
 
     def __init__(self) -> None:
-        self._xml = etree.XMLParser(
-            resolve_entities=False,
-            no_network=True,
-            load_dtd=False,
-            remove_comments=True,
-            remove_pis=True,
-            remove_blank_text=True,
-            collect_ids=False,
-        )
+        self._xml, self._utf8_xml = _xml_parser(None), _xml_parser("utf-8")
         self._plain = PlainReader()
 
     def parse(self, data: bytes) -> VocFile:
@@ -62,8 +61,11 @@ class VocParser:
         return self._plain.read(data) or self._parse_elements(data)
 
     def _parse_elements(self, data: bytes) -> VocFile:
-        root = self._parse_root(data)
+        wrongly_declared = _wrongly_declared(data)
+        root = self._parse_root(data, self._utf8_xml if wrongly_declared else self._xml)
         faults: list[Fault] = []
+        if wrongly_declared:
+            faults.append(Fault(1, None, "other_encoding", f"declares {wrongly_declared}, but is UTF-8", "noted"))
         elements = [one for one in root.iterdescendants() if tag_of(one) == "object" and not _is_container(one)]
         objects = [
             box
@@ -91,20 +93,61 @@ class VocParser:
             path=_text_of(head.get("path")),
         )
 
-    def _parse_root(self, data: bytes) -> Any:
+    def _parse_root(self, data: bytes, parser: etree.XMLParser) -> Any:
         try:
-            root = etree.fromstring(data, self._xml)
+            root = etree.fromstring(data, parser)
         except (etree.XMLSyntaxError, ValueError) as error:
             if not data.strip():
                 raise UnreadableError("empty_file", "the file is empty") from error
             _refuse_document_type(data, certain=False)  # also if the parser stopped at an entity
             line = error.lineno if isinstance(error, etree.XMLSyntaxError) else None
-            raise UnreadableError("unreadable_file", " ".join(str(error).split()), line) from error
+            reason = _NOT_UTF8 if _is_undeclared(data) else " ".join(str(error).split())
+            raise UnreadableError("unreadable_file", reason, line) from error
         if root.getroottree().docinfo.doctype:  # pyright: ignore[reportAttributeAccessIssue] - missing in the stubs
             _refuse_document_type(data, certain=True)
         if tag_of(root) != "annotation":
             raise UnreadableError("wrong_root", f"<{root.tag}>, expected <annotation>", root.sourceline)
         return root
+
+
+def _xml_parser(encoding: str | None) -> etree.XMLParser:
+    return etree.XMLParser(
+        encoding=encoding,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        remove_comments=True,
+        remove_pis=True,
+        remove_blank_text=True,
+        collect_ids=False,
+    )
+
+
+def _wrongly_declared(data: bytes) -> str | None:
+    """The encoding that UTF-8 text declares in its place, as some tools write it; None if the declaration is right.
+
+    Bytes of another encoding are hardly ever UTF-8 by chance; pairs of bytes in Chinese encodings can be.
+    """
+    declared = _DECLARED.match(data)
+    if declared is None or declared[1].lower() == b"utf-8" or data.isascii():
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    is_certain = _ONE_BYTE.match(declared[1]) is not None or max(text) >= _THREE_BYTES
+    return declared[1].decode() if is_certain else None
+
+
+def _is_undeclared(data: bytes) -> bool:
+    """Whether a text is not UTF-8 and declares nothing else."""
+    declared = _DECLARED.match(data)
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or (declared and declared[1].lower() != b"utf-8"):
+        return False
+    try:
+        return "\0" in data.decode()  # UTF-16 without its mark
+    except UnicodeDecodeError:
+        return data.lstrip()[:1] == b"<"
 
 
 def _refuse_document_type(data: bytes, *, certain: bool) -> None:
@@ -179,6 +222,10 @@ def _read_name(
         faults.append(Fault(element.sourceline, number, "second_name", detail, "quarantined"))
         return None
     (name,) = distinct
+    if _LOST_NAME.fullmatch(name):
+        detail = f"{name!r}: its characters were lost when it was saved in another encoding"
+        faults.append(Fault(element.sourceline, number, "lost_name", detail, "quarantined"))
+        return None
     if name != texts[0]:
         faults.append(Fault(element.sourceline, number, "white_space", f"around {name!r}", "noted"))
     return name

@@ -208,15 +208,6 @@ def test_absurd_image_size(tmp_path, dataset, source):
     assert "image_broken" in kinds(import_voc(dataset, source))
 
 
-def test_nothing_usable(tmp_path, dataset):
-    """A folder without usable files makes a version that lists the problems."""
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    (folder / "a.xml").write_bytes(b"")
-    result = import_voc(dataset, folder)
-    assert (result.images, kinds(result)) == (0, ["empty_file", "image_missing"])
-
-
 def test_problems_are_kept(tmp_path):
     """The dataset's problems table has the problems of the result."""
     result = import_one(tmp_path, ("mask", 99, 36, 5, 6), ("", 1, 2, 3, 4))

@@ -158,6 +158,52 @@ def test_latin_1_is_decoded():
     assert parse(data.encode("latin-1")).objects[0].name == "é"
 
 
+@pytest.mark.parametrize("encoding", ["gbk", "GB2312", "gb18030", "big5", "utf-16", "UTF-16LE", "utf-8"])
+def test_declared_encodings(encoding):
+    """Chinese names are read in the encoding that the file declares."""
+    data = f'<?xml version="1.0" encoding="{encoding}"?>' + annotation_xml(objects=[("口罩", 1, 2, 3, 4)])
+    found = parse(data.encode(encoding))
+    assert ([one.name for one in found.objects], found.faults) == (["口罩"], [])
+
+
+@pytest.mark.parametrize("declared", ["gbk", "utf-16", "us-ascii", "iso-8859-1", "windows-1252"])
+def test_utf_8_that_declares_another_encoding(declared):
+    """UTF-8 that declares another encoding, as some tools write it, is read as UTF-8, and that is noted."""
+    data = f'<?xml version="1.0" encoding="{declared}"?>' + annotation_xml(objects=[("口罩", 1, 2, 3, 4)])
+    found = parse(data)
+    assert [one.name for one in found.objects] == ["口罩"]
+    assert [(fault.kind, fault.action) for fault in found.faults] == [("other_encoding", "noted")]
+
+
+@pytest.mark.parametrize("head", ["", '<?xml version="1.0"?>', '<?xml version="1.0" encoding="utf-8"?>'])
+@pytest.mark.parametrize(("encoding", "name"), [("gbk", "口罩"), ("latin-1", "café"), ("euc-kr", "마스크")])
+def test_undeclared_encodings(head, encoding, name):
+    """Another encoding that is not declared is not guessed: the file is unreadable, and the reason says what to do."""
+    with pytest.raises(UnreadableError, match="UTF-8") as caught:
+        parse((head + annotation_xml(objects=[(name, 1, 2, 3, 4)])).encode(encoding))
+    assert caught.value.fault.kind == "unreadable_file"
+
+
+def test_utf_16_without_a_mark():
+    """UTF-16 without its mark is known by the XML declaration; without that, the file is unreadable."""
+    text = annotation_xml(objects=[("口罩", 1, 2, 3, 4)])
+    assert parse(('<?xml version="1.0"?>' + text).encode("utf-16-le")).objects[0].name == "口罩"
+    assert refused_as(text.encode("utf-16-le")) == "unreadable_file"
+
+
+@pytest.mark.parametrize("name", ["\ufffd\ufffd", "ma\ufffdk", "??", "????"])
+def test_lost_names(name):
+    """A name whose characters were lost by another program makes no class: its box is quarantined."""
+    fault = only_fault(object_xml(name, 1, 2, 3, 4))
+    assert (fault.kind, fault.action) == ("lost_name", "quarantined")
+
+
+@pytest.mark.parametrize("name", ["?", "mask?", "is it?? a mask"])
+def test_question_marks(name):
+    """Question marks in a name are kept."""
+    assert only_object(object_xml(name, 1, 2, 3, 4)).name == name
+
+
 def test_occluded_is_read():
     """`<occluded>`, used by later VOC years, is a flag like the others."""
     assert only_object(object_xml("mask", 1, 2, 3, 4, occluded="1")).occluded
