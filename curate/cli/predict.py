@@ -47,6 +47,13 @@ def predict(
             metavar="SCORE", help="Lowest score to keep.", show_default=f"coco: all; else {DEFAULT_POINT.score:g}"
         ),
     ] = None,
+    draw: Annotated[
+        bool,
+        typer.Option(
+            "--draw",
+            help=f"Also write the pictures with their boxes, of at least the score, or {DEFAULT_POINT.score:g}.",
+        ),
+    ] = False,
     into_dataset: Annotated[
         bool, typer.Option("--into-dataset", help="Store the boxes as proposals in SOURCE, a dataset.")
     ] = False,
@@ -64,6 +71,7 @@ def predict(
             out=out,
             form=form.value if form else None,
             score=score,
+            draw=draw,
             into_dataset=into_dataset,
             device=device,
             overwrite=overwrite,
@@ -76,6 +84,7 @@ def predict_lines(document: Mapping[str, Any]) -> RenderableType:
     """Counts and place of the detections, and the images that were left out."""
     form = {"coco": "COCO results", "voc": "XML for LabelImg", None: f"proposals, version {document['version']}"}
     lines = [f"{predict_brief(document)}: {form[document['form']]} in {document['out']}"]
+    lines += [f"pictures with boxes: {document['drawn']}"] if document.get("drawn") else []
     problems = document["problems"]
     lines += [f"left out  {one['file']}: {one['detail']}" for one in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:

@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +14,16 @@ import pandas as pd
 from curate.columns import CORNERS
 from curate.commands.label import CLASS_FILE
 from curate.dataset import Predictions
-from curate.errors import UsageError
+from curate.errors import MissingError, UsageError
+from curate.files import OVERWRITE_REMEDY, write_atomically
+from curate.formats.coco import coco_file_name
 from curate.formats.proposals import WAITING, join_proposals
 from curate.formats.voc.writer import proposal_xml, write_proposal
 from curate.formatting import count_of
+from curate.images import decode_rgb, encode_rgb
 from curate.inference.inputs import read_images
 from curate.inference.outputs import (
+    DRAWN,
     XmlPlan,
     add_class_names,
     check_results,
@@ -45,6 +50,7 @@ class PredictResult(Result):
         images: Number of images.
         boxes: Number of written boxes.
         out: Folder of `predictions.json` and `images.json`, folder of the XML, or the dataset.
+        drawn: Folder of the pictures with their boxes, if these were requested.
         form: "coco" or "voc"; None if the boxes were added to the dataset.
         version: New version of the dataset, if the boxes were added to it.
         problems: Images that were left out; `file` is relative to the working folder, or absolute.
@@ -56,6 +62,7 @@ class PredictResult(Result):
     out: str
     form: str | None
     version: int | None
+    drawn: str | None
     problems: tuple[dict[str, Any], ...]
 
 
@@ -66,6 +73,7 @@ def predict(
     out: str | os.PathLike[str] | None = None,
     form: Form | None = None,
     score: float | None = None,
+    draw: bool = False,
     into_dataset: bool = False,
     device: str = "auto",
     overwrite: bool = False,
@@ -87,6 +95,7 @@ def predict(
             the images, and required for a dataset.
         form: "coco" (default) or "voc".
         score: Lowest score to keep. Default: for "coco" all detections, which AP needs; else 0.5.
+        draw: Also write each picture with its boxes of at least the score, into the folder `drawn` beside the results.
         into_dataset: Add the boxes to the dataset `source`; no file is written.
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
         overwrite: Replace earlier results, and proposed XML that nobody has saved.
@@ -98,7 +107,7 @@ def predict(
         StoreError: `into_dataset`, and `source` is not a dataset.
         MissingError: The library of the run, or the device, is not available.
     """
-    _check_arguments(form, score, out, into_dataset=into_dataset)
+    _check_arguments(form, score, out, draw=draw, into_dataset=into_dataset)
     folder, source = RunFolder(run), Path(source)
     folder.read_record()
     folder.require_checkpoint()
@@ -110,21 +119,27 @@ def predict(
         _check_xml_folder(source, target)
     else:
         check_results(results, overwrite=overwrite)
+        if draw:
+            _check_drawing(results / DRAWN, overwrite=overwrite)
     predictor = Predictor(folder, read_images(source, progress), device, progress)
     if into_dataset:
         return _propose(predictor, Store(source), DEFAULT_POINT.score if score is None else score)
     if form == "voc":
         return _write_xml(predictor, target, DEFAULT_POINT.score if score is None else score, overwrite=overwrite)
-    return _write_results(predictor, results, score or 0.0)
+    drawn_from = (DEFAULT_POINT.score if score is None else score) if draw else None
+    return _write_results(predictor, results, score or 0.0, drawn_from, progress)
 
 
 def _check_arguments(
-    form: Form | None, score: float | None, out: str | os.PathLike[str] | None, *, into_dataset: bool
+    form: Form | None, score: float | None, out: str | os.PathLike[str] | None, *, draw: bool, into_dataset: bool
 ) -> None:
     if form not in (None, "coco", "voc"):
         raise UsageError("unknown form", place="--as", got=repr(form), expected="coco or voc")
     if score is not None:
         check_score(score)
+    if draw and (form == "voc" or into_dataset):
+        other = "--into-dataset" if into_dataset else "--as voc"
+        raise UsageError(f"--draw and {other} are mutually exclusive", place="predict")
     if into_dataset and (form is not None or out is not None):
         raise UsageError(
             f"--into-dataset and {'--as' if form is not None else '--out'} are mutually exclusive", place="predict"
@@ -139,16 +154,72 @@ def _check_xml_folder(source: Path, target: Path | None) -> None:
         raise UsageError("not a folder", place=target, expected="a folder for the XML")
 
 
-def _write_results(predictor: Predictor, target: Path, min_score: float) -> PredictResult:
-    """Write COCO results of all images, after the last one."""
+def _check_drawing(folder: Path, *, overwrite: bool) -> None:
+    """Check before long work that pictures can be drawn and written.
+
+    Raises:
+        MissingError: The package that draws is not installed.
+        UsageError: The folder has files.
+    """
+    if find_spec("supervision") is None:
+        remedy = "pip install 'curate-vision[watch]'"
+        raise MissingError("the package supervision is not installed", place="--draw", remedy=remedy)
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise UsageError("the folder has files already", place=folder, remedy=OVERWRITE_REMEDY)
+
+
+def _draw(
+    predictor: Predictor,
+    images: pd.DataFrame,
+    predictions: Predictions,
+    folder: Path,
+    min_score: float,
+    report: Progress,
+) -> None:
+    """Write each picture with its boxes, upright, under the path of its image."""
+    from curate.monitor.detections import NO_TRACK, FrameDetections
+    from curate.monitor.outputs.drawing import Drawer
+
+    entries = predictor.classes.entries
+    drawer, index_of = Drawer([entry.name for entry in entries]), {entry.id: row for row, entry in enumerate(entries)}
+    table = predictions.boxes[predictions.boxes["score"] >= min_score].sort_values("score", ascending=False)
+    rows_of = dict(list(table.groupby("image_id")))
+    paths = images["path"].tolist()
+    for place, (image_id, path) in enumerate(zip(images["image_id"].tolist(), paths, strict=True)):
+        report("draw", place, len(paths))
+        rows = rows_of.get(image_id, table[:0])
+        found = FrameDetections(
+            frame_index=place,
+            timestamp_s=0.0,
+            boxes_xyxy=rows[CORNERS].to_numpy(dtype=np.float64),
+            scores=rows["score"].to_numpy(dtype=np.float64),
+            class_indices=np.array([index_of[id_] for id_ in rows["class_id"].tolist()], dtype=np.int64),
+            track_ids=np.full(len(rows), NO_TRACK, dtype=np.int64),
+        )
+        drawn = drawer.draw(decode_rgb(predictor.inputs.images.image_file(path)), found)
+        name = coco_file_name(path)
+        suffix = ".png" if name.lower().endswith(".png") else ".jpg"
+        file = folder / (name if name.lower().endswith(suffix) else name + suffix)
+        data = encode_rgb(drawn, suffix)
+        write_atomically(file, lambda target, data=data: target.write(data))
+    report("draw", len(paths), len(paths))
+
+
+def _write_results(
+    predictor: Predictor, target: Path, min_score: float, drawn_from: float | None, progress: Progress
+) -> PredictResult:
+    """Write COCO results of all images, after the last one; and pictures with the boxes from a score on."""
     parts = list(predictor.predict(predictor.inputs.images.images["image_id"].tolist(), min_score=min_score))
     images, predictions = _concatenate(parts)
     write_coco_results(target, predictions, images, predictor.classes.entries)
+    if drawn_from is not None:
+        _draw(predictor, images, predictions, target / DRAWN, drawn_from, progress)
     notes = []
     if predictor.classes.unknown:
         names = ", ".join(predictor.classes.unknown)
         notes.append(f"The dataset has no class {names}: boxes of that name cannot be evaluated on it.")
-    return _result(predictor, target, "coco", boxes=len(predictions.boxes), notes=notes)
+    drawn = None if drawn_from is None else target / DRAWN
+    return _result(predictor, target, "coco", boxes=len(predictions.boxes), drawn=drawn, notes=notes)
 
 
 def _write_xml(predictor: Predictor, target: Path | None, min_score: float, *, overwrite: bool) -> PredictResult:
@@ -233,6 +304,7 @@ def _result(
     *,
     boxes: int = 0,
     version: int | None = None,
+    drawn: Path | None = None,
     notes: Sequence[str] = (),
 ) -> PredictResult:
     root = predictor.inputs.images.root
@@ -245,6 +317,7 @@ def _result(
         out=str(out),
         form=form,
         version=version,
+        drawn=None if drawn is None else str(drawn),
         problems=tuple(problem._asdict() | {"file": str(root / problem.file)} for problem in predictor.problems),
         notes=(*more, *notes),
     )

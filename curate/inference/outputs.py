@@ -18,16 +18,17 @@ from curate.formats.proposals import WAITING
 from curate.formats.voc.layout import XML_SUFFIX, VocLayout
 from curate.formats.voc.matching import XmlMatcher
 from curate.formats.voc.writer import is_proposal
+from curate.image_header import is_image_name
 from curate.inference.inputs import InputImages
 from curate.media import source_name
 from curate.run_folder.folder import RunFolder
 
-RESULTS, IMAGES = "predictions.json", "images.json"
+RESULTS, IMAGES, DRAWN = "predictions.json", "images.json", "drawn"
 
 
 def results_folder(run: RunFolder, source: Path) -> Path:
-    """Default folder for results: in the run's folder, named after the source."""
-    return run.path / "predicted" / source_name(source)
+    """Default folder for results: in the run's folder, named after the source; after an image, without its suffix."""
+    return run.path / "predicted" / source_name(source.with_suffix("") if source.is_file() else source)
 
 
 def check_results(folder: Path, *, overwrite: bool) -> None:
@@ -36,7 +37,8 @@ def check_results(folder: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: It is a file, or has results and `overwrite` is not set.
     """
-    if folder.suffix == ".json" or (folder.exists() and not folder.is_dir()):
+    is_file_name = (folder.suffix == ".json" or is_image_name(folder.name)) and not folder.is_dir()
+    if is_file_name or (folder.exists() and not folder.is_dir()):
         raise UsageError("not a folder", place=folder, expected=f"a folder for {RESULTS} and {IMAGES}")
     check_output_files(folder / RESULTS, folder / IMAGES, overwrite=overwrite)
 

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from builders import box_rows, image_row, load, snapshot, write_image, write_xml
@@ -17,6 +18,7 @@ import curate
 from curate.cli import main
 from curate.commands.predict import predict
 from curate.errors import DataError, StoreError, UsageError
+from curate.images import decode_rgb
 from curate.inference.judge import training_images
 from curate.store import Store
 
@@ -96,6 +98,7 @@ def test_results_of_a_folder(run, photos, tmp_path):
         "out": str(tmp_path / "out"),
         "form": "coco",
         "version": None,
+        "drawn": None,
         "problems": [],
     }
 
@@ -111,6 +114,77 @@ def test_results_go_into_the_run_s_folder(run, photos):
     """The default folder is in the run's folder, named after the source."""
     assert predict(run, photos).out == str(run / "predicted" / "photos")
     assert len(read(run / "predicted" / "photos")) == 8
+
+
+def test_results_of_one_image_are_in_a_folder_without_its_suffix(run, photos):
+    """The default folder of an image is not called as the image: `1`, and not `1.jpg`."""
+    done = predict(run, photos / "a" / "1.jpg")
+    assert done.out == str(run / "predicted" / "1")
+    assert sorted(one.name for one in (run / "predicted").iterdir()) == ["1"]
+
+
+@pytest.mark.parametrize("name", ["0.jpg", "0.PNG", "0.json"])
+def test_folder_with_the_name_of_a_file(run, photos, tmp_path, name):
+    """`--out` with the name of a picture or a JSON file is refused, unless it is a folder."""
+    with pytest.raises(UsageError, match="not a folder"):
+        predict(run, photos, out=tmp_path / name)
+    (tmp_path / name).mkdir()
+    assert predict(run, photos, out=tmp_path / name).images == 4
+
+
+# ── pictures with boxes ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_draw(run, photos, tmp_path):
+    """Each picture is written upright with its boxes, under its own path; the pictures themselves stay."""
+    before = snapshot(photos)
+    done = predict(run, photos, out=tmp_path / "out", draw=True)
+    assert done.drawn == str(tmp_path / "out" / "drawn")
+    names = ["a/1.jpg", "b.jpg", "c/1.png", "turned.jpg"]
+    found = sorted(file.relative_to(done.drawn).as_posix() for file in Path(done.drawn).rglob("*.*"))
+    assert found == names
+    for name in names:
+        drawn, plain = decode_rgb(Path(done.drawn) / name), decode_rgb(photos / name)
+        assert drawn.shape == plain.shape
+        difference = np.abs(drawn.astype(int) - plain)
+        assert difference[18:22, 9:12].max() > 60  # the left side of the box at 10
+        assert difference[-4:, -4:].max() < 40
+    assert snapshot(photos) == before
+
+
+def test_drawn_from_a_score(run, photos, tmp_path, monkeypatch):
+    """Without a score, boxes from 0.5 on are drawn, while the results have all; else those from the score on."""
+    find(monkeypatch, [[20, 20, 40, 40]], scores=[0.4])
+    plain = decode_rgb(photos / "c" / "1.png")
+    done = predict(run, photos, out=tmp_path / "a", draw=True)
+    assert done.boxes == 4
+    assert (decode_rgb(Path(done.drawn) / "c" / "1.png") == plain).all()
+    done = predict(run, photos, out=tmp_path / "b", draw=True, score=0.3)
+    assert (decode_rgb(Path(done.drawn) / "c" / "1.png") != plain).any()
+
+
+def test_drawn_pictures_are_not_overwritten(run, photos, tmp_path):
+    """A folder with pictures is refused before the work; `overwrite` replaces them."""
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="the folder has files already"):
+        predict(run, photos, out=tmp_path, draw=True)
+    assert CornerDetector.shown == 0 or not (tmp_path / "predictions.json").exists()
+    assert predict(run, photos, out=tmp_path, draw=True, overwrite=True).drawn
+    assert (tmp_path / "drawn" / "mine.jpg").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("option", [{"form": "voc"}, {"into_dataset": True}])
+def test_draw_is_for_results(run, root, option):
+    """XML and proposals are looked at in LabelImg and the app."""
+    with pytest.raises(UsageError, match=r"--draw and .* are mutually exclusive"):
+        predict(run, root, draw=True, **option)
+
+
+def test_draw_on_the_command_line(run, photos, run_main):
+    """The folder of the pictures is printed."""
+    printed = run_main("predict", run, photos, "--draw").stdout
+    assert printed.splitlines()[1] == f"pictures with boxes: {run / 'predicted' / 'photos' / 'drawn'}"
 
 
 def test_boxes_that_leave_the_image_stay_so(run, photos, tmp_path, monkeypatch):
