@@ -156,7 +156,10 @@ def label(
     kept = len(present & set(chosen["name"])) if source is not None else len(present & set(images["name"]))
     added = chosen[~chosen["name"].isin(present)].sort_values("path").head(max(0, limit - kept))
     if not kept and not len(added):
-        raise DataError("no images to label", place=dataset, remedy="Add some with `curate sample-frames`.")
+        looked_at = len(images) if source is None else int((images["source"] == source).sum())
+        got = f"{count_of(looked_at, 'image')}, none unlabelled" if looked_at else "no image"
+        remedy = "Add some with `curate sample-frames`, or with `curate import-voc --with-unlabelled`."
+        raise DataError("no images to label", place=dataset, got=got, remedy=remedy)
     folder.mkdir(exist_ok=True)
     for path, name in zip(added["path"].tolist(), added["name"].tolist(), strict=True):
         copy_image(current.image_file(path), folder / name)

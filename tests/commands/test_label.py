@@ -265,7 +265,7 @@ def test_nothing_left(root):
     for name in images_in(folder):
         draw(folder, name, [])
     curate.import_voc(root, folder)
-    with pytest.raises(DataError, match=r"no images to label\. Add some"):
+    with pytest.raises(DataError, match=r"no images to label \(got 8 images, none unlabelled\)\. Add some"):
         curate.label(root)
     assert images_in(folder) == []
 
