@@ -77,7 +77,7 @@ def import_voc(
     size_mismatch: Annotated[
         SizeMismatchName | None,
         typer.Option(
-            help="Where the size in the XML is not that of the picture: scale the boxes, or keep them.",
+            help="Scale or keep the boxes of XML whose size is not that of the picture.",
             show_default="such images are incomplete",
         ),
     ] = None,
