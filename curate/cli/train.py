@@ -15,11 +15,10 @@ from curate.commands.training_options import MODEL, TRAIN, with_options
 from curate.formatting import count_of, points
 from curate.run_folder.config import Option
 
+_DEFAULT_MODEL = f"that of the run (--resume) or of its checkpoint (--weights), else {MODEL.default}"
 Model = Annotated[
     str | None,
-    typer.Option(
-        MODEL.flag, metavar=MODEL.metavar, help=MODEL.help, show_default=f"{MODEL.default}; with --resume the run's own"
-    ),
+    typer.Option(MODEL.flag, metavar=MODEL.metavar, help=MODEL.help, show_default=_DEFAULT_MODEL),
 ]
 NewRun = Annotated[
     str, typer.Option("--run", metavar="NAME", help="Name of the run in DATASET/runs, or a path with a slash.")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.commands.loop_round import check_val, play_round, publish_best
-from curate.commands.training_options import LOOP, MODEL, ROUNDS, given
+from curate.commands.train import default_model
+from curate.commands.training_options import LOOP, ROUNDS, given
 from curate.dataset import Dataset
 from curate.engines.base import engine_for, library_versions
 from curate.errors import UsageError, unknown_name
@@ -86,7 +87,7 @@ def loop(
     Args:
         dataset: The dataset folder.
         run: A name in `DATASET/runs`, or a path with a slash; it holds the checkpoint of the best round.
-        model: ENGINE:NAME. Default: torchvision:fasterrcnn_resnet50_fpn_v2; on resume the loop's own.
+        model: ENGINE:NAME. Default: as in `train`.
         weights: Initial weights of the first round; see `train`.
         steps: Steps per round.
         rounds: Maximum number of rounds. Default: 3, or as before on resume.
@@ -112,7 +113,7 @@ def loop(
     _check(rounds, target_ap, patience, training or {})
     saved = read_state(folder) if resume else None
     options = LoopState(
-        model=model or (saved.model if saved else MODEL.default),
+        model=model or (saved.model if saved else default_model(None if weights is None else str(weights))),
         weights=None if weights is None else str(weights),
         steps=steps,
         training=dict(training or {}),

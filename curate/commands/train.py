@@ -4,10 +4,12 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from curate.commands.evaluate import evaluate
-from curate.commands.training_options import TRAIN, given, takes_options
+from curate.commands.training_options import MODEL, TRAIN, given, takes_options
 from curate.curation.incomplete import nothing_labelled
 from curate.dataset import Dataset
 from curate.engines.base import Detector, engine_for, library_versions, predict_dataset
@@ -81,7 +83,8 @@ def train(
     Args:
         dataset: The dataset folder.
         run: A name in `DATASET/runs`, or a path with a slash.
-        model: ENGINE:NAME. Default: torchvision:fasterrcnn_resnet50_fpn_v2; on resume the run's own.
+        model: ENGINE:NAME. Default: on resume the run's own; that of `weights`, if it is a checkpoint of curate; else
+            torchvision:fasterrcnn_resnet50_fpn_v2.
         resume: Continue an interrupted run with its options and images; a finished run stays as it is.
         overwrite: Replace an existing run of that name.
         progress: Called after every step.
@@ -104,7 +107,8 @@ def train(
     version = (folder.read_record().dataset_version if is_resumed else None) or store.head()
     whole = store.load(version)
     images, notes = _training_images(whole), training_notes(whole)
-    config = TrainingConfig.checked(**{**known, **chosen, **given({"model": model})})
+    chosen |= given({"model": model or known.get("model") or default_model(chosen.get("weights"))})
+    config = TrainingConfig.checked(**{**known, **chosen})
     if epochs is not None:
         config = TrainingConfig.checked(**{**config.as_dict(), "steps": steps_of_epochs(epochs, images, config)})
     engine = engine_for(config.model)
@@ -137,6 +141,13 @@ def train(
         rounds=(Round(1, record.steps_done, record.dataset_version, **aps),),
         notes=tuple(notes),
     )
+
+
+def default_model(weights: str | None) -> str:
+    """The model of a training that names none: that of its initial weights, if they are a checkpoint of curate."""
+    if weights is None or not is_zipfile(weights):
+        return MODEL.default
+    return engine_for(MODEL.default).model_in(Path(weights)) or MODEL.default
 
 
 def check_epochs(epochs: float, steps: int | None) -> None:

@@ -4,6 +4,7 @@ import corner_engine
 import pandas as pd
 import pytest
 from corner_engine import CornerEngine
+from extras import needs_torch
 from sample_datasets import face_dataset, save
 
 import curate
@@ -39,6 +40,28 @@ def test_resume_takes_the_model_of_the_run(root, monkeypatch):
         curate.train(root, run="first", model=DEFAULT, resume=True)
     assert curate.train(root, run="first", resume=True).model == "corner:only"
     assert curate.train(root, run="first", resume=True).model == "corner:only"  # finished: it stays as it is
+
+
+@needs_torch
+@pytest.mark.train
+def test_a_checkpoint_says_its_model(root, tmp_path):
+    """With the checkpoint of a run as initial weights, its model is trained, by `train` and by `loop`."""
+    import torch
+
+    from curate.engines.training.checkpoint import FORMAT
+
+    checkpoint = tmp_path / "best.pt"
+    torch.save({"format": FORMAT, "model": "corner:only"}, checkpoint)
+    assert curate.train(root, run="second", weights=checkpoint).model == "corner:only"
+    assert curate.loop(root, run="night", weights=checkpoint, steps=3, rounds=1).model == "corner:only"
+    assert curate.train(root, run="third", weights=checkpoint, model=DEFAULT).model == DEFAULT
+
+
+def test_other_weights_do_not_say_a_model(root, tmp_path):
+    """A file that is no checkpoint of curate, `none` and a package leave the default."""
+    (tmp_path / "published.pth").write_bytes(b"tensors")
+    for number, weights in enumerate((tmp_path / "published.pth", "none", "package:x")):
+        assert curate.train(root, run=f"run{number}", weights=weights).model == DEFAULT
 
 
 def test_resume_of_a_loop_takes_its_model(root, monkeypatch):

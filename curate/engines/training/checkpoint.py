@@ -22,8 +22,8 @@ from curate.run_folder.folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "curate checkpoint 2"
-_FORMATS = (_FORMAT, "curate torchvision checkpoint 1")  # the older one has fewer fields
+FORMAT = "curate checkpoint 2"
+_FORMATS = (FORMAT, "curate torchvision checkpoint 1")  # the older one has fewer fields
 _READ_ERRORS = (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError)
 
 
@@ -59,7 +59,7 @@ class Checkpoint:
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a kill leaves the old file or the new one."""
     started = time.perf_counter()
-    document = {"format": _FORMAT, **vars(checkpoint), "classes": [list(entry) for entry in checkpoint.classes]}
+    document = {"format": FORMAT, **vars(checkpoint), "classes": [list(entry) for entry in checkpoint.classes]}
     document["settings"] = dict(checkpoint.settings)
     write_atomically(path, lambda file: torch.save(document, file))
     logger.debug("wrote %s at step %d in %.2f s", path, checkpoint.step, time.perf_counter() - started)
@@ -80,7 +80,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         # torch's own message advises to run whatever code the file holds
         raise DataError("not a readable checkpoint", place=path, got=type(error).__name__) from error
     if not isinstance(document, dict) or document.pop("format", None) not in _FORMATS:
-        raise DataError("not a checkpoint of curate", place=path, expected=_FORMAT)
+        raise DataError("not a checkpoint of curate", place=path, expected=FORMAT)
     classes = tuple(ClassEntry(*entry) for entry in document.pop("classes"))
     return Checkpoint(classes=classes, **document)
 
