@@ -48,7 +48,7 @@ _ROWS = (
         arguments={
             Role.DATASET_AND_CARD: "dataset",
             Role.INPUT: "source images card",
-            Role.TEXT: "classes video_from",
+            Role.TEXT: "classes video_from split",
         },
     ),
     Command(
