@@ -99,8 +99,9 @@ def with_curate(source: Path, out: Path) -> None:
     """XML and images to a dataset, the dataset to COCO."""
     import curate
 
-    curate.import_voc(out / "dataset", source)
-    curate.export_coco(out / "dataset", out / "coco")
+    # links: labelformat copies no image
+    curate.import_voc(out / "dataset", source, link=True)
+    curate.export_coco(out / "dataset", out / "coco", link=True)
 
 
 def with_labelformat(source: Path, out: Path) -> None:

@@ -121,7 +121,10 @@ def with_end(data: bytes) -> bytes:
 def has_all_pixels(jpeg: bytes) -> bool:
     """Whether the picture data of a JPEG do not stop early. Decodes it: if all is there, more bytes change nothing."""
     end = jpeg.rfind(_END_OF_JPEG, _scan_jpeg(jpeg)[3])
-    begin, seen = jpeg[:end] if end > 0 else jpeg, set()
+    data, seen = jpeg[: end if end > 0 else len(jpeg)], set()
+    begin = data.rstrip(b"\0\xff")  # what disks and cards put where a download or a recording never ended
+    if data[len(begin) :].startswith(b"\xff\0"):  # a byte of the picture (B.1.1.5)
+        begin += b"\xff\0"
     for pattern in (b"", b"\x5a\xa5" * 512, b"\xfe\x01" * 512):
         restarts = (b"\xff%c" % marker + pattern for marker in _RESTARTS if pattern)
         with opened(begin + pattern + b"".join(restarts) + _END_OF_JPEG) as image:

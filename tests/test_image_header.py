@@ -72,6 +72,17 @@ def test_jpeg_that_lacks_pixels(options, lost):
         read_header(data[:-lost])
 
 
+@pytest.mark.parametrize("options", JPEG_KINDS)
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize("rest", [b"\0", b"\xff"])
+def test_jpeg_that_goes_on_with_nothing(options, share, rest):
+    """A JPEG of which only a part was saved, with zeros or ones for the rest, is refused: zeros can be decoded."""
+    data = encoded("JPEG", **options)
+    part = data[: int(len(data) * share)]
+    with pytest.raises(ValueError, match=r"cut off|damaged"):
+        read_header(part + rest * (len(data) - len(part) + 5000))
+
+
 def test_progressive_jpeg_that_lacks_a_pass():
     """A progressive JPEG that stops between two passes is refused: the others were to sharpen it."""
     data = encoded("JPEG", progressive=True)

@@ -5,7 +5,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
@@ -34,7 +34,8 @@ def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run_with_log(*args: Any, **options: Any) -> None:
-        with log_on_stderr(command.__name__.replace("_", "-")) if options.pop(_NAME, False) else nullcontext():
+        is_verbose = options.pop(_NAME, False)
+        with log_on_stderr(command.__name__.replace("_", "-")) if is_verbose else warnings_on_stderr():
             command(*args, **options)
 
     signature = inspect.signature(command)
@@ -42,6 +43,19 @@ def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
     run_with_log.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
     run_with_log.__annotations__ = get_type_hints(command, include_extras=True) | {_NAME: _OPTION}
     return run_with_log
+
+
+@contextmanager
+def warnings_on_stderr() -> Iterator[None]:
+    """Print warnings about image files, which no result has, also without `--verbose`."""
+    handler = _StderrHandler(logging.WARNING)
+    handler.setFormatter(logging.Formatter("curate: %(message)s"))
+    images = logging.getLogger("curate.images")
+    images.addHandler(handler)
+    try:
+        yield
+    finally:
+        images.removeHandler(handler)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from curate.cli import main
 from curate.cli.app import app
-from curate.cli.verbose import log_on_stderr
+from curate.cli.verbose import log_on_stderr, warnings_on_stderr
 from curate.commands.registry import COMMANDS
 
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (DEBUG|INFO) curate\.[\w.]+: ")
@@ -84,3 +84,13 @@ def test_nothing_stays_behind(call):
     call("stats", "faces", "--verbose")
     assert (root.handlers, root.level) == before
     assert call("stats", "faces")[2] == ""
+
+
+def test_warnings_about_images_are_always_printed(capsys):
+    """A warning about an image file is printed without `--verbose` too; other records are not."""
+    with warnings_on_stderr():
+        logging.getLogger("curate.images").warning("a.jpg: the picture data end early")
+        logging.getLogger("curate.images").info("decoded")
+        logging.getLogger("curate.store").warning("slow")
+    logging.getLogger("curate.images").warning("after the command")
+    assert capsys.readouterr().err == "curate: a.jpg: the picture data end early\n"

@@ -106,7 +106,7 @@ class ImageFinder:
                 yield found
         for groups, keys in (
             (self._by_plain_stem, stems),
-            (self._by_first_part, stems),
+            (self._by_first_part, [key for key in stems if not any(map(is_image_name, names))]),
             (self._others, names),
             (self._others_by_stem, stems),
         ):

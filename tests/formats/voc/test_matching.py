@@ -211,6 +211,13 @@ def test_letters_come_before_guesses(tmp_path):
     assert problems_of(tmp_path) == [("two.xml", "image_taken")]
 
 
+def test_whole_name_is_not_cut(tmp_path):
+    """A `<filename>` with a suffix is whole: an image whose name only begins like it is another one."""
+    write_image(tmp_path / "two.of.three.jpg")
+    write_xml(tmp_path / "two.xml", "two.jpg", MASK)
+    assert ("two.xml", "image_missing") in problems_of(tmp_path)
+
+
 def test_guess_that_fits_two(tmp_path):
     """A name cut at the first dot that fits two images is of neither."""
     write_image(tmp_path / "two.a.jpg", seed=1)
