@@ -77,16 +77,6 @@ def read_image_facts(path: str | os.PathLike[str]) -> ImageFacts:
     return ImageFacts(header.width, header.height, digest, header.orientation, header.oddity)
 
 
-def upright_size(data: bytes, *, place: object = "image") -> tuple[int, int]:
-    """Return (width, height) of an encoded image with EXIF orientation applied.
-
-    Raises:
-        DataError: The data is not an image, has a damaged header, or is cut off.
-    """
-    header = _read_header(data, place)
-    return header.width, header.height
-
-
 def _read_header(data: bytes, place: object) -> ImageHeader:
     try:
         if is_camera_raw(str(place)):

@@ -4,6 +4,7 @@ Two names of one file (a hard link) are made only where nobody is asked to write
 by a reflink where the file system has them (decision 0027).
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -84,7 +85,8 @@ class ImagePlacer:
                         self.renamed[file] = path
                     return path
         except OSError as error:
-            raise DataError(f"the image cannot be copied: {error.strerror}", place=origin) from error
+            remedy = "Free some space, or import with --link." if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+            raise DataError(f"the image cannot be copied: {error.strerror}", place=origin, remedy=remedy) from error
         raise DataError("every name for the image is taken", place=origin)
 
     def _put(self, origin: str, path: str) -> bool:

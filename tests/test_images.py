@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from curate.errors import DataError
-from curate.images import decode_rgb, encode_upright, read_image_facts, upright_size
+from curate.image_header import read_header
+from curate.images import decode_rgb, encode_upright, read_image_facts
 
 FORMATS = [".jpg", ".png", ".bmp", ".webp", ".tif", ".gif"]
 SMOOTH = {".jpg": {"quality": 95}, ".avif": {"quality": 95}}
@@ -181,8 +182,8 @@ def test_no_image_is_refused(tmp_path, data):
 @pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (2**32 - 1, 5), (2**31, 2**31)])
 def test_absurd_size_is_refused(width, height):
     """A header with a size of 0, or beyond 32 bits, is an error."""
-    with pytest.raises(DataError):
-        upright_size(png_claiming(width, height))
+    with pytest.raises(ValueError, match=r"possible size|too large"):
+        read_header(png_claiming(width, height))
 
 
 def test_absurd_size_is_not_decoded(tmp_path):
@@ -225,8 +226,8 @@ def test_thumbnail_does_not_count(tmp_path):
     whole = write_image(tmp_path / "a.jpg", 200, 150).read_bytes()
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
     cut = whole[:2] + segment + whole[2 : len(whole) // 2]
-    with pytest.raises(DataError):
-        upright_size(cut)
+    with pytest.raises(ValueError, match="cut off"):
+        read_header(cut)
 
 
 def test_damaged_exif_is_passed_over(tmp_path):
@@ -234,7 +235,7 @@ def test_damaged_exif_is_passed_over(tmp_path):
     whole = write_image(tmp_path / "a.jpg", 31, 17).read_bytes()
     body = b"Exif\0\0II*\0\xff\xff\xff\xff"
     damaged = whole[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + whole[2:]
-    assert upright_size(damaged) == (31, 17)
+    assert read_header(damaged) == (31, 17, 1, "")
 
 
 @pytest.fixture(scope="module")
@@ -282,22 +283,22 @@ def test_damage_decodes_or_is_an_error(encoded, tmp_path, suffix, edits):
 
 def check_size(data):
     try:
-        width, height = upright_size(data)
-    except DataError:
+        header = read_header(data)
+    except ValueError:
         return
-    assert width > 0
-    assert height > 0
+    assert header.width > 0
+    assert header.height > 0
 
 
 def test_damaged_tiff_header(tmp_path):
-    """A TIFF with invalid tags is a DataError, whatever Pillow raises."""
+    """A TIFF with invalid tags is a ValueError, whatever Pillow raises."""
     file = tmp_path / "a.tif"
     write_image(file, 12, 9)
     data = bytearray(file.read_bytes())
     for place in range(8, len(data)):
         hurt = bytes([*data[:place], 2, *data[place + 1 :]])
-        with contextlib.suppress(DataError):
-            assert min(upright_size(hurt)) > 0
+        with contextlib.suppress(ValueError):
+            assert min(read_header(hurt)[:2]) > 0
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])

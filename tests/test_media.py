@@ -21,6 +21,7 @@ from builders import (
 )
 
 from curate.commands.imports import import_voc, import_widerface
+from curate.errors import DataError
 from curate.media import copy_file
 
 
@@ -134,6 +135,14 @@ def test_reflink_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "ioctl", lambda target, request, source: os.write(target.fileno(), b"shared"))
     copy_file(origin, str(tmp_path / "target"))
     assert (tmp_path / "target").read_bytes() == b"shared"
+
+
+def test_full_disk(dataset, source, monkeypatch):
+    """A full disk is an error that names the image and the option that takes no room."""
+    monkeypatch.setattr("curate.media.copy_file", refuse(errno.ENOSPC))
+    with pytest.raises(DataError, match=r"a\.jpg: the image cannot be copied: No space .*import with --link"):
+        import_voc(dataset, source)
+    assert import_voc(dataset, source, link=True).images == 2
 
 
 def test_copy_that_fails_leaves_nothing(tmp_path):

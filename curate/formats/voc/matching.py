@@ -160,10 +160,11 @@ def _only(files: Sequence[str]) -> str | None:
 
 
 def _choose(files: Sequence[str], annotation: VocFile | None) -> str | None:
-    """The only file; else the one with most of `<path>`'s folders, or in `<folder>`; None if that leaves several."""
+    """The only file; else the one with most folders of `<filename>` or `<path>`, or in `<folder>`; None if several."""
     if len(files) < 2 or annotation is None:
         return _only(files)
-    path = _plain(annotation.path.replace("\\", "/")).split("/")[-2::-1]
+    named = annotation.filename.replace("\\", "/")
+    path = _plain(named if "/" in named else annotation.path.replace("\\", "/")).split("/")[-2::-1]
     folder = _plain(_base(annotation.folder))
 
     def likeness(file: str) -> tuple[int, bool]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from curate.columns import SPLITS
 from curate.formats.incoming import Problem
 from curate.formats.listing import base_name, folded
-from curate.formats.voc.layout import VocLayout
+from curate.formats.voc.layout import XML_SUFFIX, VocLayout
 from curate.formatting import count_of
 from curate.image_header import is_image_name
 
@@ -221,7 +221,7 @@ class _Names:
             for tail in _tails(folded(text.replace("\\", "/"))):
                 if found := self._images.get(tail):
                     return found
-                if is_image_name(tail) and (found := self._images.get(tail.rpartition(".")[0])):
+                if (is_image_name(tail) or tail.endswith(XML_SUFFIX)) and (found := self._images.get(tail.rpartition(".")[0])):
                     return found
         return ()
 

@@ -226,12 +226,12 @@ def test_guess_that_fits_two(tmp_path):
     assert ("two.xml", "image_missing") in problems_of(tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"folder": "cam2"}, {"path": r"D:\cams\cam2\0.jpg"}, {"path": "/x/cam2/0.jpg"}])
+@pytest.mark.parametrize("options", [{"folder": "cam2"}, {"filename": "cam2/0.jpg"}, {"path": r"D:\cams\cam2\0.jpg"}, {"path": "/x/cam2/0.jpg"}])
 def test_folder_chooses_among_equal_names(tmp_path, options):
     """`<folder>` or `<path>` selects one of several images with the name, which are elsewhere."""
     for number in (1, 2, 3):
         write_image(tmp_path / "pictures" / f"cam{number}" / "0.jpg", seed=number)
-    write_xml(tmp_path / "xml" / "cam2_0.xml", "0.jpg", MASK, **options)
+    write_xml(tmp_path / "xml" / "cam2_0.xml", **({"filename": "0.jpg", "objects": MASK} | options))
     assert pairs_of(tmp_path) == {"xml/cam2_0.xml": "pictures/cam2/0.jpg"}
 
 

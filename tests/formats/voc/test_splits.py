@@ -116,7 +116,7 @@ def test_names_of_lists(tmp_path, lists):
     [
         *("a.jpg", "JPEGImages/a.jpg", "./JPEGImages/a.jpg", "/data/VOC/JPEGImages/a.jpg"),
         *(r"C:\VOC\JPEGImages\a.jpg", "JPEGImages/a", "A.JPG", "a.png", "a.jpg 1", "JPEGImages/a.jpg -1"),
-        "a.jpg Annotations/a.xml",
+        *("a.jpg Annotations/a.xml", "Annotations/a.xml"),
     ],
 )
 def test_lines_of_lists(tmp_path, line):
