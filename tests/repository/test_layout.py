@@ -14,7 +14,6 @@ MODULES = sorted(file for file in PACKAGE.rglob("*.py") if file.name != "__init_
 MERGED_BELOW, SPLIT_FROM = 80, 400  # lines
 # small modules with one importer that stay, and why
 ALONE = {
-    "curate/cli/verbose.py": "an option, and no part of the application",
     "curate/engines/retinaface/download.py": "`doctor` loads it by its row in ENGINES, without torch",
 }
 

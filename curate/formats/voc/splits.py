@@ -221,7 +221,8 @@ class _Names:
             for tail in _tails(folded(text.replace("\\", "/"))):
                 if found := self._images.get(tail):
                     return found
-                if (is_image_name(tail) or tail.endswith(XML_SUFFIX)) and (found := self._images.get(tail.rpartition(".")[0])):
+                has_suffix = is_image_name(tail) or tail.endswith(XML_SUFFIX)
+                if has_suffix and (found := self._images.get(tail.rpartition(".")[0])):
                     return found
         return ()
 
