@@ -27,9 +27,7 @@ from curate.formatting import count_of, metres, points
 from curate.formatting import score as score_text
 from curate.operating_point import DEFAULT_POINT, MAX_DETECTIONS, OperatingPoint
 
-# "missed" is every object without a correct detection, whatever the reason; these are parts of it
-_NOT_DETECTED = "not detected"
-_NO_MATCH = "no match"
+_NO_MATCH = "no match"  # of any class; "missed" in the other tables is without a match of the object's own class
 
 
 def evaluation_tables(document: Mapping[str, Any]) -> RenderableType:
@@ -88,6 +86,8 @@ def _errors_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTyp
 
 
 def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType:
+    from curate.evaluation.chart_content import kind_label
+
     cost = f"costs {OperatingPoint(**columns[-1][1]['operating_point']).ap_name}"
     rows = {}
     for kind in columns[0][1]["errors"]["kinds"]:
@@ -96,7 +96,7 @@ def _kinds_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableType
         rows[kind] = [
             (str(one["errors"]["kinds"][kind]), points(cost)) for (_, one), cost in zip(columns, costs, strict=True)
         ]
-    rows = {_NOT_DETECTED if kind == "missed" else kind: cells for kind, cells in rows.items()}
+    rows = {kind_label(kind): cells for kind, cells in rows.items()}
     return _by_run(
         "kinds of mistakes; cost over all scores", "kind", ("count", cost), [name for name, _ in columns], rows
     )

@@ -55,6 +55,11 @@ def at_iou(point: OperatingPoint) -> str:
     return f"at IoU {point.iou:g}"
 
 
+def kind_label(kind: str) -> str:
+    """Name of a kind of mistakes. "missed" is every object without a correct detection; the kind is a part of these."""
+    return "not detected" if kind == "missed" else kind
+
+
 def cost_title(point: OperatingPoint) -> str:
     """Title of the costs of mistakes."""
     return f"cost in {point.ap_name}, over all scores"

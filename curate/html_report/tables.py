@@ -11,6 +11,7 @@ from curate.evaluation.chart_content import (
     at_iou,
     class_curves,
     fold_sides,
+    kind_label,
     mean_curve,
 )
 from curate.evaluation.judgement import EvaluateResult
@@ -241,7 +242,7 @@ def kind_table(evaluation: EvaluateResult) -> Table:
         ("kind", "count", f"cost in {ap_name}"),
         tuple(
             Row(
-                kind,
+                kind_label(kind),
                 (Cell(count(errors.kinds[kind]), bar=errors.kinds[kind] / most), Cell(points(errors.ap_cost[kind]))),
                 KIND_WORDS[kind],
             )

@@ -12,7 +12,7 @@ from curate.sizes import LARGE_FROM_PX2, MEDIUM_FROM_PX2, SIZES
 _LONGEST_NAME = 80
 
 KIND_WORDS: Mapping[str, str] = {
-    "missed": "not detected at all",
+    "missed": "missed, and no other mistake explains it",
     "class": "detected as another class",
     "localisation": "correct class, inaccurate box",
     "both": "another class and inaccurate box",

@@ -92,7 +92,7 @@ def read_image_ids(
     distinct = list(dict.fromkeys(ids))
     own = set(dataset.images["image_id"].tolist())
     as_ids: dict[int | str, int | None] = {
-        id_: id_ if isinstance(id_, int) and id_ in own else None for id_ in distinct
+        id_: number if (number := _as_number(id_)) in own else None for id_ in distinct
     }
     if reading == IDS:
         return ImageIds(as_ids)
@@ -100,7 +100,7 @@ def read_image_ids(
     found = {id_: names.find(id_) for id_ in distinct}
     as_names = {id_: meant[0] if len(meant) == 1 else None for id_, meant in found.items()}
     notes = []
-    if reading is None and all(isinstance(id_, int) for id_ in distinct):
+    if reading is None and None not in map(_as_number, distinct):
         chosen, notes = _choose(as_ids, as_names, evaluated)
         if chosen == IDS:
             return ImageIds(as_ids, tuple(notes))
@@ -108,6 +108,13 @@ def read_image_ids(
         notes = ["Some image ids are text, so all are read as file names."]
     _refuse_ambiguous(found, evaluated)
     return ImageIds(as_names, tuple(notes))
+
+
+def _as_number(id_: int | str) -> int | None:
+    """The number that an id is, also as text; None for other text, and for numbers with zeros before them."""
+    if isinstance(id_, int):
+        return id_
+    return int(id_) if id_.isascii() and id_.isdigit() and str(int(id_)) == id_ else None
 
 
 def _choose(

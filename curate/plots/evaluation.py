@@ -21,6 +21,7 @@ from curate.evaluation.chart_content import (
     at_iou,
     class_curves,
     cost_title,
+    kind_label,
     mean_curve,
 )
 from curate.evaluation.confusion import Confusion
@@ -209,7 +210,7 @@ def _draw_by_size(axes, errors: MistakeSummary) -> None:
 def _draw_bars(axes, values: Sequence[float], labels: Sequence[str]) -> None:
     bars = axes.barh(np.arange(len(KINDS)), values, color=PALE)
     axes.bar_label(bars, labels, padding=3, fontsize=9, color=INK)
-    axes.set_yticks(np.arange(len(KINDS)), KINDS)
+    axes.set_yticks(np.arange(len(KINDS)), [kind_label(kind) for kind in KINDS])
     axes.set_xlim(0, max(values) * 1.2 or 1)
     axes.set_xticks([])
     axes.invert_yaxis()

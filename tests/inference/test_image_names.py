@@ -82,6 +82,13 @@ def test_text_shows_that_all_are_names():
     assert notes == ["Some image ids are text, so all are read as file names."]
 
 
+def test_numbers_as_text():
+    """Numbers that are written as text can be ids of the dataset, those with zeros before them are names."""
+    assert read(named("a.jpg", "b.jpg"), ["2", "1"]) == ([2, 1], [])
+    assert read(named("a.jpg", "002.jpg"), ["1", "2"])[0] == [1, 2]
+    assert read(named("02.jpg", "b.jpg"), ["02"])[0] == [1]
+
+
 def test_more_names_than_ids():
     """Numbers of which more are names than ids are names, and a note says so."""
     images, notes = read(named("100.jpg", "101.jpg", "2.jpg"), [100, 101, 2])
@@ -129,7 +136,7 @@ def test_reading_that_was_given(reading, images):
 
 def test_text_is_never_an_id():
     """Read as ids of the dataset, text fits no image."""
-    assert read(named("a.jpg"), ["a", 1], reading=IDS) == ([None, 1], [])
+    assert read(named("a.jpg"), ["a", 1, "01"], reading=IDS) == ([None, 1, None], [])
 
 
 def test_names_that_are_not_unique():
