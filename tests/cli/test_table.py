@@ -89,8 +89,8 @@ def log_document(names, numbers):
     arguments = {"source": "downloads/" + "folder/" * 20 + "masks", "classes": names, "strict": False}
     return [
         numbers.counts(("version", "images", "boxes"))
-        | {"operation": "import-widerface", "time": "2026-05-04T12:00:01+00:00", "arguments": arguments}
-        for _ in range(3)
+        | {"operation": "import-widerface", "time": "2026-05-04T12:00:01+00:00", "arguments": arguments, "state": state}
+        for state in ("left", "current", "past")
     ]
 
 
