@@ -1,8 +1,11 @@
-"""Numbers as text."""
+"""Numbers and commands as text."""
+
+import re
 
 import pytest
+from repository_paths import REPOSITORY
 
-from curate.formatting import UNDEFINED, count, count_of, listed, metres, percent, points, score
+from curate.formatting import UNDEFINED, count, count_of, curate_command, listed, metres, percent, points, score
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,16 @@ def test_listed():
     assert listed(["b", "a", "b", "c"]) == "b, a, c"
     assert listed("abcd") == "a, b, c, …"
     assert listed([]) == ""
+
+
+def test_commands_are_quoted():
+    """A path with a space or a quote is one word of the command."""
+    assert curate_command("undo", "my masks") == "`curate undo 'my masks'`"
+    assert curate_command("log", "masks", "--all") == "`curate log masks --all`"
+
+
+def test_messages_quote_paths_in_commands():
+    """No message puts a path into a command by itself: a shell would split it at a space."""
+    unquoted = re.compile(r"curate [a-z-]+ (--[a-z-]+ )*\{(?!digest)")
+    for file in (REPOSITORY / "curate").rglob("*.py"):
+        assert not unquoted.search(file.read_text(encoding="utf-8")), file

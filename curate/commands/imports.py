@@ -14,7 +14,7 @@ from curate.formats.ingest import AllowedClasses, ImportResult, find_allowed_cla
 from curate.formats.voc.picture_size import SizeMismatch
 from curate.formats.voc.reader import Origin, read_voc
 from curate.formats.widerface import read_widerface
-from curate.formatting import count_of
+from curate.formatting import count_of, curate_command
 from curate.progress import Progress, silent
 from curate.store import Store
 
@@ -184,7 +184,7 @@ def _ingest(
     def complete(joined: Dataset) -> tuple[Dataset, tuple[str, ...]]:
         split, notes = join_splits(store, joined)
         leak = find_leak(split)
-        again = f"`curate split {dataset} --overwrite` splits again."
+        again = f"{curate_command('split', dataset, '--overwrite')} splits again."
         return split, (*notes, *([f"{leak.describe()} {again}"] if leak else ()))
 
     return ingest(

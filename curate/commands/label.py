@@ -1,7 +1,6 @@
 """`label`: puts the next images to label into a folder for LabelImg; `import-voc` imports the boxes drawn there."""
 
 import os
-import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -21,7 +20,7 @@ from curate.formats.proposals import WAITING
 from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.reader import read_voc
 from curate.formats.voc.writer import is_proposal, proposal_xml, write_proposal
-from curate.formatting import count_of
+from curate.formatting import count_of, curate_command
 from curate.media import IMAGES, copy_file
 from curate.result import Result
 from curate.store import Store
@@ -252,6 +251,6 @@ def _notes(
         notes.append(f"Not imported yet, or changed since: XML of {count_of(len(unimported), 'image')} in the folder.")
     if not classes:
         notes.append("The dataset has no classes yet: give them with --classes a,b, or type them in LabelImg.")
-    command = shlex.join(["curate", "import-voc", str(dataset), str(folder)])
+    command = curate_command("import-voc", dataset, folder)
     notes.append(f"After drawing and saving boxes, run: {command}")
     return tuple(notes)

@@ -19,7 +19,7 @@ from curate.files import OVERWRITE_REMEDY, write_atomically
 from curate.formats.coco import coco_file_name
 from curate.formats.proposals import WAITING, join_proposals
 from curate.formats.voc.writer import proposal_xml, write_proposal
-from curate.formatting import count_of
+from curate.formatting import count_of, curate_command
 from curate.images import decode_rgb, encode_rgb
 from curate.inference.inputs import read_images
 from curate.inference.outputs import (
@@ -260,7 +260,7 @@ def _xml_notes(plan: XmlPlan, root: Path, out: Path) -> list[str]:
         notes.append("LabelImg finds XML by file name alone: open one folder at a time.")
     if folders:
         images = [] if out == root else ["--images", str(root)]
-        command = shlex.join(["curate", "import-voc", "DATASET", str(out), *images])
+        command = curate_command("import-voc", "DATASET", out, *images)
         notes.append(f"To import what was saved in LabelImg: {command}")
     return notes
 
@@ -286,7 +286,7 @@ def _propose(predictor: Predictor, store: Store, min_score: float) -> PredictRes
     version, after = store.commit("predict", arguments, lambda before: join_proposals(before, rows, predictions, names))
     proposed = after.select(label_states=("proposed",)).boxes
     boxes = int(proposed["image_id"].isin(rows["image_id"]).sum())
-    command = shlex.join(["curate", "label", str(store.root)])
+    command = curate_command("label", store.root)
     return _result(
         predictor, store.root, None, boxes=boxes, version=version, notes=[f"To correct the boxes: {command}"]
     )

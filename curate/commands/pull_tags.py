@@ -1,7 +1,6 @@
 """`pull-tags`: images tagged in the app become a folder for corrections, or are dropped from the dataset."""
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from curate.fiftyone_app.mongo import database_exists, running_database
 from curate.files import write_atomically
 from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.writer import TruthBox, truth_xml
+from curate.formatting import curate_command
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.store import Store
@@ -138,8 +138,7 @@ def _export(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, 
             xml = truth_xml(folder / name, width, height, own, verified=verified)
             write_atomically(folder / f"{Path(name).stem}{XML_SUFFIX}", lambda file, xml=xml: file.write(xml))
     write_classes(folder / CLASS_FILE, current, None)
-    command = shlex.join(["curate", "import-voc", str(current.root), str(folder)])
-    return (f"To import the corrections: {command}",)
+    return (f"To import the corrections: {curate_command('import-voc', current.root, folder)}.",)
 
 
 def _truth_boxes(boxes: pd.DataFrame, current: Dataset) -> list[TruthBox]:

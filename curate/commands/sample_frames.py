@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from curate.columns import PROBLEM_COLUMNS, Action, conform
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
-from curate.formatting import count_of
+from curate.formatting import count_of, curate_command
 from curate.media import VIDEOS
 from curate.progress import Progress, one_at_a_time, silent
 from curate.result import Result
@@ -252,8 +251,8 @@ class _Work:
 
     def _note_dropped(self, dropped: int) -> list[str]:
         file = self._store.root / DROPPED_LIST
-        command = shlex.join(["curate", "sample-frames", str(self._store.root), "--at", str(file)])
-        return [f"Dropped: {count_of(dropped, 'frame')}; `{command}` adds them."] if dropped else []
+        command = curate_command("sample-frames", self._store.root, "--at", file)
+        return [f"Dropped: {count_of(dropped, 'frame')}; {command} adds them."] if dropped else []
 
 
 def _join(now: Dataset, finished: Sequence[Sampled]) -> Dataset:

@@ -11,7 +11,7 @@ from curate.columns import SPLITS
 from curate.curation.groups import GroupBy
 from curate.curation.splits import SplitCounts, SplitOutcome, assign
 from curate.dataset import Dataset
-from curate.formatting import count_of
+from curate.formatting import count_of, curate_command
 from curate.result import Result
 from curate.store import Store
 
@@ -79,7 +79,8 @@ def join_splits(store: Store, dataset: Dataset) -> tuple[Dataset, tuple[str, ...
     if (rule := _last_rule(store)) is None:
         if len(free) == len(labelled):
             return dataset, ()
-        return dataset, (f"{number} in no split. `curate split {store.root}` assigns them; the others keep theirs.",)
+        command = curate_command("split", store.root)
+        return dataset, (f"{number} in no split. {command} assigns them; the others keep theirs.",)
     joined = assign(dataset, **rule).dataset
     sides = joined.images.loc[joined.images["image_id"].isin(free), "split"].value_counts()
     counts = ", ".join(f"{name} {sides[name]}" for name in SPLITS if name in sides)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from curate.engines.trained_model import find_model
 from curate.errors import MissingError, UsageError
-from curate.formatting import count_of
+from curate.formatting import count_of, curate_command
 from curate.monitor.actions.dispatcher import Actions
 from curate.monitor.detections import choose_criteria
 from curate.monitor.outputs.collector import Collector
@@ -273,7 +273,7 @@ def _describe_collected(collector: Collector, dataset: Path) -> str:
     if not collector.images:
         return f"No new frame was added to {dataset}."
     frames = count_of(collector.images, "frame")
-    return f"Added {frames} to {dataset}, version {collector.version}. To label: curate label {dataset}"
+    return f"Added {frames} to {dataset}, version {collector.version}. To label: {curate_command('label', dataset)}."
 
 
 def _make_result(session: Session, problems: tuple[str, ...], notes: Sequence[str]) -> WatchResult:

@@ -5,7 +5,7 @@ from curate.curation.incomplete import note_incomplete, nothing_labelled
 from curate.curation.splits import TEST, TRAIN, VAL
 from curate.dataset import Dataset, Predictions
 from curate.errors import StoreError, unknown_name
-from curate.formatting import count_of
+from curate.formatting import count_of, curate_command
 from curate.inference.evaluations import evaluation_name
 from curate.inference.predictions import RunClasses, is_run_of, predict_split
 from curate.progress import Progress
@@ -82,7 +82,7 @@ def training_notes(dataset: Dataset) -> list[str]:
     """Notes on a dataset that are due before a training, not hours later: what is not held out, or left out."""
     labelled = dataset.select().images
     in_no_split = int(labelled["split"].isna().sum())
-    command = f"`curate split {dataset.root}`"
+    command = curate_command("split", dataset.root)
     notes = [*note_incomplete(dataset)]
     if in_no_split == len(labelled):
         return [
@@ -95,7 +95,7 @@ def training_notes(dataset: Dataset) -> list[str]:
     if not (labelled["split"] == VAL).any():
         notes.append("There are no images in val: the training is not evaluated.")
     if leak := find_leak(dataset):
-        notes.append(f"{leak.describe()} `curate split {dataset.root} --overwrite` splits again.")
+        notes.append(f"{leak.describe()} {curate_command('split', dataset.root, '--overwrite')} splits again.")
     return notes
 
 
