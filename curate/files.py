@@ -32,7 +32,16 @@ OVERWRITE_REMEDY = "Choose another name, or replace it with --overwrite."
 
 
 def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Read a list of names, one a line: UTF-8, or UTF-16 with its mark. Each name is returned once.
+    """Read a list of names, one a line, as `read_list`. Each name is returned once.
+
+    Raises:
+        DataError: The file cannot be read, has another encoding, or has lost characters.
+    """
+    return tuple(dict.fromkeys(name for name in map(str.strip, read_list(path)) if name))
+
+
+def read_list(path: str | os.PathLike[str]) -> list[str]:
+    """Read the lines of a list of names: UTF-8, or UTF-16 with its mark.
 
     Other encodings are not guessed: bytes of one are text of another, and wrong names would become classes.
 
@@ -49,8 +58,7 @@ def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise _not_unicode(path, error.object[error.start : error.start + 4].hex(" ")) from error
     if lost := {"\ufffd", "\0"} & set(text):
         raise _not_unicode(path, repr(lost.pop()))
-    names = (line.strip() for line in text.splitlines())
-    return tuple(dict.fromkeys(name for name in names if name))
+    return text.splitlines()
 
 
 def _not_unicode(path: str | os.PathLike[str], found: str) -> DataError:

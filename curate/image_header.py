@@ -26,7 +26,7 @@ _NO_DECODER = frozenset({".heic", ".heif", ".jxl", *_CAMERA_RAW})
 
 _LARGEST_SIDE = 2**31 - 1
 NO_END = "the end mark is missing"  # the oddity of a file whose pixels are all there
-_MOST_PIXELS = 2**30  # OpenCV's limit
+_MOST_PIXELS, _LONGEST_SIDE = 2**30, 2**20  # OpenCV's limits
 TRANSPOSING = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 _HEAD_BYTES = 1 << 16  # a JPEG whose header is longer is read as a whole
 _ORIENTATION_TAG = 0x0112
@@ -75,6 +75,8 @@ def read_header(data: bytes) -> ImageHeader:
         raise ValueError(f"it has no possible size ({width}×{height})")
     if width * height > _MOST_PIXELS:
         raise ValueError(_too_large(width * height, _MOST_PIXELS))
+    if max(width, height) > _LONGEST_SIDE:
+        raise ValueError(f"it is too large to decode: {width}×{height}, the limit of a side is {_LONGEST_SIDE:,}")
     if orientation in TRANSPOSING:
         width, height = height, width
     return ImageHeader(width, height, orientation, oddity)

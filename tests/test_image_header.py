@@ -192,6 +192,14 @@ def test_too_large_png():
         read_header(bytes(data))
 
 
+def test_too_long_png():
+    """A PNG with a side beyond the decoder's limit is refused by its header."""
+    data = bytearray(encoded("PNG"))
+    data[16:24] = struct.pack(">II", 2**21, 2)
+    with pytest.raises(ValueError, match="2097152×2, the limit of a side is 1,048,576"):
+        read_header(bytes(data))
+
+
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -100,7 +100,7 @@ class ImageFinder:
         names = [_base(annotation.path), _base(annotation.filename)] if annotation else []
         names = [name for name in names if name]
         named_by_stem = [stem, *_suffixes_in(stem)]
-        stems = [*(_without_suffix(name) if is_image_name(name) else name for name in names), stem]
+        stems = [_without_suffix(name) if is_image_name(name) else name for name in (*names, stem)]
         for name in (*names, *named_by_stem):
             if found := self._by_spelling(xml_file, name, annotation):
                 yield found

@@ -1,6 +1,5 @@
 """Splits that a source declares: lists of images, such as `ImageSets/Main/val.txt`, and folders, such as `valid/`."""
 
-import codecs
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from curate.columns import SPLITS
+from curate.errors import DataError
+from curate.files import read_list
 from curate.formats.incoming import Problem
 from curate.formats.listing import base_name, folded
 from curate.formats.voc.layout import XML_SUFFIX, VocLayout
@@ -19,6 +20,8 @@ SPLIT_LISTS = "ImageSets"
 _LIST_FOLDERS = (f"{SPLIT_LISTS}/Main", SPLIT_LISTS)
 _WORDS = {"train": TRAIN, "training": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST, "testing": TEST}
 _TRAIN_AND_VAL = "trainval"
+_LIST_WORDS = {**_WORDS, _TRAIN_AND_VAL: _TRAIN_AND_VAL}
+_MOST_NAMES = 3
 _MARK = re.compile(r"\s+(?:-1|0|1)$")  # lists of one class: whether an object of it is in the image
 _COPY = re.compile(r"(.+)\.rf\.[0-9A-Za-z]+\.[^.]+$")  # a_jpg.rf.HASH.jpg, Roboflow's name of a copy of a.jpg
 _REMEDY = "--split NAME assigns one to all images"
@@ -83,23 +86,22 @@ class DeclaredSplits:
         if not files:
             return
         images = _Names(_images_below(layout, root))
-        entries = {file: _read_entries(file) for file in files}
+        entries, faults = _read_entries(files)
         if files[0].parent == layout.folder:  # beside the images, other texts have such names too
-            entries = {file: rows for file, rows in entries.items() if _names_any(images, rows)}
+            entries = {file: rows for file, rows in entries.items() if images.are_any_in(rows)}
         chosen, unknown = _choose(list(entries))
-        unread = [file for file in unknown if not images.are_all_in(entries[file])]
+        faults |= {file: "its name says no split" for file in unknown if not images.are_all_in(entries[file])}
         for split, file in chosen:
-            if entries[file] and not _names_any(images, entries[file]):
-                unread.append(file)
-                continue
-            self._read_list(_relative(file, layout.folder), split, entries[file], images)
-        for file in unread:
-            fact = "its name says no split" if file in unknown else "no line names an image"
+            if entries[file] and not images.are_any_in(entries[file]):
+                faults[file] = "no line names an image"
+            else:
+                self._read_list(_relative(file, layout.folder), split, entries[file], images)
+        for file, fact in faults.items():
             where = _relative(file, layout.folder)
             self.problems.append(Problem(where, None, None, "split_list_unknown", fact, "noted"))
-        if unread:
-            names = ", ".join(_relative(file, layout.folder) for file in unread[:3])
-            more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+        if faults:
+            names = ", ".join(_relative(file, layout.folder) for file in list(faults)[:_MOST_NAMES])
+            more = f" and {len(faults) - _MOST_NAMES} more" if len(faults) > _MOST_NAMES else ""
             self.notes.append(f"Split lists that were not understood: {names}{more}; {_REMEDY}.")
 
     def _read_list(self, where: str, split: str, entries: Sequence[_Entry], images: "_Names") -> None:
@@ -153,7 +155,7 @@ def _list_files(folder: Path, root: str) -> list[Path]:
             return files
     if root != "":
         return []
-    tops = (file for file in folder.glob("*.txt") if file.stem.lower() in (*_WORDS, _TRAIN_AND_VAL))
+    tops = (file for file in folder.glob("*.txt") if file.stem.lower() in _LIST_WORDS)
     return sorted(file for file in tops if not any(map(is_image_name, map(str, folder.glob(f"{file.stem}.*")))))
 
 
@@ -167,15 +169,16 @@ def _relative(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
-def _read_entries(file: Path) -> list[_Entry]:
-    """The lines of a list that are not empty, in UTF-8 or UTF-16."""
-    try:
-        data = file.read_bytes()
-    except OSError:
-        return []
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    lines = map(str.strip, data.decode(encoding, errors="replace").splitlines())
-    return [_Entry(number, line) for number, line in enumerate(lines, start=1) if line]
+def _read_entries(files: Iterable[Path]) -> tuple[dict[Path, list[_Entry]], dict[Path, str]]:
+    """The lines of each list that are not empty, and why other files cannot be read."""
+    entries, faults = {}, {}
+    for file in files:
+        try:
+            lines = map(str.strip, read_list(file))
+            entries[file] = [_Entry(number, line) for number, line in enumerate(lines, start=1) if line]
+        except DataError as error:
+            faults[file] = error.fact
+    return entries, faults
 
 
 def _choose(files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Path]]:
@@ -186,23 +189,22 @@ def _choose(files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Path]]:
     general: dict[str, list[Path]] = defaultdict(list)
     of_classes: dict[str, list[Path]] = defaultdict(list)
     unknown = []
+    names = {file.stem.lower() for file in files}
     for file in files:
         name = file.stem.lower()
-        first, _, last = name.rpartition("_")
-        if name in _WORDS or name == _TRAIN_AND_VAL:
-            general[_WORDS.get(name, name)].append(file)
-        elif first and (last in _WORDS or last == _TRAIN_AND_VAL):
-            of_classes[_WORDS.get(last, last)].append(file)
+        if name == "train_val" and "train_train" not in names:  # else a list of the class train
+            name = _TRAIN_AND_VAL
+        words = [word for word in re.split(r"[^a-z]+", name) if word in _LIST_WORDS]
+        if name in _LIST_WORDS:
+            general[_LIST_WORDS[name]].append(file)
+        elif words and (len(set(words)) == 1 or name.endswith(words[-1])):  # a class may be called train
+            of_classes[_LIST_WORDS[words[-1]]].append(file)
         else:
             unknown.append(file)
     chosen = {split: general[split] or of_classes[split] for split in SPLITS}
     if not chosen[TRAIN] and not chosen[VAL]:
         chosen[TRAIN] = general[_TRAIN_AND_VAL] or of_classes[_TRAIN_AND_VAL]
     return [(split, file) for split, own in chosen.items() for file in own], unknown
-
-
-def _names_any(images: "_Names", entries: Sequence[_Entry]) -> bool:
-    return any(images.find(entry.text) for entry in entries)
 
 
 class _Names:
@@ -225,6 +227,9 @@ class _Names:
                 if has_suffix and (found := self._images.get(tail.rpartition(".")[0])):
                     return found
         return ()
+
+    def are_any_in(self, entries: Sequence[_Entry]) -> bool:
+        return any(self.find(entry.text) for entry in entries)
 
     def are_all_in(self, entries: Sequence[_Entry]) -> bool:
         """Whether a list names every image: then it declares no split."""

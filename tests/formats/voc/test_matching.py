@@ -183,6 +183,7 @@ def test_same_name(one, other, is_same):
         ("one.jpg", "one.xml.xml", "one", None),
         ("one.jpg", "one.jpg.xml", None, None),
         ("one.jpg", "one.XML.xml", None, None),
+        ("one.png", "one.jpg.xml", None, None),
         ("3.jpg", "3_jpg.xml", None, None),
         ("3.jpg", "3_jpg.xml", "3_jpg", None),
         ("3.PNG", "3-png.xml", None, None),
@@ -226,7 +227,10 @@ def test_guess_that_fits_two(tmp_path):
     assert ("two.xml", "image_missing") in problems_of(tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"folder": "cam2"}, {"filename": "cam2/0.jpg"}, {"path": r"D:\cams\cam2\0.jpg"}, {"path": "/x/cam2/0.jpg"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"folder": "cam2"}, {"filename": "cam2/0.jpg"}, {"path": r"D:\cams\cam2\0.jpg"}, {"path": "/x/cam2/0.jpg"}],
+)
 def test_folder_chooses_among_equal_names(tmp_path, options):
     """`<folder>` or `<path>` selects one of several images with the name, which are elsewhere."""
     for number in (1, 2, 3):

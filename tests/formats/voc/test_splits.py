@@ -57,6 +57,15 @@ def test_trainval_only(tmp_path):
     }
 
 
+def test_train_val_is_trainval(tmp_path):
+    """train_val.txt is another spelling of trainval.txt, unless it is of a class called train."""
+    assert splits_of(devkit(tmp_path, {"train_val": "a\nb\n", "test": "c\n"})) == {
+        "a": "train",
+        "b": "train",
+        "c": "test",
+    }
+
+
 def test_trainval_beside_its_parts(tmp_path):
     """With train.txt and val.txt, trainval.txt is ignored."""
     lists = {"train": "a\n", "val": "b\n", "trainval": "a\nb\nc\n"}
@@ -103,6 +112,8 @@ def test_list_names_no_image(tmp_path):
         {"Train": "a\n", "Validation": "b\nc\n"},
         {"training": "a\n", "valid": "b\nc\n"},
         {"cat_trainval": "a 1\n", "val": "b\nc\n", "train": "a\n"},
+        {"train_list": "a\n", "val_list": "b\nc\n"},
+        {"train_train": "a 1\n", "train_val": "b 1\nc -1\n", "train_trainval": "a 1\nb 1\nc 1\n"},  # the class train
     ],
 )
 def test_names_of_lists(tmp_path, lists):
@@ -128,6 +139,15 @@ def test_lines_of_lists(tmp_path, line):
 def test_list_in_utf_16(tmp_path):
     """A list in UTF-16, as Windows writes, is read."""
     assert splits_of(devkit(tmp_path, {"val": "a\r\nb\r\n"}, encoding="utf-16")) == {"a": "val", "b": "val"}
+
+
+def test_list_in_another_encoding(tmp_path):
+    """A list whose encoding is not understood is reported, and none of its lines is guessed."""
+    found = read_voc(devkit(tmp_path, {"val": "照片\na\n"}, encoding="gbk"))
+    assert found.images["split"].isna().all()
+    assert [(one.kind, one.detail) for one in found.problems] == [
+        ("split_list_unknown", "the encoding of the list of names is not understood")
+    ]
 
 
 @pytest.mark.parametrize("place", ["ImageSets/Main", "ImageSets", ""])
