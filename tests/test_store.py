@@ -21,6 +21,7 @@ from curate.columns import TABLES
 from curate.dataset import Dataset
 from curate.errors import StoreError
 from curate.store import Store
+from curate.versions import VersionFiles
 
 COMMITTING = SUPPORT / "committing.py"
 
@@ -322,6 +323,18 @@ def test_damaged_mark_of_redo(root, content):
         Store(root).redo()
     Store(root).undo()
     assert Store(root).redo() == 3
+
+
+def test_undo_that_is_cut_off(root, monkeypatch):
+    """A kill between the mark for redo and HEAD leaves the current version, and undo and redo work as before."""
+    with monkeypatch.context() as patch:
+        patch.setattr(VersionFiles, "set_head", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Store(root).undo()
+    assert Store(root).head() == 3
+    with pytest.raises(StoreError, match="there is nothing to redo"):
+        Store(root).redo()
+    assert (Store(root).undo(), Store(root).redo()) == ((2, 3), 3)
 
 
 def test_undo_beside_a_damaged_version_file(root):

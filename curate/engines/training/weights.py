@@ -48,7 +48,10 @@ def load_weights(model: BuiltModel, name: str, weights: str) -> WeightsReport:
         slots = tuple(_slots(model))
         return WeightsReport(source=weights, how="random", loaded=0, total=len(slots), not_loaded=slots)
     if weights == "default":
-        remedy = "Give a local file with --weights FILE, or start from random weights with --weights none."
+        remedy = (
+            "Give a local file with --weights FILE, start from random weights with --weights none,"
+            " or take a model whose weights are on this machine (`curate models`)."
+        )
         tensors = download(f"the pretrained weights of {name}", model.pretrained, "--weights default", remedy)
         return _fill(model, tensors, source=weights)
     file = find_weights_file(weights)
