@@ -223,6 +223,17 @@ def test_map_of_class_ids(root, tmp_path, merged):
     assert (result.ap, result.detections) == (pytest.approx(1, abs=1e-9), 4)
 
 
+def test_ids_of_an_export_without_gaps(tmp_path):
+    """Predictions with the ids of an export without gaps are led back by the file that it writes."""
+    root = save(face_dataset(tmp_path / "faces"), pictures=True)
+    curate.merge_classes(root, ["with_mask"], "without_mask")  # leaves 2 and 3
+    set_column(root, "split", ["val"] * 8)
+    curate.export_coco(root, tmp_path / "out", contiguous_ids=True)
+    rows = [row | {"category_id": row["category_id"] - 1} for row in own_rows(root)]
+    result = judged(root, rows, class_ids=tmp_path / "out" / "class_ids.json")
+    assert (result.ap, result.detections) == (pytest.approx(1, abs=1e-9), 11)
+
+
 @pytest.mark.parametrize("content", ["[1]", '{"a": 1}', '{"1": "x"}', "{"])
 def test_broken_map_of_class_ids(root, tmp_path, content):
     """A file that is no map of ids is refused by name."""
