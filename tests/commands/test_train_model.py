@@ -69,3 +69,14 @@ def test_resume_of_a_loop_takes_its_model(root, monkeypatch):
     curate.loop(root, run="night", model="corner:only", steps=3, rounds=1)
     assert curate.loop(root, run="night", rounds=2, resume=True).model == "corner:only"
     assert curate.loop(root, run="day", steps=3, rounds=1).model == DEFAULT
+
+
+@needs_torch
+@pytest.mark.train
+def test_weights_that_are_nearly_there(tmp_path):
+    """A file of weights that is not there brings the file beside it that is meant."""
+    from curate.engines.training.weights import find_weights_file
+
+    (tmp_path / "best.pt").touch()
+    with pytest.raises(UsageError, match=r"there is no such weights file.* Did you mean '.*/best\.pt'\?"):
+        find_weights_file(str(tmp_path / "bset.pt"))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from curate.engines.training.recipe import BuiltModel
 from curate.errors import CurateError, DataError, MissingError, UsageError
+from curate.files import suggest_file
 from curate.run_folder.record import WeightsReport
 
 logger = logging.getLogger(__name__)
@@ -75,9 +76,8 @@ def find_weights_file(weights: str) -> Path:
 
 def _check_exists(file: Path) -> None:
     if not file.is_file():
-        raise UsageError(
-            "there is no such weights file", place=file, expected="a file, `package:NAME`, `default` or `none`"
-        )
+        expected = "a file, `package:NAME`, `default` or `none`"
+        raise UsageError("there is no such weights file", place=file, expected=expected, remedy=suggest_file(file))
 
 
 def _file_in_package(distribution: str) -> Path:
