@@ -154,6 +154,7 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: 
     images = incoming.images.assign(path=pd.array(list(paths), dtype="str"))
     rows = match_images(dataset.images, images)
     is_new = rows < 0
+    incoming = replace(incoming, problems=(*incoming.problems, *_split_conflicts(dataset.images, incoming, rows)))
     ids = np.empty(len(images), dtype=np.int64)
     ids[~is_new] = dataset.images["image_id"].to_numpy()[rows[~is_new]]
     ids[is_new] = dataset.next_ids.image + np.arange(int(is_new.sum()))
@@ -263,6 +264,18 @@ def _merge_images(
             changed |= set(existing["image_id"].to_numpy()[where].tolist())
     fresh = images[is_new].assign(image_id=ids[is_new], source=source).drop(columns=["file", "annotated"])
     return _stack(table, conform(fresh, IMAGE_COLUMNS, place="incoming images")), changed
+
+
+def _split_conflicts(existing: pd.DataFrame, incoming: Incoming, rows: NDArray[np.int64]) -> Iterator[Problem]:
+    """A note for each image that keeps its split though the source says another one."""
+    if "split" not in incoming.images or not incoming.images["split"].notna().any():
+        return
+    prefix = f"{incoming.image_folder}/" if incoming.image_folder != incoming.folder else ""
+    own = existing["split"].to_numpy(dtype=object)
+    for file, said, row in zip(incoming.images["file"], incoming.images["split"], rows, strict=True):
+        if row >= 0 and pd.notna(said) and pd.notna(own[row]) and own[row] != said:
+            detail = f"stays in {own[row]}; the source says {said}"
+            yield Problem(f"{prefix}{file}", None, None, "split_conflict", detail, "noted")
 
 
 def _is_equal(before: NDArray[np.object_], after: NDArray[np.object_]) -> NDArray[np.bool_]:

@@ -401,3 +401,13 @@ def test_images_with_proposals_come_again_without_xml(dataset, proposed):
     """An import of the images without XML leaves their proposals as they are."""
     result = import_voc(dataset, proposed, with_unlabelled=True)
     assert (result.unchanged, state_of(dataset), len(box_rows(dataset))) == (2, "proposed", 4)
+
+
+def test_split_of_the_dataset_stays(dataset, source):
+    """An image that has a split keeps it; that a source says another one is noted once."""
+    import_voc(dataset, source, split="train")
+    result = import_voc(dataset, source, split="test")
+    assert set(load(dataset).images["split"]) == {"train"}
+    assert {one["detail"] for one in result.problems} == {"stays in train; the source says test"}
+    assert kinds(result) == ["split_conflict", "split_conflict"]
+    assert import_voc(dataset, source, split="test").version == result.version

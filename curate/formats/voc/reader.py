@@ -264,7 +264,7 @@ class _Reading:
             return [split] * len(files)
         declared = DeclaredSplits(self._layout)
         splits = [declared.of(file, xml_file) for file, (xml_file, _) in zip(files, self._owners, strict=True)]
-        declared.report_absent(files)
+        declared.finish(files)
         self._problems += declared.problems
         self._split_notes += declared.notes
         return splits

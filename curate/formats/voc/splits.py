@@ -52,6 +52,7 @@ class DeclaredSplits:
             self._read_lists(layout, root)
         self._image_folders, odd_image_folders = _folder_splits(layout.image_files)
         self._xml_folders, odd_xml_folders = _folder_splits(layout.xml_files)
+        self._by_folder: dict[str, int] = defaultdict(int)
         if not self._listed and not self._image_folders and not self._xml_folders:
             self._note_names(sorted({*odd_image_folders, *odd_xml_folders}), layout.folder.resolve().name)
 
@@ -66,14 +67,20 @@ class DeclaredSplits:
         if len(set(declared.values())) > 1:
             detail = ", ".join(f"{place} says {split}" for place, split in declared.items())
             self.problems.append(Problem(xml_file or image, None, None, "split_conflict", detail, "noted"))
-        return next(iter(declared.values()), None)
+        split = next(iter(declared.values()), None)
+        if split is not None and image not in self._listed:
+            self._by_folder[split] += 1
+        return split
 
-    def report_absent(self, images: Iterable[str]) -> None:
-        """Report listed images that were not read.
+    def finish(self, images: Iterable[str]) -> None:
+        """Report listed images that were not read, and how many images have a split by their folder.
 
         Args:
             images: The images that were read.
         """
+        if self._by_folder:
+            counts = ", ".join(f"{split} {self._by_folder[split]}" for split in SPLITS if split in self._by_folder)
+            self.notes.append(f"Splits by the names of folders: {counts} (--split NAME takes another).")
         self.problems += self._absent
         for image in sorted(self._listed.keys() - set(images)):
             name = base_name(image)

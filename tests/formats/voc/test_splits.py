@@ -224,7 +224,9 @@ def in_folders(folder, *places):
 def test_folders_are_splits(tmp_path, places):
     """Folders train, valid, test say the split, at the top or deeper, of the images or of the XML."""
     assert splits_of(in_folders(tmp_path, *places)) == {"i0": "train", "i1": "val", "i2": "test"}
-    assert problems_of(tmp_path) == []
+    found = read_voc(tmp_path)
+    assert found.problems == ()
+    assert found.notes == ("Splits by the names of folders: train 1, val 1, test 1 (--split NAME takes another).",)
 
 
 def test_folders_of_images_elsewhere(tmp_path):
