@@ -1,6 +1,7 @@
 """Finds the videos in a folder, by what the decoder opens."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ _SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
     | {".webm", ".wmv"}
 )
+_UNFINISHED = (".part", ".crdownload", ".download")  # beginnings of suffixes: yt-dlp, curl, browsers
 _MAX_NAMED = 5
 
 
@@ -23,23 +25,31 @@ class VideoFolder:
     Attributes:
         path: The folder.
         videos: Files that are videos by their suffix or content, sorted.
-        others: All other files, sorted.
+        others: Files that are not videos, sorted.
+        unfinished: Downloads that are still running or broke off, sorted.
     """
 
     path: Path
     videos: tuple[Path, ...]
     others: tuple[Path, ...]
+    unfinished: tuple[Path, ...] = ()
 
     def note(self) -> str | None:
-        """A sentence about the files that are not videos; None if there are none."""
-        if not self.others:
-            return None
-        if len(self.others) <= _MAX_NAMED:
-            names = ", ".join(str(file.relative_to(self.path)) for file in self.others)
-        else:
-            kinds = Counter(file.suffix.lower() or "no suffix" for file in self.others).most_common()
-            names = ", ".join(f"{kind} ({count})" for kind, count in kinds)
-        return f"{self.path}: left out {count_of(len(self.others), 'file')} that cannot be read as a video: {names}."
+        """A sentence about the files that are left out; None if there are none."""
+        parts = []
+        if self.others:
+            parts.append(
+                f"{count_of(len(self.others), 'file')} that cannot be read as a video: {self._names(self.others)}"
+            )
+        if self.unfinished:
+            parts.append(f"{count_of(len(self.unfinished), 'unfinished download')}: {self._names(self.unfinished)}")
+        return f"{self.path}: left out {'; '.join(parts)}." if parts else None
+
+    def _names(self, files: Sequence[Path]) -> str:
+        if len(files) <= _MAX_NAMED:
+            return ", ".join(str(file.relative_to(self.path)) for file in files)
+        kinds = Counter(file.suffix.lower() or "no suffix" for file in files).most_common()
+        return ", ".join(f"{kind} ({count})" for kind, count in kinds)
 
 
 def find_videos(folder: Path) -> VideoFolder:
@@ -48,13 +58,19 @@ def find_videos(folder: Path) -> VideoFolder:
     Raises:
         UsageError: There is no video.
     """
-    files = sorted(file for file in folder.rglob("[!.]*") if file.is_file())
-    videos = tuple(file for file in files if file.suffix.lower() in _SUFFIXES or _is_video(file))
-    found = VideoFolder(folder, videos, tuple(sorted({*files} - {*videos})))
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file, folder))
+    unfinished = tuple(file for file in files if file.suffix.lower().startswith(_UNFINISHED))
+    finished = sorted({*files} - {*unfinished})
+    videos = tuple(file for file in finished if file.suffix.lower() in _SUFFIXES or _is_video(file))
+    found = VideoFolder(folder, videos, tuple(sorted({*finished} - {*videos})), unfinished)
     if not videos:
         got = f"{count_of(len(files), 'file')}, none of which can be read as a video" if files else "no file"
         raise UsageError("the folder has no video", place=folder, got=got)
     return found
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(name.startswith(".") for name in file.relative_to(folder).parts)
 
 
 def _is_video(file: Path) -> bool:

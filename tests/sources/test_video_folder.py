@@ -63,6 +63,40 @@ def test_only_videos_need_no_note(tmp_path):
     assert find_videos(tmp_path).note() is None
 
 
+def test_hidden_folders_are_not_looked_into(tmp_path):
+    """Neither a recycle bin nor a preview folder gives videos."""
+    write_clip(tmp_path / "clip.mp4")
+    write_clip(tmp_path / "day" / ".Trash" / "deep" / "old.mp4")
+    assert names(tmp_path) == (["clip.mp4"], [])
+    assert names(tmp_path / "day" / ".Trash" / "deep") == (["old.mp4"], [])
+
+
+@pytest.mark.parametrize("name", ["b.mp4.part", "b.mp4.part-Frag3", "b.webm.PART", "Unconfirmed 1.crdownload"])
+def test_an_unfinished_download_is_left_out_and_named(tmp_path, name):
+    """Its beginning can be read, but it would be another file a minute later."""
+    clip = write_clip(tmp_path / "clip.mp4")
+    (tmp_path / name).write_bytes(clip.read_bytes())
+    assert names(tmp_path) == (["clip.mp4"], [])
+    assert find_videos(tmp_path).note() == f"{tmp_path}: left out 1 unfinished download: {name}."
+
+
+def test_pictures_in_video_containers_are_pictures(tmp_path):
+    """AVIF is MP4 with one frame, and an icon has a demuxer of its own; an animated AVIF is a video."""
+    pictures = [Image.fromarray(np.full((64, 64, 3), level, dtype=np.uint8)) for level in (0, 100, 200)]
+    pictures[0].save(tmp_path / "moving.avif", save_all=True, append_images=pictures[1:])
+    pictures[0].save(tmp_path / "still.avif")
+    pictures[0].save(tmp_path / "still.ico")
+    assert names(tmp_path) == (["moving.avif"], ["still.avif", "still.ico"])
+
+
+def test_a_playlist_is_not_a_video(tmp_path):
+    """Its files are, so their frames do not come twice."""
+    write_clip(tmp_path / "0.ts", 12)
+    write_text(tmp_path / "list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\n0.ts\n#EXT-X-ENDLIST\n")
+    write_text(tmp_path / "list.ffconcat", "ffconcat version 1.0\nfile 0.ts\n")
+    assert names(tmp_path) == (["0.ts"], ["list.ffconcat", "list.m3u8"])
+
+
 def test_a_damaged_file_with_the_name_of_a_video_is_not_left_out(tmp_path):
     """It is read later, and its damage is reported then."""
     write_text(tmp_path / "broken.mp4", "no video")

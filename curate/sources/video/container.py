@@ -16,7 +16,10 @@ from curate.errors import DataError
 
 # raised while a damaged file is read: PyAV itself fails on packets of streams that do not exist
 READ_ERRORS = (FFmpegError, IndexError, ValueError)
-_PICTURE_FORMATS = frozenset({"image2", "tty"})  # tty: FFmpeg renders any .txt as a picture
+_PICTURE_FORMATS = frozenset({"ico", "image2", "tty"})  # tty: FFmpeg renders any .txt as a picture
+_PICTURE_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "jpeg", "mif1", "mif2"})  # MP4 with one picture
+_RAW_MJPEG = frozenset({".mjpeg", ".mjpg"})  # FFmpeg often takes the first JPEG of these for the whole file
+_PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
 _CONVERT_WEBP = (
     "Convert it to an animated PNG: "
     "python -c \"from PIL import Image; Image.open('a.webp').save('a.png', save_all=True)\"."
@@ -27,6 +30,12 @@ _DECODER_OPTIONS = {
     "hevc": {"err_detect": "explode"},
     "mjpeg": {"err_detect": "explode"},
 }
+
+
+def _open_file(path: Path, container_format: str | None = None) -> InputContainer:
+    """Open this file only: playlists may name others, also on other machines."""
+    options = {"protocol_whitelist": "file"}
+    return av.open(f"file:{path}", format=container_format, options=options, metadata_errors="replace")
 
 
 @contextmanager
@@ -44,11 +53,15 @@ def open_video(
         DataError: The file cannot be read, is not a video, or has no such stream.
     """
     try:
-        # this file only: playlists may name others, also on other machines
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        container = _open_file(path)
+        if path.suffix.lower() in _RAW_MJPEG and container.format.name == "jpeg_pipe":
+            container.close()
+            container = _open_file(path, "mjpeg")
     except (FFmpegError, ValueError) as error:
         raise DataError(_describe_open_error(path, error), place=path) from error
     with container:
+        if container.format.name in _PLAYLISTS:
+            raise DataError("the file is a playlist", place=path, expected="a video", remedy="Name its files.")
         if is_picture(container):
             if _is_animated_webp(path):
                 raise DataError("FFmpeg does not decode animated WebP", place=path, remedy=_CONVERT_WEBP)
@@ -90,7 +103,8 @@ def is_picture(container: InputContainer) -> bool:
     """Whether FFmpeg recognised a single picture, or renders a text as one; an animation is a video."""
     if container.format.name == "gif":
         return all(stream.frames <= 1 for stream in container.streams.video)
-    return container.format.name in _PICTURE_FORMATS or container.format.name.endswith("_pipe")
+    is_picture_format = container.format.name in _PICTURE_FORMATS or container.format.name.endswith("_pipe")
+    return is_picture_format or container.metadata.get("major_brand", "").strip() in _PICTURE_BRANDS
 
 
 def list_streams(container: InputContainer) -> list[VideoStream]:

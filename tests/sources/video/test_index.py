@@ -44,6 +44,21 @@ def test_a_raw_stream_that_does_not_tell_its_rate(tmp_path, name, how):
     assert [read_number(frame.pixels) for frame in FrameReader(told).read([3, 11])] == [3, 11]
 
 
+def test_raw_motion_jpeg_with_file_headers(tmp_path):
+    """FFmpeg takes a stream for a single picture where each begins like a JPEG file; a picture stays one."""
+    clip = write_clip(tmp_path / "bare.mjpeg", 12, codec="mjpeg", pixel_format="yuvj420p", width=640, height=384)
+    with av.open(str(clip)) as container:
+        jpegs = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    jfif = bytes.fromhex("ffd8 ffe0 0010 4a46494600 0102 00 0001 0001 0000")
+    (tmp_path / "a.MJPG").write_bytes(b"".join(jfif + jpeg[2:] for jpeg in jpegs))
+    (tmp_path / "still.jpg").write_bytes(jfif + jpegs[0][2:])
+    index = index_video(tmp_path / "a.MJPG", ReadOptions(rate=Fraction(10)))
+    assert (index.frames, index.time(11)) == (12, Fraction(11, 10))
+    assert [read_number(frame.pixels) for frame in FrameReader(index).read([0, 7, 11])] == [0, 7, 11]
+    with pytest.raises(DataError, match="a picture or a text"):
+        index_video(tmp_path / "still.jpg")
+
+
 def test_a_rate_does_not_change_files_with_time_stamps(tmp_path):
     """The user's rate is for files without times."""
     clip = write_clip(tmp_path / "a.mp4", 12, fps=30)
