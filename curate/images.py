@@ -171,14 +171,16 @@ def encode_upright(data: bytes) -> bytes | None:
 
 def shrink(pixels: NDArray[np.uint8], max_side_px: int) -> NDArray[np.uint8]:
     """Scale an image down to a longer side of at most `max_side_px`; smaller images are returned unchanged."""
-    import cv2
-
     height, width = pixels.shape[:2]
     scale = max_side_px / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return pixels if scale >= 1 else resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def resize(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale an image to a size, whatever its aspect ratio; pixels are means over their area."""
+    import cv2
+
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def difference_hash(pixels: NDArray[np.uint8]) -> int:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from curate.errors import MissingError, UsageError
-from curate.images import shrink
+from curate.images import resize, shrink
 from curate.sources.times import format_seconds, parse_seconds
 from curate.sources.video import Frame, FrameReader, VideoIndex
 from curate.sources.video.options import parse_rate
@@ -207,8 +207,12 @@ def _find_cuts(index: VideoIndex, span: range, read: Read) -> list[int]:
     # the detector counts frames, so its own shortest scene would be 15 s of a video with one frame per second
     detector, fps = AdaptiveDetector(min_scene_len=0), index.fps or 25.0
     found: set[int] = set()
+    first_size: tuple[int, int] | None = None
     for frame in read(span):
         picture = np.ascontiguousarray(shrink(frame.pixels, _SCENE_SIDE_PX)[..., ::-1])
+        first_size = first_size or picture.shape[1::-1]
+        if picture.shape[1::-1] != first_size:  # pixels are compared with those of the picture before
+            picture = resize(picture, *first_size)
         found |= {cut.frame_num for cut in detector.process_frame(FrameTimecode(frame.index, fps), picture)}
     cuts: list[int] = []
     for frame in sorted(found):

@@ -12,7 +12,7 @@ from curate.errors import UsageError
 from curate.sources.frame_export import find_blurred, find_duplicates
 from curate.sources.frame_selection import At, Every, Keyframes, Scenes, choose_frames, format_times, read_times
 from curate.sources.times import format_seconds, parse_seconds
-from curate.sources.video import index_video
+from curate.sources.video import FrameReader, ReadOptions, index_video
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_written_lists_of_times_read_back(tmp_path):
     assert read_times(write_text(tmp_path / "times.txt", format_times(times))) == At(tuple(times))
 
 
-def write_scenes(path, *scenes):
+def write_scenes(path, *scenes, size=(128, 96), first=0):
     """A video of scenes of one colour each; a scene is the milliseconds at which its frames begin."""
     import av
     import numpy as np
@@ -159,11 +159,11 @@ def write_scenes(path, *scenes):
     colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "bf": "0"})
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
-        for number, stamps in enumerate(scenes):
+        for number, stamps in enumerate(scenes, first):
             for stamp in stamps:
-                picture = np.full((96, 128, 3), colours[number % 3], np.uint8)
+                picture = np.full((*size[::-1], 3), colours[number % 3], np.uint8)
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts, frame.time_base = stamp, Fraction(1, 1000)
                 container.mux(stream.encode(frame))
@@ -201,6 +201,19 @@ def test_the_middle_of_a_scene_is_one_of_time(tmp_path):
     index = write_scenes(tmp_path / "v.mp4", first, range(20_000, 30_000, 500))
     times = [float(index.time(frame)) for frame in choose_frames(index, Scenes())]
     assert times == pytest.approx([10, 25], abs=0.6)
+
+
+@pytest.mark.usefixtures("_scenedetect")
+def test_scenes_of_different_picture_sizes(tmp_path):
+    """A wide and an upright part are compared too; a new size alone is no new scene."""
+    parts = []
+    for width, height, colour in ((640, 384, 0), (384, 640, 1), (160, 96, 1)):
+        write_scenes(tmp_path / "part.h264", range(0, 2000, 100), size=(width, height), first=colour)
+        parts.append((tmp_path / "part.h264").read_bytes())
+    (tmp_path / "v.h264").write_bytes(b"".join(parts))
+    index = index_video(tmp_path / "v.h264", ReadOptions(rate=Fraction(10)))
+    assert [frame.pixels.shape[0] for frame in FrameReader(index).read([0, 20, 40])] == [384, 640, 96]
+    assert choose_frames(index, Scenes()) == [10, 40]
 
 
 @pytest.mark.usefixtures("_scenedetect")

@@ -19,7 +19,10 @@ from curate.sources.video.remarks import (
 )
 
 _ANY_TIME_BASE = Fraction(1, 1000)  # filters require one; nothing here depends on it
-_DEEP_FORMATS = frozenset({"gray16le", "gray16be", "rgb48le", "rgb48be"})  # may hold samples of fewer bits
+_PACKED_DEEP = frozenset({"gray16le", "gray16be", "rgb48le", "rgb48be"})  # may hold samples of fewer bits
+_OTHER_DEEP = frozenset(
+    {f"{name}16{order}" for name in ("gbrp", "gbrap", "ya") for order in ("le", "be")} | {"rgba64le", "rgba64be"}
+)
 _DARK_BITS = 14  # of 16: pictures that use no more are at most a quarter as bright as white
 
 
@@ -47,7 +50,7 @@ class RgbConverter:
         """What was unusual about the frames so far, once for each kind."""
         found = [*self._remarks.values()]
         if self._highest_level is not None:
-            bits = self._highest_level.bit_length()
+            bits = max(self._highest_level - 1, 0).bit_length()  # FFmpeg may round up by 1
             if self._depth is None and 0 < bits <= _DARK_BITS:
                 found.append(dark_samples(bits))
             elif self._depth is not None and bits > self._depth:
@@ -69,21 +72,24 @@ class RgbConverter:
         return np.ascontiguousarray(pixels)
 
     def _as_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        if frame.format.name in _DEEP_FORMATS:
-            samples = frame.to_ndarray()
+        is_packed = frame.format.name in _PACKED_DEEP
+        if is_packed or frame.format.name in _OTHER_DEEP:
+            samples = (frame.to_ndarray() if is_packed else self._scale(frame, "rgb48le")).astype(np.uint16, copy=False)
             self._highest_level = max(self._highest_level or 0, int(samples.max()))
             if self._depth is not None:
-                return _scale_levels(samples.astype(np.uint16, copy=False), self._depth)
+                return _scale_levels(samples, self._depth)
         colours = find_colours(frame)
-        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, colours)
-        if self._graph is None or kind != self._kind:
-            self._graph, self._kind = self._build(frame, "rgb24" if colours is None else PIXEL_FORMAT), kind
-        self._graph.push(frame)
-        pixels = self._graph.vpull().to_ndarray()
         if colours is None:
-            return pixels.astype(np.uint8, copy=False)
+            return self._scale(frame, "rgb24").astype(np.uint8, copy=False)
         self._remarks.setdefault("colours", colours_mapped(colours))
-        return map_to_srgb(pixels.astype(np.uint16, copy=False), colours)
+        return map_to_srgb(self._scale(frame, PIXEL_FORMAT).astype(np.uint16, copy=False), colours)
+
+    def _scale(self, frame: VideoFrame, pixel_format: str) -> NDArray[Any]:
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, pixel_format)
+        if self._graph is None or kind != self._kind:
+            self._graph, self._kind = self._build(frame, pixel_format), kind
+        self._graph.push(frame)
+        return self._graph.vpull().to_ndarray()
 
     def _remark_on(self, frame: VideoFrame) -> None:
         if frame.interlaced_frame:
@@ -115,7 +121,11 @@ def read_orientation(frame: VideoFrame) -> tuple[int, bool]:
 
 def find_orientation(frame: VideoFrame) -> tuple[int, bool] | None:
     """Return (degrees clockwise, mirrored before) from a frame's display matrix, rounded to quarter turns."""
-    side_data: Any = frame.side_data  # the stub declares a mapping
+    try:
+        side_data: Any = frame.side_data  # the stub declares a mapping
+    except ValueError:  # PyAV does not know all kinds of it, such as EXIF within a JPEG
+        degrees = -frame.rotation % 360
+        return (round(degrees / 90) * 90 % 360, False) if degrees else None
     data = next((bytes(one) for one in side_data if one.type.name == "DISPLAYMATRIX"), None)
     if data is None:
         return None

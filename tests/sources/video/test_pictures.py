@@ -5,20 +5,22 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from clips import write_clip
+from clips import read_number, write_clip
 
 from curate.sources.video import FrameReader, ReadOptions, index_video
 
 
 def write_deep(path, levels, pixel_format="gray16le"):
     """A video of 16-bit samples, one frame for each level; the left half is black."""
-    channels = () if pixel_format.startswith("gray") else (3,)
+    channels = {"gray": (), "rgba": (4,)}.get(pixel_format[:4], (3,))
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1" if not channels else "png", rate=10)
+        stream = container.add_stream("ffv1" if path.suffix == ".mkv" else "png", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
         for number, level in enumerate(levels):
             samples = np.zeros((48, 64, *channels), dtype=np.uint16)
             samples[:, 32:] = level
+            if channels == (4,):
+                samples[..., 3] = 65535
             frame = av.VideoFrame.from_ndarray(samples, format=pixel_format)
             frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(stream.encode(frame))
@@ -35,7 +37,9 @@ def read(path, options=None):
     return [pixels[20, 50].tolist() for pixels in frames], reader.remarks
 
 
-@pytest.mark.parametrize(("name", "pixel_format"), [("a.mkv", "gray16le"), ("a.mov", "rgb48be")])
+@pytest.mark.parametrize(
+    ("name", "pixel_format"), [("a.mkv", "gray16le"), ("a.mov", "rgb48be"), ("a.mkv", "rgb48le"), ("a.mov", "rgba64be")]
+)
 @pytest.mark.parametrize("depth", [10, 12, 14])
 def test_samples_that_use_a_part_of_their_bits(tmp_path, name, pixel_format, depth):
     """They are dark, and it is remarked with the depth; with that depth white is white."""
@@ -77,6 +81,15 @@ def test_interlaced_video(tmp_path):
     reader = FrameReader(index_video(write_clip(tmp_path / "b.mp4")))
     list(reader.read(range(5)))
     assert reader.remarks == []
+
+
+def test_frames_with_data_that_the_library_does_not_know(tmp_path):
+    """Such as EXIF in every frame of a video of photographs."""
+    clip = write_clip(tmp_path / "a.mov", 5, codec="tiff", pixel_format="rgb24")
+    with av.open(str(clip)) as container, pytest.raises(ValueError, match="not a valid Type"):
+        _ = next(container.decode(video=0)).side_data
+    frames = FrameReader(index_video(clip)).read(range(5))
+    assert [read_number(frame.pixels) for frame in frames] == [0, 1, 2, 3, 4]
 
 
 def test_an_orientation_that_changes(tmp_path):
