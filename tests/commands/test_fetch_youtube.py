@@ -134,6 +134,18 @@ def test_the_shorter_side_of_an_upright_video_counts(dataset, site, tube, video,
     assert set(site.counts()) == {f"/street.mp4?{taken}"}
 
 
+@pytest.mark.parametrize("missing", ["width", "height"])
+def test_one_side_that_the_site_did_not_give(dataset, site, tube, video, missing):
+    """Then the video is taken for a wide one: 1280 pixels of width, too, mean 720p."""
+    site.files["/street.mp4"] = video
+    tube["abc"] = tube_video(site, heights=(360, 720, 1080))
+    for one in tube["abc"]["formats"]:
+        one["url"] += f"?{one['height']}"
+        del one[missing]
+    fetch(dataset, YOUTUBE + "abc", max_height=720)
+    assert set(site.counts()) == {"/street.mp4?720"}
+
+
 def test_a_size_that_the_site_did_not_give(dataset, site, tube, video):
     """A video that turns out larger than --max-height is kept, and it is said; its shorter side counts."""
     site.files["/street.mp4"] = video

@@ -98,5 +98,11 @@ def as_clip(section: tuple[float, float | None], duration_s: float | None) -> Cl
 
 
 def shorter_side_px(one: Mapping[str, Any]) -> int | None:
-    """The shorter side of a format: what `720p` and yt-dlp's `res` mean. An upright video is as large as a wide one."""
-    return min((side for side in (one.get("width"), one.get("height")) if side), default=None)
+    """The shorter side of a format: what `720p` and yt-dlp's `res` mean. An upright video is as large as a wide one.
+
+    Where the site gives one side only, the video is taken for a wide one, 16:9; None where it gives neither.
+    """
+    width, height = one.get("width"), one.get("height")
+    if width and height:
+        return min(width, height)
+    return height or (width * 9 // 16 if width else None)
