@@ -189,6 +189,7 @@ class VideoSampler:
         frames: list[tuple[int, Fraction, tuple[int, ...]]] = []
         hashes: list[int] = []
         sharpnesses: dict[int, float] = {}
+        sizes: dict[int, tuple[int, ...]] = {}
         with SpooledTemporaryFile(_SPOOL_BYTES) as spool:
             for frame in self._read(reader, result.video, sorted(chosen_set | taken)):
                 pixels = self._scaled(frame)
@@ -196,11 +197,12 @@ class VideoSampler:
                 hashes.append(difference_hash(frame.pixels))
                 if frame.index in chosen_set:
                     sharpnesses[frame.index] = sharpness(frame.pixels)
+                    sizes[frame.index] = frame.pixels.shape
                 is_new = frame.index not in taken
                 data = encode_rgb(pixels, self._recipe.suffix, quality=self._recipe.quality) if is_new else b""
                 _push(spool, data)
             spool.seek(0)
-            blurred = self._find_blurred(sharpnesses)
+            blurred = self._find_blurred(_relate(sharpnesses, sizes))
             duplicates = self._find_duplicates([one[0] for one in frames], hashes, taken, blurred)
             for index, time_s, shape in frames:
                 data = _pop(spool)
@@ -234,6 +236,15 @@ class VideoSampler:
         height, width = shape[:2]
         suffix = self._recipe.suffix
         return write_frame(self._root, video.video_id, frame, time_s, data, suffix=suffix, width=width, height=height)
+
+
+def _relate(sharpnesses: Mapping[int, float], sizes: Mapping[int, tuple[int, ...]]) -> dict[int, float]:
+    """Sharpness by frame, relative to the median of its picture size: larger pictures have smoother pixels."""
+    of_size: dict[tuple[int, ...], list[float]] = {}
+    for frame, value in sharpnesses.items():
+        of_size.setdefault(sizes[frame], []).append(value)
+    usual = {size: float(np.median(values)) or 1.0 for size, values in of_size.items()}
+    return {frame: value / usual[sizes[frame]] for frame, value in sharpnesses.items()}
 
 
 def find_blurred(sharpnesses: Sequence[float], percent: float) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -211,7 +212,6 @@ def test_still_pictures_are_frames_of_their_own(root, tmp_path):
 
 def write_still(file, frames, moving=()):
     """A video of one image at 10 frames per second, with other images in the frames of `moving`."""
-    import av
 
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"qp": "0", "preset": "ultrafast"})
@@ -253,8 +253,6 @@ def test_lists_of_what_was_dropped_add_up(root, tmp_path):
 
 def test_blurred_can_be_dropped(root, tmp_path):
     """The least sharp frames of each video are dropped by rank, not by an absolute threshold."""
-    import av
-
     with av.open(str(tmp_path / "v.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
@@ -266,6 +264,24 @@ def test_blurred_can_be_dropped(root, tmp_path):
     result = curate.sample_frames(root, [str(tmp_path / "v.mp4")], every="0.1s", drop_blurred=20)
     assert result.dropped_blurred == 2
     assert sorted(set(range(10)) - set(Store(root).load().images["frame_index"])) == [3, 7]
+
+
+def test_blur_is_compared_within_a_picture_size(root, tmp_path):
+    """Where the size changes, the blurred frame of each size is dropped, not all of the size with smoother pixels."""
+    for number, (width, height) in enumerate(((160, 96), (640, 384), (96, 160))):
+        with av.open(str(tmp_path / f"{number}.mjpeg"), "w") as container:
+            stream = container.add_stream("mjpeg", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+            for frame in range(10):
+                picture = cv2.resize(draw_number(7), (width, height), interpolation=cv2.INTER_CUBIC)
+                picture = cv2.GaussianBlur(picture, (5, 5), 0) if frame == 4 else picture
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+    raw = b"".join((tmp_path / f"{number}.mjpeg").read_bytes() for number in range(3))
+    (tmp_path / "v.mjpeg").write_bytes(raw)
+    result = curate.sample_frames(root, [str(tmp_path / "v.mjpeg")], rate=10, every="0.1s", drop_blurred=10)
+    left = set(Store(root).load().images["frame_index"])
+    assert (result.dropped_blurred, set(range(30)) - left) == (3, {4, 14, 24})
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────

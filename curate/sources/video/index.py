@@ -22,7 +22,7 @@ from curate.sources.video.container import READ_ERRORS, list_streams, open_video
 from curate.sources.video.options import ReadOptions
 from curate.sources.video.packets import Findings, Packets, find_gaps, read_packets, tabulate_packets
 from curate.sources.video.pictures import read_orientation
-from curate.sources.video.remarks import Remark, assumed_rate, not_square, several_streams
+from curate.sources.video.remarks import Remark, assumed_rate, not_square, rate_not_used, several_streams
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +123,7 @@ def index_video(path: str | os.PathLike[str], options: ReadOptions | None = None
         several_streams(sizes, taken) if len(sizes) > 1 and options.stream is None else None,
         not_square(index.pixel_aspect, index.width, index.height),
         None if findings.is_rate_known else assumed_rate(findings.rate),
+        rate_not_used() if options.rate is not None and findings.has_times else None,
     ]
     return replace(index, remarks=tuple(one for one in remarks if one), depth=options.depth)
 

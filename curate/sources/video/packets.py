@@ -68,6 +68,7 @@ class Findings:
         time_base: Seconds per unit of time stamps.
         rate: Nominal frames per second; for files without time stamps what the user says, else what the stream tells.
         is_rate_known: Whether it is more than FFmpeg's default.
+        has_times: Whether the file tells the times of its frames; then a rate of the user is not used.
         rows: The packets in decode order.
         fault: Why they end before the file does; None where they do not.
         predictable: Whether the packets determine which frames are shown.
@@ -80,6 +81,7 @@ class Findings:
     time_base: Fraction
     rate: Fraction
     is_rate_known: bool
+    has_times: bool
     rows: list[Row]
     fault: str | None = None
     predictable: bool = False
@@ -101,7 +103,8 @@ def read_packets(container: InputContainer, stream: VideoStream, rate: Fraction 
     reader = role_reader(codec, extradata)
     told_rate = context.framerate  # FFmpeg opens the decoder with the rate in the stream's own headers
     nominal_rate = Fraction(stream.average_rate or stream.base_rate or _UNKNOWN_RATE)
-    findings = Findings(stream.index, codec, Fraction(stream.time_base or 1), nominal_rate, True, [])
+    has_times = not container.format.flags & _NO_TIMESTAMPS
+    findings = Findings(stream.index, codec, Fraction(stream.time_base or 1), nominal_rate, True, has_times, [])
     findings.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
     # AVI stores decode times only; FFmpeg returns them as time stamps, which is wrong with B-frames
     findings.predictable = reader is not None and (codec in INTRA_ONLY or container.format.name != "avi")
@@ -126,7 +129,7 @@ def read_packets(container: InputContainer, stream: VideoStream, rate: Fraction 
     if is_truncated:
         findings.rows.pop()
         findings.fault = "the file breaks off within a frame"
-    if container.format.flags & _NO_TIMESTAMPS:
+    if not has_times:
         _set_rate(findings, rate, is_told=bool(told_rate))
     if has_new_parameters:  # the decoder has to see every change
         findings.predictable, findings.rows = False, [row._replace(role=UNKNOWN) for row in findings.rows]

@@ -87,3 +87,7 @@ def assumed_rate(rate: Fraction) -> Remark:
         f"the file tells neither times nor frame rate; {float(rate):g} frames per second are assumed, "
         "unless --rate says another",
     )
+
+
+def rate_not_used() -> Remark:
+    return Remark("rate_not_used", "the file tells the times of its frames, so --rate does not apply to it")

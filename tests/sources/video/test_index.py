@@ -59,10 +59,13 @@ def test_raw_motion_jpeg_with_file_headers(tmp_path):
         index_video(tmp_path / "still.jpg")
 
 
-def test_a_rate_does_not_change_files_with_time_stamps(tmp_path):
-    """The user's rate is for files without times."""
-    clip = write_clip(tmp_path / "a.mp4", 12, fps=30)
-    assert index_video(clip, ReadOptions(rate=Fraction(10))).duration_s == pytest.approx(0.4)
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
+def test_a_rate_does_not_change_files_with_time_stamps(tmp_path, name):
+    """The user's rate is for files without times, which is remarked."""
+    clip = write_clip(tmp_path / name, 12, fps=30, bframes=0)
+    index = index_video(clip, ReadOptions(rate=Fraction(10)))
+    assert (index.duration_s, kinds(index)) == (pytest.approx(0.4, abs=0.002), ["rate_not_used"])
+    assert kinds(index_video(clip)) == []
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
