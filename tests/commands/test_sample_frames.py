@@ -270,11 +270,11 @@ def test_blur_is_compared_within_a_picture_size(root, tmp_path):
     """Where the size changes, the blurred frame of each size is dropped, not all of the size with smoother pixels."""
     for number, (width, height) in enumerate(((160, 96), (640, 384), (96, 160))):
         with av.open(str(tmp_path / f"{number}.mjpeg"), "w") as container:
-            stream = container.add_stream("mjpeg", rate=25)
+            stream = container.add_stream("mjpeg", rate=25, options={"qmin": "2", "qmax": "2"})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
             for frame in range(10):
                 picture = cv2.resize(draw_number(7), (width, height), interpolation=cv2.INTER_CUBIC)
-                picture = cv2.GaussianBlur(picture, (5, 5), 0) if frame == 4 else picture
+                picture = cv2.GaussianBlur(picture, (9, 9), 0) if frame == 4 else picture
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode(None))
     raw = b"".join((tmp_path / f"{number}.mjpeg").read_bytes() for number in range(3))
