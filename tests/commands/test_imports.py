@@ -310,6 +310,41 @@ def test_table_names_the_faults(curate, tmp_path, dataset):
     assert "empty_name" in out
 
 
+def test_equal_notes_are_one_line(curate, tmp_path, dataset):
+    """A note that is the same for a whole folder is one line with count and example; `--json` has all of them."""
+    folder = labelimg_folder(tmp_path / "clips", {f"p{number}": [MASK] for number in range(30)})
+    for number in range(30):
+        write_xml(folder / f"p{number}.xml", f"IMG_{number}.jpg", [MASK])
+    _, out, _ = curate("import-voc", dataset, folder)
+    (line,) = [line for line in out.splitlines() if "filename_mismatch" in line]
+    assert "30" in line
+    assert out.count("IMG_") == 1
+    _, out, _ = curate("import-voc", dataset, folder, "--json")
+    assert len(json.loads(out)["problems"]) == 30
+
+
+def test_size_mismatch_on_the_command_line(curate, tmp_path, dataset):
+    """Images with another size are counted on stderr, with the option; with it, they are labelled."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": []})
+    write_xml(folder / "a.xml", objects=[("mask", 10, 12, 50, 72)], size=(2 * WIDTH, 2 * HEIGHT))
+    code, _, err = curate("import-voc", dataset, folder)
+    assert (code, state_of(dataset)) == (0, "incomplete")
+    assert "1 image is incomplete" in err
+    assert "--size-mismatch scale" in err
+    curate("import-voc", dataset, folder, "--size-mismatch", "scale")
+    assert (box_rows(dataset), state_of(dataset)) == ([("a.jpg", *MASK)], "labelled")
+
+
+def test_nothing_taken_is_no_success(curate, tmp_path, dataset, source):
+    """Classes that fit no box exit with 2, XML without images with 1; neither makes a version."""
+    code, _, err = curate("import-voc", dataset, source, "--classes", "masc")
+    assert (code, "Did you mean 'mask'?" in err) == (2, True)
+    write_xml(tmp_path / "xml" / "a.xml")
+    code, _, err = curate("import-voc", dataset, tmp_path / "xml")
+    assert (code, len(err.strip().splitlines())) == (1, 1)
+    assert not Store(dataset).exists()
+
+
 # ── concurrent processes ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -33,6 +33,9 @@ _ORIGINS = (("x", "y"), ("left", "top"), ("xmin", "ymin"))
 _CENTRES = (("cx", "cy"), ("xcenter", "ycenter"), ("centerx", "centery"))
 _NAMES = frozenset({"name", "label", "class", "category", "possibleresult"})
 _HINTS = _BOXES | _ROTATED | _POLYGONS | _POINTS | {*_CORNERS[0], "keypoints", "landmarks"}
+_KEPT = frozenset({"name", "pose", "truncated", "difficult", "occluded"})
+_SIDES = frozenset(_CORNERS[0])
+_SPECIAL = _KEPT | _BOXES | _ANGLES | {"bndbox", "deleted", "object"}  # their meaning depends on the others
 _BOX_NUMBERS = 4
 _FEWEST_POINTS = 3
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -66,13 +69,14 @@ class Shape(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _plain_name(tag: str) -> str:
+def plain_name(tag: str) -> str:
+    """The name of an element without namespace, capitals and separators: `<b:Bnd_Box>` is a bndbox."""
     return tag.rpartition("}")[2].lower().replace("_", "").replace("-", "")
 
 
 def tag_of(element: Any) -> str:
-    """The name of an element without namespace, capitals and separators: `<b:Bnd_Box>` is a bndbox."""
-    return _plain_name(element.tag)
+    """The plain name of an element."""
+    return plain_name(element.tag)
 
 
 def shown(element: Any) -> str:
@@ -83,7 +87,7 @@ def shown(element: Any) -> str:
 def fields_of(element: Any) -> dict[str, str]:
     """The texts of an element's attributes and of its children without children; the first of a name counts."""
     fields = {tag_of(child): child.text or "" for child in reversed(element) if not len(child)}
-    return {_plain_name(name): text for name, text in element.attrib.items()} | fields
+    return {plain_name(name): text for name, text in element.attrib.items()} | fields
 
 
 def describes_object(element: Any) -> bool:
@@ -102,6 +106,48 @@ def describes_object(element: Any) -> bool:
 def is_number_list(text: str | None) -> bool:
     """Whether a text is nothing but four numbers or more."""
     return text is not None and len(_NUMBER.findall(text)) >= _BOX_NUMBERS and _NUMBERS.fullmatch(text) is not None
+
+
+class UsualObject(NamedTuple):
+    """An object with one `<bndbox>` as LabelImg and VOC write it.
+
+    Attributes:
+        fields: Texts of its name and flags, by name.
+        shape: Its box.
+        others: Other children, which are not kept.
+    """
+
+    fields: dict[str, str]
+    shape: Shape
+    others: list[Any]
+
+
+def read_usual(element: Any) -> UsualObject | None:
+    """Read an object that needs no interpretation; None for all others. This is faster, and nearly all objects are."""
+    if element.attrib:
+        return None
+    fields: dict[str, str] = {}
+    sides: dict[str, str | None] = {}
+    others = []
+    for part in element:
+        tag = part.tag
+        if tag in _KEPT and tag not in fields and not len(part):
+            fields[tag] = part.text or ""
+        elif tag == "bndbox" and not sides and not part.attrib:
+            sides = {side.tag: side.text for side in part}
+            if len(part) != len(sides):
+                return None
+        elif tag == "part" or (not len(part) and not part.attrib and plain_name(tag) == tag and tag not in _SPECIAL):
+            others.append(part)
+        else:
+            return None
+    if "name" not in fields or sides.keys() != _SIDES or "_" in "".join(filter(None, sides.values())):
+        return None
+    try:
+        x0, y0, x1, y1 = (float(sides[side] or "") for side in _CORNERS[0])
+    except ValueError:
+        return None
+    return UsualObject(fields, Shape((x0, y0, x1, y1)), others)
 
 
 def read_shape(element: Any) -> Shape:
@@ -158,7 +204,7 @@ def _turned_by(element: Any) -> tuple[float, str]:
     for attribute in element.iter():
         if tag_of(attribute) == "attribute":
             fields = fields_of(attribute)
-            if _plain_name(fields.get("name", "").strip()) in _ANGLES:
+            if plain_name(fields.get("name", "").strip()) in _ANGLES:
                 return _angle(fields.get("value", ""), "rotation"), ""
     fields = fields_of(element)
     angles = ((_angle(fields[name], name), name) for name in sorted(_ANGLES & fields.keys()))

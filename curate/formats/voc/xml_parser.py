@@ -6,7 +6,7 @@ are not read, and nothing is fetched.
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lxml import etree
@@ -18,7 +18,9 @@ from curate.formats.voc.shapes import (
     describes_object,
     fields_of,
     is_number_list,
+    plain_name,
     read_shape,
+    read_usual,
     shown,
     tag_of,
 )
@@ -66,14 +68,16 @@ class VocParser:
         faults: list[Fault] = []
         if wrongly_declared:
             faults.append(Fault(1, None, "other_encoding", f"declares {wrongly_declared}, but is UTF-8", "noted"))
-        elements = [one for one in root.iterdescendants() if tag_of(one) == "object" and not _is_container(one)]
+        tags = {element.tag for element in root.iter()}
+        names = [tag for tag in tags if plain_name(tag) == "object"]
+        elements = [one for one in root.iter(*names) if not _is_container(one)] if names else []
         objects = [
             box
             for number, element in enumerate(elements, start=1)
             if (box := _read_object(element, number, faults)) is not None
         ]
-        _note_spelling(root, faults)
-        _note_others(root, faults)
+        _note_spelling(root.sourceline, tags, faults)
+        _note_others(root, faults, is_nested=any(one.getparent() is not root for one in elements))
         head = {tag_of(child): child for child in reversed(root)}  # the first of a name counts
         size = head.get("size", head.get("imagesize"))  # LabelMe's
         name = head.get("filename")
@@ -159,28 +163,25 @@ def _refuse_document_type(data: bytes, *, certain: bool) -> None:
 
 def _read_object(element: Any, number: int, faults: list[Fault]) -> VocObject | None:
     """Read an object element by element; what is not kept becomes a fault."""
-    line, fields = element.sourceline, fields_of(element)
-    if fields.get("deleted", "0").strip().lower() not in _NOT_DELETED:
+    line = element.sourceline
+    usual = read_usual(element)
+    fields = usual.fields if usual else fields_of(element)
+    if usual is None and fields.get("deleted", "0").strip().lower() not in _NOT_DELETED:
         faults.append(Fault(line, number, "deleted_object", "marked as deleted, left out", "noted"))
         return None
     used: list[Any] = []
-    name = _read_name(element, fields, number, faults, used)
-    shape = None
+    name = _read_name(element, fields, number, faults, used, is_usual=usual is not None)
+    shape = usual.shape if usual else None
     try:
-        shape = read_shape(element)
-        used += shape.used
+        shape = shape or read_shape(element)
     except UnclearShapeError as error:
         if name is not None:
             faults.append(Fault(line, number, error.kind, error.detail, "quarantined"))
     if name is None or shape is None:
         return None
-    seen = set()
-    for part in element:
-        if part in used or (tag_of(part) in _PROPERTIES and tag_of(part) not in seen):
-            seen.add(tag_of(part))
-        elif not _holds_objects(part):
-            faults.append(Fault(part.sourceline, number, "element_not_kept", shown(part), "noted"))
-    faults += [Fault(part.sourceline, number, "element_not_kept", shown(part), "noted") for part in shape.unused]
+    others = usual.others if usual else _find_others(element, [*used, *shape.used])
+    faults += [Fault(one.sourceline, number, "element_not_kept", shown(one), "noted") for one in others]
+    faults += [Fault(one.sourceline, number, "element_not_kept", shown(one), "noted") for one in shape.unused]
     if shape.notation:
         kind, action = ("hull", "repaired") if shape.is_hull else ("other_notation", "noted")
         corners = ", ".join(f"{corner:.6g}" for corner in shape.corners)
@@ -198,21 +199,22 @@ def _read_object(element: Any, number: int, faults: list[Fault]) -> VocObject | 
     return VocObject(name, *shape.corners, *flags, fields.get("pose") or None, line, number)  # pyright: ignore[reportArgumentType]
 
 
+def _find_others(element: Any, used: Sequence[Any]) -> list[Any]:
+    """The children of an object that were not read, and are no objects themselves."""
+    seen, others = set(), []
+    for part in element:
+        if part in used or (tag_of(part) in _PROPERTIES and tag_of(part) not in seen):
+            seen.add(tag_of(part))
+        elif not _holds_objects(part):
+            others.append(part)
+    return others
+
+
 def _read_name(
-    element: Any, fields: Mapping[str, str], number: int, faults: list[Fault], used: list[Any]
+    element: Any, fields: Mapping[str, str], number: int, faults: list[Fault], used: list[Any], *, is_usual: bool
 ) -> str | None:
     """The class of an object; None, and a fault, if it has none or several. What is read is added to `used`."""
-    names = [child for child in element if tag_of(child) == "name"]
-    guesses = [child for child in element.iter() if tag_of(child) == "possibleresult"]  # FAIR1M's
-    texts: list[str] = [child.text or "" for child in names]
-    if not texts:
-        texts = [fields_of(child).get("name", "") for child in guesses]
-        used += guesses
-    if not texts:
-        key = next((key for key in ("name", "label", "class", "category") if key in fields), None)
-        texts = [fields[key]] if key is not None else []
-        used += [child for child in element if tag_of(child) == key]
-    used += names
+    texts = [fields["name"]] if is_usual else _name_texts(element, fields, used)
     distinct = list(dict.fromkeys(text.strip() for text in texts))
     if not any(distinct):
         faults.append(Fault(element.sourceline, number, "empty_name", "the class has no name", "quarantined"))
@@ -231,10 +233,30 @@ def _read_name(
     return name
 
 
-def _note_others(parent: Any, faults: list[Fault]) -> None:
+def _name_texts(element: Any, fields: Mapping[str, str], used: list[Any]) -> list[str]:
+    """The class names of an object, in `<name>`, else in FAIR1M's possible results, else under another name."""
+    names = [child for child in element if tag_of(child) == "name"]
+    guesses = [child for child in element.iter() if tag_of(child) == "possibleresult"]
+    if names:
+        used += names
+        return [child.text or "" for child in names]
+    if guesses:
+        used += guesses
+        return [fields_of(child).get("name", "") for child in guesses]
+    key = next((key for key in ("name", "label", "class", "category") if key in fields), None)
+    used += [child for child in element if tag_of(child) == key]
+    return [fields[key]] if key is not None else []
+
+
+def _note_others(parent: Any, faults: list[Fault], *, is_nested: bool) -> None:
     """Report what is in the root, or in an element around objects, and is no object.
 
     What may be an object under a name that is not known counts as lost; the rest is noted.
+
+    Args:
+        parent: The element.
+        faults: Is extended.
+        is_nested: Whether objects of the file are inside other elements than the root.
     """
     known = set(_HEAD) if parent.getparent() is None else set()
     for text, line in [(parent.text, parent.sourceline), *((child.tail, child.sourceline) for child in parent)]:
@@ -244,13 +266,13 @@ def _note_others(parent: Any, faults: list[Fault]) -> None:
         tag = tag_of(child)
         if tag in known:
             known.discard(tag)
-        elif tag != "object" or _holds_objects(child):
-            if _holds_objects(child):
+        elif tag != "object" or is_nested:
+            if is_nested and _holds_objects(child):
                 detail = f"the objects in {shown(child)} were read like others"
                 faults.append(Fault(child.sourceline, None, "nested_object", detail, "noted"))
                 if tag != "object":
-                    _note_others(child, faults)
-            elif tag not in HARMLESS:
+                    _note_others(child, faults, is_nested=True)
+            elif tag != "object" and tag not in HARMLESS:
                 _add_other(faults, child.sourceline, shown(child), is_object=describes_object(child))
 
 
@@ -263,17 +285,17 @@ def _add_other(faults: list[Fault], line: int, what: str, *, is_object: bool) ->
         faults.append(Fault(line, None, "element_not_kept", what, "noted"))
 
 
-def _note_spelling(root: Any, faults: list[Fault]) -> None:
+def _note_spelling(line: int, tags: set[str], faults: list[Fault]) -> None:
     """Note names in capitals or of a namespace that were read like those of VOC."""
-    odd = dict.fromkeys(one.tag for one in root.iter() if tag_of(one) != one.tag and tag_of(one) in _VOCABULARY)
+    odd = sorted(tag for tag in tags if plain_name(tag) != tag and plain_name(tag) in _VOCABULARY)
     if odd:
-        detail = ", ".join(f"<{tag}>" for tag in list(odd)[:_MOST_SHOWN]) + (", …" if len(odd) > _MOST_SHOWN else "")
-        faults.append(Fault(root.sourceline, None, "other_spelling", detail, "noted"))
+        detail = ", ".join(f"<{tag}>" for tag in odd[:_MOST_SHOWN]) + (", …" if len(odd) > _MOST_SHOWN else "")
+        faults.append(Fault(line, None, "other_spelling", detail, "noted"))
 
 
 def _is_container(element: Any) -> bool:
     """Whether an `<object>` has objects inside, and is none itself."""
-    return _holds_objects(element) and not any(tag_of(child) in ("name", "bndbox") for child in element)
+    return not any(tag_of(child) in ("name", "bndbox") for child in element) and _holds_objects(element)
 
 
 def _holds_objects(element: Any) -> bool:
