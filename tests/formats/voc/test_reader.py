@@ -393,7 +393,8 @@ def test_nothing_vanishes(tmp_path, files):
 )
 def test_nothing_vanishes_at_length(tmp_path, files, origin, classes):
     """The same with many more files, both origins, and declared classes."""
-    check_import(tmp_path / "clips", tmp_path / "dataset", files, origin=origin, classes=classes)
+    allowed = annotation_xml(None, [object_xml(*MASK)]).encode()  # without any allowed class, an import is refused
+    check_import(tmp_path / "clips", tmp_path / "dataset", [*files, (allowed, 1)], origin=origin, classes=classes)
 
 
 def test_any_error_is_ours(tmp_path, dataset):
