@@ -77,7 +77,9 @@ class ImageFinder:
             file = f"{folder}/{name}" if folder else name
             if file in self._files:
                 return file
-        return _choose(self._by_name.get(name, ()), annotation) or self._by_spelling(xml_file, name, annotation)
+        if files := self._by_name.get(name):
+            return _choose(files, annotation)
+        return self._by_spelling(xml_file, name, annotation)
 
     def by_stem(self, xml_file: str) -> str | None:
         """The image with the XML's own stem and any image suffix, first by name; else anywhere if unique."""

@@ -53,11 +53,14 @@ class DeclaredSplits:
         self._image_folders, odd_image_folders = _folder_splits(layout.image_files)
         self._xml_folders, odd_xml_folders = _folder_splits(layout.xml_files)
         self._by_folder: dict[str, int] = defaultdict(int)
-        if not self._listed and not self._image_folders and not self._xml_folders:
+        self._has_any = bool(self._listed or self._image_folders or self._xml_folders)
+        if not self._has_any:
             self._note_names(sorted({*odd_image_folders, *odd_xml_folders}), layout.folder.resolve().name)
 
     def of(self, image: str, xml_file: str) -> str | None:
         """The split of an image, and of its XML file ("" without one)."""
+        if not self._has_any:
+            return None
         places = {
             self._lists_of.get(image, "the list"): self._listed.get(image),
             "the folder of the image": self._image_folders.get(image.rpartition("/")[0]),
