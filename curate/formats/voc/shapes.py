@@ -36,10 +36,11 @@ _HINTS = _BOXES | _ROTATED | _POLYGONS | _POINTS | {*_CORNERS[0], "keypoints", "
 _KEPT = frozenset({"name", "pose", "truncated", "difficult", "occluded"})
 _SIDES = frozenset(_CORNERS[0])
 _SPECIAL = _KEPT | _BOXES | _ANGLES | {"bndbox", "deleted", "object"}  # their meaning depends on the others
+_PLURALS = frozenset(("objects", "annotations", "boxes", "bboxes", "labels", "regions", "shapes", "targets"))
 _BOX_NUMBERS = 4
 _FEWEST_POINTS = 3
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_NUMBERS = re.compile(rf"[\s,;()\[\]]*(?:{_NUMBER.pattern}(?:[\s,;()\[\]]+|$))+")
+_SEPARATORS = re.compile(r"[\s,;()\[\]]+")
 
 
 class UnclearShapeError(Exception):
@@ -91,7 +92,9 @@ def fields_of(element: Any) -> dict[str, str]:
 
 
 def describes_object(element: Any) -> bool:
-    """Whether an unknown element may be an object: it has coordinates, or a name and four numbers."""
+    """Whether an unknown element may be an object: it has coordinates, or a name and four numbers; or may hold some."""
+    if tag_of(element) in _PLURALS and (len(element) or (element.text or "").strip()):
+        return True
     numbers, is_named = 0, False
     for one in element.iter():
         fields = fields_of(one)
@@ -103,9 +106,11 @@ def describes_object(element: Any) -> bool:
     return is_named and numbers >= _BOX_NUMBERS
 
 
-def is_number_list(text: str | None) -> bool:
-    """Whether a text is nothing but four numbers or more."""
-    return text is not None and len(_NUMBER.findall(text)) >= _BOX_NUMBERS and _NUMBERS.fullmatch(text) is not None
+def is_number_list(text: str | None, *, most_words: int = 1) -> bool:
+    """Whether a text is four numbers or more, and at most a word, such as the class of a box."""
+    words = [word for word in _SEPARATORS.split(text or "") if word]
+    numbers = sum(_NUMBER.fullmatch(word) is not None for word in words)
+    return numbers >= _BOX_NUMBERS and len(words) - numbers <= most_words
 
 
 class UsualObject(NamedTuple):
@@ -297,7 +302,8 @@ def _read_points(place: Any, fields: Mapping[str, str]) -> list[tuple[float, flo
     elif names := [name for name in fields if name[0:1] == "x" and f"y{name[1:]}" in fields]:
         pairs = [(_number(fields[name], name), _number(fields[f"y{name[1:]}"], f"y{name[1:]}")) for name in names]
     else:
-        text = next((text for text in (fields.get("points"), place.text) if is_number_list(text)), "") or ""
+        texts = (fields.get("points"), place.text)
+        text = next((text for text in texts if text and is_number_list(text, most_words=0)), "")
         numbers = list(map(float, _NUMBER.findall(text)))
         pairs = list(zip(numbers[::2], numbers[1::2], strict=True)) if len(numbers) % 2 == 0 else []
     return pairs if len(pairs) >= _FEWEST_POINTS else []

@@ -253,6 +253,10 @@ def test_object_inside_an_object():
         "<polygon><pt><x>1</x><y>2</y></pt></polygon>",
         "<group><item><bndbox/></item></group>",
         "10 20 30 40",
+        "mask 10 20 30 40",
+        "<gt>mask,10,20,30,40</gt>",
+        "<objects>[{'name': 'mask', 'bbox': '10 20 30 40'}]</objects>",
+        "<Labels><one/></Labels>",
     ],
 )
 def test_what_may_be_an_object(text):
