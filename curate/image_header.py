@@ -30,6 +30,7 @@ _MOST_PIXELS, _LONGEST_SIDE = 2**30, 2**20  # OpenCV's limits
 TRANSPOSING = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 _HEAD_BYTES = 1 << 16  # a JPEG whose header is longer is read as a whole
 _ORIENTATION_TAG = 0x0112
+_NOTHING_BYTES = 16  # so many zeros or ones at the end are no picture
 _RESTARTS = range(0xD0, 0xD8)
 _END_OF_JPEG = b"\xff\xd9"
 _END_OF_PNG = b"\0\0\0\0IEND\xaeB`\x82"
@@ -125,7 +126,9 @@ def has_all_pixels(jpeg: bytes) -> bool:
     end = jpeg.rfind(_END_OF_JPEG, _scan_jpeg(jpeg)[3])
     data, seen = jpeg[: end if end > 0 else len(jpeg)], set()
     begin = data.rstrip(b"\0\xff")  # what disks and cards put where a download or a recording never ended
-    if data[len(begin) :].startswith(b"\xff\0"):  # a byte of the picture (B.1.1.5)
+    if len(data) - len(begin) < _NOTHING_BYTES:  # zeros of the picture
+        begin = data.rstrip(b"\xff")
+    elif data[len(begin) :].startswith(b"\xff\0"):  # a byte of the picture (ITU-T T.81, B.1.1.5)
         begin += b"\xff\0"
     for pattern in (b"", b"\x5a\xa5" * 512, b"\xfe\x01" * 512):
         restarts = (b"\xff%c" % marker + pattern for marker in _RESTARTS if pattern)

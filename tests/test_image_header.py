@@ -63,6 +63,26 @@ def test_jpeg_that_lacks_only_its_end(options, mode):
     assert with_end(data[:-2]) == data
 
 
+@pytest.mark.parametrize("colour", ["white", "black", (128, 128, 128), (255, 0, 0)])
+def test_plain_jpeg_that_lacks_only_its_end(colour):
+    """A picture of one colour, whose data end with zeros, is accepted without end mark, and not if more is missing."""
+    data = encoded("JPEG", Image.new("RGB", (300, 200), colour))
+    assert read_header(data[:-2]).oddity == NO_END
+    with pytest.raises(ValueError, match="cut off"):
+        read_header(data[:-40])
+
+
+def test_jpeg_that_stops_within_a_byte_pair():
+    """A JPEG that stops behind the first of two bytes that stand for one is refused, wherever that is."""
+    data = encoded("JPEG", quality=100)
+    start = data.index(b"\xff\xda") + 20
+    places = [place for place in range(start, len(data) - 1) if data[place : place + 2] == b"\xff\0"]
+    assert places
+    for place in places[:: max(1, len(places) // 10)]:
+        with pytest.raises(ValueError, match="cut off"):
+            read_header(data[: place + 1])
+
+
 @pytest.mark.parametrize("options", JPEG_KINDS)
 @pytest.mark.parametrize("lost", [3, 10, 100, 1000])
 def test_jpeg_that_lacks_pixels(options, lost):
