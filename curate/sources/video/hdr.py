@@ -56,8 +56,13 @@ class Colours:
 
 def find_colours(frame: VideoFrame) -> Colours | None:
     """The colours of a frame that have to be mapped, as its file tells; None for usual ones."""
-    transfer = next((known for known in _NAMES if frame.color_trc == known), None)
-    primaries = next((known for known in _PRIMARIES if frame.color_primaries == known), None)
+    return _find_colours(int(frame.color_trc), int(frame.color_primaries))
+
+
+@cache
+def _find_colours(trc: int, color_primaries: int) -> Colours | None:
+    transfer = next((known for known in _NAMES if known == trc), None)
+    primaries = next((known for known in _PRIMARIES if known == color_primaries), None)
     if transfer is not None:
         return Colours(transfer, primaries or ColorPrimaries.BT2020)  # ITU-R BT.2100 has no other
     return Colours(None, primaries) if primaries not in (None, ColorPrimaries.BT709) else None
