@@ -22,6 +22,7 @@ _KNEE = 0.75  # in reference whites
 _LEVELS = 65535
 _PIXELS_AT_ONCE = 2**15  # what stays in a processor's cache: three times as fast
 _NAMES = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+_GAMUTS = {ColorPrimaries.BT709: "BT.709", ColorPrimaries.BT2020: "BT.2020", ColorPrimaries.SMPTE432: "Display P3"}
 _RELATIVE_PEAK = _PEAK / _REFERENCE_WHITE
 # chromaticities x, y of red, green and blue; white is D65 in all of them
 _PRIMARIES = {
@@ -50,7 +51,7 @@ class Colours:
         return self.transfer is not None
 
     def __str__(self) -> str:
-        gamut = "BT.2020" if self.primaries == ColorPrimaries.BT2020 else "Display P3"
+        gamut = _GAMUTS[self.primaries]
         return f"HDR ({_NAMES[self.transfer]}, {gamut})" if self.transfer else f"wide-gamut ({gamut})"
 
 

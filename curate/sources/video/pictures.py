@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
 from curate.sources.video.hdr import PIXEL_FORMAT, find_colours, map_to_srgb
@@ -18,6 +19,7 @@ from curate.sources.video.remarks import (
     orientation_changes,
 )
 
+_UNSPECIFIED = 2  # matrix, ISO/IEC 23091-2, table 4
 _ANY_TIME_BASE = Fraction(1, 1000)  # filters require one; nothing here depends on it
 _PACKED_DEEP = frozenset({"gray16le", "gray16be", "rgb48le", "rgb48be"})  # may hold samples of fewer bits
 _OTHER_DEEP = frozenset(
@@ -82,6 +84,8 @@ class RgbConverter:
         if colours is None:
             return self._scale(frame, "rgb24").astype(np.uint8, copy=False)
         self._remarks.setdefault("colours", colours_mapped(colours))
+        if colours.is_hdr and frame.colorspace == _UNSPECIFIED:
+            frame.colorspace = Colorspace.BT2020  # ITU-R BT.2100 has no other matrix for Y′CbCr
         return map_to_srgb(self._scale(frame, PIXEL_FORMAT).astype(np.uint16, copy=False), colours)
 
     def _scale(self, frame: VideoFrame, pixel_format: str) -> NDArray[Any]:

@@ -62,8 +62,10 @@ def test_wide_gamut_without_high_range():
     assert max(green, blue) < 77
 
 
-def write_grey(path, level, *, transfer, primaries, pixel_format="yuv420p10le", space=Colorspace.BT2020):
-    """A video of one grey: `level` is luma in limited range, 10 bits, as a share of the range."""
+def write_grey(
+    path, level, *, transfer, primaries, pixel_format="yuv420p10le", space=Colorspace.BT2020, chroma=(512, 512)
+):
+    """A video of one colour: `level` is luma in limited range, 10 bits, as a share of the range."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
@@ -71,6 +73,7 @@ def write_grey(path, level, *, transfer, primaries, pixel_format="yuv420p10le", 
         context.color_primaries, context.color_trc = int(primaries), int(transfer)
         context.colorspace, context.color_range = int(space), int(ColorRange.MPEG)
         planes = np.full((72, 64), 512, dtype=np.uint16)
+        planes[48:60], planes[60:] = chroma
         planes[:48] = 64 + round(level * 876)
         frame = av.VideoFrame.from_ndarray(planes, format=pixel_format)
         frame.pts, frame.time_base = 0, Fraction(1, 10)
@@ -88,6 +91,26 @@ def test_a_video_tells_that_it_is_hdr(tmp_path, transfer, level):
     (remark,) = reader.remarks
     assert remark.kind == "colours_mapped"
     assert ("PQ" if transfer == PQ else "HLG") in remark.detail
+
+
+def test_hdr_without_a_matrix(tmp_path):
+    """BT.2100 has one matrix; FFmpeg would take that of ITU-R BT.601."""
+    colours = []
+    for name, space in (("told.mkv", Colorspace.BT2020), ("untold.mkv", 2)):
+        colour = {"transfer": HLG, "primaries": BT2020, "space": space, "chroma": (400, 640)}
+        (frame,) = FrameReader(index_video(write_grey(tmp_path / name, 0.5, **colour))).read([0])
+        colours.append(frame.pixels[20, 20].tolist())
+    assert colours[0] == colours[1]
+    assert max(colours[0]) - min(colours[0]) > 50
+
+
+@pytest.mark.parametrize(
+    ("primaries", "gamut"),
+    [(ColorPrimaries.BT709, "BT.709"), (BT2020, "BT.2020"), (ColorPrimaries.SMPTE432, "Display P3")],
+)
+def test_the_gamut_is_named(primaries, gamut):
+    """As the file tells it."""
+    assert str(Colours(HLG, primaries)) == f"HDR (HLG, {gamut})"
 
 
 def test_an_ordinary_video_of_ten_bits_is_not_mapped(tmp_path):
