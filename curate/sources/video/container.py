@@ -123,7 +123,7 @@ def choose_stream(container: InputContainer, number: int | None) -> VideoStream 
 
 def _index_of_stream(path: Path, streams: list[VideoStream], ordinal: int) -> int:
     if ordinal > len(streams):
-        expected = f"1 to {len(streams)}" if streams else None
+        expected = None if not streams else "1" if len(streams) == 1 else f"1 to {len(streams)}"
         raise DataError(f"the file has no video stream {ordinal}", place=path, expected=expected)
     return streams[ordinal - 1].index
 

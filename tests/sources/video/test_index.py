@@ -86,6 +86,8 @@ def test_a_stream_that_is_not_there(tmp_path):
     """The message says how many there are."""
     with pytest.raises(DataError, match=r"no video stream 3 \(expected 1 to 2\)"):
         index_video(write_two_streams(tmp_path / "a.mp4"), ReadOptions(stream=3))
+    with pytest.raises(DataError, match=r"no video stream 2 \(expected 1\)"):
+        index_video(write_clip(tmp_path / "b.mp4"), ReadOptions(stream=2))
 
 
 @pytest.mark.parametrize(("aspect", "shown"), [(Fraction(64, 45), "228×96"), (Fraction(8, 9), "142×96"), (1, None)])
