@@ -438,6 +438,12 @@ def test_existing_files_are_not_replaced(tmp_path, name):
         ({"rate": "fast"}, "--rate: not a frame rate"),
         ({"stream": 0}, "--stream: the value is out of range"),
         ({"depth": 40}, "--depth: the value is out of range"),
+        (
+            {"source": "rtsp://u:p@host/a", "stream": 2},
+            "--stream: applies to files on this machine only (got rtsp://***@",
+        ),
+        ({"source": "0", "depth": 12}, "--depth: applies to files on this machine only (got "),
+        ({"source": "-", "raw": "8x8@5", "rate": 5}, "--rate: applies to files on this machine only (got -)"),
         ({"source": "-"}, "-: raw frames need a layout"),
         ({"raw": "160x96"}, "--raw: applies to the source - only"),
         (

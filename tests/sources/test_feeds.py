@@ -18,11 +18,12 @@ from stream_servers import FPS, HttpServer, RtspServer
 from watching import eventually
 
 from curate.errors import DataError, UsageError
-from curate.sources.feeds import ffmpeg_errors, live
+from curate.sources.feeds import ffmpeg_errors, live, queued
 from curate.sources.feeds.address import parse_live
 from curate.sources.feeds.camera import CameraOpener
 from curate.sources.feeds.feed import LiveFrame, LiveSourceError, Notice, Picture
 from curate.sources.feeds.ffmpeg_errors import describe_open_error
+from curate.sources.feeds.file import FileFeed
 from curate.sources.feeds.live import LiveFeed, open_live
 from curate.sources.feeds.remote_file import RemoteFileFeed
 from curate.sources.feeds.stream import Backlog, Pace, StreamOpener
@@ -738,3 +739,18 @@ def test_a_missing_camera_is_one_line(capfd):
     feed.close()
     assert "".join(capfd.readouterr()) == ""
     assert cv2.utils.logging.getLogLevel() == level
+
+
+def test_decoded_ahead_are_few_frames_once_they_are_large(tmp_path, monkeypatch):
+    """A video that begins small and becomes large does not fill the memory with large frames."""
+    small, large = 160 * 96 * 3, 640 * 384 * 3
+    monkeypatch.setattr(queued, "_MAX_QUEUE_BYTES", 3 * large)
+    parts = [write_clip(tmp_path / f"{w}.h264", 10, width=w, height=h) for w, h in ((160, 96), (640, 384))]
+    (tmp_path / "v.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
+    feed = FileFeed(tmp_path / "v.h264")
+    taken = []
+    while not feed.ended:
+        taken += [picture.pixels.nbytes for picture in feed.take(1, PATIENCE_S)]
+    feed.close()
+    assert taken == [small] * 10 + [large] * 10
+    assert feed._queue.maxsize == 3

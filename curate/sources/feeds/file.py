@@ -30,10 +30,10 @@ class FileFeed(QueuedFeed):
 
     def pictures(self) -> Iterator[Picture]:
         self.index = index_video(self._path, self._options)
-        self.limit_memory(self.index.width * self.index.height * 3)
         reader = FrameReader(self.index)
         try:
             for frame in reader.read(range(self.index.frames)):
+                self.limit_memory(frame.pixels.nbytes)  # the size may change
                 yield Picture(frame.index, float(frame.time_s), frame.pixels, time.monotonic())
         finally:
             self.remarks: Sequence[Remark] = reader.remarks

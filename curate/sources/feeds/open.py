@@ -58,15 +58,17 @@ def choose_sources(
         on_note: Called with a sentence about files in a folder that are not videos.
 
     Raises:
-        UsageError: The source does not exist, or is a pipe without a layout.
+        UsageError: The source does not exist, is a pipe without a layout, or an option does not apply to it.
     """
     if not (math.isfinite(stall_s) and stall_s > 0):
         raise UsageError("invalid duration", place="--stall", got=stall_s, expected="seconds, more than 0")
+    live = None if text == _PIPE else parse_live(text)
+    if text == _PIPE or live is not None:
+        _refuse_reading(reading, _PIPE if live is None else live.shown)
     if text == _PIPE:
         return [_pipe_source(raw)]
     if raw is not None:
         raise UsageError("applies to the source - only", place="--raw", got=text)
-    live = parse_live(text)
     if live is not None:
         return [Source(live.shown, None, partial(open_live, text, stall_s=stall_s))]
     path = Path(text)
@@ -82,6 +84,12 @@ def choose_sources(
         remedy = "To watch a pipe, send raw frames: `… | curate watch RUN - --raw WIDTHxHEIGHT@FPS`."
         raise UsageError("not a regular file", place=text, remedy=remedy)
     return [_file_source(path, reading)]
+
+
+def _refuse_reading(reading: ReadOptions | None, name: str) -> None:
+    for option, value in {} if reading is None else vars(reading).items():
+        if value is not None:
+            raise UsageError("applies to files on this machine only", place=f"--{option}", got=name)
 
 
 def _pipe_source(raw: str | None) -> Source:
