@@ -64,8 +64,9 @@ def find_videos(folder: Path) -> VideoFolder:
     videos = tuple(file for file in finished if file.suffix.lower() in _SUFFIXES or _is_video(file))
     found = VideoFolder(folder, videos, tuple(sorted({*finished} - {*videos})), unfinished)
     if not videos:
-        got = f"{count_of(len(files), 'file')}, none of which can be read as a video" if files else "no file"
-        raise UsageError("the folder has no video", place=folder, got=got)
+        got = [f"{count_of(len(finished), 'file')}, none of which can be read as a video"] if finished else []
+        got += [count_of(len(unfinished), "unfinished download")] if unfinished else []
+        raise UsageError("the folder has no video", place=folder, got="; ".join(got) or "no file")
     return found
 
 

@@ -116,6 +116,10 @@ def test_a_folder_without_a_video(tmp_path):
     write_text(tmp_path / "a.txt", "hello")
     with pytest.raises(UsageError, match=r"the folder has no video .got 1 file, none of which can be read as a video"):
         find_videos(tmp_path)
+    (tmp_path / "loading").mkdir()
+    write_text(tmp_path / "loading" / "b.mp4.part", "")
+    with pytest.raises(UsageError, match=r"\(got 1 unfinished download\)"):
+        find_videos(tmp_path / "loading")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="got no file"):
         find_videos(tmp_path / "empty")
