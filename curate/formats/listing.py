@@ -76,19 +76,20 @@ def _walk(
             if fault := _name_fault(name):
                 shown = os.fsencode(name).decode("utf-8", "backslashreplace")
                 problems.append(Problem(shown, None, None, "file_name", fault, "quarantined"))
-            elif _holds(entry.is_dir):
+            elif holds(entry.is_dir):
                 pending.append(name)
-            elif _holds(entry.is_file):
+            elif holds(entry.is_file):
                 yield name
             elif name.lower().endswith(suffixes) or is_image_name(name):
                 kind = "image_broken" if is_image_name(name) else "unreadable_file"
                 problems.append(Problem(name, None, None, kind, "not a file, or a link to nothing", "quarantined"))
 
 
-def _holds(question: Callable[[], bool]) -> bool:
+def holds(question: Callable[[], bool]) -> bool:
+    """The answer of `entry.is_dir` or `entry.is_file`; False for a link to itself."""
     try:
         return question()
-    except OSError:  # a link to itself
+    except OSError:
         return False
 
 

@@ -1,8 +1,11 @@
 """Splits that a source declares: lists of images, such as `ImageSets/Main/val.txt`, and folders, such as `valid/`."""
 
+import glob
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,20 +13,26 @@ from curate.columns import SPLITS
 from curate.errors import DataError
 from curate.files import read_list
 from curate.formats.incoming import Problem
-from curate.formats.listing import base_name, folded
+from curate.formats.listing import base_name, folded, holds
 from curate.formats.voc.layout import XML_SUFFIX, VocLayout
-from curate.formatting import count_of
+from curate.formatting import count_of, listed
 from curate.image_header import is_image_name
 
 TRAIN, VAL, TEST = SPLITS
-SPLIT_LISTS = "ImageSets"
-_LIST_FOLDERS = (f"{SPLIT_LISTS}/Main", SPLIT_LISTS)
+SPLIT_LISTS, _MAIN = "ImageSets", "Main"
+_LIST_SUFFIX = ".txt"
+_OTHER_LIST_SUFFIXES = frozenset({"", ".csv", ".list", ".lst"})  # of files that are called like a split
 _WORDS = {"train": TRAIN, "training": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST, "testing": TEST}
 _TRAIN_AND_VAL = "trainval"
 _LIST_WORDS = {**_WORDS, _TRAIN_AND_VAL: _TRAIN_AND_VAL}
 _MOST_NAMES = 3
 _MARK = re.compile(r"\s+(?:-1|0|1)$")  # lists of one class: whether an object of it is in the image
 _COPY = re.compile(r"(.+)\.rf\.[0-9A-Za-z]+\.[^.]+$")  # a_jpg.rf.HASH.jpg, Roboflow's name of a copy of a.jpg
+_COMMENT = "#"
+# what stands beside the split in names of folders: val2017, train_images
+_NO_WORDS = frozenset(
+    {"", "annotations", "coco", "data", "image", "images", "img", "imgs", "jpegimages", "labels", "set", "voc"}
+)
 _REMEDY = "--split NAME assigns one to all images"
 
 
@@ -48,6 +57,7 @@ class DeclaredSplits:
         self._listed: dict[str, str] = {}  # image → split
         self._lists_of: dict[str, str] = {}  # image → the list that named it first
         self._absent: list[Problem] = []
+        self._in_two_lists: dict[str, str] = {}  # image → the list of another split that names it, too
         for root in _roots(layout):
             self._read_lists(layout, root)
         self._image_folders, odd_image_folders = _folder_splits(layout.image_files)
@@ -84,6 +94,10 @@ class DeclaredSplits:
         if self._by_folder:
             counts = ", ".join(f"{split} {self._by_folder[split]}" for split in SPLITS if split in self._by_folder)
             self.notes.append(f"Splits by the names of folders: {counts} (--split NAME takes another).")
+        if number := len(self._in_two_lists):
+            named = count_of(number, "image")
+            fact = f"{named} {'is' if number == 1 else 'are'} in lists of two splits"
+            self.notes.append(f"{fact} ({listed(self._in_two_lists.values())}); the first counts: train, then val.")
         self.problems += self._absent
         for image in sorted(self._listed.keys() - set(images)):
             name = base_name(image)
@@ -97,15 +111,15 @@ class DeclaredSplits:
             return
         images = _Names(_images_below(layout, root))
         entries, faults = _read_entries(files)
-        if files[0].parent == layout.folder:  # beside the images, other texts have such names too
+        if not _is_in_list_folder(files[0], layout.folder / root):  # other texts have such names too
             entries = {file: rows for file, rows in entries.items() if images.are_any_in(rows)}
         chosen, unknown = _choose(list(entries))
         faults |= {file: "its name says no split" for file in unknown if not images.are_all_in(entries[file])}
-        for split, file in chosen:
+        for split, file, is_rest in chosen:
             if entries[file] and not images.are_any_in(entries[file]):
                 faults[file] = "no line names an image"
             else:
-                self._read_list(_relative(file, layout.folder), split, entries[file], images)
+                self._read_list(_relative(file, layout.folder), split, entries[file], images, is_rest=is_rest)
         for file, fact in faults.items():
             where = _relative(file, layout.folder)
             self.problems.append(Problem(where, None, None, "split_list_unknown", fact, "noted"))
@@ -114,14 +128,18 @@ class DeclaredSplits:
             more = f" and {len(faults) - _MOST_NAMES} more" if len(faults) > _MOST_NAMES else ""
             self.notes.append(f"Split lists that were not understood: {names}{more}; {_REMEDY}.")
 
-    def _read_list(self, where: str, split: str, entries: Sequence[_Entry], images: "_Names") -> None:
+    def _read_list(self, where: str, split: str, entries: Sequence[_Entry], images: "_Names", *, is_rest: bool) -> None:
+        """Give the images of a list its split; with `is_rest`, those that are not in train or val already."""
         for entry in entries:
             found = images.find(entry.text)
-            if not found:
+            if not found and not entry.text.startswith(_COMMENT):
                 name = base_name(entry.text.replace("\\", "/"))
                 self._absent.append(Problem(where, entry.number, None, "split_without_image", name, "noted"))
             for image in found:
+                if is_rest and self._listed.get(image) in (TRAIN, VAL):
+                    continue
                 if self._listed.setdefault(image, split) != split:
+                    self._in_two_lists[image] = where
                     detail = f"{base_name(image)} is in {self._listed[image]} already"
                     self.problems.append(Problem(where, entry.number, None, "split_conflict", detail, "noted"))
                 self._lists_of.setdefault(image, where)
@@ -130,7 +148,7 @@ class DeclaredSplits:
         """Note folders, or the source itself, that are called like a split."""
         if odd:
             self.notes.append(f"Not taken as a split: the folder {', '.join(odd)}; {_REMEDY}.")
-        elif split := _WORDS.get(source.lower()):
+        elif split := _split_of(source):
             self.notes.append(f"The folder is called {source}; --split {split} makes that the split.")
 
 
@@ -155,18 +173,76 @@ def _roots(layout: VocLayout) -> list[str]:
     for folder in folders:
         parts = folder.split("/")
         roots |= {"/".join(parts[:depth]) for depth in range(len(parts))}
-    return [root for root in sorted(roots) if root == "" or (layout.folder / root / SPLIT_LISTS).is_dir()]
+    return [root for root in sorted(roots) if root == "" or _subfolder(layout.folder / root, SPLIT_LISTS) is not None]
 
 
 def _list_files(folder: Path, root: str) -> list[Path]:
-    """The lists of a folder, sorted; at the top of a source those with the name of a split that no image has."""
-    for name in _LIST_FOLDERS:
-        if files := sorted((folder / root / name).glob("*.txt")):
+    """The lists of a folder, sorted: those in `ImageSets/Main`, else in `ImageSets`.
+
+    Else those that are called like a split: in another folder of `ImageSets`, at the top of a source where no image has
+    their name, or in another folder there, such as `splits`.
+    """
+    sets = _subfolder(folder / root, SPLIT_LISTS)
+    main = _subfolder(sets, _MAIN) if sets is not None else None
+    for place in (main, sets):
+        if place is not None and (files := [file for file in _files_in(place) if _is_list(file)]):
             return files
+    inner = [_split_files(_files_in(place)) for place in _subfolders(sets)] if sets is not None else []
     if root != "":
+        return next(filter(None, inner), [])
+    tops = [file for file in _split_files(_files_in(folder)) if not _has_image_beside(file)]
+    others = (_probe_lists(place) for place in _subfolders(folder))
+    return next(filter(None, [*inner, tops]), []) or next(filter(None, others), [])
+
+
+def _is_in_list_folder(file: Path, root: Path) -> bool:
+    names = [part.lower() for part in file.relative_to(root).parts[:-1]]
+    return names in ([SPLIT_LISTS.lower()], [SPLIT_LISTS.lower(), _MAIN.lower()])
+
+
+def _subfolder(folder: Path, name: str) -> Path | None:
+    """A subfolder by its name, in capitals or not."""
+    if os.path.isdir(folder / name):
+        return folder / name
+    return next((one for one in _subfolders(folder) if one.name.lower() == name.lower()), None)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in _entries(folder) if holds(entry.is_dir))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in _entries(folder) if _may_be_list(entry.name) and holds(entry.is_file))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError:  # reported when the files were listed
         return []
-    tops = (file for file in folder.glob("*.txt") if file.stem.lower() in _LIST_WORDS)
-    return sorted(file for file in tops if not any(map(is_image_name, map(str, folder.glob(f"{file.stem}.*")))))
+
+
+def _may_be_list(name: str) -> bool:
+    """Decided by the name: a folder may have many images."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix == _LIST_SUFFIX or suffix in _OTHER_LIST_SUFFIXES
+
+
+def _is_list(file: Path) -> bool:
+    return file.suffix.lower() == _LIST_SUFFIX or file.stem.lower() in _LIST_WORDS
+
+
+def _split_files(files: Iterable[Path]) -> list[Path]:
+    return [file for file in files if file.stem.lower() in _LIST_WORDS]
+
+
+def _probe_lists(folder: Path) -> list[Path]:
+    """The lists in a folder that may have many other files."""
+    return [file for word in _LIST_WORDS if os.path.isfile(file := folder / f"{word}{_LIST_SUFFIX}")]
+
+
+def _has_image_beside(file: Path) -> bool:
+    return any(map(is_image_name, map(str, file.parent.glob(f"{glob.escape(file.stem)}.*"))))
 
 
 def _images_below(layout: VocLayout, root: str) -> Sequence[str]:
@@ -191,10 +267,11 @@ def _read_entries(files: Iterable[Path]) -> tuple[dict[Path, list[_Entry]], dict
     return entries, faults
 
 
-def _choose(files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Path]]:
-    """The lists to read, each with its split, and those whose names say no split.
+def _choose(files: Sequence[Path]) -> tuple[list[tuple[str, Path, bool]], list[Path]]:
+    """The lists to read, each with its split and whether only the rest of it has that split; and the other lists.
 
-    Lists of one class (`cat_val.txt`) count where there is none for all, `trainval` where train and val are missing.
+    Lists of one class (`cat_val.txt`) count where there is none for all. Where train or val is missing, it is what
+    `trainval` has beside the other; where both are, train.
     """
     general: dict[str, list[Path]] = defaultdict(list)
     of_classes: dict[str, list[Path]] = defaultdict(list)
@@ -212,9 +289,11 @@ def _choose(files: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Path]]:
         else:
             unknown.append(file)
     chosen = {split: general[split] or of_classes[split] for split in SPLITS}
-    if not chosen[TRAIN] and not chosen[VAL]:
-        chosen[TRAIN] = general[_TRAIN_AND_VAL] or of_classes[_TRAIN_AND_VAL]
-    return [(split, file) for split, own in chosen.items() for file in own], unknown
+    lists = [(split, file, False) for split, own in chosen.items() for file in own]
+    if missing := [split for split in (TRAIN, VAL) if not chosen[split]]:
+        both = general[_TRAIN_AND_VAL] or of_classes[_TRAIN_AND_VAL]
+        lists += [(missing[0], file, True) for file in both]
+    return lists, unknown
 
 
 class _Names:
@@ -229,7 +308,7 @@ class _Names:
                 self._images[tail.rpartition(".")[0]].append(image)
 
     def find(self, line: str) -> Sequence[str]:
-        for text in (line, _MARK.sub("", line), line.split()[0]):
+        for text in (line, _MARK.sub("", line), line.strip("\"'"), re.split(r"[\s,;]", line)[0]):
             for tail in _tails(folded(text.replace("\\", "/"))):
                 if found := self._images.get(tail):
                     return found
@@ -269,19 +348,26 @@ def _folder_splits(files: Iterable[str]) -> tuple[Mapping[str, str], list[str]]:
     named: dict[str, tuple[str, str]] = {}  # folder → the folder above its part that names a split, and that part
     for folder in folders:
         parts = folder.split("/")
-        depth = next((depth for depth, part in enumerate(parts) if part.lower() in _WORDS), None)
+        depth = next((depth for depth, part in enumerate(parts) if _split_of(part) is not None), None)
         if depth is not None:
             named[folder] = "/".join(parts[:depth]), parts[depth]
     splits_in: dict[str, set[str]] = defaultdict(set)
     for above, part in named.values():
-        splits_in[above].add(_WORDS[part.lower()])
+        splits_in[above].add(_split_of(part) or "")
     all_named = {above for above in splits_in if all(one in named for one in folders if _is_in(one, above))}
     accepted = {
         above for above, splits in splits_in.items() if len(splits) > 1 or (splits == {TRAIN} and above in all_named)
     }
-    found = {folder: _WORDS[part.lower()] for folder, (above, part) in named.items() if above in accepted}
+    found = {folder: _split_of(part) or "" for folder, (above, part) in named.items() if above in accepted}
     odd = [f"{above}/{part}".lstrip("/") for above, part in named.values() if above not in accepted]
     return found, odd
+
+
+@cache
+def _split_of(name: str) -> str | None:
+    """The split that a folder's name says: `Valid`, `val2017`, `train_images`."""
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word not in _NO_WORDS]
+    return _WORDS.get(words[0]) if len(words) == 1 else None
 
 
 def _is_in(folder: str, above: str) -> bool:

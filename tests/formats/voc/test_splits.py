@@ -72,6 +72,20 @@ def test_trainval_beside_its_parts(tmp_path):
     assert splits_of(devkit(tmp_path, lists)) == {"a": "train", "b": "val"}
 
 
+def test_trainval_beside_one_of_its_parts(tmp_path):
+    """Beside val.txt alone, the rest of trainval.txt is train; beside train.txt alone, val. Neither is a conflict."""
+    assert splits_of(devkit(tmp_path / "1", {"trainval": "a\nb\n", "val": "b\n"})) == {"a": "train", "b": "val"}
+    assert splits_of(devkit(tmp_path / "2", {"trainval": "a\nb\n", "train": "b\n"})) == {"a": "val", "b": "train"}
+    assert problems_of(tmp_path / "1") == []
+
+
+def test_trainval_and_test_that_overlap(tmp_path):
+    """An image in test.txt and in the rest of trainval.txt stays in test, and the conflict is noted."""
+    folder = devkit(tmp_path, {"trainval": "a\nb\n", "val": "b\n", "test": "a\n"})
+    assert splits_of(folder) == {"a": "test", "b": "val"}
+    assert problems_of(folder) == [("ImageSets/Main/trainval.txt", "split_conflict")]
+
+
 def test_class_lists_beside_general_ones(tmp_path):
     """Lists of single classes (`mask_train.txt`) are ignored where there is a list for all."""
     assert splits_of(devkit(tmp_path, {"mask_train": "a  1\nb -1\n", "train": "c\n"})) == {"c": "train"}
@@ -97,6 +111,7 @@ def test_contradicting_lists(tmp_path):
     assert splits_of(folder) == {"a": "train", "b": "train", "c": "val"}
     (problem,) = read_voc(folder).problems
     assert (problem.file, problem.line, problem.kind) == ("ImageSets/Main/val.txt", 2, "split_conflict")
+    assert "1 image is in lists of two splits (ImageSets/Main/val.txt)" in " ".join(read_voc(folder).notes)
 
 
 def test_list_names_no_image(tmp_path):
@@ -127,7 +142,7 @@ def test_names_of_lists(tmp_path, lists):
     [
         *("a.jpg", "JPEGImages/a.jpg", "./JPEGImages/a.jpg", "/data/VOC/JPEGImages/a.jpg"),
         *(r"C:\VOC\JPEGImages\a.jpg", "JPEGImages/a", "A.JPG", "a.png", "a.jpg 1", "JPEGImages/a.jpg -1"),
-        *("a.jpg Annotations/a.xml", "Annotations/a.xml"),
+        *("a.jpg Annotations/a.xml", "Annotations/a.xml", '"a.jpg"', "'a'", "a.jpg,1,5,5", "a;b"),
     ],
 )
 def test_lines_of_lists(tmp_path, line):
@@ -150,9 +165,35 @@ def test_list_in_another_encoding(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("place", ["ImageSets/Main", "ImageSets", ""])
+def test_comments_in_lists(tmp_path):
+    """A comment is no name of an image."""
+    assert splits_of(devkit(tmp_path, {"val": "# chosen by hand\na\n"})) == {"a": "val"}
+    assert problems_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["val.TXT", "Val.Txt", "VAL", "val.lst", "val.csv"])
+def test_suffixes_of_lists(tmp_path, name):
+    """A list may have its suffix in capitals, another suffix, or none."""
+    folder = devkit(tmp_path, {})
+    (folder / "ImageSets" / "Main" / name).write_text("a\n")
+    assert splits_of(folder) == {"a": "val"}
+
+
+def test_other_files_among_lists(tmp_path):
+    """Files with other suffixes beside the lists are no lists, unless they are called like a split."""
+    folder = devkit(tmp_path, {"val": "a\n"})
+    for name in ("README", "make.py", "notes.csv"):
+        (folder / "ImageSets" / "Main" / name).write_text("b\n")
+    assert splits_of(folder) == {"a": "val"}
+    assert problems_of(folder) == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["ImageSets/Main", "ImageSets", "", "imagesets/main", "ImageSets/Segmentation", "Main", "splits"],
+)
 def test_places_of_lists(tmp_path, place):
-    """Lists are in ImageSets/Main, in ImageSets or at the top."""
+    """Lists are in ImageSets/Main, in ImageSets, at the top, or in another folder there."""
     assert splits_of(devkit(tmp_path, {"train": "a\n", "val": "b\n"}, lists_in=place)) == {"a": "train", "b": "val"}
 
 
@@ -176,6 +217,12 @@ def test_devkits_below_the_top(tmp_path):
         "VOC2012/JPEGImages/a.jpg": "test",
         "VOC2012/JPEGImages/b.jpg": "train",
     }
+
+
+def test_lists_of_a_devkit_in_small_letters(tmp_path):
+    """A devkit below the top may write its folder of lists in small letters."""
+    devkit(tmp_path / "VOC2007", {"train": "a\n"}, lists_in="imagesets/main")
+    assert splits_of(tmp_path) == {"a": "train"}
 
 
 @pytest.mark.parametrize(
@@ -219,6 +266,9 @@ def in_folders(folder, *places):
         [(f"{split}/annotations", f"{split}/images") for split in ("train", "val", "test")],
         [(f"annotations/{split}", f"images/{split}") for split in ("training", "val", "test")],
         [(f"annotations/{split}", "images") for split in ("train", "val", "test")],
+        ["train2017", "val2017", "test2017"],
+        ["train_images", "val_images", "test_images"],
+        ["VOC-train", "VOC-val", "VOC-test"],
     ],
 )
 def test_folders_are_splits(tmp_path, places):
@@ -243,7 +293,7 @@ def test_train_alone(tmp_path):
     assert splits_of(in_folders(tmp_path, "train")) == {"i0": "train"}
 
 
-@pytest.mark.parametrize("places", [["test"], ["train", "car", "bus"], ["val", "more"]])
+@pytest.mark.parametrize("places", [["test"], ["train", "car", "bus"], ["val", "more"], ["val2017", "more"]])
 def test_folders_that_may_mean_something_else(tmp_path, places):
     """A single folder called like a split is no split, which a note says."""
     found = read_voc(in_folders(tmp_path, *places))
