@@ -572,3 +572,13 @@ def test_a_variable_rate_has_no_gaps(tmp_path):
     stamps = np.cumsum(np.random.default_rng(0).choice([20, 40, 90, 1500], 60)).tolist()
     index = index_video(write_clip(tmp_path / "screen.mkv", pts=stamps, bframes=0))
     assert (index.frames, index.fault) == (60, None)
+
+
+@pytest.mark.parametrize("slow_frames", [2, 10])
+def test_a_rate_that_drops_has_no_gaps(tmp_path, slow_frames):
+    """Two seconds of motion, then a frame every five seconds: most intervals are even, and every frame is right."""
+    stamps = [*range(0, 4000, 20), *range(4000, 4000 + 5000 * (slow_frames + 1), 5000)]
+    index = index_video(write_clip(tmp_path / "screen.mkv", pts=stamps, gop=400, bframes=0))
+    reader = FrameReader(index)
+    assert [read_number(frame.pixels) for frame in reader.read(range(index.frames))] == list(range(len(stamps)))
+    assert (index.fault, reader.fault) == (None, None)

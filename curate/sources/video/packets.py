@@ -232,7 +232,8 @@ def tabulate_packets(rows: list[Row], time_base: Fraction, shown_pts: set[int] |
 def find_gaps(pts: NDArray[np.int64], time_base: Fraction) -> NDArray[np.int64]:
     """Find the frames after a gap: a long interval in a video whose frames otherwise come at even intervals.
 
-    In videos with a variable rate (screen recordings, phones), long intervals mean nothing.
+    In videos with a variable rate (screen recordings, phones), long intervals mean nothing. Two of them in a row show
+    such a rate, however many frames are even: after missing frames the video goes on as before.
 
     Args:
         pts: Time stamps of all frames, ascending.
@@ -245,7 +246,8 @@ def find_gaps(pts: NDArray[np.int64], time_base: Fraction) -> NDArray[np.int64]:
     tolerance = max(1.0, _INTERVAL_TOLERANCE * usual)  # Matroska stores whole milliseconds
     is_even = (np.abs(intervals - usual) <= tolerance).mean() >= _EVEN_SHARE
     gaps = (intervals > _GAP_INTERVALS * usual) & (intervals * float(time_base) > _MIN_GAP_S)
-    return np.flatnonzero(gaps) + 1 if is_even else np.empty(0, dtype=np.int64)
+    is_slow = (gaps[1:] & gaps[:-1]).any()
+    return np.flatnonzero(gaps) + 1 if is_even and not is_slow else np.empty(0, dtype=np.int64)
 
 
 def _find_torn(
