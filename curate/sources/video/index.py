@@ -135,6 +135,10 @@ def _add_reason(fact: str, reason: str | None) -> str:
 def _index_by_packets(path: Path, findings: Findings, sample: VideoFrame, table: Packets) -> VideoIndex:
     pts = table.pts[table.frames]
     is_keyframe = np.array([row.is_keyframe for row in findings.rows])[table.frames]
+    if not findings.has_times and len({row.duration for row in findings.rows}) == 1:
+        # the time stamps are FFmpeg's, which counts the first frame of MPEG-1 twice
+        even = np.arange(len(pts), dtype=np.int64)
+        return _describe(path, findings, sample, 1 / findings.rate, even, is_keyframe, 1, table)
     last_duration = findings.rows[int(table.frames[-1])].duration or _typical_gap(
         pts, findings.rate, findings.time_base
     )

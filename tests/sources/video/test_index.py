@@ -17,12 +17,23 @@ def kinds(index):
     return [remark.kind for remark in index.remarks]
 
 
-@pytest.mark.parametrize(("name", "how"), [("a.h264", {}), ("a.hevc", {"codec": "libx265"})])
-@pytest.mark.parametrize("fps", [10, Fraction(30000, 1001), 50])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("a.h264", {}),
+        ("a.hevc", {"codec": "libx265"}),
+        ("a.m1v", {"codec": "mpeg1video"}),
+        ("a.m2v", {"codec": "mpeg2video"}),
+        ("a.m4v", {"codec": "mpeg4"}),
+    ],
+)
+@pytest.mark.parametrize("fps", [25, Fraction(30000, 1001), 50])
 def test_a_raw_stream_that_tells_its_rate(tmp_path, name, how, fps):
     """Frames of a raw stream follow one another at the rate in its headers, not at FFmpeg's default of 25."""
     index = index_video(write_clip(tmp_path / name, 20, fps=fps, **how))
-    assert [index.time(number) for number in (0, 1, 20)] == [0, 1 / Fraction(fps), 20 / Fraction(fps)]
+    times = [index.time(number) for number in (0, 1, 2, 19, 20)]
+    assert times == [number / Fraction(fps) for number in (0, 1, 2, 19, 20)]
+    assert [read_number(frame.pixels) for frame in FrameReader(index).read([1, 7, 19])] == [1, 7, 19]
     assert kinds(index) == []
 
 
