@@ -13,6 +13,7 @@ from curate.formatting import count_of, curate_command, listed
 _MOST_NAMES = 5  # one sentence each
 _SHORTEST_NAME = 4  # shorter names are often one letter apart
 _FEW_BOXES = 3  # a misspelt class has no more, or 1 % of the other's
+_TELLING = "#%&*@"  # marks that tell classes apart: c, c#
 _RARE = 1 / 100
 _RARE_SHORT = 1 / 20  # of names of four letters
 
@@ -26,7 +27,8 @@ def note_incomplete(incoming: Incoming) -> tuple[str, ...]:
     lost = len({(problem.file, problem.object) for problem in faults if problem.object})
     others = int(is_incomplete[incoming.boxes["image"].to_numpy(dtype=int)].sum())
     images = count_of(int(is_incomplete.sum()), "image") + (f" with {count_of(others, 'box')}" if others else "")
-    reason = f"{count_of(lost, 'other box')} could not be taken" if lost else "the annotations have faults"
+    lost_boxes = count_of(lost, "other box" if others else "box")
+    reason = f"{lost_boxes} could not be taken" if lost else "the annotations have faults"
     shown = listed(problem.file for problem in faults)
     return (
         f"Incomplete: {images}, left out of training, evaluation, split and stats, because {reason} ({shown}). "
@@ -59,15 +61,18 @@ def note_refused_names(
 def note_similar_names(dataset: Dataset, imported: set[str]) -> tuple[str, ...]:
     """A sentence for each class of an import that may be another class, misspelt; with the command that joins them.
 
-    Names that differ in case, spaces, hyphens and the like only are always listed. Names that differ in one letter, or
-    in a plural, are listed if one of them is rare: classes that were meant have more boxes. Names that differ in a
-    digit are not.
+    Names that differ in case, spaces, punctuation and invisible marks only are always listed. Names that differ in one
+    letter, or in a plural, are listed if one of them is rare: classes that were meant have more boxes. Names that
+    differ in a digit are not.
 
     Args:
         dataset: With the import.
         imported: Class names in the import.
     """
-    pairs = sorted(_similar_names(dataset, imported))
+    likeliest: dict[str, tuple[str, int, str, int]] = {}  # of several, the one with most boxes
+    for pair in sorted(_similar_names(dataset, imported), key=lambda pair: pair[3]):
+        likeliest[pair[0]] = pair
+    pairs = sorted(likeliest.values())
     root = dataset.root
     notes = [
         f"The classes {rare!r} ({count_of(number, 'box')}) and {usual!r} ({count_of(more, 'box')}) may be one: "
@@ -107,7 +112,9 @@ def _is_similar(one: str, other: str) -> bool:
         return one == other
     if long in (f"{short}s", f"{short}es"):
         return True
-    if len(short) < _SHORTEST_NAME or not _is_one_edit(short, long):
+    if len(short) < _SHORTEST_NAME:
+        return len(short) == len(long) and sorted(short) == sorted(long) and _is_one_edit(short, long)
+    if not _is_one_edit(short, long):
         return False
     return re.sub(r"\d", "", short) != re.sub(r"\d", "", long)  # class1, class2
 
@@ -124,5 +131,15 @@ def _is_one_edit(short: str, long: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A name without case, spaces, hyphens and punctuation; full-width letters become plain ones."""
-    return re.sub(r"[\s_\-.,;:'\"`]+", "", unicodedata.normalize("NFKC", name).casefold()) or name
+    """A name without case, spaces, punctuation and marks that are not seen; full-width letters become plain ones.
+
+    Between digits some mark stays: 1.5 is not 15.
+    """
+    text = unicodedata.normalize("NFKC", name).casefold()
+    marked = "".join("_" if _is_mark(letter) else letter for letter in text)
+    return re.sub(r"_+", "", re.sub(r"(?<=\d)_+(?=\d)", ".", marked)) or name
+
+
+def _is_mark(letter: str) -> bool:
+    kind = unicodedata.category(letter)
+    return letter not in _TELLING and (kind[0] in "ZP" or kind in ("Cc", "Cf") or letter == "`")

@@ -16,7 +16,12 @@ from curate.errors import UsageError
 _IMAGE_NEEDS = {"file", "annotated", "width", "height", "sha256", "label_state"}
 _IMAGE_KNOWS = {*_IMAGE_NEEDS, *IMAGE_COLUMNS} - {"image_id", "path", "source"}
 _BOX_NEEDS = {"image", "name", "file", "line", "object", *CORNERS}
-_CONSEQUENCES = {"click": "; no object, left out", "saved_twice": "; counts once"}
+_CONSEQUENCES = {
+    "click": "; no object, left out",
+    "saved_twice": "; counts once",
+    "fraction": "; expected pixels, not fractions of the image",
+}
+_LARGEST_CLICK_PX = 5  # the longer side of a box without area that was hardly drawn
 _BOX_KNOWS = {*_BOX_NEEDS, *BOX_COLUMNS, *LANDMARKS} - {"box_id", "image_id", "class_id", "original_class"}
 
 
@@ -128,8 +133,8 @@ def mend_boxes(
 
     Reversed corners are swapped and boxes are clipped to the image (both repaired). A box without width or height, as a
     click leaves it, is no object, and a box that is there twice counts once: both are left out (noted). Boxes with a
-    coordinate that is not finite, or wholly outside the image, are lost (quarantined), and so are boxes without area
-    that cannot be clicks: more than the image has other boxes, or at 0, 0 alone.
+    coordinate that is not finite, or wholly outside the image, are lost (quarantined), and so are boxes in fractions of
+    the image, and those without area that cannot be clicks (see `_find_clicks`).
 
     Args:
         boxes: As in `Incoming.boxes`, corners as written.
@@ -150,8 +155,11 @@ def mend_boxes(
     usable = finite & (mended[:, 2] > mended[:, 0]) & (mended[:, 3] > mended[:, 1])
     flat = finite & ((shifted[:, 2] <= shifted[:, 0]) | (shifted[:, 3] <= shifted[:, 1]))
     click = _find_clicks(boxes["image"].to_numpy(dtype=np.int64), written, flat, usable)
+    fraction = (
+        usable & (written >= 0).all(axis=1) & (written <= 1).all(axis=1) & (written != np.floor(written)).any(axis=1)
+    )
     again = _find_repeated(boxes, mended, usable)
-    kept = usable & ~again
+    kept = usable & ~again & ~fraction
     reversed_ = kept & (ordered != written).any(axis=1)
     outside = kept & (mended != shifted).any(axis=1)
 
@@ -161,6 +169,7 @@ def mend_boxes(
         ("not_finite", "quarantined", ~finite),
         ("no_area", "quarantined", flat & ~click),
         ("not_in_image", "quarantined", finite & ~usable & ~flat),
+        ("fraction", "quarantined", fraction & ~again),
         ("click", "noted", click),
         ("saved_twice", "noted", again),
         ("reversed_corners", "repaired", reversed_),
@@ -179,14 +188,19 @@ def _find_clicks(
 ) -> NDArray[np.bool_]:
     """Which boxes without area are clicks that were not meant, and no objects that were lost. (n,)
 
-    Clicks are few, and somewhere: coordinates that a tool has lost are 0 or the same throughout.
+    Coordinates that a tool has lost are 0, or the same throughout, or leave lines that are as long as objects. So small
+    ones are clicks where each is in another place; others if the image has no fewer other boxes, and not at 0, 0 alone.
     """
     if not flat.any():
         return flat
+    is_small = flat & (np.abs(written[:, 2:] - written[:, :2]) <= _LARGEST_CLICK_PX).all(axis=1)
+    places = pd.DataFrame(written[is_small]).assign(image=images[is_small])
+    lone = np.zeros(len(images), dtype=bool)
+    lone[is_small] = ~places.duplicated(keep=False).to_numpy() & (written[is_small] != 0).any(axis=1)
     others = np.bincount(images[usable], minlength=int(images.max()) + 1)[images]
-    equal = np.bincount(images[flat], minlength=int(images.max()) + 1)[images]
+    equal = np.bincount(images[flat & ~lone], minlength=int(images.max()) + 1)[images]
     is_somewhere = (written != 0).any(axis=1) | (others > 0)
-    return flat & (equal <= np.maximum(others, 1)) & is_somewhere
+    return lone | (flat & (equal <= np.maximum(others, 1)) & is_somewhere)
 
 
 def _find_repeated(boxes: pd.DataFrame, corners: Boxes, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -16,6 +16,13 @@ def test_lost_box(tmp_path):
     assert "1 other box could not be taken (a.xml)" in note
 
 
+def test_only_box_is_lost(tmp_path):
+    """Where there are no other boxes, the sentence speaks of none."""
+    (note,) = import_one(tmp_path, LOST).notes
+    assert "1 image, left out" in note
+    assert "because 1 box could not be taken" in note
+
+
 def test_many_lost_boxes(tmp_path, dataset):
     """Many are counted in the same sentence, with the first files."""
     folder = labelimg_folder(tmp_path / "clips", {stem: [MASK, LOST, LOST] for stem in "abcdef"})
@@ -77,6 +84,10 @@ def similar(tmp_path, counts):
         ("no-mask", "nomask"),
         ("mask.", "mask"),
         ("ｍask", "mask"),
+        ("mask\u200b", "mask"),  # a space that is not seen
+        ("mask/", "mask"),
+        ("(mask)", "mask"),
+        ("no\u2013mask", "no mask"),
         ("A", "a"),
     ],
 )
@@ -99,6 +110,7 @@ def test_names_that_differ_in_spelling_only(tmp_path, one, other, number):
         ("cars", "car"),
         ("bus", "buses"),
         ("maks", "mask"),
+        ("dgo", "dog"),
     ],
 )
 def test_misspelt_names(tmp_path, rare, usual):
@@ -117,6 +129,9 @@ def test_misspelt_names(tmp_path, rare, usual):
         ("cat", "car"),
         ("left", "right"),
         ("front left", "front right"),
+        ("M1.5", "M15"),
+        ("c", "c#"),
+        ("dig", "dog"),
     ],
 )
 def test_names_that_are_meant(tmp_path, one, other):
@@ -144,6 +159,15 @@ def test_name_that_the_dataset_has(tmp_path, dataset):
     assert any("merge-classes" in note for note in curate.import_voc(dataset, more).notes)
     curate.merge_classes(dataset, ["Raccoon"], "raccoon")
     assert curate.import_voc(dataset, more).notes == ()
+
+
+def test_several_similar_names(tmp_path):
+    """A name that is like several is named once, with the one that has most boxes."""
+    notes = similar(tmp_path, {"racoon": 1, "Raccoon": 3, "raccoon": 40})
+    assert [note.split("`")[1].split()[-3:] for note in notes] == [
+        ["Raccoon", "--into", "raccoon"],
+        ["racoon", "--into", "raccoon"],
+    ]
 
 
 def test_other_imports_say_nothing(tmp_path, dataset):

@@ -52,10 +52,10 @@ def fit_to_picture(annotation: VocFile, facts: ImageFacts, mismatch: SizeMismatc
         return Fitted("same", objects)
     given = _side(annotation.width), _side(annotation.height)
     if all(side is None or side == own for side, own in zip(given, upright, strict=True)):
-        if None in given:
-            return Fitted("missing", objects)
-        is_unclear = facts.orientation != 1 and stored == upright and len(objects) > 0
-        return Fitted("either" if is_unclear else "same", objects)
+        is_stored_too = all(side is None or side == own for side, own in zip(given, stored, strict=True))
+        if facts.orientation != 1 and is_stored_too and len(objects) > 0:
+            return Fitted("either", objects)
+        return Fitted("missing" if None in given else "same", objects)
     if given == stored:
         if mismatch == "keep":
             return Fitted("stored", objects)
@@ -103,11 +103,12 @@ class SizeNotes:
         elif fitted.relation in ("stored", "other"):
             self._files["kept" if fitted.is_clear else "unclear"].append(file)
 
-    def sentences(self, doubtful: Sequence[str]) -> tuple[str, ...]:
+    def sentences(self, either: Sequence[str], *, is_doubtful: bool) -> tuple[str, ...]:
         """A sentence for each kind of contradiction.
 
         Args:
-            doubtful: Files that are incomplete because other boxes of the source are in the stored frame.
+            either: Files whose size does not tell the frame, of pictures that EXIF turns.
+            is_doubtful: Whether they are incomplete, because other boxes of the source are in the stored frame.
         """
         reason = "the size in the XML is not that of the picture"
         remedy = (
@@ -122,11 +123,12 @@ class SizeNotes:
             "kept": ("The boxes of ", f"kept as they are, although {reason}", ""),
             "turned": ("The boxes of ", "turned with the picture: they were drawn on it as it is stored (EXIF)", ""),
         }
-        files = {**self._files, "doubtful": doubtful}
-        texts["doubtful"] = (
-            "",
-            "incomplete: EXIF turns the picture, and the size in the XML does not tell whether the boxes turn with it",
-            "Import again with --size-mismatch keep if they do not.",
+        files = self._files if self._mismatch == "keep" else {**self._files, "either": either}
+        fact = "EXIF turns the picture, and the size in the XML does not tell whether the boxes turn with it"
+        texts["either"] = (
+            ("", f"incomplete: {fact}", "Import again with --size-mismatch keep if they do not.")
+            if is_doubtful
+            else ("The boxes of ", f"kept as they are: {fact}", "")
         )
         return tuple(
             f"{before}{count_of(len(files[kind]), 'image')} {'is' if len(files[kind]) == 1 and not before else 'are'} "

@@ -159,9 +159,10 @@ class _Reading:
         fitted = fit_to_picture(annotation, facts, self._size_mismatch, self._shift)
         if fitted.relation == "same":
             return fitted
-        line, written = annotation.size_line, f"{annotation.width}×{annotation.height}"
+        line = annotation.size_line
+        written = f"{annotation.width}×{annotation.height}" if line else "no <size>"
         if fitted.relation == "missing":
-            self._report(file, line, "size_missing", f"{written if line else 'no <size>'}; nothing to compare with")
+            self._report(file, line, "size_missing", f"{written}; nothing to compare with")
             return fitted
         detail = f"{written}, the image has {facts.width}×{facts.height}"
         if fitted.relation == "either":
@@ -216,7 +217,7 @@ class _Reading:
     def result(self, video_of: re.Pattern[str] | None, split: str | None) -> Incoming:
         """The rows read, with mended boxes, and all problems."""
         images = self._image_table(video_of, split)
-        doubtful = self._settle_either(images)
+        is_doubtful = self._settle_either(images)
         written = self._box_table()
         rows = written["image"].to_numpy()
         width, height = images["width"].to_numpy()[rows], images["height"].to_numpy()[rows]
@@ -238,24 +239,19 @@ class _Reading:
             unannotated_note=_note_unannotated(len(self._unannotated)),
             notes=(
                 *_note_proposals(sum(one.kind == "untouched_proposal" for one in self._problems)),
-                *self._size_notes.sentences(doubtful),
+                *self._size_notes.sentences([one.file for _, one in self._either], is_doubtful=is_doubtful),
                 *self._split_notes,
             ),
         )
 
-    def _settle_either(self, images: pd.DataFrame) -> list[str]:
-        """Report images whose boxes may be in the stored frame; they are incomplete if boxes of others are.
-
-        Returns:
-            The XML files of those that are incomplete.
-        """
+    def _settle_either(self, images: pd.DataFrame) -> bool:
+        """Report images whose boxes may be in the stored frame. Returns whether they are incomplete, as others' are."""
         is_doubtful = self._has_turned and self._size_mismatch != "keep"
         action: Action = "quarantined" if is_doubtful else "noted"
         self._problems += [problem._replace(action=action) for _, problem in self._either]
-        if not is_doubtful or not self._either:
-            return []
-        images.loc[[row for row, _ in self._either], "label_state"] = "incomplete"
-        return [problem.file for _, problem in self._either]
+        if is_doubtful and self._either:
+            images.loc[[row for row, _ in self._either], "label_state"] = "incomplete"
+        return is_doubtful
 
     def _splits(self, files: Sequence[str], split: str | None) -> Sequence[str | None]:
         """The split of each image: `split`, else what the source declares."""

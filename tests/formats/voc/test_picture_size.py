@@ -77,11 +77,20 @@ def test_box_without_a_number_is_not_turned(tmp_path, dataset):
 
 @pytest.mark.parametrize(("orientation", "side"), [(2, WIDTH), (3, WIDTH), (4, WIDTH), (6, HEIGHT)])
 def test_size_that_does_not_tell(tmp_path, dataset, orientation, side):
-    """Where the size fits the stored and the upright picture, the boxes stay, and it is noted."""
+    """Where the size fits the stored and the upright picture, the boxes stay, and a sentence says so."""
     folder = folder_with(tmp_path, (side, HEIGHT), width=side, orientation=orientation)
     result = import_voc(dataset, folder)
     assert (problem_of(result, "frame_unclear")["action"], state_of(dataset)) == ("noted", "labelled")
     assert result.boxes == 1
+    assert any("a.xml" in note and "EXIF turns the picture" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("size", [(0, 0), ("", ""), (HEIGHT, 0)])
+def test_no_size_of_a_turned_picture(tmp_path, dataset, size):
+    """A size that is missing does not tell the frame either, unless a side is that of the upright picture."""
+    result = import_voc(dataset, folder_with(tmp_path, size, orientation=6))
+    assert kinds(result) == ["size_missing" if size[0] == HEIGHT else "frame_unclear"]
+    assert state_of(dataset) == "labelled"
 
 
 def test_size_that_does_not_tell_beside_turned_pictures(tmp_path, dataset):

@@ -41,6 +41,7 @@ FAULTS = {  # kind: (object, action, corners that remain)
     "missing_coordinate": (("mask", 5, 6, None, 36), "quarantined", None),
     "not_finite": (("mask", 5, "nan", 25, 36), "quarantined", None),
     "not_in_image": (("mask", 70, 6, 99, 36), "quarantined", None),
+    "fraction": (("mask", 0.1, 0.2, 0.5, 1), "quarantined", None),
     "click": (("mask", 5, 6, 5, 6), "noted", None),
     "empty_name": (("", 5, 6, 25, 36), "quarantined", None),
 }
@@ -108,16 +109,30 @@ def test_click_on_an_empty_picture(tmp_path):
     assert (result.boxes, kinds(result), state_of(tmp_path / "dataset")) == (0, ["click"], "labelled")
 
 
-@pytest.mark.parametrize("corners", [[(0, 0, 0, 0)], [(20, 30, 20, 30), (9, 9, 9, 20)], [(0, 0, 0, 0)] * 3])
+def test_several_clicks(tmp_path):
+    """Small boxes without area in different places are clicks, also if there are more of them than boxes."""
+    clicks = [("mask", x, 9, x, y) for x, y in ((1, 9), (2, 14), (3, 12))]
+    assert set(kinds(import_one(tmp_path / "beside", MASK, *clicks))) == {"click"}
+    assert set(kinds(import_one(tmp_path / "alone", *clicks))) == {"click"}
+
+
+def test_pixel_in_the_corner(tmp_path):
+    """A box of whole numbers in the corner of the picture is a pixel, and no fraction."""
+    assert corners_of(tmp_path, ("mask", 0, 0, 1, 1)) == [[0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    "corners", [[(0, 0, 0, 0)], [(20, 30, 20, 45), (9, 9, 9, 20)], [(0, 0, 0, 0)] * 3, [(7, 7, 7, 7)] * 2]
+)
 def test_coordinates_that_a_tool_has_lost(tmp_path, corners):
-    """Boxes without area that are all there is, more than one or at 0, 0, are lost objects, and no clicks."""
+    """Boxes without area that are all there is, at 0, 0, in one place or as lines, are lost objects, and no clicks."""
     result = import_one(tmp_path, *(("mask", *one) for one in corners))
     assert (result.quarantined, set(kinds(result))) == (len(corners), {"no_area"})
     assert state_of(tmp_path / "dataset") == "incomplete"
 
 
 def test_more_boxes_without_area_than_others(tmp_path):
-    """More boxes without area than boxes are no clicks."""
+    """More lines than boxes are no clicks."""
     assert kinds(import_one(tmp_path, MASK, *[("mask", x, 9, x, 20) for x in (1, 2)])) == ["no_area", "no_area"]
 
 
