@@ -52,13 +52,19 @@ class VideoFolder:
         return ", ".join(f"{kind} ({count})" for kind, count in kinds)
 
 
-def find_videos(folder: Path) -> VideoFolder:
+def find_videos(folder: Path, leave_out: Path | None = None) -> VideoFolder:
     """Look into every file whose suffix does not tell that it is a video.
+
+    Args:
+        folder: With its subfolders.
+        leave_out: A subfolder that is passed over, such as that of the dataset.
 
     Raises:
         UsageError: There is no video.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file, folder))
+    if leave_out is not None and folder.resolve() in leave_out.resolve().parents:
+        files = [file for file in files if not file.resolve().is_relative_to(leave_out.resolve())]
     unfinished = tuple(file for file in files if file.suffix.lower().startswith(_UNFINISHED))
     finished = sorted({*files} - {*unfinished})
     videos = tuple(file for file in finished if file.suffix.lower() in _SUFFIXES or _is_video(file))

@@ -135,7 +135,8 @@ class VideoLibrary:
             if "/" not in name and (self.by_id or not suggest_file(place)):
                 raise unknown_name("video", name, self.by_id, place=self._root, remedy=suggest_file(place))
             raise UsageError("there is no such file or folder", place=place, remedy=suggest_file(place))
-        found = find_videos(place)
+        inside = place.resolve().is_relative_to(self._root.resolve())
+        found = find_videos(place, None if inside else self._root)
         self.notes += [note] if (note := found.note()) else []
         return found.videos
 

@@ -374,6 +374,19 @@ def test_what_a_folder_has_besides_videos_is_told(root, tmp_path, run_main):
     assert "left out 1 file that cannot be read as a video: notes.txt" in done.stderr
 
 
+def test_a_dataset_within_the_folder_is_passed_over(tmp_path, clip):
+    """Neither its videos nor its tables and pictures count as files of the folder; inside it, its files do."""
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").write_bytes(clip.read_bytes())
+    root = tmp_path / "clips" / "faces"
+    assert curate.sample_frames(root, [str(tmp_path / "clips")]).notes == ()
+    (root / "media" / "videos" / "b.mp4").write_bytes((tmp_path / "clips" / "a.mp4").read_bytes() + b"\0")
+    again = curate.sample_frames(root, [str(tmp_path / "clips")])
+    assert ([one.video_id for one in again.videos], again.notes) == (["a"], ())
+    inside = curate.sample_frames(root, [str(root / "media" / "videos")])
+    assert [one.video_id for one in inside.videos] == ["a", "b"]
+
+
 def test_one_bad_file_does_not_stop_the_others(root, tmp_path, clip, run_main):
     """Files that are not videos are listed; the others are sampled; the exit code is 0."""
     write_text(tmp_path / "bad.mp4", "no video")
