@@ -35,7 +35,10 @@ def fetch_youtube(
         typer.Option(metavar="FILE", help="File of links: one per line, then START-END if only a part; # comments."),
     ] = None,
     max_height: Annotated[
-        int, typer.Option(metavar="PX", help="Longest shorter side, as in 720p; the best format up to it is chosen.")
+        int,
+        typer.Option(
+            metavar="PX", help="Most pixels on the shorter side, as in 720p; the best format up to it is chosen."
+        ),
     ] = 720,
     licence: Annotated[LicenceName | None, typer.Option(help="Download only videos under this licence.")] = None,
     max_duration: Annotated[
