@@ -1,10 +1,11 @@
 """Finds the image of each XML file: by `<filename>`, by the file's own name, by `<path>`; to the letter first."""
 
+import html
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from curate.formats.incoming import Action, Problem
@@ -13,6 +14,7 @@ from curate.formats.voc.layout import XML_SUFFIX, VocLayout
 from curate.formats.voc.objects import VocFile
 from curate.formats.voc.writer import is_proposal
 from curate.formats.voc.xml_parser import UnreadableError, VocParser
+from curate.formatting import listed
 from curate.image_header import is_image_name, looks_like_image
 from curate.images import read_bytes
 from curate.progress import Progress, silent
@@ -23,7 +25,7 @@ _BATCH = 100  # files parsed in a row; alternating with hashing images costs a f
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two file names differ by case, Unicode spelling or percent-encoding alone."""
+    """Whether two file names differ by case, Unicode spelling or encoding for the web alone."""
     return one == other or _plain(one) == _plain(other)
 
 
@@ -121,11 +123,21 @@ class ImageFinder:
         return self._near(xml_file, self._by_plain_name.get(_plain(name), ()), annotation)
 
     def _near(self, xml_file: str, files: Sequence[str], annotation: VocFile | None) -> str | None:
-        """The only file, or the only one in the image folders of the XML's folder, or the one that the XML names."""
+        """The only file, or the only one in the image folders of the XML's folder, or the one that the XML names.
+
+        Else the one whose folders are like those of the XML: `ann/1/a.xml`, `img/1/a.jpg`.
+        """
         if len(files) < 2:
             return _only(files)
         folders = self._folders(xml_file.rpartition("/")[0])
-        return _only([file for file in files if file.rpartition("/")[0] in folders]) or _choose(files, annotation)
+        beside = _only([file for file in files if file.rpartition("/")[0] in folders])
+        return beside or _choose(files, annotation) or _only(_most(files, lambda file: _shared(file, xml_file)))
+
+    def namesakes(self, xml_file: str, annotation: VocFile | None) -> Sequence[str]:
+        """Images that an XML file may be of if none can be chosen: those of its `<filename>`, else of its own name."""
+        name = _base(annotation.filename) if annotation else ""
+        stem = _without_suffix(base_name(xml_file))
+        return self._by_plain_name.get(_plain(name), ()) or self._by_plain_stem.get(_plain(stem), ())
 
     def _is_image(self, file: str) -> bool:
         try:
@@ -174,8 +186,17 @@ def _choose(files: Sequence[str], annotation: VocFile | None) -> str | None:
         shared = next((depth for depth, pair in enumerate(zip(parts, path, strict=False)) if pair[0] != pair[1]), None)
         return min(len(parts), len(path)) if shared is None else shared, bool(parts) and parts[0] == folder
 
-    best = max(map(likeness, files))
-    return _only([file for file in files if likeness(file) == best])
+    return _only(_most(files, likeness))
+
+
+def _most(files: Sequence[str], key: Callable[[str], Any]) -> Sequence[str]:
+    best = max(map(key, files))
+    return [file for file in files if key(file) == best]
+
+
+def _shared(one: str, other: str) -> int:
+    """How many names of folders two files share."""
+    return len(set(_plain(one).split("/")[:-1]) & set(_plain(other).split("/")[:-1]))
 
 
 def _base(path: str) -> str:
@@ -183,8 +204,10 @@ def _base(path: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name without its case, Unicode spelling and percent-encoding."""
-    return folded(unquote(name) if "%" in name else name)
+    """A name without its case, Unicode spelling, and what the web makes of it: `%20` or `+` for a space, `&amp;`."""
+    name = html.unescape(name) if "&" in name else name
+    name = unquote(name) if "%" in name else name
+    return folded(name.replace("+", " "))
 
 
 def _suffixes_in(stem: str) -> Iterator[str]:
@@ -215,10 +238,12 @@ class XmlMatcher:
 
     Attributes:
         problems: Files that cannot be read or have no image; filled by `read`.
+        others: Files with the name of an image that another file describes; filled by `read`.
     """
 
     def __init__(self, layout: VocLayout) -> None:
         self.problems: list[Problem] = []
+        self.others: list[MatchedXml] = []
         self._files = layout.xml_files
         self._folder = f"{layout.folder}/"  # a string: joining a Path for every file is slow
         self._finder = ImageFinder(layout)
@@ -290,7 +315,11 @@ class XmlMatcher:
                 if image not in self._taken and self._may_take(file, image):
                     self._taken[image] = file
                     return image
-        self._report_loss(file, annotation.filename if annotation else "", found)
+        own = self._own_images[file]
+        if own is not None and own in self._taken and not self._is_proposal[file]:
+            self.others.append(MatchedXml(file, own, annotation, is_proposal=False))
+        else:
+            self._report_loss(file, annotation, found)
         return None
 
     def _may_take(self, file: str, image: str) -> bool:
@@ -306,7 +335,12 @@ class XmlMatcher:
                 self._is_proposal[file] = False
         return self._is_proposal[file]
 
-    def _report_loss(self, file: str, name: str, image: str | None) -> None:
+    def _report_loss(self, file: str, annotation: VocFile | None, image: str | None) -> None:
+        name = annotation.filename if annotation else ""
+        if image is None and (several := self._finder.namesakes(file, annotation)):
+            shown = f"{len(several)} images have this name ({listed(sorted(several))})"
+            self._report(file, "image_unclear", f"{shown}, and neither <folder> nor <path> says which")
+            return
         if image is None:
             self._report(file, "image_missing", f"no image {name!r}" if name else "no image of the same name")
             return

@@ -7,6 +7,7 @@ A fault costs one box or one file and becomes a problem; reading goes on.
 import os
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,6 +131,27 @@ class _Reading:
             else:
                 self._taken.add(xml.image)
                 self._read_image_of(xml.file, xml.image, xml.annotation)
+        self._compare_others()
+
+    def _compare_others(self) -> None:
+        """Report XML of images that other XML describes; an image is incomplete if that lacks an object of theirs."""
+        if not self._matcher.others:
+            return
+        row_of = {image[0]: row for row, image in enumerate(self._images)}
+        ends = list(accumulate(count for _, count in self._owners))
+        for xml in self._matcher.others:
+            row = row_of.get(xml.image)
+            if row is None:  # the image is broken
+                continue
+            owner, count = self._owners[row]
+            known = {one[:5] for one in self._objects[ends[row] - count : ends[row]]}  # class and corners
+            lost = sum(one[:5] not in known for one in xml.annotation.objects) if xml.annotation else 0
+            detail = f"{xml.image!r} is described by {owner}" + (
+                f", which lacks {count_of(lost, 'object')}" if lost else ""
+            )
+            self._report(xml.file, None, "image_taken", detail, "quarantined" if lost else "noted")
+            if lost:
+                self._images[row] = (*self._images[row][:4], "incomplete", *self._images[row][5:])
 
     def _read_image_of(self, file: str, image: str, annotation: VocFile | None) -> None:
         """Read the image of an XML file, and add rows for the image and its objects."""

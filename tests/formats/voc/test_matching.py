@@ -115,6 +115,19 @@ def test_two_xml_for_one_image(tmp_path):
     assert problems_of(tmp_path) == [("a.xml", "image_taken")]
 
 
+@pytest.mark.parametrize(("objects", "lost"), [([], 0), (MASK, 0), ([*MASK, ("mask", 1, 1, 9, 9)], 1)])
+def test_two_xml_with_the_name_of_one_image(tmp_path, objects, lost):
+    """An image is incomplete if another XML of its name has an object that the first one lacks; a copy is noted."""
+    labelimg_folder(tmp_path, {"a": MASK, "b": MASK})
+    write_xml(tmp_path / "xml" / "a.xml", "a.jpg", objects)
+    found = read_voc(tmp_path)
+    assert found.images["label_state"].tolist() == ["incomplete" if lost else "labelled", "labelled"]
+    (problem,) = found.problems
+    assert (problem.file, problem.kind) == ("xml/a.xml", "image_taken")
+    assert problem.action == ("quarantined" if lost else "noted")
+    assert ("which lacks 1 object" in problem.detail) == bool(lost)
+
+
 def test_missing_image(tmp_path):
     """XML without an image is quarantined."""
     labelimg_folder(tmp_path, {"a": MASK})
@@ -138,10 +151,13 @@ COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Küche é") for form in ("N
         ("my img.jpg", "0001", "my%20img.jpg"),
         ("my%20img.jpg", "0001", "my img.jpg"),
         ("K\u00fcche.jpg", "0001", "K%C3%BCche.jpg"),
+        ("my img.jpg", "0001", "my+img.jpg"),
+        ("a+b.jpg", "0001", "a%2Bb.jpg"),
+        ("a&b.jpg", "0001", "a&amp;b.jpg"),
     ],
 )
 def test_spelling_of_names(tmp_path, image, stem, filename):
-    """Unicode spelling, case and percent-encoding do not separate an XML from its image, and are not noted."""
+    """Unicode spelling, case and encodings of the web do not separate an XML from its image, and are not noted."""
     write_image(tmp_path / image)
     write_xml(tmp_path / f"{stem}.xml", filename, MASK)
     assert pairs_of(tmp_path) == {f"{stem}.xml": image}
@@ -153,7 +169,9 @@ def test_spelling_that_fits_two(tmp_path):
     write_image(tmp_path / "a.jpg", seed=1)
     write_image(tmp_path / "A.jpg", seed=2)
     write_xml(tmp_path / "0001.xml", "A.JPG", MASK)
-    assert problems_of(tmp_path)[0] == ("0001.xml", "image_missing")
+    (problem, *_) = read_voc(tmp_path).problems
+    assert (problem.kind, problem.action) == ("image_unclear", "quarantined")
+    assert "2 images have this name (A.jpg, a.jpg)" in problem.detail
     write_xml(tmp_path / "0001.xml", "A.jpg", MASK)
     assert pairs_of(tmp_path) == {"0001.xml": "A.jpg"}
 
@@ -237,6 +255,14 @@ def test_folder_chooses_among_equal_names(tmp_path, options):
         write_image(tmp_path / "pictures" / f"cam{number}" / "0.jpg", seed=number)
     write_xml(tmp_path / "xml" / "cam2_0.xml", **({"filename": "0.jpg", "objects": MASK} | options))
     assert pairs_of(tmp_path) == {"xml/cam2_0.xml": "pictures/cam2/0.jpg"}
+
+
+def test_folders_like_those_of_the_xml(tmp_path):
+    """Among images with one name, the one counts whose folders are called like those of the XML."""
+    for number in ("1", "2"):
+        write_image(tmp_path / "raw" / number / "a.jpg", seed=int(number))
+        write_xml(tmp_path / "boxes" / number / "a.xml", "a.jpg", MASK)
+    assert pairs_of(tmp_path) == {f"boxes/{number}/a.xml": f"raw/{number}/a.jpg" for number in ("1", "2")}
 
 
 def test_folder_does_not_overrule_the_place(tmp_path):
