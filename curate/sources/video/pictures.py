@@ -98,7 +98,8 @@ class RgbConverter:
     def _remark_on(self, frame: VideoFrame) -> None:
         if frame.interlaced_frame:
             self._remarks.setdefault("interlaced", interlaced())
-        if find_orientation(frame) not in (None, (self._rotation, self._mirrored)):
+        is_plain = not self._rotation and not frame.rotation  # the cheap question first: this runs for every frame
+        if not is_plain and find_orientation(frame) not in (None, (self._rotation, self._mirrored)):
             self._remarks.setdefault("orientation", orientation_changes())
 
     def _build(self, frame: VideoFrame, pixel_format: str) -> Graph:
