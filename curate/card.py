@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.errors import DataError, quote_remedy
+from curate.files import read_text
 
 
 class _Strict(BaseModel):
@@ -88,7 +89,7 @@ def read_card(path: Path) -> Card:
         DataError: The file does not exist, is not YAML, or has an unknown key.
     """
     try:
-        return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Card.model_validate(yaml.safe_load(read_text(path, "card")))
     except ValidationError as error:
         first = error.errors()[0]
         is_text_expected = first["type"] == "string_type"
@@ -98,5 +99,5 @@ def read_card(path: Path) -> Card:
             got=repr(first["input"]) if is_text_expected else None,
             remedy=quote_remedy(first["input"]) if is_text_expected else None,
         ) from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise DataError(f"the card cannot be read: {' '.join(str(error).split())}", place=path) from error

@@ -4,7 +4,7 @@ A new column of images or boxes is one line here: stored versions without it get
 `reimport` rule, and the FiftyOne app shows it if `in_app` is set.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
@@ -26,6 +26,7 @@ SPLITS = ("train", "val", "test")  # the splits that curate makes and exports; o
 LABEL_STATES = ("unlabelled", "proposed", "labelled", "incomplete")
 Action = Literal["repaired", "quarantined", "noted"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
+_WITHOUT_IMAGE = frozenset({"file_name", "image_broken", "image_missing", "image_unclear"})
 
 
 class Reimport(Enum):
@@ -247,6 +248,24 @@ def _misfits(values: pd.Series, dtype: str) -> np.ndarray:
     known = numbers.fillna(0)
     whole = (known % 1 == 0) & (bounds.min <= known) & (known <= bounds.max)
     return (missing & ~allowed) | ~whole.to_numpy(dtype=bool)
+
+
+def causes_of_incomplete(faults: Iterable[tuple[str, str, bool]]) -> list[tuple[str, str]]:
+    """Of quarantined problems, those that can make an image incomplete; others have no image in the dataset.
+
+    Args:
+        faults: File, kind, and whether the problem is one object's.
+
+    Returns:
+        File and kind of each.
+    """
+    rows = list(faults)
+    absent = {file for file, kind, _ in rows if kind in _WITHOUT_IMAGE}
+    return [
+        (file, kind)
+        for file, kind, is_object in rows
+        if kind not in _WITHOUT_IMAGE and (is_object or file not in absent)
+    ]
 
 
 def refuse(wrong: Any, values: Any, place: str, fact: str, expected: str) -> None:

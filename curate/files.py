@@ -41,7 +41,16 @@ def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def read_list(path: str | os.PathLike[str]) -> list[str]:
-    """Read the lines of a list of names: UTF-8, or UTF-16 with its mark.
+    """Read the lines of a list of names, as `read_text`.
+
+    Raises:
+        DataError: The file cannot be read, has another encoding, or has lost characters.
+    """
+    return read_text(path, "list of names").splitlines()
+
+
+def read_text(path: str | os.PathLike[str], what: str) -> str:
+    """Read a text that has names: UTF-8, or UTF-16 with its mark.
 
     Other encodings are not guessed: bytes of one are text of another, and wrong names would become classes.
 
@@ -53,17 +62,19 @@ def read_list(path: str | os.PathLike[str]) -> list[str]:
         is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:
-        raise DataError(f"the list of names cannot be read: {error.strerror}", place=path) from error
+        raise DataError(
+            f"the {what} cannot be read: {error.strerror}", place=path, remedy=suggest_file(path)
+        ) from error
     except UnicodeDecodeError as error:
-        raise _not_unicode(path, error.object[error.start : error.start + 4].hex(" ")) from error
+        raise _not_unicode(path, what, error.object[error.start : error.start + 4].hex(" ")) from error
     if lost := {"\ufffd", "\0"} & set(text):
-        raise _not_unicode(path, repr(lost.pop()))
-    return text.splitlines()
+        raise _not_unicode(path, what, repr(min(lost)))
+    return text
 
 
-def _not_unicode(path: str | os.PathLike[str], found: str) -> DataError:
+def _not_unicode(path: str | os.PathLike[str], what: str, found: str) -> DataError:
     return DataError(
-        "the encoding of the list of names is not understood",
+        f"the encoding of the {what} is not understood",
         place=path,
         got=found,
         expected="UTF-8, or UTF-16 with a byte order mark",

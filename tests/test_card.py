@@ -49,8 +49,9 @@ def test_name_is_enough(write_card):
 
 
 def test_card_in_any_script(write_card):
-    """A card is UTF-8."""
+    """A card is UTF-8, or UTF-16 as Notepad writes it."""
     assert read_card(write_card("name: маски")).name == "маски"
+    assert read_card(write_card("name: маски".encode("utf-16"))).name == "маски"
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,16 @@ def _refuse_without_images(incoming: Incoming) -> None:
     if len(incoming.images) or not incoming.files or not lost:
         return
     first = lost[0]
+    if all(one.kind in ("image_missing", "wrong_root") for one in lost) and any(
+        one.kind == "wrong_root" for one in lost
+    ):
+        first = next(one for one in lost if one.kind == "wrong_root")
+        raise DataError(
+            f"none of {count_of(len(incoming.files), 'XML file')} is an annotation of LabelImg or Pascal VOC",
+            place=incoming.folder,
+            got=f"{first.file}: {first.detail}",
+            remedy="Export the annotations as Pascal VOC, one file for each image.",
+        )
     looked = f"images in {incoming.image_folder} and its subfolders"
     if incoming.unannotated:
         looked += f"; there are {len(incoming.unannotated)} of other names"

@@ -1,10 +1,9 @@
 """Files for `--map`: YAML that names what to merge, rename or drop. Loads no library before a file is read."""
 
 import os
-from pathlib import Path
 
 from curate.errors import DataError, UsageError
-from curate.files import suggest_file
+from curate.files import read_text
 
 # what --help, documentation and messages show
 MERGE_MAP = "TARGET: [SOURCE, ...], such as fruit: [apple, pear]; or SOURCE: TARGET, such as apple: fruit"
@@ -18,7 +17,7 @@ def read_map(path: str | os.PathLike[str]) -> object:
     YAML would read the names yes, no, 0 and 1.0 as truth values and numbers.
 
     Raises:
-        DataError: The file cannot be read, or a mapping has a name twice.
+        DataError: The file cannot be read or has another encoding, or a mapping has a name twice.
     """
     import yaml
 
@@ -39,12 +38,11 @@ def read_map(path: str | os.PathLike[str]) -> object:
             entries[name] = plain(value)
         return entries
 
+    text = read_text(path, "map")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
         return plain(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        raise DataError(f"the map cannot be read: {reason}", place=path, remedy=suggest_file(path)) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise DataError(f"the map cannot be read: {' '.join(str(error).split())}", place=path) from error
 
 
 def _line(path: object, node: object) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from curate.columns import LABEL_STATES
+from curate.columns import LABEL_STATES, causes_of_incomplete
 from curate.dataset import Dataset
 from curate.errors import DataError
 from curate.formatting import count_of, listed
@@ -31,6 +31,6 @@ def nothing_labelled(dataset: Dataset) -> DataError:
 
 def _explain(dataset: Dataset) -> str:
     faults = dataset.problems[(dataset.problems["action"] == "quarantined").to_numpy(dtype=bool)]
-    places = zip(faults["file"].tolist(), faults["kind"].tolist(), strict=True)
-    shown = listed(f"{file}: {kind}" for file, kind in places)
+    columns = faults["file"].tolist(), faults["kind"].tolist(), faults["object"].notna().tolist()
+    shown = listed(f"{file}: {kind}" for file, kind in causes_of_incomplete(zip(*columns, strict=True)))
     return f"Their annotations have faults{f' ({shown})' if shown else ''}: correct them and import again."

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from curate.columns import causes_of_incomplete
 from curate.dataset import Dataset
 from curate.formats.incoming import Incoming
 from curate.formatting import count_of, curate_command, listed
@@ -29,7 +30,8 @@ def note_incomplete(incoming: Incoming) -> tuple[str, ...]:
     images = count_of(int(is_incomplete.sum()), "image") + (f" with {count_of(others, 'box')}" if others else "")
     lost_boxes = count_of(lost, "other box" if others else "box")
     reason = f"{lost_boxes} could not be taken" if lost else "the annotations have faults"
-    shown = listed(problem.file for problem in faults)
+    rows = ((problem.file, problem.kind, problem.object is not None) for problem in faults)
+    shown = listed(file for file, _ in causes_of_incomplete(rows))
     return (
         f"Incomplete: {images}, left out of training, evaluation, split and stats, because {reason} ({shown}). "
         "Correct the annotations and import again.",

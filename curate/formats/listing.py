@@ -36,6 +36,8 @@ def list_files(
         DataError: The folder does not exist.
     """
     if not folder.is_dir():
+        if folder.exists():
+            raise DataError("this is a file", place=folder, expected="a folder")
         raise DataError("there is no such folder", place=folder, remedy=suggest_file(folder))
     problems: list[Problem] = []
     found = [name for start in inside for name in _walk(folder, start, leave_out, annotation_suffixes, problems)]

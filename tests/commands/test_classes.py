@@ -260,7 +260,18 @@ def test_help_shows_the_form_of_a_map(run_main, command):
     assert re.search(r"YAML file instead of names; lines are (TARGET: \[SOURCE|OLD: NEW|- NAME).*such as", out)
 
 
-@pytest.mark.parametrize("text", ["a: [", "\x00", "a: b: c"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings_of_a_map(root, tmp_path, encoding):
+    """A map may be in the encodings of class lists; another one is an error that names it."""
+    file = tmp_path / "map.yaml"
+    file.write_bytes("badly_masked: 口罩\n".encode(encoding))
+    assert "口罩" in curate.rename_class(root, map=file, dry_run=True).after
+    file.write_bytes("badly_masked: 口罩\n".encode("gbk"))
+    with pytest.raises(DataError, match=r"map\.yaml: the encoding of the map is not understood .*UTF-8"):
+        curate.rename_class(root, map=file)
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: b: c"])
 def test_map_that_is_no_yaml(root, tmp_path, text):
     """A file that is not YAML is an error of one line."""
     with pytest.raises(DataError, match=r"map\.yaml: the map cannot be read"):

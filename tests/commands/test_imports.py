@@ -59,6 +59,21 @@ def test_no_image_at_all(tmp_path, dataset):
     assert not Store(dataset).exists()
 
 
+def test_other_xml(tmp_path, dataset):
+    """XML of other formats alone is an error that says what to export."""
+    write_image(tmp_path / "cvat" / "a.jpg")
+    (tmp_path / "cvat" / "annotations.xml").write_text('<annotations><image name="a.jpg"/></annotations>')
+    told = r"none of 1 XML file is .*annotations\.xml: <annotations>, expected <annotation>.*Export .* as Pascal VOC"
+    with pytest.raises(DataError, match=told):
+        import_voc(dataset, tmp_path / "cvat")
+
+
+def test_file_in_place_of_a_folder(tmp_path, dataset):
+    """A single file is no source, and is not called missing."""
+    with pytest.raises(DataError, match=r"a\.xml: this is a file \(expected a folder\)"):
+        import_voc(dataset, write_xml(tmp_path / "a.xml"))
+
+
 def test_no_image_in_another_folder(tmp_path, dataset):
     """The folder of `--images` is named, and that it has images of other names."""
     write_xml(tmp_path / "xml" / "a.xml")

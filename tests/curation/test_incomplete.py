@@ -32,6 +32,18 @@ def test_note(faulty):
     assert "b.xml: not_finite" in note
 
 
+def test_faults_of_other_files(tmp_path, dataset):
+    """XML without image, and images that are broken, are not among the reasons."""
+    folder = labelimg_folder(tmp_path / "clips", {"a": [BARE], "b": [BARE, LOST]})
+    (folder / "a.jpg").write_bytes(b"")
+    (folder / "0.xml").write_text("<html/>")
+    result = curate.import_voc(dataset, folder)
+    assert {problem["kind"] for problem in result.problems} >= {"image_broken", "image_missing", "wrong_root"}
+    assert any("(b.xml)" in note for note in result.notes)
+    (note,) = note_incomplete(Store(dataset).load())
+    assert "(b.xml: not_finite)" in note
+
+
 def test_no_note(tmp_path, dataset, source):
     """There is none if no image is incomplete."""
     curate.import_voc(dataset, source)

@@ -110,7 +110,8 @@ class VocParser:
         if root.getroottree().docinfo.doctype:  # pyright: ignore[reportAttributeAccessIssue] - missing in the stubs
             _refuse_document_type(data, certain=True)
         if tag_of(root) != "annotation":
-            raise UnreadableError("wrong_root", f"<{root.tag}>, expected <annotation>", root.sourceline)
+            detail = f"<{root.tag}>, expected <annotation>, as LabelImg and Pascal VOC write"
+            raise UnreadableError("wrong_root", detail, root.sourceline)
         return root
 
 
