@@ -26,6 +26,7 @@ from curate.inference.outputs import (
     DRAWN,
     XmlPlan,
     add_class_names,
+    check_folder_name,
     check_results,
     plan_xml,
     results_folder,
@@ -118,6 +119,8 @@ def predict(
     elif form == "voc":
         _check_xml_folder(source, target)
     else:
+        if target is not None:
+            check_folder_name(target)
         check_results(results, overwrite=overwrite)
         if draw:
             _check_drawing(results / DRAWN, overwrite=overwrite)

@@ -31,16 +31,29 @@ def results_folder(run: RunFolder, source: Path) -> Path:
     return run.path / "predicted" / source_name(source.with_suffix("") if source.is_file() else source)
 
 
+def check_folder_name(folder: Path) -> None:
+    """Check that what was given for a new folder is not the name of a JSON file or of a picture.
+
+    Raises:
+        UsageError: It is.
+    """
+    if (folder.suffix == ".json" or is_image_name(folder.name)) and not folder.is_dir():
+        raise _not_a_folder(folder)
+
+
 def check_results(folder: Path, *, overwrite: bool) -> None:
     """Check the folder for results before long work.
 
     Raises:
         UsageError: It is a file, or has results and `overwrite` is not set.
     """
-    is_file_name = (folder.suffix == ".json" or is_image_name(folder.name)) and not folder.is_dir()
-    if is_file_name or (folder.exists() and not folder.is_dir()):
-        raise UsageError("not a folder", place=folder, expected=f"a folder for {RESULTS} and {IMAGES}")
+    if folder.exists() and not folder.is_dir():
+        raise _not_a_folder(folder)
     check_output_files(folder / RESULTS, folder / IMAGES, overwrite=overwrite)
+
+
+def _not_a_folder(folder: Path) -> UsageError:
+    return UsageError("not a folder", place=folder, expected=f"a folder for {RESULTS} and {IMAGES}")
 
 
 def write_coco_results(

@@ -132,6 +132,19 @@ def test_folder_with_the_name_of_a_file(run, photos, tmp_path, name):
     assert predict(run, photos, out=tmp_path / name).images == 4
 
 
+def test_source_with_the_name_of_a_file(run, photos, tmp_path):
+    """A folder of images may be called as a picture is: only `--out` is asked for a folder's name."""
+    source = photos.rename(tmp_path / "photos.jpg")
+    assert predict(run, source).out == str(run / "predicted" / "photos.jpg")
+
+
+@pytest.mark.parametrize("name", ["nothing.jpg", "nothing.json", "nothing"])
+def test_source_that_is_not_there(run, tmp_path, name):
+    """A source that is not there is named itself, whatever its suffix, and not the folder of its results."""
+    with pytest.raises(DataError, match=f"^{re.escape(str(tmp_path / name))}: there is no such"):
+        predict(run, tmp_path / name)
+
+
 # ── pictures with boxes ──────────────────────────────────────────────────────────────────────────────────────────
 
 
