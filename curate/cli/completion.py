@@ -6,6 +6,7 @@ it cannot read gives no names.
 
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,9 @@ except ImportError:  # before Typer 0.27
 VARIABLE = "_CURATE_COMPLETE"  # Typer's, for a program called curate
 SPLITS = "train|val|test|all"  # as `--split` shows them
 
+_BREAKS = (":", "=")  # of COMP_WORDBREAKS, inside a word
+_SPECIAL = re.compile(r"[^\w@%+=:,./-]")  # bash would interpret it
+
 Names = Iterable[str] | Iterable[tuple[str, str]]  # each alone, or with what some shells show beside it
 Completer = Callable[[typer.Context, str], Names]
 
@@ -32,14 +36,14 @@ Completer = Callable[[typer.Context, str], Names]
 def complete_and_exit(app: Callable[..., object]) -> NoReturn:
     """Print what the shell can complete, and exit. A fault prints nothing: it would land in the person's command line.
 
-    bash takes `a:b` for three words and puts in place of the last one what is printed. So the words are joined before
-    Typer sees them, and what precedes the last colon is cut off afterwards.
+    bash takes `a:b` and `a=b` for three words and puts in place of the last one what is printed. So the words are
+    joined before Typer sees them, and what precedes the last break is cut off afterwards.
     """
     is_bash = os.environ.get(VARIABLE) == "complete_bash"
     printed, cut, code = io.StringIO(), "", 0
     with redirect_stdout(printed), redirect_stderr(io.StringIO()):
         try:
-            cut = _join_colons() if is_bash else ""
+            cut = _join_breaks() if is_bash else ""
             app(prog_name="curate", standalone_mode=False)
         except SystemExit as leaving:
             code = leaving.code
@@ -48,25 +52,29 @@ def complete_and_exit(app: Callable[..., object]) -> NoReturn:
     for line in filter(None, printed.getvalue().splitlines()):
         if line.startswith(cut):
             word = line.removeprefix(cut)
-            sys.stdout.write(f"{shlex.quote(word) if is_bash and ' ' in word else word}\n")
+            sys.stdout.write(f"{shlex.quote(word) if is_bash and _SPECIAL.search(word) else word}\n")
     sys.stdout.flush()
     sys.exit(code)
 
 
-def _join_colons() -> str:
-    """Join the words that bash split at colons, and return the part of the last word up to its last colon."""
+def _join_breaks() -> str:
+    """Join the words that bash split, and return the part of the last one up to the last break, as Typer prints it.
+
+    Of `--option=value`, Typer prints the value.
+    """
     words, number = os.environ.get("COMP_WORDS", "").split("\n"), int(os.environ.get("COMP_CWORD", "0"))
     current = words[: number + 1] if len(words) > number else [*words, ""]
     joined: list[str] = []
     for word in current:
-        if joined and (word == ":" or joined[-1].endswith(":")):
+        if joined and (word in _BREAKS or joined[-1].endswith(_BREAKS)):
             joined[-1] += word
         else:
             joined.append(word)
     os.environ["COMP_WORDS"] = "\n".join(joined)
     os.environ["COMP_CWORD"] = str(len(joined) - 1)
-    before, colon, _ = joined[-1].rpartition(":")
-    return before + colon
+    option, sign, value = joined[-1].partition("=")
+    last = value if sign and option.startswith("--") else joined[-1]
+    return last[: 1 + max(map(last.rfind, _BREAKS))]
 
 
 def _dataset(ctx: typer.Context) -> Path:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,40 @@ def test_names_that_are_completed(root, tab, words, expected):
 def test_colons(root, tab, words, expected):
     """bash splits words at colons and replaces the last part: that part alone is printed."""
     assert tab("train", "faces", "--model", *words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--run", "=", "s"), ["second"]),
+        (("--run", "="), ["first", "second"]),
+        (("--model", "=", "retinaface", ":", "m"), ["mobilenet0.25"]),
+        (("--model", "=", "ret"), ["retinaface:mobilenet0.25", "retinaface:resnet50", "retinaface:resnet152"]),
+    ],
+)
+def test_equals_signs(root, tab, words, expected):
+    """bash splits `--run=second` too, and replaces what follows the sign."""
+    assert tab("train", "faces", *words) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["it's", "a$b", "a(b)", "a;b", "a&b", "a*b", 'a"b', "a`b`", "a!b", "a\\b", "#a", "a b"]
+)
+def test_names_that_bash_would_interpret(tmp_path, monkeypatch, tab, name):
+    """What bash would interpret in a name is quoted: the completed line means the name."""
+    save(build_dataset(tmp_path / "d", [[(name, MEDIUM)]], classes=(name,)))
+    monkeypatch.chdir(tmp_path)
+    (word,) = tab("drop-class", "d", "")
+    assert word != name
+    assert shlex.split(word) == [name]
+
+
+@pytest.mark.parametrize("name", ["maske", "Hündchen", "口罩", "a-b_c.d", "x+y", "50%", "a/b"])
+def test_plain_names_are_not_quoted(tmp_path, monkeypatch, tab, name):
+    """Names of letters of any script stay as they are."""
+    save(build_dataset(tmp_path / "d", [[(name, MEDIUM)]], classes=(name,)))
+    monkeypatch.chdir(tmp_path)
+    assert tab("drop-class", "d", "") == [name]
 
 
 def test_names_with_spaces(tmp_path, monkeypatch, tab):
