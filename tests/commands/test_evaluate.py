@@ -467,7 +467,7 @@ def test_against_an_evaluation_with_another_rule(root, option, name):
     start_run(root, "first")
     start_run(root, "second")
     curate.evaluate(root, run="first", **option)
-    with pytest.raises(UsageError, match=f"evaluated with different {name}"):
+    with pytest.raises(UsageError, match=rf"evaluated with different {name}\. "):
         curate.evaluate(root, run="second", against="first")
     assert curate.evaluate(root, run="second", against="first", **option).against["run"] == "first"
 
