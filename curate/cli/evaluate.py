@@ -57,8 +57,9 @@ def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTy
     title = f"{document['split']}: {count_of(document['images'], 'image')}, {count_of(document['truth'], 'object')}"
     title += ", without difficult ones" if document.get("ignore_difficult") else ""
     table = Table(title, "", *(name or "all" for name, _ in columns))
+    limit = f"AR {document.get('max_detections', MAX_DETECTIONS)}"  # a pipeline may have kept an older document
     table.add_row("classes", *(str(len(one["classes"])) for _, one in columns))
-    for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")):
+    for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), (limit, "ar_100")):
         table.add_row(label, *(points(one[key]) for _, one in columns), style="bold" if key == "ap" else "")
     for size in SIZE_STYLES:
         table.add_row(f"AP {size}", *(points(one[f"ap_{size}"]) for _, one in columns), style=SIZE_STYLES[size])
@@ -66,7 +67,7 @@ def _metrics_table(columns: list[tuple[str, Mapping[str, Any]]]) -> RenderableTy
         interest = document["range_of_interest"] or {}
         sides = f"shorter side ≥ {interest.get('min_side_px', 0):g} px" if interest else "in range"
         table.add_section()
-        for label, key in (("AP", "ap"), ("AP50", "ap50"), ("AR 100", "ar_100")):
+        for label, key in (("AP", "ap"), ("AP50", "ap50"), (limit, "ar_100")):
             cells = (points((one["range_of_interest"] or {}).get(key)) for _, one in columns)
             table.add_row(f"{label}, {sides}", *cells)
     return table

@@ -29,6 +29,7 @@ from curate.result import Result
 from curate.sizes import PinholeView, RangeOfInterest, choose_range, choose_view, sides_to_try
 
 _MOST_NAMES = 3  # in a note
+_LARGEST_LIMIT = 1_000_000_000  # of detections; hotcoco takes 64 bits
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class EvaluationOptions:
     ignore_difficult: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_detections < 1:
+        if not 1 <= self.max_detections <= _LARGEST_LIMIT:
             raise UsageError(
-                "no detection counts", place="--max-detections", got=self.max_detections, expected="1 or more"
+                "not a limit", place="--max-detections", got=self.max_detections, expected=f"1 to {_LARGEST_LIMIT}"
             )
         if self.precision is not None and not 0 < self.precision <= 1:
             raise UsageError("not a precision", place="--precision", got=self.precision, expected="over 0, up to 1")

@@ -12,10 +12,6 @@ from curate.html_report.tables import MOST_ROWS, Cell, Row, Table
 from curate.html_report.wording import count_difference, points_difference, range_words, short
 from curate.sizes import SIZES
 
-_METRICS = (
-    *(("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), ("AR 100", "ar_100")),
-    *((f"AP {size}", f"ap_{size}") for size in reversed(SIZES)),
-)
 _MISTAKES = (("missed", "missed"), (FALSE_POSITIVES, "false_positives"))
 
 
@@ -30,12 +26,15 @@ def comparison_tables(
         run: Name of this run.
         current_names: See `ReportContent`.
     """
-    rows = [(name, getattr(evaluation, field), other[field]) for name, field in _METRICS]
+    limit = f"AR {evaluation.max_detections}"
+    metrics = [("AP", "ap"), ("AP50", "ap50"), ("AP75", "ap75"), (limit, "ar_100")]
+    metrics += [(f"AP {size}", f"ap_{size}") for size in reversed(SIZES)]
+    rows = [(name, getattr(evaluation, field), other[field]) for name, field in metrics]
     if evaluation.range_of_interest is not None:
         own, others = evaluation.range_of_interest, other["range_of_interest"] or {}
         rows += [
             (f"{name}, {range_words(evaluation)}", getattr(own, field), others.get(field))
-            for name, field in _METRICS[:2]
+            for name, field in metrics[:2]
         ]
     counts = [
         (f"{name}, {size}", getattr(evaluation.errors, field)[size], other["errors"][field][size])

@@ -93,22 +93,22 @@ def size_tables(evaluation: EvaluateResult, objects: Mapping[str, int]) -> list[
         evaluation: The evaluation.
         objects: Size → number of objects that count.
     """
-    which = range_words(evaluation)
+    which, headers = range_words(evaluation), ("AP", f"AR {evaluation.max_detections}")
     if evaluation.range_of_interest is None:
         cells = {size: (*_mistake_cells(evaluation, objects, size), *_ap_cells(evaluation, size)) for size in _ROWS}
-        return [_by_size(f"By size, {which}", (*_MISTAKES, *_APS), cells)]
+        return [_by_size(f"By size, {which}", (*_MISTAKES, *headers), cells)]
     mistakes = {size: _mistake_cells(evaluation, objects, size) for size in _ROWS}
     aps = {size: _ap_cells(evaluation, size) for size in _ROWS}
     below = "AP in the range is in the summary; AP by size is defined for all objects, as in COCO."
     return [
         _by_size(f"Mistakes by size, {which}", _MISTAKES, mistakes),
-        replace(_by_size("AP by size, all objects", _APS, aps), below=below),
+        replace(_by_size("AP by size, all objects", headers, aps), below=below),
     ]
 
 
 _ALL_SIZES = "all"
 _ROWS = (*reversed(SIZES), _ALL_SIZES)
-_MISTAKES, _APS = ("objects", "missed", "share", FALSE_POSITIVES), ("AP", "AR 100")
+_MISTAKES = ("objects", "missed", "share", FALSE_POSITIVES)
 
 
 def _by_size(caption: str, headers: tuple[str, ...], cells: Mapping[str, tuple[Cell, ...]]) -> Table:

@@ -63,6 +63,16 @@ def test_it_begins_with_the_finding(usual):
     ]
 
 
+def test_the_limit_is_in_the_name_of_ar():
+    """AR's name has the highest number of detections that was asked for."""
+    truth = build_truth([FACE, MASK], classes=((1, "face"), (2, "mask")))
+    options = EvaluationOptions.from_command(min_side=24, max_detections=7)
+    printed = lines(judge(truth, build_predictions([(*FACE, 0.9)]), options, split="val").result.to_json())
+    assert any(line.startswith("AR 7 ") for line in printed)
+    assert any(line.startswith("AR 7, shorter side") for line in printed)
+    assert not any(line.startswith("AR 100") for line in printed)
+
+
 def test_full_set_on_request(tmp_path, run_main):
     """Confusion, thresholds and sides are for `--full`; thresholds also for `--precision`; files are named."""
     root = save(face_dataset(tmp_path / "faces"))

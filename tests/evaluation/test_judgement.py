@@ -54,9 +54,17 @@ def test_objects_that_do_not_count_need_no_room():
     assert judge(truth, perfect_predictions(truth), EvaluationOptions.from_command(min_side=24)).result.notes == ()
 
 
-@pytest.mark.parametrize("limit", [0, -1])
+def test_largest_limit():
+    """The largest limit changes nothing where there are few detections."""
+    truth = herd(3)
+    assert judge(truth, perfect_predictions(truth), EvaluationOptions(max_detections=10**9)).result.ap == pytest.approx(
+        1
+    )
+
+
+@pytest.mark.parametrize("limit", [0, -1, 10**9 + 1, 10**30])
 def test_no_limit(limit):
-    """The limit is at least 1."""
+    """The limit is at least 1, and a number that COCO's tools can take."""
     with pytest.raises(UsageError, match="--max-detections"):
         EvaluationOptions.from_command(max_detections=limit)
 

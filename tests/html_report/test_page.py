@@ -114,6 +114,15 @@ def test_sizes_in_a_range(root):
     assert aps[-1][1] == tiles(page)["AP"]
 
 
+def test_the_limit_is_in_the_name_of_ar(root):
+    """AR's name has the highest number of detections of the evaluation, also beside another run."""
+    start_run(root)
+    curate.evaluate(root, run="first", max_detections=7, report=False)
+    page = page_of(root, against="first")
+    assert table(page, "By size, all objects")[0][-1] == "AR 7"
+    assert "AR 7" in [row[0] for row in table(page, "AP")]
+
+
 def test_equal_smallest_sides_are_one_row(root):
     """Smallest sides with the same objects and AP are one row; the range of interest has its own."""
     start_run(root)
