@@ -52,13 +52,31 @@ def _misses(document: Mapping[str, Any]) -> str:
 
 
 def describe_cause(document: Mapping[str, Any]) -> list[str]:
-    """Sentences on the kind of mistake that costs most AP, and what to do about it; none where no kind costs any."""
+    """Sentences on what costs most AP, and what to do about it; none where nothing does.
+
+    Without any detection that counts, these come before the kinds of mistakes, which are over all scores.
+    """
+    if _nothing_detected(document):
+        if not document["detections"]:
+            return ["There are no detections."]
+        score = f"{document['operating_point']['score']:g}"
+        return [
+            f"No detection that counts has a score of {score} or more.",
+            "Next: use a lower --score (--full shows the best for each class); or train longer.",
+        ]
     kind = costliest_kind(document)
     if kind is None:
         return []
     costs = document["errors"]["ap_cost"][kind]
     what = f"{OperatingPoint(**document['operating_point']).ap_name}, {points(costs)} points"
     return [f"The mistake that costs most {what}: {_kind_words(kind, document)}.", _next_step(kind, document)]
+
+
+def _nothing_detected(document: Mapping[str, Any]) -> bool:
+    """Whether objects are missed, and no detection at the operating point counts."""
+    errors, interest = document["errors"], document["range_of_interest"]
+    total = interest["truth"] if interest else document["truth"]
+    return 0 < total == sum(errors["missed"].values()) and not sum(errors["false_positives"].values())
 
 
 def costliest_kind(document: Mapping[str, Any]) -> str | None:

@@ -37,6 +37,23 @@ def test_nothing_to_find():
     assert found([(1, SMALL)], [(1, SMALL)], min_side=50)[1] == "There is no object in range."
 
 
+def test_no_detections():
+    """Without detections there is no kind of mistake to mend first, and the sentences say so."""
+    assert found([(1, SMALL), (1, LARGE)], [])[1:] == [
+        "2 of 2 objects are missed at score ≥ 0.5: 1 small, 0 medium, 1 large.",
+        "There are no detections.",
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"min_side": 10}])
+def test_only_low_scores(options):
+    """If everything is missed because no score is high enough, the score is the cause, however high AP is."""
+    sentences = found([(1, SMALL), (1, LARGE)], [(1, SMALL, 0.3), (1, LARGE, 0.2), (1, MEDIUM, 0.1)], **options)
+    assert sentences[0].startswith("AP 100.0 on val")
+    assert sentences[2] == "No detection that counts has a score of 0.5 or more."
+    assert "lower --score" in sentences[3]
+
+
 CASES = {
     "small objects are not detected": (
         [(1, SMALL), (1, LARGE)],
