@@ -9,12 +9,15 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os.path import splitext
+from urllib.parse import unquote
 
 import numpy as np
 
 from curate.dataset import Dataset
 from curate.errors import DataError
+from curate.formats.listing import folded
 from curate.formatting import count_of
 
 IDS, NAMES = "dataset", "names"  # readings of image ids; values of --image-ids
@@ -34,7 +37,10 @@ class ImageIds:
 
 
 class ImageNames:
-    """Finds images by file name: with or without folders and suffix, or by the number that the name is."""
+    """Finds images by file name: with or without folders and suffix, or by the number that the name is.
+
+    A name that no image has exactly may differ in case and percent-encoding.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self._ids = dataset.images["image_id"].tolist()
@@ -55,13 +61,28 @@ class ImageNames:
             return [self._ids[row] for row in self._by_number.get(name, ())]
         *folders, last = _parts(name)
         rows = self._by_name.get(last) or self._by_stem.get(last) or self._by_stem.get(splitext(last)[0])
+        if rows is None and last.isascii() and last.isdigit():
+            return self.find(int(last))
         if rows is None:
-            is_number = last.isascii() and last.isdigit()
-            return self.find(int(last)) if is_number else []
+            plain = _plain(last)
+            rows = self._by_plain_name.get(plain) or self._by_plain_name.get(splitext(plain)[0], [])
         if len(rows) > 1 and folders:
             shared = [_shared_end(folders, self._parts[row][:-1]) for row in rows]
             rows = [row for row, number in zip(rows, shared, strict=True) if number == max(shared)]
         return [self._ids[row] for row in rows]
+
+    @cached_property
+    def _by_plain_name(self) -> Mapping[str, list[int]]:
+        """Rows by name and by stem, whatever the case; only names that are not there exactly need it."""
+        by_plain: dict[str, list[int]] = defaultdict(list)
+        for row, (*_, name) in enumerate(self._parts):
+            for known in dict.fromkeys((_plain(name), _plain(splitext(name)[0]))):
+                by_plain[known].append(row)
+        return dict(by_plain)
+
+
+def _plain(name: str) -> str:
+    return folded(unquote(name) if "%" in name else name)
 
 
 def _parts(path: str) -> list[str]:

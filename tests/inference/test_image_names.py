@@ -53,6 +53,25 @@ def test_names(name, images):
     assert ImageNames(named(*PATHS)).find(name) == images
 
 
+@pytest.mark.parametrize("name", ["A B.JPG", "a b", "a%20b.jpg", "x/a%20b", "A B.png", "file:///data/A%20B.jpg"])
+def test_case_and_percent_encoding(name):
+    """A name that is not there exactly may differ in case and percent-encoding."""
+    assert ImageNames(named("set/a b.jpg", "set/ab.jpg")).find(name) == [1]
+
+
+def test_exact_names_come_first():
+    """Images whose names differ in case alone are told apart by it; a third spelling can mean both."""
+    names = ImageNames(named("a.jpg", "A.jpg", "50%25.jpg", "50%.jpg"))
+    assert (names.find("a.jpg"), names.find("A"), names.find("50%25.jpg"), names.find("50%.jpg")) == (
+        [1],
+        [2],
+        [3],
+        [4],
+    )
+    assert names.find("a.JPG") == [1]
+    assert ImageNames(named("ab.jpg", "AB.jpg")).find("Ab.jpg") == [1, 2]
+
+
 def test_unicode_forms():
     """One name in two Unicode forms is the same name."""
     composed = unicodedata.normalize("NFC", "façade")
