@@ -27,6 +27,7 @@ from curate.errors import DataError, MissingError
 from curate.files import no_garbage_collection, suggest_file
 
 _LARGEST = 1e100  # beyond it, areas and the score histogram overflow
+_GZIP = b"\x1f\x8b"  # how its files begin
 _KEYS = ("image_id", "category_id", "bbox", "score")
 
 
@@ -108,7 +109,7 @@ def read_rows(path: Path) -> ResultRows:
     """
     entries = _read_json(path)
     if not isinstance(entries, list):
-        raise DataError("not a COCO results file", place=path, got=type(entries).__name__, expected="a list of results")
+        raise _not_a_list(entries, path)
     faulty: dict[int, RowFault] = {}
     if not _are_plain(entries):
         faulty = {place: fault for place, entry in enumerate(entries) if (fault := _fault_of_types(entry)) is not None}
@@ -134,18 +135,31 @@ def read_rows(path: Path) -> ResultRows:
     )
 
 
+def _not_a_list(document: Any, path: Path) -> DataError:
+    is_dataset = isinstance(document, dict) and {"images", "annotations"} <= document.keys()
+    return DataError(
+        "not a COCO results file",
+        place=path,
+        got="a COCO dataset" if is_dataset else type(document).__name__,
+        expected="a list of results",
+        remedy="Give the detections of a model; `curate import-coco` reads datasets." if is_dataset else None,
+    )
+
+
 def _read_json(path: Path) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
         remedy = suggest_file(path)
         raise MissingError(f"the results cannot be read: {error.strerror}", place=path, remedy=remedy) from error
+    if data.startswith(_GZIP):
+        raise DataError("not a JSON file: it is compressed with gzip", place=path, remedy="Decompress it first.")
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         try:
             return json.loads(data)  # Python's own writer writes NaN and Infinity, which are no JSON
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(f"not a JSON file: {error}", place=path) from error
 
 

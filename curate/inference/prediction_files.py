@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from curate.dataset import Dataset, Predictions
-from curate.errors import DataError, MissingError
+from curate.errors import DataError, MissingError, closest, unknown_name
 from curate.evaluation.coco_results import ResultRows, read_rows
 from curate.files import suggest_file
 from curate.formats.coco import read_class_ids
@@ -23,6 +23,7 @@ from curate.store import Store
 
 _NO_SPLIT, _NO_LABELS = "in no split", "without labels"
 _MOST_NAMES = 3  # in a note
+_LARGEST_SHARE = 2  # of a box in shares of the size, which may leave its image
 
 
 def read_predictions(
@@ -105,14 +106,16 @@ class ListedImages:
             DataError: A name can mean several images.
         """
         names = ImageNames(current)
+        by_text = {str(id_): name for id_, name in self.file_names.items()}  # 7 in one file may be "7" in the other
         images: dict[int | str, int | None] = {}
         for id_ in dict.fromkeys(ids):
-            found = names.find(self.file_names[id_]) if id_ in self.file_names else []
+            name = by_text.get(str(id_))
+            found = names.find(name) if name is not None else []
             if len(found) > 1:
                 raise DataError(
                     "the file name does not say which image it is",
                     place=f"{self.path}, image {id_}",
-                    got=f"{self.file_names[id_]!r}, the name of {count_of(len(found), 'image')}",
+                    got=f"{name!r}, the name of {count_of(len(found), 'image')}",
                     expected="unique names, or names with folders",
                 )
             images[id_] = found[0] if found else None
@@ -130,6 +133,9 @@ def _listed_images(rows: ResultRows, image_ids: str | os.PathLike[str] | None) -
     if image_ids in (IDS, NAMES):
         return None
     if image_ids is not None:
+        word = str(image_ids)
+        if not Path(word).is_file() and "." not in word and closest(word, (IDS, NAMES)) is not None:
+            raise unknown_name("reading", word, (IDS, NAMES, "a COCO file"), place="--image-ids")
         return _read_images(Path(image_ids))
     try:
         beside = _read_images(images_beside(rows.path))
@@ -208,6 +214,11 @@ def _select(
     if len(inside) and not inside.any():
         raise _none_evaluated(rows, image_of, truth, current)
     notes = [*images.notes, *classes.notes]
+    if inside.any() and np.abs(rows.boxes_xyxy[inside]).max() <= _LARGEST_SHARE:
+        notes.append(
+            f"All boxes lie within {_LARGEST_SHARE:g} pixels of the corner: they look like shares of the image's size. "
+            "A COCO results file has pixels."
+        )
     if first is not None:
         listed = ", ".join(f"{fact}: {number}" for fact, number in faults.items())
         notes.append(f"Left out: {faults.total()} of {count_of(rows.total, 'prediction')} ({listed}). First: {first}")

@@ -1,5 +1,6 @@
 """COCO results files: reading, writing, and rows that are not valid."""
 
+import gzip
 import json
 
 import numpy as np
@@ -41,6 +42,8 @@ def test_empty_results(tmp_path):
     [
         ("{", "not a JSON file"),
         ('{"annotations": []}', r"got dict; expected a list"),
+        ('{"images": [], "annotations": []}', r"got a COCO dataset; expected a list of results\).*import-coco"),
+        ("[" * 100_000, "not a JSON file"),
         ("[3]", r"entry 0: not a COCO result"),
         ('[{"image_id": "a.jpg", "category_id": 1, "bbox": [0,0,1,1], "score": 1}]', r"'image_id' .*got 'a.jpg'"),
         ('[{"image_id": 1, "category_id": 1, "bbox": [0,0,1], "score": 1}]', r"'bbox' .*\[x, y, width, height\]"),
@@ -59,6 +62,13 @@ def test_broken_results(tmp_path, text, message):
     """A broken results file raises an error with its name, the entry and the rule."""
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(DataError, match=message):
+        read_results(tmp_path / "p.json")
+
+
+def test_compressed_results(tmp_path):
+    """A compressed file is called so."""
+    (tmp_path / "p.json").write_bytes(gzip.compress(b"[]"))
+    with pytest.raises(DataError, match=r"compressed with gzip.*Decompress it"):
         read_results(tmp_path / "p.json")
 
 

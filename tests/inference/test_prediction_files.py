@@ -179,6 +179,31 @@ def test_missing_list_of_images(root):
         judged(root, own_rows(root), image_ids=root / "theirs.json")
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("name", "names"), ("Names", "names"), ("datasets", "dataset")])
+def test_typo_in_the_reading(root, typed, meant):
+    """A word that is almost a reading is no file."""
+    with pytest.raises(UsageError, match=f"^--image-ids: unknown reading .*Did you mean '{meant}'"):
+        judged(root, own_rows(root), image_ids=typed)
+
+
+@pytest.mark.parametrize(("in_rows", "in_list"), [(str, int), (int, str), (str, str)])
+def test_ids_as_text_in_one_of_the_files(root, tmp_path, in_rows, in_list):
+    """A number is the same image id as text, in the results and in the list of images."""
+    rows, listed = other_ids(root, tmp_path)
+    rows = [row | {"image_id": in_rows(row["image_id"])} for row in rows]
+    images = [image | {"id": in_list(image["id"])} for image in listed["images"]]
+    file = write_json(tmp_path / "theirs.json", listed | {"images": images})
+    assert judged(root, rows, image_ids=file).ap == pytest.approx(1, abs=1e-9)
+
+
+def test_boxes_as_shares_of_the_size(root):
+    """Boxes in shares of the image's size are told: AP is 0, and nothing else says why."""
+    rows = own_rows(root)
+    shares = [row | {"bbox": [number / 1000 for number in row["bbox"]]} for row in rows]
+    assert any("shares of the image's size" in note for note in judged(root, shares).notes)
+    assert judged(root, rows).notes == ()
+
+
 # ── classes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
