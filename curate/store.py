@@ -135,6 +135,10 @@ class Store:
             number = entries[-1].parent
         return entries
 
+    def lineage(self) -> list[int]:
+        """Numbers of `history`; ends early at a version file that cannot be read, where `history` raises an error."""
+        return list(self._files.ancestry(self.head()))
+
     def all_versions(self) -> list[Version]:
         """All versions, newest first, also those that did not lead to the current one.
 

@@ -81,8 +81,12 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
             arguments,
         )
     states = {entry["state"] for entry in document}
-    legend = "* current; in brackets: did not lead to it" if "left" in states else "* current"
-    return Group(table, Text(legend, style="dim")) if document else Text("no versions: the dataset is empty")
+    current = "it" if "current" in states else "version 0, which is current"
+    legends = ["* current"] if "current" in states else []
+    legends += [f"in brackets: did not lead to {current}"] if "left" in states else []
+    return (
+        Group(table, Text("; ".join(legends), style="dim")) if document else Text("no versions: the dataset is empty")
+    )
 
 
 def _plain(value: Any) -> str:

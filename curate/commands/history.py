@@ -52,15 +52,16 @@ def log(dataset: str | os.PathLike[str], *, all: bool = False) -> LogResult:
 
     Args:
         dataset: The dataset folder.
-        all: Whether to list the other versions, too.
+        all: Whether to list the other versions, too. Versions whose files cannot be read are left out.
 
     Raises:
-        StoreError: The folder has no dataset.
+        StoreError: The folder has no dataset; or, without `all`, a version file cannot be read.
     """
     store = Store(dataset)
-    past = store.history()
-    entries = store.all_versions() if all else past
-    states = {entry.version: "past" for entry in past} | {store.head(): "current"}
+    entries = store.all_versions() if all else store.history()
+    states = dict.fromkeys(store.lineage(), "past") | {store.head(): "current"}
+    is_undone = not entries and bool(store.all_versions())
+    notes = (f"Version 0 is current; {curate_command('log', dataset, '--all')} lists the others.",) if is_undone else ()
     return LogResult(
         entries=tuple(
             LogEntry(
@@ -74,7 +75,8 @@ def log(dataset: str | os.PathLike[str], *, all: bool = False) -> LogResult:
                 states.get(entry.version, "left"),
             )
             for entry in entries
-        )
+        ),
+        notes=notes,
     )
 
 

@@ -56,6 +56,28 @@ def test_log_of_the_empty_version(root):
     assert curate.log(root).to_json() == []
 
 
+def test_log_of_the_empty_version_names_the_way_forward(root):
+    """If versions were undone, a note says how to list them; the whole list and a new dataset need none."""
+    curate.undo(root)
+    assert curate.log(root).notes == ()
+    curate.undo(root)
+    assert curate.log(root).notes == (f"Version 0 is current; `curate log {root} --all` lists the others.",)
+    assert curate.log(root, all=True).notes == ()
+    assert [entry.state for entry in curate.log(root, all=True).entries] == ["left", "left"]
+
+
+def test_log_beside_a_damaged_version(root):
+    """With `all`, a version file that cannot be read hides no other version: it is how to find one to check out."""
+    curate.drop_class(root, ["without_mask"])
+    (root / "versions" / "000002.json").write_text("damaged")
+    with pytest.raises(StoreError, match=r"000002\.json"):
+        curate.log(root)
+    assert [(entry.version, entry.state) for entry in curate.log(root, all=True).entries] == [
+        (3, "current"),
+        (1, "left"),
+    ]
+
+
 def test_diff(root):
     """A merge changes boxes, and adds and removes none."""
     assert curate.diff(root, 1, 2).to_json() == {
