@@ -99,10 +99,10 @@ def write_class_ids(path: Path, ids: Mapping[int, int]) -> None:
 
 
 def read_class_ids(path: Path) -> dict[int, int]:
-    """Read exported id → id in the dataset.
+    """Read exported id → id in the dataset; a person's file may lead several ids to one class.
 
     Raises:
-        DataError: The file cannot be read, is not a mapping of ids, or gives two classes the same id.
+        DataError: The file cannot be read, or is not a mapping of ids.
     """
     try:
         ids = {int(exported): own for exported, own in orjson.loads(path.read_bytes()).items()}
@@ -112,8 +112,6 @@ def read_class_ids(path: Path) -> dict[int, int]:
         raise DataError("not a mapping of class ids", place=path, expected='{"1": 2, …}') from error
     if not all(type(own) is int for own in ids.values()):
         raise DataError("an id is not a whole number", place=path, expected='{"1": 2, …}')
-    if len(set(ids.values())) < len(ids):
-        raise DataError("two ids lead to the same class", place=path)
     return ids
 
 

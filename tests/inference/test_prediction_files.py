@@ -207,6 +207,15 @@ def test_boxes_as_shares_of_the_size(root):
 # ── classes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_several_classes_as_one(root, tmp_path):
+    """`--class-ids` may lead several classes of a model to one class of the dataset."""
+    merged = next(iter(own_rows(root)))["category_id"]
+    rows = [row for row in own_rows(root) if row["category_id"] == merged]
+    others = [row | {"category_id": 50 + number % 2} for number, row in enumerate(rows)]
+    file = write_json(tmp_path / "ids.json", {"50": merged, "51": merged})
+    assert judged(root, others, class_ids=file).ap == judged(root, rows).ap
+
+
 def test_predictions_from_before_a_merge(root):
     """Class ids that were merged since count as the surviving class, with a note."""
     rows = own_rows(root)
