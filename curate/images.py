@@ -150,12 +150,13 @@ def encode_upright(data: bytes) -> bytes | None:
     """
     from PIL import Image, ImageOps
 
+    data = with_end(data) if is_jpeg(data) or is_png(data) else data
     with opened(data) as image:
         upright = ImageOps.exif_transpose(image)
         name = "JPEG" if image.format == "MPO" else str(image.format)
         options = {key: upright.info[key] for key in ("exif", "icc_profile", "dpi", "xmp") if upright.info.get(key)}
         if name == "JPEG":
-            pixels = _upright(_decode_with_opencv(with_end(data)), read_orientation(data))  # as a detector sees them
+            pixels = _upright(_decode_with_opencv(data), read_orientation(data))  # as a detector sees them
             upright = Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels)
         is_grey = upright.mode in ("1", "L", "LA", *_DEEP_MODES)
         space = b"GRAY" if is_grey else b"CMYK" if upright.mode == "CMYK" else b"RGB "

@@ -353,6 +353,17 @@ def test_upright_file_keeps_its_colours(tmp_path, mode):
         assert (np.asarray(after) == np.rot90(np.asarray(before), -1)).all()
 
 
+@pytest.mark.parametrize(("suffix", "end"), [(".jpg", 2), (".png", 12)])
+def test_upright_file_without_end_mark(tmp_path, suffix, end):
+    """A turned image that lacks its end mark, which an import accepts, is written upright, too."""
+    path = write_image(tmp_path / f"a{suffix}", 30, 20, orientation=6)
+    path.write_bytes(path.read_bytes()[:-end])
+    assert read_image_facts(path).oddity
+    (tmp_path / f"b{suffix}").write_bytes(encode_upright(path.read_bytes()))
+    assert size_of(tmp_path / f"b{suffix}") == (20, 30)
+    assert not read_image_facts(tmp_path / f"b{suffix}").oddity
+
+
 def profile_of(space):
     return bytes(16) + space + bytes(100)
 
