@@ -138,7 +138,8 @@ def _make_objects(columns: Sequence[Sequence[str]], lines: Sequence[int]) -> lis
     names, poses, truncated, difficult, occluded, *corners = columns
     if not all(name and name == name.strip() for name in names) or any(pose.isspace() for pose in poses):
         return None
-    if "?" in "".join(names):  # perhaps a lost name
+    whole = "".join(names)
+    if "?" in whole or "\n" in whole or "\t" in whole:  # perhaps a lost name, or a line break in one
         return None
     if "_" in "".join(chain(*corners)):  # Python reads 1_0 as 10
         return None

@@ -99,7 +99,10 @@ def describes_object(element: Any) -> bool:
     for one in element.iter():
         fields = fields_of(one)
         written = [*fields.values(), one.text or ""]
-        if {tag_of(one), *fields} & _HINTS or _field_names(fields) or any(map(is_number_list, written)):
+        names = {tag_of(one), *fields}
+        if names & _HINTS or _field_names(fields) or any(map(is_number_list, written)):
+            return True
+        if any(name.endswith(_CORNERS[0]) for name in names):  # HRSC2016's box_xmin
             return True
         is_named |= tag_of(one) in _NAMES or bool(fields.keys() & _NAMES)
         numbers += sum(len(_NUMBER.findall(text)) for text in fields.values())

@@ -35,6 +35,7 @@ _ONE_BYTE = re.compile(rb"iso-8859|latin|windows-12|cp12|us-ascii|ascii|utf-16|u
 _THREE_BYTES = "\u0800"  # the first character that takes three bytes in UTF-8
 _NOT_UTF8 = "the text is not UTF-8 and declares no other encoding; save it as UTF-8, or declare its encoding"
 _LOST_NAME = re.compile(r".*\ufffd.*|\?{2,}", re.DOTALL)
+_LINE_BREAK = re.compile(r"[ ]*[\n\r\t]\s*")  # a list of classes has a name a line
 _MOST_SHOWN = 3
 
 
@@ -216,7 +217,7 @@ def _read_name(
 ) -> str | None:
     """The class of an object; None, and a fault, if it has none or several. What is read is added to `used`."""
     texts = [fields["name"]] if is_usual else _name_texts(element, fields, used)
-    distinct = list(dict.fromkeys(text.strip() for text in texts))
+    distinct = list(dict.fromkeys(_LINE_BREAK.sub(" ", text.strip()) for text in texts))
     if not any(distinct):
         faults.append(Fault(element.sourceline, number, "empty_name", "the class has no name", "quarantined"))
         return None
@@ -230,7 +231,8 @@ def _read_name(
         faults.append(Fault(element.sourceline, number, "lost_name", detail, "quarantined"))
         return None
     if name != texts[0]:
-        faults.append(Fault(element.sourceline, number, "white_space", f"around {name!r}", "noted"))
+        place = "around" if name == texts[0].strip() else "line breaks in"
+        faults.append(Fault(element.sourceline, number, "white_space", f"{place} {name!r}", "noted"))
     return name
 
 

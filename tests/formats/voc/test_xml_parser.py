@@ -257,6 +257,7 @@ def test_object_inside_an_object():
         "<gt>mask,10,20,30,40</gt>",
         "<objects>[{'name': 'mask', 'bbox': '10 20 30 40'}]</objects>",
         "<Labels><one/></Labels>",
+        "<ships><ship><box_xmin>1</box_xmin><box_ymin>2</box_ymin></ship></ships>",
     ],
 )
 def test_what_may_be_an_object(text):
@@ -368,6 +369,14 @@ def test_white_space_around_names(written):
     """White space around a name is removed and noted."""
     assert only_object(object_xml(written, 1, 2, 3, 4)).name == "mask"
     assert only_fault(object_xml(written, 1, 2, 3, 4)).kind == "white_space"
+
+
+@pytest.mark.parametrize("written", ["traffic\n\t\tlight", "traffic\tlight", "traffic \r\n light"])
+def test_line_breaks_in_names(written):
+    """A line break in a name, as programs that wrap lines leave it, is a space: a list of classes has a name a line."""
+    text = object_xml(written, 1, 2, 3, 4)
+    assert only_object(text).name == "traffic light"
+    assert "line breaks in 'traffic light'" in only_fault(text).detail
 
 
 def test_white_space_inside_names():
