@@ -110,6 +110,7 @@ class _Reading:
         self._size_notes = SizeNotes(size_mismatch)
         self._either: list[tuple[int, Problem]] = []  # images that EXIF turns, where the XML's size does not tell
         self._has_turned = False
+        self._moved: dict[str, list[VocObject]] = {}  # XML file → its objects as written, where they were moved
         self._matcher = XmlMatcher(layout)
         self._objects: list[VocObject] = []
         self._owners: list[tuple[str, int]] = []  # of each image: its XML, and its number of objects
@@ -144,7 +145,8 @@ class _Reading:
             if row is None:  # the image is broken
                 continue
             owner, count = self._owners[row]
-            known = {one[:5] for one in self._objects[ends[row] - count : ends[row]]}  # class and corners
+            objects = self._moved.get(owner, self._objects[ends[row] - count : ends[row]])
+            known = {one[:5] for one in objects}  # class and corners
             lost = sum(one[:5] not in known for one in xml.annotation.objects) if xml.annotation else 0
             detail = f"{xml.image!r} is described by {owner}" + (
                 f", which lacks {count_of(lost, 'object')}" if lost else ""
@@ -195,6 +197,7 @@ class _Reading:
             return fitted
         self._size_notes.add(file, fitted)
         if fitted.moved:
+            self._moved[file] = annotation.objects
             self._has_turned |= fitted.moved == "turned"
             for before, after in zip(annotation.objects, fitted.objects, strict=True):
                 moved = f"{_corners(before)} → {_corners(after)}; {detail}"

@@ -55,6 +55,14 @@ def test_boxes_of_the_upright_picture(tmp_path, dataset, orientation):
     assert (kinds(result), result.notes) == ([], ())
 
 
+def test_copy_of_turned_xml(tmp_path, dataset):
+    """A second copy of the XML has the same boxes, before they are turned."""
+    folder = folder_with(tmp_path, (WIDTH, HEIGHT), orientation=6)
+    write_xml(folder / "copy" / "a.xml", objects=[MASK], size=(WIDTH, HEIGHT))
+    assert problem_of(import_voc(dataset, folder), "image_taken")["action"] == "noted"
+    assert state_of(dataset) == "labelled"
+
+
 def test_minima_of_voc_are_turned(tmp_path, dataset):
     """Where pixels are counted from 1, minima are shifted in the frame in which they were written."""
     folder = folder_with(tmp_path, (WIDTH, HEIGHT), [("mask", 6, 7, 25, 36)], orientation=6)
