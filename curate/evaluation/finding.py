@@ -12,6 +12,8 @@ from curate.sizes import SIZES
 
 _SMALLEST_COST = 0.0005  # in AP; less is 0.0 in print
 
+_WHERE = "(`curate view`, or --errors FILE)"  # the app shows runs alone, the table also predictions of other tools
+
 
 class Confused(NamedTuple):
     """The classes that are confused most often: `truth` is detected as `detected`, so many times."""
@@ -118,20 +120,21 @@ def _next_step(kind: str, document: Mapping[str, Any]) -> str:
     if kind in ("class", "both"):
         pair = most_confused(document)
         which = f"{pair.truth} and {pair.detected}" if pair else "these classes"
-        return f"Next: look at them with `curate view`; label more of {which}, or merge them (`curate merge-classes`)."
+        return f"Next: look at them {_WHERE}; label more of {which}, or merge them (`curate merge-classes`)."
     if kind == "missed":
         missed = document["errors"]["missed"]
         size = max(SIZES, key=lambda size: missed[size])
         if size == "small":
+            side = "a larger --min-side" if document["range_of_interest"] else "--min-side"
             return (
-                "Next: label more small objects, train with a larger --image-size; or set --min-side, if small objects "
+                f"Next: label more small objects, train with a larger --image-size; or set {side}, if small objects "
                 "do not matter."
             )
-        return f"Next: look at them with `curate view`, and label more {size} objects."
+        return f"Next: look at them {_WHERE}, and label more {size} objects."
     return {
-        "localisation": "Next: look with `curate view` whether the labelled boxes fit; then train longer.",
+        "localisation": f"Next: look whether the labelled boxes fit {_WHERE}; then train longer.",
         "duplicate": "Next: train longer, or use a higher score (--full shows the best for each class).",
-        "background": "Next: look with `curate view` whether labels are missing there; add images without objects, or "
+        "background": f"Next: look whether labels are missing there {_WHERE}; add images without objects, or "
         "use a higher score (--full shows the best for each class).",
     }[kind]
 

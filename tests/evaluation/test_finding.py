@@ -37,6 +37,13 @@ def test_nothing_to_find():
     assert found([(1, SMALL)], [(1, SMALL)], min_side=50)[1] == "There is no object in range."
 
 
+def test_small_objects_in_a_range():
+    """Where a smallest side is set, a larger one is what would leave small objects out."""
+    some = [(1, LARGE), (1, SMALL)], [(1, LARGE)]
+    assert "or set --min-side, if" in found(*some)[-1]
+    assert "or set a larger --min-side, if" in found(*some, min_side=10)[-1]
+
+
 def test_no_detections():
     """Without detections there is no kind of mistake to mend first, and the sentences say so."""
     assert found([(1, SMALL), (1, LARGE)], [])[1:] == [
