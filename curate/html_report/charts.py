@@ -146,7 +146,7 @@ def chart_scores(histogram: ScoreHistogram, score: float) -> Chart:
 
 def chart_loss(curve: TrainingCurve) -> Chart:
     """Loss over the steps of a training."""
-    bottom, highest = 196.0, max(loss for _, loss in curve.losses) or 1.0
+    bottom, highest = 196.0, max(0.0, *(loss for _, loss in curve.losses)) or 1.0
     tick = _round_up(highest) / 4
     marks = []
     for number in range(5):

@@ -92,6 +92,11 @@ def test_charts():
     assert 'x1="195.0"' in ap  # the best step, in the middle
 
 
+def test_negative_loss():
+    """A loss that is negative, as a person's own one may be, leaves a chart."""
+    assert "polyline" in chart_loss(TrainingCurve([(1, -1.0), (2, -2.0)], [])).marks
+
+
 def test_loss_of_zero():
     """A loss of 0 throughout can be drawn."""
     assert "polyline" in chart_loss(TrainingCurve([(0, 0.0), (1, 0.0)], [])).marks
