@@ -10,13 +10,14 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
 from curate.commands.command import Command, Role
+from curate.errors import CurateError
 
 try:
     from typer._click.shell_completion import CompletionItem
@@ -131,12 +132,14 @@ def classes(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 def versions(ctx: typer.Context, incomplete: str) -> Iterable[tuple[str, str]]:
-    """All versions, newest first, each with its operation and time."""
+    """All versions whose files can be read, newest first, each with its operation and time."""
     from curate.versions import VersionFiles
 
     files = VersionFiles(_dataset(ctx))
-    documents = (files.read(number) for number in reversed(files.numbers()))
-    return [(str(one["version"]), f"{one['operation']}, {one['time']}") for one in documents]
+    for number in reversed(files.numbers()):
+        with suppress(CurateError, KeyError):
+            document = files.read(number)
+            yield str(number), f"{document['operation']}, {document['time']}"
 
 
 def sources(ctx: typer.Context, incomplete: str) -> Iterable[str]:

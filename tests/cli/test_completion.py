@@ -156,6 +156,14 @@ def test_names_with_spaces(tmp_path, monkeypatch, tab):
     assert tab("drop-class", "d", "'with") == ["'with mask'"]
 
 
+def test_versions_beside_a_damaged_one(root, tab):
+    """A damaged version file hides no other version: the one to check out may be among them."""
+    set_column(root, "split", ["train"] * 8)
+    for content in ("damaged", "{}", "[]"):
+        (root / "versions" / "000002.json").write_text(content)
+        assert tab("checkout", "faces", "") == ["1"]
+
+
 def test_classes_are_those_of_the_current_version(root, tab):
     """After an undo, the classes of the version that is current are completed."""
     Store(root).commit("drop", {}, lambda now: now.replace(boxes=now.boxes[:0], classes=now.classes[:1]))
