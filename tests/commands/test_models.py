@@ -44,7 +44,7 @@ def test_every_model_is_listed_without_torch(no_torch):
     assert [row.model for row in found.models] == [model.full_name for model in known_models()]
     assert not any(row.installed for row in found.models)
     assert len(found.notes) == len(ENGINES)
-    assert "torchvision: models need torch" in found.notes[0]
+    assert "torchvision models need torch" in found.notes[0]
     assert "pip install" in found.notes[0]
 
 
@@ -79,4 +79,4 @@ def test_an_engine_that_is_not_installed(monkeypatch, run_main):
     monkeypatch.setattr(command, "ENGINES", {**ENGINES, "retinaface": type(entry)("m", "C", (package,))})
     found = run_main("models")
     assert "retinaface (not installed; " in found.stdout
-    assert "note: retinaface: models need no-such-package: Get it from a friend.\n" in found.stderr
+    assert "note: retinaface models need no-such-package, not installed here. Get it from a friend.\n" in found.stderr
