@@ -109,7 +109,7 @@ class ListedImages:
         by_text = {str(id_): name for id_, name in self.file_names.items()}  # 7 in one file may be "7" in the other
         images: dict[int | str, int | None] = {}
         for id_ in dict.fromkeys(ids):
-            name = by_text.get(str(id_))
+            name = self.file_names.get(id_, by_text.get(str(id_)))
             found = names.find(name) if name is not None else []
             if len(found) > 1:
                 raise DataError(

@@ -186,7 +186,7 @@ def test_typo_in_the_reading(root, typed, meant):
         judged(root, own_rows(root), image_ids=typed)
 
 
-@pytest.mark.parametrize(("in_rows", "in_list"), [(str, int), (int, str), (str, str)])
+@pytest.mark.parametrize(("in_rows", "in_list"), [(str, int), (int, str), (str, str), (int, float), (float, int)])
 def test_ids_as_text_in_one_of_the_files(root, tmp_path, in_rows, in_list):
     """A number is the same image id as text, in the results and in the list of images."""
     rows, listed = other_ids(root, tmp_path)
