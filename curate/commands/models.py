@@ -50,7 +50,7 @@ def models() -> ModelsResult:
         for name, entry in ENGINES.items()
     }
     notes = [
-        f"{name} models need {', '.join(package.name for package in packages)}, not installed here. {packages[0].remedy}"
+        f"{name} models need {', '.join(one.name for one in packages)}, not installed here. {packages[0].remedy}"
         for name, packages in missing.items()
         if packages
     ]
