@@ -120,7 +120,9 @@ def _next_step(kind: str, document: Mapping[str, Any]) -> str:
     if kind in ("class", "both"):
         pair = most_confused(document)
         which = f"{pair.truth} and {pair.detected}" if pair else "these classes"
-        return f"Next: look at them {_WHERE}; label more of {which}, or merge them (`curate merge-classes`)."
+        # two classes merged would leave one, and nothing to tell apart
+        merge = ", or merge them (`curate merge-classes`)" if len(document["classes"]) > 2 else ""
+        return f"Next: look at them {_WHERE}; label more of {which}{merge}."
     if kind == "missed":
         missed = document["errors"]["missed"]
         size = max(SIZES, key=lambda size: missed[size])

@@ -59,8 +59,7 @@ def test_it_begins_with_the_finding(usual):
         "AP 25.2 on val; 50.0 in range (shorter side ≥ 24 px).",
         "1 of 2 objects in range is missed at score ≥ 0.5: 0 small, 0 medium, 1 large.",
         "The mistake that costs most AP50, 50.0 points: confused classes, most often mask detected as face (1 time).",
-        "Next: look at them (`curate view`, or --errors FILE); label more of mask and face, or merge them "
-        "(`curate merge-classes`).",
+        "Next: look at them (`curate view`, or --errors FILE); label more of mask and face.",
     ]
 
 

@@ -118,8 +118,8 @@ def test_real_videos_keep_frames_times_and_orientation(tmp_path, name):
     assert (after.width, after.height) == (before.width, before.height)
     told = {
         "corrupted.mp4": "stops after 2.80 s: the data are damaged.",
-        "nasa_13013.mp4": "the file has 2 video streams (1: 320×180, 2: 480×270); stream 2 is read, unless --stream names "
-        "another.",
+        "nasa_13013.mp4": "the file has 2 video streams (1: 320×180, 2: 480×270); stream 2 is read, unless --stream "
+        "names another.",
     }
     assert result.problems == ((f"{VIDEOS / name}: {told[name]}",) if name in told else ())
 

@@ -17,6 +17,17 @@ def found(objects, detections, **options):
     return describe_finding(result.to_json())
 
 
+def test_merging_is_advice_for_three_classes():
+    """With more than two classes, the confused ones may be merged; two merged classes would leave one."""
+    truth = build_truth([(1, 1, *SMALL), (1, 2, *MEDIUM)], classes=((1, "face"), (2, "mask"), (3, "hat")))
+    result = judge(
+        truth, build_predictions([(1, 2, *SMALL, 0.9)]), EvaluationOptions.from_command(), split="val"
+    ).result
+    assert describe_finding(result.to_json())[-1].endswith(
+        "label more of face and mask, or merge them (`curate merge-classes`)."
+    )
+
+
 def moved(box, by):
     """A box moved to the right."""
     return box[0] + by, box[1], box[2] + by, box[3]
@@ -81,7 +92,7 @@ CASES = {
         [(1, SMALL), (2, MEDIUM), (2, LARGE, 0.8)],
         "1 of 3 objects is missed at score ≥ 0.5: 0 small, 1 medium, 0 large.",
         "confused classes, most often face detected as mask (1 time)",
-        "label more of face and mask, or merge them",
+        "label more of face and mask.",
     ),
     "boxes do not fit": (
         [(1, MEDIUM), (1, LARGE)],
