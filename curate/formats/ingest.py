@@ -117,15 +117,15 @@ def ingest(
         UsageError: No box has an allowed class.
     """
     incoming = _complete_problems(incoming, store.root)
-    _refuse_other_classes(store.load() if store.exists() else Dataset(store.root), incoming, allowed)
+    known = store.load() if store.exists() else Dataset(store.root)
+    _refuse_other_classes(known, incoming, allowed)
     report = _Report(store, dataset, incoming, allowed)
     if strict:
-        known = store.load() if store.exists() else Dataset(store.root)
         report.refuse_faults(resolve_names(known, incoming, declared=allowed.names)[1].problems)
     placer = ImagePlacer(store.root, incoming.folder, incoming.image_folder, link=link)
     relative = os.path.relpath(incoming.folder.resolve(), store.root.resolve())
     source_folder = os.fsencode(relative).decode(errors="backslashreplace")
-    placed = _place_new_images(store, incoming, placer, progress)
+    placed = _place_new_images(known, incoming, placer, progress)
 
     def change(before: Dataset) -> Dataset:
         settled, named = resolve_names(before, incoming, declared=allowed.names)
@@ -267,13 +267,15 @@ def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
     return len(boxes["repaired"] - boxes["quarantined"]), len(boxes["quarantined"])
 
 
-def _place_new_images(store: Store, incoming: Incoming, placer: ImagePlacer, progress: Progress) -> list[str | None]:
+def _place_new_images(
+    dataset: Dataset, incoming: Incoming, placer: ImagePlacer, progress: Progress
+) -> list[str | None]:
     """Put images that the dataset does not have into its folder, before the lock is taken.
 
     Returns:
         Path of each incoming image; None if the dataset has its content already. (n,)
     """
-    known = set(store.load().images["sha256"].tolist()) if store.exists() else set()
+    known = set(dataset.images["sha256"].tolist())
     paths: list[str | None] = []
     total = len(incoming.images)
     for file, digest in zip(incoming.images["file"].tolist(), incoming.images["sha256"].tolist(), strict=True):

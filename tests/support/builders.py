@@ -10,6 +10,7 @@ from PIL import Image
 
 import curate
 from curate.columns import CORNERS
+from curate.formats.voc.reader import read_voc
 from curate.store import Store
 
 WIDTH, HEIGHT = 64, 48
@@ -161,3 +162,23 @@ def read_versions(dataset):
 
 def _element(tag, text):
     return f"<{tag}>{escape(str(text))}</{tag}>"
+
+
+# ── what a reader returned ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def images_of(folder, **options):
+    """The images that `read_voc` read from a folder, relative to it."""
+    return sorted(read_voc(folder, **options).images["file"])
+
+
+def problems_of(folder, **options):
+    """(file, kind) of every problem of `read_voc`."""
+    return [(problem.file, problem.kind) for problem in read_voc(folder, **options).problems]
+
+
+def pairs_of(folder, **options):
+    """XML → image, by the boxes of `read_voc`."""
+    found = read_voc(folder, **options)
+    files = found.images["file"].to_numpy()
+    return dict(zip(found.boxes["file"], files[found.boxes["image"].to_numpy()], strict=True))

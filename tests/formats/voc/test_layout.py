@@ -3,30 +3,12 @@
 import os
 
 import pytest
-from builders import labelimg_folder, write_image, write_xml
+from builders import images_of, labelimg_folder, pairs_of, problems_of, write_image, write_xml
 
 from curate.errors import DataError
 from curate.formats.voc.reader import read_voc
 
 MASK = [("mask", 5, 5, 20, 20)]
-
-
-def images_of(folder, **options):
-    """The images that were read from a folder, relative to it."""
-    return sorted(read_voc(folder, **options).images["file"])
-
-
-def problems_of(folder, **options):
-    """(file, kind) of every problem."""
-    return [(problem.file, problem.kind) for problem in read_voc(folder, **options).problems]
-
-
-def pairs_of(folder, **options):
-    """XML → image, by the boxes."""
-    found = read_voc(folder, **options)
-    files = found.images["file"].to_numpy()
-    return dict(zip(found.boxes["file"], files[found.boxes["image"].to_numpy()], strict=True))
-
 
 # ── layouts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,18 +3,12 @@
 import os
 
 import pytest
-from builders import labelimg_folder, write_image, write_xml
+from builders import labelimg_folder, problems_of, write_image, write_xml
 
 from curate.errors import UsageError
 from curate.formats.voc.reader import read_voc
 
 MASK = [("mask", 5, 5, 20, 20)]
-
-
-def problems_of(folder, **options):
-    """(file, kind) of every problem."""
-    return [(problem.file, problem.kind) for problem in read_voc(folder, **options).problems]
-
 
 # ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
