@@ -21,7 +21,9 @@ test: $(READY) ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-long: $(READY) ## run the long tests: hundreds of kills, fuzzing, trainings, half an hour of watching
-	$(BIN)/pytest -m long -n 2 --dist worksteal
+	@rm -rf build/figures
+	@status=0; CURATE_FIGURES=build/figures $(BIN)/pytest -m long -n 2 --dist worksteal || status=$$?; \
+		$(BIN)/python tests/support/tally.py build/figures docs/results.md; exit $$status
 
 check: $(READY) ## lint, format, types, and which module may import which
 	$(BIN)/ruff check .
