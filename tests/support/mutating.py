@@ -39,7 +39,7 @@ def mutated_xml(data, chance):
 
 
 def mutated_bytes(data, chance):
-    """A file with one to three random damages: bits flipped, zeros, pieces missing, repeated or moved, an end cut off."""
+    """A file with one to three random damages: bits flipped, zeros, pieces missing, repeated or moved, its end cut."""
     found = bytearray(data)
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         if not found:
