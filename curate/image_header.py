@@ -1,11 +1,12 @@
 """Headers of image files: format, size, orientation, and whether the file is whole.
 
 JPEG and PNG are parsed here: this runs for every image of an import, and is several times faster than a library. Other
-formats are read with Pillow.
+formats are read with Pillow, and of its formats only those listed here: its reader of PostScript runs a program.
 """
 
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -17,12 +18,43 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})  # the usual ones
-_OTHER_FILES = frozenset({"", ".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml", ".zip"})
-_NO_PICTURES = frozenset({"BUFR", "CUR", "EPS", "GRIB", "HDF5", "ICNS", "ICO", "MPEG", "WMF"})  # Pillow's names
+# Pillow's names of the formats that are read, and their files' suffixes; HEIF only where its plugin is installed
+FORMATS = {
+    "AVIF": (".avif", ".avifs"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "HEIF": (".heic", ".heif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    "MPO": (),
+    "PNG": (".png", ".apng"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
 # TIFFs with a small preview, which is all that Pillow would read
 _CAMERA_RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw")
-_NO_DECODER = frozenset({".heic", ".heif", ".jxl", *_CAMERA_RAW})
+_NOT_READ = (".dds", ".dib", ".fits", ".jxl", ".pcx", ".psd", ".qoi", ".ras", ".sgi", ".tga", *_CAMERA_RAW)
+_SUFFIXES = frozenset({*(suffix for own in FORMATS.values() for suffix in own), *_NOT_READ})
+_REMEDY = "convert it to JPEG or PNG"
+# first bytes of pictures that are not read, or not everywhere
+_FOREIGN = (
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
+    (rb"8BPS", "Photoshop files"),
+    (rb"DDS ", "DDS"),
+    (rb"SIMPLE  =", "FITS"),
+    (rb"\0\0[\x01\x02]\0", "icons"),
+    (rb"icns", "icons"),
+    (rb"\x0a[\0\x02-\x05]\x01[\x01\x02\x04\x08]", "PCX"),
+    (rb"qoif", "QOI"),
+    (rb"\x01\xda[\0\x01][\x01\x02]", "SGI"),
+    (rb"\x59\xa6\x6a\x95", "Sun raster"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (rb"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (rb".{4}ftyp(hei[cxm]|hev[csx]|mif1|msf1)", "HEIC"),
+    (rb".{4}ftypavi[fs]", "AVIF"),
+    (rb".{4}ftypcrx ", "a camera's raw format"),
+)
 
 _LARGEST_SIDE = 2**31 - 1
 NO_END = "the end mark is missing"  # the oddity of a file whose pixels are all there
@@ -149,7 +181,7 @@ def opened(data: bytes) -> "Iterator[Image.Image]":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # half of the limit is reached, or odd metadata
-            with Image.open(io.BytesIO(data), formats=_readable_formats()) as image:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 yield image
     except Image.DecompressionBombError as error:
         pixels = next(int(word.strip("(")) for word in str(error).split() if word.strip("(").isdecimal())
@@ -161,9 +193,8 @@ def opened(data: bytes) -> "Iterator[Image.Image]":
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name has a suffix of images: those that the decoder reads, and a few that nothing here reads."""
-    suffix = _suffix(name)
-    return suffix in IMAGE_SUFFIXES or (suffix not in _OTHER_FILES and suffix in _suffixes())
+    """Whether a file name has a suffix of images: of the formats that are read, and a few that are refused."""
+    return _suffix(name) in _SUFFIXES
 
 
 def is_camera_raw(name: str) -> bool:
@@ -193,17 +224,8 @@ def _suffix(name: str) -> str:
 
 
 @cache
-def _suffixes() -> frozenset[str]:
-    from PIL import Image
-
-    readable = set(_readable_formats())
-    registered = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
-    return IMAGE_SUFFIXES | _NO_DECODER | registered
-
-
-@cache
-def _readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that it decodes by itself."""
+def _formats() -> tuple[str, ...]:
+    """The formats that this installation reads."""
     from PIL import Image
 
     with suppress(ImportError):  # a plugin that some have installed
@@ -211,7 +233,7 @@ def _readable_formats() -> tuple[str, ...]:
 
         register_heif_opener()
     Image.init()
-    return tuple(name for name in Image.ID if name not in _NO_PICTURES)
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _too_large(pixels: int, limit: int) -> str:
@@ -222,24 +244,15 @@ def _why_unknown(data: bytes) -> str:
     if not data:
         return "the file is empty"
     if name := _foreign_format(data):
-        return f"there is no decoder for {name}; convert it to JPEG"
-    return "it has an unknown format, or its header is damaged"
+        return f"there is no decoder for {name}; {_REMEDY}"
+    known = ", ".join(name for name in _formats() if name != "MPO")
+    return f"it has an unknown format, or its header is damaged (expected one of {known}); {_REMEDY}"
 
 
 def _foreign_format(data: bytes) -> str | None:
-    """The format of an image that the decoder may not know."""
-    brand = data[8:12] if data[4:8] == b"ftyp" else b""
-    if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
-        return "HEIC"
-    if brand in (b"avif", b"avis"):
-        return "AVIF"
-    if brand == b"crx ":
-        return "a camera's raw format"
-    if data[:2] == b"\xff\x0a" or data[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
-        return "JPEG XL"
-    if data[:12] == b"\0\0\0\x0cjP  \r\n\x87\n":
-        return "JPEG 2000"
-    return None
+    """The format of an image that is not read, or not by every installation."""
+    head = data[:32]
+    return next((name for begin, name in _FOREIGN if re.match(begin, head, re.DOTALL)), None)
 
 
 def is_jpeg(data: bytes) -> bool:

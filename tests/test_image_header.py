@@ -4,6 +4,7 @@ import struct
 import sys
 import types
 import zlib
+from contextlib import suppress
 from io import BytesIO
 
 import cv2
@@ -12,7 +13,9 @@ import pytest
 from PIL import Image
 
 from curate import image_header
+from curate.errors import DataError
 from curate.image_header import (
+    FORMATS,
     NO_END,
     has_all_pixels,
     is_image_name,
@@ -20,8 +23,10 @@ from curate.image_header import (
     opened,
     read_file_orientation,
     read_header,
+    read_orientation,
     with_end,
 )
+from curate.images import decode_rgb, read_image_facts
 
 END_OF_JPEG = b"\xff\xd9"
 JPEG_KINDS = [
@@ -152,6 +157,9 @@ def test_picture_data_that_end_early():
 # ── reasons ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+
+
 def box(brand):
     return struct.pack(">I4s4s", 24, b"ftyp", brand) + bytes(300)
 
@@ -166,7 +174,9 @@ def box(brand):
         (box(b"crx "), "no decoder for a camera's raw format"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "no decoder for JPEG XL"),
         (b"\xff\x0a" + bytes(99), "no decoder for JPEG XL"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unknown format"),
+        (POSTSCRIPT, "no decoder for PostScript; convert it to JPEG or PNG"),
+        (b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(POSTSCRIPT)) + bytes(20) + POSTSCRIPT, "PostScript"),
+        (b"\n" + POSTSCRIPT, r"unknown format.*expected one of AVIF, .*; convert it"),
     ],
 )
 def test_reason(data, reason):
@@ -223,10 +233,48 @@ def test_too_long_png():
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", ["PPM", "JPEG2000", "AVIF", "WEBP", "TGA", "PCX", "QOI"])
-def test_formats_of_the_decoder(kind):
-    """Every format that the decoder reads is an image, also if nobody listed it here."""
+@pytest.mark.parametrize("kind", [name for name in FORMATS if name != "HEIF"])
+def test_formats_that_are_read(kind):
+    """Every listed format is read."""
     assert read_header(encoded(kind))[:2] == (203, 117)
+
+
+def others():
+    """Pillow's other formats that it can write, each as a file."""
+    Image.init()
+    for kind in sorted(Image.SAVE.keys() - FORMATS.keys() - {"PDF", "IM"}):  # Pillow deprecates IM
+        with suppress(OSError, KeyError, ValueError):  # it cannot write this picture
+            yield kind, encoded(kind, picture(OTHER_MODES.get(kind, "RGB"), 128, 128))
+
+
+OTHER_MODES = {"MSP": "1", "XBM": "1", "PALM": "P", "BLP": "P", "SPIDER": "F"}
+OTHERS = dict(others())
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_formats_reach_no_reader(monkeypatch, kind):
+    """A picture of another format that Pillow knows is refused with the remedy, and Pillow's reader does not see it."""
+
+    def fails(*_):
+        raise AssertionError(kind)
+
+    monkeypatch.setitem(Image.OPEN, kind, (fails, fails))
+    with pytest.raises(ValueError, match=r"(no decoder for|unknown format).*convert it to JPEG or PNG"):
+        read_header(OTHERS[kind])
+    assert read_orientation(OTHERS[kind]) == 1
+    looks_like_image(OTHERS[kind])
+
+
+def test_postscript_runs_no_program(tmp_path, monkeypatch):
+    """A PostScript file, whatever it is called, does not start Ghostscript."""
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    assert {"EPS", "TGA", "PCX", "ICNS", "DDS"} <= OTHERS.keys()
+    for name in ("a.eps", "a.jpg", "a.png", "a.tif"):
+        (tmp_path / name).write_bytes(OTHERS["EPS"])
+        with pytest.raises(DataError, match="no decoder for PostScript"):
+            read_image_facts(tmp_path / name)
+        with pytest.raises(DataError, match="no decoder for PostScript"):
+            decode_rgb(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +282,7 @@ def test_formats_of_the_decoder(kind):
     ["a.jpg", "a.JPEG", "a.jfif", "a.jpe", "a.ppm", "a.pgm", "a.jp2", "a.avif", "b/c.tga", "a.b.PNG", "a.HEIC"],
 )
 def test_names_of_images(name):
-    """Suffixes of the decoder's formats are those of images, and a few that it may not read but people take them."""
+    """Suffixes of the formats that are read are those of images, and a few that are refused but people take them."""
     assert is_image_name(name)
 
 
@@ -274,6 +322,6 @@ def test_installed_plugin_is_used(monkeypatch):
     plugin = types.ModuleType("pillow_heif")
     plugin.register_heif_opener = lambda: calls.append(1)
     monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
-    image_header._readable_formats.cache_clear()
+    image_header._formats.cache_clear()
     with opened(encoded("BMP")):
         assert calls == [1]
