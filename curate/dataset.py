@@ -6,7 +6,7 @@ The rules below are checked at construction, for the tables that an operation re
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -27,6 +27,7 @@ from curate.columns import (
     refuse,
 )
 from curate.errors import DataError, unknown_name
+from curate.paths import is_inside, is_name
 
 
 class ClassEntry(NamedTuple):
@@ -217,6 +218,7 @@ def _check_images(images: pd.DataFrame) -> None:
     refuse(ids < 1, ids, "images", "not an image id", "1 or more")
     refuse(images["image_id"].duplicated().to_numpy(), ids, "images", "duplicate image id", "unique ids")
     _check_paths(paths, "images")
+    _check_names(images["split"], "images", "split")  # part of the names of files
     sizes = images[["width", "height"]].to_numpy()
     refuse((sizes <= 0).any(axis=1), sizes, "images", "the image has no area", "width and height of 1 or more")
     states = images["label_state"]
@@ -233,6 +235,7 @@ def _check_videos(videos: pd.DataFrame) -> None:
     names = videos["video_id"]
     refuse(names.isna().to_numpy(), names.to_numpy(dtype=object), "videos", "the video id is missing", "text")
     refuse(names.duplicated().to_numpy(), names.to_numpy(dtype=object), "videos", "duplicate video id", "unique ids")
+    _check_names(names, "videos", "video id")  # the folder of its frames, and part of their names
     _check_paths(videos["path"], "videos")
 
 
@@ -245,15 +248,15 @@ def _check_paths(paths: pd.Series, place: str) -> None:
     names = paths.to_numpy(dtype=object)
     refuse(paths.isna().to_numpy(), names, place, "the path is missing", "text")
     refuse(paths.duplicated().to_numpy(), names, place, "duplicate path", "unique paths")
-    unsafe = np.fromiter((not _is_relative(name) for name in names), dtype=bool, count=len(names))
+    unsafe = np.fromiter((not is_inside(name) for name in names), dtype=bool, count=len(names))
     refuse(unsafe, names, place, "the path leaves the dataset folder", "a POSIX path relative to it")
 
 
-def _is_relative(path: str) -> bool:
-    if "\\" not in path and ".." not in path and not path.startswith("/"):
-        return path not in ("", ".")
-    parts = PurePosixPath(path).parts
-    return not path.startswith("/") and ".." not in parts and "\\" not in path
+def _check_names(names: pd.Series, place: str, what: str) -> None:
+    """Check values that become names of files and folders."""
+    bad = [name for name in names.dropna().unique() if not is_name(name)]
+    wrong = names.isin(bad).to_numpy(dtype=bool)
+    refuse(wrong, names.to_numpy(dtype=object), place, f"the {what} is not a name", "text without / and \\, not '..'")
 
 
 def _check_boxes(dataset: Dataset) -> None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from curate.errors import DataError, StoreError
+from curate.paths import make_folder
 
 IMAGES = "media/images"
 VIDEOS = "media/videos"
@@ -92,9 +93,9 @@ class ImagePlacer:
     def _put(self, origin: str, path: str) -> bool:
         """Copy or link; False if other content has the name."""
         target = f"{self._root}/{path}"
-        folder = target.rpartition("/")[0]
+        folder = path.rpartition("/")[0]
         if folder not in self._made:
-            os.makedirs(folder, exist_ok=True)
+            make_folder(self._root, folder)
             self._made.add(folder)
         try:
             status = os.lstat(origin)
@@ -124,10 +125,10 @@ def write_image(root: Path, target: str, data: bytes, sha256: str) -> str:
     If a file with other content has the path `target`, the new image's name gets a part of its hash.
 
     Raises:
-        StoreError: The image cannot be written.
+        StoreError: The image cannot be written, or the path leads out of the dataset folder.
     """
     try:
-        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(root, target.rpartition("/")[0])
         return next(path for path in _names(target, sha256) if _take_name(root / path, data))
     except OSError as error:
         raise StoreError(f"the image cannot be written: {error.strerror}", place=root / target) from error

@@ -37,6 +37,12 @@ IMAGE_FAULTS = [
     ("path", "/etc/passwd", "the path leaves the dataset folder"),
     ("path", "a\\b.png", "the path leaves the dataset folder"),
     ("path", "", "the path leaves the dataset folder"),
+    ("path", "a/../../b.png", "the path leaves the dataset folder"),
+    ("path", "a\0b.png", "the path leaves the dataset folder"),
+    ("split", "../val", "the split is not a name"),
+    ("split", "/val", "the split is not a name"),
+    ("split", "..", "the split is not a name"),
+    ("split", "", "the split is not a name"),
     ("width", 0, "the image has no area"),
     ("height", -3, "the image has no area"),
     ("width", 2**32 + 200, "column 'width' does not fit its type"),
@@ -324,6 +330,11 @@ def test_no_predictions():
         (video_rows(["a", "a"]), "videos, row 1: duplicate video id"),
         (video_rows(["a", "b"], path=["v.mp4", "v.mp4"]), "videos, row 1: duplicate path"),
         (video_rows(["a"], path=["/v.mp4"]), "videos, row 0: the path leaves the dataset folder"),
+        (video_rows(["a"], path=["../v.mp4"]), "videos, row 0: the path leaves the dataset folder"),
+        *(
+            (video_rows(["a", name], path=["a.mp4", "b.mp4"]), "videos, row 1: the video id is not a name")
+            for name in ("../b", "/b", "b/c", "..", ".", "", "b\\c", "b\0")
+        ),
     ],
 )
 def test_refused_video(rows, message):

@@ -16,6 +16,7 @@ from curate.dataset import Dataset
 from curate.errors import MissingError, StoreError, UsageError
 from curate.formatting import count_of
 from curate.media import VIDEOS
+from curate.paths import make_folder, refuse_links
 from curate.progress import Progress, one_at_a_time, silent
 from curate.result import Result
 from curate.sources.youtube.archive import Archive, Record
@@ -310,7 +311,9 @@ def _lock_fetching(root: Path) -> Iterator[None]:
     folder = root / VIDEOS
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for inner in (".partial", ".archive"):
+            refuse_links(root, f"{VIDEOS}/{inner}")
+        make_folder(root, VIDEOS)
         with FileLock(folder / ".lock", timeout=0.5):
             try:
                 yield

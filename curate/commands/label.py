@@ -22,6 +22,7 @@ from curate.formats.voc.reader import read_voc
 from curate.formats.voc.writer import is_proposal, proposal_xml, write_proposal
 from curate.formatting import count_of, curate_command
 from curate.media import IMAGES, copy_file
+from curate.paths import refuse_links
 from curate.result import Result
 from curate.store import Store
 
@@ -144,6 +145,8 @@ def label(
     store = Store(dataset)
     current = store.load()
     folder = store.root / FOLDER
+    refuse_links(store.root, FOLDER)
+    refuse_links(store.root, FINISHED)
     if source is not None and source not in set(current.images["source"]):
         raise unknown_name("source", source, sorted(set(current.images["source"])), place=dataset)
     unimported = _unimported(current, folder)

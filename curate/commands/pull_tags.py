@@ -16,6 +16,7 @@ from curate.files import write_atomically
 from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.writer import TruthBox, truth_xml
 from curate.formatting import curate_command
+from curate.paths import refuse_links
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.store import Store
@@ -64,6 +65,7 @@ def pull_tags(
     """
     store = Store(dataset)
     current = store.load()
+    refuse_links(store.root, FOLDER)
     if not database_exists():
         raise _no_tags(dataset)
     with running_database() as uri:

@@ -18,11 +18,13 @@ from curate.commands.pipeline_file import PipelineStep, read_pipeline, resolve_s
 from curate.commands.registry import COMMANDS, Role
 from curate.commands.run_inputs import are_unchanged, fingerprints, named_run, not_below, read_fingerprints
 from curate.files import write_atomically
+from curate.paths import refuse_links
 from curate.progress import Progress, Warn, silent, unheard
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
+RECORDS = "pipelines"  # folder in the dataset
 _AFTER_SUCCESS = frozenset({"result", "reads", "output_version"})  # keys of an entry whose step has finished
 
 
@@ -121,7 +123,8 @@ def run(
     """
     parsed = read_pipeline(pipeline)
     steps = resolve_steps(parsed, variables or {}, place=pipeline)
-    last_run = _LastRun.read(steps[0].dataset / "pipelines" / f"{parsed.name}.json")
+    refuse_links(steps[0].dataset, RECORDS)
+    last_run = _LastRun.read(steps[0].dataset / RECORDS / f"{parsed.name}.json")
     versions: dict[Path, int] = {}  # dataset → the version after the last step
     callbacks = {"progress": progress, "warn": warn}
     outcomes: list[StepOutcome] = []

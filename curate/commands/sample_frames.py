@@ -18,7 +18,8 @@ from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
 from curate.files import write_atomically
 from curate.formatting import count_of, curate_command
-from curate.media import VIDEOS
+from curate.media import IMAGES, VIDEOS
+from curate.paths import refuse_links
 from curate.progress import Progress, one_at_a_time, silent
 from curate.result import Result
 from curate.sources.frame_export import Recipe, Sampled, VideoSampler
@@ -133,6 +134,7 @@ def sample_frames(
     store = Store(dataset)
     if store.root.exists() and not store.root.is_dir():
         raise UsageError("the dataset folder is a file", place=dataset)
+    refuse_links(store.root, IMAGES)
     current = store.load() if store.exists() else Dataset(store.root)
     videos = [str(videos)] if isinstance(videos, str | os.PathLike) else [str(video) for video in videos]
     arguments = _arguments(locals())

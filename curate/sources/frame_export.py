@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from curate.errors import CurateError, StoreError, UsageError
 from curate.images import difference_hash, encode_rgb, sharpness, shrink
 from curate.media import IMAGES, remove_leftovers
+from curate.paths import refuse_links
 from curate.progress import Progress, silent
 from curate.sources.frame_selection import At, Choice, Read, choose_frames
 from curate.sources.video import Frame, FrameReader, ReadOptions, Remark, VideoIndex, index_video
@@ -136,6 +137,7 @@ class VideoSampler:
             KeyboardInterrupt: `stop` was set.
         """
         result = Sampled(video)
+        refuse_links(self._root, f"{IMAGES}/{video.video_id}")
         remove_leftovers(self._root / IMAGES / video.video_id)
         try:
             self._sample(result, taken)

@@ -17,6 +17,7 @@ from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError, unknown_name
 from curate.files import suggest_file
 from curate.media import IMAGES, VIDEOS, link_or_copy, write_image
+from curate.paths import make_folder
 from curate.progress import Progress
 from curate.sources.video import VideoIndex, check_video
 from curate.sources.video_folder import find_videos
@@ -148,10 +149,10 @@ class VideoLibrary:
             raise DataError(f"the video cannot be read: {error.strerror}", place=file) from error
         try:
             if known := self._by_content.get((digest, stream)):
-                _put(file, self._root / known.path, digest)  # if somebody has deleted it
+                _put(file, self._root, known.path, digest)  # if somebody has deleted it
                 return known
             for video_id, path in self._free_names(file, digest, stream):
-                if _put(file, self._root / path, digest):
+                if _put(file, self._root, path, digest):
                     origin = None if stream is None else self._origin_of_streams(file, digest)
                     video = LocalVideo(video_id, path, digest, file.name, stream, origin)
                     self.by_id[video_id] = self._by_content[digest, stream] = video
@@ -276,9 +277,10 @@ def add_frames(
     return dataset.replace(**changes), images
 
 
-def _put(file: Path, target: Path, digest: str) -> bool:
-    """Link or copy a file; False if another content has the name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _put(file: Path, root: Path, path: str, digest: str) -> bool:
+    """Link or copy a file to `root/path`; False if another content has the name."""
+    target = root / path
+    make_folder(root, path.rpartition("/")[0])
     try:
         link_or_copy(os.path.realpath(file), str(target))
     except FileExistsError:

@@ -12,6 +12,7 @@ from typing import Any
 
 from curate.files import write_atomically
 from curate.media import VIDEOS
+from curate.paths import is_name
 from curate.sources.youtube.links import Clip, FetchRequest
 
 _MAX_ID_CHARACTERS = 80
@@ -149,10 +150,16 @@ class Archive:
                 document["key"] = Key(**document["key"])
                 document["links"] = tuple(document["links"])
                 record = Record(**document)
-                records.append(record) if record.path.startswith(f"{VIDEOS}/") else None
+                records.append(record) if _is_ours(record) else None
             except (OSError, ValueError, TypeError, KeyError):
                 continue
         return records
+
+
+def _is_ours(record: Record) -> bool:
+    """Whether a record names a file directly in the folder of videos, and a video."""
+    folder, _, name = record.path.rpartition("/")
+    return folder == VIDEOS and is_name(name) and is_name(str(record.row["video_id"]))
 
 
 def make_key(extractor: str, video_id: str, clip: Clip | None, max_height: int) -> Key:

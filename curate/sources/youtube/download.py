@@ -14,6 +14,7 @@ from pathlib import Path
 
 from curate.errors import DataError
 from curate.media import VIDEOS
+from curate.paths import make_folder
 from curate.progress import Progress
 from curate.sources.video import VideoIndex, index_video
 from curate.sources.video_library import describe
@@ -130,8 +131,7 @@ class FileFetcher:
         for file in (self._root / VIDEOS).glob(f"{name}.*"):  # names contain no wildcards
             detail = f"{file.name} already exists, and is not the file that was fetched"
             raise fail("other", detail, advice="Move it away or delete it, then run again.")
-        folder = self._root / PARTIAL / job.key.digest
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_folder(self._root, f"{PARTIAL}/{job.key.digest}")
         try:
             try:
                 file, is_complete = self._make(session, job, job.video, folder, name)
