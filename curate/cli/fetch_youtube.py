@@ -34,6 +34,10 @@ def fetch_youtube(
         Path | None,
         typer.Option(metavar="FILE", help="File of links: one per line, then START-END if only a part; # comments."),
     ] = None,
+    newest: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Most videos of each channel, its newest ones, or playlist, its first ones."),
+    ] = None,
     max_height: Annotated[
         int,
         typer.Option(
@@ -68,6 +72,7 @@ def fetch_youtube(
             urls or (),
             clip=clip or (),
             from_file=from_file,
+            newest=newest,
             max_height=max_height,
             licence=licence.value if licence else None,
             max_duration=max_duration,

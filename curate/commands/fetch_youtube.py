@@ -24,7 +24,7 @@ from curate.sources.youtube.batch import BatchFetcher
 from curate.sources.youtube.download import MIN_FREE_BYTES, Failed, Fetched, Outcome, Skipped
 from curate.sources.youtube.failures import GET_RUNTIME
 from curate.sources.youtube.ffmpeg import require_ffmpeg
-from curate.sources.youtube.links import FetchRequest, collect_requests, write_link_file
+from curate.sources.youtube.links import FetchRequest, collect_requests, find_list_notes, write_link_file
 from curate.sources.youtube.options import FetchOptions, Licence, parse_options
 from curate.sources.youtube.session import find_runtimes, youtube_id
 from curate.store import Store
@@ -94,6 +94,7 @@ def fetch_youtube(
     sleep: str | float | None = None,
     workers: int = 2,
     allow_private: bool = False,
+    newest: int | None = None,
     progress: Progress = silent,
 ) -> FetchResult:
     """Download the videos behind links, whole or as clips. Videos that were fetched before are skipped.
@@ -115,6 +116,7 @@ def fetch_youtube(
         sleep: Least time between the starts of two videos.
         workers: Videos fetched at once.
         allow_private: Also contact hosts that are not public.
+        newest: Fetch only so many videos of each channel, its newest, or playlist, its first.
         progress: Callback for progress: megabytes of each file, seconds of each clip, and videos in total.
 
     Returns:
@@ -136,6 +138,7 @@ def fetch_youtube(
         sleep=sleep,
         workers=workers,
         allow_private=allow_private,
+        newest=newest,
     )
     requests = collect_requests(urls, clip, None if from_file is None else Path(from_file))
     store = Store(dataset)
@@ -147,11 +150,13 @@ def fetch_youtube(
         "max_height": max_height,
         "licence": licence,
         "max_duration": max_duration,
+        "newest": newest,
     }
     with _lock_fetching(store.root):
         current = store.load() if store.exists() else Dataset(store.root)
         archive = Archive(store.root, current.videos["video_id"].tolist())
         recorder = _OutcomeRecorder(store, str(dataset), arguments, options, current)
+        recorder.note(find_list_notes(requests))
         fetcher = BatchFetcher(store.root, archive, options, one_at_a_time(progress))
         try:
             with closing(fetcher.run(requests)) as outcomes:
@@ -195,6 +200,9 @@ class _OutcomeRecorder:
         self._notes: list[str] = []
         self._retries: list[FetchRequest] = []
         self._done: set[FetchRequest] = set()
+
+    def note(self, notes: Sequence[str]) -> None:
+        self._notes += notes
 
     def add(self, outcome: Outcome) -> None:
         self._done.add(outcome.request)

@@ -205,6 +205,39 @@ def test_playlist(dataset, site, tube, video):
     assert [(one.url, one.reason) for one in result.failed] == [(YOUTUBE + "bbb", "not_found")]
 
 
+def test_newest(dataset, site, tube, video):
+    """--newest fetches the first videos of a list, and asks the site for no more of its entries."""
+    site.files["/street.mp4"] = video
+    tube |= {"PL1": ["aaa", "bbb", "ccc", "ddd"]} | {name * 3: tube_video(site) for name in "abcd"}
+    result = fetch(dataset, "https://www.youtube.com/playlist?list=PL1", newest=2)
+    assert sorted(one.id for one in result.fetched) == ["aaa", "bbb"]
+    assert [one for one in tube["asked"] if one.startswith("entry")] == ["entry aaa", "entry bbb"]
+
+
+@pytest.mark.parametrize(("newest", "taken"), [(None, ["aaa", "bbb", "ccc"]), (2, ["bbb", "ccc"])])
+def test_channel(dataset, site, tube, video, newest, taken):
+    """The tabs of a channel are lists; its newest videos are those of all tabs together."""
+    site.files["/street.mp4"] = video
+    tube |= {"CH1": {"channel_id": "UCstreet", "tabs": [["aaa"], ["bbb", "ccc"]]}, "UUstreet": ["ccc", "bbb", "aaa"]}
+    tube |= {name * 3: tube_video(site) for name in "abc"}
+    result = fetch(dataset, "https://www.youtube.com/playlist?list=CH1", newest=newest)
+    assert sorted(one.id for one in result.fetched) == taken
+
+
+@pytest.mark.parametrize("form", ["watch?v=aaa&list=PL1", "watch?list=PL1&v=aaa&index=3"])
+def test_one_video_of_a_list(dataset, site, tube, video, form):
+    """A link that names a video and its list gives the video, and says how to take all."""
+    site.files["/street.mp4"] = video
+    tube |= {"PL1": ["aaa", "bbb"], "aaa": tube_video(site), "bbb": tube_video(site)}
+    link = f"https://www.youtube.com/{form}"
+    result = fetch(dataset, link)
+    assert [one.id for one in result.fetched] == ["aaa"]
+    assert result.notes == (
+        f"{link} names one video of a playlist; only that one is fetched. "
+        "All are at https://www.youtube.com/playlist?list=PL1.",
+    )
+
+
 # ---------------------------------------------------------------------- clips
 
 
@@ -713,6 +746,7 @@ def test_silence(dataset, site, video, capfd):
     [
         ({"max_height": 0}, "--max-height"),
         ({"workers": 0}, "--workers"),
+        ({"newest": 0}, "--newest"),
         ({"rate_limit": "fast"}, "--rate-limit"),
         ({"licence": "mit"}, "--licence"),
         ({"max_duration": "long"}, "--max-duration"),

@@ -262,7 +262,7 @@ def tube(monkeypatch, site):
     asked = []
 
     class YoutubeIE(InfoExtractor):
-        _VALID_URL = r"https?://(?:www\.youtube\.com/watch\?v=|youtu\.be/)(?P<id>[\w-]{3,})"
+        _VALID_URL = r"https?://(?:www\.youtube\.com/watch\?(?:list=\w+&)?v=|youtu\.be/)(?P<id>[\w-]{3,})"
         IE_NAME = "youtube"
 
         def _real_extract(self, url):
@@ -287,9 +287,16 @@ def tube(monkeypatch, site):
 
         def _real_extract(self, url):
             ids = videos[self._match_id(url)]
-            links = [one[1:] if one.startswith("=") else YOUTUBE + one for one in ids]
-            entries = [self.url_result(link, "Youtube", link, f"Title of {link}") for link in links]
-            return self.playlist_result(entries, self._match_id(url))
+            if isinstance(ids, dict):  # the tabs of a channel
+                tabs = [self.playlist_result(self._entries(tab), "tab") for tab in ids["tabs"]]
+                return self.playlist_result(tabs, "channel", channel_id=ids["channel_id"])
+            return self.playlist_result(self._entries(ids), self._match_id(url))
+
+        def _entries(self, ids):
+            for one in ids:
+                asked.append(f"entry {one}")
+                link = one[1:] if one.startswith("=") else YOUTUBE + one
+                yield self.url_result(link, "Youtube", link, f"Title of {link}")
 
     def open_downloader(parameters, allow_private):
         ydl = session.GuardedYoutubeDL(parameters, allow_private=allow_private, auto_init=False)

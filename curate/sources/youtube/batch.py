@@ -147,6 +147,7 @@ class BatchFetcher:
                 max_height=self._options.max_height,
                 cookies=self._options.cookies,
                 allow_private=self._options.allow_private,
+                newest=self._options.newest,
                 cache=self._root / VIDEOS / ".cache",
                 pause_after_failure=self._throttle.pause_after_failure,
                 count_bytes=self._throttle.count_bytes,

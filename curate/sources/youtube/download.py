@@ -170,6 +170,7 @@ class FileFetcher:
     def _make_once(self, session: Session, job: FileJob, video: Video, folder: Path, name: str) -> tuple[Path, bool]:
         """Make the file in the partial folder; returns it, and whether it is known to be complete."""
         self._throttle.check_stop()
+        self._throttle.wait_until(video.available_at, name)  # whichever way the bytes will come
         clip = job.clip
         kind = re.sub(r"\W+", "_", video.format_id)[:40]
         suffix = str(video.info.get("ext") or "").lower()

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 from curate.errors import UsageError
 from curate.files import write_atomically
 from curate.sources.times import format_seconds, parse_seconds
 
 _CLIP_FORM = "START-END, such as 0:10-0:40, 10-40 or 1:02:03.5-1:02:10"
+_VIDEO_OF_YOUTUBE = re.compile(r"https?://(?:(?:[\w-]+\.)?youtube\.com/watch|youtu\.be/[\w-]+)\?([^#]*)", re.IGNORECASE)
+_MIX = "RD"  # begins the ID of a list that YouTube makes up for a viewer, and that has no end
 
 
 @dataclass(frozen=True, order=True)
@@ -90,6 +92,24 @@ def write_link_file(path: Path, requests: Iterable[FetchRequest]) -> None:
 def encode_spaces(link: str) -> str:
     """Percent-encode white space and unprintable characters, so that the link is one word in a link file."""
     return "".join(c if c.isprintable() and not c.isspace() else quote(c, errors="replace") for c in link.strip())
+
+
+def list_link(list_id: str) -> str:
+    """Return the link to a playlist of YouTube."""
+    return f"https://www.youtube.com/playlist?list={list_id}"
+
+
+def find_list_notes(requests: Iterable[FetchRequest]) -> list[str]:
+    """Return a sentence for each link that names a video and the YouTube playlist it was opened in."""
+    notes = {}
+    for link in (request.link for request in requests):
+        match = _VIDEO_OF_YOUTUBE.match(link)
+        words = parse_qs(match[1]) if match else {}
+        list_id = words.get("list", [""])[0]
+        if list_id and ("v" in words or "youtu.be/" in link) and not list_id.startswith(_MIX):
+            fact = f"{link} names one video of a playlist; only that one is fetched."
+            notes[link] = f"{fact} All are at {list_link(list_id)}."
+    return list(notes.values())
 
 
 def _read_link_file(path: Path) -> Iterator[tuple[str, list[Clip]]]:

@@ -31,6 +31,7 @@ class FetchOptions:
         sleep_s: Least time between the starts of two videos.
         workers: Videos fetched at once.
         allow_private: Whether hosts that are not public may be contacted.
+        newest: Most videos of a channel or playlist; None for all.
     """
 
     max_height: int = 720
@@ -41,6 +42,7 @@ class FetchOptions:
     sleep_s: float = 0.0
     workers: int = 2
     allow_private: bool = False
+    newest: int | None = None
 
     def find_skip_reason(self, licence: str | None, duration_s: float | None) -> str | None:
         """Return why a video is skipped; None if it is fetched. An unknown licence is not Creative Commons."""
@@ -63,6 +65,7 @@ def parse_options(
     sleep: str | float | None,
     workers: int,
     allow_private: bool,
+    newest: int | None,
 ) -> FetchOptions:
     """Check the options of `fetch_youtube`, which describes them.
 
@@ -78,6 +81,7 @@ def parse_options(
         sleep_s=0.0 if sleep is None else float(parse_seconds(sleep, place="--sleep")),
         workers=_check_positive(workers, "--workers"),
         allow_private=allow_private,
+        newest=None if newest is None else _check_positive(newest, "--newest"),
     )
 
 

@@ -23,9 +23,9 @@ from curate.files import write_atomically
 from curate.redaction import redact_text, redact_url
 from curate.sources.youtube.archive import make_id
 from curate.sources.youtube.failures import FetchError, explain, fail
-from curate.sources.youtube.links import encode_spaces
+from curate.sources.youtube.links import list_link
 from curate.sources.youtube.network_policy import GuardedYoutubeDL, find_refusal
-from curate.sources.youtube.video_info import Entry, Video, as_clip, shorter_side_px, take_section
+from curate.sources.youtube.video_info import LISTS, Entry, Video, as_clip, find_entries, shorter_side_px, take_section
 from curate.sources.youtube.ytdlp_errors import explain_error
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class SessionOptions:
         max_height: Largest shorter side in pixels.
         cookies: Text of a cookie file.
         allow_private: Whether hosts that are not public may be contacted.
+        newest: Most entries of a playlist, from its first on; None for all.
         cache: Folder for what yt-dlp learns about a site's player.
         pause_after_failure: Waits before another attempt, given the number of failures.
         count_bytes: Called with the number of received bytes; may wait, to stay below a rate.
@@ -52,6 +53,7 @@ class SessionOptions:
     max_height: int
     cookies: str | None
     allow_private: bool
+    newest: int | None
     cache: Path
     pause_after_failure: Callable[[int], None]
     count_bytes: Callable[[int], None]
@@ -97,8 +99,8 @@ class Session:
                     raise fail("unsupported", "the page has no video")
                 if info.get("_type", "video") not in ("url", "url_transparent"):
                     break
-            if info.get("_type") in ("playlist", "multi_video"):
-                return list(self._iterate_entries(link, info))
+            if info.get("_type") in LISTS:
+                return list(find_entries(link, self._flatten(info), self._options.newest, self._options.check_stop))
             video = self._describe(link, self._choose_format(info), None)
         return replace(video, section=as_clip(section, video.duration_s)) if section else video
 
@@ -179,16 +181,16 @@ class Session:
 
     # ------------------------------------------------------------------ what is behind a link
 
-    def _iterate_entries(self, link: str, info: Mapping[str, Any]) -> Iterator[Entry]:
-        for number, item in enumerate(info.get("entries") or (), 1):
-            self._options.check_stop()
-            if not item:
-                continue
-            if item.get("_type") in ("url", "url_transparent") and item.get("url"):
-                yield Entry(encode_spaces(item["url"]), item.get("ie_key"))
-            else:
-                page = {name: info.get(name) for name in ("extractor", "extractor_key", "webpage_url")}
-                yield Entry(link, None, number, {**page, **item})
+    def _flatten(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Replace the tabs of a channel by the list of all its videos, which alone knows the newest of them."""
+        channel = str(info.get("channel_id") or "")
+        if self._options.newest is None or not channel.startswith("UC"):
+            return info
+        entries = info.get("entries")
+        if not isinstance(entries, list) or not any(one and one.get("_type") in LISTS for one in entries):
+            return info
+        uploads = list_link(f"UU{channel[2:]}")
+        return self._ydl.extract_info(uploads, download=False, process=False) or info
 
     def _choose_format(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """Return all data of one video, with its best format up to the largest size at the top level."""
@@ -197,7 +199,7 @@ class Session:
             raise fail("live", _LIVE_STATES[state])
         return self._ydl.process_ie_result(dict(info), download=False)
 
-    def _describe(self, link: str, info: Mapping[str, Any], number: int | None) -> Video:
+    def _describe(self, link: str, info: dict[str, Any], number: int | None) -> Video:
         if info.get("is_live"):
             raise fail("live", _LIVE_STATES["is_live"])
         extractor = str(info.get("extractor_key") or info.get("extractor") or "generic").lower()
@@ -222,6 +224,7 @@ class Session:
             upload_date=date(int(day[:4]), int(day[4:6]), int(day[6:])).isoformat() if len(day) == 8 else None,
             duration_s=float(duration) if duration else None,
             size=info.get("filesize") or info.get("filesize_approx"),
+            available_at=float(info.pop("available_at", None) or 0),  # yt-dlp's own wait cannot be interrupted
             info=info,
         )
 

@@ -1,17 +1,20 @@
 """Waits that the workers share: when a site asks for it, between two videos, and to stay below a rate."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeVar
 
-from curate.sources.youtube.failures import FetchError
+from curate.sources.youtube.failures import FetchError, fail
 
 logger = logging.getLogger(__name__)
 _MAX_RETRIES = 3  # after answers with status 429
 _FIRST_WAIT_S = 5.0
 _MAX_WAIT_S = 120.0
+_MAX_EARLY_S = 600.0  # sites make viewers wait for seconds, as long as an advertisement runs
 _T = TypeVar("_T")
 
 
@@ -82,6 +85,28 @@ class Throttle:
         if start_s > now_s:
             self._report(f"the next video starts in {start_s - now_s:.0f} s")
         self.pause(start_s - now_s)
+
+    def wait_until(self, available_at: float, name: str) -> None:
+        """Wait until the site gives a file away.
+
+        Args:
+            available_at: Unix time; one that is over does not wait.
+            name: Of the video.
+
+        Raises:
+            FetchError: That is too long.
+        """
+        wait_s = math.ceil(available_at - time.time())
+        if wait_s <= 0:
+            return
+        until = datetime.fromtimestamp(available_at).astimezone()
+        if wait_s > _MAX_EARLY_S:
+            when = until.isoformat(" ", timespec="minutes")
+            detail = f"the site gives the file from {when} on"
+            raise fail("other", detail, advice="Run the same command again then.")
+        logger.info("%s: the site gives the file in %d s", name, wait_s)
+        self._report(f"{name}: the site gives the file from {until:%H:%M:%S} on")
+        self.pause(wait_s)
 
     def retry_when_limited(self, attempt: Callable[[], _T]) -> _T:
         """Call `attempt`; after status 429 wait as long as the site asks, or 5, 10, 20 s, and call it again."""

@@ -1,11 +1,15 @@
 """What a site says about a link: the entries of a playlist or page, or one video, its section, its formats."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import count, islice
 from typing import Any
 
-from curate.sources.youtube.links import Clip
+from curate.sources.youtube.links import Clip, encode_spaces
+
+LISTS = ("playlist", "multi_video")
+"""yt-dlp's types of several videos."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,7 @@ class Video:
         size: In bytes, possibly estimated; None where unknown.
         info: yt-dlp's data for the download.
         section: The part of the video that the link means, as links to YouTube clips do; None for all of it.
+        available_at: Unix time before which the site refuses the file: YouTube's, while an advertisement would run.
     """
 
     extractor: str
@@ -61,6 +66,7 @@ class Video:
     size: int | None
     info: Mapping[str, Any] = field(repr=False)
     section: Clip | None = None
+    available_at: float = 0.0
 
     @property
     def format_id(self) -> str:
@@ -81,6 +87,37 @@ class Video:
     def is_hls(self) -> bool:
         """Whether it comes as an HLS playlist."""
         return "m3u8" in self.protocol
+
+
+def find_entries(
+    link: str, info: Mapping[str, Any], newest: int | None, check_stop: Callable[[], None]
+) -> Iterator[Entry]:
+    """Yield the entries of a playlist or page, and of the playlists within, such as the tabs of a channel.
+
+    Args:
+        link: Of the playlist or page.
+        info: What its site says.
+        newest: Most entries of each list, from its first on; None for all. Sites are asked for no more pages than that.
+        check_stop: Raises if all work is to end.
+    """
+    return _find_entries(link, info, newest, check_stop, count(1))
+
+
+def _find_entries(
+    link: str, info: Mapping[str, Any], newest: int | None, check_stop: Callable[[], None], numbers: Iterator[int]
+) -> Iterator[Entry]:
+    for item in islice(info.get("entries") or (), newest):
+        check_stop()
+        number = next(numbers)
+        if not item:
+            continue
+        if item.get("_type") in LISTS:
+            yield from _find_entries(link, item, newest, check_stop, numbers)
+        elif item.get("_type") in ("url", "url_transparent") and item.get("url"):
+            yield Entry(encode_spaces(item["url"]), item.get("ie_key"))
+        else:
+            page = {name: info.get(name) for name in ("extractor", "extractor_key", "webpage_url")}
+            yield Entry(link, None, number, {**page, **item})
 
 
 def take_section(info: dict[str, Any]) -> tuple[float, float | None] | None:

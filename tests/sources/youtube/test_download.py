@@ -2,6 +2,8 @@
 
 # ruff: noqa: F401, F811 - fixtures are imported, and named again as arguments
 
+import time
+from datetime import datetime
 from fractions import Fraction
 
 import pytest
@@ -23,6 +25,7 @@ from fetching import (
 )
 
 from curate.commands.fetch_youtube import fetch_youtube
+from curate.sources.youtube import throttle
 
 
 def fetch(dataset, *urls, **options):
@@ -134,3 +137,48 @@ def test_partial_files_after_a_failure(dataset, site, tube, video, waits, status
     site.always["/street.mp4"] = (status, {})
     fetch(dataset, YOUTUBE + "abc")
     assert any(dataset.rglob("*.part")) == is_left
+
+
+# ---------------------------------------------------------------------- a file that is there later
+
+
+@pytest.fixture
+def later(monkeypatch, site, tube, video):
+    """A video whose server refuses the file before a time; the waits for it, which are not waited, and the notes."""
+    waited, notes = [], []
+    site.files["/street.mp4"] = video
+    site.always["/street.mp4"] = (403, {})
+    tube["abc"] = tube_video(site)
+    tube["abc"]["formats"][0]["available_at"] = int(time.time()) + 30
+
+    def wait(seconds, stop):
+        waited.append(seconds)
+        site.always.clear()
+
+    def sleep(seconds):
+        raise AssertionError(f"nothing can interrupt a sleep of {seconds} s")
+
+    monkeypatch.setattr(throttle, "wait", wait)
+    monkeypatch.setattr(time, "sleep", sleep)
+    return waited, notes
+
+
+@pytest.mark.parametrize("clip", [(), pytest.param(("1-2",), marks=needs_ffmpeg)])
+def test_a_file_that_the_site_gives_later(dataset, tube, later, clip):
+    """The whole video and a clip both wait until the site gives the file, and say until when."""
+    waited, notes = later
+    until = datetime.fromtimestamp(tube["abc"]["formats"][0]["available_at"])
+    result = fetch(dataset, YOUTUBE + "abc", clip=clip, progress=lambda *given: notes.append(given[3:]))
+    assert len(result.fetched) == 1
+    assert len(waited) == 1
+    assert 20 < waited[0] <= 30
+    name = "abc_1-2" if clip else "abc"
+    assert (f"{name}: the site gives the file from {until:%H:%M:%S} on",) in notes
+
+
+def test_a_file_that_the_site_gives_much_later(dataset, tube, later):
+    """Nobody waits for hours: the failure says from when on the file is there."""
+    tube["abc"]["formats"][0]["available_at"] = int(time.time()) + 7200
+    (failed,) = fetch(dataset, YOUTUBE + "abc").failed
+    assert later[0] == []
+    assert "the site gives the file from 20" in failed.advice

@@ -10,6 +10,7 @@ from curate.sources.youtube.links import (
     FetchRequest,
     collect_requests,
     encode_spaces,
+    find_list_notes,
     parse_clip,
     write_link_file,
 )
@@ -53,6 +54,24 @@ def test_invalid_ranges(text, what):
     """The message names the option."""
     with pytest.raises(UsageError, match=f"^--clip: .*{what}"):
         parse_clip(text, place="--clip")
+
+
+@pytest.mark.parametrize(
+    ("link", "is_told"),
+    [
+        ("https://youtu.be/dQw4w9WgXcQ?list=PL1", True),
+        ("https://m.youtube.com/watch?v=dQw4w9WgXcQ&list=PL1&index=2", True),
+        ("https://www.youtube.com/watch?v=dQw4w9WgXcQ", False),
+        ("https://www.youtube.com/playlist?list=PL1", False),
+        ("https://www.youtube.com/watch?v=dQw4w9WgXcQ&list=RDdQw4w9WgXcQ", False),
+        ("https://example.org/watch?v=1&list=PL1", False),
+    ],
+)
+def test_one_video_of_a_list(link, is_told):
+    """A link to a video within a playlist of YouTube is told once, one to a playlist or to an endless mix is not."""
+    notes = find_list_notes([FetchRequest(link), FetchRequest(link, parse_clip("1-2", place=""))])
+    assert len(notes) == is_told
+    assert all("https://www.youtube.com/playlist?list=PL1" in note for note in notes)
 
 
 @pytest.mark.parametrize(("text", "name"), [("0:10.0-0:40", "10-40"), ("10.50-40", "10.5-40"), ("0-1:00:00", "0-3600")])
