@@ -1,8 +1,10 @@
-"""Files: lists of names in any Unicode encoding; outputs, checked before long work, and written whole or not at all."""
+"""Files: reading them; lists of names in any Unicode encoding; outputs, checked first, written whole or not at all."""
 
 import codecs
+import errno
 import gc
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,44 @@ def no_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+LARGEST_TEXT = 1 << 26  # bytes of a list of names, a map, a card
+_NOT_REGULAR = errno.EINVAL, "it is no regular file"
+# without O_NONBLOCK, opening a pipe waits for its writer
+_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> bytes:
+    """Read a whole file with few system calls; imports do this for every image and annotation.
+
+    Only files on a disk are read: a pipe or a device may never end, and files that the kernel makes as they are read,
+    such as those in `/proc`, tell others about this machine.
+
+    Args:
+        path: The file, or a link to one.
+        limit: The most bytes that it may have; None for any number.
+
+    Raises:
+        OSError: The file cannot be read, is no regular file, or is larger than the limit.
+    """
+    descriptor = os.open(path, _OPEN)
+    try:
+        status = os.fstat(descriptor)
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            number, fact = (errno.EISDIR, "Is a directory") if stat.S_ISDIR(status.st_mode) else _NOT_REGULAR
+            raise OSError(number, fact, os.fspath(path))
+        if limit is not None and size > limit:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, the limit is {limit:,}", os.fspath(path))
+        data = os.read(descriptor, size + 1)
+        if not size and data:
+            raise OSError(*_NOT_REGULAR, os.fspath(path))
+        while len(data) < size and (piece := os.read(descriptor, size - len(data))):
+            data += piece
+        return data
+    finally:
+        os.close(descriptor)
 
 
 TEMPORARY = ".tmp"
@@ -58,7 +98,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
         DataError: The file cannot be read, has another encoding, or has lost characters.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(path, LARGEST_TEXT)
         is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:

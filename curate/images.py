@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import DataError
+from curate.files import read_regular
 from curate.image_header import (
     TRANSPOSING,
     ImageHeader,
@@ -253,26 +254,9 @@ def _as_bytes(grey: NDArray[Any]) -> NDArray[np.uint8]:
     return np.where(known, np.rint(values), 0).astype(np.uint8)
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a small file with few system calls; imports do this for every image and annotation.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    try:
-        size = os.fstat(descriptor).st_size
-        data = os.read(descriptor, size + 1)
-        while len(data) < size and (piece := os.read(descriptor, size - len(data))):
-            data += piece
-        return data
-    finally:
-        os.close(descriptor)
-
-
 def _read_image(path: str | os.PathLike[str]) -> bytes:
     try:
-        return read_bytes(path)
+        return read_regular(path)
     except OSError as error:
         raise DataError(f"the image cannot be read: {error.strerror}", place=path) from error
 

@@ -1,9 +1,13 @@
-"""Lists of names; output files: what is checked before they are written."""
+"""Files that are read, lists of names; output files: what is checked before they are written."""
+
+import os
+import socket
+import sys
 
 import pytest
 
 from curate.errors import DataError, UsageError
-from curate.files import check_output_files, read_names, suggest_file
+from curate.files import check_output_files, read_names, read_regular, suggest_file
 
 NAMES = "口罩\r\n无口罩\r\n\r\n 口罩 \r\ncafé\r\n"
 
@@ -90,3 +94,47 @@ def test_a_path_that_is_nearly_right(tmp_path, path, meant):
     (tmp_path / "walk.mp4").touch()
     (tmp_path / "labels").mkdir()
     assert suggest_file(tmp_path / path) == (f"Did you mean {str(tmp_path / meant)!r}?" if meant else None)
+
+
+def test_a_regular_file_is_read_as_a_whole(tmp_path):
+    """A file is read to its end, also through a link, and one as large as the limit."""
+    data = bytes(range(256)) * 1000
+    (tmp_path / "a").write_bytes(data)
+    (tmp_path / "link").symlink_to("a")
+    assert read_regular(tmp_path / "a") == read_regular(tmp_path / "link", len(data)) == data
+    (tmp_path / "empty").touch()
+    assert read_regular(tmp_path / "empty", 0) == b""
+
+
+def test_a_file_over_the_limit_is_not_read(tmp_path):
+    """A file that is too large, also one with nothing in it, is refused with its size and the limit."""
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(OSError, match=r"bytes, the limit is 1,000"):
+        read_regular(tmp_path / "a", 1000)
+
+
+def test_other_files_are_refused(tmp_path):
+    """A pipe without a writer, a socket, a device and a folder are refused, and nothing waits for them."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for place in (tmp_path / "pipe", tmp_path / "link", "/dev/zero", "/dev/null"):
+        with pytest.raises(OSError, match="no regular file"):
+            read_regular(place)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with pytest.raises(OSError, match="No such device"):
+            read_regular(tmp_path / "socket")
+    with pytest.raises(OSError, match="Is a directory"):
+        read_regular(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has these files")
+@pytest.mark.parametrize("file", ["/proc/self/environ", "/proc/version", "/proc/self/maps"])
+def test_files_of_the_kernel_are_refused(tmp_path, file):
+    """What a link to `/proc` leads to is not read: it would come into the dataset."""
+    (tmp_path / "a.txt").symlink_to(file)
+    with pytest.raises(OSError, match="no regular file"):
+        read_regular(tmp_path / "a.txt")
+    with pytest.raises(DataError, match="the list of names cannot be read: it is no regular file"):
+        read_names(tmp_path / "a.txt")

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from curate.errors import DataError, StoreError
+from curate.files import read_regular
 from curate.formatting import count_of
 from curate.image_header import read_file_orientation
-from curate.images import encode_upright, read_bytes
+from curate.images import encode_upright
 from curate.media import copy_file, create_file, link_or_copy
 from curate.progress import Progress
 
@@ -97,7 +98,7 @@ class ImageExport(NamedTuple):
 def _write_upright(origin: str, target: str) -> bool:
     """Write a turned image upright; False if nothing here encodes its format."""
     try:
-        data = encode_upright(read_bytes(origin))
+        data = encode_upright(read_regular(origin))
     except ValueError as error:
         raise DataError(f"the image cannot be decoded: {error}", place=origin) from error
     if data is None:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from curate.files import read_regular
 from curate.formats.incoming import Action, Problem
 from curate.formats.listing import base_name, folded
 from curate.formats.voc.layout import XML_SUFFIX, VocLayout
@@ -16,7 +17,6 @@ from curate.formats.voc.writer import is_proposal
 from curate.formats.voc.xml_parser import UnreadableError, VocParser
 from curate.formatting import listed
 from curate.image_header import is_image_name, looks_like_image
-from curate.images import read_bytes
 from curate.progress import Progress, silent
 
 _ANNOTATION_FOLDERS = frozenset({"annotations", "labels", "xml", "xmls"})
@@ -141,7 +141,7 @@ class ImageFinder:
 
     def _is_image(self, file: str) -> bool:
         try:
-            return looks_like_image(read_bytes(self._layout.image_folder / file))
+            return looks_like_image(read_regular(self._layout.image_folder / file))
         except OSError:
             return False
 
@@ -279,7 +279,7 @@ class XmlMatcher:
         """Parse a file; None, and a problem, if it cannot be read."""
         self._is_proposal[file] = False
         try:
-            data = read_bytes(self._folder + file)
+            data = read_regular(self._folder + file)
             self._is_proposal[file] = is_proposal(data)
             return self._parser.parse(data)
         except UnreadableError as error:
@@ -330,7 +330,7 @@ class XmlMatcher:
         """Whether a file is a proposal; a file that comes later is read for it if another file names its image."""
         if file not in self._is_proposal:
             try:
-                self._is_proposal[file] = is_proposal(read_bytes(self._folder + file))
+                self._is_proposal[file] = is_proposal(read_regular(self._folder + file))
             except OSError:
                 self._is_proposal[file] = False
         return self._is_proposal[file]
