@@ -7,11 +7,19 @@ from pathlib import Path
 from curate.columns import SPLITS
 from curate.curation.incomplete import note_incomplete, nothing_labelled
 from curate.dataset import Dataset
-from curate.errors import DataError, UsageError
+from curate.errors import DataError
 from curate.evaluation.scores import self_check_ap
-from curate.files import OVERWRITE_REMEDY, no_garbage_collection
-from curate.formats.coco import CLASS_IDS_FILE, coco_file_name, listed_images, write_class_ids, write_coco
+from curate.files import no_garbage_collection
+from curate.formats.coco import (
+    CLASS_IDS_FILE,
+    annotation_file,
+    exported_files,
+    image_file,
+    write_class_ids,
+    write_coco,
+)
 from curate.formats.coco import contiguous_ids as number_from_one
+from curate.formats.export_folder import ExportFolder
 from curate.formats.exported_images import ImageExport, Orientations
 from curate.formats.proposals import WAITING
 from curate.formatting import count_of
@@ -57,11 +65,12 @@ def export_coco(
     """Export the labelled images to `OUT/images` and `OUT/annotations/instances_{train,val,test}.json`.
 
     Class, image and box ids are the dataset's. The same dataset gives the same bytes. Images are copies; those with an
-    EXIF orientation are encoded anew, upright, since many readers of COCO files do not turn images.
+    EXIF orientation are encoded anew, upright, since many readers of COCO files do not turn images. An export that was
+    interrupted is given again in the same way, with or without `overwrite`.
 
     Args:
         dataset: The dataset folder.
-        out: A new or empty folder.
+        out: A new or empty folder, or an unfinished export.
         link: Hard links instead of copies of images that need not be turned: then nobody may write into them.
         keep_exif: Images with an EXIF orientation keep their bytes.
         contiguous_ids: Number the classes from 1 without gaps, and write the dataset's ids to `OUT/class_ids.json`.
@@ -70,6 +79,7 @@ def export_coco(
 
     Raises:
         UsageError: `out` is not empty and `overwrite` is false, or it is not an export of curate.
+        StoreError: A folder in `out` is a link.
         DataError: No image is labelled, or a file read back does not have AP 1 against itself.
     """
     store, target = Store(dataset), Path(out)
@@ -77,22 +87,23 @@ def export_coco(
     labelled = current.select()
     if not len(labelled.images):
         raise nothing_labelled(current)
-    earlier = _check_folder(target, overwrite)
+    folder = ExportFolder(target, exported_files(target), overwrite=overwrite)
 
     names = [name for name in SPLITS if (labelled.images["split"] == name).any()]
     parts = {name: labelled.select(name) for name in names} or {ALL: labelled}
     notes = _note_left_out(current, labelled, parts)
-    files = {name: target / "annotations" / f"instances_{name}.json" for name in parts}
+    files = {name: target / annotation_file(name) for name in parts}
+    images = {name: [(path, image_file(path)) for path in part.images["path"].tolist()] for name, part in parts.items()}
     ids = _contiguous(current) if contiguous_ids else None
+    written = [*map(annotation_file, parts), *(copy for pairs in images.values() for _, copy in pairs)]
     orientations, pictures = Orientations(), ImageExport(link=link, keep_exif=keep_exif)
-    for name, part in parts.items():
-        paths = [(path, coco_file_name(path)) for path in part.images["path"].tolist()]
-        orientations = orientations.plus(pictures.write(part.root, target / "images", paths, progress))
-        write_coco(part, files[name], ids)
-    worst = _check(files)
-    _remove_leftovers(target, earlier, parts, files)
-    if ids is not None:
-        write_class_ids(target / CLASS_IDS_FILE, ids)
+    with folder.writing([*written, *([CLASS_IDS_FILE] if ids is not None else ())]):
+        for name, part in parts.items():
+            orientations = orientations.plus(pictures.write(part.root, target, images[name], progress))
+            write_coco(part, files[name], ids)
+        worst = _check(files)
+        if ids is not None:
+            write_class_ids(target / CLASS_IDS_FILE, ids)
     notes += [*orientations.notes(), *(_note_gaps(current) if ids is None else ())]
     return ExportResult(
         out=str(out),
@@ -103,36 +114,6 @@ def export_coco(
         self_check_ap=worst,
         notes=tuple(notes),
     )
-
-
-def _check_folder(target: Path, overwrite: bool) -> set[str]:
-    """Check that the folder is empty, or an export that may be replaced.
-
-    Returns:
-        The images of an earlier export, relative to `OUT/images`.
-    """
-    if target.exists() and not target.is_dir():
-        raise UsageError("this is a file", place=target, expected="a folder")
-    if not target.is_dir() or not any(target.iterdir()):
-        return set()
-    if not overwrite:
-        raise UsageError("the folder is not empty", place=target, remedy=OVERWRITE_REMEDY)
-    files = list((target / "annotations").glob("instances_*.json"))
-    listed = [listed_images(file) for file in files]
-    if not files or None in listed or (target / "images").is_symlink():
-        raise UsageError("the folder is not an export of curate", place=target, remedy="Choose another name.")
-    return {name for names in listed for name in names or ()}
-
-
-def _remove_leftovers(target: Path, earlier: set[str], parts: dict[str, Dataset], files: dict[str, Path]) -> None:
-    """Remove files of an earlier export that this one does not have."""
-    for old in (target / "annotations").glob("instances_*.json"):
-        if old not in files.values():
-            old.unlink()
-    kept = {coco_file_name(path) for part in parts.values() for path in part.images["path"].tolist()}
-    for name in earlier - kept:
-        (target / "images" / name).unlink(missing_ok=True)
-    (target / CLASS_IDS_FILE).unlink(missing_ok=True)
 
 
 def _note_left_out(current: Dataset, labelled: Dataset, parts: dict[str, Dataset]) -> list[str]:

@@ -20,6 +20,7 @@ from curate.dataset import Dataset
 from curate.errors import DataError
 from curate.files import write_atomically
 from curate.media import IMAGES
+from curate.paths import is_inside
 
 CLASS_IDS_FILE = "class_ids.json"
 _EXPORTED_BY_US = "exported by curate"
@@ -64,17 +65,45 @@ def write_coco(dataset: Dataset, path: str | os.PathLike[str], class_ids: Mappin
     write_atomically(Path(path), lambda file: file.writelines(_encode(dataset, class_ids)))
 
 
-def listed_images(path: Path) -> list[str] | None:
-    """The image file names in a COCO file written by `write_coco`; None for other files."""
+def annotation_file(split: str) -> str:
+    """The annotation file of a split, relative to the folder of the export."""
+    return f"annotations/instances_{split}.json"
+
+
+def image_file(path: str) -> str:
+    """The copy of a dataset's image, relative to the folder of the export."""
+    return f"images/{coco_file_name(path)}"
+
+
+def exported_files(folder: Path) -> set[str] | None:
+    """The files of an export, relative to its folder; None if an annotation file there is not one of `write_coco`."""
+    files: set[str] = set()
+    for file in folder.glob(annotation_file("*")):
+        names = _listed_images(file)
+        if names is None:
+            return None
+        files |= {annotation_file(file.stem.removeprefix("instances_")), *map(image_file, names)}
+    if files and _is_class_ids(folder / CLASS_IDS_FILE):
+        files.add(CLASS_IDS_FILE)
+    return files
+
+
+def _listed_images(path: Path) -> list[str] | None:
+    """The image file names in a COCO file written by `write_coco`; None for other files, and if one leads elsewhere."""
     try:
         document = orjson.loads(path.read_bytes())
-        return (
-            [row["file_name"] for row in document["images"]]
-            if document["info"]["description"] == _EXPORTED_BY_US
-            else None
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        names = [row["file_name"] for row in document["images"]]
+        is_ours = document["info"]["description"] == _EXPORTED_BY_US
+        return names if is_ours and all(map(is_inside, names)) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _is_class_ids(path: Path) -> bool:
+    try:
+        return bool(read_class_ids(path))
+    except DataError:
+        return False
 
 
 def coco_file_name(path: str) -> str:

@@ -11,6 +11,7 @@ from curate.formatting import count_of
 from curate.image_header import read_file_orientation
 from curate.images import encode_upright
 from curate.media import copy_file, create_file, link_or_copy
+from curate.paths import make_folder
 from curate.progress import Progress
 
 _REPORT_EVERY = 200
@@ -53,7 +54,7 @@ class ImageExport(NamedTuple):
 
         Args:
             root: The dataset folder.
-            folder: The folder of the export's images.
+            folder: The folder of the export.
             names: Path of each image in `root`, and in `folder`.
             progress: Callback for progress.
 
@@ -67,9 +68,9 @@ class ImageExport(NamedTuple):
             if count % _REPORT_EVERY == 0:
                 progress("copying images", count, len(names))
             origin, target = f"{root}/{path}", f"{folder}/{name}"  # strings: making Paths takes long
-            place = target.rpartition("/")[0]
+            place = name.rpartition("/")[0]
             if place not in made:
-                os.makedirs(place, exist_ok=True)
+                make_folder(folder, place)
                 made.add(place)
             try:
                 is_turned = read_file_orientation(origin) != 1

@@ -1,0 +1,201 @@
+"""Folders of exports: what is replaced and removed there, and exports that were killed."""
+
+import json
+import os
+
+import pandas as pd
+import pytest
+from builders import snapshot
+from sample_datasets import face_dataset, save, set_column
+
+import curate
+from curate.errors import CurateError, StoreError, UsageError
+from curate.formats.export_folder import UNFINISHED, ExportFolder
+
+SPLITS = pd.array(["train"] * 4 + ["val"] * 4, dtype="str")
+LEADING_OUT = ["../../victim", "../victim", "a/../../../victim", "{victim}", "..\\victim", "", None, 7]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Eight images in two splits."""
+    return save(face_dataset(tmp_path / "faces", split=SPLITS), pictures=True)
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A file of the user's beside the export."""
+    file = tmp_path / "victim"
+    file.write_text("mine")
+    return file
+
+
+def content(folder):
+    """Every file below a folder with its bytes."""
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+# ── what a file names ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", LEADING_OUT)
+def test_names_in_an_old_annotation_file(root, tmp_path, victim, name):
+    """An annotation file that names anything but a file inside is not one of curate's: nothing is removed or written."""
+    out = tmp_path / "out"
+    curate.export_coco(root, out)
+    file = out / "annotations/instances_val.json"
+    document = json.loads(file.read_text())
+    document["images"].append({"file_name": name.format(victim=victim) if isinstance(name, str) else name})
+    file.write_text(json.dumps(document))
+    before = snapshot(tmp_path)
+    with pytest.raises(UsageError, match="not an export of curate"):
+        curate.export_coco(root, out, overwrite=True)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [*LEADING_OUT, "."])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_names_in_a_list_of_an_unfinished_export(root, tmp_path, victim, name, overwrite):
+    """Such a list makes a folder no export."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    named = name.format(victim=victim) if isinstance(name, str) else name
+    (out / UNFINISHED).write_text(json.dumps({"files": ["images/a.png", named]}))
+    before = snapshot(tmp_path)
+    with pytest.raises(UsageError):
+        curate.export_coco(root, out, overwrite=overwrite)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "7", '{"files": 7}', '{"files": []}', '{"files": "ab"}', '{"files": "ab"'])
+def test_damaged_lists(root, tmp_path, text):
+    """A list that cannot be read makes a folder no export."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    (tmp_path / "out" / UNFINISHED).write_text(text)
+    with pytest.raises(UsageError):
+        curate.export_coco(root, tmp_path / "out", overwrite=True)
+
+
+@pytest.mark.parametrize("linked", ["images", "images/faces", "annotations"])
+@pytest.mark.parametrize("old_only", [False, True])
+def test_linked_folders(root, tmp_path, linked, old_only):
+    """Nothing behind a linked folder is replaced or removed, also where only the old export has files there."""
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    curate.export_coco(root, out)
+    (out / linked).rename(elsewhere)
+    (out / linked).symlink_to(elsewhere)
+    if old_only:
+        moved = pd.array([f"media/images/other/{number}.png" for number in range(8)], dtype="str")
+        (root / "media/images/faces").rename(root / "media/images/other")
+        for number, file in enumerate(sorted((root / "media/images/other").iterdir())):
+            file.rename(file.with_name(f"{number}.png"))
+        set_column(root, "path", moved)
+    before = snapshot(elsewhere)
+    with pytest.raises(StoreError, match=f"{linked}: this is a link"):
+        curate.export_coco(root, out, overwrite=True)
+    assert snapshot(elsewhere) == before
+
+
+def test_a_stranger_in_the_way(root, tmp_path):
+    """A file that the earlier export did not have is not replaced by an image of its name."""
+    out = tmp_path / "out"
+    set_column(root, "label_state", ["labelled"] * 7 + ["unlabelled"])
+    curate.export_coco(root, out)
+    (out / "images/faces/008.png").write_text("mine")
+    set_column(root, "label_state", ["labelled"] * 8)
+    before = snapshot(out)
+    with pytest.raises(UsageError, match=r"008\.png: the file is not of an earlier export"):
+        curate.export_coco(root, out, overwrite=True)
+    assert snapshot(out) == before
+
+
+def test_class_ids_of_the_user_stay(root, tmp_path):
+    """A `class_ids.json` that maps no ids is not the export's."""
+    out = tmp_path / "out"
+    curate.export_coco(root, out)
+    (out / "class_ids.json").write_text('{"mine": "too"}')
+    curate.export_coco(root, out, overwrite=True)
+    assert (out / "class_ids.json").read_text() == '{"mine": "too"}'
+
+
+# ── killed exports ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Killed(BaseException):
+    """Raised in place of the process being killed."""
+
+
+def dies_after(monkeypatch, count, act):
+    """Let `count` changes of the disk succeed and none after; whether `act` died."""
+    left = [count]
+
+    def dying(call):
+        def either(*arguments, **options):
+            if left[0] <= 0:
+                raise Killed
+            left[0] -= 1
+            return call(*arguments, **options)
+
+        return either
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "link", "unlink", "mkdir", "fsync"):
+            patch.setattr(os, name, dying(getattr(os, name)))
+        try:
+            act()
+        except Killed:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_killed_export_is_given_again(root, tmp_path, monkeypatch, overwrite):
+    """Whenever a first export is killed, the same command makes the whole one, and keeps what the user put there."""
+    curate.export_coco(root, tmp_path / "whole")
+    whole, deaths = content(tmp_path / "whole"), 0
+    for count in range(0, 500, 4):
+        out = tmp_path / f"out-{count}"
+        if not dies_after(monkeypatch, count, lambda out=out: curate.export_coco(root, out)):
+            break
+        deaths += 1
+        if (out / UNFINISHED).exists():
+            (out / "images").mkdir(exist_ok=True)
+            (out / "images/mine.txt").write_text("mine")
+        curate.export_coco(root, out, overwrite=overwrite)
+        found = {name: data for name, data in content(out).items() if not name.endswith(".tmp")}
+        found.pop("images/mine.txt", None)
+        assert found == whole, count
+    assert deaths > 5
+
+
+def test_a_killed_replacement(root, tmp_path, monkeypatch):
+    """Whenever the replacement of an export is killed, the next one leaves no file of the first."""
+    set_column(root, "split", ["train"] * 4 + ["test"] * 4)
+    set_column(root, "label_state", ["labelled"] * 6 + ["unlabelled"] * 2)
+    curate.export_coco(root, tmp_path / "whole")
+    whole = content(tmp_path / "whole")
+    for count in range(3, 500, 16):
+        out = tmp_path / f"out-{count}"
+        curate.checkout(root, 1)
+        curate.export_coco(root, out, contiguous_ids=True)
+        (out / "mine.txt").write_text("mine")
+        curate.checkout(root, 3)
+        died = dies_after(monkeypatch, count, lambda out=out: curate.export_coco(root, out, overwrite=True))
+        curate.export_coco(root, out, overwrite=True)
+        found = {name: data for name, data in content(out).items() if not name.endswith(".tmp")}
+        assert found.pop("mine.txt") == b"mine", count
+        assert found == whole, count
+        if not died:
+            break
+    assert count > 16
+
+
+def test_a_folder_without_earlier_files(tmp_path):
+    """A folder with files, and neither a list nor an earlier export, is refused; an empty one is free."""
+    (tmp_path / "mine.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(CurateError):
+            ExportFolder(tmp_path, (), overwrite=overwrite)
+    assert ExportFolder(tmp_path / "new", (), overwrite=False).path == tmp_path / "new"
