@@ -8,7 +8,7 @@ video_info      what a site says about a link
 download        one video or clip: fetched, measured, named, recorded
 ffmpeg          clips, cut to the frame
 ffmpeg_relay    how ffmpeg reads from the network: only through us
-network_policy  which hosts may be contacted, checked at every request
+network_policy  yt-dlp, whose every request is checked
 throttle        waits: when a site asks for it, between two videos, below a rate
 ytdlp_errors    yt-dlp's exceptions as failures
 failures        why a link failed, and what to do about it

@@ -13,11 +13,11 @@ from pathlib import Path
 from curate.media import VIDEOS
 from curate.progress import Progress
 from curate.redaction import redact_text, redact_url
+from curate.sources.hosts import find_refusal
 from curate.sources.youtube.archive import Archive, Key, Record, make_key
 from curate.sources.youtube.download import Failed, Fetched, FileFetcher, FileJob, Outcome, Skipped
 from curate.sources.youtube.failures import ASK_AGAIN, Failure, FetchError, explain, fail
 from curate.sources.youtube.links import Clip, FetchRequest
-from curate.sources.youtube.network_policy import find_refusal
 from curate.sources.youtube.options import FetchOptions
 from curate.sources.youtube.session import Session, SessionOptions, youtube_id
 from curate.sources.youtube.throttle import StoppedError, Throttle

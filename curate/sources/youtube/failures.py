@@ -42,7 +42,8 @@ _ADVICE: dict[Reason, str] = {
     f"runtime is installed ({GET_RUNTIME}).",
     "no_network": "The site could not be reached, or the connection broke. Check the connection and run again; "
     "finished and partial files are kept.",
-    "refused_address": "Only http and https links to public hosts are followed; --allow-private also allows others.",
+    "refused_address": "Only http and https links to public hosts are followed; --allow-private also allows private "
+    "hosts, though never the metadata address of a cloud.",
     "no_ffmpeg": GET_FFMPEG,
     "unsupported": "Give the URL of a page with a video, starting with https://, or of a video file.",
     "other": f"{_UPDATE} and run again.",

@@ -21,10 +21,11 @@ from yt_dlp.networking import Request
 
 from curate.files import write_atomically
 from curate.redaction import redact_text, redact_url
+from curate.sources.hosts import find_refusal
 from curate.sources.youtube.archive import make_id
 from curate.sources.youtube.failures import FetchError, explain, fail
 from curate.sources.youtube.links import list_link
-from curate.sources.youtube.network_policy import GuardedYoutubeDL, find_refusal
+from curate.sources.youtube.network_policy import GuardedYoutubeDL
 from curate.sources.youtube.video_info import LISTS, Entry, Video, as_clip, find_entries, shorter_side_px, take_section
 from curate.sources.youtube.ytdlp_errors import explain_error
 

@@ -31,6 +31,7 @@ from typer.testing import CliRunner
 
 from curate.commands.doctor import doctor
 from curate.commands.fetch_youtube import REMAINING, fetch_youtube
+from curate.sources import hosts
 from curate.sources.youtube import batch, download, network_policy, session
 from curate.sources.youtube.failures import Failure, explain, fail
 from curate.sources.youtube.ffmpeg_relay import Upstream, open_relay
@@ -560,7 +561,7 @@ def test_refused_links(dataset, link):
 @pytest.fixture
 def no_names(monkeypatch):
     """No name resolves, so that tests look up no public site."""
-    monkeypatch.setattr(network_policy, "_resolve", lambda host, port: [])
+    monkeypatch.setattr(hosts, "_resolve", lambda host, port: [])
 
 
 def test_media_on_private_hosts(dataset, site, tube, video, no_names):
@@ -602,7 +603,7 @@ def test_redirects(dataset, site, only_numbers, status):
 def test_redirect_to_an_encoded_host(dataset, site, monkeypatch):
     """A redirect to a percent-encoded host is refused, since it is decoded when it is opened."""
     real = network_policy.find_refusal
-    monkeypatch.setattr(network_policy, "is_public", lambda _: True)
+    monkeypatch.setattr(hosts, "is_public", lambda _: True)
     public = {f"//127.0.0.1:{site.port}/": "//93.184.215.14/"}
     for module in (session, network_policy, batch):
         monkeypatch.setattr(module, "find_refusal", lambda link, **_: real(link.replace(*next(iter(public.items())))))
@@ -611,14 +612,14 @@ def test_redirect_to_an_encoded_host(dataset, site, monkeypatch):
     assert set(site.counts()) == {"/street.mp4"}
 
 
-def test_dns_rebinding(dataset, site, video, no_names, monkeypatch):
-    """A name that resolves to this machine only when it is contacted is refused before anything is sent."""
-    site.files["/street.mp4"] = video
-    here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", site.port))]
+@pytest.mark.parametrize(("address", "allow_private"), [("127.0.0.1", False), ("169.254.169.254", True)])
+def test_dns_rebinding(dataset, site, no_names, monkeypatch, address, allow_private):
+    """A name whose address is not allowed when it is contacted, though it was before, is not connected to."""
+    here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, site.port))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: here)
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("something was contacted"))
     link = site.url("/street.mp4", "rebound.example.org")
-    assert reasons(fetch(dataset, link, allow_private=False)) == ["refused_address"]
-    assert site.requests == []
+    assert reasons(fetch(dataset, link, allow_private=allow_private)) == ["refused_address"]
 
 
 def test_parsed_host_is_checked(monkeypatch):

@@ -4,13 +4,14 @@ import socket
 
 import pytest
 
-from curate.sources.youtube import network_policy
-from curate.sources.youtube.network_policy import find_refusal
+from curate.sources import hosts
+from curate.sources.hosts import connect, find_refusal
 
 NAMES = {
     "example.org": ["93.184.215.14"],
     "inside.example.org": ["93.184.215.14", "10.1.2.3"],
     "six.example.org": ["::1"],
+    "cloud.example.org": ["93.184.215.14", "169.254.169.254"],
 }
 
 
@@ -23,7 +24,7 @@ def names(monkeypatch):
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in NAMES[host]]
 
-    monkeypatch.setattr(network_policy.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(hosts.socket, "getaddrinfo", look_up)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,11 @@ def names(monkeypatch):
         "[2002:7f00:1::]",
         "[fe80::1%25eth0]",
         "[fc00::1]",
+        "[fec0::1]",
+        "[2001:db8::1]",
+        "[64:ff9b:1::a00:1]",
+        "[2606:4700::5efe:10.0.0.1]",
+        "[2001:0:4136:e378:8000:63bf:f5ff:fffe]",
         "[ff02::1]",
         "localhost",
         "LOCALHOST.",
@@ -123,3 +129,59 @@ def test_allowed_private(link):
 def test_never_allowed(link):
     """--allow-private does not allow files and credentials."""
     assert find_refusal(link, allow_private=True)
+
+
+METADATA = [
+    "169.254.169.254",
+    "2852039166",
+    "0xa9fea9fe",
+    "0251.0376.0251.0376",
+    "169.254.43518",
+    "169.254.169.254.",
+    "[::ffff:169.254.169.254]",
+    "[::ffff:a9fe:a9fe]",
+    "[64:ff9b::169.254.169.254]",
+    "[2002:a9fe:a9fe::1]",
+    "[fe80::a9fe:a9fe%25eth0]",
+    "169.254.170.2",
+    "[fd00:ec2::254]",
+    "[fd00:0ec2:0:0:0:0:0:254]",
+    "[fd20:ce::254]",
+    "192.0.0.192",
+    "168.63.129.16",
+    "[::ffff:168.63.129.16]",
+    "100.100.100.200",
+]
+
+
+@pytest.mark.parametrize("allow_private", [False, True])
+@pytest.mark.parametrize("host", METADATA)
+def test_metadata(host, allow_private):
+    """The addresses where a machine in a cloud gets its passwords are refused in every spelling, always."""
+    assert "metadata address" in (find_refusal(f"http://{host}/latest/meta-data", allow_private=allow_private) or "")
+
+
+def test_a_name_of_metadata():
+    """So is a name that leads to one of them."""
+    expected = "cloud.example.org resolves to 169.254.169.254, which is the metadata address of a cloud"
+    assert find_refusal("http://cloud.example.org/") == expected
+
+
+@pytest.mark.parametrize("allow_private", [False, True])
+def test_an_address_that_a_name_has_when_it_is_contacted(monkeypatch, allow_private):
+    """A name is resolved once to be contacted, and nothing is contacted if one of its addresses is refused."""
+    monkeypatch.setattr(hosts.socket, "socket", lambda *_: pytest.fail("something was contacted"))
+    with pytest.raises(hosts.RefusedAddressError, match=r"169\.254\.169\.254 is the metadata address"):
+        connect("cloud.example.org", 80, 1.0, allow_private=allow_private)
+
+
+def test_a_connection(monkeypatch):
+    """A name with allowed addresses is contacted at the first that answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", one)) for one in (1, port)]
+        monkeypatch.setattr(hosts.socket, "getaddrinfo", lambda *_, **__: entries)
+        with connect("street.example.org", port, 5.0, allow_private=True) as connection:
+            assert connection.getpeername() == ("127.0.0.1", port)
+        with pytest.raises(hosts.RefusedAddressError, match=r"127\.0\.0\.1 is not a public address"):
+            connect("street.example.org", port, 5.0)
