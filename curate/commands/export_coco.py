@@ -19,8 +19,7 @@ from curate.formats.coco import (
     write_coco,
 )
 from curate.formats.coco import contiguous_ids as number_from_one
-from curate.formats.export_folder import ExportFolder
-from curate.formats.exported_images import ImageExport, Orientations
+from curate.formats.export_folder import ExportFolder, ImageExport, Orientations
 from curate.formats.proposals import WAITING
 from curate.formatting import count_of
 from curate.progress import Progress, silent

@@ -1,16 +1,18 @@
-"""Folders of exports: what is replaced and removed there, and exports that were killed."""
+"""Folders of exports: what is replaced and removed there, exports that were killed, and images that EXIF turns."""
 
 import json
 import os
 
 import pandas as pd
 import pytest
-from builders import snapshot
+from builders import snapshot, write_image
+from PIL import Image
 from sample_datasets import face_dataset, save, set_column
 
 import curate
-from curate.errors import CurateError, StoreError, UsageError
-from curate.formats.export_folder import UNFINISHED, ExportFolder
+from curate.errors import CurateError, DataError, StoreError, UsageError
+from curate.formats.export_folder import UNFINISHED, ExportFolder, ImageExport, Orientations
+from curate.progress import silent
 
 SPLITS = pd.array(["train"] * 4 + ["val"] * 4, dtype="str")
 LEADING_OUT = ["../../victim", "../victim", "a/../../../victim", "{victim}", "..\\victim", "", None, 7]
@@ -40,7 +42,7 @@ def content(folder):
 
 @pytest.mark.parametrize("name", LEADING_OUT)
 def test_names_in_an_old_annotation_file(root, tmp_path, victim, name):
-    """An annotation file that names anything but a file inside is not one of curate's: nothing is removed or written."""
+    """An annotation file that names anything but a file inside is not one of ours: nothing is removed or written."""
     out = tmp_path / "out"
     curate.export_coco(root, out)
     file = out / "annotations/instances_val.json"
@@ -68,7 +70,7 @@ def test_names_in_a_list_of_an_unfinished_export(root, tmp_path, victim, name, o
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "7", '{"files": 7}', '{"files": []}', '{"files": "ab"}', '{"files": "ab"'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "7", '{"files": 7}', '{"files": []}', '{"files": "ab"}', '{"files"'])
 def test_damaged_lists(root, tmp_path, text):
     """A list that cannot be read makes a folder no export."""
     (tmp_path / "out").mkdir()
@@ -199,3 +201,40 @@ def test_a_folder_without_earlier_files(tmp_path):
         with pytest.raises(CurateError):
             ExportFolder(tmp_path, (), overwrite=overwrite)
     assert ExportFolder(tmp_path / "new", (), overwrite=False).path == tmp_path / "new"
+
+
+# ── images ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def export(tmp_path, *names, **options):
+    pairs = [(name, name) for name in names]
+    return ImageExport(**options).write(tmp_path / "own", tmp_path / "out", pairs, silent)
+
+
+def test_orientations_are_counted(tmp_path):
+    """Upright images are copied; turned ones are written upright and counted."""
+    write_image(tmp_path / "own" / "a.jpg")
+    write_image(tmp_path / "own" / "b.png", orientation=3)
+    assert export(tmp_path, "a.jpg", "b.png") == Orientations(upright=1, kept=0)
+
+
+def test_format_without_encoder_keeps_its_bytes(tmp_path, monkeypatch):
+    """A turned image of a format that nothing encodes keeps its bytes, and is counted as such."""
+    path = write_image(tmp_path / "own" / "a.webp", orientation=6)
+    monkeypatch.delitem(Image.SAVE, "WEBP")
+    assert export(tmp_path, "a.webp") == Orientations(upright=0, kept=1)
+    assert (tmp_path / "out" / "a.webp").read_bytes() == path.read_bytes()
+
+
+def test_turned_image_that_is_damaged(tmp_path):
+    """A turned image that cannot be decoded is an error that names it."""
+    path = write_image(tmp_path / "own" / "a.png", orientation=6)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"own/a\.png: the image cannot be decoded"):
+        export(tmp_path, "a.png")
+
+
+def test_image_that_is_gone(tmp_path):
+    """A missing image is an error that names it."""
+    with pytest.raises(StoreError, match=r"own/a\.png: the image file is missing"):
+        export(tmp_path, "a.png")
