@@ -18,7 +18,7 @@ from curate.boxes import area, xyxy_to_xywh
 from curate.columns import CORNERS
 from curate.dataset import Dataset
 from curate.errors import DataError
-from curate.files import write_atomically
+from curate.files import read_regular, write_atomically
 from curate.media import IMAGES
 from curate.paths import is_inside
 
@@ -91,7 +91,7 @@ def exported_files(folder: Path) -> set[str] | None:
 def _listed_images(path: Path) -> list[str] | None:
     """The image file names in a COCO file written by `write_coco`; None for other files, and if one leads elsewhere."""
     try:
-        document = orjson.loads(path.read_bytes())
+        document = orjson.loads(read_regular(path))
         names = [row["file_name"] for row in document["images"]]
         is_ours = document["info"]["description"] == _EXPORTED_BY_US
         return names if is_ours and all(map(is_inside, names)) else None
@@ -134,7 +134,7 @@ def read_class_ids(path: Path) -> dict[int, int]:
         DataError: The file cannot be read, or is not a mapping of ids.
     """
     try:
-        ids = {int(exported): own for exported, own in orjson.loads(path.read_bytes()).items()}
+        ids = {int(exported): own for exported, own in orjson.loads(read_regular(path)).items()}
     except OSError as error:
         raise DataError(f"the class ids cannot be read: {error.strerror}", place=path) from error
     except (AttributeError, ValueError) as error:

@@ -80,7 +80,7 @@ class ExportFolder:
     def _read_list(self) -> list[str] | None:
         """The files of an unfinished export; None without one."""
         try:
-            names = orjson.loads((self.path / UNFINISHED).read_bytes())["files"]
+            names = orjson.loads(read_regular(self.path / UNFINISHED))["files"]
             return names if names and isinstance(names, list) and all(map(is_inside, names)) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -80,6 +80,17 @@ def test_damaged_lists(root, tmp_path, text):
         curate.export_coco(root, tmp_path / "out", overwrite=True)
 
 
+@pytest.mark.parametrize("name", [UNFINISHED, "annotations/instances_val.json", "class_ids.json"])
+def test_pipes(root, tmp_path, name):
+    """A pipe in place of a file of an export is not waited for."""
+    out = tmp_path / "out"
+    curate.export_coco(root, out)
+    (out / name).unlink(missing_ok=True)
+    os.mkfifo(out / name)
+    with pytest.raises(UsageError, match="--overwrite"):
+        curate.export_coco(root, out)
+
+
 @pytest.mark.parametrize("linked", ["images", "images/faces", "annotations"])
 @pytest.mark.parametrize("old_only", [False, True])
 def test_linked_folders(root, tmp_path, linked, old_only):
