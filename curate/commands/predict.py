@@ -34,6 +34,7 @@ from curate.inference.outputs import (
 )
 from curate.inference.predictor import Predictor, clip_to_images
 from curate.operating_point import DEFAULT_POINT, check_score
+from curate.paths import refuse_links
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.run_folder.folder import RunFolder
@@ -175,11 +176,11 @@ def _draw(
     predictor: Predictor,
     images: pd.DataFrame,
     predictions: Predictions,
-    folder: Path,
+    target: Path,
     min_score: float,
     report: Progress,
 ) -> None:
-    """Write each picture with its boxes, upright, under the path of its image."""
+    """Write each picture with its boxes, upright, under the path of its image, into a folder of the results."""
     from curate.monitor.detections import NO_TRACK, FrameDetections
     from curate.monitor.outputs.drawing import Drawer
 
@@ -200,23 +201,30 @@ def _draw(
             track_ids=np.full(len(rows), NO_TRACK, dtype=np.int64),
         )
         drawn = drawer.draw(decode_rgb(predictor.inputs.images.image_file(path)), found)
-        name = coco_file_name(path)
-        suffix = ".png" if name.lower().endswith(".png") else ".jpg"
-        file = folder / (name if name.lower().endswith(suffix) else name + suffix)
-        data = encode_rgb(drawn, suffix)
-        write_atomically(file, lambda target, data=data: target.write(data))
+        file = target / _drawn_file(path)
+        data = encode_rgb(drawn, file.suffix.lower())
+        write_atomically(file, lambda out, data=data: out.write(data))
     report("draw", len(paths), len(paths))
+
+
+def _drawn_file(path: str) -> str:
+    """The picture of an image with its boxes, relative to the folder of the results."""
+    name = coco_file_name(path)
+    return f"{DRAWN}/{name}" if name.lower().endswith((".png", ".jpg")) else f"{DRAWN}/{name}.jpg"
 
 
 def _write_results(
     predictor: Predictor, target: Path, min_score: float, drawn_from: float | None, progress: Progress
 ) -> PredictResult:
     """Write COCO results of all images, after the last one; and pictures with the boxes from a score on."""
+    if drawn_from is not None:
+        for folder in {_drawn_file(path).rpartition("/")[0] for path in predictor.inputs.images.images["path"]}:
+            refuse_links(target, folder)
     parts = list(predictor.predict(predictor.inputs.images.images["image_id"].tolist(), min_score=min_score))
     images, predictions = _concatenate(parts)
     write_coco_results(target, predictions, images, predictor.classes.entries)
     if drawn_from is not None:
-        _draw(predictor, images, predictions, target / DRAWN, drawn_from, progress)
+        _draw(predictor, images, predictions, target, drawn_from, progress)
     notes = []
     if predictor.classes.unknown:
         names = ", ".join(predictor.classes.unknown)

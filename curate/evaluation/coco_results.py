@@ -7,7 +7,6 @@ have other ids, which `curate.inference.prediction_files` translates.
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from curate.boxes import Boxes, xywh_to_xyxy, xyxy_to_xywh
 from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
 from curate.errors import DataError, MissingError
-from curate.files import no_garbage_collection, suggest_file
+from curate.files import no_garbage_collection, suggest_file, write_atomically
 
 _LARGEST = 1e100  # beyond it, areas and the score histogram overflow
 _GZIP = b"\x1f\x8b"  # how its files begin
@@ -251,12 +250,7 @@ def write_results(predictions: Predictions, path: Path) -> None:
             strict=True,
         )
     ]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(orjson.dumps(entries))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, lambda file: file.write(orjson.dumps(entries)))
 
 
 def check_known_ids(truth: Dataset, predictions: Predictions) -> None:

@@ -21,6 +21,7 @@ from curate.formats.voc.writer import is_proposal
 from curate.image_header import is_image_name
 from curate.inference.inputs import InputImages
 from curate.media import source_name
+from curate.paths import refuse_links
 from curate.run_folder.folder import RunFolder
 
 RESULTS, IMAGES, DRAWN = "predictions.json", "images.json", "drawn"
@@ -78,7 +79,11 @@ def write_coco_results(
     }
     results.unlink(missing_ok=True)
     write_atomically(listed, lambda file: file.write(orjson.dumps(document)))
-    write_results(predictions, results)
+    try:
+        write_results(predictions, results)
+    except BaseException:  # such as a full disk: the same command can be given again
+        listed.unlink()
+        raise
     return results, listed
 
 
@@ -108,6 +113,9 @@ def plan_xml(inputs: InputImages, out: Path | None, *, overwrite: bool) -> XmlPl
 
     XML that a person saved is never replaced; proposals are replaced with `overwrite`. Labelled images of a dataset get
     no XML.
+
+    Raises:
+        StoreError: A folder for XML is a link.
     """
     files: dict[int, Path] = {}
     owners: dict[Path, str] = {}
@@ -117,8 +125,12 @@ def plan_xml(inputs: InputImages, out: Path | None, *, overwrite: bool) -> XmlPl
     xml_of = _xml_of(inputs.layout) if inputs.layout and out is None else {}
     waiting = images[images["label_state"].isin(WAITING)]  # all images of a folder are "unlabelled"
     root = inputs.images.root
+    checked: set[str] = set()
     for image_id, path in zip(waiting["image_id"].tolist(), waiting["path"].tolist(), strict=True):
         name = f"{os.path.splitext(coco_file_name(path) if inputs.store else path)[0]}{XML_SUFFIX}"
+        if (folder := name.rpartition("/")[0]) not in checked:
+            refuse_links(out or root, folder)
+            checked.add(folder)
         file = (out or root) / name
         elsewhere = xml_of.get(path)  # in a devkit, or assigned by `<filename>`
         candidates = {file, root / elsewhere} if elsewhere else {file}

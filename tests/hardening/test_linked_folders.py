@@ -4,8 +4,10 @@ import json
 
 import pandas as pd
 import pytest
-from builders import BARE, MASK, labelimg_folder, load, snapshot
+from builders import BARE, MASK, labelimg_folder, load, snapshot, write_image
 from clips import write_clip
+from corner_engine import register
+from proposing import write_run
 
 import curate
 from curate.errors import CurateError, StoreError
@@ -83,6 +85,29 @@ def test_a_linked_folder_of_the_dataset(root, elsewhere, folder, act):
     linked(root, folder, elsewhere)
     with pytest.raises(StoreError, match=f"{folder}: this is a link"):
         act(root)
+    assert snapshot(elsewhere) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "options"),
+    [
+        ("out/a", {"form": "voc"}),
+        ("photos/a", {"form": "voc"}),
+        ("out/drawn", {"draw": True}),
+        ("out/drawn/a", {"draw": True}),
+    ],
+)
+def test_a_linked_folder_of_results(tmp_path, elsewhere, monkeypatch, place, options):
+    """`predict` writes neither XML nor pictures into a linked folder, also with `overwrite`."""
+    register(monkeypatch)
+    run = write_run(tmp_path / "runs" / "first")
+    write_image(tmp_path / "photos" / "a" / "1.jpg")
+    write_image(elsewhere / "1.jpg")
+    before = snapshot(elsewhere)
+    linked(tmp_path, place, elsewhere)
+    options |= {"out": tmp_path / "out"} if place.startswith("out") else {}
+    with pytest.raises(StoreError, match=f"{place}: this is a link"):
+        curate.predict(run, tmp_path / "photos", overwrite=True, **options)
     assert snapshot(elsewhere) == before
 
 
