@@ -101,7 +101,9 @@ def watch(
         Path | None,
         typer.Option(metavar="FILE", help="Write the video with its boxes (.mp4); a folder if SOURCE is one."),
     ] = None,
-    events: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the events as JSON lines.")] = None,
+    events: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the events as JSON lines; a live source's are appended.")
+    ] = None,
     detections: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all detections as Parquet.")] = None,
     collect: Annotated[
         Path | None, typer.Option(metavar="DATASET", help="Add the frames of events to this dataset.")
@@ -135,6 +137,14 @@ def watch(
     stall: Annotated[
         float, typer.Option(metavar="S", help="Seconds without a frame after which a live source counts as stalled.")
     ] = 10.0,
+    wait: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Longest wait for a live source that is not there yet, such as 10m; 0: none.",
+            show_default="without limit",
+        ),
+    ] = None,
     stream: VideoStream = None,
     rate: VideoRate = None,
     depth: SampleDepth = None,
@@ -182,6 +192,7 @@ def watch(
             began=began,
             stop_after=stop_after,
             stall=stall,
+            wait=wait,
             stream=stream,
             rate=rate,
             depth=depth,

@@ -1,5 +1,6 @@
 """`watch`: run a trained model on a file, camera or stream, with tracks, triggers and an annotated video."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -109,6 +110,7 @@ def watch(
     began: str | None = None,
     stop_after: str | float | None = None,
     stall: float = STALL_S,
+    wait: str | float | None = None,
     stream: int | None = None,
     rate: str | float | None = None,
     depth: int | None = None,
@@ -149,12 +151,15 @@ def watch(
         began: Start of a recording, ISO 8601; sets the time of events and quiet hours.
         stop_after: Seconds after the first frame after which the watch ends, or a text such as "1h".
         stall: Seconds without a frame after which a live source counts as stalled.
+        wait: Longest wait for the first frame of a live source, in seconds or as a text such as "10m"; None: without
+            limit, 0: a source that is not there is an error at once.
         stream: Number of the video stream in a file, from 1. Default: the container's best.
         rate: Frames per second of files without time stamps, such as raw .h264. Default: what the file tells, else 25.
         depth: Bits that grey or RGB samples of 16 bits really use. Default: all.
         batch: Frames per call of the detector; default 1 for live sources, else chosen for the device.
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
-        overwrite: Replace existing files.
+        overwrite: Replace existing videos and tables, and the events of a recording. Events of a live source always
+            continue in their file; without `overwrite` its videos and tables get names beside existing ones.
         on_ready: Called once before the first frame.
         on_event: Called with each event.
         on_problem: Called with each problem while the watch runs, such as a webhook whose receiver is down.
@@ -185,13 +190,15 @@ def watch(
     files = WatchFiles.checked(sources, str(source), out, events, detections, overwrite=overwrite)
     _check_options(batch=batch, collect_as=collect_as, port=port, serve=serve, show=show)
     clock = WatchClock(began, is_recorded=all(one.is_recorded for one in sources), sources=len(sources))
+    wait_s = math.inf if wait is None else float(parse_seconds(wait, place="--wait"))
     stop_after_s = None if stop_after is None else float(parse_seconds(stop_after, place="--stop-after"))
     with ExitStack() as stack:
         listener = stack.enter_context(closing(take_port(address, port, usual=DEFAULT_PORT))) if serve else None
         detector = model.load(device)
         class_names = [entry.name for entry in detector.classes]
         trigger_file = _DEFAULT_TRIGGERS if triggers is None else read_triggers(triggers, class_names)
-        outputs = OutputSet(files, class_names, sources, _common_name(sources, str(source)), model.name)
+        problems = Problems(on_problem)
+        outputs = OutputSet(files, class_names, sources, problems, _common_name(sources, str(source)), model.name)
         outputs.open_files(stack)
         if listener is not None:
             outputs.open_page(stack, listener, address)
@@ -203,7 +210,6 @@ def watch(
             proposes = collect_as == "proposed"
             collector = Collector(Path(collect), arguments, class_names, proposes=proposes, reading=reading)
             outputs.collector = stack.enter_context(closing(collector))
-        problems = Problems(on_problem)
         actions = Actions(
             ((trigger, action) for trigger, _, action in trigger_file.all_actions()),
             trigger_file.hosts,
@@ -217,11 +223,14 @@ def watch(
             interest=terms.interest,
             trigger_file=trigger_file,
             outputs=outputs,
-            publisher=EventPublisher(actions.start, *outputs.event_listeners, on_event, problems=problems),
+            publisher=EventPublisher(
+                actions.start, *outputs.event_listeners, on_event, problems=problems, log=outputs.log
+            ),
             problems=problems,
             clock=clock,
             batch=batch or _default_batch_size(device),
             stop_after_s=stop_after_s,
+            wait_s=wait_s,
             stop=stop,
             progress=progress,
         )
@@ -233,6 +242,7 @@ def watch(
                 link=outputs.page.link() if outputs.page else None,
                 notes=(
                     *folder_notes,
+                    *files.notes,
                     *_warn_about_address(address, serve=serve),
                     *clock.notes(trigger_file),
                     *(trigger_file.notes() if triggers else ()),
@@ -240,6 +250,8 @@ def watch(
             )
         )
         session.watch(sources)
+        if outputs.log is not None and session.counts.frames:
+            outputs.log.finish()
         notes: list[str] = []
         if outputs.collector is not None:
             outputs.collector.close()

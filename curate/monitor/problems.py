@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from curate.redaction import redact_text
@@ -56,6 +57,10 @@ class Problems:
             self._counts[sentence] = 1
         if is_new:
             logger.warning("%s", sentence)
+
+    def report_kept(self, path: Path) -> None:
+        """Report what an earlier watch left when it was killed, and where it is now."""
+        self.add(f"{path} is what an earlier watch wrote before it was interrupted.")
 
     def count(self, place: str, failure: Failure, reason: str, count: int = 1) -> None:
         """Report a problem that may happen often.

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from curate.engines.base import Detector
 from curate.errors import CurateError, DataError, UsageError
 from curate.monitor.actions.clip import ClipRecorder
+from curate.monitor.actions.webhook.queue import Backoff
 from curate.monitor.outputs.annotated_video import AnnotatedVideo
 from curate.monitor.outputs.drawing import Drawer
 from curate.monitor.outputs.event_log import EventPublisher
@@ -31,8 +32,11 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.1
 _QUEUED_FRAMES = 8  # between detector and outputs
 _QUEUED_FRAMES_LIVE = 1  # each one adds to the latency
+_WAITS = Backoff(first_s=0.5, max_s=30.0)  # for a live source that is not there yet
 _STATUS_EVERY_S = 0.5
 _PROBLEMS_EVERY_S = 2.0
+_LOST = ("frame lost", "frames lost")
+_NOT_OPENED = ("attempt to open it failed", "attempts to open it failed")
 _NEW_SIZE = ("change of picture size", "changes of picture size")
 
 
@@ -120,6 +124,7 @@ class Session:
         clock: Returns the time of a frame.
         batch: Most frames per call of the detector, for recordings.
         stop_after_s: Seconds after the first frame; None: no limit.
+        wait_s: Longest wait for the first frame of a live source.
         stop: Whether to end; called ten times per second.
         progress: Callback for progress.
         complete: Whether every recording was watched to its end.
@@ -137,6 +142,7 @@ class Session:
     clock: WatchClock
     batch: int
     stop_after_s: float | None
+    wait_s: float
     stop: Callable[[], bool]
     progress: Progress
     complete: bool = True
@@ -147,6 +153,7 @@ class Session:
     _status_s: float = 0.0  # of the latest status, by `time.monotonic`
     _status_frames: int = 0
     _problems_s: float = 0.0
+    _may_come: bool = False  # an absent source
 
     @property
     def frames_per_s(self) -> float:
@@ -158,10 +165,15 @@ class Session:
     def watch(self, sources: Sequence[Source]) -> None:
         """Watch all sources. Of several, one that cannot be read is a problem, and the others are watched.
 
+        A live source that is not there yet is waited for.
+
         Raises:
             CurateError: No source can be read, or an output failed.
         """
         errors: list[DataError] = []
+        if any(not source.is_recorded for source in sources):
+            self._wait_for(*sources)
+            return
         for number, source in enumerate(sources):
             if self._wants_to_stop():
                 self.complete = False
@@ -181,14 +193,56 @@ class Session:
             raise DataError(f"none of {len(errors)} videos can be read", place=first.place, got=first.fact)
         self._ended_s = time.monotonic()
 
+    def _wait_for(self, source: Source) -> None:
+        """Watch a live source, which is opened again and again until it shows its first frame."""
+        began_s, failures = time.monotonic(), 0
+        while True:
+            try:
+                self._watch_one(source, 0)
+            except DataError as error:
+                failures += 1
+                wait_s = _WAITS.wait_s(failures)
+                waited_s = time.monotonic() - began_s
+                if not self._is_absent(source, error) or waited_s + wait_s > self.wait_s:
+                    raise
+                reason = error.fact if error.remedy is None else f"{error.fact}. {error.remedy.rstrip('.')}"
+                self.problems.count(source.name, _NOT_OPENED, reason)
+                logger.info("%s: attempt %d failed: %s; next in %.1f s", source.name, failures, error.fact, wait_s)
+                if self._pause(source, wait_s):
+                    break
+            else:
+                break
+        self._ended_s = time.monotonic()
+
+    def _is_absent(self, source: Source, error: DataError) -> bool:
+        """Whether a live source has never shown a frame and may come yet."""
+        return self._may_come and self.counts.frames == 0 and error.place == source.name
+
+    def _pause(self, source: Source, wait_s: float) -> bool:
+        """Wait between two attempts; return whether to end."""
+        until = time.monotonic() + wait_s
+        while (now_s := time.monotonic()) < until:
+            if self._wants_to_stop():
+                return True
+            if self.outputs.window is not None:
+                self.outputs.window.update()
+            if self.outputs.page is not None:
+                self.outputs.page.set_status("waiting for the source", frames_per_s=0.0, latency_ms=None)
+            self.progress(f"waiting for {source.name}", 0, UNKNOWN, "")
+            self.problems.notify(now_s)
+            time.sleep(min(_POLL_S, max(until - now_s, 0.0)))
+        return False
+
     def _watch_one(self, source: Source, number: int) -> None:
         frames_before = self.counts.frames
         logger.info("%s: opening", source.name)
+        self._may_come = True
         with ExitStack() as stack:
             feed = open_source(source, self._wants_to_stop)
             if feed is None:
-                self.complete = False
+                self.complete &= not source.is_recorded
                 return
+            self._may_come = feed.is_live
             stack.enter_context(closing(feed))
             video, clips = self._open_outputs(stack, source, feed, number)
             thread = OutputThread(
@@ -196,7 +250,7 @@ class Session:
                 Drawer(self.outputs.class_names),
                 self.latencies,
                 _QUEUED_FRAMES_LIVE if feed.is_live else _QUEUED_FRAMES,
-                on_failure=self.problems.add if feed.is_live else None,
+                on_loss=self._count_lost_frame if feed.is_live else None,
             )
             stack.enter_context(closing(thread))
             triggers = Triggers(
@@ -229,6 +283,10 @@ class Session:
                 self.problems.add(f"{source.name}: {fault}.")
         self._report_remarks(source, feed)
 
+    def _count_lost_frame(self, error: CurateError) -> None:
+        place = "outputs" if error.place is None else str(error.place)
+        self.problems.count(place, _LOST, error.fact)
+
     def _make_size_counter(self, source: Source) -> Callable[[str], None]:
         """Count changes of the picture size as one problem, which names the first."""
         reasons: list[str] = []
@@ -249,8 +307,10 @@ class Session:
     ) -> tuple[AnnotatedVideo | None, ClipRecorder | None]:
         """Open the outputs of one source, and prepare the shared ones for it."""
         video = clips = None
-        if self.outputs.files.videos is not None:
-            video = stack.enter_context(closing(AnnotatedVideo(self.outputs.files.videos[number], feed)))
+        files = self.outputs.files
+        if files.videos is not None:
+            video = AnnotatedVideo(files.videos[number], feed, replace=files.replace, on_kept=self.problems.report_kept)
+            stack.enter_context(closing(video))
         triggers = self.trigger_file.triggers
         if settings := {trigger.name: trigger.clip for trigger in triggers if trigger.clip is not None}:
             clips = stack.enter_context(closing(ClipRecorder(settings, self.problems)))

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from full_disk import files_up_to
 from repository_paths import SHARED_DATA
 from watching import BLUE, HEIGHT, RED, WIDTH, one_red, one_red_standing, write_scene, write_triggers
 
@@ -415,6 +416,27 @@ def test_a_failing_output_ends_the_watch(tmp_path, monkeypatch):
         run_watch(tmp_path, "in.mp4", out="out.mp4", detections="d.parquet")
     assert pq.read_table("d.parquet").num_rows >= 1
     assert left_threads() == []
+
+
+def test_a_lost_event_ends_the_watch_of_a_recording(tmp_path):
+    """The full disk is the error, and the file has whole lines."""
+    write_scene(tmp_path / "in.mp4", 20, one_red)
+    Path("t.yaml").write_text("triggers: [{name: always, repeat: 0.01s}]")
+    with files_up_to(1500), pytest.raises(DataError, match=r"^events.jsonl: cannot write the event: File too large"):
+        run_watch(tmp_path, "in.mp4", triggers="t.yaml", events="events.jsonl")
+    assert len(read_events()) >= 3
+    assert left_threads() == []
+
+
+def test_a_watch_that_fails_at_its_start_can_be_started_again(tmp_path):
+    """No file is left that would be refused."""
+    files = {"out": "o.mp4", "events": "e.jsonl", "detections": "d.parquet"}
+    (tmp_path / "in.mp4").write_bytes(b"not yet a video")
+    with pytest.raises(DataError):
+        run_watch(tmp_path, "in.mp4", **files)
+    write_scene(tmp_path / "in.mp4", 3, lambda number: [])
+    assert run_watch(tmp_path, "in.mp4", **files).events == 0
+    assert [os.path.getsize(file) > 0 for file in files.values()] == [True, False, True]
 
 
 def fail_to_write(self, *_):

@@ -26,7 +26,7 @@ from watching import Hook, event_of, eventually, own_threads, triggers_of
 
 from curate.errors import UsageError
 from curate.monitor.actions.command import CommandError, CommandRunner, fill_in
-from curate.monitor.actions.dispatcher import Actions, append_line
+from curate.monitor.actions.dispatcher import Actions
 from curate.monitor.actions.webhook.queue import Backoff
 from curate.monitor.actions.webhook.sender import Delivery, Sender, SendError, _parse_retry_after, sign
 from curate.monitor.actions.webhook.spool import Spool
@@ -169,20 +169,6 @@ def test_problems_can_be_read_from_another_thread(begin, tmp_path):
 
 
 # ── lines ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_writers_of_one_file_do_not_mix_lines(tmp_path):
-    """Four threads append long lines to one file; all lines are intact."""
-    file = tmp_path / "lines"
-    texts = [bytes([mark]) * 50_000 for mark in b"abcd"]
-    threads = [
-        threading.Thread(target=lambda text=text: [append_line(file, text) for _ in range(20)]) for text in texts
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(file.read_bytes().splitlines()) == sorted(texts * 20)
 
 
 def test_a_line_that_cannot_be_written_is_a_problem(begin, tmp_path):

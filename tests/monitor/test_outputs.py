@@ -1,5 +1,7 @@
 """Parts of a watch: latencies, drawing, the detection table, clips, output files, sources."""
 
+import fcntl
+import json
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -7,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from full_disk import files_up_to
 from watching import GREY, detection, detections_at, event_of, watched_frame
 
 from curate.errors import DataError, UsageError
 from curate.monitor.actions.clip import ClipRecorder
 from curate.monitor.actions.config import Clip
+from curate.monitor.outputs import detection_table
 from curate.monitor.outputs.detection_table import DetectionTable
 from curate.monitor.outputs.drawing import Drawer
-from curate.monitor.outputs.event_log import EventPublisher
+from curate.monitor.outputs.event_log import EventLog, EventPublisher
 from curate.monitor.outputs.files import WatchFiles
 from curate.monitor.outputs.thread import Latencies, OutputThread
 from curate.monitor.problems import Problems
@@ -140,6 +144,104 @@ def test_rows_are_written_in_parts(tmp_path):
     assert pq.read_table(tmp_path / "d.parquet")["frame_index"].to_pylist() == list(range(25_000))
 
 
+def killed_table(folder, monkeypatch, numbers):
+    """Write rows to a table as a process that is killed: nothing is closed."""
+    monkeypatch.setattr(detection_table, "_BUFFERED_S", 0.0)
+    table = DetectionTable(folder / "d.parquet", NAMES)
+    for number in numbers:
+        table.take(watched_frame(number, detection()))
+    table._part.close()  # as the system does
+
+
+def test_rows_of_a_killed_watch_become_a_table(tmp_path, monkeypatch):
+    """The next watch writes a table of them under another name, and its own."""
+    killed_table(tmp_path, monkeypatch, range(3))
+    part = tmp_path / ".d.part.arrows"
+    part.write_bytes(part.read_bytes()[:-20])  # cut off within the last rows
+    told = []
+    table = DetectionTable(tmp_path / "d.parquet", NAMES, on_kept=told.append)
+    table.take(watched_frame(9, detection()))
+    table.close()
+    assert told == [tmp_path / "d-interrupted.parquet"]
+    assert pq.read_table(told[0])["frame_index"].to_pylist() == [0, 1]
+    assert pq.read_table(tmp_path / "d.parquet")["frame_index"].to_pylist() == [9]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_full_disk_costs_a_live_source_only_rows_beyond_memory(tmp_path, monkeypatch):
+    """Rows wait in memory while the disk is full, and are written when there is space again."""
+    monkeypatch.setattr(detection_table, "_BUFFERED_S", 0.0)
+    lost = []
+    table = DetectionTable(tmp_path / "d.parquet", NAMES, on_loss=lambda *one: lost.append(one))
+    with files_up_to(1000):
+        for number in range(10):
+            table.take(watched_frame(number, detection()))
+    table.take(watched_frame(10, detection()))
+    table.close()
+    assert lost == []
+    assert pq.read_table(tmp_path / "d.parquet")["frame_index"].to_pylist() == list(range(11))
+
+
+def test_rows_that_are_lost_are_counted(tmp_path, monkeypatch):
+    """Where memory ends, and at the end of the watch; a recording ends with an error instead."""
+    monkeypatch.setattr(detection_table, "_BUFFERED_S", 0.0)
+    monkeypatch.setattr(detection_table, "_MOST_ROWS", 4)
+    lost = []
+    table = DetectionTable(tmp_path / "d.parquet", NAMES, on_loss=lambda *one: lost.append(one))
+    with files_up_to(0):
+        for number in range(6):
+            table.take(watched_frame(number, detection()))
+        table.close()
+        with pytest.raises(DataError, match=r"e.parquet: cannot write the table: File too large"):
+            DetectionTable(tmp_path / "e.parquet", NAMES).take(watched_frame(0, detection()))
+    assert lost == [(4, "File too large"), (2, "File too large")]
+
+
+# ── events of live sources and recordings ────────────────────────────────────────────────────────────────────────
+
+
+def test_events_of_a_live_source_continue(tmp_path):
+    """Whole lines in spite of a full disk and of a line that a killed writer left; what is lost is counted."""
+    file, problems = tmp_path / "events.jsonl", Problems()
+    file.write_text('{"old": 1}\n{"half')
+    log = EventLog(file, problems, continues=True, replace=True)
+    log.write(event_of())
+    with files_up_to(file.stat().st_size + 20):
+        for _ in range(3):
+            log.write(event_of())
+    log.write(event_of("last"))
+    lines = file.read_text().splitlines()
+    assert lines[:2] == ['{"old": 1}', '{"half']
+    assert [json.loads(line)["trigger"] for line in lines[2:]] == ["bare", "last"]
+    assert problems.lines() == (
+        f"{file}: the last line of an earlier watch is cut off; events go on below it.",
+        f"{file}: 3 events lost: File too large",
+    )
+
+
+def test_an_event_of_a_recording_that_is_lost_is_an_error(tmp_path):
+    """The file has whole lines only."""
+    file = tmp_path / "events.jsonl"
+    log = EventLog(file, Problems(), continues=False, replace=False)
+    log.write(event_of())
+    size = file.stat().st_size
+    with files_up_to(size + 20), pytest.raises(DataError, match="cannot write the event"):
+        log.write(event_of())
+    assert file.stat().st_size == size
+
+
+def test_the_file_of_a_recording_appears_with_its_first_event(tmp_path):
+    """Until then one from before is untouched; a file that has appeared meanwhile is not replaced."""
+    file = tmp_path / "events.jsonl"
+    log = EventLog(file, Problems(), continues=False, replace=False)
+    assert not file.exists()
+    file.write_text("theirs")
+    with pytest.raises(DataError, match="File exists"):
+        log.write(event_of())
+    EventLog(file, Problems(), continues=False, replace=True).write(event_of())
+    assert json.loads(file.read_text())["trigger"] == "bare"
+
+
 # ── clips ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -172,6 +274,18 @@ def test_a_clip_ends_with_its_source(tmp_path):
     clips = {plans.name_clip(event_of("bare", timestamp_s=float(second))).clip for second in range(0, 180, 10)}
     plans.close()
     assert len(clips) == 5  # of the events of thirty seconds each, so that thirty follow
+
+
+def test_a_clip_of_a_killed_watch_is_kept(tmp_path):
+    """The next watch gives it a name, and says so; parts of a watch that runs are left alone."""
+    for name in ("killed", "running"):
+        (tmp_path / f".{name}.part.mp4").write_bytes(b"x" * 2000)
+    with (tmp_path / ".running.part.mp4").open() as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        problems = Problems()
+        ClipRecorder(rules_of(tmp_path, bare=(1, 1)), problems).close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".running.part.mp4", "killed-interrupted.mp4"]
+    assert problems.lines()[0].startswith(f"{tmp_path / 'killed-interrupted.mp4'} is what an earlier watch wrote")
 
 
 def rules_of(folder, **seconds):
@@ -237,16 +351,16 @@ class Full:
 
 @pytest.mark.parametrize("leave_out", [True, False])
 def test_a_failing_output_is_dropped_or_ends_the_watch(leave_out):
-    """For a live source the other outputs continue; for a recording the failure is raised."""
+    """For a live source the other outputs continue, and each lost frame counts; for a recording it is raised."""
     full, table, failures = Full(), Full(room=100), []
-    on_failure = failures.append if leave_out else None
-    thread = OutputThread([full, table], Drawer(NAMES), Latencies(), 100, on_failure=on_failure)
+    on_loss = (lambda error: failures.append(str(error))) if leave_out else None
+    thread = OutputThread([full, table], Drawer(NAMES), Latencies(), 100, on_loss=on_loss)
     for number in range(5):
         one = watched_frame(number)
         thread.put(one.picture, one.detections, ())
     if leave_out:
         thread.close()
-        assert (full.taken, table.taken, failures) == (2, 5, ["out.mp4: the disk is full."])
+        assert (full.taken, table.taken, failures) == (2, 5, ["out.mp4: the disk is full."] * 4)
     else:
         with pytest.raises(DataError, match="the disk is full"):
             thread.close()
@@ -281,6 +395,21 @@ def test_videos_of_a_folder_keep_their_places(tmp_path):
 def test_a_folder_of_one_video_gives_a_folder(tmp_path):
     """A folder with a single video is treated like one with several."""
     assert videos_of(tmp_path, ("in/a.mov",), "in", "out") == (tmp_path / "out" / "a.mp4",)
+
+
+def test_outputs_of_a_live_source_get_names_beside_earlier_ones(tmp_path):
+    """Events continue; video and table of an earlier watch are neither refused nor replaced, and that is told."""
+    files = {name: tmp_path / name for name in ("o.mp4", "e.jsonl", "d.parquet")}
+    for file in files.values():
+        file.write_text("earlier")
+    camera = [Source("camera 0", None, lambda: None)]
+    chosen = WatchFiles.checked(camera, "0", *files.values(), overwrite=False)
+    assert [file.name for file in (*chosen.videos, chosen.events, chosen.detections)] == [
+        "o-2.mp4", "e.jsonl", "d-2.parquet",
+    ]  # fmt: skip
+    assert [note.partition(" exists")[0] for note in chosen.notes] == [str(files["o.mp4"]), str(files["d.parquet"])]
+    again = WatchFiles.checked(camera, "0", *files.values(), overwrite=True)
+    assert (again.videos, again.detections, again.notes) == ((files["o.mp4"],), files["d.parquet"], ())
 
 
 def test_several_videos_are_not_one_file(tmp_path):

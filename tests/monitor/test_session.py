@@ -19,6 +19,7 @@ from stream_servers import FPS, HttpServer, RtspServer
 from watching import CLASSES, Hook, detection, detections_at, eventually
 
 from curate.commands.watch import watch
+from curate.errors import DataError
 from curate.monitor.actions.dispatcher import Actions
 from curate.monitor.page.app import PICTURE_NUMBER
 from curate.monitor.session import WatchClock
@@ -200,8 +201,64 @@ def test_a_watch_can_be_stopped_while_it_connects(tmp_path):
             colour_engine.MODEL, url, weights=colour_engine.write_weights(tmp_path), device="cpu",
             stop=lambda: asked.append(1) or len(asked) > 3,
         )  # fmt: skip
-        assert (result.frames, result.complete) == (0, False)
+        assert (result.frames, result.complete) == (0, True)
     eventually(lambda: not any(one.name.startswith("curate-") for one in threading.enumerate()))
+
+
+def unused_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_a_source_that_is_not_there_yet_is_waited_for(tmp_path, caplog):
+    """No file appears before the first frame; attempts are logged with cause and wait, and counted."""
+    caplog.set_level("INFO", "curate.monitor.session")
+    port = unused_port()
+    files = {"events": "e.jsonl", "detections": "d.parquet", "out": "o.mp4"}
+    address = f"rtsp://127.0.0.1:{port}/camera"
+    with Watcher(tmp_path, address, **files) as watcher:
+        eventually(lambda: "attempt 2 failed" in caplog.text)
+        assert [name for name in files.values() if Path(name).exists()] == []
+        with RtspServer(port=port):
+            watcher.wait_for("seen", 2)
+            result = watcher.stop()
+    assert re.search(rf"{address}: attempt 1 failed: connection refused.*; next in 0\.\d s", caplog.text)
+    assert result.problems[0].startswith(f"{address}: 2 attempts to open it failed: connection refused")
+    assert all(Path(name).exists() for name in files.values())
+
+
+def test_an_absent_source_can_be_an_error(tmp_path):
+    """`wait` limits the wait; then the cause is the error, and no file is there."""
+    address = f"http://127.0.0.1:{unused_port()}/camera"
+    weights = colour_engine.write_weights(tmp_path)
+    for wait in (0, "0.1s"):
+        with pytest.raises(DataError, match="connection refused"):
+            watch(colour_engine.MODEL, address, weights=weights, device="cpu", wait=wait, events="e.jsonl")
+    assert not Path("e.jsonl").exists()
+
+
+def test_a_wait_for_a_source_ends_with_stop(tmp_path):
+    """That is a normal end: nothing was recorded that could be incomplete."""
+    address = f"rtsp://127.0.0.1:{unused_port()}/camera"
+    told = []
+    with Watcher(tmp_path, address, on_problem=told.append) as watcher:
+        eventually(lambda: told)
+        result = watcher.stop()
+    assert (result.frames, result.complete) == (0, True)
+    assert told[0].startswith(f"{address}: 1 attempt to open it failed: connection refused")
+
+
+def test_a_second_watch_continues_the_events_and_keeps_the_recordings(camera, tmp_path):
+    """The same command again: whole lines of both, and a video and a table of each."""
+    _, address = camera
+    for _ in range(2):
+        with Watcher(tmp_path, address, events="e.jsonl", detections="d.parquet", out="o.mp4") as watcher:
+            watcher.wait_for("seen", 2)
+    assert [json.loads(line)["trigger"] for line in Path("e.jsonl").read_text().splitlines()] == ["seen"] * 4
+    for name in ("o.mp4", "o-2.mp4"):
+        assert index_video(name).frames > 0
+    for name in ("d.parquet", "d-2.parquet"):
+        assert pq.read_table(name).num_rows > 0
 
 
 def test_the_page_shows_a_watched_stream(camera, tmp_path):

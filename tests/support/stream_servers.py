@@ -175,13 +175,14 @@ class RtspServer:
 
     Args:
         password: `user:password` that is required.
+        port: where it listens; 0: any free port.
 
     Attributes:
         station: the frames.
         url: `rtsp://127.0.0.1:PORT/camera`.
     """
 
-    def __init__(self, *, password=None):
+    def __init__(self, *, password=None, port=0):
         self.station = Station()
         outer = self
 
@@ -225,7 +226,7 @@ class RtspServer:
                 channel = int(200 <= packet[1] <= 204)
                 self.wfile.write(b"$" + bytes([channel]) + len(packet).to_bytes(2, "big") + packet)
 
-        self._server = _listen(socketserver.ThreadingTCPServer, Handler)
+        self._server = _listen(socketserver.ThreadingTCPServer, Handler, port)
         self.url = f"rtsp://127.0.0.1:{self._server.server_address[1]}/camera"
 
     def __enter__(self):
@@ -240,10 +241,11 @@ def _basic(password):
     return f"Basic {base64.b64encode(password.encode()).decode()}"
 
 
-def _listen(kind, handler):
+def _listen(kind, handler, port=0):
     kind.daemon_threads = True
     kind.block_on_close = False
-    server = kind(("127.0.0.1", 0), handler)
+    kind.allow_reuse_address = True
+    server = kind(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="server", daemon=True).start()
     return server
 

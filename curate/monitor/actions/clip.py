@@ -20,7 +20,7 @@ from curate.monitor.actions.config import Clip
 from curate.monitor.outputs.thread import WatchedFrame
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import Event
-from curate.sources.video.writing import VideoWriter
+from curate.sources.video.writing import VideoWriter, keep_interrupted_videos
 
 logger = logging.getLogger(__name__)
 _JPEG_QUALITY = 92
@@ -76,8 +76,10 @@ class ClipRecorder:
     def __init__(self, settings: Mapping[str, Clip], problems: Problems) -> None:
         self._settings, self._problems = settings, problems
         self._before_s = max((one.before_s for one in settings.values()), default=0.0)
-        for folder in {one.folder for one in settings.values()}:
+        for folder in sorted({one.folder for one in settings.values()}):
             _make_folder(folder)
+            for kept in keep_interrupted_videos(folder):
+                problems.report_kept(kept)
         self._plans: dict[Path, _Plan] = {}  # the latest of each folder
         self._reserved: set[Path] = set()  # names of clips that are not written yet
         self._frames: deque[tuple[float, bytes]] = deque()
@@ -149,7 +151,7 @@ def _make_plan(path: Path, event: Event, settings: Clip) -> _Plan:
 
 
 def _write(recording: _Recording) -> None:
-    writer = VideoWriter(recording.plan.path, time_base=_TICK, rate=_RATE)
+    writer = VideoWriter(recording.plan.path, time_base=_TICK, rate=_RATE, replace=False)
     ticks = [round((time_s - recording.frames[0][0]) / _TICK) for time_s, _ in recording.frames]
     durations = [*(later - tick for tick, later in pairwise(ticks)), round(1 / _RATE / _TICK)]
     try:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from curate.errors import UsageError, unknown_name
+from curate.growing_files import check_appendable
 from curate.monitor.actions.webhook.settings import Webhook
 from curate.monitor.triggers.fields import (
     ClipSeconds,
@@ -139,11 +140,7 @@ def _check_writable(path: Path) -> None:
     target = Path(os.path.realpath(path)) if is_new else path  # a symbolic link to a file that does not exist yet
     if not os.path.isdir(target.parent):
         raise UsageError("folder does not exist", got=target.parent, remedy="Create it first.")
-    if not is_new and not os.path.isfile(target):
-        return
     try:
-        os.close(os.open(target, os.O_WRONLY | os.O_APPEND | (os.O_CREAT | os.O_EXCL if is_new else 0), 0o644))
-        if is_new:
-            target.unlink()
+        check_appendable(path)
     except OSError as error:
         raise UsageError(f"file is not writable: {error.strerror}", got=path) from error

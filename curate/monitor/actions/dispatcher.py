@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.growing_files import append_line
 from curate.monitor.actions.command import CommandError, CommandRunner
 from curate.monitor.actions.config import Action, Command
 from curate.monitor.actions.webhook.queue import Backoff, WebhookQueue
@@ -121,7 +122,8 @@ class Actions:
     def _writer(self, path: Path) -> Worker[Event]:
         def write(event: Event) -> None:
             try:
-                append_line(path, encode_json(event.as_json()))
+                if append_line(path, encode_json(event.as_json())):
+                    self._problems.add(f"write {path}: an earlier line is cut off; events go on below it.")
             except OSError as error:
                 self._problems.count(f"write {path}", _LINE, error.strerror or str(error))
             except Exception as error:  # would end the thread
@@ -213,22 +215,6 @@ class Actions:
         else:
             if deliveries:
                 logger.info("%s: webhooks stored for the next watch: %d", self._spool.file, len(deliveries))
-
-
-def append_line(path: Path, text: bytes) -> None:
-    """Append a line in one write, so that lines of several writers do not mix. Creates missing folders.
-
-    Raises:
-        OSError: The line cannot be written in full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # O_NONBLOCK: a pipe without a reader is an error instead of blocking forever
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
-    try:
-        if os.write(descriptor, text + b"\n") <= len(text):
-            raise OSError(None, "line was cut short")
-    finally:
-        os.close(descriptor)
 
 
 def _wait_for(workers: list[Worker[Any]], until: float, on_pending: Callable[[int], None]) -> None:

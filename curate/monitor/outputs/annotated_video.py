@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from curate.errors import CurateError
 from curate.monitor.outputs.thread import WatchedFrame
 from curate.sources.feeds.feed import Feed, Picture
 from curate.sources.feeds.file import FileFeed
@@ -46,15 +47,21 @@ def timing_of(feed: Feed) -> Timing:
 class AnnotatedVideo:
     """Writes the video of one source: every watched frame at its own time, with the source's audio.
 
+    After a failure, as on a full disk, the next frame begins a new file; the frames of the failed one are kept.
+
     Args:
         path: Of the file.
         feed: Source of the frames.
+        replace: Whether a file at its place is replaced; otherwise the video gets a name beside it.
+        on_kept: Called with the path of what an earlier watch left when it was killed.
     """
 
     wants_boxes = True
 
-    def __init__(self, path: Path, feed: Feed) -> None:
-        self._path, self._feed = path, feed
+    def __init__(
+        self, path: Path, feed: Feed, *, replace: bool = True, on_kept: Callable[[Path], None] = lambda _: None
+    ) -> None:
+        self._path, self._feed, self._replace, self._on_kept = path, feed, replace, on_kept
         self._timing: Timing | None = None
         self._writer: VideoWriter | None = None
         self._held: tuple[int, WatchedFrame] | None = None  # until the next frame gives its duration
@@ -89,7 +96,11 @@ class AnnotatedVideo:
         if self._writer is None:
             self._writer = self._open(timing)
         (stamp, frame), self._held = self._held, None  # pyright: ignore[reportGeneralTypeIssues]
-        self._writer.write(frame.drawn, stamp, duration)
+        try:
+            self._writer.write(frame.drawn, stamp, duration)
+        except CurateError:
+            self._writer = None
+            raise
 
     def _open(self, timing: Timing) -> VideoWriter:
         index = self._feed.index if isinstance(self._feed, FileFeed) else None
@@ -101,4 +112,6 @@ class AnnotatedVideo:
             mirrored=index.mirrored if index else False,
             pixel_aspect=index.pixel_aspect if index else Fraction(1),
             audio_from=index.path if index else None,
+            replace=self._replace,
+            on_kept=self._on_kept,
         )

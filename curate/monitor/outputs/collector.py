@@ -11,7 +11,7 @@ import pandas as pd
 
 from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
-from curate.errors import UsageError
+from curate.errors import DataError, UsageError
 from curate.formats.proposals import join_proposals
 from curate.images import encode_rgb
 from curate.inference.predictor import clip_to_images
@@ -87,9 +87,16 @@ class Collector:
         self._video_id = self._video.video_id
 
     def take(self, frame: WatchedFrame) -> None:
-        """Add the frame if a trigger with a box fired in it."""
+        """Add the frame if a trigger with a box fired in it.
+
+        Raises:
+            CurateError: It cannot be written, as on a full disk; frames that were taken before are kept for later.
+        """
         if any(event.box is not None for event in frame.events):
-            self._pending.append((self._write(frame), frame.detections))
+            try:
+                self._pending.append((self._write(frame), frame.detections))
+            except OSError as error:
+                raise self._write_error(error) from error
         if self._pending and time.monotonic() - self._committed_s > _COMMIT_EVERY_S:
             self._commit()
 
@@ -112,7 +119,7 @@ class Collector:
         )
 
     def _commit(self) -> None:
-        pending, self._pending = self._pending, []
+        pending = self._pending
         self._committed_s = time.monotonic()
         if not pending:
             return
@@ -125,8 +132,15 @@ class Collector:
             added = len(fresh)
             return self._join(now, fresh) if fresh else now
 
-        self.version, _ = self._work.commit(change)
+        try:
+            self.version, _ = self._work.commit(change)
+        except OSError as error:
+            raise self._write_error(error) from error
+        self._pending = []
         self.images += added
+
+    def _write_error(self, error: OSError) -> DataError:
+        return DataError(f"cannot add frames: {error.strerror or error}", place=self._store.root)
 
     def _join(self, now: Dataset, fresh: Sequence[tuple[dict[str, Any], FrameDetections]]) -> Dataset:
         videos = []

@@ -1,7 +1,12 @@
-"""`watch --detections`: a Parquet table with one row per detection."""
+"""`watch --detections`: a Parquet table with one row per detection.
+
+Until it is closed its rows are in `.NAME.part.arrows`, as Arrow streams one behind the other. What a kill leaves of
+these can be read, while a Parquet file without its end is lost.
+"""
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,11 +15,14 @@ from pyarrow.parquet import ParquetWriter
 
 from curate.columns import CORNERS
 from curate.errors import DataError
-from curate.files import TEMPORARY
+from curate.growing_files import PartFile, append_whole, free_name
 from curate.monitor.detections import NO_TRACK
 from curate.monitor.outputs.thread import WatchedFrame
 
 _BUFFERED_ROWS = 20_000
+_BUFFERED_S = 10.0  # what a kill can cost
+_MOST_ROWS = 200_000  # that wait in memory while the disk of a live source is full
+_PART_SUFFIX = ".arrows"
 _FIELDS = [
     ("frame_index", pa.int64()),
     ("timestamp_s", pa.float64()),
@@ -26,12 +34,15 @@ _FIELDS = [
 
 
 class DetectionTable:
-    """Writes rows to a temporary file, which `close` moves to its place.
+    """Writes rows to a part beside the table, which `close` turns into the table. Without a frame there is none.
 
     Args:
         path: Of the file.
         class_names: By class index.
         with_source: Whether to add the column `source`.
+        replace: Whether a file at its place is replaced; otherwise the table gets a name beside it.
+        on_kept: Called with the path of what an earlier watch left when it was killed.
+        on_loss: Called with a number of rows and the reason where they cannot be written; None: that is an error.
 
     Attributes:
         source: Value of that column in the following rows.
@@ -39,16 +50,32 @@ class DetectionTable:
 
     wants_boxes = False
 
-    def __init__(self, path: Path, class_names: Sequence[str], *, with_source: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        class_names: Sequence[str],
+        *,
+        with_source: bool = False,
+        replace: bool = True,
+        on_kept: Callable[[Path], None] = lambda _: None,
+        on_loss: Callable[[int, str], None] | None = None,
+    ) -> None:
         self.source = ""
-        self._path, self._part = path, path.with_name(path.name + TEMPORARY)
-        self._class_names = class_names
+        self._path, self._class_names, self._replace = path, class_names, replace
+        self._on_kept, self._on_loss = on_kept, on_loss
         self._schema = pa.schema([*_FIELDS, *([("source", pa.string())] if with_source else [])])
         self._rows: list[tuple[object, ...]] = []
-        self._writer: ParquetWriter | None = ParquetWriter(self._part, self._schema)
+        self._part: PartFile | None = None
+        self._written_s = time.monotonic()
+        self._has_frames = False
 
     def take(self, frame: WatchedFrame) -> None:
-        """Add the detections of a frame."""
+        """Add the detections of a frame.
+
+        Raises:
+            DataError: The table of a recording cannot be written, as on a full disk.
+        """
+        self._has_frames = True
         detections = frame.detections
         for index, score, track, box in zip(
             detections.class_indices.tolist(), detections.scores.tolist(), detections.track_ids.tolist(),
@@ -57,38 +84,103 @@ class DetectionTable:
             track_id = None if track == NO_TRACK else track
             row = (detections.frame_index, detections.timestamp_s, track_id, self._class_names[index], score)
             self._rows.append((*row, *box, self.source)[: len(self._schema)])
-        if len(self._rows) >= _BUFFERED_ROWS:
-            self._write()
+        now_s = time.monotonic()
+        if self._rows and (now_s - self._written_s >= _BUFFERED_S or len(self._rows) % _BUFFERED_ROWS == 0):
+            self._written_s = now_s
+            self._write(is_last=False)
 
     def close(self) -> None:
-        """Write buffered rows and move the file to its place. May be called again.
+        """Write the table. May be called again.
 
         Raises:
             DataError: The file cannot be written, as on a full disk.
         """
-        if self._writer is None:
+        if not self._has_frames:
             return
-        self._write()
-        writer, self._writer = self._writer, None
+        self._has_frames = False
         try:
-            writer.close()
-            os.replace(self._part, self._path)
-        except OSError as error:
-            raise self._write_error(error) from error
+            self._write(is_last=True)
+            part, self._part = self._part, None
+            if part is None:
+                return
+            if not os.fstat(part.descriptor).st_size:
+                part.discard()
+                return  # all rows are lost, and told
+            try:
+                _write_parquet(part.path, self._path if self._replace else free_name(self._path), self._schema)
+            except (OSError, pa.ArrowException) as error:
+                part.close()
+                remedy = f"Its rows are in {part.path}; the next watch with this name turns them into a table."
+                raise self._write_error(error, remedy) from error
+            part.discard()
+        finally:
+            if self._part is not None:
+                self._part.close()
 
-    def _write(self) -> None:
-        if self._writer is None:
-            return
+    def _write(self, *, is_last: bool) -> None:
         columns = list(zip(*self._rows, strict=True)) or [()] * len(self._schema)
-        self._rows = []
         arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self._schema) as stream:
+            stream.write_table(pa.table(arrays, schema=self._schema))
         try:
-            self._writer.write_table(pa.table(arrays, schema=self._schema))
-        except OSError as error:
-            writer, self._writer = self._writer, None
-            with suppress(OSError):
-                writer.close()
-            raise self._write_error(error) from error
+            self._part = self._part or self._open_part()
+            append_whole(self._part.descriptor, sink.getvalue().to_pybytes())
+        except (OSError, DataError) as error:
+            if self._on_loss is None:
+                raise (error if isinstance(error, DataError) else self._write_error(error)) from error
+            if is_last or len(self._rows) >= _MOST_ROWS:
+                reason = error.fact if isinstance(error, DataError) else error.strerror or str(error)
+                self._on_loss(len(self._rows), reason)
+                self._rows = []
+            return
+        self._rows = []
 
-    def _write_error(self, error: OSError) -> DataError:
-        return DataError(f"cannot write the table: {error.strerror or error}", place=self._path)
+    def _open_part(self) -> PartFile:
+        part = PartFile(self._path, suffix=_PART_SUFFIX)
+        if part.kept is not None:
+            self._on_kept(self._rescue(part.kept))
+        return part
+
+    def _rescue(self, kept: Path) -> Path:
+        """Turn what a killed watch left into a table; return its path, or that of the rows if it cannot be written."""
+        table = free_name(kept.with_suffix(self._path.suffix))
+        try:
+            _write_parquet(kept, table, self._schema)
+        except (OSError, pa.ArrowException):
+            return kept
+        kept.unlink()
+        return table
+
+    def _write_error(self, error: Exception, remedy: str | None = None) -> DataError:
+        number = getattr(error, "errno", None)  # pyarrow's own text is long
+        reason = error if number is None else os.strerror(number)
+        return DataError(f"cannot write the table: {reason}", place=self._path, remedy=remedy)
+
+
+def _write_parquet(rows: Path, table: Path, schema: pa.Schema) -> None:
+    """Write rows as a Parquet file, as far as they are whole."""
+    temporary = table.with_name(f".{table.stem}.part{table.suffix}")
+    try:
+        with ParquetWriter(temporary, schema) as writer:
+            waiting: list[pa.RecordBatch] = []
+            for batch in _read_batches(rows):
+                waiting.append(batch)
+                if sum(one.num_rows for one in waiting) >= _BUFFERED_ROWS:
+                    writer.write_table(pa.Table.from_batches(waiting, schema))
+                    waiting = []
+            writer.write_table(pa.Table.from_batches(waiting, schema))
+        os.replace(temporary, table)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read_batches(rows: Path) -> Iterator[pa.RecordBatch]:
+    with pa.OSFile(str(rows)) as file:
+        while file.tell() < file.size():
+            try:
+                yield from pa.ipc.open_stream(file)
+            except (OSError, pa.ArrowException):
+                return  # cut off by a kill

@@ -7,43 +7,71 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from curate.errors import CurateError, DataError, UsageError
+from curate.errors import CurateError, DataError
+from curate.growing_files import append_line
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import STREAM_PREFIX, Event
 from curate.sources.feeds.feed import Notice
 
+_LOST = ("event lost", "events lost")
+
 
 class EventLog:
-    """A file of JSON lines, one per event, written as it happens.
+    """A file of JSON lines, one per event, each written whole as it happens. It appears with the first event.
 
-    Raises:
-        UsageError: The file cannot be opened.
+    The log of a live source continues that of earlier watches, and after a full disk goes on with the next event. That
+    of a recording begins anew, and an event that cannot be written ends the watch.
+
+    Args:
+        path: Of the file.
+        problems: Gets lost events of a live source, and a line that an earlier writer has not finished.
+        continues: Whether the source is live.
+        replace: Whether a file from before is replaced, if the source is not live.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-        except OSError as error:
-            raise UsageError(f"cannot write the file: {error.strerror}", place=path) from error
+    def __init__(self, path: Path, problems: Problems, *, continues: bool, replace: bool) -> None:
+        self._path, self._problems = path, problems
+        self._continues, self._replace = continues, replace
+        self._is_begun = continues
 
     def write(self, event: Event) -> None:
         """Append an event.
 
         Raises:
-            DataError: The file cannot be written, as on a full disk.
+            DataError: The file of a recording cannot be written, as on a full disk.
         """
-        line = json.dumps(event.as_json(), ensure_ascii=False) + "\n"
+        line = json.dumps(event.as_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
         try:
-            os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
+            self._begin()
+            is_torn = append_line(self._path, line)
         except OSError as error:
-            raise DataError(f"cannot write the event: {error.strerror}", place=self._path) from error
+            reason = error.strerror or str(error)
+            if not self._continues:
+                raise DataError(f"cannot write the event: {reason}", place=self._path) from error
+            self._problems.count(str(self._path), _LOST, reason)
+            return
+        if is_torn:
+            self._problems.add(f"{self._path}: the last line of an earlier watch is cut off; events go on below it.")
 
-    def close(self) -> None:
-        """Close the file. May be called again."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    def finish(self) -> None:
+        """Leave an empty file where there was no event.
+
+        Raises:
+            DataError: It cannot be created.
+        """
+        try:
+            self._begin()
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644))
+        except OSError as error:
+            raise DataError(f"cannot write the file: {error.strerror}", place=self._path) from error
+
+    def _begin(self) -> None:
+        if self._is_begun:
+            return
+        if self._path.is_file() or not self._path.exists():
+            flags = os.O_TRUNC if self._replace else os.O_EXCL
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | flags, 0o644))
+        self._is_begun = True
 
 
 class EventPublisher:
@@ -52,6 +80,7 @@ class EventPublisher:
     Args:
         listeners: Called in turn with every event.
         problems: Gets failures of listeners.
+        log: Gets every event last, so that whatever is in it has reached the listeners.
 
     Attributes:
         source: Name of the source that events carry; None where only one is watched.
@@ -59,14 +88,18 @@ class EventPublisher:
         count: Number of events.
     """
 
-    def __init__(self, *listeners: Callable[[Event], None], problems: Problems) -> None:
+    def __init__(self, *listeners: Callable[[Event], None], problems: Problems, log: EventLog | None = None) -> None:
         self.source: str | None = None
         self.name_clip: Callable[[Event], Event] | None = None
         self.count = 0
-        self._listeners, self._problems = listeners, problems
+        self._listeners, self._problems, self._log = listeners, problems, log
 
     def publish(self, event: Event) -> Event:
-        """Pass on an event, and return it with its source and clip."""
+        """Pass on an event, and return it with its source and clip.
+
+        Raises:
+            DataError: The log of a recording cannot be written.
+        """
         event = replace(event, source=self.source)
         if self.name_clip is not None:
             event = self.name_clip(event)
@@ -76,6 +109,8 @@ class EventPublisher:
                 listener(event)
             except (CurateError, OSError) as error:
                 self._problems.add(str(error))
+        if self._log is not None:
+            self._log.write(event)
         return event
 
 

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 
 from curate.monitor.outputs.collector import Collector
 from curate.monitor.outputs.detection_table import DetectionTable
@@ -13,6 +14,7 @@ from curate.monitor.outputs.files import WatchFiles
 from curate.monitor.outputs.thread import Output, WatchedFrame
 from curate.monitor.outputs.window import Window
 from curate.monitor.page.page import LivePage
+from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import Event
 from curate.sources.feeds.open import Source
 
@@ -25,6 +27,7 @@ class OutputSet:
         files: Paths of the files.
         class_names: By class index.
         sources: What is watched.
+        problems: Gets what is lost, and what an earlier watch left.
         name: Common name of the sources.
         model: Name of the model.
         table: `--detections`.
@@ -37,6 +40,7 @@ class OutputSet:
     files: WatchFiles
     class_names: Sequence[str]
     sources: Sequence[Source]
+    problems: Problems
     name: str
     model: str
     table: DetectionTable | None = None
@@ -46,12 +50,24 @@ class OutputSet:
     collector: Collector | None = None
 
     def open_files(self, stack: ExitStack) -> None:
-        """Open table and log; the stack closes them."""
-        if self.files.detections is not None:
-            table = DetectionTable(self.files.detections, self.class_names, with_source=len(self.sources) > 1)
-            self.table = stack.enter_context(closing(table))
-        if self.files.events is not None:
-            self.log = stack.enter_context(closing(EventLog(self.files.events)))
+        """Prepare table and log, which appear with the first row and event; the stack closes the table."""
+        files = self.files
+        if files.detections is not None:
+            place = str(files.detections)
+            self.table = DetectionTable(
+                files.detections,
+                self.class_names,
+                with_source=len(self.sources) > 1,
+                replace=files.replace,
+                on_kept=self.problems.report_kept,
+                on_loss=partial(self._report_lost_rows, place) if files.are_live else None,
+            )
+            stack.enter_context(closing(self.table))
+        if files.events is not None:
+            self.log = EventLog(files.events, self.problems, continues=files.are_live, replace=files.replace)
+
+    def _report_lost_rows(self, place: str, count: int, reason: str) -> None:
+        self.problems.count(place, ("detection lost", "detections lost"), reason, count)
 
     def open_page(self, stack: ExitStack, listener: socket.socket, address: str) -> None:
         """Start the page; the stack ends it. It draws boxes only while a browser is connected."""
@@ -62,7 +78,7 @@ class OutputSet:
 
     @property
     def event_listeners(self) -> list[Callable[[Event], None]]:
-        return [*([self.log.write] if self.log else []), *([self.page.add_event] if self.page else [])]
+        return [self.page.add_event] if self.page else []
 
     @property
     def frame_outputs(self) -> list[Output]:

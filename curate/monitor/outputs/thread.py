@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import CurateError
+from curate.errors import CurateError, DataError
 from curate.monitor.detections import FrameDetections
 from curate.monitor.outputs.drawing import Drawer
 from curate.monitor.triggers.event import Event
@@ -20,6 +20,7 @@ from curate.sources.feeds.feed import Picture
 
 logger = logging.getLogger(__name__)
 _POLL_S = 0.1
+_RETRY_S = 10.0  # until an output that failed gets frames again
 _SHORTEST_S = 1e-4
 _BIN_RATIO = 1.02  # between the bounds of neighbouring bins: percentiles are exact to 2 %
 _BINS = math.ceil(math.log(1e4 / _SHORTEST_S, _BIN_RATIO))
@@ -88,8 +89,8 @@ class OutputThread:
         drawer: Draws the boxes, once per frame.
         latencies: Gets the age of each frame once all outputs have taken it.
         queue_size: Frames that may wait; `put` blocks on a full queue.
-        on_failure: Called with the message of an output that fails, which gets no more frames; None: a failure ends
-            the watch.
+        on_loss: Called with the error for each frame that an output does not get: it fails, as on a full disk, and is
+            tried again after some seconds. None: a failure ends the watch.
     """
 
     def __init__(
@@ -99,10 +100,11 @@ class OutputThread:
         latencies: Latencies,
         queue_size: int,
         *,
-        on_failure: Callable[[str], None] | None = None,
+        on_loss: Callable[[CurateError], None] | None = None,
     ) -> None:
-        self._outputs, self._drawer, self._latencies = list(outputs), drawer, latencies
-        self._on_failure = on_failure
+        self._outputs, self._drawer, self._latencies = tuple(outputs), drawer, latencies
+        self._on_loss = on_loss
+        self._failed: dict[int, tuple[float, CurateError]] = {}  # by place among outputs: when and why
         self._wants_boxes = any(output.wants_boxes for output in outputs)
         self._error: BaseException | None = None
         self._queue: queue.Queue[_Item | None] = queue.Queue(queue_size)
@@ -155,13 +157,23 @@ class OutputThread:
         if self._wants_boxes:
             drawn = self._drawer.draw(picture.pixels, detections, events)
         frame = WatchedFrame(picture, detections, events, drawn)
-        for output in tuple(self._outputs):
+        for place, output in enumerate(self._outputs):
+            self._give(place, output, frame)
+        self._latencies.add(time.monotonic() - picture.arrived_s)
+
+    def _give(self, place: int, output: Output, frame: WatchedFrame) -> None:
+        failed_s, error = self._failed.get(place, (0.0, None))
+        if error is None or time.monotonic() - failed_s >= _RETRY_S:
             try:
                 output.take(frame)
-            except CurateError as error:
-                if self._on_failure is None:
+            except (CurateError, OSError) as failure:
+                error = failure if isinstance(failure, CurateError) else DataError(failure.strerror or str(failure))
+                if self._on_loss is None:
                     raise
-                logger.info("output %s gets no more frames: %s", type(output).__name__, error)
-                self._outputs.remove(output)
-                self._on_failure(str(error))
-        self._latencies.add(time.monotonic() - picture.arrived_s)
+                logger.info("output %s fails: %s; next attempt in %g s", type(output).__name__, error, _RETRY_S)
+                self._failed[place] = time.monotonic(), error
+            else:
+                self._failed.pop(place, None)
+                return
+        if self._on_loss is not None:
+            self._on_loss(error)

@@ -4,7 +4,7 @@ Until it is closed, the file is `.NAME.part.mp4` beside its place, written in fr
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -22,10 +22,12 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
-from curate.errors import DataError, UsageError
+from curate.errors import CurateError, DataError, UsageError
+from curate.growing_files import PartFile, keep_parts
 from curate.sources.video.container import READ_ERRORS, describe_error
 
 SUFFIX = ".mp4"
+_LEAST_BYTES = 1024  # a header without a frame is shorter
 _MAX_TICKS_PER_S = 1_000_000  # MP4 stores times in 32 bits
 # no B-frames, which delay by a frame and lose the last frame's duration; no lookahead, which delays by ten
 _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "21", "bf": "0", "rc-lookahead": "0", "forced-idr": "1"}
@@ -49,6 +51,11 @@ def check_place(path: Path) -> None:
         raise UsageError("folder does not exist", place=path.parent, remedy="Create it first.")
 
 
+def keep_interrupted_videos(folder: Path) -> list[Path]:
+    """Give names of their own to the parts of videos that killed processes left in a folder, and return them."""
+    return keep_parts(folder, SUFFIX, least_bytes=_LEAST_BYTES)
+
+
 class VideoWriter:
     """Writes one file; frames of another size than the first are scaled to fit into it, with black bars.
 
@@ -60,9 +67,11 @@ class VideoWriter:
         mirrored: Whether players mirror stored frames left to right before.
         pixel_aspect: Width of a stored pixel divided by its height.
         audio_from: Video whose audio is added, at its own times.
+        replace: Whether a file at its place is replaced; otherwise the video gets a name beside it.
+        on_kept: Called with the path of what an earlier writer of this file left when it was killed.
 
     Attributes:
-        path: As given.
+        path: As given; once it is closed, that of the finished file.
         fault: Why audio is missing; None where it is complete.
 
     Raises:
@@ -79,6 +88,8 @@ class VideoWriter:
         mirrored: bool = False,
         pixel_aspect: Fraction = Fraction(1),
         audio_from: Path | None = None,
+        replace: bool = True,
+        on_kept: Callable[[Path], None] = lambda _: None,
     ) -> None:
         self.path = Path(path)
         self.fault: str | None = None
@@ -88,7 +99,8 @@ class VideoWriter:
         self._first_s = self._end_s = Fraction(0)
         self._time_base = max(time_base, Fraction(1, _MAX_TICKS_PER_S)) if time_base.numerator == 1 else time_base
         self._given_base = time_base
-        self._part = self.path.with_name(f".{self.path.stem}.part{SUFFIX}")
+        self._part: PartFile | None = None
+        self._replace, self._on_kept = replace, on_kept
         self._audio_from = audio_from
         self._audio: list[_AudioTrack] = []
         self._container: OutputContainer | None = None
@@ -119,7 +131,7 @@ class VideoWriter:
             self._set_keyframe(frame, pts * self._given_base)
             self._mux_audio(container, pts * self._given_base)
             self._mux(container, self._stream.encode(frame))
-        except (FFmpegError, OSError) as error:
+        except (FFmpegError, OSError, CurateError) as error:
             self._is_closed = True  # FFmpeg crashes if it is written to again
             self._abandon()
             raise self._write_error(error) from error
@@ -141,7 +153,8 @@ class VideoWriter:
             self._mux(container, self._stream.encode(None))
             self._mux_audio(container, None if whole else self._end_s)
             container.close()
-            os.replace(self._part, self.path)
+            if self._part is not None:
+                self.path = self._part.finish(replace=self._replace)
         except (FFmpegError, OSError) as error:
             raise self._write_error(error) from error
         finally:
@@ -154,6 +167,8 @@ class VideoWriter:
                 container.close()
         for track in self._audio:
             track.close()
+        if self._part is not None:
+            self._part.close()
 
     def _set_keyframe(self, frame: VideoFrame, time_s: Fraction) -> None:
         """Set keyframes by time, the first ones closer together: frames before a keyframe survive a kill."""
@@ -170,7 +185,10 @@ class VideoWriter:
             "movie_timescale": str(self._time_base.denominator),  # otherwise a late start is rounded to milliseconds
             "flush_packets": "1",
         }
-        container = av.open(str(self._part), "w", format="mp4", options=options)
+        self._part = PartFile(self.path, suffix=SUFFIX, least_bytes=_LEAST_BYTES)
+        if self._part.kept is not None:
+            self._on_kept(self._part.kept)
+        container = av.open(str(self._part.path), "w", format="mp4", options=options)
         stream = container.add_stream("libx264", rate=self._rate, options=_ENCODER_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         stream.gop_size = _MAX_FRAGMENT_FRAMES
@@ -216,8 +234,12 @@ class VideoWriter:
                 container.mux(packet)
             self.fault = self.fault or track.fault
 
-    def _write_error(self, error: Exception) -> DataError:
-        return DataError(f"cannot write the video: {getattr(error, 'strerror', None) or error}", place=self.path)
+    def _write_error(self, error: Exception) -> CurateError:
+        if isinstance(error, CurateError):
+            return error
+        fact = f"cannot write the video: {getattr(error, 'strerror', None) or error}"
+        remedy = f"What was written so far is in {self._part.path}." if self._part is not None else None
+        return DataError(fact, place=self.path, remedy=remedy)
 
 
 def _fit(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

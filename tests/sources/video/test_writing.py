@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from curate.errors import DataError, UsageError
-from curate.sources.video import FrameReader, index_video
+from curate.sources.video import FrameReader, index_video, writing
 from curate.sources.video.writing import VideoWriter
 
 
@@ -131,24 +131,34 @@ def test_invalid_paths(tmp_path, path, message):
         VideoWriter(tmp_path / path, time_base=Fraction(1, 30), rate=Fraction(30))
 
 
-def test_a_full_disk_is_one_line():
-    """The error names the file."""
-    writer = VideoWriter("/dev/full.mp4", time_base=Fraction(1, 30), rate=Fraction(30))
-    writer._part = Path("/dev/full")
+@pytest.fixture
+def full_disk(monkeypatch):
+    """The part of a video is on a full disk."""
+
+    class FullPart:
+        path, kept, close = Path("/dev/full"), None, staticmethod(lambda: None)
+
+    monkeypatch.setattr(writing, "PartFile", lambda *_, **__: FullPart())
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_one_line(tmp_path):
+    """The error names the file, and where the frames so far are."""
+    writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 30), rate=Fraction(30))
 
     def write_much():
         for number in range(2000):
             writer.write(clips.draw_number(number), number, 1)
 
-    with pytest.raises(DataError, match=r"^/dev/full.mp4: cannot write the video: No space left on device\."):
+    with pytest.raises(DataError, match=r"out.mp4: cannot write the video: No space left on device\. .* /dev/full"):
         write_much()
     writer.close()  # nothing more goes into a file that has failed
 
 
-def test_a_disk_that_is_full_from_the_start():
+@pytest.mark.usefixtures("full_disk")
+def test_a_disk_that_is_full_from_the_start(tmp_path):
     """The header cannot be written."""
-    writer = VideoWriter("/dev/full.mp4", time_base=Fraction(1, 1), rate=Fraction(1))
-    writer._part = Path("/dev/full")
+    writer = VideoWriter(tmp_path / "out.mp4", time_base=Fraction(1, 1), rate=Fraction(1))
 
     def write_one():
         writer.write(clips.draw_number(0), 0, 1)
