@@ -2,11 +2,14 @@
 
 import codecs
 import errno
+import fcntl
 import gc
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedRandom
 from pathlib import Path
 from typing import IO
 
@@ -68,6 +71,7 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
 
 
 TEMPORARY = ".tmp"
+_OUR_TEMPORARY = re.compile(r"\.curate-\d+-[0-9a-f]{16}\.tmp", re.ASCII)
 OVERWRITE_REMEDY = "Choose another name, or replace it with --overwrite."
 
 
@@ -151,18 +155,91 @@ def check_output_files(*files: str | os.PathLike[str] | None, overwrite: bool) -
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file under a temporary name, fsync it, rename it, and fsync the folder. Creates the folder.
 
+    Several processes may write one file: each writes its whole content, and the last one stays.
+
     Args:
         path: The file.
         write: Called with the open binary file.
+
+    Raises:
+        OSError: The file cannot be written, as on a full disk; the error names it, and nothing is left of it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + TEMPORARY)
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    with _failures_at(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_file(path.parent) as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        sync_folder(path.parent)
+
+
+@contextmanager
+def _failures_at(path: Path) -> Iterator[None]:
+    """Name the file that is written in errors that name none, or its temporary name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or is_temporary(os.path.basename(error.filename))):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+@contextmanager
+def temporary_file(folder: str | os.PathLike[str]) -> Iterator[BufferedRandom]:
+    """A new binary file to write and read, with a name of its own in a folder; removed after the block.
+
+    To keep it, flush it and rename `file.name` inside the block. It is locked while the block runs: thus
+    `remove_leftovers` knows, also from another machine or container, that its writer lives.
+    """
+    while True:
+        path = temporary_name(folder)
+        file = open(path, "x+b")  # noqa: SIM115 - closed below
+        with suppress(OSError):  # no locks on this disk: then it is never taken for a leftover
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            break
+        file.close()  # another process removed it as a leftover, before it was locked
+    try:
+        yield file
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        with suppress(OSError):  # what was kept is flushed; the rest may not fit on the disk
+            file.close()
+
+
+def temporary_name(folder: str | os.PathLike[str]) -> str:
+    """The path of a temporary file of ours in a folder; each call gives another one."""
+    return os.path.join(folder, f".curate-{os.getpid()}-{os.urandom(8).hex()}{TEMPORARY}")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one of `temporary_name`."""
+    return _OUR_TEMPORARY.fullmatch(name) is not None
+
+
+def leftovers(folder: str | os.PathLike[str]) -> list[str]:
+    """Files directly in a folder that look like temporary files of ours; some may still be written."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.path for entry in entries if is_temporary(entry.name) and entry.is_file(follow_symlinks=False)
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove temporary files of ours directly in a folder whose writers were killed, and nothing else."""
+    for path in leftovers(folder):
+        with suppress(OSError):  # it is locked, or gone; what cannot be removed stays
+            descriptor = os.open(path, _OPEN | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+            finally:
+                os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,18 +10,17 @@ import os
 import re
 import shutil
 import stat
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from curate.errors import DataError, StoreError
+from curate.files import temporary_file
 from curate.paths import make_folder
 
 IMAGES = "media/images"
 VIDEOS = "media/videos"
-_LEFTOVER_S = 3600
 _FICLONE = 0x40049409  # ioctl_ficlonerange(2): share the blocks of a file until one side is written
 _COPY_STEP = 1 << 30
 _WRITE_BITS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
@@ -134,13 +133,6 @@ def write_image(root: Path, target: str, data: bytes, sha256: str) -> str:
         raise StoreError(f"the image cannot be written: {error.strerror}", place=root / target) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files older than an hour: their processes were killed."""
-    for file in folder.glob(".*.tmp"):
-        if time.time() - file.stat().st_mtime > _LEFTOVER_S:
-            file.unlink(missing_ok=True)
-
-
 def _take_name(target: Path, data: bytes) -> bool:
     """Write a file; False if other content has its name."""
     try:
@@ -176,7 +168,8 @@ def copy_file(origin: str | os.PathLike[str], target: str) -> None:
         FileExistsError: `target` exists; it is not changed.
         OSError: The file cannot be copied.
     """
-    _create(target, lambda temporary: _clone(origin, temporary) or shutil.copyfile(origin, temporary))
+    with open(origin, "rb", buffering=0) as source:
+        _create(target, lambda copy: _clone(source, copy) or _copy_bytes(source, copy))
 
 
 def create_file(target: str, data: bytes) -> None:
@@ -186,39 +179,42 @@ def create_file(target: str, data: bytes) -> None:
         FileExistsError: `target` exists; it is not changed.
         OSError: The file cannot be written.
     """
-    _create(target, lambda temporary: Path(temporary).write_bytes(data))
+    _create(target, lambda file: file.write(data))
 
 
-def _create(target: str, fill: Callable[[str], object]) -> None:
+def _create(target: str, fill: Callable[[IO[bytes]], object]) -> None:
     """Fill a temporary file, then give it its name, unless that exists."""
-    temporary = f"{os.path.dirname(target)}/.{os.getpid()}-{threading.get_ident()}.tmp"
-    try:
-        fill(temporary)
+    with temporary_file(os.path.dirname(target)) as file:
+        fill(file)
+        file.flush()
         try:
-            os.link(temporary, target)
+            os.link(file.name, target)
         except FileExistsError:
             raise
         except OSError:  # no hard links: take the name, then replace the empty file
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            os.replace(temporary, target)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.replace(file.name, target)
 
 
-def _clone(origin: str | os.PathLike[str], target: str) -> bool:
-    """Copy inside the kernel: a reflink, else the bytes. False where it cannot; then nothing useful is in `target`."""
+def _clone(source: IO[bytes], copy: IO[bytes]) -> bool:
+    """Copy inside the kernel: a reflink, else the bytes. False where it cannot; then nothing useful is in `copy`."""
     if not hasattr(os, "copy_file_range"):  # not Linux
         return False
-    with open(origin, "rb", buffering=0) as source, open(target, "wb", buffering=0) as copy:
-        with suppress(OSError):
-            fcntl.ioctl(copy, _FICLONE, source.fileno())
-            return True
-        with suppress(OSError):  # such as a file of another kind of file system
-            while os.copy_file_range(source.fileno(), copy.fileno(), _COPY_STEP):
-                pass
-            return os.fstat(copy.fileno()).st_size == os.fstat(source.fileno()).st_size
+    with suppress(OSError):
+        fcntl.ioctl(copy, _FICLONE, source.fileno())
+        return True
+    with suppress(OSError):  # such as a file of another kind of file system
+        while os.copy_file_range(source.fileno(), copy.fileno(), _COPY_STEP):
+            pass
+        return os.fstat(copy.fileno()).st_size == os.fstat(source.fileno()).st_size
     return False
+
+
+def _copy_bytes(source: IO[bytes], copy: IO[bytes]) -> None:
+    for file in (source, copy):
+        file.seek(0)
+    copy.truncate()
+    shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def _same_bytes(one: str | os.PathLike[str], other: str) -> bool:

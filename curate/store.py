@@ -24,7 +24,7 @@ from curate import __version__
 from curate.columns import TABLES
 from curate.dataset import ClassEntry, Dataset, NextIds
 from curate.errors import StoreError
-from curate.files import TEMPORARY, sync_folder, write_atomically
+from curate.files import remove_leftovers, sync_folder, temporary_file, write_atomically
 from curate.formatting import curate_command
 from curate.versions import VersionFiles
 
@@ -324,15 +324,14 @@ class Store:
         from pyarrow import parquet
 
         self._tables.mkdir(parents=True, exist_ok=True)
-        temporary = self._tables / f"{name}{TEMPORARY}"
-        with temporary.open("w+b") as file:
+        with temporary_file(self._tables) as file:
             parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), file, compression="zstd")
             file.flush()
             os.fsync(file.fileno())
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:20]
-        final = self._tables / f"{name}-{digest}.parquet"
-        os.replace(temporary, final)
+            final = self._tables / f"{name}-{digest}.parquet"
+            os.replace(file.name, final)
         sync_folder(self._tables)
         return final.relative_to(self.root).as_posix()
 
@@ -346,8 +345,7 @@ class Store:
             with FileLock(self.root / ".lock", timeout=_LOCK_TIMEOUT_S):
                 logger.debug("%s: locked after a wait of %.2f s", self.root, time.monotonic() - start)
                 for folder in (self.root, self._files.folder, self._tables):
-                    for leftover in folder.glob(f"*{TEMPORARY}"):
-                        leftover.unlink()
+                    remove_leftovers(folder)
                 yield
         except Timeout as error:
             raise StoreError(

@@ -1,13 +1,26 @@
 """Files that are read, lists of names; output files: what is checked before they are written."""
 
+import errno
 import os
+import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
 from curate.errors import DataError, UsageError
-from curate.files import check_output_files, read_names, read_regular, suggest_file
+from curate.files import (
+    check_output_files,
+    is_temporary,
+    read_names,
+    read_regular,
+    remove_leftovers,
+    suggest_file,
+    temporary_file,
+    temporary_name,
+    write_atomically,
+)
 
 NAMES = "口罩\r\n无口罩\r\n\r\n 口罩 \r\ncafé\r\n"
 
@@ -138,3 +151,97 @@ def test_files_of_the_kernel_are_refused(tmp_path, file):
         read_regular(tmp_path / "a.txt")
     with pytest.raises(DataError, match="the list of names cannot be read: it is no regular file"):
         read_names(tmp_path / "a.txt")
+
+
+def test_written_whole(tmp_path):
+    """A file is replaced at once, in a folder that need not exist; nothing else is left there."""
+    file = tmp_path / "new" / "a.json"
+    for content in (b"old", b"new"):
+        write_atomically(file, lambda out, content=content: out.write(content))
+        assert file.read_bytes() == content
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "trouble", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt(), ValueError()]
+)
+def test_failed_write_leaves_nothing(tmp_path, trouble):
+    """After a failure or an interruption the old content is there, and no temporary file."""
+    (tmp_path / "a.json").write_bytes(b"old")
+
+    def write(file):
+        file.write(b"half")
+        raise trouble
+
+    with pytest.raises(type(trouble)):
+        write_atomically(tmp_path / "a.json", write)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.json": b"old"}
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_failed_write_names_its_file(tmp_path, monkeypatch, call):
+    """The error of the system names the file, not a temporary one, whichever call failed."""
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space") as caught:
+        write_atomically(tmp_path / "a.json", lambda file: file.write(b"x"))
+    assert caught.value.filename == str(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_the_writer_cannot_read_is_named(tmp_path):
+    """An error about another file keeps its name."""
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "a.json", lambda file: file.write((tmp_path / "gone").read_bytes()))
+    assert caught.value.filename == str(tmp_path / "gone")
+
+
+def test_long_names(tmp_path):
+    """A name as long as file systems allow is no obstacle."""
+    write_atomically(tmp_path / ("a" * 255), lambda file: file.write(b"x"))
+    assert (tmp_path / ("a" * 255)).read_bytes() == b"x"
+
+
+def test_leftovers_of_killed_writers(tmp_path):
+    """Only regular files with a name of ours that no living process writes are removed."""
+    child = os.fork()
+    if child == 0:
+        with temporary_file(tmp_path):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    for name in ("x.tmp", ".x.tmp", ".1-2.tmp", ".curate-1.tmp", ".curate-1-0123456789abcdef.tmp.old"):
+        (tmp_path / name).write_bytes(b"mine")
+    Path(temporary_name(tmp_path)).mkdir()
+    Path(temporary_name(tmp_path)).symlink_to(tmp_path / "x.tmp")
+    os.mkfifo(temporary_name(tmp_path))
+    before = set(tmp_path.iterdir())
+    with temporary_file(tmp_path) as held:
+        remove_leftovers(tmp_path)
+        after = set(tmp_path.iterdir())
+        assert is_temporary(Path(held.name).name)
+    assert len(before - after) == 1
+    assert not any(file.name.endswith(".old") or file.is_dir() for file in before - after)
+    assert after - before == {Path(held.name)}
+
+
+def test_leftovers_of_no_folder(tmp_path):
+    """A folder that does not exist has none."""
+    remove_leftovers(tmp_path / "gone")
+
+
+def test_file_that_is_removed_before_it_is_locked(tmp_path, monkeypatch):
+    """A writer whose file another process has taken for a leftover begins with another one."""
+    names = iter([str(tmp_path / ".curate-1-0000000000000001.tmp"), str(tmp_path / ".curate-1-0000000000000002.tmp")])
+
+    def lock(file, _):
+        if file.name.endswith("1.tmp"):
+            os.unlink(file.name)
+
+    monkeypatch.setattr("curate.files.temporary_name", lambda _: next(names))
+    monkeypatch.setattr("curate.files.fcntl.flock", lock)
+    write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
+    assert (tmp_path / "a").read_bytes() == b"x"

@@ -132,7 +132,7 @@ def test_reflink_is_used(tmp_path, monkeypatch):
     """Where the file system shares blocks, no byte is copied."""
     origin = tmp_path / "origin"
     origin.write_bytes(b"pixels")
-    monkeypatch.setattr(fcntl, "ioctl", lambda target, request, source: os.write(target.fileno(), b"shared"))
+    monkeypatch.setattr(fcntl, "ioctl", lambda target, request, source: target.write(b"shared"))
     copy_file(origin, str(tmp_path / "target"))
     assert (tmp_path / "target").read_bytes() == b"shared"
 

@@ -20,6 +20,7 @@ from curate import __version__
 from curate.columns import TABLES
 from curate.dataset import Dataset
 from curate.errors import StoreError
+from curate.files import temporary_name
 from curate.store import Store
 from curate.versions import VersionFiles
 
@@ -411,12 +412,24 @@ def test_half_written_table_of_a_version_to_come(root):
 
 def test_leftover_temporary_files(root):
     """Temporary files of a killed process are not read, and the next commit removes them."""
-    leftovers = [root / "HEAD.tmp", root / "versions" / "000004.json.tmp", root / "tables" / "images.tmp"]
+    leftovers = [Path(temporary_name(folder)) for folder in (root, root / "versions", root / "tables")]
     for file in leftovers:
         file.write_bytes(b"half")
     assert splits(root) == {"val"}
     Store(root).commit("widen", {}, add_class)
     assert not any(file.exists() for file in leftovers)
+
+
+def test_temporary_files_of_others(root):
+    """Files and folders of the user whose names end with `.tmp` stay, and no commit fails because of them."""
+    own = [root / "notes.tmp", root / "HEAD.tmp", root / "tables" / "images.tmp", root / "versions" / ".curate-1.tmp"]
+    for file in own:
+        file.write_bytes(b"mine")
+    (root / "folder.tmp").mkdir()
+    (root / "tables" / Path(temporary_name(root)).name).mkdir()
+    Store(root).commit("widen", {}, add_class)
+    assert {file.read_bytes() for file in own} == {b"mine"}
+    assert (root / "folder.tmp").is_dir()
 
 
 def test_damaged_table_of_the_current_version(root):

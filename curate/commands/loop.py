@@ -11,7 +11,7 @@ from curate.commands.training_options import LOOP, ROUNDS, given
 from curate.dataset import Dataset
 from curate.engines.base import engine_for, library_versions
 from curate.errors import UsageError, unknown_name
-from curate.files import TEMPORARY
+from curate.files import is_temporary
 from curate.inference.judge import training_images
 from curate.progress import Progress, Warn, silent, unheard
 from curate.result import Result
@@ -25,7 +25,6 @@ from curate.run_folder.rounds import (
     read_state,
     remove_loop,
     round_folder,
-    rounds_file,
     write_state,
 )
 from curate.store import Store
@@ -174,9 +173,8 @@ def _saved_state(folder: RunFolder, *, resume: bool, overwrite: bool) -> LoopSta
     if state is not None:
         is_trained = state.ready and (bool(state.done) or has_checkpoint(round_folder(folder, 1)))
     else:
-        temporary = {".lock", rounds_file(folder).name + TEMPORARY}
         is_run = folder.exists() or folder.config_file.is_file()
-        is_new = all(file.name in temporary for file in folder.path.iterdir())
+        is_new = all(file.name == ".lock" or is_temporary(file.name) for file in folder.path.iterdir())
         is_trained = has_checkpoint(folder) if is_run else not is_new
         if overwrite and not is_run and not is_new:
             raise UsageError(

@@ -11,7 +11,7 @@ from curate.commands.train import train
 from curate.curation.splits import VAL
 from curate.errors import DataError
 from curate.evaluation.judgement import EvaluateResult
-from curate.files import TEMPORARY, sync_folder, write_atomically
+from curate.files import sync_folder, temporary_name, write_atomically
 from curate.inference.judge import training_images
 from curate.media import link_or_copy
 from curate.progress import Progress, Warn
@@ -161,13 +161,14 @@ def publish_best(store: Store, folder: RunFolder, state: LoopState, progress: Pr
 
 def _link(origin: Path, target: Path) -> None:
     """Replace a file by a link to, or copy of, another one; a kill leaves the old or the new file."""
-    temporary = target.with_name(target.name + TEMPORARY)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.unlink(missing_ok=True)
-    link_or_copy(origin, str(temporary))
-    os.replace(temporary, target)
-    with suppress(FileNotFoundError):  # still there if both were links to one file, which `replace` leaves alone
-        temporary.unlink()
+    temporary = temporary_name(target.parent)
+    try:
+        link_or_copy(origin, temporary)
+        os.replace(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):  # still there if both were links to one file, which `replace` leaves alone
+            os.unlink(temporary)
     sync_folder(target.parent)
 
 

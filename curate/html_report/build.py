@@ -1,7 +1,9 @@
 """Building of a report: its content from a judgement, the run's folder and the dataset's history; its file."""
 
+import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from curate.curation.stats import count, count_by
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
 from curate.evaluation.judgement import Judgement
-from curate.files import TEMPORARY, write_atomically
+from curate.files import temporary_file, write_atomically
 from curate.formatting import count_of
 from curate.html_report.content import ClassChange, DataFacts, ReportContent, RunFacts, VersionEntry
 from curate.html_report.gallery import make_gallery
@@ -76,19 +78,16 @@ def check_report_path(path: Path) -> None:
     Raises:
         UsageError: The path is a folder, or the file cannot be created.
     """
-    missing = [path.with_name(path.name + TEMPORARY)]
+    missing = [path]
     try:
         if path.is_dir():
             raise UsageError("the path is a folder", place=path, expected="a file for the page")
         while not missing[-1].parent.exists():
             missing.append(missing[-1].parent)
         # creating a file is the only reliable test, since permissions are not all in the mode of the folder
-        probe = missing[-1].parent / max((one.name for one in missing), key=len)
-        with probe.open("xb"):
-            pass
-        probe.unlink()
-    except FileExistsError:  # another process is writing the page
-        return
+        folder = missing[-1].parent
+        with temporary_file(folder), suppress(FileNotFoundError):
+            os.lstat(folder / max((one.name for one in missing), key=len))  # raises if it is too long for a name
     except OSError as error:
         raise UsageError(
             "the page cannot be written", place=path, got=error.strerror, remedy="Choose another path."

@@ -26,7 +26,7 @@ import yaml
 from pydantic import ValidationError
 
 from curate.errors import DataError, UsageError
-from curate.files import TEMPORARY, write_atomically
+from curate.files import is_temporary, leftovers, write_atomically
 from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, no_run
 from curate.run_folder.record import RunClass, RunRecord, installed_versions
 
@@ -314,8 +314,8 @@ class RunFolder:
             *self.path.glob("report_*.html"),
             *self.event_files.glob("events.out.tfevents.*"),
             *self.checkpoints.glob("*.pt"),
-            *self.path.glob(f"*{TEMPORARY}"),
-            *self.checkpoints.glob(f"*{TEMPORARY}"),
+            *map(Path, leftovers(self.path)),
+            *map(Path, leftovers(self.checkpoints)),
         ]
         # the configuration is written first and removed last: after a kill the folder is still recognised as a run
         for file in [*written, self.record_file, self.config_file]:
@@ -324,7 +324,7 @@ class RunFolder:
 
 def _is_leftover(file: Path) -> bool:
     """Whether a file may be left by a kill before the run was started."""
-    return file.name == _LOCK or file.name.endswith(TEMPORARY)
+    return file.name == _LOCK or is_temporary(file.name)
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:

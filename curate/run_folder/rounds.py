@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curate.errors import DataError
-from curate.files import TEMPORARY, write_atomically
+from curate.files import remove_leftovers, write_atomically
 from curate.run_folder.folder import RunFolder
 
 FORMAT = "curate rounds 1"
@@ -211,9 +211,10 @@ def remove_round(folder: RunFolder) -> None:
 
 
 def _remove_run(folder: RunFolder) -> None:
-    for pattern in (f"*{TEMPORARY}", f"checkpoints/*{TEMPORARY}", "errors_*.csv"):
-        for leftover in folder.path.glob(pattern):
-            leftover.unlink()
+    for place in (folder.path, folder.checkpoints):
+        remove_leftovers(place)
+    for table in folder.path.glob("errors_*.csv"):
+        table.unlink()
     if folder.exists() or folder.config_file.is_file():
         folder.remove_files()
     for inner in (folder.checkpoints, folder.event_files):

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import CurateError, StoreError, UsageError
+from curate.files import remove_leftovers
 from curate.images import difference_hash, encode_rgb, sharpness, shrink
-from curate.media import IMAGES, remove_leftovers
+from curate.media import IMAGES
 from curate.paths import refuse_links
 from curate.progress import Progress, silent
 from curate.sources.frame_selection import At, Choice, Read, choose_frames

@@ -276,7 +276,7 @@ def test_version_of_another_dataset(root, tmp_path, monkeypatch):
 # ── places ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("name", ["file/x.html", "file/new/x.html", f"{'x' * 250}.html", f"{'x' * 400}/x.html"])
+@pytest.mark.parametrize("name", ["file/x.html", "file/new/x.html", f"{'x' * 251}.html", f"{'x' * 400}/x.html"])
 def test_place_that_takes_no_file(root, tmp_path, name):
     """A page that cannot be written raises an error before the work, and leaves no file."""
     (tmp_path / "file").write_text("mine")

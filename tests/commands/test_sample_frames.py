@@ -21,6 +21,7 @@ import curate
 from curate.commands.sample_frames import DROPPED_LIST
 from curate.curation.groups import group_keys
 from curate.errors import DataError, MissingError, UsageError
+from curate.files import temporary_file
 from curate.images import decode_rgb, difference_hash, read_image_facts, sharpness, shrink
 from curate.store import Store
 
@@ -565,14 +566,15 @@ def test_a_kill_leaves_no_half_image(root, tmp_path):
 
 
 def test_what_killed_processes_left_goes(root, clip):
-    """Old temporary files are removed; recent ones may belong to another process."""
+    """Temporary files of killed processes are removed; those of others, and the user's own, stay."""
     folder = root / "media/images/walk"
     folder.mkdir(parents=True)
-    for name in (".1-1.tmp", ".2-2.tmp"):
-        write_text(folder / name, "half")
-    os.utime(folder / ".1-1.tmp", (0, 0))
-    curate.sample_frames(root, [str(clip)])
-    assert sorted(file.name for file in folder.iterdir()) == [".2-2.tmp", "walk_00000000ms.jpg"]
+    write_text(folder / ".curate-1-0123456789abcdef.tmp", "half")
+    write_text(folder / "mine.tmp", "whole")
+    with temporary_file(folder) as held:
+        curate.sample_frames(root, [str(clip)])
+        found = sorted(file.name for file in folder.iterdir())
+    assert found == sorted([Path(held.name).name, "mine.tmp", "walk_00000000ms.jpg"])
 
 
 def assert_images_are_whole(root):
