@@ -213,7 +213,7 @@ def watch(
         actions = Actions(
             ((trigger, action) for trigger, _, action in trigger_file.all_actions()),
             trigger_file.hosts,
-            spool=Path(triggers or "watch").with_suffix(".undelivered.jsonl"),
+            outbox=Path(triggers or "watch").with_suffix(".outbox.sqlite"),
             problems=problems,
         )
         stack.callback(actions.close)

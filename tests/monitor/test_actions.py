@@ -1,5 +1,6 @@
 """Actions of events: lines, commands, and webhooks to receivers that misbehave."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -9,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -27,10 +29,9 @@ from watching import Hook, event_of, eventually, own_threads, triggers_of
 from curate.errors import UsageError
 from curate.monitor.actions.command import CommandError, CommandRunner, fill_in
 from curate.monitor.actions.dispatcher import Actions
-from curate.monitor.actions.webhook.queue import Backoff
+from curate.monitor.actions.webhook.outbox import Outbox
+from curate.monitor.actions.webhook.queue import Backoff, WebhookQueue
 from curate.monitor.actions.webhook.sender import Delivery, Sender, SendError, _parse_retry_after, sign
-from curate.monitor.actions.webhook.spool import Spool
-from curate.monitor.actions.worker import Retry, Worker
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import encode_json
 
@@ -70,7 +71,7 @@ def start_actions(folder, file, backoff=None):
     """Start actions; `actions.problems()` returns the lines of their collector."""
     problems = Problems()
     placed = [(trigger, action) for trigger, _, action in file.all_actions()]
-    actions = Actions(placed, file.hosts, spool=folder / "undelivered.jsonl", problems=problems, backoff=backoff)
+    actions = Actions(placed, file.hosts, outbox=folder / "door.outbox.sqlite", problems=problems, backoff=backoff)
     actions.problems = problems.lines
     return actions
 
@@ -89,9 +90,26 @@ def free_port():
         return one.getsockname()[1]
 
 
-def kept_lines(tmp_path):
-    file = tmp_path / "undelivered.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def kept_rows(tmp_path):
+    """The deliveries that are stored, in their order."""
+    file = tmp_path / "door.outbox.sqlite"
+    if not file.exists():
+        return []
+    connection = sqlite3.connect(file)
+    rows = connection.execute(
+        "SELECT id, url, body, server_errors, attempts FROM deliveries ORDER BY number"
+    ).fetchall()
+    connection.close()
+    keys = ("id", "url", "body", "server_errors", "attempts")
+    return [dict(zip(keys, row, strict=True)) | {"body": json.loads(row[2])} for row in rows]
+
+
+def stored(tmp_path, url, *tracks, **numbers):
+    """Store deliveries as an earlier watch does, with their track as ID."""
+    outbox = Outbox(tmp_path / "door.outbox.sqlite", Problems())
+    for track in tracks:
+        outbox.put(Delivery(str(track), url, encode_json({"id": str(track), "track_id": track}), **numbers))
+    outbox.close()
 
 
 # ── all actions ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -311,11 +329,39 @@ def test_a_webhook_is_the_events_json_signed(begin, hook, monkeypatch):
     assert headers["Host"] == f"127.0.0.1:{hook.port}"
     assert headers["Content-Type"] == "application/json"
     assert headers["X-Door"] == "front"
-    assert headers["X-Curate-Delivery"] == document.pop("id")
+    own_id, timestamp = headers["webhook-id"], headers["webhook-timestamp"]
+    assert own_id == document.pop("id") == headers["X-Curate-Delivery"]
     assert document == event_of().as_json()
-    assert abs(int(headers["X-Curate-Timestamp"]) - time.time()) < 60
-    signed = hmac.new(SECRET, headers["X-Curate-Timestamp"].encode() + b"." + body, hashlib.sha256).hexdigest()
-    assert headers["X-Curate-Signature"] == f"sha256={signed}"
+    assert timestamp == headers["X-Curate-Timestamp"]
+    assert abs(int(timestamp) - time.time()) < 60
+    signed = hmac.new(SECRET, f"{own_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == "v1," + base64.b64encode(signed).decode()
+    before = hmac.new(SECRET, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert headers["X-Curate-Signature"] == f"sha256={before}"
+
+
+def test_the_signature_of_the_specification():
+    """The test vector of the Standard Webhooks libraries."""
+    secret = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    one = Delivery("msg_p5jXN8AQM9LWM0D4loKWxJek", "", b'{"test": 2432232314}')
+    headers = sign(secret, one, "1614265330")
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@pytest.mark.parametrize(
+    ("secret", "message"),
+    [
+        ("whsec_short", "secret_env: the secret is not valid (expected whsec_ and 24 to 64 bytes in base64)."),
+        ("whsec_AAAA", "secret_env: the secret has a wrong length (got 3 bytes; expected whsec_ and 24 to 64 bytes"),
+    ],
+)
+def test_a_secret_of_the_specification_that_is_not_one(begin, hook, monkeypatch, secret, message):
+    """It is an error before the watch starts, which does not repeat it."""
+    monkeypatch.setenv("HOOK_SECRET", secret)
+    with pytest.raises(UsageError) as caught:
+        begin(webhook(hook, secret_env="HOOK_SECRET"))
+    assert message in str(caught.value)
+    assert secret not in str(caught.value)
 
 
 def test_the_documented_verify_function():
@@ -323,28 +369,35 @@ def test_the_documented_verify_function():
     text = (REPOSITORY / "docs" / "watching.md").read_text(encoding="utf-8")
     names = {}
     exec(next(code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def verify" in code), names)
-    now, body = str(int(time.time())), b'{"a":1}'
+    now, one = str(int(time.time())), Delivery("7", "", b'{"a":1}')
+    standard = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
-    def verify(timestamp, signature, secret=SECRET):
-        headers = {"X-Curate-Timestamp": timestamp, "X-Curate-Signature": signature}
+    def verify(timestamp, signature, secret="not easily guessed", own_id="7"):
+        headers = {"webhook-id": own_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
         given = {name: value for name, value in headers.items() if value is not None}
-        return names["verify"](given, body, secret)
+        return names["verify"](given, one.body, secret)
 
-    assert verify(now, sign(SECRET, now, body)) is True
-    assert verify(now, sign(SECRET, now, body), b"another") is False
-    assert verify(now, sign(SECRET, now, body + b" ")) is False
+    def signature(timestamp=now, secret=SECRET, delivery=one):
+        return sign(secret, delivery, timestamp)["webhook-signature"]
+
+    assert verify(now, signature()) is True
+    assert verify(now, f"v1,b2xk {signature()}") is True  # a sender may sign with two secrets
+    assert verify(now, signature(secret=standard.encode()), standard) is True
+    assert verify(now, signature(), "another") is False
+    assert verify(now, signature(), own_id="8") is False
+    assert verify(now, signature(delivery=Delivery("7", "", b"{}"))) is False
     old = str(int(now) - 301)
-    assert verify(old, sign(SECRET, old, body)) is False
+    assert verify(old, signature(old)) is False
     for timestamp in (None, "", "soon", "ü", now):
-        for signature in (None, "", "sha256=ü", "\udcff", "sha256=" + "0" * 64):
-            assert verify(timestamp, signature) is False
+        for given in (None, "", "v1,ü", "\udcff", "v1,AAAA"):
+            assert verify(timestamp, given) is False
 
 
 def test_without_a_secret_there_is_no_signature(begin, hook):
     """No signature header is sent."""
     begin(webhook(hook)).start(event_of())
     hook.wait_for(1)
-    assert "X-Curate-Signature" not in hook.got[0][1]
+    assert not {"X-Curate-Signature", "webhook-signature"} & set(hook.got[0][1])
 
 
 def test_proxies_are_not_used(begin, hook, monkeypatch):
@@ -394,7 +447,7 @@ def test_nothing_is_lost_while_a_receiver_is_down(begin, tmp_path):
     hook.close()
     assert tracks(hook) == [0, 1, 2, 3, 4]
     assert actions.problems() == ()
-    assert kept_lines(tmp_path) == []
+    assert kept_rows(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 599])
@@ -441,7 +494,7 @@ def test_a_command_is_logged_without_its_arguments(begin, caplog):
     assert re.fullmatch(r"command true: process \d+, exit code 0 after \d+\.\d s", ended)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
+@pytest.mark.parametrize("status", [400, 401, 404, 422])
 def test_other_statuses_are_not_retried(begin, tmp_path, status):
     """A rejected delivery is a problem with a count, and is not stored."""
     hook = Hook(status)
@@ -453,7 +506,25 @@ def test_other_statuses_are_not_retried(begin, tmp_path, status):
     assert tracks(hook) == [0, 1, 2]
     (told,) = actions.problems()
     assert told.startswith(f"webhook 127.0.0.1:{hook.port}: 3 deliveries failed: answered {status} ")
-    assert kept_lines(tmp_path) == []
+    assert kept_rows(tmp_path) == []
+
+
+def test_a_receiver_that_is_gone_gets_nothing_more(begin, tmp_path):
+    """After 410 the watch sends nothing more to it, keeps nothing for it, and counts what it does not send."""
+    hook = Hook(410)
+    actions = begin(webhook(hook))
+    actions.start(event_of())
+    eventually(lambda: actions.problems() != ())
+    for _ in range(2):
+        actions.start(event_of())
+    actions.close()
+    hook.close()
+    assert len(hook.got) == 1
+    place = f"webhook 127.0.0.1:{hook.port}"
+    assert actions.problems() == (
+        f"{place}: 3 deliveries failed: answered 410 Gone, and this watch sends nothing more to it",
+    )
+    assert kept_rows(tmp_path) == []
 
 
 def test_redirects_are_not_followed(begin, hook):
@@ -472,15 +543,18 @@ def test_redirects_are_not_followed(begin, hook):
 
 def test_retry_after_is_respected(begin, monkeypatch):
     """After `Retry-After: 100` the next attempt comes after 100 s, although the backoff is shorter."""
-    retries = []
-    monkeypatch.setattr(Worker, "_wait", lambda self, retry: retries.append(retry))
+    waits = []
+    monkeypatch.setattr(WebhookQueue, "_wait", lambda self, wait_s: waits.append(wait_s) or time.sleep(0.01))
     hook = Hook((429, {"Retry-After": "100"}), 200)
     actions = begin(webhook(hook))
     actions.start(event_of())
-    hook.wait_for(2)
-    actions.close()
+    hook.wait_for(1)
+    eventually(lambda: len([wait_s for wait_s in waits if wait_s]) > 3)
+    actions.start(event_of())  # it does not end the wait
+    actions.close(0)
     hook.close()
-    assert retries == [Retry(100.0, is_requested=True)]
+    assert len(hook.got) == 1
+    assert all(99 < wait_s <= 100 for wait_s in waits if wait_s)
 
 
 def test_close_does_not_wait_for_a_long_retry_after(begin, tmp_path):
@@ -492,7 +566,7 @@ def test_close_does_not_wait_for_a_long_retry_after(begin, tmp_path):
     actions.close(499)
     hook.close()
     assert len(hook.got) == 1
-    assert len(kept_lines(tmp_path)) == 1
+    assert len(kept_rows(tmp_path)) == 1
 
 
 def test_forms_of_retry_after():
@@ -614,9 +688,9 @@ def test_a_slow_receiver_delays_neither_the_video_nor_another_receiver(begin, ho
     assert len(silent.got) == 1
     actions.close(0.1)
     silent.close()
-    assert len(kept_lines(tmp_path)) == 301
+    assert len(kept_rows(tmp_path)) == 301
     assert actions.problems() == (
-        f"webhook 127.0.0.1:{silent.port}: 301 deliveries kept in {tmp_path / 'undelivered.jsonl'}: the watch ended",
+        f"webhook 127.0.0.1:{silent.port}: 301 deliveries kept in {tmp_path / 'door.outbox.sqlite'}: the watch ended",
     )
 
 
@@ -635,7 +709,7 @@ def test_a_connection_that_is_never_accepted_ends_with_the_watch(begin, tmp_path
         actions.close(0.3)
         for one in others:
             one.close()
-    assert len(kept_lines(tmp_path)) == 1
+    assert len(kept_rows(tmp_path)) == 1
     assert [line for line in actions.problems() if "thread" in line] == []  # it was interrupted
 
 
@@ -693,16 +767,15 @@ def test_a_delivery_is_deprioritised_after_ten_server_errors(begin, tmp_path):
     got = tracks(hook)
     assert [one for one in got if one != 1] == [0, 2, 3, 4]
     assert got[:12] == [0, *[1] * 10, 2]
-    (kept,) = kept_lines(tmp_path)
-    assert (kept["body"]["track_id"], kept["refused"]) == (1, got.count(1))
+    (kept,) = kept_rows(tmp_path)
+    assert (kept["body"]["track_id"], kept["server_errors"]) == (1, got.count(1))
 
 
 def test_a_deprioritised_delivery_stays_so_in_the_next_watch(begin, tmp_path):
     """The next watch first sends the other stored deliveries, and its own events."""
     hook = _failing_on(1)
-    rows = [{"url": hook.url, "id": str(track), "body": {"track_id": track}} for track in (1, 3)]
-    rows[0]["refused"] = 10
-    (tmp_path / "undelivered.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stored(tmp_path, hook.url, 1, server_errors=10)
+    stored(tmp_path, hook.url, 3)
     slow = Backoff(first_s=30, max_s=30, random=Random(0))
     actions = start_actions(tmp_path, triggers_of(tmp_path, webhook(hook)), slow)
     eventually(lambda: {1, 3} <= set(tracks(hook)))
@@ -716,8 +789,7 @@ def test_a_deprioritised_delivery_stays_so_in_the_next_watch(begin, tmp_path):
 def test_a_delivery_that_failed_ten_thousand_times_is_given_up(begin, tmp_path):
     """The answers of all watches count; then the delivery has failed, and is not stored."""
     hook = Hook(500)
-    row = {"url": hook.url, "id": "1", "body": {"track_id": 1}, "refused": 9999}
-    (tmp_path / "undelivered.jsonl").write_text(json.dumps(row) + "\n")
+    stored(tmp_path, hook.url, 1, server_errors=9999)
     actions = begin(webhook(hook))
     eventually(lambda: actions.problems() != ())
     actions.close()
@@ -725,7 +797,7 @@ def test_a_delivery_that_failed_ten_thousand_times_is_given_up(begin, tmp_path):
     assert tracks(hook) == [1]
     why = "answered 500 Internal Server Error, 10000 times"
     assert actions.problems() == (f"webhook 127.0.0.1:{hook.port}: 1 delivery failed: {why}",)
-    assert kept_lines(tmp_path) == []
+    assert kept_rows(tmp_path) == []
 
 
 @pytest.mark.parametrize("trouble", [429, lambda handler: None])
@@ -746,7 +818,7 @@ def test_other_failures_do_not_deprioritise(begin, trouble):
 
 
 def test_stored_deliveries_are_sent_first(begin, tmp_path):
-    """The next watch sends the same IDs and bodies, in order, before its own events; the file is gone then."""
+    """The next watch sends the same IDs and bodies, in order, before its own events; then nothing is stored."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/hook"
     actions = begin({"webhook": url})
@@ -754,11 +826,11 @@ def test_stored_deliveries_are_sent_first(begin, tmp_path):
         actions.start(event_of(track_id=number, class_name="ü"))
     eventually(lambda: actions.problems() != ())
     actions.close(0.05)
-    kept = kept_lines(tmp_path)
-    file = tmp_path / "undelivered.jsonl"
+    kept = kept_rows(tmp_path)
+    file = tmp_path / "door.outbox.sqlite"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [(line["url"], line["body"]["track_id"]) for line in kept] == [(url, 0), (url, 1), (url, 2)]
-    assert [line["body"]["id"] for line in kept] == [line["id"] for line in kept]
+    assert [(row["url"], row["body"]["track_id"]) for row in kept] == [(url, 0), (url, 1), (url, 2)]
+    assert [row["body"]["id"] for row in kept] == [row["id"] for row in kept]
     (told,) = actions.problems()
     assert told == f"webhook 127.0.0.1:{port}: 3 deliveries kept in {file}: connection refused"
 
@@ -768,9 +840,9 @@ def test_stored_deliveries_are_sent_first(begin, tmp_path):
     later.close()
     hook.close()
     assert tracks(hook) == [0, 1, 2, 3]
-    assert [body["id"] for body in hook.bodies[:3]] == [line["id"] for line in kept]
+    assert [body["id"] for body in hook.bodies[:3]] == [row["id"] for row in kept]
     assert later.problems() == ()
-    assert [path.name for path in tmp_path.iterdir()] == ["door.yaml"]
+    assert kept_rows(tmp_path) == []
 
 
 def test_undelivered_webhooks_stay_over_several_watches(begin, tmp_path):
@@ -780,7 +852,7 @@ def test_undelivered_webhooks_stay_over_several_watches(begin, tmp_path):
         actions = begin(action)
         actions.start(event_of(track_id=number))
         actions.close(0.02)
-    assert [line["body"]["track_id"] for line in kept_lines(tmp_path)] == [0, 1, 2]
+    assert [row["body"]["track_id"] for row in kept_rows(tmp_path)] == [0, 1, 2]
 
 
 def test_no_secret_is_on_disk(begin, tmp_path, monkeypatch):
@@ -788,79 +860,49 @@ def test_no_secret_is_on_disk(begin, tmp_path, monkeypatch):
     monkeypatch.setenv("HOOK_SECRET", SECRET.decode())
     actions = begin({"webhook": {"url": f"http://127.0.0.1:{free_port()}/", "secret_env": "HOOK_SECRET"}})
     actions.start(event_of())
-    actions.close(0.02)
-    text = (tmp_path / "undelivered.jsonl").read_bytes()
+    text = b"".join(file.read_bytes() for file in tmp_path.glob("door.outbox.sqlite*"))
     assert b"track_id" in text
     assert SECRET not in text
 
 
 def test_a_url_that_the_file_no_longer_names_gets_nothing(begin, hook, tmp_path):
-    """Deliveries for other URLs stay in the file, which is reported."""
+    """Deliveries for other URLs stay stored, which is reported."""
     other = Hook()
-    lines = [
-        {"url": one.url, "id": str(number), "body": {"track_id": number}} for number, one in enumerate((other, hook))
-    ]
-    file = tmp_path / "undelivered.jsonl"
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines) + "torn {")
+    stored(tmp_path, other.url, 0)
+    stored(tmp_path, hook.url, 1)
     actions = begin(webhook(hook))
     actions.close()
     other.close()
     assert tracks(hook) == [1]
     assert other.got == []
-    assert kept_lines(tmp_path) == [lines[0]]
-    assert actions.problems() == (
-        f"{file}: 1 line skipped: not a stored webhook",
-        f"{file}: 1 webhook kept: its URL is no longer in the trigger file",
-    )
+    assert [row["url"] for row in kept_rows(tmp_path)] == [other.url]
+    file = tmp_path / "door.outbox.sqlite"
+    assert actions.problems() == (f"{file}: 1 webhook kept: its URL is no longer in the trigger file",)
 
 
-def test_two_watches_do_not_send_the_same(tmp_path):
-    """A second watch does not see claimed deliveries, until the first has died; then it gets the rest."""
-    file = tmp_path / "undelivered.jsonl"
-    first, second, third = Spool(file), Spool(file), Spool(file)
-    waiting = [Delivery(str(number), "http://[::1]/", encode_json({"id": str(number)})) for number in range(3)]
-    first.store(waiting)
-    assert first.claim() == (waiting, 0)
-    assert second.claim() == ([], 0)
-    first.mark_done(waiting[1])
-    first.close()  # as the system does for a process that is killed
-    assert second.claim() == ([waiting[0], waiting[2]], 0)
-    second.store([waiting[2]])
-    assert third.claim() == ([waiting[2]], 0)
-    third.store([])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_claim_that_fails_loses_nothing(tmp_path, begin, hook):
-    """If stored deliveries cannot be read, that is a problem, and they stay for the next watch."""
-    bad = tmp_path / "undelivered.jsonl.claimed-1"
-    bad.mkdir()
-    good = json.dumps({"url": hook.url, "id": "1", "body": {"track_id": 1}})
-    (tmp_path / "undelivered.jsonl.claimed-0").write_text(good)
-    actions = begin(webhook(hook))
-    actions.start(event_of())
-    actions.close()
-    assert tracks(hook) == [7]
-    assert actions.problems() == (f"{tmp_path / 'undelivered.jsonl'}: 1 file not read: Is a directory",)
-    bad.rmdir()
+def test_deliveries_of_an_earlier_version_are_sent(begin, hook, tmp_path):
+    """Those that wait, and those that a killed watch had claimed and not finished; the old files are gone."""
+    rows = [{"url": hook.url, "id": str(track), "body": {"id": str(track), "track_id": track}} for track in range(3)]
+    old = tmp_path / "door.undelivered.jsonl"
+    old.write_text(json.dumps(rows[0]) + "\ntorn {")
+    lines = [*map(json.dumps, rows[1:]), '{"done": "1"}']
+    (tmp_path / "door.undelivered.jsonl.claimed-7").write_text("\n".join(lines) + "\n")
     begin(webhook(hook)).close()
-    assert tracks(hook) == [7, 1]
+    assert tracks(hook) == [0, 2]
+    assert list(tmp_path.glob("door.undelivered*")) == []
 
 
-def test_lost_webhooks_are_counted(begin, tmp_path):
-    """If the file cannot be written, the number of lost webhooks is a problem."""
-    actions = begin({"webhook": f"http://127.0.0.1:{free_port()}/hook"})
-    (tmp_path / "undelivered.jsonl").mkdir()
+def test_webhooks_are_lost_only_where_the_outbox_cannot_be_written(begin, tmp_path):
+    """They are sent from memory then, and what is left at the end is counted as lost."""
+    hook = Hook(503, 200)
+    actions = begin(webhook(hook), {"webhook": f"http://127.0.0.1:{free_port()}/hook"})
+    file = tmp_path / "door.outbox.sqlite"
+    file.mkdir()
     actions.start(event_of())
-    actions.close(0.02)
-    assert actions.problems()[-1] == f"{tmp_path / 'undelivered.jsonl'}: 1 webhook lost: Is a directory"
-
-
-def test_a_delivery_is_marked_at_once(begin, hook, tmp_path):
-    """A stored delivery is marked as soon as it is delivered, so that it is not sent again after a kill."""
-    file = tmp_path / "undelivered.jsonl"
-    file.write_text(json.dumps({"url": hook.url, "id": "1", "body": {"id": "1"}}) + "\n")
-    begin(webhook(hook))
-    hook.wait_for(1)
-    (claimed,) = tmp_path.glob("undelivered.jsonl.claimed-*")
-    eventually(lambda: claimed.read_text().endswith('{"done":"1"}\n'))
+    hook.wait_for(2)
+    actions.close(0.5)
+    hook.close()
+    assert len({body["id"] for body in hook.bodies}) == 1
+    problems = actions.problems()
+    assert f"{file}: 2 deliveries not stored: Is a directory; sent from memory, a kill loses them" in problems
+    assert f"{file}: 1 webhook lost: the file cannot be written" in problems

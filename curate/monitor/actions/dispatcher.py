@@ -10,10 +10,9 @@ from typing import Any
 from curate.growing_files import append_line
 from curate.monitor.actions.command import CommandError, CommandRunner
 from curate.monitor.actions.config import Action, Command
+from curate.monitor.actions.webhook.outbox import Outbox
 from curate.monitor.actions.webhook.queue import Backoff, WebhookQueue
-from curate.monitor.actions.webhook.sender import Delivery
 from curate.monitor.actions.webhook.settings import Webhook
-from curate.monitor.actions.webhook.spool import Spool
 from curate.monitor.actions.worker import Worker
 from curate.monitor.problems import Kind, Problems
 from curate.monitor.triggers.event import STREAM_PREFIX, Event, encode_json
@@ -33,7 +32,7 @@ class Actions:
     Args:
         actions: (name of the trigger, action) of each; the name is `stream_` for events about the source.
         hosts: Hosts that webhooks may go to.
-        spool: File with undelivered webhooks of earlier watches, sent first, and of this one at its end.
+        outbox: File of the webhooks that are not delivered yet, also of earlier watches.
         problems: Collector of the watch.
         backoff: Waits between attempts of webhooks; default 1 s to 60 s.
 
@@ -46,15 +45,15 @@ class Actions:
         actions: Iterable[tuple[str, Action]],
         hosts: Sequence[str],
         *,
-        spool: Path,
+        outbox: Path,
         problems: Problems,
         backoff: Backoff | None = None,
     ) -> None:
         self._hosts = tuple(hosts)
         self._backoff = backoff or Backoff()
         self._problems = problems
-        self._spool = Spool(spool)
-        self._foreign: list[Delivery] = []  # of the spool, for URLs that the trigger file no longer names
+        self._outbox_file = outbox
+        self._outbox: Outbox | None = None
         self._webhooks: dict[str, WebhookQueue] = {}
         self._writers: dict[str, Worker[Event]] = {}
         self._commands: list[tuple[str, Worker[Event]]] = []
@@ -65,10 +64,11 @@ class Actions:
                 self._starts.setdefault(trigger, [])
                 if (start := self._make_start(action)) is not None:
                     self._starts[trigger].append(start)
-            self._send_spooled()
+            self._report_others()
         except BaseException:
             self._interrupt()
-            self._spool.close()
+            if self._outbox is not None:
+                self._outbox.close()
             raise
         problems.watch_pending(self._pending_webhooks)
 
@@ -83,7 +83,7 @@ class Actions:
                 self._problems.count("actions", ("action failed", "actions failed"), _describe(error))
 
     def close(self, timeout_s: float = 10.0, on_pending: Callable[[int], None] = lambda pending: None) -> None:
-        """Wait for queued actions, end every thread, and store undelivered webhooks. May be called again.
+        """Wait for queued actions, end every thread, and close the outbox. May be called again.
 
         Args:
             timeout_s: Longest wait; what still runs then is broken off.
@@ -100,14 +100,12 @@ class Actions:
             self._is_closed = True
             self._interrupt()
             self._report_remaining()
-            self._store_webhooks()
 
-    def _workers(self) -> list[Worker[Any]]:
-        webhooks = [webhook.worker for webhook in self._webhooks.values()]
-        return [*webhooks, *self._writers.values(), *(worker for _, worker in self._commands)]
+    def _workers(self) -> list[Worker[Any] | WebhookQueue]:
+        return [*self._webhooks.values(), *self._writers.values(), *(worker for _, worker in self._commands)]
 
     def _pending_webhooks(self) -> list[tuple[Kind, int]]:
-        pending = () if self._is_closed else (webhook.pending() for webhook in self._webhooks.values())
+        pending = () if self._is_closed else (webhook.pending_problem() for webhook in self._webhooks.values())
         return [one for one in pending if one is not None]
 
     def _make_start(self, action: Action) -> Callable[[Event], bool] | None:
@@ -135,6 +133,7 @@ class Actions:
         return self._writers[key]
 
     def _webhook(self, webhook: Webhook) -> WebhookQueue:
+        self._outbox = self._outbox or Outbox(self._outbox_file, self._problems)
         if webhook.url not in self._webhooks:
             self._webhooks[webhook.url] = WebhookQueue(
                 webhook,
@@ -142,7 +141,7 @@ class Actions:
                 name=f"curate-webhook-{len(self._webhooks)}",
                 backoff=self._backoff,
                 problems=self._problems,
-                on_done=self._spool.mark_done,
+                outbox=self._outbox,
             )
         return self._webhooks[webhook.url]
 
@@ -162,25 +161,11 @@ class Actions:
         self._commands.append((place, worker))
         return worker
 
-    def _send_spooled(self) -> None:
-        if not self._webhooks:
-            return
-        place = str(self._spool.file)
-        try:
-            deliveries, invalid_lines = self._spool.claim()
-        except OSError as error:
-            self._problems.count(place, ("file not read", "files not read"), error.strerror or str(error))
-            return
-        if invalid_lines:
-            self._problems.count(place, ("line skipped", "lines skipped"), "not a stored webhook", invalid_lines)
-        for delivery in deliveries:
-            if (webhook := self._webhooks.get(delivery.url)) is not None:
-                webhook.put_back(delivery)
-            else:
-                self._foreign.append(delivery)
-        if self._foreign:
+    def _report_others(self) -> None:
+        """Report deliveries that nobody sends any more."""
+        if self._outbox is not None and (others := self._outbox.count_others(self._webhooks)):
             reason = "its URL is no longer in the trigger file"
-            self._problems.count(place, ("webhook kept", "webhooks kept"), reason, len(self._foreign))
+            self._problems.count(str(self._outbox.file), ("webhook kept", "webhooks kept"), reason, others)
 
     def _interrupt(self) -> None:
         for worker in self._workers():
@@ -192,11 +177,16 @@ class Actions:
                 self._problems.count("actions", running, "its work cannot be interrupted")
 
     def _report_remaining(self) -> None:
-        file = self._spool.file
+        stored = (f"delivery kept in {self._outbox_file}", f"deliveries kept in {self._outbox_file}")
+        lost = self._outbox.count_in_memory() if self._outbox is not None else 0
         for webhook in self._webhooks.values():
-            if remaining := len(webhook.remaining()):
-                stored = (f"delivery kept in {file}", f"deliveries kept in {file}")
+            if remaining := webhook.stored:
                 self._problems.count(webhook.place, stored, webhook.last_error or _ENDED, remaining)
+        if lost:
+            reason = "the file cannot be written"
+            self._problems.count(str(self._outbox_file), ("webhook lost", "webhooks lost"), reason, lost)
+        if self._outbox is not None:
+            self._outbox.close()
         for path, writer in self._writers.items():
             if remaining := len(writer.remaining()):
                 self._problems.count(f"write {path}", _LINE, _ENDED, remaining)
@@ -204,20 +194,8 @@ class Actions:
             if remaining := len(worker.remaining()):
                 self._problems.count(place, _RUN_SKIPPED, _ENDED, remaining)
 
-    def _store_webhooks(self) -> None:
-        deliveries = [*self._foreign, *(one for webhook in self._webhooks.values() for one in webhook.remaining())]
-        try:
-            self._spool.store(deliveries)
-        except OSError as error:
-            self._spool.close()
-            lost = ("webhook lost", "webhooks lost")
-            self._problems.count(str(self._spool.file), lost, error.strerror or str(error), len(deliveries))
-        else:
-            if deliveries:
-                logger.info("%s: webhooks stored for the next watch: %d", self._spool.file, len(deliveries))
 
-
-def _wait_for(workers: list[Worker[Any]], until: float, on_pending: Callable[[int], None]) -> None:
+def _wait_for(workers: Sequence[Worker[Any] | WebhookQueue], until: float, on_pending: Callable[[int], None]) -> None:
     last = 0
 
     def report() -> int:

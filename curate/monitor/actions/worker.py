@@ -4,40 +4,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Retry:
-    """The result of work that failed and is to be tried again.
-
-    Attributes:
-        wait_s: Seconds until then.
-        is_requested: Whether the receiver asked for this wait; other waits end early when the watch ends.
-        deprioritise: Whether all other items go first, now and later; a new item ends the wait early.
-    """
-
-    wait_s: float
-    is_requested: bool = False
-    deprioritise: bool = False
-
-
 class Worker(Generic[Item]):
-    """Works through items in order, in one thread. An item that is retried holds up the rest unless deprioritised.
+    """Works through items in order, in one thread.
 
     Args:
         name: Of the thread.
-        work: Handles an item; returns a `Retry` if it has to be tried again. Must not raise.
+        work: Handles an item. Must not raise.
         interrupt: Breaks off the current item; called from another thread.
     """
 
-    def __init__(self, name: str, work: Callable[[Item], Retry | None], interrupt: Callable[[], None]) -> None:
+    def __init__(self, name: str, work: Callable[[Item], None], interrupt: Callable[[], None]) -> None:
         self._work, self._interrupt = work, interrupt
         self._items: deque[Item] = deque()
-        self._deprioritised: deque[Item] = deque()
         self._changed = threading.Condition()
         self._deadline: float | None = None  # of `time.monotonic`; set once the queue is closed
         self._stopped = False
@@ -53,17 +36,11 @@ class Worker(Generic[Item]):
             self._changed.notify()
             return True
 
-    def put_deprioritised(self, item: Item) -> None:
-        """Add an item that was deprioritised before; items from `put` go first."""
-        with self._changed:
-            self._deprioritised.append(item)
-            self._changed.notify()
-
     @property
     def pending(self) -> int:
         """Number of items that are not done, the current one included."""
         with self._changed:
-            return len(self._items) + len(self._deprioritised)
+            return len(self._items)
 
     def finish(self, deadline: float) -> None:
         """Close the queue, and continue with what it holds until `deadline` of `time.monotonic`."""
@@ -86,40 +63,19 @@ class Worker(Generic[Item]):
         self._interrupt()
 
     def remaining(self) -> list[Item]:
-        """Items that were not done, in order, deprioritised ones last; valid after `stop`."""
+        """Items that were not done, in order; valid after `stop`."""
         with self._changed:
-            return [*self._items, *self._deprioritised]
+            return [*self._items]
 
     def _run(self) -> None:
-        while (queue := self._next_queue()) is not None:
-            retry = self._work(queue[0])  # only this thread removes items
+        while self._has_next():
+            self._work(self._items[0])  # only this thread removes items
             with self._changed:
-                if retry is None:
-                    queue.popleft()
-                    continue
-                if retry.deprioritise:
-                    self._deprioritised.append(queue.popleft())
-                self._wait(retry)
+                self._items.popleft()
 
-    def _next_queue(self) -> deque[Item] | None:
-        """The queue whose first item is next; None where the thread has to end."""
+    def _has_next(self) -> bool:
+        """Wait for an item; False where the thread has to end."""
         with self._changed:
-            while not (self._items or self._deprioritised) and self._deadline is None:
+            while not self._items and self._deadline is None:
                 self._changed.wait()
-            queue = self._items or self._deprioritised
-            return queue if queue and not self._stopped else None
-
-    def _wait(self, retry: Retry) -> None:
-        until = time.monotonic() + retry.wait_s
-        was_open = self._deadline is None
-        new_items_interrupt = retry.deprioritise and not retry.is_requested and not self._items
-        while not self._stopped and (remaining_s := until - time.monotonic()) > 0:
-            if new_items_interrupt and self._items:
-                return
-            if self._deadline is not None:
-                if was_open and not retry.is_requested:
-                    return  # one more attempt, now that the watch ends
-                if until >= self._deadline:
-                    self._stopped = True
-                    return
-            self._changed.wait(remaining_s)
+            return bool(self._items) and not self._stopped

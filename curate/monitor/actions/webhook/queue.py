@@ -1,17 +1,19 @@
-"""The deliveries to one webhook: sent in order, retried with growing waits, counted when they fail.
+"""Sends the stored deliveries to one webhook: in order, retried with growing waits, counted when they fail.
 
 Every attempt is logged with its delivery, outcome and next wait.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+import math
+import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from curate.monitor.actions.webhook.outbox import DEPRIORITISED_AFTER, Outbox
 from curate.monitor.actions.webhook.sender import Delivery, Response, Sender, SendError, StoppedError
 from curate.monitor.actions.webhook.settings import Webhook
-from curate.monitor.actions.worker import Retry, Worker
 from curate.monitor.problems import Kind, Problems
 from curate.monitor.triggers.event import Event
 
@@ -19,9 +21,10 @@ logger = logging.getLogger(__name__)
 _FAILED = ("delivery failed", "deliveries failed")
 _PENDING = ("delivery pending", "deliveries pending")
 _DEPRIORITISED = ("delivery deprioritised", "deliveries deprioritised")
-_NOT_RECORDED = ("delivery not recorded", "deliveries not recorded")
-_DEPRIORITISED_AFTER = 10  # server errors: about three minutes
+_GONE = "answered 410 Gone, and this watch sends nothing more to it"
 _GIVEN_UP_AFTER = 10_000  # server errors: five days where nothing else is delivered either, longer than a weekend
+_CLAIM_MARGIN_S = 5.0  # beyond the webhook's timeout
+_POLL_S = 5.0  # for deliveries that another watch left
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Backoff:
 
 
 class WebhookQueue:
-    """The queue of one webhook, with the thread that sends it.
+    """The deliveries to one webhook, with the thread that sends them. They are in the outbox, not here.
 
     Args:
         webhook: Settings from the trigger file.
@@ -47,11 +50,10 @@ class WebhookQueue:
         name: Of the thread.
         backoff: Waits between attempts.
         problems: Gets what the receiver rejects.
-        on_done: Called with each delivery that needs no further attempt.
+        outbox: Holds the deliveries.
 
     Attributes:
         place: Name in problems and logs: host and port, since a path may be secret.
-        worker: Holds the deliveries.
         last_error: Why the latest attempt failed; None after a success.
 
     Raises:
@@ -66,44 +68,113 @@ class WebhookQueue:
         name: str,
         backoff: Backoff,
         problems: Problems,
-        on_done: Callable[[Delivery], None],
+        outbox: Outbox,
     ) -> None:
         self.place = f"webhook {webhook.address.authority}"
         self.last_error: str | None = None
         self._url = webhook.url
         self._sender = Sender(webhook, hosts)
-        self._backoff, self._problems, self._on_done = backoff, problems, on_done
-        self._failures = 0  # in a row, whichever delivery
-        self._attempts: Counter[str] = Counter()  # of unfinished deliveries, by ID
-        self._server_errors: dict[str, int] = {}  # likewise, over all watches
-        self.worker: Worker[Delivery] = Worker(name, self._deliver, self._sender.stop)
+        self._claim_s = webhook.timeout_s + _CLAIM_MARGIN_S
+        self._backoff, self._problems, self._outbox = backoff, problems, outbox
+        self._changed = threading.Condition()
+        self._deadline: float | None = None  # of `time.monotonic`; set once the queue is closed
+        self._stopped = False
+        self._is_hurried = False
+        self._is_gone = False  # the receiver answered 410
+        self._has_new = False
+        self._requested_until = 0.0  # of `time.monotonic`: the receiver's `Retry-After`
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
     def put(self, event: Event) -> bool:
-        """Queue an event; False once the queue is closed."""
+        """Store the delivery of an event; False once the queue is closed."""
+        with self._changed:
+            if self._deadline is not None:
+                return False
+        if self._is_gone:
+            self._problems.count(self.place, _FAILED, _GONE)
+            return True
         delivery = Delivery.of(event, self._url)
-        logger.debug("%s: delivery %s queued for trigger %s", self.place, delivery.id, event.trigger)
-        return self.worker.put(delivery)
+        self._outbox.put(delivery)
+        logger.debug("%s: delivery %s stored for trigger %s", self.place, delivery.id, event.trigger)
+        with self._changed:
+            self._has_new = True
+            self._changed.notify()
+        return True
 
-    def put_back(self, delivery: Delivery) -> None:
-        """Queue a delivery that an earlier watch could not finish."""
-        if delivery.server_errors:
-            self._server_errors[delivery.id] = delivery.server_errors
-        if delivery.server_errors >= _DEPRIORITISED_AFTER:
-            self.worker.put_deprioritised(delivery)
-        else:
-            self.worker.put(delivery)
+    @property
+    def pending(self) -> int:
+        """Number of deliveries that are not finished."""
+        return self._outbox.count(self._url)
 
-    def remaining(self) -> list[Delivery]:
-        """Deliveries that were not finished; valid after the worker has stopped."""
-        return [replace(one, server_errors=self._server_errors.get(one.id, 0)) for one in self.worker.remaining()]
+    @property
+    def stored(self) -> int:
+        """Number of deliveries that are on disk."""
+        return self._outbox.count(self._url, with_memory=False)
 
-    def pending(self) -> tuple[Kind, int] | None:
+    def pending_problem(self) -> tuple[Kind, int] | None:
         """Number of pending deliveries where the latest attempt failed; None otherwise."""
-        pending, reason = self.worker.pending, self.last_error
+        reason = self.last_error
+        pending = self.pending if reason is not None else 0
         return (Kind(self.place, _PENDING, reason), pending) if pending and reason is not None else None
 
-    def _deliver(self, delivery: Delivery) -> Retry | None:
-        self._attempts[delivery.id] += 1
+    def finish(self, deadline: float) -> None:
+        """Close the queue, and go on with what is stored until `deadline` of `time.monotonic`."""
+        with self._changed:
+            if self._deadline is None:
+                self._deadline = deadline
+                self._changed.notify()
+
+    def has_ended(self, wait_s: float) -> bool:
+        """Wait up to `wait_s` for the thread to end, and return whether it has."""
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Close the queue, break off the current attempt, and end the thread."""
+        with self._changed:
+            self._deadline = time.monotonic() if self._deadline is None else self._deadline
+            self._stopped = True
+            self._changed.notify()
+        self._sender.stop()
+
+    def _run(self) -> None:
+        at_once = False
+        while not self._stopped:
+            with self._changed:
+                self._has_new = False
+            wait_s = self._requested_until - time.monotonic()
+            if wait_s <= 0:
+                taken = self._outbox.take(self._url, self._claim_s, at_once=at_once)
+                if isinstance(taken, Delivery):
+                    self._deliver(taken)
+                    at_once = False
+                    continue
+                wait_s = taken
+            at_once = self._wait(wait_s)
+
+    def _wait(self, wait_s: float | None) -> bool:
+        """Wait for a delivery to become due, None: for a new one; return whether the watch ended meanwhile.
+
+        It ends the thread where nothing becomes due before the deadline.
+        """
+        now_s = time.monotonic()
+        due_s = math.inf if wait_s is None else now_s + wait_s
+        until = min(due_s, now_s + _POLL_S)
+        with self._changed:
+            while not (self._stopped or self._has_new) and (remaining_s := until - time.monotonic()) > 0:
+                if self._deadline is not None:
+                    if not self._is_hurried and wait_s is not None and self._requested_until <= now_s:
+                        self._is_hurried = True
+                        return True  # one more attempt, now that the watch ends
+                    if due_s >= self._deadline:
+                        self._stopped = True
+                        break
+                self._changed.wait(remaining_s)
+        return False
+
+    def _deliver(self, delivery: Delivery) -> None:
+        delivery = replace(delivery, attempts=delivery.attempts + 1)
         try:
             outcome = self._sender.send(delivery)
         except SendError as error:
@@ -111,45 +182,43 @@ class WebhookQueue:
         except Exception as error:  # would end the thread, and with it everything that waits
             outcome = SendError(f"{type(error).__name__}: {error}")
         if isinstance(outcome, SendError):
-            return self._retry(delivery, outcome)
-        server_errors = self._count_server_error(delivery, outcome)
-        if outcome.is_retryable and server_errors < _GIVEN_UP_AFTER:
-            return self._retry(delivery, outcome, deprioritise=server_errors >= _DEPRIORITISED_AFTER)
-        self._finish(delivery, outcome, server_errors)
-        return None
+            self._retry(delivery, outcome)
+            return
+        if outcome.is_server_error:
+            delivery = replace(delivery, server_errors=delivery.server_errors + 1)
+            if delivery.server_errors == DEPRIORITISED_AFTER:
+                self._problems.count(self.place, _DEPRIORITISED, f"{outcome}, {delivery.server_errors} times")
+        if outcome.is_retryable and delivery.server_errors < _GIVEN_UP_AFTER:
+            self._retry(delivery, outcome)
+        else:
+            self._finish(delivery, outcome)
 
-    def _count_server_error(self, delivery: Delivery, response: Response) -> int:
-        """Return how often the receiver has failed on this delivery, this response included."""
-        server_errors = self._server_errors.get(delivery.id, 0) + response.is_server_error
-        if response.is_server_error:
-            self._server_errors[delivery.id] = server_errors
-            if server_errors == _DEPRIORITISED_AFTER:
-                self._problems.count(self.place, _DEPRIORITISED, f"{response}, {server_errors} times")
-        return server_errors
-
-    def _retry(self, delivery: Delivery, outcome: Response | SendError, *, deprioritise: bool = False) -> Retry:
-        self._failures += 1
+    def _retry(self, delivery: Delivery, outcome: Response | SendError) -> None:
         if self.last_error is None or not isinstance(outcome, StoppedError):
             self.last_error = str(outcome)
-        wait_s = self._backoff.wait_s(self._failures)
-        requested_s = outcome.retry_after_s if isinstance(outcome, Response) else None
-        wait_s = wait_s if requested_s is None else max(wait_s, requested_s)
-        following = "not retried" if isinstance(outcome, StoppedError) else f"next attempt in {wait_s:.1f} s"
+        wait_s = self._backoff.wait_s(delivery.attempts)
+        if isinstance(outcome, Response) and outcome.retry_after_s is not None:
+            wait_s = max(wait_s, outcome.retry_after_s)
+            self._requested_until = time.monotonic() + wait_s
+        if isinstance(outcome, StoppedError):
+            self._outbox.release(delivery)
+            following = "not retried"
+        else:
+            self._outbox.retry(delivery, wait_s)
+            following = f"next attempt in {wait_s:.1f} s"
         logger.info(
             "%s: delivery %s, attempt %d failed: %s; %s, %d pending",
-            self.place, delivery.id, self._attempts[delivery.id], outcome, following, self.worker.pending,
+            self.place, delivery.id, delivery.attempts, outcome, following, self.pending,
         )  # fmt: skip
-        return Retry(wait_s, is_requested=requested_s is not None, deprioritise=deprioritise)
 
-    def _finish(self, delivery: Delivery, response: Response, server_errors: int) -> None:
-        attempts = self._attempts.pop(delivery.id)
-        self._failures, self.last_error = 0, None
-        self._server_errors.pop(delivery.id, None)
-        logger.info("%s: delivery %s, attempt %d %s", self.place, delivery.id, attempts, response)
+    def _finish(self, delivery: Delivery, response: Response) -> None:
+        self.last_error = None
+        logger.info("%s: delivery %s, attempt %d %s", self.place, delivery.id, delivery.attempts, response)
+        if response.is_gone:
+            self._is_gone = True
+            self._problems.count(self.place, _FAILED, _GONE, max(self._outbox.drop(self._url), 1))
+            return
         if not response.is_success:
-            times = f", {server_errors} times" if response.is_retryable else ""
+            times = f", {delivery.server_errors} times" if response.is_retryable else ""
             self._problems.count(self.place, _FAILED, f"{response}{times}")
-        try:
-            self._on_done(delivery)
-        except OSError as error:
-            self._problems.count(self.place, _NOT_RECORDED, f"{error.strerror}; may be sent again")
+        self._outbox.finish(delivery)

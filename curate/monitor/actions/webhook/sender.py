@@ -1,13 +1,19 @@
 """Sends one event as a signed POST request, within a timeout, to a host that the trigger file lists.
 
-    X-Curate-Delivery: ID of the delivery, the same at every attempt
-    X-Curate-Timestamp: Unix seconds of the attempt
-    X-Curate-Signature: sha256= and the HMAC-SHA256 of `timestamp.body` in hexadecimal, if a secret is configured
+    webhook-id: ID of the delivery, the same at every attempt
+    webhook-timestamp: Unix seconds of the attempt
+    webhook-signature: `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64, if a secret is configured
+
+as in the Standard Webhooks specification (https://github.com/standard-webhooks/standard-webhooks). For receivers of
+before there are also
+
+    X-Curate-Delivery, X-Curate-Timestamp: the same as the first two
+    X-Curate-Signature: sha256= and the HMAC-SHA256 of `timestamp.body` in hexadecimal
 
 No proxy is used, no redirect is followed, and only the head of a response is read.
 """
 
-import hashlib
+import base64
 import hmac
 import http.client
 import socket
@@ -21,7 +27,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from curate import __version__
-from curate.monitor.actions.webhook.settings import Webhook
+from curate.monitor.actions.webhook.settings import Webhook, decode_secret
 from curate.monitor.triggers.event import Event, encode_json
 
 _RETRIED_STATUSES = (408, 425, 429)  # and all from 500 on
@@ -37,12 +43,14 @@ class Delivery:
         url: Where to send it.
         body: JSON in UTF-8.
         server_errors: How often the receiver has answered it with status 500 or higher.
+        attempts: How often it was sent.
     """
 
     id: str
     url: str
     body: bytes
     server_errors: int = 0
+    attempts: int = 0
 
     @classmethod
     def of(cls, event: Event, url: str) -> "Delivery":
@@ -68,6 +76,11 @@ class Response:
         return self.status >= 500
 
     @property
+    def is_gone(self) -> bool:
+        """Whether the receiver wants nothing more."""
+        return self.status == 410
+
+    @property
     def is_retryable(self) -> bool:
         return self.status in _RETRIED_STATUSES or self.is_server_error
 
@@ -85,9 +98,21 @@ class StoppedError(SendError):
     """`stop` broke off the request; this says nothing about the receiver."""
 
 
-def sign(secret: bytes, timestamp: str, body: bytes) -> str:
-    """Return the value of `X-Curate-Signature`: HMAC-SHA256 (RFC 2104) of timestamp, full stop and body."""
-    return "sha256=" + hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+def sign(secret: bytes, delivery: Delivery, timestamp: str) -> dict[str, str]:
+    """Return the headers that sign a delivery.
+
+    Args:
+        secret: As in the trigger file; the Standard Webhooks form `whsec_…` holds the key in base64.
+        delivery: Its ID and body are signed.
+        timestamp: Unix seconds of the attempt.
+    """
+    signed = delivery.id.encode() + b"." + timestamp.encode() + b"." + delivery.body
+    standard = hmac.digest(decode_secret(secret), signed, "sha256")
+    before = hmac.digest(secret, timestamp.encode() + b"." + delivery.body, "sha256")
+    return {
+        "webhook-signature": "v1," + base64.b64encode(standard).decode(),
+        "X-Curate-Signature": "sha256=" + before.hex(),
+    }
 
 
 class Sender:
@@ -175,11 +200,13 @@ class Sender:
             "Connection": "close",
             "Content-Type": "application/json",
             "User-Agent": f"curate/{__version__}",
+            "webhook-id": delivery.id,
+            "webhook-timestamp": timestamp,
             "X-Curate-Delivery": delivery.id,
             "X-Curate-Timestamp": timestamp,
         }
         if self._secret is not None:
-            headers["X-Curate-Signature"] = sign(self._secret, timestamp, delivery.body)
+            headers |= sign(self._secret, delivery, timestamp)
         connection = http.client.HTTPConnection(self._address.host, self._address.port)
         connection.sock = self._connect()
         connection.request("POST", self._address.path, body=delivery.body, headers=headers)

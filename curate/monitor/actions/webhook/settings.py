@@ -1,5 +1,6 @@
 """The settings of a webhook in the trigger file: URL, secret, headers, timeout."""
 
+import base64
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,28 @@ from curate.monitor.triggers.fields import FieldError, FilePath, StrictModel, Ti
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _RESERVED_HEADERS = ("connection", "content-length", "content-type", "host", "transfer-encoding", "expect", "upgrade")
+_RESERVED_PREFIXES = ("webhook-", "x-curate-")
 _MAX_SECRET_BYTES = 4096
+_STANDARD_SECRET = b"whsec_"  # of the Standard Webhooks specification, before a key of these sizes in base64
+_KEY_BYTES = range(24, 65)
+
+
+def decode_secret(secret: bytes) -> bytes:
+    """Return the key of a secret: what `whsec_…` holds in base64, else the secret itself.
+
+    Raises:
+        UsageError: Behind `whsec_` there is no base64, or a key of another size; the message does not repeat it.
+    """
+    if not secret.startswith(_STANDARD_SECRET):
+        return secret
+    expected = f"whsec_ and {_KEY_BYTES.start} to {_KEY_BYTES.stop - 1} bytes in base64"
+    try:
+        key = base64.b64decode(secret.removeprefix(_STANDARD_SECRET), validate=True)
+    except ValueError as error:
+        raise UsageError("the secret is not valid", expected=expected) from error
+    if len(key) not in _KEY_BYTES:
+        raise UsageError("the secret has a wrong length", got=f"{len(key)} bytes", expected=expected)
+    return key
 
 
 def _check_url(url: Any) -> Any:
@@ -26,7 +48,7 @@ def _check_headers(headers: Any) -> Any:
     for name, value in headers.items() if isinstance(headers, Mapping) else ():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise UsageError("invalid header name", expected="such as X-Door")
-        if name.lower() in _RESERVED_HEADERS or name.lower().startswith("x-curate-"):
+        if name.lower() in _RESERVED_HEADERS or name.lower().startswith(_RESERVED_PREFIXES):
             raise UsageError("header is set by curate", got=short_repr(name))
         if isinstance(value, str) and not (value.isascii() and value.isprintable()):
             raise UsageError(f"invalid character in the value of {name}", expected="printable ASCII")
@@ -67,8 +89,18 @@ class Webhook(StrictModel):
         """Read the secret that signs deliveries, without its line ending; None where none is configured.
 
         Raises:
-            UsageError: The variable or file is missing or empty.
+            UsageError: The variable or file is missing or empty, or the secret is not valid.
         """
+        secret = self._read_secret()
+        if secret is not None:
+            try:
+                decode_secret(secret)
+            except UsageError as error:
+                place = "secret_env" if self.secret_env is not None else "secret_file"
+                raise UsageError(error.fact, place=place, got=error.got, expected=error.expected) from error
+        return secret
+
+    def _read_secret(self) -> bytes | None:
         if self.secret_env is not None:
             secret = os.environ.get(self.secret_env, "").encode("utf-8", "surrogateescape")
             if not secret:
