@@ -8,14 +8,28 @@
     ├── MissingError            a required package, program, file or network is missing
     └── TrainingError           training cannot start or continue
 
-One form for all messages: **place: fact (got value; expected rule). Remedy.**
+One form for all messages: **place: fact (got value; expected rule). Remedy.** What the system says about a file becomes one by
+`system_error`, also where nobody caught it.
 """
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 _MOST_NAMES = 30  # in a message
+_NO_SPACE = "Free some space on that disk, or use another one, then give the command again."
+_NOT_ALLOWED = "Check who may write and read that file and its folder."
+_SYSTEM_REMEDIES = {
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: _NO_SPACE,
+    errno.EROFS: "That disk can only be read: use another place.",
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EIO: "The disk may be failing: see the log of the system.",
+    errno.EMFILE: "Allow more open files, as with `ulimit -n 4096`.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
 
 
 class CurateError(Exception):
@@ -87,6 +101,25 @@ class MissingError(CurateError):
 
 class TrainingError(CurateError):
     """Training cannot start or continue."""
+
+
+def system_error(
+    error: OSError, fact: str | None = None, *, place: object = None, kind: type[CurateError] = CurateError
+) -> CurateError:
+    """The error for a file that the system does not read or write, such as one on a full disk.
+
+    Args:
+        error: What the system said.
+        fact: What failed, such as "the dataset cannot be written"; without it the system's words are the fact.
+        place: The file; without it the one that `error` names.
+        kind: Of the error.
+    """
+    words = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return kind(
+        f"{fact}: {words}" if fact else words,
+        place=error.filename if place is None else place,
+        remedy=_SYSTEM_REMEDIES.get(error.errno or 0),
+    )
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

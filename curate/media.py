@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from curate.errors import DataError, StoreError
+from curate.errors import DataError, StoreError, system_error
 from curate.files import temporary_file
 from curate.paths import make_folder
 
@@ -130,7 +130,7 @@ def write_image(root: Path, target: str, data: bytes, sha256: str) -> str:
         make_folder(root, target.rpartition("/")[0])
         return next(path for path in _names(target, sha256) if _take_name(root / path, data))
     except OSError as error:
-        raise StoreError(f"the image cannot be written: {error.strerror}", place=root / target) from error
+        raise system_error(error, "the image cannot be written", place=root / target, kind=StoreError) from error
 
 
 def _take_name(target: Path, data: bytes) -> bool:

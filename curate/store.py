@@ -23,7 +23,7 @@ from typing import Any
 from curate import __version__
 from curate.columns import TABLES
 from curate.dataset import ClassEntry, Dataset, NextIds
-from curate.errors import StoreError
+from curate.errors import StoreError, system_error
 from curate.files import remove_leftovers, sync_folder, temporary_file, write_atomically
 from curate.formatting import curate_command
 from curate.versions import VersionFiles
@@ -354,9 +354,8 @@ class Store:
                 remedy="Wait for it, or end it.",
             ) from error
         except OSError as error:
-            raise StoreError(
-                f"the dataset cannot be written: {error.strerror or error}", place=error.filename or self.root
-            ) from error
+            place = error.filename or self.root
+            raise system_error(error, "the dataset cannot be written", place=place, kind=StoreError) from error
 
 
 class Work:

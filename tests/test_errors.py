@@ -1,5 +1,8 @@
 """The one form of all messages, and the exit codes."""
 
+import errno
+import os
+
 import pytest
 
 from curate.errors import (
@@ -10,6 +13,7 @@ from curate.errors import (
     StrictImportError,
     UsageError,
     quote_remedy,
+    system_error,
     unknown_name,
 )
 
@@ -87,3 +91,26 @@ def test_names_that_yaml_reads_as_values(value):
 def test_names_that_are_text(value):
     """Text needs no quotes."""
     assert quote_remedy(value) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
+def test_what_the_system_says_about_a_write(number):
+    """A full disk, a quota, a read-only disk and missing permissions bring the file, the fact and a remedy."""
+    message = str(system_error(OSError(number, os.strerror(number), "a/HEAD")))
+    assert message.startswith(f"a/HEAD: {os.strerror(number)}. ")
+    assert message.endswith(".")
+
+
+def test_what_failed_comes_before_what_the_system_says():
+    """The caller knows what was written and where; its kind of error is kept."""
+    error = system_error(OSError(errno.EINVAL, "Invalid argument", "x"), "no copy", place="D", kind=StoreError)
+    assert (type(error), str(error)) == (StoreError, "D: no copy: Invalid argument.")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(OSError("odd\n thing"), "odd thing."), (OSError(), "OSError."), (TimeoutError(), "TimeoutError.")],
+)
+def test_system_error_without_a_number(error, message):
+    """Libraries raise such errors with a text alone, or with nothing."""
+    assert str(system_error(error)) == message

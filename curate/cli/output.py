@@ -53,10 +53,24 @@ def _print_note(note: str) -> None:
     typer.echo(f"note: {note}", err=True)
 
 
+@contextmanager
+def naming_stdout() -> Iterator[None]:
+    """Name stdout in the error when it cannot be written, as on a full disk; otherwise the error names no file."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = "stdout"
+        raise
+
+
 def print_json(document: object) -> None:
     """Print one JSON document, in ASCII where the encoding of stdout is not Unicode."""
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=not is_unicode))
+    with naming_stdout():
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=not is_unicode))
 
 
 def print_rich(*renderables: object) -> None:
@@ -72,7 +86,8 @@ def print_rich(*renderables: object) -> None:
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not wraps)
     if not wraps:
         console.width = _UNLIMITED
-    console.print(*renderables)
+    with naming_stdout():
+        console.print(*renderables)
 
 
 @contextmanager

@@ -73,6 +73,33 @@ def test_pipe_with_columns(folder, run_main):
     assert 60 < max(map(len, lines)) <= 80
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+@pytest.mark.parametrize("arguments", [("stats", "faces"), ("stats", "faces", "--json"), ("stats", "none", "--json")])
+def test_results_on_a_full_disk(folder, arguments):
+    """Results that cannot be written are one line on stderr and exit code 1."""
+    script = "from curate.cli import main; main()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "curate: stdout: No space left on device. Free" if "none" not in arguments else "curate: none: "
+    )
+
+
+def test_closed_stdout(folder):
+    """A process that is started without stdout does its work."""
+    script = "import os, sys; os.close(1); sys.stdout = None; from curate.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "undo", "faces", "--json"],
+        cwd=folder, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
 def test_counts_line():
     """Names with their numbers, in order; a word for no counts."""
     assert counts_line({"a": 3, "b": 1}) == "a 3, b 1"
