@@ -132,6 +132,8 @@ class VideoLibrary:
             return [self.by_id[name]]
         if place.is_file():
             return [place]
+        if place.exists() and not place.is_dir():
+            raise UsageError("not a regular file", place=place, expected="a file or folder")
         if not place.is_dir():
             if "/" not in name and (self.by_id or not suggest_file(place)):
                 raise unknown_name("video", name, self.by_id, place=self._root, remedy=suggest_file(place))

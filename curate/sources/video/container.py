@@ -1,7 +1,9 @@
 """Opens a video file: its container, the video stream to read, and a decoder that reports damage."""
 
+import errno
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -13,13 +15,14 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from curate.errors import DataError
+from curate.sources.containers import HEAD_BYTES, VIDEO_FORMATS, find_playlist
 
 # raised while a damaged file is read: PyAV itself fails on packets of streams that do not exist
 READ_ERRORS = (FFmpegError, IndexError, ValueError)
-_PICTURE_FORMATS = frozenset({"ico", "image2", "tty"})  # tty: FFmpeg renders any .txt as a picture
+_PICTURE_FORMATS = frozenset({"ico", "image2", "tty"})  # of a stream; tty: FFmpeg renders any text as a picture
 _PICTURE_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "jpeg", "mif1", "mif2"})  # MP4 with one picture
 _RAW_MJPEG = frozenset({".mjpeg", ".mjpg"})  # FFmpeg often takes the first JPEG of these for the whole file
-_PLAYLISTS = frozenset({"concat", "dash", "hls", "imf"})
+_FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": VIDEO_FORMATS}
 _CONVERT_WEBP = (
     "Convert it to an animated PNG: "
     "python -c \"from PIL import Image; Image.open('a.webp').save('a.png', save_all=True)\"."
@@ -32,10 +35,21 @@ _DECODER_OPTIONS = {
 }
 
 
-def _open_file(path: Path, container_format: str | None = None) -> InputContainer:
-    """Open this file only: playlists may name others, also on other machines."""
-    options = {"protocol_whitelist": "file"}
-    return av.open(f"file:{path}", format=container_format, options=options, metadata_errors="replace")
+def open_container(path: Path, container_format: str | None = None) -> InputContainer:
+    """Open this file only: playlists may name others, also on other machines.
+
+    Raises:
+        DataError: It is not a regular file, or it is empty: a pipe would be waited for, a device read for ever.
+        FFmpegError, ValueError: It cannot be read, or is no video.
+    """
+    with suppress(OSError):  # FFmpeg says why
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            fact = "this is a folder, not a video" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise DataError(fact, place=path)
+        if not status.st_size:
+            raise DataError("not a video: the file is empty", place=path)
+    return av.open(f"file:{path}", format=container_format, options=_FILE_OPTIONS.copy(), metadata_errors="replace")
 
 
 @contextmanager
@@ -53,19 +67,15 @@ def open_video(
         DataError: The file cannot be read, is not a video, or has no such stream.
     """
     try:
-        container = _open_file(path)
-        if path.suffix.lower() in _RAW_MJPEG and container.format.name == "jpeg_pipe":
-            container.close()
-            container = _open_file(path, "mjpeg")
+        container = open_container(path)
     except (FFmpegError, ValueError) as error:
-        raise DataError(_describe_open_error(path, error), place=path) from error
+        if _is_listed_no_video(error) and path.suffix.lower() in _RAW_MJPEG:
+            container = _open_as_mjpeg(path)
+        else:
+            raise _explain_open_error(path, error) from error
     with container:
-        if container.format.name in _PLAYLISTS:
-            raise DataError("the file is a playlist", place=path, expected="a video", remedy="Name its files.")
         if is_picture(container):
-            if _is_animated_webp(path):
-                raise DataError("FFmpeg does not decode animated WebP", place=path, remedy=_CONVERT_WEBP)
-            raise DataError("the file is a picture or a text", place=path, expected="a video")
+            raise _no_video(path)
         if ordinal is not None:
             number = _index_of_stream(path, list_streams(container), ordinal)
         stream = choose_stream(container, number)
@@ -128,21 +138,41 @@ def _index_of_stream(path: Path, streams: list[VideoStream], ordinal: int) -> in
     return streams[ordinal - 1].index
 
 
-def _is_animated_webp(path: Path) -> bool:
-    """The animation flag in the header of an extended file (RFC 9649, 2.7)."""
-    with path.open("rb") as file:
-        head = file.read(21)
-    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+def _open_as_mjpeg(path: Path) -> InputContainer:
+    try:
+        return open_container(path, "mjpeg")
+    except (FFmpegError, ValueError) as error:
+        raise _explain_open_error(path, error) from error
 
 
-def _describe_open_error(path: Path, error: Exception) -> str:
-    if path.is_dir():
-        return "this is a folder, not a video"
+def _is_listed_no_video(error: Exception) -> bool:
+    """Whether FFmpeg recognised a format that is not on the white list, for which it has no error of its own."""
+    return getattr(error, "errno", None) == errno.EINVAL
+
+
+def _explain_open_error(path: Path, error: Exception) -> DataError:
     if isinstance(error, OSError):
-        return f"the video cannot be read: {error.strerror}"
-    if path.is_file() and not path.stat().st_size:
-        return "not a video: the file is empty"
-    return "not a video, or its header is damaged or missing"
+        return DataError(f"the video cannot be read: {error.strerror}", place=path)
+    if _is_listed_no_video(error) or find_playlist(_read_head(path)):
+        return _no_video(path)
+    return DataError("not a video, or its header is damaged or missing", place=path)
+
+
+def _no_video(path: Path) -> DataError:
+    """Tell what a readable file is that is not a video."""
+    head = _read_head(path)
+    if kind := find_playlist(head):
+        return DataError(f"the file is a playlist ({kind})", place=path, expected="a video", remedy="Name its files.")
+    # the animation flag in the header of an extended file (RFC 9649, 2.7)
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:21] and head[20] & 2:
+        return DataError("FFmpeg does not decode animated WebP", place=path, remedy=_CONVERT_WEBP)
+    fact = "the file is a picture or a text, or has a format that is not read as a video"
+    return DataError(fact, place=path, expected="a video")
+
+
+def _read_head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def prepare_decoder(context: VideoCodecContext, threads: int) -> None:

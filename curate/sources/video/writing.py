@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from curate.errors import CurateError, DataError, UsageError
 from curate.growing_files import PartFile, keep_parts
-from curate.sources.video.container import READ_ERRORS, describe_error
+from curate.sources.video.container import READ_ERRORS, describe_error, open_container
 
 SUFFIX = ".mp4"
 _LEAST_BYTES = 1024  # a header without a frame is shorter
@@ -257,7 +257,7 @@ def _fit(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8
 
 def _open_audio(path: Path, target: OutputContainer) -> list["_AudioTrack"]:
     """Add all audio streams of a file to another as new streams."""
-    with _open_input(path) as container:
+    with open_container(path) as container:
         numbers = [stream.index for stream in container.streams.audio if stream.codec_context is not None]
     return [_AudioTrack(path, number, target) for number in numbers]
 
@@ -277,7 +277,7 @@ class _AudioTrack:
     def __init__(self, path: Path, number: int, target: OutputContainer) -> None:
         self.fault: str | None = None
         self._stack = ExitStack()
-        self._container = self._stack.enter_context(_open_input(path))
+        self._container = self._stack.enter_context(open_container(path))
         self._source: AudioStream = self._container.streams[number]  # pyright: ignore[reportAttributeAccessIssue]
         for other in self._container.streams:
             if other.index != number:
@@ -328,7 +328,3 @@ class _AudioTrack:
         for part in resampler.resample(None):
             yield from self._stream.encode(part)
         yield from self._stream.encode(None)
-
-
-def _open_input(path: Path) -> InputContainer:
-    return av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
