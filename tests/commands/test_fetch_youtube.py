@@ -462,7 +462,7 @@ def test_cut_of_other_forms(tmp_path, form):
     file = write_clip(tmp_path / ("a.webm" if form == "odd" else "a.mp4"), 75, fps=FPS, gop=25, **options)
     clip = parse_clip("1.5-2.1", place="x")
     out = tmp_path / "out.mp4"
-    assert ffmpeg.cut(f"file:{file}", clip, out, stop=threading.Event(), report=lambda _: None) == 15
+    assert ffmpeg.cut(file, clip, out, stop=threading.Event(), report=lambda _: None) == 15
     assert [number for number, _ in read_numbers(out)] == list(range(38, 53))
 
 
@@ -472,7 +472,7 @@ def test_cut_of_a_local_file(tmp_path):
     file = numbered_video(tmp_path / "a:b %d.mp4", 4)
     clip = parse_clip("1.5-2.1", place="x")
     out = tmp_path / "out.mp4"
-    assert ffmpeg.cut(f"file:{file}", clip, out, stop=threading.Event(), report=lambda _: None) == 15
+    assert ffmpeg.cut(file, clip, out, stop=threading.Event(), report=lambda _: None) == 15
     assert [number for number, _ in read_numbers(out)] == list(range(38, 53))
 
 

@@ -16,6 +16,7 @@ from curate.errors import DataError
 from curate.media import VIDEOS
 from curate.paths import make_folder
 from curate.progress import Progress
+from curate.sources.containers import HEAD_BYTES
 from curate.sources.video import VideoIndex, index_video
 from curate.sources.video_library import describe
 from curate.sources.youtube.archive import Archive, Key, Record
@@ -30,7 +31,7 @@ from curate.sources.youtube.failures import (
     unreadable,
 )
 from curate.sources.youtube.ffmpeg import CutError, cut, find_ffmpeg, remux
-from curate.sources.youtube.ffmpeg_relay import HEAD_SIZE, Upstream, open_relay
+from curate.sources.youtube.ffmpeg_relay import Upstream, open_relay
 from curate.sources.youtube.links import Clip, FetchRequest
 from curate.sources.youtube.options import FetchOptions
 from curate.sources.youtube.session import Session
@@ -221,7 +222,7 @@ class FileFetcher:
             raise unreadable(error.fact, _read_head(file)) from error
         try:
             report = self._report_seconds(clip, name)
-            frames = cut(f"file:{file}", clip, out, stop=self._throttle.stop, report=report)
+            frames = cut(file, clip, out, stop=self._throttle.stop, report=report)
         except CutError as error:
             self._throttle.check_stop()
             raise FetchError(explain(f"ffmpeg cannot cut the clip: {error}")) from error
@@ -242,7 +243,9 @@ class FileFetcher:
             url = relay.url_for(str(video.info["url"]))
             report = self._report_seconds(clip, name)
             try:
-                frames = cut(url, clip, out, is_playlist=video.is_hls, stop=self._throttle.stop, report=report)
+                frames = cut(
+                    url, clip, out, proxy=relay.base, is_playlist=video.is_hls, stop=self._throttle.stop, report=report
+                )
             except CutError as error:
                 cut_error = error
             self._throttle.check_stop()
@@ -333,7 +336,7 @@ def _is_sound(file: Path) -> bool:
 
 def _read_head(file: Path) -> bytes:
     with file.open("rb") as opened:
-        return opened.read(HEAD_SIZE)
+        return opened.read(HEAD_BYTES)
 
 
 def _no_frames(clip: Clip, duration_s: float | None) -> FetchError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from curate.redaction import redact_text
+from curate.sources.containers import find_playlist
 
 Reason = Literal[
     "not_found", "forbidden", "gone", "bot_check", "rate_limited", "geo", "age", "private", "drm", "live", "no_format",
@@ -58,9 +59,9 @@ _FULL_DISK = re.compile(
     r"no space left on device|disk quota exceeded|read-only file system|errno 27\b|file too large", re.IGNORECASE
 )
 
-# the first bytes of video files: MP4, Matroska, FLV, AVI, Ogg, MPEG, ASF, HLS, TS
+# the first bytes of video files: MP4, Matroska, FLV, AVI, Ogg, MPEG, ASF, TS
 _FILE_SIGNATURES = re.compile(
-    rb"....(?:ftyp|moov|mdat|free|wide|skip)|\x1aE\xdf\xa3|FLV|RIFF....AVI|OggS|\x00\x00\x01[\xb3\xba]|0&\xb2u|#EXTM3U"
+    rb"....(?:ftyp|moov|mdat|free|wide|skip)|\x1aE\xdf\xa3|FLV|RIFF....AVI|OggS|\x00\x00\x01[\xb3\xba]|0&\xb2u"
     rb"|G.{187}G",
     re.DOTALL,
 )
@@ -164,6 +165,8 @@ def unreadable(fact: str, head: bytes) -> FetchError:
     """Make the error of a file that cannot be read; its first bytes tell a damaged video from another kind of file."""
     if (failure := explain(fact)).is_disk:
         return FetchError(failure)
+    if kind := find_playlist(head):
+        return fail("unsupported", f"the file is a playlist ({kind}), not a video")
     if _FILE_SIGNATURES.match(head):
         return damaged(f"the video is damaged or truncated: {fact}")
     return fail("unsupported", f"the file is not a video: {fact}")

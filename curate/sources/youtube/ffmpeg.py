@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from curate.errors import MissingError
+from curate.sources.containers import STREAM_FORMATS, VIDEO_FORMATS
 from curate.sources.times import format_seconds
 from curate.sources.youtube.failures import GET_FFMPEG
 from curate.sources.youtube.links import Clip
@@ -26,8 +27,6 @@ _MAP = ("-map", "0:V:0", "-vf")  # the first video stream that is not a cover pi
 # how far before a clip reading starts: in files without an index a seek lands some key frames late, so if no frame
 # from before the clip was decoded, the next distance is tried; None is the start of the file
 _LEADS_S = (12, 90, None)
-# no formats that list other files (DASH, concat), which ffmpeg would open without our checks
-_CONTAINERS = "mov,matroska,hls,mpegts,mpeg,flv,avi,ogg,asf,h264,hevc,aac,mp3,ac3,eac3,webvtt"
 
 
 class CutError(Exception):
@@ -51,10 +50,11 @@ def require_ffmpeg(needed_for: str) -> None:
 
 
 def cut(
-    address: str,
+    place: Path | str,
     clip: Clip,
     out: Path,
     *,
+    proxy: str | None = None,
     is_playlist: bool = False,
     stop: threading.Event,
     report: Callable[[float], None],
@@ -65,9 +65,10 @@ def cut(
     count from the video's first frame, not from its sound; within the clip they stay exact, also at a variable rate.
 
     Args:
-        address: Of a file or playlist.
+        place: A file, or an address of the relay.
         clip: Part of the video.
         out: File to write.
+        proxy: The relay, ffmpeg's only way out; None for a file.
         is_playlist: Whether the address is that of an HLS playlist.
         stop: Ends ffmpeg when it is set.
         report: Called with the seconds of the clip that are done.
@@ -79,9 +80,9 @@ def cut(
         CutError: ffmpeg cannot read the video, or cannot write the clip.
     """
     # the file's own time stamps: ffmpeg's offset from the start of the container is rounded, and includes the sound
-    source = ["-copyts", "-protocol_whitelist", "http,tcp,crypto,data" if "://" in address else "file"]
-    source += [*(_any_suffix() if is_playlist else []), "-i", address]
-    _, first = _run([*source, *_MAP, _PRINT_FIRST, "-frames:v", "1", "-f", "null", "-"], stop, lambda _: None)
+    source = ["-copyts", *_open_only(place, is_playlist)]
+    ignored: Callable[[float], None] = lambda _: None  # noqa: E731
+    _, first = _run([*source, *_MAP, _PRINT_FIRST, "-frames:v", "1", "-f", "null", "-"], stop, ignored, proxy)
     if first is None:
         raise CutError("no frame can be decoded")
     start, end = (first + time_s * _TICKS for time_s in (clip.start_s, clip.end_s))
@@ -93,7 +94,7 @@ def cut(
     for lead_s in _LEADS_S:
         seek_s = max(Fraction(0), clip.start_s - lead_s) if lead_s is not None else Fraction(0)
         seek = ["-ss", format_seconds(seek_s), "-noaccurate_seek"] if seek_s else []
-        frames, landed = _run([*seek, *source, *output], stop, report)
+        frames, landed = _run([*seek, *source, *output], stop, report, proxy)
         if not seek_s or (landed is not None and landed <= start):
             break
     return frames
@@ -105,22 +106,35 @@ def remux(file: Path, out: Path, *, stop: threading.Event) -> None:
     Raises:
         CutError: ffmpeg failed.
     """
-    source = ["-protocol_whitelist", "file", "-i", f"file:{file}"]
-    _run([*source, "-map", "0:V:0", "-c", "copy", "-f", "mp4", f"file:{out}"], stop, lambda _: None)
+    _run([*_open_only(file), "-map", "0:V:0", "-c", "copy", "-f", "mp4", f"file:{out}"], stop, lambda _: None)
 
 
-def _run(arguments: Sequence[str], stop: threading.Event, report: Callable[[float], None]) -> tuple[int, int | None]:
+def _open_only(place: Path | str, is_playlist: bool = False) -> list[str]:
+    """The input, with the formats and protocols that it may have: a file never names another one, or a host."""
+    if isinstance(place, Path):
+        return ["-protocol_whitelist", "file", "-format_whitelist", VIDEO_FORMATS, "-i", f"file:{place}"]
+    if is_playlist:
+        protocols, formats = "http,tcp,crypto,data", [STREAM_FORMATS, *_any_suffix()]
+    else:
+        protocols, formats = "http,tcp", [VIDEO_FORMATS]
+    return ["-protocol_whitelist", protocols, "-format_whitelist", *formats, "-i", place]
+
+
+def _run(
+    arguments: Sequence[str], stop: threading.Event, report: Callable[[float], None], proxy: str | None = None
+) -> tuple[int, int | None]:
     """Run ffmpeg; returns the number of frames written, and what `_PRINT_FIRST` printed (None: no frame decoded)."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise CutError("ffmpeg could not be found")
     command = [program, "-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-progress", "pipe:1"]
-    # ffmpeg talks to the relay only, which uses the proxy
+    # ffmpeg talks to the relay only, whatever a playlist names; the relay uses the user's proxy
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment |= {"http_proxy": proxy} if proxy else {}
     frame_counts: list[int] = []
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [*command, "-format_whitelist", _CONTAINERS, *arguments],
+            [*command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

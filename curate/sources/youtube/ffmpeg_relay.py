@@ -1,6 +1,8 @@
 """A loopback HTTP relay through which ffmpeg reads, so that our checks, cookies, retries and limits apply.
 
-On its own, ffmpeg would follow redirects and playlists to any address, and report HTTP errors only in its log.
+On its own, ffmpeg would follow redirects and playlists to any address, and report HTTP errors only in its log. The
+relay replaces each address in a playlist by one of its own. It is ffmpeg's proxy as well: what ffmpeg finds in a
+playlist where the relay found no address comes here too, and is refused.
 """
 
 import logging
@@ -14,16 +16,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from curate.redaction import redact_text
-
-HEAD_SIZE = 4096
-"""Bytes by which the kind of a file is recognised."""
+from curate.redaction import redact_text, redact_url
+from curate.sources.containers import HEAD_BYTES, find_playlist
+from curate.sources.youtube.failures import fail
 
 logger = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _ATTEMPTS = 4
-_PLAYLIST_TYPES = ("mpegurl",)
 _MAX_PLAYLIST_BYTES = 20_000_000
+_LINE_END = re.compile(r"\r\n|[\r\n\0]")  # FFmpeg's
+_URI = re.compile(r'(\bURI=)(?:"([^"]*)"|([^",\s]+))')  # FFmpeg reads it without quotation marks, too
 
 
 class UpstreamResponse(Protocol):
@@ -65,6 +67,7 @@ class Relay:
     """Serves URLs of the network under URLs of its own; use as `with open_relay(upstream) as relay`.
 
     Attributes:
+        base: Its own URL.
         error: The first error; what ffmpeg has made is incomplete then.
         head: First bytes of the first file.
         lacks_ranges: Whether the site sent a whole file when a part was requested.
@@ -75,7 +78,7 @@ class Relay:
         self.head = b""
         self.lacks_ranges = False
         self._upstream = upstream
-        self._base = f"http://127.0.0.1:{port}"
+        self.base = f"http://127.0.0.1:{port}"
         self._token = secrets.token_urlsafe(16)  # other programs on this machine cannot guess it
         self._links: list[str] = []
         self._lock = threading.Lock()
@@ -86,13 +89,16 @@ class Relay:
         with self._lock:
             self._links.append(link)
             number = len(self._links) - 1
-        return f"{self._base}/{self._token}/{number}{suffix[0] if suffix else ''}"
+        return f"{self.base}/{self._token}/{number}{suffix[0] if suffix else ''}"
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer a request of ffmpeg."""
-        match = re.fullmatch(rf"/{re.escape(self._token)}/(\d+)(?:\.\w+)?", handler.path)
+        own = rf"(?:{re.escape(self.base)})?/{re.escape(self._token)}/(\d+)(?:\.\w+)?"
+        match = re.fullmatch(own, handler.path)
         if not match or int(match[1]) >= len(self._links):
-            handler.send_error(404)
+            detail = f"a playlist leads to {redact_url(handler.path)} in a way that cannot be checked"
+            self._keep_error(fail("refused_address", detail))
+            handler.send_error(403)
             return
         byte_range = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
         first = int(byte_range[1]) if byte_range else None
@@ -104,19 +110,19 @@ class Relay:
         except BaseException as error:  # StoppedError too; raised where ffmpeg is waited for
             status = getattr(error, "status", 502)
             if status != 416:  # a seek beyond the end
-                logger.info("relay: %s: %s", type(error).__name__, redact_text(str(error)))
-                self.error = self.error or error
+                self._keep_error(error)
             if not getattr(handler, "has_answered", False):
                 handler.send_error(int(status))
             handler.close_connection = True
+
+    def _keep_error(self, error: BaseException) -> None:
+        logger.info("relay: %s: %s", type(error).__name__, redact_text(str(error)))
+        self.error = self.error or error
 
     def _pass_on(self, handler: BaseHTTPRequestHandler, link: str, first: int | None, last: int | None) -> None:
         response = self._request(link, first, self._chunk_end(first or 0, last))
         start, total = _content_range(response, first)
         kind = response.headers.get("Content-Type") or "application/octet-stream"
-        if any(word in kind.lower() for word in _PLAYLIST_TYPES) or urlsplit(link).path.endswith(".m3u8"):
-            self._send(handler, 200, {"Content-Type": kind}, self._rewrite_playlist(response))
-            return
         self.lacks_ranges |= first is not None and response.status == 200
         if first and response.status == 200:
             response.close()
@@ -129,10 +135,16 @@ class Relay:
                 headers |= {"Content-Range": f"bytes {start}-{end}/{total}", "Accept-Ranges": "bytes"}
         else:
             end = None
-        self._send(handler, 206 if "Content-Range" in headers else 200, headers, b"")
-        for block in self._read(link, response, start, end):
-            if not start and not self.head:
-                self.head = block[:HEAD_SIZE]
+        base = response.url
+        blocks = self._read(link, response, start, end)
+        head = next(blocks, b"")
+        if not start and not self.head:
+            self.head = head[:HEAD_BYTES]
+        if find_playlist(head) == "HLS":  # whatever its name and its type are
+            self._send(handler, 200, {"Content-Type": kind}, self._rewrite_playlist(base, head, blocks))
+            return
+        self._send(handler, 206 if "Content-Range" in headers else 200, headers, head)
+        for block in blocks:
             handler.wfile.write(block)
 
     def _read(self, link: str, response: UpstreamResponse, position: int, end: int | None) -> Iterator[bytes]:
@@ -183,18 +195,22 @@ class Relay:
         end = first + self._upstream.chunk_size - 1
         return end if last is None else min(end, last)
 
-    def _rewrite_playlist(self, response: UpstreamResponse) -> bytes:
+    def _rewrite_playlist(self, base: str, head: bytes, blocks: Iterator[bytes]) -> bytes:
         """Replace every URL of a playlist by one of the relay."""
-        text = response.read(_MAX_PLAYLIST_BYTES).decode("utf-8", "replace")
-        response.close()
-        lines = []
-        for line in text.splitlines():
-            if line.startswith("#"):
-                lines.append(
-                    re.sub(r'URI="([^"]*)"', lambda match: f'URI="{self._own_url(response.url, match[1])}"', line)
-                )
-            else:
-                lines.append(self._own_url(response.url, line.strip()) if line.strip() else line)
+        content = bytearray(head)
+        for block in blocks:
+            content += block
+            if len(content) > _MAX_PLAYLIST_BYTES:
+                raise fail("unsupported", f"a playlist has more than {_MAX_PLAYLIST_BYTES // 10**6} MB")
+        text = content.decode("utf-8", "replace")
+        text = text[max(0, text.find("#EXTM3U")) :]  # after byte order marks and white space, where ffmpeg looks for it
+        lines = [
+            _URI.sub(lambda match: f'{match[1]}"{self._own_url(base, match[2] or match[3] or "")}"', line)
+            if line.startswith("#")
+            else self._own_url(base, line)
+            for line in map(str.strip, _LINE_END.split(text))
+            if line
+        ]
         return "\n".join([*lines, ""]).encode()
 
     def _own_url(self, base: str, link: str) -> str:
@@ -204,7 +220,7 @@ class Relay:
     def _send(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
         handler.has_answered = True  # pyright: ignore[reportAttributeAccessIssue]
         handler.send_response(status)
-        for name, value in (headers | ({"Content-Length": str(len(body))} if body else {})).items():
+        for name, value in headers.items():
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(body)
@@ -217,6 +233,8 @@ def open_relay(upstream: Upstream) -> Iterator[Relay]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             relay.answer(self)
+
+        do_CONNECT = do_POST = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass

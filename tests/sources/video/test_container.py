@@ -35,7 +35,7 @@ def test_a_special_file_behind_a_link(tmp_path, special):
     if not Path(special).exists():
         pytest.skip("this system has no such file")
     (tmp_path / "a.mp4").symlink_to(special)
-    with pytest.raises(DataError, match="not a regular file|the file is empty"):
+    with pytest.raises(DataError, match=r"not a regular file|the file is empty"):
         index_video(tmp_path / "a.mp4")
 
 
