@@ -92,7 +92,7 @@ class HttpServer:
     """Serves a station as `/live.ts` and as JPEGs under `/pictures`, and files; a context manager.
 
     Args:
-        files: content by path, a function that returns it, or a status: `{"/gone.ts": 404}`.
+        files: content by path, a function that returns it, a status, or a status and headers: `{"/gone.ts": 404}`.
         password: `user:password` that is required.
         breaking: bytes after which the connection breaks, by path.
         ranges: whether range requests are supported.
@@ -127,6 +127,8 @@ class HttpServer:
                     outer.station._ended.wait()
                 elif isinstance(files.get(path, 404), int):
                     self._answer(files.get(path, 404))
+                elif isinstance(files[path], tuple):
+                    self._answer(*files[path])
                 else:
                     content = files[path]
                     self._send_file(content if isinstance(content, bytes) else content(), breaking.get(path))

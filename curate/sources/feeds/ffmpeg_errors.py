@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from typing import Any
 
 import av.error
 
@@ -37,12 +38,22 @@ _REMEDIES: dict[type[Exception], str] = {
     av.error.InvalidDataError: "Try the URL in a video player.",
 }
 _TEXTS_BY_NUMBER = {
+    errno.EINVAL: "the URL leads to a picture or a text, not a video",  # the format is not on the white list
     errno.EIO: "connection lost",
     errno.ENETUNREACH: "network is unreachable",
     errno.EHOSTUNREACH: "host is unreachable",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
     errno.EADDRINUSE: "another program uses this address",
 }
+
+
+def as_ffmpeg_error(error: OSError) -> Exception:
+    """Make an error of the proxy's connection the one that FFmpeg's own connection would have had."""
+    if isinstance(error, socket.gaierror):
+        return av.error.OSError(errno.EIO, "unknown host")
+    number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or errno.EIO
+    kind: Any = av.error.classes.get(number, av.error.OSError)
+    return kind(number, str(error))
 
 
 def describe_open_error(address: LiveAddress, error: Exception, elapsed_s: float, timeout_s: float) -> LiveSourceError:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
 from typing import cast
@@ -16,9 +17,17 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from curate.sources.containers import STREAM_FORMATS, VIDEO_FORMATS
 from curate.sources.feeds.address import LiveAddress
+from curate.sources.feeds.checking_proxy import CheckingProxy
 from curate.sources.feeds.feed import LiveFrame, LiveSourceError
-from curate.sources.feeds.ffmpeg_errors import NO_CODEC, NO_VIDEO, describe_open_error, describe_stream_error
+from curate.sources.feeds.ffmpeg_errors import (
+    NO_CODEC,
+    NO_VIDEO,
+    as_ffmpeg_error,
+    describe_open_error,
+    describe_stream_error,
+)
 from curate.sources.video.container import READ_ERRORS, choose_stream, is_picture, prepare_decoder
 from curate.sources.video.pictures import RgbConverter, read_orientation
 from curate.sources.video.remarks import Remark
@@ -36,6 +45,14 @@ _PROTOCOLS = {
     "udp": "udp",
     "rtp": "rtp,srtp,udp",
     "tcp": "tcp",
+}
+# only a server whose every address is checked may name others
+_FORMATS = {
+    "rtsp": f"{VIDEO_FORMATS},rtsp,rtp,sdp",
+    "rtsps": f"{VIDEO_FORMATS},rtsp,rtp,sdp",
+    "http": STREAM_FORMATS,
+    "https": STREAM_FORMATS,
+    "rtp": f"{VIDEO_FORMATS},rtp,sdp",
 }
 _RTSP_OPTIONS = {"rtsp_transport": "tcp+udp", "rtsp_flags": "prefer_tcp", "allowed_media_types": "video"}
 _SEGMENTED = frozenset({"hls", "dash"})  # formats whose files hold seconds of frames each
@@ -65,33 +82,38 @@ class StreamOpener:
     def open(self) -> "StreamConnection":
         """See `Opener.open`."""
         started_s = time.monotonic()
-        try:
-            container = av.open(
-                self._address.text,
-                options=self._make_options(),
-                timeout=(self._open_timeout_s, self._stall_s),
-                metadata_errors="replace",
-            )
-        except READ_ERRORS as error:
-            elapsed_s = time.monotonic() - started_s
-            raise describe_open_error(self._address, error, elapsed_s, self._open_timeout_s) from None
-        try:
+        over_http = self._address.scheme in ("http", "https")
+        with ExitStack() as stack:
+            proxy = CheckingProxy(self._address.text, self._open_timeout_s) if over_http else None
+            if proxy is not None:
+                stack.callback(proxy.close)
+            try:
+                container = av.open(
+                    self._address.text,
+                    options=self._make_options() | ({"http_proxy": proxy.url} if proxy else {}),
+                    timeout=(self._open_timeout_s, self._stall_s),
+                    metadata_errors="replace",
+                )
+            except READ_ERRORS as error:
+                elapsed_s = time.monotonic() - started_s
+                _raise_refusal(proxy)
+                reason = as_ffmpeg_error(proxy.error) if proxy and proxy.error else error
+                raise describe_open_error(self._address, reason, elapsed_s, self._open_timeout_s) from None
+            stack.callback(container.close)
             stream = self._prepare(container)
-        except LiveSourceError:
-            container.close()
-            raise
+            stack.pop_all()
         context = stream.codec_context
         logger.info(
             "%s: connected in %.1f s: %s, %s, %d×%d",
             self.name, time.monotonic() - started_s, container.format.name, context.name, context.width, context.height,
         )  # fmt: skip
-        over_http = self._address.scheme in ("http", "https")
-        return StreamConnection(container, stream, self._stall_s, over_http)
+        return StreamConnection(container, stream, self._stall_s, proxy)
 
     def _make_options(self) -> dict[str, str]:
         stall_us = str(round(self._stall_s * 1e6))
         options = {
             "protocol_whitelist": _PROTOCOLS[self._address.scheme],
+            "format_whitelist": _FORMATS.get(self._address.scheme, VIDEO_FORMATS),
             "rw_timeout": stall_us,
             "fpsprobesize": "0",  # the frame rate is not needed
         }
@@ -129,13 +151,14 @@ class StreamConnection:
         container: InputContainer,
         stream: VideoStream,
         stall_s: float,
-        over_http: bool,
+        proxy: CheckingProxy | None,
     ) -> None:
         self.stream = stream
         self.damage: str | None = None
         self.duration_s = _find_duration(container, stream)
         is_segmented = container.format.name in _SEGMENTED
-        self.is_finite = over_http and (bool(self.duration_s) or (not is_segmented and container.size > 0))
+        self._proxy = proxy
+        self.is_finite = proxy is not None and (bool(self.duration_s) or (not is_segmented and container.size > 0))
         self._container, self._stall_s = container, stall_s
         self._packets = cast(Generator[av.Packet, None, None], container.demux(stream))
         self._converter: RgbConverter | None = None
@@ -191,6 +214,8 @@ class StreamConnection:
         """Close the connection."""
         self._packets.close()
         self._container.close()
+        if self._proxy is not None:
+            self._proxy.close()
 
     def _next_packet(self) -> av.Packet | None:
         """The next packet; None once at the end, to flush the decoder."""
@@ -200,9 +225,12 @@ class StreamConnection:
             while packet is not None and not packet.size:
                 packet = next(self._packets, None)
         except READ_ERRORS as error:
+            _raise_refusal(self._proxy)
             if time.monotonic() - started_s >= self._stall_s or isinstance(error, ExitError):
                 raise LiveSourceError(f"no data for {self._stall_s:g} s", kind="stalled") from None
             raise LiveSourceError(describe_stream_error(error)) from None
+        if packet is None:
+            _raise_refusal(self._proxy)
         if packet is None and self._flushed:
             raise StreamEndedError("the connection was closed")
         self._flushed = packet is None
@@ -283,6 +311,13 @@ class Pace:
         if self._offset_s is None or abs(offset_s - self._offset_s) > _CLOCK_JUMP_S:
             self._offset_s = offset_s
         return max(0.0, self._offset_s - offset_s)
+
+
+def _raise_refusal(proxy: CheckingProxy | None) -> None:
+    """Raise if the server has named a host that is not contacted; FFmpeg's own error would be a 403."""
+    if proxy is not None and proxy.refusal:
+        remedy = "If the video is there, name that address itself."
+        raise LiveSourceError(f"the server leads to another host: {proxy.refusal}", remedy=remedy)
 
 
 def _find_duration(container: InputContainer, stream: VideoStream) -> float | None:
