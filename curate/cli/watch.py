@@ -32,6 +32,7 @@ from curate.cli.table import Column, Table
 
 if TYPE_CHECKING:
     from curate.commands.watch import WatchReady
+    from curate.monitor.permission import Answer, Request
 
 
 def ready_lines(ready: "WatchReady") -> list[str]:
@@ -97,6 +98,12 @@ def watch(
             metavar="FILE", help="YAML file of triggers and actions.", show_default="an event per tracked object"
         ),
     ] = None,
+    allow_commands: Annotated[
+        bool,
+        typer.Option(
+            "--allow-commands", help="Let the trigger file run commands, send to hosts and write outside this folder."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the video with its boxes (.mp4); a folder if SOURCE is one."),
@@ -174,6 +181,8 @@ def watch(
             source,
             weights=weights,
             triggers=triggers,
+            allow_commands=allow_commands,
+            ask=ask_for_permission if sys.stdin.isatty() and sys.stderr.isatty() else None,
             out=out,
             events=events,
             detections=detections,
@@ -209,6 +218,21 @@ def watch(
     if is_stopped() and not result.complete:  # a live source is always complete
         sys.stdout.flush()
         sys.exit(130)  # the document is printed already
+
+
+def ask_for_permission(request: "Request") -> "Answer":
+    """Ask at the terminal what a trigger file may do; anything but yes and always is no."""
+    from curate.monitor.permission import Answer
+
+    typer.echo(request.sentence, err=True)
+    for command in request.commands:
+        typer.echo(f"  runs: {command}", err=True)
+    try:
+        given = typer.prompt("Allow this? [y]es, [a]lways, [N]o", default="n", show_default=False, err=True)
+    except typer.Abort:  # the terminal was closed
+        return Answer.NO
+    answers = {"y": Answer.ONCE, "yes": Answer.ONCE, "a": Answer.ALWAYS, "always": Answer.ALWAYS}
+    return answers.get(given.strip().lower(), Answer.NO)
 
 
 @contextmanager

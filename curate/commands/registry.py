@@ -296,7 +296,7 @@ _ROWS = (
             Role.RUN: "run",
             Role.INPUT: "source weights triggers",
             Role.OUTPUT: "out events detections collect",
-            Role.TEXT: "address raw rate began stop_after device",
+            Role.TEXT: "address raw rate began stop_after wait device",
         },
     ),
     Command(

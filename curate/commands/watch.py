@@ -19,9 +19,10 @@ from curate.monitor.outputs.event_log import EventPublisher
 from curate.monitor.outputs.files import WatchFiles
 from curate.monitor.outputs.output_set import OutputSet
 from curate.monitor.outputs.window import Window, check_screen
+from curate.monitor.permission import Answer, Request, require_permission
 from curate.monitor.problems import Problems
 from curate.monitor.session import Session, WatchClock
-from curate.monitor.trigger_file import Trigger, TriggerFile, read_triggers
+from curate.monitor.trigger_file import Trigger, TriggerFile, check_triggers, parse_triggers
 from curate.monitor.triggers.event import Event
 from curate.progress import Progress, silent
 from curate.result import Result
@@ -92,6 +93,7 @@ def watch(
     *,
     weights: str | os.PathLike[str] | None = None,
     triggers: str | os.PathLike[str] | None = None,
+    allow_commands: bool = False,
     out: str | os.PathLike[str] | None = None,
     events: str | os.PathLike[str] | None = None,
     detections: str | os.PathLike[str] | None = None,
@@ -117,6 +119,7 @@ def watch(
     batch: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    ask: Callable[[Request], Answer] | None = None,
     on_ready: Callable[[WatchReady], None] = lambda _: None,
     on_event: Callable[[Event], None] = lambda _: None,
     on_problem: Callable[[str], None] = lambda _: None,
@@ -133,6 +136,7 @@ def watch(
         source: A file, a folder of files, the number of a camera, a stream URL, or `-` for raw frames on stdin.
         weights: Checkpoint for ENGINE:NAME.
         triggers: YAML file with triggers and their actions.
+        allow_commands: Whether the trigger file may run commands, send to hosts and write outside the working folder.
         out: File for the annotated video, H.264 in MP4; a folder if the source is a folder.
         events: File for the events, JSON lines.
         detections: File for all detections, Parquet.
@@ -160,6 +164,7 @@ def watch(
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda", "cuda:1".
         overwrite: Replace existing videos and tables, and the events of a recording. Events of a live source always
             continue in their file; without `overwrite` its videos and tables get names beside existing ones.
+        ask: Asks whether the trigger file may do what needs `allow_commands`; None: it may not.
         on_ready: Called once before the first frame.
         on_event: Called with each event.
         on_problem: Called with each problem while the watch runs, such as a webhook whose receiver is down.
@@ -170,11 +175,16 @@ def watch(
         Counts, speed and problems.
 
     Raises:
-        UsageError: Options contradict each other, an output file exists, or source or run do not exist.
+        UsageError: Options contradict each other, the trigger file needs permission, an output file exists, or source
+            or run do not exist.
         DataError: The source cannot be opened, the checkpoint cannot be read, or an output cannot be written.
         MissingError: The run's library, the device or a package is missing.
     """
     _load_packages()
+    trigger_file, powers = _DEFAULT_TRIGGERS, None
+    if triggers is not None:
+        trigger_file = parse_triggers(triggers)
+        powers = require_permission(Path(triggers), trigger_file, allowed=allow_commands, ask=ask)
     reading = parse_read_options(stream=stream, rate=rate, depth=depth)
     folder_notes: list[str] = []
     sources = choose_sources(str(source), raw=raw, stall_s=stall, reading=reading, on_note=folder_notes.append)
@@ -196,7 +206,7 @@ def watch(
         listener = stack.enter_context(closing(take_port(address, port, usual=DEFAULT_PORT))) if serve else None
         detector = model.load(device)
         class_names = [entry.name for entry in detector.classes]
-        trigger_file = _DEFAULT_TRIGGERS if triggers is None else read_triggers(triggers, class_names)
+        trigger_file = check_triggers(triggers or "", trigger_file, class_names)
         problems = Problems(on_problem)
         outputs = OutputSet(files, class_names, sources, problems, _common_name(sources, str(source)), model.name)
         outputs.open_files(stack)
@@ -241,6 +251,7 @@ def watch(
                 terms=str(terms),
                 link=outputs.page.link() if outputs.page else None,
                 notes=(
+                    *([powers] if powers else []),
                     *folder_notes,
                     *files.notes,
                     *_warn_about_address(address, serve=serve),

@@ -123,20 +123,40 @@ class TriggerFile(StrictModel):
 
 
 def read_triggers(file: str | os.PathLike[str], classes: Sequence[str]) -> TriggerFile:
-    """Read a trigger file, and check that the secrets, programs, files and folders that it names can be used.
+    """Read a trigger file, and check everything in it: `parse_triggers` and `check_triggers`."""
+    return check_triggers(file, parse_triggers(file), classes)
 
-    Args:
-        file: YAML.
-        classes: Class names of the detector; a trigger without `class` matches all of them.
+
+def parse_triggers(file: str | os.PathLike[str]) -> TriggerFile:
+    """Read a trigger file, without a look at what it names.
 
     Raises:
-        UsageError: The file cannot be read, something in it is invalid, or something that it names is missing.
+        UsageError: The file cannot be read, or something in it is invalid.
     """
     path = Path(file)
     try:
         content = TriggerFile.model_validate(_read_yaml(path))
     except ValidationError as error:
         raise first_error(path, error) from error
+    content._name = str(path)
+    return content
+
+
+def check_triggers(file: str | os.PathLike[str], content: TriggerFile, classes: Sequence[str]) -> TriggerFile:
+    """Check that the secrets, programs, files and folders that a trigger file names can be used.
+
+    Args:
+        file: Where the content is from, for messages.
+        content: Of the file.
+        classes: Class names of the detector; a trigger without `class` matches all of them.
+
+    Returns:
+        The content with the classes of each trigger.
+
+    Raises:
+        UsageError: Something that it names is missing.
+    """
+    path = Path(file)
     for _, place, action in content.all_actions():
         action.check_requirements(f"{path}, {place}")
     triggers = tuple(
@@ -145,9 +165,9 @@ def read_triggers(file: str | os.PathLike[str], classes: Sequence[str]) -> Trigg
         )
         for index, trigger in enumerate(content.triggers)
     )
-    content = content.model_copy(update={"triggers": triggers})
-    content._name = str(path)
-    return content
+    checked = content.model_copy(update={"triggers": triggers})
+    checked._name = str(path)
+    return checked
 
 
 def _check_classes(names: Sequence[str] | None, classes: Sequence[str], place: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from rich.console import Console
 from stream_servers import RtspServer
 from watching import one_red_standing, write_scene
 
-from curate.cli.watch import event_line, watch_lines
+from curate.cli.watch import ask_for_permission, event_line, watch_lines
+from curate.monitor.permission import Answer, Request
 from curate.monitor.triggers.event import Event
 
 TIMEOUT_S = 60
@@ -107,6 +108,30 @@ def test_missing_file_is_misuse(run_main, monkeypatch, tmp_path):
         .endswith("none.mp4: no such file or folder. A camera is a number, a stream a URL such as rtsp://HOST/PATH.")
     )
     assert "Traceback" not in ended.stderr
+
+
+def test_a_trigger_file_needs_permission(curate, tmp_path, monkeypatch):
+    """Without a terminal it is refused before the model is loaded; with the option the first line says what it does."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write_scene(tmp_path / "in.mp4", 2, one_red_standing)
+    (tmp_path / "t.yaml").write_text("triggers: [{name: red, actions: [{command: ['true']}]}]")
+    _, err = (process := curate(*WATCH, "in.mp4", "--triggers", "t.yaml")).communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, err.count("\n")) == (2, 1)
+    assert "t.yaml: this trigger file runs 1 command (true), which is not allowed yet" in err
+    process = curate(*WATCH, "in.mp4", "--triggers", "t.yaml", "--allow-commands")
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, err.splitlines()[0]) == (0, "note: t.yaml runs 1 command (true).")
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"), [("y", Answer.ONCE), ("always", Answer.ALWAYS), ("", Answer.NO), ("yep", Answer.NO)]
+)
+def test_answers_to_the_question(monkeypatch, capsys, given, answer):
+    """The question shows whole command lines; what is neither yes nor always is no."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{given}\n"))
+    assert ask_for_permission(Request("door.yaml runs 1 command (sh).", ("sh -c 'rm x'",))) is answer
+    shown = capsys.readouterr().err
+    assert "door.yaml runs 1 command (sh).\n  runs: sh -c 'rm x'\n" in shown
 
 
 def test_missing_package(run_main, monkeypatch, tmp_path):

@@ -86,6 +86,7 @@ def test_memory_stays_flat_for_half_an_hour(monkeypatch, tmp_path):
             server.url,
             weights=colour_engine.write_weights(tmp_path),
             triggers="t.yaml",
+            allow_commands=True,
             out="out.mp4",
             events="events.jsonl",
             detections="d.parquet",

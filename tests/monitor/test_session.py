@@ -157,7 +157,7 @@ def test_a_receiver_that_fails_at_first_gets_each_event_once(camera, tmp_path):
     }
     Path("t.yaml").write_text(yaml.safe_dump(document))
     try:
-        with Watcher(tmp_path, address, triggers="t.yaml") as watcher:
+        with Watcher(tmp_path, address, triggers="t.yaml", allow_commands=True) as watcher:
             watcher.wait_for("seen", 2)
             station.cut()
             watcher.wait_for("stream_back")
@@ -182,7 +182,7 @@ def test_problems_are_reported_while_the_watch_runs(camera, tmp_path, monkeypatc
     document = {"triggers": [{"name": "seen", "actions": [action]}], "hosts": ["127.0.0.1"]}
     Path("t.yaml").write_text(yaml.safe_dump(document))
     told = []
-    with Watcher(tmp_path, address, triggers="t.yaml", on_problem=told.append) as watcher:
+    with Watcher(tmp_path, address, triggers="t.yaml", allow_commands=True, on_problem=told.append) as watcher:
         eventually(lambda: told)
         assert watcher.result is None
         assert "127.0.0.1" in told[0]
