@@ -11,7 +11,6 @@ from curate.commands.training_options import LOOP, ROUNDS, given
 from curate.dataset import Dataset
 from curate.engines.base import engine_for, library_versions
 from curate.errors import UsageError, unknown_name
-from curate.files import is_temporary
 from curate.inference.judge import training_images
 from curate.progress import Progress, Warn, silent, unheard
 from curate.result import Result
@@ -21,10 +20,12 @@ from curate.run_folder.record import RunRecord
 from curate.run_folder.rounds import (
     LoopState,
     RoundReport,
+    check_removable,
     has_checkpoint,
     read_state,
     remove_loop,
     round_folder,
+    runs_in,
     write_state,
 )
 from curate.store import Store
@@ -135,7 +136,7 @@ def loop(
     with folder.locked():
         state = _saved_state(folder, resume=resume, overwrite=overwrite)
         if state is None:
-            state = _start(store, folder, options)
+            state = _start(store, folder, _completed(options, saved, with_rounds=rounds is not None))
         else:
             state = _continue(folder, state, options, with_rounds=rounds is not None)
         state = publish_best(store, folder, state, progress)
@@ -169,43 +170,37 @@ def _saved_state(folder: RunFolder, *, resume: bool, overwrite: bool) -> LoopSta
     Raises:
         UsageError: The run exists and is not to be resumed, or is not a loop's.
     """
-    state = read_state(folder)
-    if state is not None:
-        is_trained = state.ready and (bool(state.done) or has_checkpoint(round_folder(folder, 1)))
-    else:
-        is_run = folder.exists() or folder.config_file.is_file()
-        is_new = all(file.name == ".lock" or is_temporary(file.name) for file in folder.path.iterdir())
-        is_trained = has_checkpoint(folder) if is_run else not is_new
-        if overwrite and not is_run and not is_new:
+    state = None if overwrite else read_state(folder)
+    if state is None:
+        if folder.check_start(resume=resume, overwrite=overwrite):
             raise UsageError(
-                "the folder is not empty and holds no run",
+                "the run is not a loop's",
                 place=folder.path,
-                remedy="Choose another --run.",
+                remedy="Continue it with `curate train`, or choose another name.",
             )
-    if not is_trained or overwrite:
+        return None
+    if not (state.ready and (state.done or has_checkpoint(round_folder(folder, 1)))):
         return None
     if not resume:
         raise folder.already_exists()
-    if state is None:
-        raise UsageError(
-            "the run is not a loop's",
-            place=folder.path,
-            remedy="Continue it with `curate train`, or choose another name.",
-        )
     return state
 
 
 def _start(store: Store, folder: RunFolder, options: LoopState) -> LoopState:
     """Remove what an earlier run left, and write the first files of a loop."""
     check_val(store)
-    engine_for(options.model)
+    engine = engine_for(options.model)
     version = store.head()
     images = training_images(store.load(version))
     record, config = _first_record(folder, options, images, version, store.mark)
+    check_removable(folder)
+    if any(run.has_learnt for run in runs_in(folder)):  # whatever can fail fails before the run is replaced
+        for run in runs_in(folder):
+            run.refuse_own_weights(config.weights)
+        engine.check(images, config)
     write_state(folder, options)  # not ready: other files in the folder do not count from here on
     remove_loop(folder)
-    folder.write_config(config)
-    folder.write_record(record)
+    folder.write_new(config, record)
     return write_state(folder, options.replace(ready=True))
 
 
@@ -218,6 +213,16 @@ def _first_record(
     config = TrainingConfig.checked(**given(values))
     record = folder.new_record(config, images, version, mark, library_versions())
     return record.model_copy(update={"steps": config.steps * options.rounds}), config
+
+
+def _completed(options: LoopState, saved: LoopState | None, *, with_rounds: bool) -> LoopState:
+    """The options of a loop that begins anew on `resume`: those that are not given stay."""
+    if saved is None:
+        return options
+    names = ("weights", "steps", "target_ap", "patience", "min_side")
+    kept = {name: getattr(saved, name) for name in names if getattr(options, name) is None}
+    rounds = options.rounds if with_rounds else saved.rounds
+    return options.replace(**kept, rounds=rounds, training={**saved.training, **options.training})
 
 
 def _continue(folder: RunFolder, state: LoopState, options: LoopState, *, with_rounds: bool) -> LoopState:

@@ -100,8 +100,7 @@ def train(
     epochs, chosen = options.pop("epochs", None), given(options)
     if epochs is not None:
         check_epochs(epochs, chosen.get("steps"))
-    is_resumed = resume and folder.exists()
-    known = folder.read_config() if is_resumed else {}
+    is_resumed, known = folder.check_start(resume=resume, overwrite=overwrite), folder.earlier_config(resume=resume)
     store = Store(dataset)
     # a resumed run continues on the images that it started with
     version = (folder.read_record().dataset_version if is_resumed else None) or store.head()
@@ -111,8 +110,11 @@ def train(
     config = TrainingConfig.checked(**{**known, **chosen})
     if epochs is not None:
         config = TrainingConfig.checked(**{**config.as_dict(), "steps": steps_of_epochs(epochs, images, config)})
-    engine = engine_for(config.model)
+    engine, validation = engine_for(config.model), _validation(whole, config)
     with folder.locked():
+        if folder.has_learnt and not is_resumed:  # whatever can fail fails before the run is replaced
+            folder.refuse_own_weights(config.weights)
+            engine.check(images, config)
         record = folder.start(
             config,
             images,
@@ -125,7 +127,7 @@ def train(
         if not folder.finished:
             for note in notes:
                 warn(note)
-            engine.train(images, folder, config, progress, _validation(whole, config))
+            engine.train(images, folder, config, progress, validation)
     scored = _score(store, folder, progress)
     record = folder.update(ap=scored["ap"]) if scored else folder.read_record()
     notes += _note_missing_weights(record)

@@ -60,7 +60,7 @@ def train_classifier(
         MissingError: A library or the weights are missing.
     """
     folder = RunFolder.named(dataset, run)
-    known = folder.read_config() if resume and folder.exists() else {}
+    is_resumed, known = folder.check_start(resume=resume, overwrite=overwrite), folder.earlier_config(resume=resume)
     if known and not known["model"].startswith(_PREFIX):
         raise UsageError(
             "the run does not train a classifier", place=folder.path, got=known["model"], expected=f"{_PREFIX}NAME"
@@ -72,7 +72,7 @@ def train_classifier(
         "margin": margin,
     }
     settings = {**known.get("settings", {}), **chosen.get("settings", {}), **given(own)}
-    if not known:
+    if not is_resumed:
         _check_first_stage(str(settings.get("detector", "")), str(settings.get("detector_weights", "")), folder)
     engine_model = _PREFIX + model.removeprefix(_PREFIX) if model else known.get("model", _PREFIX + CLASSIFIER_MODEL)
     batch = TrainingConfig.checked(
@@ -81,7 +81,7 @@ def train_classifier(
     _check_network(engine_model)
     if epochs is not None:
         check_epochs(epochs, chosen.get("steps"))
-        version = folder.read_record().dataset_version if known else None
+        version = folder.read_record().dataset_version if is_resumed else None
         chosen["steps"] = _steps_of(epochs, batch, training_images(Store(dataset).load(version)))
     return train(
         dataset,

@@ -73,6 +73,16 @@ class Validate(Protocol):
 class Engine(Protocol):
     """A library that trains and runs detectors."""
 
+    def check(self, dataset: Dataset, config: TrainingConfig) -> None:
+        """Raise whatever `train` would raise before its first step: builds the model and reads its initial weights.
+
+        It is called before an earlier run is removed, and writes nothing.
+
+        Raises:
+            TrainingError, MissingError, UsageError, DataError: See `train`.
+        """
+        ...
+
     def train(
         self,
         dataset: Dataset,

@@ -25,7 +25,7 @@ from curate.engines.training.loop import Training
 from curate.engines.training.order import BatchOrder
 from curate.engines.training.processes import ProcessGroup, launch_torchrun
 from curate.engines.training.recipe import BuiltModel
-from curate.engines.training.runner import run_training
+from curate.engines.training.runner import check_training, run_training
 from curate.errors import DataError
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
@@ -110,6 +110,10 @@ class TorchEngine(ABC):
     def for_inference(self, saved: Checkpoint) -> Checkpoint:
         """The part of a checkpoint that a detector needs."""
         return saved
+
+    def check(self, dataset: Dataset, config: TrainingConfig) -> None:
+        """See `Engine.check`."""
+        check_training(partial(Training, self), dataset, config)
 
     def train(
         self,

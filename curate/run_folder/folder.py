@@ -17,7 +17,7 @@ Every file is written under a temporary name, synced and renamed: a kill leaves 
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,10 @@ import yaml
 from pydantic import ValidationError
 
 from curate.errors import DataError, UsageError
-from curate.files import is_temporary, leftovers, write_atomically
-from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, no_run
+from curate.files import sync_folder, write_atomically
+from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE, no_run
 from curate.run_folder.record import RunClass, RunRecord, installed_versions
+from curate.run_folder.written import LOCK, REPLACING, holds_nothing, written_files
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOCK = ".lock"
 # settings that may change on resume, because the result of a step does not depend on them
 _FREE_ON_RESUME = frozenset({"device", "processes", "workers", "checkpoint_every", "eval_every", "patience", "steps"})
 
@@ -56,6 +56,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.best = self.checkpoints / "best.pt"
+        self._replacing = self.path / REPLACING
         self._lock: FileLock | None = None
 
     @classmethod
@@ -100,6 +101,11 @@ class RunFolder:
         return self.record_file.is_file()
 
     @property
+    def has_learnt(self) -> bool:
+        """Whether there is a checkpoint. A run without one has nothing to lose, and begins anew."""
+        return (self.last.is_file() or self.best.is_file()) and not self._replacing.exists()
+
+    @property
     def finished(self) -> bool:
         """Whether all steps are done or the training stopped early."""
         if not (self.exists() and self.best.is_file()):
@@ -122,7 +128,8 @@ class RunFolder:
 
         On resume, `steps` may grow and settings without influence on the result of a step may change; all others must
         be equal. A training that stopped early continues only if steps or patience changed. `overwrite` removes the
-        files of an earlier run, and only files that a run writes. A run without a checkpoint always starts again.
+        files of an earlier run, and only files that a run writes. A run without a checkpoint begins anew, with or
+        without `resume` and `overwrite`.
 
         Args:
             config: Of the training.
@@ -132,22 +139,45 @@ class RunFolder:
             overwrite: Whether to replace an existing run.
 
         Raises:
-            UsageError: The run exists already, there is none to resume, or it was started with other settings.
+            UsageError: The run exists already, there is none to resume, or it was started with other settings; or the
+                folder has other files and no run.
         """
-        if (self.exists() or self.config_file.is_file()) and not (self.last.is_file() or self.best.is_file()):
-            self.remove_files()
-            resume = False
-        self.refuse_both(resume=resume, overwrite=overwrite)
-        if resume:
+        if self.check_start(resume=resume, overwrite=overwrite):
             return self._resume(config)
-        if self.path.exists() and any(not _is_leftover(file) for file in self.path.iterdir()):
-            if not overwrite:
-                raise self.already_exists()
-            self.remove_files()
+        self.remove_files()
         record = self.new_record(config, dataset, dataset_version, dataset_mark, versions or installed_versions())
+        self.write_new(config, record)
+        return record
+
+    def write_new(self, config: "TrainingConfig", record: RunRecord) -> None:
+        """Write the first files of a run; the files of an earlier one are removed."""
         self.write_config(config)
         self.write_record(record)
-        return record
+        self._replacing.unlink(missing_ok=True)
+
+    def check_start(self, *, resume: bool, overwrite: bool) -> bool:
+        """Check whether a run may start here; changes nothing. Returns whether it is resumed.
+
+        Raises:
+            UsageError: See `start`.
+        """
+        self.refuse_both(resume=resume, overwrite=overwrite)
+        if self.has_learnt and not overwrite:
+            if not resume:
+                raise self.already_exists()
+            if not self.exists():
+                remedy = "Restore the file, or replace the run with --overwrite."
+                raise UsageError("the run has a checkpoint and no record", place=self.record_file, remedy=remedy)
+            return True
+        if resume and not self.path.exists():
+            raise self.missing()
+        is_run = any((self.path / name).is_file() for name in (CONFIG_FILE, RECORD_FILE, ROUNDS_FILE))
+        if not (self.has_learnt or is_run or holds_nothing(self.path)):
+            raise UsageError(
+                "the folder is not empty and holds no run", place=self.path, remedy="Choose another --run."
+            )
+        written_files(self.path)
+        return False
 
     def new_record(
         self,
@@ -185,9 +215,17 @@ class RunFolder:
         remedy = "Continue it with --resume, or replace it with --overwrite."
         return UsageError("the run exists already", place=self.path, remedy=remedy)
 
+    def refuse_own_weights(self, weights: str) -> None:
+        """Raise UsageError if a file of weights would be removed together with this run."""
+        if Path(weights).resolve() in {file.resolve() for file in written_files(self.path)}:
+            raise UsageError(
+                "the initial weights belong to the run that would be replaced",
+                place="--weights",
+                got=weights,
+                remedy="Copy the file, or choose another --run.",
+            )
+
     def _resume(self, config: "TrainingConfig") -> RunRecord:
-        if not self.exists():
-            raise self.missing()
         old, new = _with_defaults(self.read_config()), config.as_dict()
         changed = sorted(name for name in new if name not in _FREE_ON_RESUME and old.get(name) != new[name])
         if changed:
@@ -223,6 +261,14 @@ class RunFolder:
         if not isinstance(document, dict):
             raise DataError("not the configuration of a run", place=self.config_file, expected="a YAML mapping")
         return document
+
+    def earlier_config(self, *, resume: bool) -> dict[str, Any]:
+        """The configuration of a run that is resumed, also if it has learnt nothing; empty for a new run.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        return self.read_config() if resume and self.config_file.is_file() else {}
 
     def write_config(self, config: "TrainingConfig") -> None:
         """Write the configuration."""
@@ -280,7 +326,7 @@ class RunFolder:
         from filelock import FileLock, Timeout
 
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock or FileLock(self.path / _LOCK, timeout=0)
+        self._lock = self._lock or FileLock(self.path / LOCK, timeout=0)
         try:
             self._lock.acquire()
         except Timeout as error:
@@ -293,38 +339,24 @@ class RunFolder:
         finally:
             self._lock.release()
 
-    def remove_files(self) -> None:
-        """Remove the files that a run writes, and nothing else.
+    def remove_files(self, keep: Collection[Path] = ()) -> None:
+        """Remove what a run has written and nothing else, but for its configuration, which the next one replaces.
+
+        After a kill in between, the folder is a run that has learnt nothing.
+
+        Args:
+            keep: Files that stay.
 
         Raises:
-            UsageError: The folder holds no run.
+            UsageError: A folder of the run is a link.
         """
-        if not (self.config_file.is_file() or self.exists()):
-            raise UsageError(
-                "the folder is not empty and holds no run",
-                place=self.path,
-                remedy="Choose another --run.",
-            )
-        written = [
-            self.metrics_file,
-            self.report_file,
-            *self.path.glob("predictions_*"),
-            *self.path.glob("evaluation_*.json"),
-            *self.path.glob("errors_*.csv"),
-            *self.path.glob("report_*.html"),
-            *self.event_files.glob("events.out.tfevents.*"),
-            *self.checkpoints.glob("*.pt"),
-            *map(Path, leftovers(self.path)),
-            *map(Path, leftovers(self.checkpoints)),
-        ]
-        # the configuration is written first and removed last: after a kill the folder is still recognised as a run
-        for file in [*written, self.record_file, self.config_file]:
-            file.unlink(missing_ok=True)
-
-
-def _is_leftover(file: Path) -> bool:
-    """Whether a file may be left by a kill before the run was started."""
-    return file.name == _LOCK or is_temporary(file.name)
+        files = written_files(self.path)
+        if self.has_learnt:
+            self._replacing.touch()
+            sync_folder(self.path)
+        for file in files:
+            if file not in keep:
+                file.unlink(missing_ok=True)
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:

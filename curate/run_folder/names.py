@@ -7,7 +7,7 @@ from curate.errors import UsageError, closest
 from curate.formatting import curate_command
 from curate.versions import VersionFiles, dataset_folders
 
-CONFIG_FILE, RECORD_FILE = "config.yaml", "run.json"
+CONFIG_FILE, RECORD_FILE, ROUNDS_FILE = "config.yaml", "run.json", "rounds.json"
 START = f"Start one with {curate_command('train', 'DATASET', '--run', 'NAME')}."
 _MOST_RUNS = 10  # in a message
 

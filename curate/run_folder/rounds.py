@@ -9,7 +9,8 @@ A round is finished once `rounds.json`, which is written atomically, has its rep
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,8 +19,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curate.errors import DataError
-from curate.files import remove_leftovers, write_atomically
+from curate.files import write_atomically
 from curate.run_folder.folder import RunFolder
+from curate.run_folder.names import ROUNDS_FILE
+from curate.run_folder.written import LOCK, REPLACING, refuse_link, written_files
 
 FORMAT = "curate rounds 1"
 
@@ -156,7 +159,7 @@ def scores_of(report: RoundScores, **changes: Any) -> RoundScores:
 
 def rounds_file(folder: RunFolder) -> Path:
     """The file of the state."""
-    return folder.path / "rounds.json"
+    return folder.path / ROUNDS_FILE
 
 
 def round_folder(folder: RunFolder, number: int) -> RunFolder:
@@ -166,7 +169,7 @@ def round_folder(folder: RunFolder, number: int) -> RunFolder:
 
 def has_checkpoint(folder: RunFolder) -> bool:
     """Whether a run has a checkpoint."""
-    return folder.exists() and (folder.last.is_file() or folder.best.is_file())
+    return folder.exists() and folder.has_learnt
 
 
 def read_state(folder: RunFolder) -> LoopState | None:
@@ -193,30 +196,57 @@ def write_state(folder: RunFolder, state: LoopState) -> LoopState:
     return state
 
 
+def check_removable(folder: RunFolder) -> None:
+    """Check that the files of a run and of its rounds can be removed.
+
+    Raises:
+        UsageError: A folder of the run, or of a round, is a link.
+    """
+    for run in runs_in(folder):
+        if run is not folder:
+            refuse_link(run.path)
+        written_files(run.path)
+
+
 def remove_loop(folder: RunFolder) -> None:
-    """Remove the files of a run and of its rounds, and nothing else; `rounds.json` stays."""
-    for path in sorted(folder.path.glob("rounds/[0-9][0-9]*")):
-        remove_round(RunFolder(path))
-    with suppress(OSError):
-        os.rmdir(folder.path / "rounds")
-    _remove_run(folder)
+    """Remove the files of a run and of its rounds, and nothing else; `rounds.json` and `config.yaml` stay.
+
+    Raises:
+        UsageError: A folder of the run, or of a round, is a link.
+    """
+    check_removable(folder)
+    for run in runs_in(folder)[1:]:
+        remove_round(run)
+    _remove_empty(folder.path / "rounds")
+    _remove_run(folder, keep=(rounds_file(folder),))
 
 
 def remove_round(folder: RunFolder) -> None:
     """Remove the files of a round, and nothing else; the round may be incomplete after a kill."""
     _remove_run(folder)
-    (folder.path / ".lock").unlink(missing_ok=True)
-    with suppress(OSError):
-        os.rmdir(folder.path)
+    for leftover in (folder.config_file, folder.path / LOCK, folder.path / REPLACING):
+        leftover.unlink(missing_ok=True)
+    _remove_empty(folder.path)
 
 
-def _remove_run(folder: RunFolder) -> None:
-    for place in (folder.path, folder.checkpoints):
-        remove_leftovers(place)
-    for table in folder.path.glob("errors_*.csv"):
-        table.unlink()
-    if folder.exists() or folder.config_file.is_file():
-        folder.remove_files()
-    for inner in (folder.checkpoints, folder.event_files):
-        with suppress(OSError):  # missing or not empty
-            os.rmdir(inner)
+def runs_in(folder: RunFolder) -> list[RunFolder]:
+    """The run of a loop, then those of its rounds.
+
+    Raises:
+        UsageError: The folder of the rounds is a link.
+    """
+    rounds = folder.path / "rounds"
+    refuse_link(rounds)
+    names = sorted(path.name for path in rounds.iterdir() if path.is_dir()) if rounds.is_dir() else []
+    return [folder, *(RunFolder(rounds / name) for name in names if re.fullmatch(r"\d{2,}", name))]
+
+
+def _remove_run(folder: RunFolder, keep: Collection[Path] = ()) -> None:
+    folder.remove_files(keep)
+    _remove_empty(folder.checkpoints)
+    _remove_empty(folder.event_files)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # missing or not empty
+        os.rmdir(folder)

@@ -588,6 +588,62 @@ def test_killed_at_any_moment(root, monkeypatch, counts):
     assert deaths >= len(SAMPLE) - 1
 
 
+@pytest.mark.parametrize("spelling", [{}, {"resume": True}, {"overwrite": True}])
+def test_killed_before_the_first_checkpoint(root, monkeypatch, spelling):
+    """A loop that has learnt nothing begins anew in every spelling, with the options that it is given."""
+    whole = loop(root, "whole", rounds=2).to_json()
+    for count in range(1, 30):
+        run = f"killed-{count}"
+        assert dies_after(root, monkeypatch, count, run, steps=5)
+        if RunFolder(folder_of(root, run).path / "rounds/01").has_learnt:
+            break
+        options = spelling if folder_of(root, run).path.exists() else {}
+        assert loop(root, run, rounds=2, **options).to_json() == whole | {"run": run}, count
+    assert count > 5
+
+
+def test_a_loop_that_learnt_nothing_keeps_its_options_on_resume(root, monkeypatch):
+    """As a resumed loop does."""
+    monkeypatch.setattr(CornerEngine, "train", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        loop(root, rounds=2, steps=5, training={"batch": 3})
+    monkeypatch.undo()
+    corner_engine.register(monkeypatch)
+    found = loop(root, steps=None, resume=True)
+    assert [one.steps for one in found.rounds] == [5, 5]
+    assert RunFolder(folder_of(root).path / "rounds/02").read_config()["batch"] == 3
+
+
+def test_what_fails_before_a_loop_replaces_nothing(root, monkeypatch):
+    """Model and weights are checked while the old loop is whole; its own weights cannot be the initial ones."""
+    loop(root, rounds=2)
+    path = folder_of(root).path
+
+    def files():
+        return {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
+
+    before = files()
+    with pytest.raises(UsageError, match="belong to the run that would be replaced"):
+        loop(root, weights=path / "rounds/02/checkpoints/best.pt", overwrite=True)
+    monkeypatch.setattr(CornerEngine, "check", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        loop(root, overwrite=True)
+    assert files() == before
+
+
+@pytest.mark.parametrize("name", ["rounds", "rounds/01", "rounds/01/checkpoints", "checkpoints"])
+def test_overwrite_removes_nothing_through_links(root, tmp_path, name):
+    """A linked folder is refused before anything is removed."""
+    loop(root, rounds=1)
+    path, elsewhere = folder_of(root).path, tmp_path / "elsewhere"
+    (path / name).rename(elsewhere)
+    (path / name).symlink_to(elsewhere)
+    before = sorted(file for folder in (path, elsewhere) for file in folder.rglob("*"))
+    with pytest.raises(UsageError, match="is a link"):
+        loop(root, overwrite=True)
+    assert sorted(file for folder in (path, elsewhere) for file in folder.rglob("*")) == before
+
+
 @pytest.mark.parametrize("counts", [[3, 30, 60], *EACH])
 def test_killed_while_it_replaces_another(root, monkeypatch, counts):
     """A loop that is killed while it overwrites another leaves the old or the new one, not a mixture."""

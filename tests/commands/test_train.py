@@ -13,10 +13,12 @@ import pytest
 from corner_engine import CornerEngine
 from engine_contract import DETECTRON2, DETECTRON2_SMALL, need_detectron2, shapes_dataset
 from extras import needs_torch
-from sample_datasets import face_dataset, save
+from sample_datasets import face_dataset, save, set_column
 
 import curate
+from curate.errors import CurateError, TrainingError, UsageError
 from curate.run_folder.folder import RunFolder
+from curate.store import Store
 
 KILLS = 20
 MODELS = {
@@ -85,16 +87,44 @@ def test_twenty_kills_change_nothing(start):
         assert run.read_record().steps_done >= before
     assert kills == KILLS, process.communicate()[1]
     _finish(start("killed", "--resume"))
+    _assert_same_weights(start.folder("whole"), run)
+    lines = [[line for line in start.folder(one).read_metrics() if "ap" in line] for one in ("whole", "killed")]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.train
+@pytest.mark.long
+@needs_torch
+def test_kills_before_the_first_checkpoint_change_nothing(start):
+    """A run that is killed before it has learnt anything begins anew in every spelling, with the same weights."""
+    few = ["--steps", "20", "--checkpoint-every", "10"]
+    _finish(start("whole", *few))
+    rng, kills = random.Random(3), 0
+    for number in range(20):
+        run, spelling = start.folder(f"killed-{number}"), [[], ["--resume"], ["--overwrite"]][number % 3]
+        process = start(run.name, *few)
+        while not run.path.exists() and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 3))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if run.has_learnt:
+            continue
+        kills += 1
+        _finish(start(run.name, *few, *(spelling if run.path.exists() else [])))
+        _assert_same_weights(start.folder("whole"), run)
+        if kills == 10:
+            break
+    assert kills >= 5
+
+
+def _assert_same_weights(whole, other):
     import torch
 
     for name in ("last.pt", "best.pt"):
-        whole, killed = (
-            torch.load(start.folder(one).checkpoints / name, weights_only=True) for one in ("whole", "killed")
-        )
-        assert whole["step"] == killed["step"]
-        assert all(torch.equal(whole["weights"][key], killed["weights"][key]) for key in whole["weights"])
-    lines = [[line for line in start.folder(one).read_metrics() if "ap" in line] for one in ("whole", "killed")]
-    assert lines[0] == lines[1]
+        one, two = (torch.load(run.checkpoints / name, weights_only=True) for run in (whole, other))
+        assert one["step"] == two["step"]
+        assert all(torch.equal(one["weights"][key], two["weights"][key]) for key in one["weights"])
 
 
 # ── before the training ──────────────────────────────────────────────────────────────────────────────────────────
@@ -137,3 +167,97 @@ def test_notes_are_printed_once(faces, run_main):
     """The command line prints them before the training, and not again after it."""
     told = run_main("train", faces, "--model", "corner:only", "--run", "a")
     assert (told.returncode, told.stderr.count("in no split")) == (0, 1)
+
+
+# ── runs that ended before they learnt anything, and runs that are replaced ──────────────────────────────────────
+
+
+@pytest.fixture
+def fails_at_once(monkeypatch):
+    """The engine fails before its first checkpoint, as with a loss of NaN."""
+
+    def fail(self, dataset, run, config, progress=None, validate=None):
+        run.append_metrics({"step": 1})
+        run.event_files.mkdir(exist_ok=True)
+        raise TrainingError("loss is NaN or infinite at step 1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CornerEngine, "train", fail)
+        yield patch
+
+
+SPELLINGS = [{}, {"resume": True}, {"overwrite": True}]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("failures", [1, 3])
+def test_a_run_that_learnt_nothing_begins_anew(faces, fails_at_once, spelling, failures):
+    """Plainly, with --resume and with --overwrite, however often it has failed before."""
+    for _ in range(failures):
+        with pytest.raises(TrainingError):
+            curate.train(faces, model="corner:only", run="a", steps=7, **(spelling if failures > 1 and _ else {}))
+    fails_at_once.undo()
+    assert curate.train(faces, model="corner:only", run="a", steps=3, **spelling).steps == 3
+
+
+def test_a_run_that_learnt_nothing_keeps_its_options_on_resume(faces, fails_at_once):
+    """It takes the current version of the data: the picture that ended it may be mended there."""
+    with pytest.raises(TrainingError):
+        curate.train(faces, model="corner:only", run="a", steps=7)
+    fails_at_once.undo()
+    set_column(faces, "label_state", ["labelled"] * 8)
+    result = curate.train(faces, run="a", resume=True)
+    assert (result.steps, result.rounds[0].version) == (7, Store(faces).head())
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_pipeline_is_not_stuck_at_a_training_that_learnt_nothing(faces, fails_at_once, changed):
+    """Its next run trains, with the same options and with others."""
+    recipe = faces.parent / "r.yaml"
+    text = f"name: r\nsteps:\n  - train: {{dataset: {faces}, model: 'corner:only', run: a, steps: 3}}\n"
+    recipe.write_text(text)
+    for _ in range(2):
+        with pytest.raises(TrainingError):
+            curate.run(recipe)
+    fails_at_once.undo()
+    recipe.write_text(text.replace("steps: 3", "steps: 4") if changed else text)
+    assert [step.skipped for step in curate.run(recipe).steps] == [False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "corner:only", "lr": -1.0},
+        {"model": "nobody:only"},
+        {"model": "corner:only", "patience": 2},
+        {"model": "corner:only", "weights": "missing.pth"},
+        {"model": "corner:only", "weights": "{run}/checkpoints/best.pt"},
+    ],
+)
+def test_what_fails_before_the_training_replaces_nothing(faces, monkeypatch, options):
+    """Options, data, model and weights are checked while the old run is whole."""
+    curate.train(faces, model="corner:only", run="a", steps=5)
+    run = RunFolder.named(faces, "a")
+    before = {file.name: file.read_bytes() for file in run.path.rglob("*") if file.is_file() and file.name != ".lock"}
+    if "patience" in options:
+        set_column(faces, "split", ["train"] * 8)
+
+    def check(self, dataset, config):
+        if config.weights == "missing.pth":
+            raise UsageError("there is no such weights file", place=config.weights)
+
+    monkeypatch.setattr(CornerEngine, "check", check)
+    options = {name: value.format(run=run.path) if name == "weights" else value for name, value in options.items()}
+    with pytest.raises(CurateError):
+        curate.train(faces, run="a", overwrite=True, **options)
+    after = {file.name: file.read_bytes() for file in run.path.rglob("*") if file.is_file() and file.name != ".lock"}
+    assert after == before
+
+
+def test_resume_of_a_misspelt_run_creates_nothing(faces):
+    """The second try says the same as the first."""
+    curate.train(faces, model="corner:only", run="first")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"no run to resume.*first"):
+            curate.train(faces, run="frist", resume=True)
+    assert not RunFolder.named(faces, "frist").path.exists()

@@ -61,6 +61,62 @@ def test_a_run_without_a_checkpoint_starts_again(run, dataset):
     assert run.read_config()["batch"] == 2
 
 
+@pytest.mark.parametrize("spelling", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("left", [["config.yaml"], ["config.yaml", "run.json"], [".lock"], ["tensorboard/"]])
+def test_what_has_learnt_nothing_begins_anew_in_every_spelling(run, dataset, left, spelling):
+    """Whatever a run leaves that ends before its first checkpoint; files of the user stay where there was a run."""
+    run.start(_config(batch=2), dataset)
+    run.append_metrics({"step": 1})
+    for file in [file for file in run.path.iterdir() if file.name not in left]:
+        file.unlink()
+    for name in left:
+        (run.path / name).mkdir() if name.endswith("/") else (run.path / name).touch()
+    if "config.yaml" in left:
+        (run.path / "note.txt").write_text("mine")
+    assert run.start(_config(batch=4), dataset, **spelling).steps_done == 0
+    assert (run.read_config()["batch"], run.read_metrics()) == (4, [])
+    assert "config.yaml" not in left or (run.path / "note.txt").read_text() == "mine"
+
+
+def test_a_folder_without_a_run_says_the_same_in_every_spelling(run, dataset):
+    """No message sends to an option whose message sends back."""
+    run.path.mkdir()
+    (run.path / "report.html").write_text("by hand")
+    for spelling in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(UsageError, match=r"not empty and holds no run.*Choose another"):
+            run.start(_config(), dataset, **spelling)
+    assert (run.path / "report.html").read_text() == "by hand"
+
+
+def test_a_kill_while_a_run_is_replaced_leaves_no_mixture(run, dataset, monkeypatch):
+    """From the first file that goes, the old run is none; then it begins anew in every spelling."""
+    start_with_checkpoint(run, dataset, _config(batch=2))
+    run.best.write_bytes(b"weights")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(run.path), "unlink", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.start(_config(), dataset, overwrite=True)
+    assert not run.has_learnt
+    for spelling in ({}, {"resume": True}, {"overwrite": True}):
+        assert run.start(_config(batch=4), dataset, **spelling).steps_done == 0
+    assert not (run.last.exists() or run.best.exists())
+    run.last.write_bytes(b"weights")
+    assert run.has_learnt
+
+
+def test_a_checkpoint_without_a_record_is_not_removed(run, dataset):
+    """The error names the file that is missing; only --overwrite removes what was learnt."""
+    start_with_checkpoint(run, dataset, _config())
+    run.record_file.unlink()
+    with pytest.raises(UsageError, match="exists already"):
+        run.start(_config(), dataset)
+    with pytest.raises(UsageError, match=r"run\.json: .*no record.*--overwrite"):
+        run.start(_config(), dataset, resume=True)
+    assert run.last.read_bytes() == b"weights"
+    run.start(_config(), dataset, overwrite=True)
+    assert not run.last.exists()
+
+
 def test_an_existing_run_is_not_overwritten(run, dataset):
     """The error names both options."""
     start_with_checkpoint(run, dataset, _config())

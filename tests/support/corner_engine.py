@@ -40,6 +40,9 @@ class CornerEngine:
     fails = False
     offsets_px = MappingProxyType({})
 
+    def check(self, dataset, config):
+        """Every training can start."""
+
     def train(self, dataset, run, config, progress=None, validate=None):
         """Write a checkpoint at once."""
         type(self).trainings += 1

@@ -18,7 +18,7 @@ from curate.engines.detectron2_engine.training import Detectron2Training
 from curate.engines.training.checkpoint import read_checkpoint, read_model_name
 from curate.engines.training.device import select_device
 from curate.engines.training.processes import COLLECTIVE_TIMEOUT
-from curate.engines.training.runner import run_training
+from curate.engines.training.runner import check_training, run_training
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -26,6 +26,10 @@ from curate.run_folder.folder import RunFolder
 
 class Detectron2Engine:
     """Trains with the model's own configuration, its schedule scaled to the number of steps."""
+
+    def check(self, dataset: Dataset, config: TrainingConfig) -> None:
+        """See `Engine.check`."""
+        check_training(Detectron2Training, dataset, config)
 
     def train(
         self,

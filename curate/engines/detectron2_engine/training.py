@@ -43,9 +43,10 @@ class Detectron2Training:
 
     Attributes:
         step: Steps done.
+        weights: Which tensors the initial weights filled.
     """
 
-    def __init__(self, dataset: Dataset, run: RunFolder, config: TrainingConfig, group: ProcessGroup) -> None:
+    def __init__(self, dataset: Dataset, run: RunFolder | None, config: TrainingConfig, group: ProcessGroup) -> None:
         self._dataset, self._run, self._config, self._group = dataset, run, config, group
         self._device = group.select_device(config.device)
         self._fingerprint = fingerprint(dataset)
@@ -54,11 +55,8 @@ class Detectron2Training:
         torch.manual_seed(config.seed)
         self._plan = plan_for(config, len(dataset.classes), self._device)
         self._model = self._plan.build_model()
-        report = run.read_record().weights
-        if saved is None or report is None:
-            report = load_initial_weights(self._model, config.weights, self._plan.initial_weights)
-            if group.is_primary:
-                run.update(weights=report)
+        known = run.read_record().weights if run is not None and saved is not None else None
+        self.weights = known or load_initial_weights(self._model, config.weights, self._plan.initial_weights)
         self.step = 0
         if saved is not None:
             self._model.load_state_dict(saved.weights)
@@ -98,7 +96,7 @@ class Detectron2Training:
             return
         except FloatingPointError as error:
             losses = str(error).splitlines()[-1].removeprefix("loss_dict = ")
-            raise loss_not_finite(self.step, self._run.path, losses, self._paths()) from error
+            raise loss_not_finite(self.step, self._run, losses, self._paths()) from error
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -97,14 +97,14 @@ def read_model_name(path: Path) -> str | None:
     return document["model"] if is_checkpoint else None
 
 
-def read_last(run: RunFolder, dataset_fingerprint: str) -> Checkpoint | None:
-    """The checkpoint to resume a run from; None if there is none yet.
+def read_last(run: RunFolder | None, dataset_fingerprint: str) -> Checkpoint | None:
+    """The checkpoint to resume a run from; None if there is none yet, or no run.
 
     Raises:
         TrainingError: It was trained on other images, boxes or classes.
         DataError: Not a checkpoint of curate.
     """
-    if not run.last.is_file():
+    if run is None or not run.last.is_file():
         return None
     saved = read_checkpoint(run.last)
     if saved.fingerprint != dataset_fingerprint:

@@ -42,11 +42,11 @@ class StepReport:
     waited_s: float
 
 
-def loss_not_finite(step: int, place: Path, losses: str, paths: Sequence[str]) -> TrainingError:
+def loss_not_finite(step: int, run: RunFolder | None, losses: str, paths: Sequence[str]) -> TrainingError:
     """The error for a loss that is NaN or infinite; it names the images of the batch."""
     return TrainingError(
         f"loss is NaN or infinite at step {step}",
-        place=place,
+        place=run and run.path,
         got=losses,
         remedy=f"Check the images of this batch ({', '.join(paths)}), or lower the learning rate with --lr.",
     )

@@ -97,10 +97,16 @@ class Training:
 
     Attributes:
         step: Steps done.
+        weights: Which tensors the initial weights filled.
     """
 
     def __init__(
-        self, builder: ModelBuilder, dataset: Dataset, run: RunFolder, config: TrainingConfig, group: ProcessGroup
+        self,
+        builder: ModelBuilder,
+        dataset: Dataset,
+        run: RunFolder | None,
+        config: TrainingConfig,
+        group: ProcessGroup,
     ) -> None:
         self._builder, self._dataset, self._run, self._config, self._group = builder, dataset, run, config, group
         self._device = group.select_device(config.device)
@@ -111,14 +117,11 @@ class Training:
             config.model_name, len(dataset.classes), config.image_size, config.settings, config.loss
         )
         batches = builder.batches(dataset, config, self._model, group)
-        report = run.read_record().weights
-        if saved is None or report is None:
-            report = load_weights(self._model, config.model_name, config.weights)
-            if group.is_primary:
-                run.update(weights=report)
+        known = run.read_record().weights if run is not None and saved is not None else None
+        self.weights = known or load_weights(self._model, config.model_name, config.weights)
         self._network = move_to_device(self._model.network, self._device)
         self._network.train()
-        at_random = set(report.not_loaded)
+        at_random = set(self.weights.not_loaded)
         freeze_pretrained(self._model, at_random)
         self._optimizer = _build_optimizer(self._model, at_random, config)
         self.step = 0
@@ -168,7 +171,7 @@ class Training:
         losses = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}
         if not math.isfinite(losses["loss"]):
             values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
-            raise loss_not_finite(self.step, self._run.path, values, batch.paths)
+            raise loss_not_finite(self.step, self._run, values, batch.paths)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self._network.parameters(), self._model.recipe.clip_norm)

@@ -11,10 +11,11 @@ from curate.dataset import Dataset
 from curate.engines.base import Validate
 from curate.engines.training.device import select_device
 from curate.engines.training.journal import Journal, StepReport, Trainable
-from curate.engines.training.processes import Launch, ProcessGroup, check_processes, train_in_processes
+from curate.engines.training.processes import SINGLE_PROCESS, Launch, ProcessGroup, check_processes, train_in_processes
 from curate.progress import Progress
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
+from curate.run_folder.record import WeightsReport
 
 
 class EngineTraining(Trainable, Protocol):
@@ -22,9 +23,11 @@ class EngineTraining(Trainable, Protocol):
 
     Attributes:
         step: Steps done.
+        weights: Which tensors the initial weights filled.
     """
 
     step: int
+    weights: WeightsReport
 
     def run(self, after_step: Callable[[StepReport], bool]) -> None:
         """Take the steps that are left, until `after_step` returns False.
@@ -39,8 +42,17 @@ class EngineTraining(Trainable, Protocol):
         ...
 
 
-StartTraining = Callable[[Dataset, RunFolder, TrainingConfig, ProcessGroup], EngineTraining]
-"""Starts a training, or resumes it from the run's last checkpoint; picklable."""
+StartTraining = Callable[[Dataset, RunFolder | None, TrainingConfig, ProcessGroup], EngineTraining]
+"""Starts a training, or resumes it from the run's last checkpoint, and writes nothing; picklable. Without a run, it is
+only checked whether a training can start."""
+
+
+def check_training(start: StartTraining, dataset: Dataset, config: TrainingConfig) -> None:
+    """Build everything that a new training needs, in this process, and throw it away; see `Engine.check`."""
+    check_processes(config)
+    device = select_device(config.device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        start(dataset, None, config, SINGLE_PROCESS).close()
 
 
 def run_training(
@@ -90,6 +102,8 @@ def _train(
         if not group.is_primary:
             training.run(lambda _: group.broadcast(False))
             return
+        if run.read_record().weights is None:
+            run.update(weights=training.weights)
         with Journal(
             run, config, training, step=training.step, progress=progress, validate=validate, interrupted=interrupted
         ) as journal:

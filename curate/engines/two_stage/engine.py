@@ -88,6 +88,12 @@ class TwoStageEngine(TorchEngine):
         classifier = move_to_device(network, device).eval()
         return TwoStageDetector(first, classifier, network.settings, model.sizing.short_px, classes, device)
 
+    def check(self, dataset: Dataset, config: TrainingConfig) -> None:
+        """See `Engine.check`."""
+        if self._first is None:
+            return TwoStageEngine(_first_stage_named(config)).check(dataset, config)
+        return super().check(dataset, config)
+
     def train(
         self,
         dataset: Dataset,
@@ -123,8 +129,10 @@ class _ValidateCached:
 
 
 def _first_stage_of(run: RunFolder, config: TrainingConfig) -> FirstStage:
-    if run.last.is_file():
-        return read_embedded(run.last)
+    return read_embedded(run.last) if run.last.is_file() else _first_stage_named(config)
+
+
+def _first_stage_named(config: TrainingConfig) -> FirstStage:
     settings = apply_settings(TwoStageSettings(), config.settings)
     return read_first_stage(settings.detector, settings.detector_weights)
 

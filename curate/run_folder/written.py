@@ -1,0 +1,75 @@
+"""What a run writes into its folder: the files that may be removed when another run takes its place.
+
+They are known by their names. Whatever else lies in the folder is somebody's own, and so is all that a link leads to.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from curate.errors import UsageError
+from curate.files import TEMPORARY
+from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE
+
+LOCK = ".lock"
+REPLACING = ".replacing"  # there while the files of an earlier run are removed
+CHECKPOINTS, EVENT_FILES = "checkpoints", "tensorboard"
+_SPLIT = r"(train|val|test|all)(_of_[0-9a-f]+)?"  # `inference.evaluations.evaluation_name`
+_NAMES = {  # folder of the run → what it writes there
+    "": rf"rounds\.json|run\.json|metrics\.jsonl|report\.html|report_{_SPLIT}\.html|evaluation_{_SPLIT}\.json|errors_{_SPLIT}\.csv"
+    rf"|predictions_{_SPLIT}\.(json|sha256)",
+    CHECKPOINTS: r"(last|best)\.pt",
+    EVENT_FILES: r"events\.out\.tfevents\.\d+\..+",
+}
+
+
+def written_files(run: Path) -> list[Path]:
+    """The files in a run's folder that the run has written, and what a kill left of them; without its configuration.
+
+    Raises:
+        UsageError: The folder, or one inside that the run writes to, is a link.
+    """
+    files = [file for folder in _NAMES for file in _written_in(run, folder)]
+    # these first: without them, readers see no run
+    return sorted(files, key=lambda file: file.name not in (ROUNDS_FILE, RECORD_FILE))
+
+
+def holds_nothing(run: Path) -> bool:
+    """Whether a folder is missing, empty, or holds only what is left when a run was stopped before it started."""
+    if not run.is_dir():
+        return not run.exists()
+    return all(_is_leftover(entry) for entry in run.iterdir())
+
+
+def _written_in(run: Path, name: str) -> Iterator[Path]:
+    folder, pattern = run / name, re.compile(_NAMES[name])
+    if not folder.is_dir():
+        return
+    written = [file for file in folder.iterdir() if pattern.fullmatch(_final_name(file)) and not file.is_dir()]
+    if name or written:
+        refuse_link(folder)
+    yield from written
+
+
+def refuse_link(folder: Path) -> None:
+    """Raise UsageError if a folder of a run is a link."""
+    if folder.is_symlink():
+        raise UsageError(
+            "a folder of the run is a link, and nothing is removed through links",
+            place=folder,
+            got=f"a link to {folder.resolve()}",
+            remedy="Put a folder in its place, or choose another --run.",
+        )
+
+
+def _final_name(file: Path) -> str:
+    """The name that a temporary file was to have; that of any other file is its own."""
+    return file.name.removesuffix(TEMPORARY)
+
+
+def _is_leftover(entry: Path) -> bool:
+    if entry.name in (CHECKPOINTS, EVENT_FILES):
+        return entry.is_dir() and not entry.is_symlink() and not any(entry.iterdir())
+    if entry.name.endswith(TEMPORARY):
+        return _final_name(entry) in (CONFIG_FILE, RECORD_FILE, ROUNDS_FILE)
+    return entry.name in (LOCK, REPLACING)
