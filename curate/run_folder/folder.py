@@ -348,7 +348,7 @@ class RunFolder:
             keep: Files that stay.
 
         Raises:
-            UsageError: A folder of the run is a link.
+            StoreError: A folder of the run is a link.
         """
         files = written_files(self.path)
         if self.has_learnt:

@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curate.errors import DataError
 from curate.files import write_atomically
+from curate.paths import refuse_links
 from curate.run_folder.folder import RunFolder
 from curate.run_folder.names import ROUNDS_FILE
-from curate.run_folder.written import LOCK, REPLACING, refuse_link, written_files
+from curate.run_folder.written import LOCK, REPLACING, written_files
 
 FORMAT = "curate rounds 1"
 
@@ -200,11 +201,11 @@ def check_removable(folder: RunFolder) -> None:
     """Check that the files of a run and of its rounds can be removed.
 
     Raises:
-        UsageError: A folder of the run, or of a round, is a link.
+        StoreError: A folder of the run, or of a round, is a link.
     """
     for run in runs_in(folder):
         if run is not folder:
-            refuse_link(run.path)
+            refuse_links(folder.path, f"rounds/{run.path.name}")
         written_files(run.path)
 
 
@@ -212,7 +213,7 @@ def remove_loop(folder: RunFolder) -> None:
     """Remove the files of a run and of its rounds, and nothing else; `rounds.json` and `config.yaml` stay.
 
     Raises:
-        UsageError: A folder of the run, or of a round, is a link.
+        StoreError: A folder of the run, or of a round, is a link.
     """
     check_removable(folder)
     for run in runs_in(folder)[1:]:
@@ -233,10 +234,10 @@ def runs_in(folder: RunFolder) -> list[RunFolder]:
     """The run of a loop, then those of its rounds.
 
     Raises:
-        UsageError: The folder of the rounds is a link.
+        StoreError: The folder of the rounds is a link.
     """
     rounds = folder.path / "rounds"
-    refuse_link(rounds)
+    refuse_links(folder.path, "rounds")
     names = sorted(path.name for path in rounds.iterdir() if path.is_dir()) if rounds.is_dir() else []
     return [folder, *(RunFolder(rounds / name) for name in names if re.fullmatch(r"\d{2,}", name))]
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.errors import UsageError
 from curate.files import TEMPORARY
+from curate.paths import refuse_links
 from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE
 
 LOCK = ".lock"
@@ -16,8 +16,8 @@ REPLACING = ".replacing"  # there while the files of an earlier run are removed
 CHECKPOINTS, EVENT_FILES = "checkpoints", "tensorboard"
 _SPLIT = r"(train|val|test|all)(_of_[0-9a-f]+)?"  # `inference.evaluations.evaluation_name`
 _NAMES = {  # folder of the run → what it writes there
-    "": rf"rounds\.json|run\.json|metrics\.jsonl|report\.html|report_{_SPLIT}\.html|evaluation_{_SPLIT}\.json|errors_{_SPLIT}\.csv"
-    rf"|predictions_{_SPLIT}\.(json|sha256)",
+    "": rf"rounds\.json|run\.json|metrics\.jsonl|report(_{_SPLIT})?\.html"
+    rf"|evaluation_{_SPLIT}\.json|errors_{_SPLIT}\.csv|predictions_{_SPLIT}\.(json|sha256)",
     CHECKPOINTS: r"(last|best)\.pt",
     EVENT_FILES: r"events\.out\.tfevents\.\d+\..+",
 }
@@ -27,7 +27,7 @@ def written_files(run: Path) -> list[Path]:
     """The files in a run's folder that the run has written, and what a kill left of them; without its configuration.
 
     Raises:
-        UsageError: The folder, or one inside that the run writes to, is a link.
+        StoreError: The folder, or one inside that the run writes to, is a link.
     """
     files = [file for folder in _NAMES for file in _written_in(run, folder)]
     # these first: without them, readers see no run
@@ -47,19 +47,8 @@ def _written_in(run: Path, name: str) -> Iterator[Path]:
         return
     written = [file for file in folder.iterdir() if pattern.fullmatch(_final_name(file)) and not file.is_dir()]
     if name or written:
-        refuse_link(folder)
+        refuse_links(run.parent, f"{run.name}/{name}".rstrip("/"))
     yield from written
-
-
-def refuse_link(folder: Path) -> None:
-    """Raise UsageError if a folder of a run is a link."""
-    if folder.is_symlink():
-        raise UsageError(
-            "a folder of the run is a link, and nothing is removed through links",
-            place=folder,
-            got=f"a link to {folder.resolve()}",
-            remedy="Put a folder in its place, or choose another --run.",
-        )
 
 
 def _final_name(file: Path) -> str:

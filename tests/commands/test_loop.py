@@ -15,7 +15,7 @@ import curate
 from curate.cli import main
 from curate.cli.loop import loop_tables, round_lines
 from curate.cli.output import print_rich
-from curate.errors import DataError, UsageError
+from curate.errors import DataError, StoreError, UsageError
 from curate.result import as_json
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
@@ -639,7 +639,7 @@ def test_overwrite_removes_nothing_through_links(root, tmp_path, name):
     (path / name).rename(elsewhere)
     (path / name).symlink_to(elsewhere)
     before = sorted(file for folder in (path, elsewhere) for file in folder.rglob("*"))
-    with pytest.raises(UsageError, match="is a link"):
+    with pytest.raises(StoreError, match="is a link"):
         loop(root, overwrite=True)
     assert sorted(file for folder in (path, elsewhere) for file in folder.rglob("*")) == before
 

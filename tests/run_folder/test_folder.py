@@ -99,7 +99,7 @@ def test_a_kill_while_a_run_is_replaced_leaves_no_mixture(run, dataset, monkeypa
     assert not run.has_learnt
     for spelling in ({}, {"resume": True}, {"overwrite": True}):
         assert run.start(_config(batch=4), dataset, **spelling).steps_done == 0
-    assert not (run.last.exists() or run.best.exists())
+    assert {run.last.exists(), run.best.exists()} == {False}
     run.last.write_bytes(b"weights")
     assert run.has_learnt
 

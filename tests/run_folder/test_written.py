@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.errors import UsageError
+from curate.errors import StoreError
 from curate.run_folder.written import holds_nothing, written_files
 
 OWN = [
@@ -67,7 +67,7 @@ def test_nothing_is_removed_through_a_linked_folder(tmp_path, name):
     (tmp_path / "elsewhere").mkdir()
     write(tmp_path / "run", ["run.json"])
     (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=rf"{name}: .*is a link.*elsewhere"):
+    with pytest.raises(StoreError, match=rf"{name}: .*is a link.*elsewhere"):
         written_files(tmp_path / "run")
 
 
@@ -75,7 +75,7 @@ def test_a_linked_run_is_removed_under_its_own_name_only(tmp_path):
     """A link in `runs` to the run of another dataset does not make that run this dataset's."""
     write(tmp_path / "other", ["run.json"])
     (tmp_path / "run").symlink_to(tmp_path / "other")
-    with pytest.raises(UsageError, match="is a link"):
+    with pytest.raises(StoreError, match="is a link"):
         written_files(tmp_path / "run")
     assert written_files(tmp_path / "other") == [tmp_path / "other" / "run.json"]
 
