@@ -26,7 +26,7 @@ import yaml
 from pydantic import ValidationError
 
 from curate.errors import DataError, UsageError
-from curate.files import sync_folder, write_atomically
+from curate.files import remove_leftovers, sync_folder, write_atomically
 from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE, no_run
 from curate.run_folder.record import RunClass, RunRecord, installed_versions
 from curate.run_folder.written import LOCK, REPLACING, holds_nothing, written_files
@@ -357,6 +357,8 @@ class RunFolder:
         for file in files:
             if file not in keep:
                 file.unlink(missing_ok=True)
+        for folder in (self.path, self.checkpoints):
+            remove_leftovers(folder)
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.files import TEMPORARY
+from curate.files import TEMPORARY, is_temporary
 from curate.paths import refuse_links
 from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE
 
@@ -24,7 +24,7 @@ _NAMES = {  # folder of the run → what it writes there
 
 
 def written_files(run: Path) -> list[Path]:
-    """The files in a run's folder that the run has written, and what a kill left of them; without its configuration.
+    """The files in a run's folder that the run has written, without its configuration and temporary files.
 
     Raises:
         StoreError: The folder, or one inside that the run writes to, is a link.
@@ -52,13 +52,12 @@ def _written_in(run: Path, name: str) -> Iterator[Path]:
 
 
 def _final_name(file: Path) -> str:
-    """The name that a temporary file was to have; that of any other file is its own."""
+    """The name that a temporary file of an older version was to have; that of any other file is its own."""
     return file.name.removesuffix(TEMPORARY)
 
 
 def _is_leftover(entry: Path) -> bool:
     if entry.name in (CHECKPOINTS, EVENT_FILES):
         return entry.is_dir() and not entry.is_symlink() and not any(entry.iterdir())
-    if entry.name.endswith(TEMPORARY):
-        return _final_name(entry) in (CONFIG_FILE, RECORD_FILE, ROUNDS_FILE)
-    return entry.name in (LOCK, REPLACING)
+    is_unfinished = entry.name.endswith(TEMPORARY) and _final_name(entry) in (CONFIG_FILE, RECORD_FILE, ROUNDS_FILE)
+    return is_unfinished or is_temporary(entry.name) or entry.name in (LOCK, REPLACING)

@@ -95,7 +95,7 @@ def test_a_folder_with_any_file_holds_something(tmp_path, name):
 
 def test_what_is_left_before_a_start_is_nothing(tmp_path):
     """The lock, and the empty folders that an older version left of a run without a checkpoint."""
-    write(tmp_path, [".lock"])
+    write(tmp_path, [".lock", ".curate-1234-0123456789abcdef.tmp", "run.json.tmp"])
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "checkpoints").mkdir()
     assert holds_nothing(tmp_path)
