@@ -123,11 +123,15 @@ def list_streams(container: InputContainer) -> list[VideoStream]:
 
 
 def choose_stream(container: InputContainer, number: int | None) -> VideoStream | None:
-    """Choose a video stream by its index in the container, or FFmpeg's best; never a cover picture."""
+    """Choose a video stream by its index in the container, or FFmpeg's best; never a cover picture.
+
+    One that FFmpeg has no decoder for is chosen if it is named, or is the only one.
+    """
     candidates = list_streams(container)
     best = container.streams.best("video")
-    if number is None and best is not None:
-        number = best.index
+    if number is None:
+        candidates = [one for one in candidates if one.codec_context is not None] or candidates
+        number = None if best is None else best.index
     return next((one for one in candidates if one.index == number), candidates[0] if candidates else None)
 
 

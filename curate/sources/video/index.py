@@ -109,7 +109,8 @@ def index_video(path: str | os.PathLike[str], options: ReadOptions | None = None
     path, options = Path(path), options or ReadOptions()
     with open_video(path, ordinal=options.stream) as (container, stream):
         streams = list_streams(container)
-        sizes = [(one.codec_context.width, one.codec_context.height) for one in streams]
+        contexts = [one.codec_context for one in streams]  # None where FFmpeg has no decoder
+        sizes = [(one.width, one.height) if one else (0, 0) for one in contexts]
         taken = 1 + streams.index(stream)
         findings = read_packets(container, stream, options.rate)
     if not findings.rows:

@@ -1,5 +1,6 @@
 """Times, streams and remarks of an index, for files that tell little or much."""
 
+import re
 from fractions import Fraction
 
 import av
@@ -91,6 +92,18 @@ def test_each_of_two_video_streams_can_be_read(tmp_path, name):
         chosen = index_video(clip, ReadOptions(stream=ordinal))
         assert kinds(chosen) == []
         assert [read_number(frame.pixels) for frame in FrameReader(chosen).read([0, 7])] == [first, first + 7]
+
+
+@pytest.mark.parametrize("unknown", [0, 1])
+def test_a_second_stream_of_an_unknown_codec(tmp_path, unknown):
+    """The stream that can be decoded is read, and the other one cannot be chosen."""
+    content = write_two_streams(tmp_path / "a.mkv").read_bytes()
+    at = [match.start() for match in re.finditer(b"V_MPEG4/ISO/AVC", content)][unknown]
+    (tmp_path / "a.mkv").write_bytes(content[:at] + b"V_XXXXX/XXX/XXX" + content[at + 15 :])
+    index = index_video(tmp_path / "a.mkv")
+    assert index.width == (320, 160)[unknown]
+    with pytest.raises(DataError, match="does not know its codec"):
+        index_video(tmp_path / "a.mkv", ReadOptions(stream=unknown + 1))
 
 
 def test_a_stream_that_is_not_there(tmp_path):
