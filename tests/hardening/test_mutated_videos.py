@@ -81,7 +81,7 @@ def try_all(paths, counted):
         counted.tried += 1
         if fault:
             counted.fault(fault[0], f"{path.name}: {fault[1]}")
-        if fault and not process.is_alive() or fault and fault[0] == "hangs":
+        if fault and (fault[0] == "hangs" or not process.is_alive()):
             process.kill()
             process = None
     if process is not None:

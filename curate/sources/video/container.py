@@ -22,6 +22,9 @@ READ_ERRORS = (FFmpegError, IndexError, ValueError)
 _PICTURE_FORMATS = frozenset({"ico", "image2", "tty"})  # of a stream; tty: FFmpeg renders any text as a picture
 _PICTURE_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "jpeg", "mif1", "mif2"})  # MP4 with one picture
 _RAW_MJPEG = frozenset({".mjpeg", ".mjpg"})  # FFmpeg often takes the first JPEG of these for the whole file
+MOST_PIXELS = 2**27
+"""Of a picture, 16,384 × 8,192: a file of some kilobytes can declare pictures that fill the memory."""
+
 _FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": VIDEO_FORMATS}
 _CONVERT_WEBP = (
     "Convert it to an animated PNG: "
@@ -83,6 +86,10 @@ def open_video(
             raise DataError("the file has no video stream", place=path)
         if stream.codec_context is None or not stream.time_base:
             raise DataError("the video cannot be decoded: FFmpeg does not know its codec", place=path)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MOST_PIXELS:
+            got, limit = f"{width} × {height} pixels", f"at most {MOST_PIXELS:,} pixels"
+            raise DataError("the pictures of the video are too large", place=path, got=got, expected=limit)
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
@@ -192,7 +199,7 @@ def prepare_decoder(context: VideoCodecContext, threads: int) -> None:
     codec = context.codec.canonical_name
     context.thread_type = ThreadType.SLICE
     context.thread_count = threads if codec in _THREADED else 1
-    context.options = _DECODER_OPTIONS.get(codec, {})
+    context.options = _DECODER_OPTIONS.get(codec, {}) | {"max_pixels": str(MOST_PIXELS)}
 
 
 def describe_error(error: Exception) -> str:

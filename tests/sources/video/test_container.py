@@ -1,14 +1,17 @@
 """What is opened as a video: a regular file that holds one, and never a file that names others."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 
+import av
 import pytest
+from av.error import FFmpegError
 from clips import write_clip
 
 from curate.errors import DataError, UsageError
 from curate.sources.feeds.open import choose_sources
-from curate.sources.video import index_video
+from curate.sources.video import container, index_video
 from curate.sources.video_folder import find_videos
 
 
@@ -52,3 +55,18 @@ def test_a_playlist_by_its_content(tmp_path, name):
     file.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(DataError, match=r"the file is a playlist \(HLS\) \(expected a video\)\. Name its files\."):
         index_video(file)
+
+
+def test_large_pictures(tmp_path, monkeypatch):
+    """Pictures above the limit are refused by their header, and by the decoder where the header tells less."""
+    write_clip(tmp_path / "small.ts", 6, width=160, height=96)
+    write_clip(tmp_path / "large.ts", 6, width=320, height=192)
+    monkeypatch.setattr(container, "MOST_PIXELS", 160 * 96)
+    with pytest.raises(DataError, match=r"too large \(got 320 × 192 pixels; expected at most 15,360 pixels\)"):
+        index_video(tmp_path / "large.ts")
+    assert index_video(tmp_path / "small.ts").frames == 6
+    with closing(av.open(str(tmp_path / "large.ts"))) as opened:
+        stream = opened.streams.video[0]
+        container.prepare_decoder(stream.codec_context, threads=0)
+        with pytest.raises(FFmpegError):
+            next(opened.decode(stream))
