@@ -219,7 +219,8 @@ def watch(
             arguments["triggers"] = None if triggers is None else str(triggers)
             proposes = collect_as == "proposed"
             collector = Collector(Path(collect), arguments, class_names, proposes=proposes, reading=reading)
-            outputs.collector = stack.enter_context(closing(collector))
+            stack.enter_context(outputs.closing(collector))
+            outputs.collector = collector
         actions = Actions(
             ((trigger, action) for trigger, _, action in trigger_file.all_actions()),
             trigger_file.hosts,
@@ -265,7 +266,8 @@ def watch(
             outputs.log.finish()
         notes: list[str] = []
         if outputs.collector is not None:
-            outputs.collector.close()
+            with outputs.closing(outputs.collector):
+                pass  # so that its images are counted
             notes.append(_describe_collected(outputs.collector, Path(str(collect))))
         actions.close(on_pending=lambda pending: progress("waiting for actions", 0, pending))
     return _make_result(session, problems.lines(), notes)

@@ -310,7 +310,7 @@ class Session:
         files = self.outputs.files
         if files.videos is not None:
             video = AnnotatedVideo(files.videos[number], feed, replace=files.replace, on_kept=self.problems.report_kept)
-            stack.enter_context(closing(video))
+            stack.enter_context(self.outputs.closing(video))
         triggers = self.trigger_file.triggers
         if settings := {trigger.name: trigger.clip for trigger in triggers if trigger.clip is not None}:
             clips = stack.enter_context(closing(ClipRecorder(settings, self.problems)))

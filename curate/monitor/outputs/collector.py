@@ -11,7 +11,7 @@ import pandas as pd
 
 from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
-from curate.errors import DataError, UsageError
+from curate.errors import CurateError, DataError, UsageError
 from curate.formats.proposals import join_proposals
 from curate.images import encode_rgb
 from curate.inference.predictor import clip_to_images
@@ -95,7 +95,7 @@ class Collector:
         if any(event.box is not None for event in frame.events):
             try:
                 self._pending.append((self._write(frame), frame.detections))
-            except OSError as error:
+            except (OSError, CurateError) as error:
                 raise self._write_error(error) from error
         if self._pending and time.monotonic() - self._committed_s > _COMMIT_EVERY_S:
             self._commit()
@@ -134,13 +134,15 @@ class Collector:
 
         try:
             self.version, _ = self._work.commit(change)
-        except OSError as error:
+        except (OSError, CurateError) as error:
             raise self._write_error(error) from error
         self._pending = []
         self.images += added
 
-    def _write_error(self, error: OSError) -> DataError:
-        return DataError(f"cannot add frames: {error.strerror or error}", place=self._store.root)
+    def _write_error(self, error: OSError | CurateError) -> DataError:
+        """The error names the dataset: a frame's own name would make each a problem of its own."""
+        reason = error.fact if isinstance(error, CurateError) else error.strerror or str(error)
+        return DataError(f"cannot add frames: {reason}", place=self._store.root)
 
     def _join(self, now: Dataset, fresh: Sequence[tuple[dict[str, Any], FrameDetections]]) -> Dataset:
         videos = []

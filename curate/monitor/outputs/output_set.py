@@ -1,11 +1,13 @@
 """The outputs that last for all sources of a watch."""
 
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
+from curate.errors import CurateError
 from curate.monitor.outputs.collector import Collector
 from curate.monitor.outputs.detection_table import DetectionTable
 from curate.monitor.outputs.drawing import Drawer
@@ -17,6 +19,18 @@ from curate.monitor.page.page import LivePage
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import Event
 from curate.sources.feeds.open import Source
+
+
+class Closable(Protocol):
+    """An output that is finished by `close`."""
+
+    def close(self) -> None:
+        """Write what is left.
+
+        Raises:
+            CurateError: It cannot be written.
+        """
+        ...
 
 
 @dataclass
@@ -62,9 +76,22 @@ class OutputSet:
                 on_kept=self.problems.report_kept,
                 on_loss=partial(self._report_lost_rows, place) if files.are_live else None,
             )
-            stack.enter_context(closing(self.table))
+            stack.enter_context(self.closing(self.table))
         if files.events is not None:
             self.log = EventLog(files.events, self.problems, continues=files.are_live, replace=files.replace)
+
+    @contextmanager
+    def closing(self, output: Closable) -> Iterator[None]:
+        """Close an output after the block. Where that fails, as on a full disk, it is a problem of a live source."""
+        try:
+            yield
+        finally:
+            try:
+                output.close()
+            except CurateError as error:
+                if not self.files.are_live:
+                    raise
+                self.problems.add(str(error))
 
     def _report_lost_rows(self, place: str, count: int, reason: str) -> None:
         self.problems.count(place, ("detection lost", "detections lost"), reason, count)
