@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from curate.errors import DataError, quote_remedy
-from curate.files import read_text
+from curate.documents.shape import check_shape
+from curate.documents.yaml_reader import read_yaml
 
 
 class _Strict(BaseModel):
@@ -88,16 +87,4 @@ def read_card(path: Path) -> Card:
     Raises:
         DataError: The file does not exist, is not YAML, or has an unknown key.
     """
-    try:
-        return Card.model_validate(yaml.safe_load(read_text(path, "card")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        is_text_expected = first["type"] == "string_type"
-        raise DataError(
-            f"the card is not valid: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            place=path,
-            got=repr(first["input"]) if is_text_expected else None,
-            remedy=quote_remedy(first["input"]) if is_text_expected else None,
-        ) from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise DataError(f"the card cannot be read: {' '.join(str(error).split())}", place=path) from error
+    return check_shape(read_yaml(path, "card"), Card, path, "card")

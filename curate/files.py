@@ -93,8 +93,8 @@ def read_list(path: str | os.PathLike[str]) -> list[str]:
     return read_text(path, "list of names").splitlines()
 
 
-def read_text(path: str | os.PathLike[str], what: str) -> str:
-    """Read a text that has names: UTF-8, or UTF-16 with its mark.
+def read_text(path: str | os.PathLike[str], what: str, limit: int = LARGEST_TEXT) -> str:
+    """Read a text of at most `limit` bytes that has names: UTF-8, or UTF-16 with its mark.
 
     Other encodings are not guessed: bytes of one are text of another, and wrong names would become classes.
 
@@ -102,7 +102,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
         DataError: The file cannot be read, has another encoding, or has lost characters.
     """
     try:
-        data = read_regular(path, LARGEST_TEXT)
+        data = read_regular(path, limit)
         is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:

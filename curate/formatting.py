@@ -2,8 +2,13 @@
 
 import shlex
 from collections.abc import Iterable
+from reprlib import Repr
 
 UNDEFINED = "–"
+_LONGEST_REPR = 80  # characters
+_REPR = Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 4, 20, 20, 10
+_REPR.maxstring, _REPR.maxlong, _REPR.maxother = 200, 100, 200
 
 
 def points(metric: float | None) -> str:
@@ -45,3 +50,9 @@ def metres(distance_m: float | None) -> str:
 def curate_command(*words: object) -> str:
     """("undo", "my masks") → "`curate undo 'my masks'`", as a shell takes it."""
     return f"`{shlex.join(['curate', *map(str, words)])}`"
+
+
+def short_repr(value: object) -> str:
+    """`repr(value)`, cut to 80 characters; values of any size and depth take no time."""
+    text = _REPR.repr(value)
+    return text if len(text) <= _LONGEST_REPR else f"{text[: _LONGEST_REPR - 3]}…"

@@ -150,5 +150,5 @@ def test_no_card(tmp_path):
 def test_names_that_yaml_reads_as_values(tmp_path, line):
     """A class called yes, no or 0 without quotes is named, with the advice to quote it."""
     (tmp_path / "card.yaml").write_text(f"name: x\n{line}\n")
-    with pytest.raises(DataError, match=r"got (True|False|0)\)\. .*in quotes"):
+    with pytest.raises(DataError, match=r"got (True|False|0); .*in quotes"):
         read_card(tmp_path / "card.yaml")

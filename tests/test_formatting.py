@@ -5,7 +5,18 @@ import re
 import pytest
 from repository_paths import REPOSITORY
 
-from curate.formatting import UNDEFINED, count, count_of, curate_command, listed, metres, percent, points, score
+from curate.formatting import (
+    UNDEFINED,
+    count,
+    count_of,
+    curate_command,
+    listed,
+    metres,
+    percent,
+    points,
+    score,
+    short_repr,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +70,14 @@ def test_messages_quote_paths_in_commands():
     unquoted = re.compile(r"curate [a-z-]+ (--[a-z-]+ )*\{(?!digest)")
     for file in (REPOSITORY / "curate").rglob("*.py"):
         assert not unquoted.search(file.read_text(encoding="utf-8")), file
+
+
+def test_representations_are_short():
+    """Values of any size and depth are shown in 80 characters."""
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    assert short_repr("no") == "'no'"
+    assert short_repr([[0, 0], [1, 1]]) == "[[0, 0], [1, 1]]"
+    for value in (deep, "x" * 10**6, list(range(10**5)), {"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}}, 10**4000):
+        assert len(short_repr(value)) <= 80

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.cli.completion import SPLITS
-from curate.errors import UsageError
+from curate.errors import DataError, UsageError
 from curate.operating_point import DEFAULT_POINT
 
 _DISTANCES = "to convert distances to pixels"
@@ -100,12 +100,12 @@ def split_names(text: str | None) -> list[str] | None:
 def assignments(texts: list[str] | None) -> dict[str, Any]:
     """["steps=300", "a.b=[1, 2]"] → {"steps": 300, "a.b": [1, 2]}.
 
-    Values are read as YAML; dates, mappings and invalid YAML stay text.
+    Values are read as YAML; mappings and invalid YAML stay text.
 
     Raises:
         UsageError: A text has no name or no "=".
     """
-    import yaml
+    from curate.documents.yaml_reader import parse_yaml
 
     values: dict[str, Any] = {}
     for text in texts or []:
@@ -113,8 +113,8 @@ def assignments(texts: list[str] | None) -> dict[str, Any]:
         if not equals or not name:
             raise UsageError("not an assignment", place="--set", got=repr(text), expected="NAME=VALUE")
         try:
-            parsed = yaml.safe_load(value)
-        except (ValueError, yaml.YAMLError):
+            parsed = parse_yaml(value, "--set", "value")
+        except DataError:
             parsed = value
         values[name] = parsed if parsed is None or isinstance(parsed, str | bool | int | float | list) else value
     return values

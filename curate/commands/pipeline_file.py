@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from curate.commands.registry import COMMANDS
+from curate.documents.shape import check_shape
+from curate.documents.yaml_reader import read_yaml
 from curate.errors import UsageError, quote_remedy, unknown_name
-from curate.files import suggest_file
+from curate.formatting import short_repr
 
 _COMMANDS = [command.name for command in COMMANDS.values() if command.brief is not None]
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -60,19 +61,8 @@ def read_pipeline(file: str | os.PathLike[str]) -> Pipeline:
     Raises:
         UsageError: The file does not exist, or is not a pipeline.
     """
-    try:
-        document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        remedy = suggest_file(file)
-        raise UsageError(f"the pipeline cannot be read: {error.strerror}", place=file, remedy=remedy) from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"the pipeline is not YAML: {' '.join(str(error).split())}", place=file) from error
-    try:
-        pipeline = Pipeline.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise UsageError(f"the pipeline is not valid: {key}: {first['msg']}", place=file) from error
+    document = read_yaml(file, "pipeline", error=UsageError)
+    pipeline = check_shape(document, Pipeline, file, "pipeline", error=UsageError)
     if not pipeline.steps:
         raise UsageError("the pipeline has no steps", place=file)
     return pipeline
@@ -145,5 +135,5 @@ def _convert(value: Any, declared: Any, where: str) -> Any:
         rules = dict.fromkeys(fault["msg"].removeprefix("Input should be ") for fault in error.errors())
         remedy = quote_remedy(value) if any(fault["type"] == "string_type" for fault in error.errors()) else None
         raise UsageError(
-            "the argument is not valid", place=where, got=repr(value), expected=" or ".join(rules), remedy=remedy
+            "the argument is not valid", place=where, got=short_repr(value), expected=" or ".join(rules), remedy=remedy
         ) from error

@@ -14,9 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
+
 from curate.commands.pipeline_file import PipelineStep, read_pipeline, resolve_steps
 from curate.commands.registry import COMMANDS, Role
 from curate.commands.run_inputs import are_unchanged, fingerprints, named_run, not_below, read_fingerprints
+from curate.documents.json_reader import read_json
+from curate.errors import DataError
 from curate.files import write_atomically
 from curate.paths import refuse_links
 from curate.progress import Progress, Warn, silent, unheard
@@ -55,6 +60,22 @@ class PipelineResult(Result):
     steps: tuple[StepOutcome, ...]
 
 
+class _Entry(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
+
+    input_version: int
+    output_version: int
+    result: dict[str, Any] | list[Any]
+    reads: dict[str, str]
+
+
+class _Record(BaseModel):
+    """The file of `_LastRun`."""
+
+    steps: list[_Entry]
+    made: list[list[str]]
+
+
 @dataclass
 class _LastRun:
     """The record of a pipeline's last run.
@@ -72,9 +93,9 @@ class _LastRun:
     @classmethod
     def read(cls, file: Path) -> "_LastRun":
         try:
-            document = json.loads(file.read_text(encoding="utf-8"))
-            return cls(file, [dict(entry) for entry in document["steps"]], list(document["made"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            known = read_json(file, "record of the pipeline", _Record)
+            return cls(file, [{**entry} for entry in known.steps], known.made)
+        except DataError:
             return cls(file)  # without a record, everything runs once more
 
     def entry(self, index: int) -> dict[str, Any]:
@@ -158,7 +179,7 @@ def run(
 
 def _is_up_to_date(step: PipelineStep, entry: Mapping[str, Any], written_later: Collection[Path]) -> bool:
     """Whether a step that has the inputs of its last run has finished then, and what it read and wrote is unchanged."""
-    if "result" not in entry or not _outputs_exist(step, entry["result"], written_later):
+    if not entry.keys() >= {"result", "output_version"} or not _outputs_exist(step, entry["result"], written_later):
         return False
     return are_unchanged(entry.get("reads", {}), step.dataset)  # older versions recorded named files alone
 

@@ -1,13 +1,15 @@
 """`runs`: the runs of a dataset, with their data and AP."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from curate.curation.splits import VAL
+from curate.documents.json_reader import read_json
 from curate.errors import CurateError, DataError
 from curate.files import check_output_files
 from curate.inference.evaluations import evaluation_file, evaluation_name, truth_mark
@@ -137,6 +139,16 @@ def _only_round(known: dict[str, Any]) -> tuple[Round, ...]:
     return (Round(1, known["steps_done"], known["version"], **{name: known.get(name) for name in _APS}),)
 
 
+class _Evaluated(BaseModel):
+    """The part of an evaluation that the table shows."""
+
+    ap: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    terms: dict[str, Any]
+
+
 def _read_evaluation(folder: RunFolder, store: Store) -> dict[str, Any] | None:
     """AP on val by size, all None if the run was trained after the evaluation; None without an evaluation."""
     file = evaluation_file(folder, evaluation_name(folder, store, VAL))
@@ -144,20 +156,14 @@ def _read_evaluation(folder: RunFolder, store: Store) -> dict[str, Any] | None:
         return None
     if folder.best.is_file() and file.stat().st_mtime_ns < folder.best.stat().st_mtime_ns:
         return dict.fromkeys(_APS)
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        return {name: document[name] for name in _APS} | {"val": truth_mark(document["terms"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the evaluation cannot be read: {error}", place=file) from error
+    evaluation = read_json(file, "evaluation", _Evaluated)
+    return evaluation.model_dump(include={*_APS}) | {"val": truth_mark(evaluation.terms)}
 
 
 def _read_evaluations(folder: RunFolder) -> tuple[Evaluation, ...]:
     """Evaluations among the lines of the metrics."""
-    try:
-        lines = [line for line in folder.read_metrics() if "ap" in line]
-        return tuple(Evaluation(line["step"], *(line.get(name) for name in _APS)) for line in lines)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the metrics cannot be read: {error}", place=folder.metrics_file) from error
+    lines = [line for line in folder.read_metrics() if "ap" in line]
+    return tuple(Evaluation(line["step"], *(line.get(name) for name in _APS)) for line in lines)
 
 
 def _notes(rows: Sequence[RunRow]) -> tuple[str, ...]:

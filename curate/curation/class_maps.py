@@ -2,8 +2,8 @@
 
 import os
 
-from curate.errors import DataError, UsageError
-from curate.files import read_text
+from curate.errors import UsageError
+from curate.formatting import short_repr
 
 # what --help, documentation and messages show
 MERGE_MAP = "TARGET: [SOURCE, ...], such as fruit: [apple, pear]; or SOURCE: TARGET, such as apple: fruit"
@@ -19,34 +19,9 @@ def read_map(path: str | os.PathLike[str]) -> object:
     Raises:
         DataError: The file cannot be read or has another encoding, or a mapping has a name twice.
     """
-    import yaml
+    from curate.documents.yaml_reader import read_yaml
 
-    def plain(node: yaml.Node | None) -> object:
-        if isinstance(node, yaml.SequenceNode):
-            return [plain(item) for item in node.value]
-        if not isinstance(node, yaml.MappingNode):
-            return None if node is None else node.value
-        entries: dict[object, object] = {}
-        for key, value in node.value:
-            name = plain(key)
-            if not isinstance(name, str):
-                raise DataError("not a class name", place=_line(path, key), expected="text before the colon")
-            if name in entries:
-                raise DataError(
-                    "the name occurs twice", place=_line(path, key), got=repr(name), remedy="Join the lines."
-                )
-            entries[name] = plain(value)
-        return entries
-
-    text = read_text(path, "map")
-    try:
-        return plain(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (ValueError, yaml.YAMLError) as error:
-        raise DataError(f"the map cannot be read: {' '.join(str(error).split())}", place=path) from error
-
-
-def _line(path: object, node: object) -> str:
-    return f"{path}, line {node.start_mark.line + 1}"  # pyright: ignore[reportAttributeAccessIssue]
+    return read_yaml(path, "map", as_text=True)
 
 
 def parse_merges(document: object, *, place: object = "map") -> dict[str, tuple[str, ...]]:
@@ -113,5 +88,5 @@ def _named(value: object) -> str:
     if isinstance(value, dict):
         return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
-        return f"the list {value}"
-    return "nothing" if value in (None, "") else repr(value)
+        return f"the list {short_repr(value)}"
+    return "nothing" if value in (None, "") else short_repr(value)

@@ -5,7 +5,6 @@ A results file is a JSON list of `{"image_id", "category_id", "bbox": [x, y, wid
 have other ids, which `curate.inference.prediction_files` translates.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -22,11 +21,13 @@ from numpy.typing import NDArray
 from curate.boxes import Boxes, xywh_to_xyxy, xyxy_to_xywh
 from curate.columns import CORNERS
 from curate.dataset import Dataset, Predictions
+from curate.documents.json_reader import LARGEST_TABLE_BYTES, parse_json, read_json_bytes
 from curate.errors import DataError, MissingError
-from curate.files import no_garbage_collection, suggest_file, write_atomically
+from curate.files import no_garbage_collection, write_atomically
+from curate.formatting import short_repr
 
 _LARGEST = 1e100  # beyond it, areas and the score histogram overflow
-_GZIP = b"\x1f\x8b"  # how its files begin
+_WHAT = "results"
 _KEYS = ("image_id", "category_id", "bbox", "score")
 
 
@@ -146,20 +147,8 @@ def _not_a_list(document: Any, path: Path) -> DataError:
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        remedy = suggest_file(path)
-        raise MissingError(f"the results cannot be read: {error.strerror}", place=path, remedy=remedy) from error
-    if data.startswith(_GZIP):
-        raise DataError("not a JSON file: it is compressed with gzip", place=path, remedy="Decompress it first.")
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        try:
-            return json.loads(data)  # Python's own writer writes NaN and Infinity, which are no JSON
-        except (ValueError, RecursionError):
-            raise DataError(f"not a JSON file: {error}", place=path) from error
+    data = read_json_bytes(path, _WHAT, LARGEST_TABLE_BYTES, error=MissingError)
+    return parse_json(data, path, _WHAT, allow_nan=True)  # a row with NaN is left out
 
 
 def _are_plain(entries: list[Any]) -> bool:
@@ -197,7 +186,7 @@ def _fault_of_types(entry: Any) -> RowFault | None:
 
 
 def _invalid(key: str, value: Any, expected: str) -> RowFault:
-    return RowFault(f"{key!r} is not valid", repr(value), expected)
+    return RowFault(f"{key!r} is not valid", short_repr(value), expected)
 
 
 def _is_number(value: Any) -> bool:

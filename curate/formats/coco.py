@@ -8,17 +8,19 @@ and unique over all splits. Additional keys, which other tools ignore: `source`,
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import orjson
 import pandas as pd
+from pydantic import BaseModel, Strict
 
 from curate.boxes import area, xyxy_to_xywh
 from curate.columns import CORNERS
 from curate.dataset import Dataset
+from curate.documents.json_reader import LARGEST_TABLE_BYTES, read_json
 from curate.errors import DataError
-from curate.files import read_regular, write_atomically
+from curate.files import write_atomically
 from curate.media import IMAGES
 from curate.paths import is_inside
 
@@ -88,15 +90,29 @@ def exported_files(folder: Path) -> set[str] | None:
     return files
 
 
+class _Info(BaseModel):
+    description: str
+
+
+class _FileName(BaseModel):
+    file_name: str
+
+
+class _Export(BaseModel):
+    """The part of an export of ours that is read again."""
+
+    info: _Info
+    images: list[_FileName]
+
+
 def _listed_images(path: Path) -> list[str] | None:
     """The image file names in a COCO file written by `write_coco`; None for other files, and if one leads elsewhere."""
     try:
-        document = orjson.loads(read_regular(path))
-        names = [row["file_name"] for row in document["images"]]
-        is_ours = document["info"]["description"] == _EXPORTED_BY_US
-        return names if is_ours and all(map(is_inside, names)) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        export = read_json(path, "COCO file", _Export, limit=LARGEST_TABLE_BYTES)
+    except DataError:
         return None
+    names = [image.file_name for image in export.images]
+    return names if export.info.description == _EXPORTED_BY_US and all(map(is_inside, names)) else None
 
 
 def _is_class_ids(path: Path) -> bool:
@@ -133,15 +149,8 @@ def read_class_ids(path: Path) -> dict[int, int]:
     Raises:
         DataError: The file cannot be read, or is not a mapping of ids.
     """
-    try:
-        ids = {int(exported): own for exported, own in orjson.loads(read_regular(path)).items()}
-    except OSError as error:
-        raise DataError(f"the class ids cannot be read: {error.strerror}", place=path) from error
-    except (AttributeError, ValueError) as error:
-        raise DataError("not a mapping of class ids", place=path, expected='{"1": 2, …}') from error
-    if not all(type(own) is int for own in ids.values()):
-        raise DataError("an id is not a whole number", place=path, expected='{"1": 2, …}')
-    return ids
+    remedy = 'The file has the form {"1": 2, …}: id in the predictions, id in the dataset.'
+    return read_json(path, "mapping of class ids", dict[int, Annotated[int, Strict()]], remedy=remedy)
 
 
 # ── rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from curate.columns import CORNERS
 from curate.dataset import Dataset
+from curate.documents.json_reader import read_json
+from curate.documents.shape import check_shape
 from curate.errors import DataError, UsageError
 from curate.evaluation.judgement import EvaluationOptions
 from curate.evaluation.mistakes import KINDS
@@ -176,20 +178,13 @@ def _terms_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_document(file: Path, form: type[BaseModel]) -> dict[str, Any]:
     """The whole document, with the parts in `form` validated."""
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unreadable(file, str(error)) from error
+    file.stat()  # FileNotFoundError
+    document = read_json(file, "evaluation", dict[str, Any], remedy=_EVALUATE_AGAIN)
     return _validated(document, file, form)
 
 
 def _validated(document: Any, file: Path, form: type[BaseModel]) -> dict[str, Any]:
-    try:
-        form.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]  # the first of many errors is enough
-        place = ".".join(map(str, first["loc"]))
-        raise _unreadable(file, f"{place}: {first['msg']}" if place else "not a JSON object") from error
+    check_shape(document, form, file, "evaluation", remedy=_EVALUATE_AGAIN)
     return document
 
 

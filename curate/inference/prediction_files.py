@@ -1,20 +1,19 @@
 """Predictions in a file of results: which of them are on the evaluated images, in the classes of the dataset."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from curate.dataset import Dataset, Predictions
+from curate.documents.json_reader import LARGEST_TABLE_BYTES, read_json
 from curate.errors import DataError, MissingError, closest, unknown_name
 from curate.evaluation.coco_results import ResultRows, read_rows
-from curate.files import suggest_file
 from curate.formats.coco import read_class_ids
 from curate.formatting import count_of
 from curate.inference.image_names import IDS, NAMES, ImageIds, ImageNames, read_image_ids
@@ -144,30 +143,34 @@ def _listed_images(rows: ResultRows, image_ids: str | os.PathLike[str] | None) -
     return beside if beside.file_names.keys() >= set(rows.image_ids) else None
 
 
+class _ListedImage(BaseModel):
+    id: int | str
+    file_name: str
+
+
+class _ListedClass(BaseModel):
+    id: int
+    name: str
+
+
+class _ImageList(BaseModel):
+    """The part of a COCO file that is read."""
+
+    images: list[_ListedImage]
+    categories: list[_ListedClass] | None = None
+
+
 def _read_images(path: Path) -> ListedImages:
-    document = _read_json(path)
-    try:
-        images, categories = document["images"], document.get("categories") or []
-        return ListedImages(
-            path,
-            {one["id"]: str(one["file_name"]) for one in images},
-            {int(one["id"]): str(one["name"]) for one in categories},
-        )
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise DataError(
-            "not a list of images", place=path, expected='a COCO file with "images": [{"id", "file_name"}]'
-        ) from error
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise MissingError(
-            f"the file cannot be read: {error.strerror}", place=path, remedy=suggest_file(path)
-        ) from error
-    except ValueError as error:
-        raise DataError(f"not a JSON file: {error}", place=path) from error
+    listed = read_json(
+        path,
+        "list of images",
+        _ImageList,
+        unreadable=MissingError,
+        remedy='A COCO file with "images": [{"id", "file_name"}] is expected.',
+        limit=LARGEST_TABLE_BYTES,
+    )
+    names = {one.id: one.file_name for one in listed.images}
+    return ListedImages(path, names, {one.id: one.name for one in listed.categories or ()})
 
 
 def _follow(meant: Mapping[int, int], current: Dataset, store: Store) -> ClassIds:

@@ -13,23 +13,22 @@ Paths are relative to the current folder. The file names secrets, and never cont
 """
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from curate.documents.yaml_reader import read_yaml
 from curate.errors import UsageError, unknown_name
+from curate.formatting import short_repr
 from curate.monitor.actions.config import Action, Clip
 from curate.monitor.actions.webhook.address import parse_host
 from curate.monitor.actions.webhook.settings import Webhook
 from curate.monitor.triggers.event import STREAM_PREFIX
-from curate.monitor.triggers.fields import FieldError, StrictModel, first_error, parsed_by, short_repr
+from curate.monitor.triggers.fields import FieldError, StrictModel, first_error, parsed_by
 from curate.monitor.triggers.rule import Rule
 
-_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _Actions = Annotated[tuple[Action, ...], Field(strict=False)]
 
 
@@ -135,7 +134,7 @@ def parse_triggers(file: str | os.PathLike[str]) -> TriggerFile:
     """
     path = Path(file)
     try:
-        content = TriggerFile.model_validate(_read_yaml(path))
+        content = TriggerFile.model_validate(_read_document(path))
     except ValidationError as error:
         raise first_error(path, error) from error
     content._name = str(path)
@@ -179,45 +178,8 @@ def _check_classes(names: Sequence[str] | None, classes: Sequence[str], place: s
     return tuple(dict.fromkeys(names))
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses duplicate keys; YAML's own loader silently takes the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in keys:
-                    raise yaml.MarkedYAMLError(problem="duplicate key", problem_mark=key.start_mark)
-                keys.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except OSError as error:
-        raise UsageError(f"cannot read the trigger file: {error.strerror}", place=path) from error
-    except (ValueError, LookupError, AttributeError, RecursionError, yaml.YAMLError) as error:  # PyYAML raises all
-        raise UsageError(f"invalid YAML: {_describe_yaml_error(error)}", place=path) from error
+def _read_document(path: Path) -> dict[str, Any]:
+    document = read_yaml(path, "trigger file", error=UsageError)
     if not isinstance(document, dict) or not document:
         raise UsageError("the trigger file is empty", place=path, expected="triggers, stream or hosts")
     return document
-
-
-def _describe_yaml_error(error: Exception) -> str:
-    """Place and cause, without the line itself, which may hold a secret."""
-    if isinstance(error, yaml.reader.ReaderError):
-        return f"{error.reason}, at character {error.position + 1}"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return "nested too deeply" if isinstance(error, RecursionError) else "a value cannot be read"
-    mark = error.problem_mark or error.context_mark
-    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-    return where + _QUOTED.sub(_hide_content, error.problem or error.context or "cannot be read")
-
-
-def _hide_content(quoted: re.Match[str]) -> str:
-    """Keep YAML's punctuation and the parser's own words such as '<block end>'; hide text of the file."""
-    text = quoted[0][1:-1]
-    return quoted[0] if len(text) <= 1 or text[0] in "<\\" else "…"

@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
 
+from curate.documents.json_reader import LARGEST_BYTES, parse_json, read_json, read_json_bytes
+from curate.documents.shape import check_shape
+from curate.documents.yaml_reader import read_yaml
 from curate.errors import DataError, UsageError
 from curate.files import remove_leftovers, sync_folder, write_atomically
 from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE, no_run
-from curate.run_folder.record import RunClass, RunRecord, installed_versions
+from curate.run_folder.record import MetricsLine, RunClass, RunRecord, installed_versions
 from curate.run_folder.written import LOCK, REPLACING, holds_nothing, written_files
 
 if TYPE_CHECKING:
@@ -254,10 +256,7 @@ class RunFolder:
         Raises:
             DataError: It is missing or cannot be read.
         """
-        try:
-            document = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise DataError(f"the run's configuration cannot be read: {error}", place=self.config_file) from error
+        document = read_yaml(self.config_file, "run's configuration")
         if not isinstance(document, dict):
             raise DataError("not the configuration of a run", place=self.config_file, expected="a YAML mapping")
         return document
@@ -284,10 +283,7 @@ class RunFolder:
         """
         if not self.record_file.is_file():
             raise no_run(self.path)
-        try:
-            return RunRecord.model_validate_json(self.record_file.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise DataError(f"not the record of a run: {error}", place=self.record_file) from error
+        return read_json(self.record_file, "run's record", RunRecord)
 
     def write_record(self, record: RunRecord) -> None:
         """Write the record."""
@@ -305,10 +301,20 @@ class RunFolder:
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(line)) + "\n")
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """Read the metrics, oldest first; an incomplete last line is left out."""
-        lines = self.metrics_file.read_text(encoding="utf-8").split("\n") if self.metrics_file.is_file() else []
-        return [json.loads(line) for line in lines[:-1]]
+    def read_metrics(self) -> list[MetricsLine]:
+        """Read the metrics, oldest first; an incomplete last line is left out.
+
+        Raises:
+            DataError: A line cannot be read.
+        """
+        if not self.metrics_file.is_file():
+            return []
+        lines = read_json_bytes(self.metrics_file, "metrics", LARGEST_BYTES).split(b"\n")[:-1]
+        numbered = ((f"{self.metrics_file}, line {number}", line) for number, line in enumerate(lines, 1))
+        return [
+            check_shape(parse_json(line, place, "metrics", allow_nan=True), MetricsLine, place, "metrics")
+            for place, line in numbered
+        ]
 
     def drop_metrics_after(self, step: int) -> None:
         """Remove the metrics of steps after the last checkpoint, which will be done again."""

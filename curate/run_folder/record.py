@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Required
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
 
 from curate import __version__
 
@@ -78,6 +80,18 @@ class RunRecord(BaseModel):
     seconds: float = 0.0
     weights: WeightsReport | None = None
     versions: Mapping[str, str]
+
+
+class MetricsLine(TypedDict, total=False):
+    """A line of `metrics.jsonl`: a step, and numbers that were measured at it; those of an evaluation have `ap`."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
+
+    step: Required[int]
+    ap: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
 
 
 def installed_versions(packages: Iterable[str] = ()) -> dict[str, str]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from curate.errors import DataError
+from curate.documents.json_reader import read_json
 from curate.files import write_atomically
 from curate.paths import refuse_links
 from curate.run_folder.folder import RunFolder
@@ -182,12 +182,7 @@ def read_state(folder: RunFolder) -> LoopState | None:
     file = rounds_file(folder)
     if not file.is_file():
         return None
-    try:
-        return LoopState.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}"
-        raise DataError(f"the state of the loop cannot be read: {reason}", place=file, expected=FORMAT) from error
+    return read_json(file, "state of the loop", LoopState)
 
 
 def write_state(folder: RunFolder, state: LoopState) -> LoopState:

@@ -430,7 +430,7 @@ def test_rounds_file_of_another_version(root):
     loop(root, rounds=1)
     file = folder_of(root).path / "rounds.json"
     file.write_text(file.read_text().replace("curate rounds 1", "curate rounds 9"))
-    with pytest.raises(DataError, match=r"rounds\.json.*cannot be read"):
+    with pytest.raises(DataError, match=r"rounds\.json, format: the state of the loop is not valid"):
         loop(root, resume=True)
 
 

@@ -40,10 +40,10 @@ def test_empty_results(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not a JSON file"),
+        ("{", "not valid JSON"),
         ('{"annotations": []}', r"got dict; expected a list"),
         ('{"images": [], "annotations": []}', r"got a COCO dataset; expected a list of results\).*import-coco"),
-        ("[" * 100_000, "not a JSON file"),
+        ("[" * 100_000, "not valid JSON"),
         ("[3]", r"entry 0: not a COCO result"),
         ('[{"image_id": "a.jpg", "category_id": 1, "bbox": [0,0,1,1], "score": 1}]', r"'image_id' .*got 'a.jpg'"),
         ('[{"image_id": 1, "category_id": 1, "bbox": [0,0,1], "score": 1}]', r"'bbox' .*\[x, y, width, height\]"),

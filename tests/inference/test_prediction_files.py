@@ -169,7 +169,7 @@ def test_list_without_classes_of_the_dataset(root, tmp_path):
 def test_broken_list_of_images(root, tmp_path, content):
     """A file that is no list of images is refused by name."""
     (tmp_path / "theirs.json").write_text(content)
-    with pytest.raises(DataError, match=r"theirs\.json: not a"):
+    with pytest.raises(DataError, match=r"theirs\.json.*the list of images (is not valid|cannot be read)"):
         judged(root, own_rows(root), image_ids=tmp_path / "theirs.json")
 
 
@@ -272,7 +272,7 @@ def test_ids_of_an_export_without_gaps(tmp_path):
 def test_broken_map_of_class_ids(root, tmp_path, content):
     """A file that is no map of ids is refused by name."""
     (tmp_path / "class_ids.json").write_text(content)
-    with pytest.raises(DataError, match=r"class_ids\.json: "):
+    with pytest.raises(DataError, match=r"class_ids\.json"):
         judged(root, own_rows(root), class_ids=tmp_path / "class_ids.json")
 
 

@@ -20,6 +20,26 @@ ONLY_IN = {
     ("io", "read_image"): set(),
     ("io", "decode_image"): set(),
     ("utils", "read_image"): set(),
+    ("yaml", "load"): {"documents/yaml_reader.py"},
+    ("yaml", "safe_load"): set(),
+    ("yaml", "compose"): set(),
+    ("json", "load"): set(),
+    ("json", "loads"): {
+        "commands/run.py",  # of what it has just dumped
+        "documents/json_reader.py",
+        "engines/two_stage/first_stage.py",  # a line inside a checkpoint
+        "fiftyone_app/guard.py",  # requests, whose size the guard limits
+        "fiftyone_app/mongo.py",  # its own state and MongoDB's log, in a private folder
+        "fiftyone_app/mongo_keeper.py",
+        "monitor/actions/webhook/spool.py",
+        "sources/youtube/session.py",  # its own note
+        "store.py",  # of what it has just dumped
+        "versions.py",
+    },
+    ("orjson", "loads"): {
+        "documents/json_reader.py",
+        "evaluation/scores.py",  # the export that was just written
+    },
 }
 
 

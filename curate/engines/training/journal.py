@@ -95,7 +95,7 @@ class Journal:
         self.step = step
         self.finished = step >= config.steps
         run.drop_metrics_after(step)
-        self._evaluations = [line for line in run.read_metrics() if "ap" in line]
+        self._evaluations: list[Mapping[str, Any]] = [line for line in run.read_metrics() if "ap" in line]
         self._note = ""
         self._stopped: str | None = None
         self._images, self._waited_s = 0, 0.0

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from curate.errors import UsageError, unknown_name
+from curate.formatting import short_repr
 from curate.growing_files import check_appendable
 from curate.monitor.actions.webhook.settings import Webhook
 from curate.monitor.triggers.fields import (
@@ -18,7 +19,6 @@ from curate.monitor.triggers.fields import (
     StrictModel,
     Timeout,
     parsed_by,
-    short_repr,
 )
 
 PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}|\{(\w+)\}")

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from curate.documents.shape import location, rule_of
 from curate.errors import CurateError, UsageError, unknown_name
+from curate.formatting import short_repr
 from curate.sources.times import parse_seconds
 
 _MAX_S = 366 * 86_400
@@ -22,20 +24,6 @@ _MAX_CORNERS = 100
 _MINUTES_PER_DAY = 24 * 60
 _KEY_LIKE = re.compile(r"[\w-]{1,40}")
 _HOURS = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])\s*-\s*([01]?[0-9]|2[0-4]):([0-5][0-9])")
-_RULES = {
-    "path_type": "a file name",
-    "string_type": "text; quote names such as no or 5",
-    "model_type": "a mapping, key: value",
-    "dict_type": "a mapping, key: value",
-    "tuple_type": "a list",
-    "float_type": "a number",
-    "finite_number": "a number",
-    "bool_type": "true or false",
-    "literal_error": "{expected}",
-    "greater_than_equal": "{ge} or more",
-    "less_than_equal": "at most {le}",
-    "too_short": "at least {min_length}",
-}
 
 
 class FieldError(ValueError):
@@ -67,18 +55,15 @@ class StrictModel(BaseModel):
 def first_error(file: Path, error: ValidationError) -> UsageError:
     """Convert pydantic's first error to a `UsageError` whose place reads `door.yaml, triggers[0].zone`."""
     details = error.errors(include_url=False)[0]
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
-    context = details.get("ctx", {})
-    cause = context.get("error")
-    where = (where + (cause.key if isinstance(cause, FieldError) else "")).removeprefix(".")
+    cause = details.get("ctx", {}).get("error")
+    where = (location(details) + (cause.key if isinstance(cause, FieldError) else "")).removeprefix(".")
     place = f"{file}, {where}" if where else file
     if isinstance(cause, FieldError):
         ours = cause.error
         return UsageError(ours.fact, place=place, got=ours.got, expected=ours.expected, remedy=ours.remedy)
     if details["type"] == "missing":
         return UsageError("required key is missing", place=place)
-    rule = _RULES.get(details["type"], details["msg"].removeprefix("Input should be "))
-    return UsageError("invalid value", place=place, got=_printable_input(details), expected=rule.format(**context))
+    return UsageError("invalid value", place=place, got=_printable_input(details), expected=rule_of(details))
 
 
 def _printable_input(details: ErrorDetails) -> str | None:
@@ -87,12 +72,6 @@ def _printable_input(details: ErrorDetails) -> str | None:
     if isinstance(value, Mapping | list | tuple) and value:
         return "a mapping" if isinstance(value, Mapping) else "a list"
     return None if "webhook" in place or place[-2:-1] == ("actions",) else short_repr(value)
-
-
-def short_repr(value: object) -> str:
-    """Return `repr(value)`, cut to 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def parsed_by(parse: Callable[[Any], Any]) -> BeforeValidator:

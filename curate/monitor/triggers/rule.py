@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from curate.errors import CurateError, UsageError
+from curate.formatting import short_repr
 from curate.monitor.triggers.event import STREAM_PREFIX
 from curate.monitor.triggers.fields import (
     FieldError,
@@ -15,7 +16,6 @@ from curate.monitor.triggers.fields import (
     Seconds,
     StrictModel,
     as_list,
-    short_repr,
 )
 from curate.sizes import RangeOfInterest, choose_range
 

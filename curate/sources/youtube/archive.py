@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from curate.documents.json_reader import read_json
+from curate.errors import DataError
 from curate.files import write_atomically
 from curate.media import VIDEOS
 from curate.paths import is_name
@@ -146,12 +148,9 @@ class Archive:
         records = []
         for file in sorted(self._folder.glob("*.json")):
             try:
-                document = json.loads(file.read_text(encoding="ascii"))
-                document["key"] = Key(**document["key"])
-                document["links"] = tuple(document["links"])
-                record = Record(**document)
+                record = read_json(file, "record of a video", Record)
                 records.append(record) if _is_ours(record) else None
-            except (OSError, ValueError, TypeError, KeyError):
+            except (DataError, KeyError):
                 continue
         return records
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from curate.errors import UsageError
+from curate.formatting import short_repr
 from curate.monitor.actions.webhook.address import Address, matches_host, parse_url
-from curate.monitor.triggers.fields import FieldError, FilePath, StrictModel, Timeout, parsed_by, short_repr
+from curate.monitor.triggers.fields import FieldError, FilePath, StrictModel, Timeout, parsed_by
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _RESERVED_HEADERS = ("connection", "content-length", "content-type", "host", "transfer-encoding", "expect", "upgrade")

@@ -1,0 +1,1 @@
+"""YAML and JSON files of others: one reader each with limits, and one check of their form."""
