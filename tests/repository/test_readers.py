@@ -31,7 +31,8 @@ ONLY_IN = {
         "fiftyone_app/guard.py",  # requests, whose size the guard limits
         "fiftyone_app/mongo.py",  # its own state and MongoDB's log, in a private folder
         "fiftyone_app/mongo_keeper.py",
-        "monitor/actions/webhook/spool.py",
+        "monitor/actions/webhook/outbox.py",  # its own spool
+        "monitor/permission.py",  # its own list
         "sources/youtube/session.py",  # its own note
         "store.py",  # of what it has just dumped
         "versions.py",
@@ -39,6 +40,7 @@ ONLY_IN = {
     ("orjson", "loads"): {
         "documents/json_reader.py",
         "evaluation/scores.py",  # the export that was just written
+        "formats/export_folder.py",  # its own note
     },
 }
 
