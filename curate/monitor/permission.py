@@ -116,7 +116,7 @@ def _trust(file: Path, content: TriggerFile) -> None:
 
 def _read_trusted() -> dict[str, str]:
     """Names of trusted files by key; a file that cannot be read trusts nothing."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RuntimeError):
         return {str(key): str(name) for key, name in json.loads(trusted_file().read_bytes())["trigger_files"].items()}
     return {}
 

@@ -243,6 +243,7 @@ class Session:
                 self.complete &= not source.is_recorded
                 return
             self._may_come = feed.is_live
+            self.outputs.adapt_to(feed)
             stack.enter_context(closing(feed))
             video, clips = self._open_outputs(stack, source, feed, number)
             thread = OutputThread(

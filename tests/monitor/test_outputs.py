@@ -117,7 +117,7 @@ def test_lines_and_text_fit_each_size_of_frame():
 
 def test_a_detection_without_a_track_is_null(tmp_path):
     """The column `track_id` is null, not −1."""
-    table = DetectionTable(tmp_path / "d.parquet", NAMES)
+    table = DetectionTable(tmp_path / "d.parquet", NAMES, Problems())
     table.take(watched_frame(3, detection(None), detection(9)))
     table.close()
     assert pq.read_table(tmp_path / "d.parquet")["track_id"].to_pylist() == [None, 9]
@@ -125,7 +125,7 @@ def test_a_detection_without_a_track_is_null(tmp_path):
 
 def test_a_table_without_rows_has_its_columns(tmp_path):
     """A watch without detections writes a valid table."""
-    table = DetectionTable(tmp_path / "d.parquet", NAMES, with_source=True)
+    table = DetectionTable(tmp_path / "d.parquet", NAMES, Problems(), with_source=True)
     table.take(watched_frame(0))
     table.close()
     table.close()
@@ -136,7 +136,7 @@ def test_a_table_without_rows_has_its_columns(tmp_path):
 
 def test_rows_are_written_in_parts(tmp_path):
     """Memory does not grow with the length of the video."""
-    table = DetectionTable(tmp_path / "d.parquet", NAMES)
+    table = DetectionTable(tmp_path / "d.parquet", NAMES, Problems())
     for number in range(25_000):
         table.take(watched_frame(number, detection()))
     assert len(table._rows) < 20_000
@@ -147,7 +147,7 @@ def test_rows_are_written_in_parts(tmp_path):
 def killed_table(folder, monkeypatch, numbers):
     """Write rows to a table as a process that is killed: nothing is closed."""
     monkeypatch.setattr(detection_table, "_BUFFERED_S", 0.0)
-    table = DetectionTable(folder / "d.parquet", NAMES)
+    table = DetectionTable(folder / "d.parquet", NAMES, Problems())
     for number in numbers:
         table.take(watched_frame(number, detection()))
     table._part.close()  # as the system does
@@ -158,27 +158,34 @@ def test_rows_of_a_killed_watch_become_a_table(tmp_path, monkeypatch):
     killed_table(tmp_path, monkeypatch, range(3))
     part = tmp_path / ".d.part.arrows"
     part.write_bytes(part.read_bytes()[:-20])  # cut off within the last rows
-    told = []
-    table = DetectionTable(tmp_path / "d.parquet", NAMES, on_kept=told.append)
+    problems = Problems()
+    table = DetectionTable(tmp_path / "d.parquet", NAMES, problems)
     table.take(watched_frame(9, detection()))
     table.close()
-    assert told == [tmp_path / "d-interrupted.parquet"]
-    assert pq.read_table(told[0])["frame_index"].to_pylist() == [0, 1]
+    kept = tmp_path / "d-interrupted.parquet"
+    assert problems.lines() == (f"{kept} is what an earlier watch wrote before it was interrupted.",)
+    assert pq.read_table(kept)["frame_index"].to_pylist() == [0, 1]
     assert pq.read_table(tmp_path / "d.parquet")["frame_index"].to_pylist() == [9]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def live_table(folder, problems):
+    table = DetectionTable(folder / "d.parquet", NAMES, problems)
+    table.must_be_whole = False
+    return table
 
 
 def test_a_full_disk_costs_a_live_source_only_rows_beyond_memory(tmp_path, monkeypatch):
     """Rows wait in memory while the disk is full, and are written when there is space again."""
     monkeypatch.setattr(detection_table, "_BUFFERED_S", 0.0)
-    lost = []
-    table = DetectionTable(tmp_path / "d.parquet", NAMES, on_loss=lambda *one: lost.append(one))
+    problems = Problems()
+    table = live_table(tmp_path, problems)
     with files_up_to(1000):
         for number in range(10):
             table.take(watched_frame(number, detection()))
     table.take(watched_frame(10, detection()))
     table.close()
-    assert lost == []
+    assert problems.lines() == (f"{tmp_path / 'd.parquet'}: detections wait in memory: File too large.",)
     assert pq.read_table(tmp_path / "d.parquet")["frame_index"].to_pylist() == list(range(11))
 
 
@@ -186,15 +193,15 @@ def test_rows_that_are_lost_are_counted(tmp_path, monkeypatch):
     """Where memory ends, and at the end of the watch; a recording ends with an error instead."""
     monkeypatch.setattr(detection_table, "_BUFFERED_S", 0.0)
     monkeypatch.setattr(detection_table, "_MOST_ROWS", 4)
-    lost = []
-    table = DetectionTable(tmp_path / "d.parquet", NAMES, on_loss=lambda *one: lost.append(one))
+    problems = Problems()
+    table = live_table(tmp_path, problems)
     with files_up_to(0):
         for number in range(6):
             table.take(watched_frame(number, detection()))
         table.close()
         with pytest.raises(DataError, match=r"e.parquet: cannot write the table: File too large"):
-            DetectionTable(tmp_path / "e.parquet", NAMES).take(watched_frame(0, detection()))
-    assert lost == [(4, "File too large"), (2, "File too large")]
+            DetectionTable(tmp_path / "e.parquet", NAMES, Problems()).take(watched_frame(0, detection()))
+    assert problems.lines()[1:] == (f"{tmp_path / 'd.parquet'}: 6 detections lost: File too large",)
 
 
 # ── events of live sources and recordings ────────────────────────────────────────────────────────────────────────
@@ -205,6 +212,7 @@ def test_events_of_a_live_source_continue(tmp_path):
     file, problems = tmp_path / "events.jsonl", Problems()
     file.write_text('{"old": 1}\n{"half')
     log = EventLog(file, problems, continues=True, replace=True)
+    log.must_be_whole = False
     log.write(event_of())
     with files_up_to(file.stat().st_size + 20):
         for _ in range(3):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from full_disk import files_up_to
 from stream_servers import FPS, HttpServer, RtspServer
 from watching import CLASSES, Hook, detection, detections_at, eventually
 
@@ -309,6 +310,21 @@ def test_a_file_of_a_web_server_is_watched_to_its_end(tmp_path):
         )
     assert (result.frames, result.problems) == (20, ())
     assert index_video("out.mp4").frames == 20
+
+
+def test_a_full_disk_ends_the_watch_of_a_file_of_a_web_server(tmp_path):
+    """It is a recording, which is known once it is open: lost events are an error."""
+    clips.write_clip("clip.mp4", 20, fps=10)
+    Path("t.yaml").write_text("triggers: [{name: always, repeat: 0.01s}]")
+    with (
+        HttpServer({"/clip.mp4": Path("clip.mp4").read_bytes()}) as server,
+        files_up_to(500),
+        pytest.raises(DataError, match=r"^e.jsonl: cannot write the event: File too large"),
+    ):
+        watch(
+            colour_engine.MODEL, f"{server.url}/clip.mp4", weights=colour_engine.write_weights(tmp_path),
+            triggers="t.yaml", events="e.jsonl",
+        )  # fmt: skip
 
 
 def test_the_clock_of_a_recording_goes_with_its_frames():

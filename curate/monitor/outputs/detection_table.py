@@ -6,7 +6,7 @@ these can be read, while a Parquet file without its end is lost.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from curate.errors import DataError
 from curate.growing_files import PartFile, append_whole, free_name
 from curate.monitor.detections import NO_TRACK
 from curate.monitor.outputs.thread import WatchedFrame
+from curate.monitor.problems import Problems
 
 _BUFFERED_ROWS = 20_000
 _BUFFERED_S = 10.0  # what a kill can cost
 _MOST_ROWS = 200_000  # that wait in memory while the disk of a live source is full
+_LOST = ("detection lost", "detections lost")
 _PART_SUFFIX = ".arrows"
 _FIELDS = [
     ("frame_index", pa.int64()),
@@ -39,13 +41,13 @@ class DetectionTable:
     Args:
         path: Of the file.
         class_names: By class index.
+        problems: Gets what an earlier watch left when it was killed, and rows that cannot be written.
         with_source: Whether to add the column `source`.
         replace: Whether a file at its place is replaced; otherwise the table gets a name beside it.
-        on_kept: Called with the path of what an earlier watch left when it was killed.
-        on_loss: Called with a number of rows and the reason where they cannot be written; None: that is an error.
 
     Attributes:
         source: Value of that column in the following rows.
+        must_be_whole: Whether rows that cannot be written are an error. Otherwise they wait in memory.
     """
 
     wants_boxes = False
@@ -54,15 +56,13 @@ class DetectionTable:
         self,
         path: Path,
         class_names: Sequence[str],
+        problems: Problems,
         *,
         with_source: bool = False,
         replace: bool = True,
-        on_kept: Callable[[Path], None] = lambda _: None,
-        on_loss: Callable[[int, str], None] | None = None,
     ) -> None:
-        self.source = ""
-        self._path, self._class_names, self._replace = path, class_names, replace
-        self._on_kept, self._on_loss = on_kept, on_loss
+        self.source, self.must_be_whole = "", True
+        self._path, self._class_names, self._problems, self._replace = path, class_names, problems, replace
         self._schema = pa.schema([*_FIELDS, *([("source", pa.string())] if with_source else [])])
         self._rows: list[tuple[object, ...]] = []
         self._part: PartFile | None = None
@@ -127,11 +127,12 @@ class DetectionTable:
             self._part = self._part or self._open_part()
             append_whole(self._part.descriptor, sink.getvalue().to_pybytes())
         except (OSError, DataError) as error:
-            if self._on_loss is None:
+            if self.must_be_whole:
                 raise (error if isinstance(error, DataError) else self._write_error(error)) from error
+            reason = error.fact if isinstance(error, DataError) else error.strerror or str(error)
+            self._problems.add(f"{self._path}: detections wait in memory: {reason}.")
             if is_last or len(self._rows) >= _MOST_ROWS:
-                reason = error.fact if isinstance(error, DataError) else error.strerror or str(error)
-                self._on_loss(len(self._rows), reason)
+                self._problems.count(str(self._path), _LOST, reason, len(self._rows))
                 self._rows = []
             return
         self._rows = []
@@ -139,7 +140,7 @@ class DetectionTable:
     def _open_part(self) -> PartFile:
         part = PartFile(self._path, suffix=_PART_SUFFIX)
         if part.kept is not None:
-            self._on_kept(self._rescue(part.kept))
+            self._problems.report_kept(self._rescue(part.kept))
         return part
 
     def _rescue(self, kept: Path) -> Path:

@@ -24,21 +24,25 @@ class EventLog:
 
     Args:
         path: Of the file.
-        problems: Gets lost events of a live source, and a line that an earlier writer has not finished.
-        continues: Whether the source is live.
-        replace: Whether a file from before is replaced, if the source is not live.
+        problems: Gets events that are lost, and a line that an earlier writer has not finished.
+        continues: Whether it continues a file from before.
+        replace: Whether it otherwise replaces one.
+
+    Attributes:
+        must_be_whole: Whether an event that cannot be written is an error.
     """
 
     def __init__(self, path: Path, problems: Problems, *, continues: bool, replace: bool) -> None:
         self._path, self._problems = path, problems
-        self._continues, self._replace = continues, replace
+        self._replace = replace
         self._is_begun = continues
+        self.must_be_whole = True
 
     def write(self, event: Event) -> None:
         """Append an event.
 
         Raises:
-            DataError: The file of a recording cannot be written, as on a full disk.
+            DataError: The file cannot be written, as on a full disk, and must be whole.
         """
         line = json.dumps(event.as_json(), ensure_ascii=False).encode("utf-8", "backslashreplace")
         try:
@@ -46,7 +50,7 @@ class EventLog:
             is_torn = append_line(self._path, line)
         except OSError as error:
             reason = error.strerror or str(error)
-            if not self._continues:
+            if self.must_be_whole:
                 raise DataError(f"cannot write the event: {reason}", place=self._path) from error
             self._problems.count(str(self._path), _LOST, reason)
             return
@@ -61,7 +65,8 @@ class EventLog:
         """
         try:
             self._begin()
-            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o644))
+            if not self._path.exists():
+                self._path.touch()
         except OSError as error:
             raise DataError(f"cannot write the file: {error.strerror}", place=self._path) from error
 

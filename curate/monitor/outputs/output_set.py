@@ -4,7 +4,6 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from curate.errors import CurateError
@@ -18,6 +17,7 @@ from curate.monitor.outputs.window import Window
 from curate.monitor.page.page import LivePage
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import Event
+from curate.sources.feeds.feed import Feed
 from curate.sources.feeds.open import Source
 
 
@@ -62,19 +62,18 @@ class OutputSet:
     page: LivePage | None = None
     window: Window | None = None
     collector: Collector | None = None
+    _is_live: bool = False
 
     def open_files(self, stack: ExitStack) -> None:
         """Prepare table and log, which appear with the first row and event; the stack closes the table."""
         files = self.files
         if files.detections is not None:
-            place = str(files.detections)
             self.table = DetectionTable(
                 files.detections,
                 self.class_names,
+                self.problems,
                 with_source=len(self.sources) > 1,
                 replace=files.replace,
-                on_kept=self.problems.report_kept,
-                on_loss=partial(self._report_lost_rows, place) if files.are_live else None,
             )
             stack.enter_context(self.closing(self.table))
         if files.events is not None:
@@ -89,12 +88,16 @@ class OutputSet:
             try:
                 output.close()
             except CurateError as error:
-                if not self.files.are_live:
+                if not self._is_live:
                     raise
                 self.problems.add(str(error))
 
-    def _report_lost_rows(self, place: str, count: int, reason: str) -> None:
-        self.problems.count(place, ("detection lost", "detections lost"), reason, count)
+    def adapt_to(self, feed: Feed) -> None:
+        """Let losses end the watch of a recording, which may be known only once its URL is open, and no other."""
+        self._is_live = feed.is_live
+        for output in (self.table, self.log):
+            if output is not None:
+                output.must_be_whole = not feed.is_live
 
     def open_page(self, stack: ExitStack, listener: socket.socket, address: str) -> None:
         """Start the page; the stack ends it. It draws boxes only while a browser is connected."""

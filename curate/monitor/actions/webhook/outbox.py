@@ -5,6 +5,7 @@ claimed, so that several watches with one file do not send it twice; a claim end
 webhook's timeout. If the file cannot be written, as on a full disk, deliveries wait in memory, which is a problem.
 """
 
+import glob
 import json
 import logging
 import os
@@ -20,6 +21,9 @@ from pathlib import Path
 from curate.monitor.actions.webhook.sender import Delivery
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import encode_json
+
+SUFFIX = ".outbox.sqlite"
+"""Of the file, in place of the trigger file's."""
 
 EXPIRES_S = 7 * 86_400.0
 DEPRIORITISED_AFTER = 10
@@ -76,6 +80,9 @@ class Outbox:
         self._is_closed = False
         self._unsaved: dict[str, tuple[Delivery, float, float]] = {}  # with the times of creation and next attempt
         self._finished: set[str] = set()  # rows that could not be deleted yet
+        self._unrecorded: dict[str, tuple[Delivery, float]] = {}  # failed attempts of rows that could not be updated
+        if not file.exists() and not os.access(file.parent, os.W_OK):
+            problems.add(f"{file}: the folder is not writable: webhooks are sent from memory, and a kill loses them.")
         with self._lock:
             self._adopt_old_spool()
             self._expire()
@@ -129,7 +136,9 @@ class Outbox:
                 self._unsaved[delivery.id] = delivery, self._unsaved[delivery.id][1], next_s
                 return
             columns = "attempts = ?, server_errors = ?, next_s = ?, claimed_by = NULL"
-            self._update(delivery, columns, delivery.attempts, delivery.server_errors, next_s)
+            self._unrecorded[delivery.id] = delivery, next_s
+            if self._update(delivery, columns, delivery.attempts, delivery.server_errors, next_s):
+                del self._unrecorded[delivery.id]
 
     def release(self, delivery: Delivery) -> None:
         """End the claim on a delivery that was not sent."""
@@ -142,6 +151,7 @@ class Outbox:
             if self._unsaved.pop(delivery.id, None) is not None:
                 return
             self._finished.add(delivery.id)
+            self._unrecorded.pop(delivery.id, None)
             try:
                 self._delete_finished()
             except sqlite3.Error as error:
@@ -192,7 +202,8 @@ class Outbox:
             with suppress(sqlite3.Error):
                 for row in self._query(f"{query} LIMIT {len(self._finished) + 1}", url):
                     if row[0] not in self._finished:
-                        return Delivery(*row[:5]), *row[5:]
+                        delivery, next_s = self._unrecorded.get(row[0], (Delivery(*row[:5]), row[6]))
+                        return delivery, row[5], next_s, *row[7:]
             if query is _FIRST:
                 for delivery, created_s, next_s in self._unsaved.values():
                     if delivery.url == url:
@@ -233,8 +244,8 @@ class Outbox:
 
     def _adopt_old_spool(self) -> None:
         """Store the deliveries that an earlier version left in files, and delete these."""
-        stem = self.file.name.partition(".outbox")[0]
-        for old in sorted(self.file.parent.glob(f"{stem}{_OLD_SPOOL}*")):
+        name = self.file.name.removesuffix(SUFFIX) + _OLD_SPOOL
+        for old in sorted(self.file.parent.glob(f"{glob.escape(name)}*")):
             try:
                 lines = old.read_bytes().splitlines() if old.is_file() else []
                 for delivery in _read_old_spool(lines):
@@ -244,13 +255,16 @@ class Outbox:
             except (OSError, sqlite3.Error) as error:
                 self._problems.count(str(old), ("file not read", "files not read"), str(error))
 
-    def _update(self, delivery: Delivery, columns: str, *values: object) -> None:
+    def _update(self, delivery: Delivery, columns: str, *values: object) -> bool:
+        """Change a row; whether that went well."""
         if delivery.id in self._unsaved:
-            return
+            return True
         try:
             self._execute(f"UPDATE deliveries SET {columns} WHERE id = ?", *values, delivery.id)  # noqa: S608
         except sqlite3.Error as error:
             logger.info("%s: delivery %s not updated: %s", self.file, delivery.id, error)
+            return False
+        return True
 
     def _number(self, condition: str, *values: object) -> int:
         """Number of rows that fulfil a condition; 0 where they cannot be read."""

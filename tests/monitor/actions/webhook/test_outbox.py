@@ -197,6 +197,26 @@ def test_a_full_disk_is_told_and_costs_nothing(open_outbox):
     assert ids(open_outbox()) == ["5", "6"]
 
 
+def test_a_full_disk_keeps_the_waits(open_outbox, clock):
+    """A failed attempt that cannot be recorded is not repeated at once."""
+    outbox = open_outbox()
+    outbox.put(delivery(1))
+    size = max(file.stat().st_size for file in outbox.file.parent.iterdir())
+    with files_up_to(size):
+        outbox.retry(replace(outbox.take(URL, 15), attempts=1), 60)
+        assert outbox.take(URL, 15) == pytest.approx(60)
+        clock.now_s += 60
+        assert outbox.take(URL, 15).attempts == 1
+
+
+def test_a_folder_that_is_not_writable_is_told_at_once(tmp_path, monkeypatch):
+    """Not with the first event, perhaps days later."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    problems = Problems()
+    Outbox(tmp_path / "door.outbox.sqlite", problems)
+    assert "the folder is not writable: webhooks are sent from memory, and a kill loses them" in problems.lines()[0]
+
+
 @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
 def test_a_damaged_file_is_told_and_costs_nothing(open_outbox, tmp_path, content):
     """Deliveries are sent from memory, and the file is left as it is."""
