@@ -23,6 +23,7 @@ from curate.sources.youtube.failures import fail
 logger = logging.getLogger(__name__)
 _BLOCK = 64 * 1024
 _ATTEMPTS = 4
+_PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 _MAX_PLAYLIST_BYTES = 20_000_000
 _LINE_END = re.compile(r"\r\n|[\r\n\0]")  # FFmpeg's
 _URI = re.compile(r'(\bURI=)(?:"([^"]*)"|([^",\s]+))')  # FFmpeg reads it without quotation marks, too
@@ -141,7 +142,8 @@ class Relay:
         if not start and not self.head:
             self.head = head[:HEAD_BYTES]
         if find_playlist(head) == "HLS":  # whatever its name and its type are
-            self._send(handler, 200, {"Content-Type": kind}, self._rewrite_playlist(base, head, blocks))
+            headers = {"Content-Type": _PLAYLIST_TYPE}  # without it, newer releases of ffmpeg want the suffix too
+            self._send(handler, 200, headers, self._rewrite_playlist(base, head, blocks))
             return
         self._send(handler, 206 if "Content-Range" in headers else 200, headers, head)
         for block in blocks:
