@@ -8,8 +8,8 @@
     ├── MissingError            a required package, program, file or network is missing
     └── TrainingError           training cannot start or continue
 
-One form for all messages: **place: fact (got value; expected rule). Remedy.** What the system says about a file becomes one by
-`system_error`, also where nobody caught it.
+One form for all messages: **place: fact (got value; expected rule). Remedy.** `system_error` makes one of what the
+system says about a file, also where nobody caught it.
 """
 
 import errno
