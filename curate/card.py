@@ -73,14 +73,6 @@ class Card(_Strict):
         return [f"{name}: {got}, the card says {number}" for name, number, got in pairs if got != number]
 
 
-def find_card(dataset: Path) -> Path | None:
-    """The card of a dataset folder: in the folder, or beside it as in `datasets/NAME/{card.yaml,data/}`."""
-    for path in (dataset / "card.yaml", dataset.resolve().parent / "card.yaml"):
-        if path.is_file():
-            return path
-    return None
-
-
 def read_card(path: Path) -> Card:
     """Read a card.
 

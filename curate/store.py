@@ -23,10 +23,12 @@ from typing import Any
 from curate import __version__
 from curate.columns import TABLES
 from curate.dataset import ClassEntry, Dataset, NextIds
-from curate.errors import StoreError, system_error
-from curate.files import remove_leftovers, sync_folder, temporary_file, write_atomically
+from curate.errors import CurateError, StoreError, system_error
+from curate.files import LARGEST_TEXT, read_regular, remove_leftovers
 from curate.formatting import curate_command
-from curate.versions import VersionFiles
+from curate.paths import refuse_links
+from curate.table_files import TABLES_FOLDER, read_table, write_table
+from curate.versions import VersionFiles, find_card
 
 _LOCK_TIMEOUT_S = 300
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Version:
         counts: {"before": …, "after": …}, each {"images": n, "boxes": n, "classes": {name: n}}.
         tables: Table name → file, relative to the dataset folder; without videos, there is no table of videos.
         replaces: An earlier version of the same `Work`, which this one holds too; None for other versions.
+        card: SHA-256 of the dataset's card at that time; None without a card, and in files of older versions.
     """
 
     version: int
@@ -61,6 +64,7 @@ class Version:
     counts: Mapping[str, Any]
     tables: Mapping[str, str]
     replaces: int | None = None
+    card: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document of the version file."""
@@ -79,7 +83,6 @@ class Store:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
         self._files = VersionFiles(self.root)
-        self._tables = self.root / "tables"
 
     def exists(self) -> bool:
         """Whether the folder has a dataset."""
@@ -89,20 +92,18 @@ class Store:
         """Number of the current version; 0 before the first.
 
         Raises:
-            StoreError: The folder has no dataset.
+            StoreError: The folder has no dataset, or its HEAD is damaged.
         """
         self._files.require()
-        if (number := self._files.head()) is not None:
-            return number
-        # HEAD is missing or damaged: it named the newest readable version, or a commit was about to make it do so
-        newest = self._newest_readable()
-        return newest.version if newest else 0
+        return self._files.head()
 
     @property
     def mark(self) -> str | None:
         """Identifies the dataset, independent of its folder and version; None before the first version."""
-        numbers = self._files.numbers()
-        return hashlib.sha256(self._files.file(numbers[0]).read_bytes()).hexdigest()[:20] if numbers else None
+        if not (numbers := self._files.numbers()):
+            return None
+        self._files.read(numbers[0])  # raises if it is damaged
+        return hashlib.sha256(read_regular(self._files.file(numbers[0]))).hexdigest()[:20]
 
     def load(self, version: int | None = None) -> Dataset:
         """Read a version (default: the current one).
@@ -120,12 +121,7 @@ class Store:
         Raises:
             StoreError: The version does not exist or cannot be read.
         """
-        document = self._files.read(number)
-        try:
-            return Version.from_json(document)
-        except (ValueError, KeyError, TypeError) as error:
-            place = self._files.file(number)
-            raise StoreError(f"the version file cannot be read: {error}", place=place) from error
+        return Version.from_json(self._files.read(number))
 
     def history(self) -> list[Version]:
         """The versions that led to the current one, newest first."""
@@ -139,12 +135,15 @@ class Store:
         """Numbers of `history`; ends early at a version file that cannot be read, where `history` raises an error."""
         return list(self._files.ancestry(self.head()))
 
-    def all_versions(self) -> list[Version]:
+    def all_versions(self, damaged: list[StoreError] | None = None) -> list[Version]:
         """All versions, newest first, also those that did not lead to the current one.
 
         Left out are version files that cannot be read, and versions that later commits of the same work replaced.
+
+        Args:
+            damaged: Takes the errors of the files that cannot be read.
         """
-        entries = list(self._readable())
+        entries = list(self._readable(damaged))
         replaced = {entry.replaces for entry in entries}
         return [entry for entry in entries if entry.version not in replaced]
 
@@ -208,11 +207,9 @@ class Store:
                 counts={"before": amended.counts["before"] if amended else _counts(before), "after": _counts(after)},
                 tables=tables,
                 replaces=amended.version if amended else None,
+                card=card_digest(self.root),
             )
-            text = json.dumps(entry.to_json(), indent=1, ensure_ascii=False)
-            # a file name that is not UTF-8 is written as a JSON escape
-            data = text.encode("utf-8", "backslashreplace")
-            write_atomically(self._files.file(entry.version), lambda file: file.write(data))
+            self._files.write(entry.version, entry.to_json())
             self._files.set_head(entry.version)
             logger.info("%s: version %d by %s, %s", self.root, entry.version, operation, entry.counts["after"])
             return entry.version, after, True
@@ -252,20 +249,24 @@ class Store:
             self._files.set_head(following)
             return following
 
-    def check_out(self, version: int) -> int:
+    def check_out(self, version: int) -> int | None:
         """Make any version the current one. No version is deleted.
 
         Returns:
-            Number of the version that was current before.
+            Number of the version that was current before; None if HEAD was damaged, which this mends.
 
         Raises:
             StoreError: The version does not exist, or one of its tables is missing.
         """
-        self.head()
+        self._files.require()
         with self._locked():
-            before = self.head()
             self._require_tables(version)
-            self._files.leave(before, version)
+            try:
+                before = self.head()
+            except StoreError:
+                before = None
+            else:
+                self._files.leave(before, version)
             self._files.set_head(version)
             return before
 
@@ -276,13 +277,14 @@ class Store:
         if lost := [table for table in tables if not (self.root / table).is_file()]:
             raise StoreError(f"a table of version {version} is missing", place=self.root / lost[0])
 
-    def _readable(self) -> Iterator[Version]:
-        """The versions whose files can be read, newest first."""
+    def _readable(self, damaged: list[StoreError] | None = None) -> Iterator[Version]:
+        """The versions whose files can be read, newest first; errors of others go to `damaged`."""
         for number in reversed(self._files.numbers()):
             try:
                 yield self.read_version(number)
-            except StoreError:
-                continue
+            except StoreError as error:
+                if damaged is not None:
+                    damaged.append(error)
 
     def _newest_readable(self) -> Version | None:
         complete = (
@@ -291,22 +293,23 @@ class Store:
         return next(complete, None)
 
     def _load(self, entry: Version) -> Dataset:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        tables = {}
-        for name, file in entry.tables.items():
-            path = self.root / file
-            try:
-                with path.open("rb") as file:  # pyarrow would parse a path as a URI first
-                    tables[name] = parquet.ParquetFile(file).read().to_pandas()
-            except (OSError, pa.ArrowException) as error:
-                raise StoreError(
-                    f"a table of version {entry.version} cannot be read: {str(error).splitlines()[0]}",
-                    place=path,
-                    remedy=f"{curate_command('undo', self.root)} goes back to version {entry.parent}.",
-                ) from error
-        return Dataset(self.root, entry.classes, **tables, aliases=entry.aliases, next_ids=entry.next_ids)
+        try:
+            tables = {name: read_table(self.root, file) for name, file in entry.tables.items()}
+            return Dataset(self.root, entry.classes, **tables, aliases=entry.aliases, next_ids=entry.next_ids)
+        except CurateError as error:
+            fact, place, got, expected = error.fact, error.place, error.got, error.expected
+            cause: Exception = error
+        except Exception as error:  # a table may hold anything, if it was not curate that wrote it
+            fact, place, got, expected = f"{type(error).__name__}: {error}", "its tables", None, None
+            cause = error
+        is_file = place in entry.tables.values()
+        raise StoreError(
+            f"a table of version {entry.version} cannot be read: {fact if is_file else f'{place}: {fact}'}",
+            place=self.root / str(place) if is_file else self._files.file(entry.version),
+            got=got,
+            expected=expected,
+            remedy=f"{curate_command('undo', self.root)} goes back to version {entry.parent}.",
+        ) from cause
 
     def _write_tables(self, after: Dataset, before: Dataset, parent: Version | None) -> dict[str, str]:
         files = {}
@@ -316,24 +319,8 @@ class Store:
             if parent and getattr(after, name) is getattr(before, name):
                 files[name] = parent.tables[name]
             else:
-                files[name] = self._write_table(name, getattr(after, name))
+                files[name] = write_table(self.root, name, getattr(after, name))
         return files
-
-    def _write_table(self, name: str, table: Any) -> str:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        self._tables.mkdir(parents=True, exist_ok=True)
-        with temporary_file(self._tables) as file:
-            parquet.write_table(pa.Table.from_pandas(table, preserve_index=False), file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:20]
-            final = self._tables / f"{name}-{digest}.parquet"
-            os.replace(file.name, final)
-        sync_folder(self._tables)
-        return final.relative_to(self.root).as_posix()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -344,7 +331,9 @@ class Store:
             start = time.monotonic()
             with FileLock(self.root / ".lock", timeout=_LOCK_TIMEOUT_S):
                 logger.debug("%s: locked after a wait of %.2f s", self.root, time.monotonic() - start)
-                for folder in (self.root, self._files.folder, self._tables):
+                for folder in ("versions", TABLES_FOLDER):
+                    refuse_links(self.root, folder)
+                for folder in (self.root, self._files.folder, self.root / TABLES_FOLDER):
                     remove_leftovers(folder)
                 yield
         except Timeout as error:
@@ -378,6 +367,14 @@ class Work:
 
 def _is_empty(dataset: Dataset) -> bool:
     return not (dataset.classes or dataset.aliases or any(len(getattr(dataset, name)) for name in TABLES))
+
+
+def card_digest(root: Path) -> str | None:
+    """SHA-256 of a dataset's card; None without one that can be read."""
+    try:
+        return hashlib.sha256(read_regular(card, LARGEST_TEXT)).hexdigest() if (card := find_card(root)) else None
+    except OSError:
+        return None
 
 
 def _counts(dataset: Dataset) -> dict[str, Any]:

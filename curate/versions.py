@@ -4,18 +4,28 @@
     DATASET/REDO                     "000004": the version that `undo` or `checkout` left; `redo` walks towards it
     DATASET/versions/000002.json     one version
 
-Loads no table and no library, so that shell completion can read a dataset's names. Callers that write hold the lock of
-`curate.store.Store`.
+Each has a checksum, so that damage on disk is an error and no other version (decision 0033). Loads no table and no
+library, so that shell completion can read a dataset's names. Callers that write hold the lock of `curate.store.Store`.
 """
 
+import binascii
+import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from curate.errors import StoreError, closest
-from curate.files import write_atomically
+from curate.files import LARGEST_TEXT, read_regular, write_atomically
 from curate.formatting import curate_command
+
+TABLE_FILE = re.compile(r"tables/([a-z]+)-([0-9a-f]{20})\.parquet", re.ASCII)  # its table, and the hash of its bytes
+_VERSION_FILE = re.compile(r"[0-9]{6,9}\.json", re.ASCII)
+# the number; then, in files of newer versions, its checksum in blanks and tabs, which other readers strip
+_NUMBER_FILE = re.compile(r"([0-9]{6,9})(?:\n([ \t]{16}))?\n?", re.ASCII)
+_LARGEST_ID = 2**63 - 1
 
 
 def dataset_folders(folder: Path) -> list[Path]:
@@ -66,25 +76,48 @@ class VersionFiles:
 
     def numbers(self) -> list[int]:
         """The numbers of the version files, in order, without names such as `000001 (copy).json`."""
-        return sorted(int(file.stem) for file in self.folder.glob("[0-9]*.json") if file.stem.isdecimal())
+        names = (file.name for file in self.folder.glob("[0-9]*.json"))
+        return sorted(int(name.removesuffix(".json")) for name in names if _VERSION_FILE.fullmatch(name))
 
-    def head(self) -> int | None:
-        """The version that HEAD names; None if HEAD is missing or damaged."""
-        return self._named_in(self._head)
+    def head(self) -> int:
+        """The version that HEAD names; the first one if its commit was killed before it wrote HEAD.
+
+        Raises:
+            StoreError: HEAD is missing or damaged, so that nobody knows which version is current.
+        """
+        number = self._named_in(self._head)
+        if number is not None:
+            return number
+        is_missing = not self._head.exists()
+        if is_missing and self.numbers() == [1] and not self._redo.exists():
+            return 1
+        raise StoreError(
+            f"the file {'is missing' if is_missing else 'is damaged'}: which version is current is not known",
+            place=self._head,
+            remedy=f"{curate_command('log', self.root, '--all')} lists the versions, and"
+            f" {curate_command('checkout', self.root, 'N')} makes one of them current.",
+        )
 
     def set_head(self, number: int) -> None:
         """Make a version current."""
-        write_atomically(self._head, lambda file: file.write(f"{number:06d}\n".encode()))
+        _write_number(self._head, number)
+
+    def write(self, number: int, document: Mapping[str, Any]) -> None:
+        """Write a version file, with its checksum."""
+        text = json.dumps({**document, "checksum": _checksum(document)}, indent=1, ensure_ascii=False)
+        # a file name that is not UTF-8 is written as a JSON escape
+        data = text.encode("utf-8", "backslashreplace")
+        write_atomically(self.file(number), lambda file: file.write(data))
 
     def read(self, number: int) -> dict[str, Any]:
-        """The document of a version file.
+        """The document of a version file, with the keys and types of `_SHAPE`.
 
         Raises:
-            StoreError: The version does not exist or cannot be read.
+            StoreError: The version does not exist, cannot be read, or is not what was written.
         """
         path = self.file(number)
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(read_regular(path, LARGEST_TEXT).decode("utf-8"))
         except FileNotFoundError:
             raise StoreError(
                 f"there is no version {number}",
@@ -92,21 +125,23 @@ class VersionFiles:
                 expected=f"one of {_ranges(known)}" if (known := self.numbers()) else "0, the only version",
                 remedy=f"{curate_command('log', self.root, '--all')} lists all versions." if known else None,
             ) from None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"the version file cannot be read: {error}", place=path) from error
-        if not isinstance(document, dict):
-            raise StoreError("the version file cannot be read: it holds no mapping", place=path)
+        except (OSError, ValueError, RecursionError) as error:
+            fact = getattr(error, "strerror", None) or error
+            raise StoreError(f"the version file cannot be read: {fact}", place=path) from error
+        if fault := _fault(document, number):
+            raise StoreError(f"the version file cannot be read: {fault}", place=path)
         return document
 
     def ancestry(self, number: int) -> Iterator[int]:
-        """A version, its parent, and so on, without version 0; ends early at a version file that cannot be read."""
-        seen: set[int] = set()
-        while number and number not in seen:
+        """A version, its parent, and so on, without version 0; ends early at a version file that cannot be read.
+
+        It ends in any case: the number of a parent is lower.
+        """
+        while number:
             yield number
-            seen.add(number)
             try:
-                number = int(self.read(number)["parent"])
-            except (StoreError, KeyError, TypeError, ValueError):
+                number = self.read(number)["parent"]
+            except StoreError:
                 return
 
     def next_towards_redo(self, head: int) -> int:
@@ -137,15 +172,119 @@ class VersionFiles:
         if head in self.ancestry(self._named_in(self._redo) or 0):
             return
         if target == 0 or target in self.ancestry(head):
-            write_atomically(self._redo, lambda file: file.write(f"{head:06d}\n".encode()))
+            _write_number(self._redo, head)
 
     def _named_in(self, file: Path) -> int | None:
         """The version that a file names; None if the file or the version is missing or damaged."""
         try:
-            number = int(file.read_text())
+            match = _NUMBER_FILE.fullmatch(read_regular(file, 100).decode("ascii"))
         except (OSError, ValueError):
             return None
+        if not match or match[2] not in (None, _blanks(match[1])):
+            return None
+        number = int(match[1])
         return number if number == 0 or self.file(number).is_file() else None
+
+
+def find_card(dataset: Path) -> Path | None:
+    """The card of a dataset folder: in the folder, or beside it as in `datasets/NAME/{card.yaml,data/}`."""
+    for path in (dataset / "card.yaml", dataset.resolve().parent / "card.yaml"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _write_number(file: Path, number: int) -> None:
+    text = f"{number:06d}"
+    write_atomically(file, lambda out: out.write(f"{text}\n{_blanks(text)}\n".encode()))
+
+
+def _blanks(number: str) -> str:
+    """A checksum that readers who strip white space do not see: 16 bits, a blank for 0 and a tab for 1."""
+    return f"{binascii.crc_hqx(number.encode(), 0):016b}".translate({ord("0"): " ", ord("1"): "\t"})
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _fault(document: Any, number: int) -> str | None:
+    """What is wrong with the document of a version file; None if nothing is."""
+    if not isinstance(document, dict):
+        return "it holds no mapping"
+    written = document.pop("checksum", None)
+    if missing := _SHAPE.keys() - _OPTIONAL - document.keys():
+        return f"{min(missing)!r} is missing"
+    if unknown := document.keys() - _SHAPE.keys():
+        return f"unknown {min(unknown)!r}"
+    for key, value in document.items():
+        if not _SHAPE[key](value):
+            return f"{key!r} has another form than curate writes"
+    if document["version"] != number:
+        return f"it is that of version {document['version']}"
+    if max(document["parent"], document.get("replaces") or 0) >= number:
+        return "a version before it has a higher number"
+    if written is not None and written != _checksum(document):
+        return "its content is not what was written"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LARGEST_ID
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: Any, is_value: Callable[[Any], bool], keys: set[str] | None = None) -> bool:
+    """Whether it is a mapping with such values, and with these keys if they are given."""
+    return isinstance(value, dict) and (keys is None or value.keys() == keys) and all(map(is_value, value.values()))
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_class(value: Any) -> bool:
+    return _is_mapping(value, lambda _: True, {"id", "name"}) and _is_number(value["id"]) and _is_text(value["name"])
+
+
+def _are_counts(value: Any) -> bool:
+    return (
+        _is_mapping(value, lambda _: True, {"images", "boxes", "classes"})
+        and _is_number(value["images"])
+        and _is_number(value["boxes"])
+        and _is_mapping(value["classes"], _is_number)
+    )
+
+
+def _are_tables(value: Any) -> bool:
+    """Whether each table has a file of its own in the dataset folder, named as curate names it."""
+    if not (_is_mapping(value, _is_text) and {"images", "boxes", "problems"} <= value.keys()):
+        return False
+    return all((match := TABLE_FILE.fullmatch(file)) and match[1] == name for name, file in value.items())
+
+
+_SHAPE: Mapping[str, Callable[[Any], bool]] = {
+    "version": _is_number,
+    "operation": _is_text,
+    "arguments": lambda value: isinstance(value, dict),
+    "parent": _is_number,
+    "time": _is_time,
+    "tool_version": _is_text,
+    "classes": lambda value: isinstance(value, list) and all(map(_is_class, value)),
+    "aliases": lambda value: _is_mapping(value, lambda id_: id_ is None or _is_number(id_)),
+    "next_ids": lambda value: _is_mapping(value, _is_number, {"image", "box", "class_"}),
+    "counts": lambda value: _is_mapping(value, _are_counts, {"before", "after"}),
+    "tables": _are_tables,
+    "replaces": lambda value: value is None or _is_number(value),
+    "card": lambda value: value is None or _is_text(value),
+}
+_OPTIONAL = {"replaces", "card"}  # not in files of older versions
 
 
 def _ranges(numbers: list[int]) -> str:

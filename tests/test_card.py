@@ -2,8 +2,9 @@
 
 import pytest
 
-from curate.card import Card, find_card, read_card
+from curate.card import Card, read_card
 from curate.errors import DataError
+from curate.versions import find_card
 
 WHOLE = """
 name: faces

@@ -22,6 +22,7 @@ from curate.dataset import Dataset
 from curate.errors import StoreError
 from curate.files import temporary_name
 from curate.store import Store
+from curate.table_files import write_table
 from curate.versions import VersionFiles
 
 COMMITTING = SUPPORT / "committing.py"
@@ -77,6 +78,7 @@ def test_version_file(tmp_path):
     Store(root).commit("widen", {"by": Path("x"), "names": ("a",)}, add_class)
     entry = json.loads((root / "versions" / "000002.json").read_text())
     taken = entry.pop("time")
+    assert len(entry.pop("checksum")) == 20
     tables = entry.pop("tables")
     entry.pop("next_ids")
     counts = {"images": 2, "boxes": 1, "classes": {"with_mask": 1, "bare": 0}}
@@ -90,6 +92,7 @@ def test_version_file(tmp_path):
         "aliases": {},
         "counts": {"before": counts, "after": counts | {"classes": counts["classes"] | {"class 3": 0}}},
         "replaces": None,
+        "card": None,
     }
     assert pd.Timestamp(taken).utcoffset().total_seconds() == 0
     assert tables.keys() == {"images", "boxes", "problems"}
@@ -379,23 +382,43 @@ def test_first_version_without_head(tmp_path):
     assert len(Store(root).load().images) == 8
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"rubbish", b"\xff\xfe\x00", b"000099", b"-1", b"2.5"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\n", b"rubbish", b"\xff\xfe\x00", b"000099", b"-1", b"2.5", b"1", b"3"]
+)
 def test_head_that_cannot_be_read(root, content):
-    """With a missing or damaged HEAD the newest version is current, and a commit repairs it."""
+    """With a missing or damaged HEAD nobody knows which version is current: an error, until one is checked out."""
     (root / "HEAD").unlink()
     if content is not None:
         (root / "HEAD").write_bytes(content)
-    assert splits(root) == {"val"}
-    Store(root).commit("widen", {}, add_class)
-    assert (root / "HEAD").read_text() == "000004\n"
-
-
-def test_version_that_is_cut_off_and_without_head(root):
-    """An incomplete version file that HEAD does not name is ignored."""
-    (root / "HEAD").unlink()
-    (root / "versions" / "000003.json").write_text('{"version": 3, "oper')
+    for question in (Store.load, Store.undo, Store.redo, lambda store: store.commit("widen", {}, add_class)):
+        with pytest.raises(StoreError, match=r"HEAD: the file is .*which version is current .*`curate checkout .* N`"):
+            question(Store(root))
+    assert [entry.version for entry in Store(root).all_versions()] == [3, 2, 1]
+    assert Store(root).check_out(2) is None
     assert splits(root) == {"train"}
-    assert Store(root).commit("widen", {}, add_class)[0] == 4
+
+
+def test_head_of_older_versions(root):
+    """A HEAD without a checksum is read."""
+    (root / "HEAD").write_text("000002\n")
+    assert splits(root) == {"train"}
+
+
+@pytest.mark.parametrize("name", ["HEAD", "REDO"])
+def test_every_flipped_bit_of_a_number_is_seen(root, name):
+    """No flipped bit of HEAD makes another version current, and none of REDO leads to another one."""
+    for number in range(20):
+        set_column(root, "split", [str(number)] * 8)
+    for _ in range(8):
+        Store(root).undo()
+    whole = (root / name).read_bytes()
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (root / name).write_bytes(damaged)
+        with contextlib.suppress(StoreError):
+            assert (Store(root).head() if name == "HEAD" else Store(root).redo()) == 15 + (name == "REDO")
+            assert name == "HEAD" or Store(root).undo() == (15, 16)
 
 
 def test_half_written_table_of_a_version_to_come(root):
@@ -448,10 +471,108 @@ def test_lost_table_of_the_current_version(root):
         Store(root).load()
 
 
+def test_other_table_under_a_name(root):
+    """A table is what its name says: other rows, or those of another version, are an error."""
+    files = [root / Store(root).read_version(number).tables["images"] for number in (2, 3)]
+    files[1].write_bytes(files[0].read_bytes())
+    with pytest.raises(StoreError, match=r"its content is not what was written \(got hash \w{20}; expected \w{20}\)"):
+        Store(root).load()
+
+
+def test_table_that_is_written_again(root):
+    """A commit replaces a damaged table of the same content."""
+    entry = Store(root).read_version(3)
+    (root / entry.tables["images"]).write_bytes(b"")
+    Store(root).undo()
+    set_column(root, "split", ["val"] * 8)
+    assert splits(root) == {"val"}
+
+
 def test_damaged_version_file(root):
     """A damaged version file is an error that names it."""
     (root / "versions" / "000003.json").write_text("{}")
     with pytest.raises(StoreError, match=r"versions/000003.json: the version file cannot be read"):
+        Store(root).load()
+
+
+def edited(root, number, edit):
+    """Edit the document of a version file, without its checksum, as in files of older versions."""
+    file = root / "versions" / f"{number:06d}.json"
+    document = json.loads(file.read_text())
+    del document["checksum"]
+    edit(document)
+    file.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parent": 3},
+        {"parent": 4},
+        {"parent": True},
+        {"parent": -1},
+        {"parent": None},
+        {"parent": 1e400},
+        {"version": 2},
+        {"operation": None},
+        {"arguments": []},
+        {"time": "yesterday"},
+        {"classes": {}},
+        {"classes": [{"id": "1", "name": "a"}]},
+        {"classes": [{"id": 1}]},
+        {"aliases": {"a": "b"}},
+        {"next_ids": {"image": 1, "box": 1}},
+        {"next_ids": {"image": 10**30, "box": 1, "class_": 1}},
+        {"counts": {"before": {}, "after": {}}},
+        {"tables": {}},
+        {"tables": {"images": "../images.parquet", "boxes": "/etc/passwd", "problems": "tables/x"}},
+        {"replaces": 3},
+        {"unheard": 1},
+    ],
+    ids=str,
+)
+def test_version_file_of_another_form(root, change):
+    """A value that curate would not have written is an error that names the file; no walk is endless."""
+    edited(root, 3, lambda document: document.update(change))
+    for question in (Store.load, Store.history, Store.undo):
+        with pytest.raises(StoreError, match=r"versions/000003.json: the version file cannot be read: "):
+            question(Store(root))
+    assert Store(root).lineage() == [3]
+
+
+def test_version_file_of_an_older_version(root):
+    """Files without a checksum and the keys that came later are read."""
+
+    def without(document):
+        del document["card"], document["replaces"]
+
+    edited(root, 3, without)
+    assert splits(root) == {"val"}
+
+
+def test_version_file_with_other_content(root):
+    """Content that is not what was written is an error, where it has the form of what curate writes."""
+    file = root / "versions" / "000003.json"
+    file.write_text(file.read_text().replace('"set"', '"sat"', 1).replace('"parent": 2', '"parent": 1'))
+    with pytest.raises(StoreError, match="its content is not what was written"):
+        Store(root).load()
+
+
+def test_deeply_nested_version_file(root):
+    """A document that would take all of the stack is an error."""
+    (root / "versions" / "000003.json").write_text("[" * 100_000)
+    with pytest.raises(StoreError, match="the version file cannot be read"):
+        Store(root).load()
+
+
+def test_table_that_curate_did_not_write(root):
+    """A table with the right name and other columns is an error that names the version."""
+
+    def swap(document):
+        document["tables"]["boxes"] = write_table(root, "boxes", pd.DataFrame({"x0": ["a"]}))
+
+    edited(root, 3, swap)
+    with pytest.raises(StoreError, match=r"a table of version 3 cannot be read: boxes: column '\w+' is missing"):
         Store(root).load()
 
 
@@ -538,7 +659,7 @@ def check_whole(root):
     numbers = [entry.version for entry in store.history()]
     assert numbers == sorted(set(numbers), reverse=True)
     with contextlib.suppress(FileNotFoundError):
-        assert len((root / "HEAD").read_bytes()) == 7
+        assert len((root / "HEAD").read_bytes()) == 24
 
 
 def test_kill_at_any_instant(tmp_path):

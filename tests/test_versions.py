@@ -1,5 +1,7 @@
 """The version files of a dataset folder: numbers in messages, and names of datasets that are nearly right."""
 
+import os
+
 import pytest
 from sample_datasets import face_dataset, save, set_column
 
@@ -45,7 +47,25 @@ def test_no_dataset_is_near(root):
 
 def test_parents_in_a_circle(root):
     """Version files that name one another as parents end the walk."""
-    files = VersionFiles(root)
     set_column(root, "split", ["val"] * 8)
-    (root / "versions" / "000001.json").write_text('{"parent": 2}')
-    assert list(files.ancestry(2)) == [2, 1]
+    document = VersionFiles(root).read(1)
+    VersionFiles(root).write(1, document | {"parent": 2})
+    assert list(VersionFiles(root).ancestry(2)) == [2, 1]
+    with pytest.raises(StoreError, match="a version before it has a higher number"):
+        VersionFiles(root).read(1)
+
+
+@pytest.mark.parametrize("name", ["1.json", "٣.json", "000001 (copy).json", "000001.json.old", "0000000001.json"])
+def test_other_files_beside_the_versions(root, name):
+    """Only names as curate gives them are versions."""
+    (root / "versions" / name).write_text("{}")
+    assert VersionFiles(root).numbers() == [1]
+
+
+@pytest.mark.parametrize("name", ["HEAD", "REDO", "versions/000001.json"])
+def test_pipe_in_place_of_a_file(root, name):
+    """A pipe is not waited for."""
+    (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / name)
+    with pytest.raises(StoreError):
+        Store(root).redo()

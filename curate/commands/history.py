@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS
 from curate.dataset import Dataset
+from curate.errors import StoreError
 from curate.formatting import curate_command
 from curate.result import Result, as_json
 from curate.store import Store
@@ -52,16 +53,24 @@ def log(dataset: str | os.PathLike[str], *, all: bool = False) -> LogResult:
 
     Args:
         dataset: The dataset folder.
-        all: Whether to list the other versions, too. Versions whose files cannot be read are left out.
+        all: Whether to list the other versions, too. What is damaged is left out, and in the notes.
 
     Raises:
-        StoreError: The folder has no dataset; or, without `all`, a version file cannot be read.
+        StoreError: The folder has no dataset; or, without `all`, HEAD or a version file cannot be read.
     """
     store = Store(dataset)
-    entries = store.all_versions() if all else store.history()
-    states = dict.fromkeys(store.lineage(), "past") | {store.head(): "current"}
+    damaged: list[StoreError] = []
+    states: dict[int, str] = {}
+    try:
+        states = dict.fromkeys(store.lineage(), "past") | {store.head(): "current"}
+    except StoreError as error:
+        if not (all and store.exists()):
+            raise
+        damaged.append(error)
+    entries = store.all_versions(damaged) if all else store.history()
     is_undone = not entries and bool(store.all_versions())
     notes = (f"Version 0 is current; {curate_command('log', dataset, '--all')} lists the others.",) if is_undone else ()
+    notes += tuple(map(str, damaged))
     return LogResult(
         entries=tuple(
             LogEntry(
@@ -188,10 +197,10 @@ def redo(dataset: str | os.PathLike[str]) -> RedoResult:
 
 @dataclass(frozen=True)
 class CheckoutResult(Result):
-    """The version that is current now, and the one that was current before."""
+    """The version that is current now, and the one that was current before; None if HEAD was damaged."""
 
     version: int
-    before: int
+    before: int | None
 
 
 def checkout(dataset: str | os.PathLike[str], version: int) -> CheckoutResult:
@@ -205,5 +214,5 @@ def checkout(dataset: str | os.PathLike[str], version: int) -> CheckoutResult:
         StoreError: The version does not exist, or one of its tables is missing.
     """
     before = Store(dataset).check_out(version)
-    notes = (f"{curate_command('checkout', dataset, before)} goes back.",) if before != version else ()
+    notes = (f"{curate_command('checkout', dataset, before)} goes back.",) if before not in (version, None) else ()
     return CheckoutResult(version=version, before=before, notes=notes)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 
-from curate.card import find_card, read_card
+from curate.card import read_card
 from curate.columns import CORNERS
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError, unknown_name
@@ -25,6 +25,7 @@ from curate.media import IMAGES, copy_file
 from curate.paths import refuse_links
 from curate.result import Result
 from curate.store import Store
+from curate.versions import find_card
 
 CLASS_FILE = "predefined_classes.txt"
 # LabelImg's Save (Ctrl+S) is grey until a box changes

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from curate.card import find_card
 from curate.commands.registry import COMMANDS, Role
 from curate.engines.base import names_model
 from curate.formats.voc.layout import XML_SUFFIX
@@ -17,6 +16,7 @@ from curate.formats.voc.writer import is_proposal
 from curate.image_header import is_image_name
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
+from curate.versions import find_card
 
 _ABSENT = "absent"
 _CHANGED = "changed while the step ran"  # equals no fingerprint, so that the step runs again

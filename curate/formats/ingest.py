@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curate.card import Card, find_card, read_card
+from curate.card import Card, read_card
 from curate.dataset import Dataset
 from curate.errors import DataError, StrictImportError, UsageError, closest
 from curate.formats.import_notes import note_incomplete, note_refused_names, note_similar_names
@@ -22,6 +22,7 @@ from curate.media import ImagePlacer
 from curate.progress import Progress
 from curate.result import Result
 from curate.store import Store
+from curate.versions import find_card
 
 _REPORT_EVERY = 200
 _MOST_NAMES = 10  # in a message
