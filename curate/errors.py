@@ -122,6 +122,12 @@ def system_error(
     )
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or the one that it explains, is that of a full disk or quota."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and _SYSTEM_REMEDIES.get(cause.errno or 0) == _NO_SPACE
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most likely meant, whatever its case; None if none is similar."""
     by_folded = {one.casefold(): one for one in reversed(list(known))}

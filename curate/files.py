@@ -164,7 +164,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: The file cannot be written, as on a full disk; the error names it, and nothing is left of it.
     """
-    with _failures_at(path):
+    with failures_at(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_file(path.parent) as file:
             write(file)
@@ -175,7 +175,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 @contextmanager
-def _failures_at(path: Path) -> Iterator[None]:
+def failures_at(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name the file that is written in errors that name none, or its temporary name."""
     try:
         yield

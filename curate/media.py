@@ -4,7 +4,6 @@ Two names of one file (a hard link) are made only where nobody is asked to write
 by a reflink where the file system has them (decision 0027).
 """
 
-import errno
 import fcntl
 import os
 import re
@@ -15,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from curate.errors import DataError, StoreError, system_error
-from curate.files import temporary_file
+from curate.errors import DataError, StoreError, is_disk_full, system_error
+from curate.files import failures_at, temporary_file
 from curate.paths import make_folder
 
 IMAGES = "media/images"
@@ -73,7 +72,8 @@ class ImagePlacer:
         If a file with other content has the name, the image's name gets a part of its hash.
 
         Raises:
-            DataError: The image cannot be copied.
+            DataError: The image cannot be read.
+            StoreError: It cannot be written.
         """
         origin = f"{self._image_folder}/{file}"
         target = self.target_path(file)
@@ -85,8 +85,12 @@ class ImagePlacer:
                         self.renamed[file] = path
                     return path
         except OSError as error:
-            remedy = "Free some space, or import with --link." if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
-            raise DataError(f"the image cannot be copied: {error.strerror}", place=origin, remedy=remedy) from error
+            place, fact = error.filename or origin, "the image cannot be copied"
+            if is_disk_full(error):
+                remedy = "Free some space there, or import with --link."
+                raise StoreError(f"{fact}: {error.strerror}", place=place, remedy=remedy) from error
+            kind = DataError if place == origin else StoreError
+            raise system_error(error, fact, place=place, kind=kind) from error
         raise DataError("every name for the image is taken", place=origin)
 
     def _put(self, origin: str, path: str) -> bool:
@@ -130,7 +134,8 @@ def write_image(root: Path, target: str, data: bytes, sha256: str) -> str:
         make_folder(root, target.rpartition("/")[0])
         return next(path for path in _names(target, sha256) if _take_name(root / path, data))
     except OSError as error:
-        raise system_error(error, "the image cannot be written", place=root / target, kind=StoreError) from error
+        place = error.filename or root / target
+        raise system_error(error, "the image cannot be written", place=place, kind=StoreError) from error
 
 
 def _take_name(target: Path, data: bytes) -> bool:
@@ -184,7 +189,7 @@ def create_file(target: str, data: bytes) -> None:
 
 def _create(target: str, fill: Callable[[IO[bytes]], object]) -> None:
     """Fill a temporary file, then give it its name, unless that exists."""
-    with temporary_file(os.path.dirname(target)) as file:
+    with failures_at(target), temporary_file(os.path.dirname(target)) as file:
         fill(file)
         file.flush()
         try:

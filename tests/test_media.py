@@ -21,7 +21,7 @@ from builders import (
 )
 
 from curate.commands.imports import import_voc, import_widerface
-from curate.errors import DataError
+from curate.errors import StoreError
 from curate.media import copy_file
 
 
@@ -138,10 +138,12 @@ def test_reflink_is_used(tmp_path, monkeypatch):
 
 
 def test_full_disk(dataset, source, monkeypatch):
-    """A full disk is an error that names the image and the option that takes no room."""
-    monkeypatch.setattr("curate.media.copy_file", refuse(errno.ENOSPC))
-    with pytest.raises(DataError, match=r"a\.jpg: the image cannot be copied: No space .*import with --link"):
-        import_voc(dataset, source)
+    """A full disk is an error that names the file in the dataset, and the option that takes no room."""
+    with monkeypatch.context() as patch:
+        patch.setattr("curate.media._clone", refuse(errno.ENOSPC))
+        there = "dataset/media/images/clips/a.jpg"
+        with pytest.raises(StoreError, match=f"{there}: the image cannot be copied: No space .*import with --link"):
+            import_voc(dataset, source)
     assert import_voc(dataset, source, link=True).images == 2
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from curate.dataset import Dataset
-from curate.errors import UsageError
+from curate.errors import UsageError, is_disk_full
 from curate.evaluation.error_table import check_error_file, list_errors, write_errors
 from curate.evaluation.judgement import EvaluateResult, EvaluationOptions, Judgement, judge
 from curate.files import check_output_files
@@ -140,6 +140,8 @@ def evaluate(
             progress=progress,
         )
     except Exception as error:  # no failure of the report may lose the numbers
+        if is_disk_full(error):  # they are kept; with room the same command writes the report
+            raise
         return replace(result, notes=(*result.notes, f"The report was not written: {error}"))
     return replace(result, report=written.path, notes=(*result.notes, *written.notes))
 

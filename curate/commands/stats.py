@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from curate.curation.incomplete import note_incomplete
 from curate.curation.stats import Balance, ClassBalance, count, count_by
-from curate.files import check_output_files
+from curate.files import check_output_files, write_atomically
 from curate.result import Result, as_json
 from curate.sizes import RangeOfInterest
 from curate.store import Store
@@ -85,5 +85,5 @@ def _write_csv(path: str | os.PathLike[str], balances: dict[str, Balance]) -> No
     rows: Sequence[dict[str, Any]] = [
         {"group": group} | as_json(entry) for group, balance in balances.items() for entry in balance.classes
     ]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, index=False)
+    text = pd.DataFrame(rows).to_csv(index=False)
+    write_atomically(Path(path), lambda file: file.write(text.encode()))

@@ -1,5 +1,6 @@
 """Building of a report: its content from a judgement, the run's folder and the dataset's history; its file."""
 
+import errno
 import os
 import shlex
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import yaml
 from curate.curation.splits import TEST, TRAIN, VAL
 from curate.curation.stats import count, count_by
 from curate.dataset import Dataset
-from curate.errors import DataError, UsageError
+from curate.errors import DataError, UsageError, system_error
 from curate.evaluation.judgement import Judgement
 from curate.files import temporary_file, write_atomically
 from curate.formatting import count_of
@@ -76,7 +77,8 @@ def check_report_path(path: Path) -> None:
     """Check before long work that the page can be written; leaves no file behind.
 
     Raises:
-        UsageError: The path is a folder, or the file cannot be created.
+        UsageError: The path is a folder, or no name of a file.
+        DataError: The disk is full or cannot be written.
     """
     missing = [path]
     try:
@@ -89,6 +91,8 @@ def check_report_path(path: Path) -> None:
         with temporary_file(folder), suppress(FileNotFoundError):
             os.lstat(folder / max((one.name for one in missing), key=len))  # raises if it is too long for a name
     except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise system_error(error, "the page cannot be written", place=path, kind=DataError) from error
         raise UsageError(
             "the page cannot be written", place=path, got=error.strerror, remedy="Choose another path."
         ) from error
@@ -118,7 +122,8 @@ def write_report(
         progress: Callback for progress.
 
     Raises:
-        UsageError: The page cannot be written.
+        UsageError, DataError: See `check_report_path`.
+        OSError: The page cannot be written.
     """
     from curate.html_report.page import render_report  # imports jinja2
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curate.boxes import area
 from curate.curation.stats import Balance
 from curate.errors import UsageError
+from curate.files import write_atomically
 from curate.sizes import LARGE_FROM_PX2, MEDIUM_FROM_PX2, SIZES
 
 SIZE_COLOURS = {"small": "#d1495b", "medium": "#edae49", "large": "#2e8b6f"}
@@ -42,10 +43,12 @@ def save_plot(figure: Figure, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     if target.suffix.lower() not in _SUFFIXES:
         raise UsageError("not a plot file", place=path, got=repr(target.suffix), expected=", ".join(_SUFFIXES))
-    target.parent.mkdir(parents=True, exist_ok=True)
     no_dates = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with rc_context({"svg.hashsalt": "curate"}):  # ids in SVG are random otherwise
-        figure.savefig(target, dpi=150, metadata=no_dates[target.suffix.lower()])
+        suffix = target.suffix.lower()
+        write_atomically(
+            target, lambda file: figure.savefig(file, format=suffix[1:], dpi=150, metadata=no_dates[suffix])
+        )
 
 
 def _draw_classes(axes, balance: Balance) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from curate.columns import IMAGE_COLUMNS, VIDEO_COLUMNS, conform
 from curate.dataset import Dataset
-from curate.errors import DataError, StoreError, UsageError, unknown_name
+from curate.errors import DataError, StoreError, UsageError, system_error, unknown_name
 from curate.files import suggest_file
 from curate.media import IMAGES, VIDEOS, link_or_copy, write_image
 from curate.paths import make_folder
@@ -160,8 +160,8 @@ class VideoLibrary:
                     self.by_id[video_id] = self._by_content[digest, stream] = video
                     return video
         except OSError as error:
-            place = error.filename2 or error.filename or file
-            raise StoreError(f"the video cannot be linked or copied: {error.strerror}", place=place) from error
+            place, fact = error.filename2 or error.filename or file, "the video cannot be linked or copied"
+            raise system_error(error, fact, place=place, kind=StoreError) from error
         raise StoreError("every name for the video is taken", place=file)
 
     def _free_names(self, file: Path, digest: str, stream: int | None) -> Iterator[tuple[str, str]]:
