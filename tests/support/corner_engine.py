@@ -9,6 +9,7 @@ import numpy as np
 from curate.dataset import ClassEntry
 from curate.engines import base
 from curate.engines.base import Detections
+from curate.files import failures_at
 
 CORNER = (10.0, 10.0, 30.0, 30.0)  # where `datasets.SMALL` is
 
@@ -47,11 +48,14 @@ class CornerEngine:
         """Write a checkpoint at once."""
         type(self).trainings += 1
         run.checkpoints.mkdir(parents=True, exist_ok=True)
-        run.last.write_text("half")
+        with failures_at(run.last):
+            run.last.write_text("half")
         if self.fails:
             raise KeyboardInterrupt
         offset_px = self.offsets_px.get(run.name, 0.0)
-        run.best.write_text(json.dumps([offset_px, *(list(entry) for entry in dataset.classes)]))
+        text = json.dumps([offset_px, *(list(entry) for entry in dataset.classes)])
+        with failures_at(run.best):
+            run.best.write_text(text)
         run.update(steps_done=config.steps, best_step=config.steps)
         return run.best
 
