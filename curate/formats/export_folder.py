@@ -14,7 +14,7 @@ from typing import NamedTuple
 import orjson
 
 from curate.errors import DataError, StoreError, UsageError
-from curate.files import OVERWRITE_REMEDY, read_regular, write_atomically
+from curate.files import OVERWRITE_REMEDY, is_temporary, read_regular, remove_leftovers, write_atomically
 from curate.formatting import count_of
 from curate.image_header import read_file_orientation
 from curate.images import encode_upright
@@ -42,8 +42,8 @@ class ExportFolder:
         self.path = path
         if path.exists() and not path.is_dir():
             raise UsageError("this is a file", place=path, expected="a folder")
-        # a list that was being written when the process was killed is not counted
-        self._is_empty = not path.is_dir() or all(entry.name.startswith(UNFINISHED) for entry in path.iterdir())
+        # a list that was being written when the process was killed does not count
+        self._is_empty = not path.is_dir() or all(is_temporary(entry.name) for entry in path.iterdir())
         unfinished = self._read_list()
         if not (self._is_empty or overwrite or unfinished):
             raise UsageError("the folder is not empty", place=path, remedy=OVERWRITE_REMEDY)
@@ -60,9 +60,10 @@ class ExportFolder:
             StoreError: A folder on the way to a file is a link.
         """
         written = frozenset(names)
-        for folder in sorted({name.rpartition("/")[0] for name in written | self._earlier}):
-            refuse_links(self.path, folder)
         self._refuse_strangers(written)
+        for folder in sorted({"", *(name.rpartition("/")[0] for name in written | self._earlier)}):
+            refuse_links(self.path, folder)
+            remove_leftovers(self.path / folder)
         listing = orjson.dumps({"files": sorted(written | self._earlier)}, option=orjson.OPT_INDENT_2)
         write_atomically(self.path / UNFINISHED, lambda file: file.write(listing + b"\n"))
         yield
