@@ -71,6 +71,7 @@ def guard_app(
     entrance: Entrance,
     is_media: Callable[[str], bool],
     files: Collection[str] = (),
+    admit: Callable[[Any], object] = lambda _: None,
 ) -> Guard:
     """Put the FiftyOne app behind all checks.
 
@@ -79,9 +80,65 @@ def guard_app(
         entrance: Entrance of its server.
         is_media: Whether a file is one of the app's images.
         files: The app's own files and folders, as first parts of paths.
+        admit: See `Guard`.
     """
     check = _RequestCheck(is_media, frozenset({*PAGES, *files}))
-    return Guard(_OperatorCheck(app), entrance, check, _POLICY, "view")
+    return Guard(_OperatorCheck(_without_stacks(app)), entrance, check, _POLICY, "view", admit)
+
+
+def _without_stacks(app: App) -> App:
+    """An app whose responses hold no stack trace: FiftyOne sends those of its errors, with paths of this machine."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        start: Message | None = None
+        body = bytearray()
+
+        async def checked(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                kind = dict(message.get("headers", ())).get(b"content-type", b"")
+                if message["status"] >= 500 or kind.startswith(b"application/json"):
+                    start = message
+                    return
+            if start is None:
+                await send(message)
+                return
+            body.extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            content = _hide_stacks(bytes(body), start["status"])
+            headers = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
+            length = (b"content-length", str(len(content)).encode())
+            await send({**start, "headers": [*headers, length]})
+            await send({**message, "body": content})
+
+        if scope["type"] == "http":  # compressed content could not be checked
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]}
+            await app(scope, receive, checked)
+        else:
+            await app(scope, receive, send)
+
+    return wrapped
+
+
+def _hide_stacks(content: bytes, status: int) -> bytes:
+    if status < 500 and b'"stack"' not in content and b"Traceback" not in content:
+        return content
+    try:
+        return json.dumps(_hidden(json.loads(content))).encode()
+    except (ValueError, RecursionError):
+        return b"The server failed to answer.\n"
+
+
+def _hidden(value: Any) -> Any:
+    """A document without stacks."""
+    if isinstance(value, dict):
+        return {key: None if key == "stack" else _hidden(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_hidden(inner) for inner in value]
+    if isinstance(value, str) and "Traceback (most recent call last)" in value:
+        return value.strip().rpartition("\n")[2]  # the error itself
+    return value
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,12 @@ from pathlib import Path
 from curate.errors import MissingError
 from curate.fiftyone_app.guard import guard_app, limit_requests
 from curate.serving.address import Entrance
+from curate.serving.background import exception_handler
+from curate.serving.connections import ConnectionLimit, end_strangers_in_time, server_config
 
 logger = logging.getLogger(__name__)
 
+_GRACE_S = 0.5  # for responses in progress when the server ends
 DEFAULT_PORT = 5151  # FiftyOne's own
 
 
@@ -43,7 +46,6 @@ class AppServer:
         """
         import fiftyone.server
         import hypercorn.asyncio
-        import hypercorn.config
         from fiftyone.server.app import app
         from fiftyone.server.events import set_port
 
@@ -51,23 +53,24 @@ class AppServer:
         app.debug = False  # errors would show code and paths
         set_port(self.port)
         files = {entry.name for entry in (Path(fiftyone.server.__file__).parent / "static").iterdir()}
-        guard = guard_app(app, self._entrance, is_media, files)
-        config = hypercorn.config.Config()
-        config.bind = [f"fd://{self._socket.fileno()}"]
-        config.loglevel = "ERROR"
-        config.graceful_timeout = 0.5  # seconds
+        listener = ConnectionLimit(self._socket)
+        guard = guard_app(app, self._entrance, is_media, files, listener.admit)
+        config = server_config(listener, _GRACE_S)
 
         async def run() -> None:
             stop, loop = asyncio.Event(), asyncio.get_running_loop()
+            loop.set_exception_handler(exception_handler())
             for sent in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(sent, stop.set)
             serving = asyncio.create_task(hypercorn.asyncio.serve(guard, config, shutdown_trigger=stop.wait))  # pyright: ignore
             await asyncio.sleep(0)
             on_ready()
             logger.info("serving the app on port %d", self.port)
-            watching = asyncio.create_task(watch_database(stop))
+            others = [watch_database(stop), end_strangers_in_time(listener)]
+            beside = [asyncio.create_task(one) for one in others]
             await serving
-            watching.cancel()
+            for one in beside:
+                one.cancel()
             logger.info("the server has ended")
             if not has_database():
                 remedy = "No data is lost; start `curate view` again."

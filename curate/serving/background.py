@@ -3,19 +3,18 @@
 import asyncio
 import errno
 import logging
-import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from weakref import WeakSet
 
+from curate.serving.connections import ConnectionLimit, RateLimitedLog, end_strangers_in_time, server_config
 from curate.serving.guard import App
 
 logger = logging.getLogger(__name__)
 
 _GRACE_S = 0.5  # for responses in progress when the server ends
 _MAX_END_S = 2.0
-_MAX_CONNECTIONS = 64  # a page uses two; the rest of the process needs file descriptors too
 
 
 class BackgroundServer:
@@ -25,16 +24,16 @@ class BackgroundServer:
         ending: Whether the server is about to end; endless responses must check it.
     """
 
-    def __init__(self, app: App, taken: socket.socket, name: str) -> None:
+    def __init__(self, app: App, taken: ConnectionLimit, name: str) -> None:
         """Create the server; `start` starts it.
 
         Args:
             app: The app; it must not use threads.
-            taken: Socket from `take_port`, which is closed with the server.
+            taken: The socket, which is closed with the server.
             name: Name of the thread.
         """
         self._app = app
-        self._listener = _Listener(taken)
+        self._listener = taken
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,71 +67,38 @@ class BackgroundServer:
         from hypercorn.asyncio import serve
 
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        loop.set_exception_handler(_handle_exception)
+        loop.set_exception_handler(exception_handler())
         with self._lock:
             if self.ending:
                 return
             self._loop, self._stop = loop, stop
-        serving = asyncio.create_task(serve(self._app, _config(self._listener), shutdown_trigger=stop.wait))  # pyright: ignore
+        config = server_config(self._listener, _GRACE_S)
+        serving = asyncio.create_task(serve(self._app, config, shutdown_trigger=stop.wait))  # pyright: ignore
+        cleaning = asyncio.create_task(end_strangers_in_time(self._listener))
         ending = asyncio.create_task(stop.wait())
         await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
         self.ending = True
         ending.cancel()
+        cleaning.cancel()
         await asyncio.wait((serving,), timeout=_GRACE_S)
         self._listener.shut_connections()
         await serving
 
 
-def _handle_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Ignore connections that are cancelled at the end, which Python 3.11 reports as errors.
+def exception_handler() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """A handler of a loop's errors that logs a line in a minute: strangers can cause any number of them.
 
-    If the process has no file descriptor left, asyncio waits a second and tries again; this is only logged.
+    Connections that are cancelled at the end, which Python 3.11 reports as errors, are left out. If the process has no
+    file descriptor left, asyncio waits a second and tries again.
     """
-    error = context.get("exception")
-    is_full = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-    if is_full:
-        logger.warning("no file descriptor is left for a connection (%s); next attempt in a second", error)
-    elif not isinstance(error, asyncio.CancelledError):
-        loop.default_exception_handler(context)
+    log = RateLimitedLog(logger.warning)
 
+    def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            log(f"no file descriptor is left for a connection ({error}); next attempt in a second")
+        elif not isinstance(error, asyncio.CancelledError):
+            logger.debug("%s", context.get("message"), exc_info=error)
+            log(f"a connection of the page failed: {type(error).__name__ if error else context.get('message')}")
 
-class _Listener(socket.socket):
-    """A listening socket that tracks its connections, since one whose browser stops reading would never end."""
-
-    def __init__(self, taken: socket.socket) -> None:
-        super().__init__(taken.family, taken.type, taken.proto, taken.detach())
-        self._open: WeakSet[socket.socket] = WeakSet()
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Accept the next connection; one beyond the limit is closed at once.
-
-        Raises:
-            ConnectionAbortedError: It was closed; the server continues with the next one.
-        """
-        connection, address = super().accept()
-        if sum(one.fileno() >= 0 for one in self._open) >= _MAX_CONNECTIONS:
-            connection.close()
-            logger.info("a connection was closed: %d are open already", _MAX_CONNECTIONS)
-            raise ConnectionAbortedError
-        self._open.add(connection)
-        return connection, address
-
-    def shut_connections(self) -> None:
-        for connection in tuple(self._open):
-            with suppress(OSError):  # it has ended in between
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-def _config(listener: socket.socket) -> Any:
-    from hypercorn.config import Config, Sockets
-
-    class Own(Config):
-        def create_sockets(self) -> Sockets:
-            listener.setblocking(False)
-            return Sockets([], [listener], [])
-
-    config = Own()
-    config.loglevel = "ERROR"
-    config.graceful_timeout = _GRACE_S
-    config.include_server_header = False
-    return config
+    return handle

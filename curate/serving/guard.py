@@ -10,10 +10,11 @@ An ASGI layer (asgi.readthedocs.io, HTTP). A request passes if
 """
 
 import hmac
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from curate.serving.address import TOKEN, Entrance
 
@@ -25,12 +26,18 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Query = list[tuple[str, str]]
 Header = tuple[bytes, bytes]
 
+logger = logging.getLogger(__name__)
+
 _OWN_SITES = frozenset({"same-origin", "none"})  # values of Sec-Fetch-Site; "none": a person opened a link
 _HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 ]
+
+
+def _nobody(_: Any) -> None:
+    pass
 
 
 class RefusedError(Exception):
@@ -51,6 +58,7 @@ class Guard:
         check: Raises `RefusedError` if method, path or query are not for this app.
         policy: Content-Security-Policy of every response.
         command: The command that printed the link, for people who come without it.
+        admit: Called with the address of each connection on which a request has the cookie or the token.
     """
 
     app: App
@@ -58,6 +66,7 @@ class Guard:
     check: Callable[[Scope, Query], None]
     policy: str
     command: str
+    admit: Callable[[Any], object] = _nobody
     _tickets: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,15 +92,37 @@ class Guard:
             headers = _Headers(scope)
             self._check_addresses(scope, headers)
             query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            if (redirect := self._check_token(scope, headers, query)) is not None:
-                await self._answer(send, 303, b"", redirect)
+            redirect = self._check_token(scope, headers, query)
+            self.admit(scope.get("client"))
+            if redirect is not None:
+                await self._answer(scope, send, 303, b"", redirect)
                 return
             if headers.one("sec-fetch-site") not in (None, *_OWN_SITES):
                 raise RefusedError(403, "Requests from other pages are refused.")
             self.check(scope, query)
-            await self.app(scope, receive, self._with_headers(send))
+            await self._call(scope, receive, send)
         except RefusedError as refused:
-            await self._answer(send, refused.status, f"{refused.reason}\n".encode())
+            await self._answer(scope, send, refused.status, f"{refused.reason}\n".encode())
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app; an error of it is a line in our log, and says nothing to the sender."""
+        is_started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, self._with_headers(noted))
+        except RefusedError:
+            raise
+        except Exception as error:
+            logger.warning("the page failed to answer %s: %s", type(error).__name__, ascii(scope["path"])[:200])
+            logger.debug("the error of the page", exc_info=True)
+            if is_started:
+                raise
+            raise RefusedError(500, "The server failed to answer.") from error
 
     def _check_addresses(self, scope: Scope, headers: "_Headers") -> None:
         here = (scope.get("server") or ("", 0))[0].removeprefix("::ffff:")  # IPv4 addresses in IPv6 notation
@@ -114,11 +145,13 @@ class Guard:
                 return None
         elif not self._has_token(scope, query):
             raise RefusedError(401, f"Open the link that `curate {self.command}` printed: it has the token.")
-        rest = urlencode([(name, value) for name, value in query if name != TOKEN])
-        path = "/" + scope["path"].lstrip("/")  # two slashes would redirect to another host
-        location = path + (f"?{rest}" if rest else "")
+        left = [(name, value) for name, value in query if name != TOKEN]
+        self.check(scope, left)  # only to what this app answers
+        # browsers take two slashes, and a backslash for one, as the begin of another host
+        path = quote("/" + scope["path"].lstrip("/\\"), safe="/-._~!$&'()*+,;=:@", errors="replace")
+        location = path + (f"?{urlencode(left, errors='replace')}" if left else "")
         cookie = f"{self.cookie}={self.entrance.token}; HttpOnly; SameSite=Strict; Path=/"
-        return [(b"location", location.encode("latin-1", "replace")), (b"set-cookie", cookie.encode())]
+        return [(b"location", location.encode("ascii")), (b"set-cookie", cookie.encode())]
 
     def _has_token(self, scope: Scope, query: Query) -> bool:
         given = [value for name, value in query if name == TOKEN]
@@ -140,8 +173,12 @@ class Guard:
 
         return wrapped
 
-    async def _answer(self, send: Send, status: int, body: bytes, more: list[Header] | None = None) -> None:
+    async def _answer(
+        self, scope: Scope, send: Send, status: int, body: bytes, more: list[Header] | None = None
+    ) -> None:
         own = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+        if status >= 400 and str(scope.get("http_version", "")).startswith("1"):  # HTTP/2 has no such header
+            own.append((b"connection", b"close"))
         headers = [*own, *self._headers, *(more or [])]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

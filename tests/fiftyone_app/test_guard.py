@@ -122,3 +122,40 @@ def test_media_follows_no_way_round(tmp_path):
     assert is_media(str(image))
     for other in (secret, tmp_path / "b.png", tmp_path / "gone.png", tmp_path / "x" / ".." / "a.png"):
         assert not is_media(str(other))
+
+
+TRACE = 'Traceback (most recent call last):\n  File "/home/me/x.py", line 3\nValueError: no such field\n'
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "expected"),
+    [
+        (500, b"application/json", {"kind": "Server Error", "stack": TRACE}, {"kind": "Server Error", "stack": None}),
+        (
+            200,
+            b"application/json",
+            {"errors": [{"extensions": {"stack": ["x.py"]}}]},
+            {"errors": [{"extensions": {"stack": None}}]},
+        ),
+        (200, b"application/json; charset=utf-8", {"error": TRACE}, {"error": "ValueError: no such field"}),
+        (200, b"application/json", {"stacks": 3, "text": "a"}, {"stacks": 3, "text": "a"}),
+        (500, b"text/plain", TRACE, None),
+    ],
+)
+def test_errors_hold_no_stack_trace(status, kind, body, expected):
+    """FiftyOne sends the stack of an error; the guard leaves it out, and what the app says stays."""
+
+    async def fails(scope, receive, send):
+        assert b"accept-encoding" not in dict(scope["headers"])
+        content = (body if isinstance(body, str) else json.dumps(body)).encode()
+        headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content[:5], "more_body": True})
+        await send({"type": "http.response.body", "body": content[5:]})
+
+    guard = guard_app(fails, ENTRANCE, lambda _: False)
+    answered, headers, sent = ask(guard, "/events", method="POST", **{"accept-encoding": "gzip"})
+    assert (answered, int(headers[b"content-length"])) == (status, len(sent))
+    assert b"/home/me" not in sent
+    assert b"x.py" not in sent
+    assert expected is None or json.loads(sent) == expected

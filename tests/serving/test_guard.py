@@ -1,6 +1,7 @@
 """Access control of the pages that curate serves: addresses, links, tokens."""
 
 import asyncio
+from urllib.parse import urlencode
 
 import pytest
 from asking import ENTRANCE, HOST, PORT, TICKET, TOKEN, app, ask
@@ -58,6 +59,66 @@ def test_the_link_opened_again(guard):
 def test_a_redirect_stays_here(guard):
     """A path with two slashes does not redirect to another host."""
     assert ask(guard, "//evil.example/x", f"token={TOKEN}", cookie=None)[1][b"location"] == b"/evil.example/x"
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/\\evil.example", b"/evil.example"),
+        ("/\\/evil.example", b"/evil.example"),
+        ("\\\\evil.example", b"/evil.example"),
+        ("https://evil.example/x", b"/https://evil.example/x"),
+        ("/a\r\nset-cookie: x=1", b"/a%0D%0Aset-cookie:%20x=1"),
+        ("/a\n", b"/a%0A"),
+        ("/a?b#c", b"/a%3Fb%23c"),
+        ("/%2F/evil.example", b"/%252F/evil.example"),
+        ("/é\udcff\u202e", b"/%C3%A9%3F%E2%80%AE"),
+        ("", b"/"),
+    ],
+)
+def test_a_redirect_is_a_path_of_ours(guard, path, location):
+    """Nothing in a path becomes another host, a query or a header of the redirect."""
+    status, headers, _ = ask(guard, path, f"token={TOKEN}", cookie=None)
+    assert (status, headers[b"location"]) == (303, location)
+
+
+def test_a_redirect_goes_to_what_is_there(guard):
+    """A path that the app does not answer is refused before the cookie is set."""
+    status, headers, _ = ask(guard, "/secret", f"token={TOKEN}", cookie=None)
+    assert status == 418
+    assert b"set-cookie" not in headers
+
+
+@pytest.mark.parametrize("text", ["a\r\nb", "\udcff", "%ff", "\u202e"])
+def test_a_redirect_keeps_its_query(guard, text):
+    """Values of the query are encoded again."""
+    status, headers, _ = ask(guard, "/", f"{urlencode({'view': text}, errors='replace')}&token={TOKEN}", cookie=None)
+    assert status == 303
+    assert headers[b"location"].isascii()
+    assert not {b"\r", b"\n"} & {headers[b"location"][at : at + 1] for at in range(len(headers[b"location"]))}
+
+
+def test_who_is_in_is_told(guard):
+    """The connection of a request with the cookie or the token is admitted, that of another is not."""
+    admitted = []
+    told = Guard(app, ENTRANCE, check, POLICY, "view", admitted.append)
+    ask(told, cookie=None)
+    ask(told, cookie=f"curate_{PORT}=wrong")
+    assert admitted == []
+    ask(told)
+    ask(told, "/", f"token={TOKEN}", cookie=None)
+    assert len(admitted) == 2
+
+
+def test_an_error_says_nothing(caplog):
+    """An app that fails answers in one line, without its stack; the log has one line."""
+
+    async def fails(scope, receive, send):
+        raise ZeroDivisionError("/home/me/secret.py")
+
+    status, _, body = ask(Guard(fails, ENTRANCE, check, POLICY, "view"))
+    assert (status, body) == (500, b"The server failed to answer.\n")
+    assert [record.getMessage() for record in caplog.records] == ["the page failed to answer ZeroDivisionError: '/'"]
 
 
 @pytest.mark.parametrize("query", ["token=other", "token=", f"token={TOKEN}&token={TOKEN}", f"Token={TOKEN}"])

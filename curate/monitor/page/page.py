@@ -9,6 +9,7 @@ from curate.monitor.page.state import PageState
 from curate.monitor.triggers.event import Event
 from curate.serving.address import Entrance
 from curate.serving.background import BackgroundServer
+from curate.serving.connections import ConnectionLimit
 from curate.serving.guard import Guard
 
 
@@ -46,8 +47,9 @@ class LivePage:
         self._picture = LatestPicture(draw)
         self._state = PageState(self._picture, source=source, run=run)
         app = make_app(self._picture, self._state, lambda: self._server.ending)
-        guard = Guard(app, self._entrance, check_path, POLICY, "watch")  # pyright: ignore[reportArgumentType]
-        self._server = BackgroundServer(guard, listener, "curate-page")
+        limited = ConnectionLimit(listener)
+        guard = Guard(app, self._entrance, check_path, POLICY, "watch", limited.admit)  # pyright: ignore[reportArgumentType]
+        self._server = BackgroundServer(guard, limited, "curate-page")
 
     @property
     def port(self) -> int:
