@@ -4,7 +4,7 @@
     DATASET/REDO                     "000004": the version that `undo` or `checkout` left; `redo` walks towards it
     DATASET/versions/000002.json     one version
 
-Each has a checksum, so that damage on disk is an error and no other version (decision 0033). Loads no table and no
+Each has a checksum, so that damage on disk is an error and no other version (decision 0035). Loads no table and no
 library, so that shell completion can read a dataset's names. Callers that write hold the lock of `curate.store.Store`.
 """
 
