@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedRandom
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -53,11 +53,7 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
     """
     descriptor = os.open(path, _OPEN)
     try:
-        status = os.fstat(descriptor)
-        size = status.st_size
-        if not stat.S_ISREG(status.st_mode):
-            number, fact = (errno.EISDIR, "Is a directory") if stat.S_ISDIR(status.st_mode) else _NOT_REGULAR
-            raise OSError(number, fact, os.fspath(path))
+        size = _regular_size(descriptor, path)
         if limit is not None and size > limit:
             raise OSError(errno.EFBIG, f"it has {size:,} bytes, the limit is {limit:,}", os.fspath(path))
         data = os.read(descriptor, size + 1)
@@ -68,6 +64,29 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
         return data
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a file to read it in pieces; only one on a disk, as `read_regular`.
+
+    Raises:
+        OSError: The file cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, _OPEN)
+    try:
+        _regular_size(descriptor, path)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _regular_size(descriptor: int, path: str | os.PathLike[str]) -> int:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        number, fact = (errno.EISDIR, "Is a directory") if stat.S_ISDIR(status.st_mode) else _NOT_REGULAR
+        raise OSError(number, fact, os.fspath(path))
+    return status.st_size
 
 
 TEMPORARY = ".tmp"
@@ -230,16 +249,24 @@ def leftovers(folder: str | os.PathLike[str]) -> list[str]:
         return []
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove temporary files of ours directly in a folder whose writers were killed, and nothing else."""
+def remove_leftovers(folder: str | os.PathLike[str], *, dry_run: bool = False) -> dict[str, int]:
+    """Remove temporary files of ours directly in a folder whose writers were killed, and nothing else.
+
+    Returns:
+        File → bytes, of those that were removed, or with `dry_run` would be.
+    """
+    removed: dict[str, int] = {}
     for path in leftovers(folder):
         with suppress(OSError):  # it is locked, or gone; what cannot be removed stays
             descriptor = os.open(path, _OPEN | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(path)
+                if not dry_run:
+                    os.unlink(path)
+                removed[path] = os.fstat(descriptor).st_size
             finally:
                 os.close(descriptor)
+    return removed
 
 
 def sync_folder(folder: Path) -> None:

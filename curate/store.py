@@ -88,6 +88,14 @@ class Store:
         """Whether the folder has a dataset."""
         return self._files.exist()
 
+    def require(self) -> None:
+        """Check that the folder has a dataset.
+
+        Raises:
+            StoreError: It has none; the message has the closest name of a dataset.
+        """
+        self._files.require()
+
     def head(self) -> int:
         """Number of the current version; 0 before the first.
 
@@ -135,17 +143,16 @@ class Store:
         """Numbers of `history`; ends early at a version file that cannot be read, where `history` raises an error."""
         return list(self._files.ancestry(self.head()))
 
-    def all_versions(self, damaged: list[StoreError] | None = None) -> list[Version]:
-        """All versions, newest first, also those that did not lead to the current one.
-
-        Left out are version files that cannot be read, and versions that later commits of the same work replaced.
+    def all_versions(self, damaged: list[StoreError] | None = None, *, replaced: bool = False) -> list[Version]:
+        """All versions whose files can be read, newest first, also those that did not lead to the current one.
 
         Args:
             damaged: Takes the errors of the files that cannot be read.
+            replaced: Whether to return versions that later commits of the same work replaced, too.
         """
         entries = list(self._readable(damaged))
-        replaced = {entry.replaces for entry in entries}
-        return [entry for entry in entries if entry.version not in replaced]
+        left_out = set() if replaced else {entry.replaces for entry in entries}
+        return [entry for entry in entries if entry.version not in left_out]
 
     def commit(
         self, operation: str, arguments: Mapping[str, Any], change: Callable[[Dataset], Dataset]
@@ -176,7 +183,7 @@ class Store:
         amends: int | None,
     ) -> tuple[int, Dataset, bool]:
         """As `commit`, and replace the current version if it is `amends`. Also returns whether a version was made."""
-        with self._locked():
+        with self.locked():
             number = self.head() if self.exists() else 0
             parent = self.read_version(number) if number else None
             amended = parent if number == amends else None
@@ -224,7 +231,7 @@ class Store:
             StoreError: There is nothing to undo.
         """
         self.head()  # raises if there is no dataset; the lock would create the folder
-        with self._locked():
+        with self.locked():
             undone = self.head()
             if undone == 0:
                 raise StoreError("there is nothing to undo", place=self.root, got="the empty version 0")
@@ -243,7 +250,7 @@ class Store:
             StoreError: Nothing was undone, or something was committed since.
         """
         self.head()
-        with self._locked():
+        with self.locked():
             following = self._files.next_towards_redo(self.head())
             self._require_tables(following)
             self._files.set_head(following)
@@ -259,7 +266,7 @@ class Store:
             StoreError: The version does not exist, or one of its tables is missing.
         """
         self._files.require()
-        with self._locked():
+        with self.locked():
             self._require_tables(version)
             try:
                 before = self.head()
@@ -323,7 +330,12 @@ class Store:
         return files
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Hold the dataset's lock: inside the block nobody else commits. Removes what killed processes left.
+
+        Raises:
+            StoreError: Another process holds the lock too long, or the folder cannot be written.
+        """
         from filelock import FileLock, Timeout
 
         try:

@@ -11,6 +11,7 @@ library, so that shell completion can read a dataset's names. Callers that write
 import binascii
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -97,6 +98,10 @@ class VersionFiles:
             remedy=f"{curate_command('log', self.root, '--all')} lists the versions, and"
             f" {curate_command('checkout', self.root, 'N')} makes one of them current.",
         )
+
+    def redo_is_damaged(self) -> bool:
+        """Whether there is a file REDO that names no version."""
+        return os.path.lexists(self._redo) and self._named_in(self._redo) is None
 
     def set_head(self, number: int) -> None:
         """Make a version current."""

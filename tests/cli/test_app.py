@@ -125,6 +125,7 @@ ANSWERING = [
     ("runs", "faces"),
     ("doctor",),
     ("split", "faces", "--val", "0.25"),
+    ("gc", "faces", "--dry-run"),
     ("undo", "faces"),
     ("export-coco", "faces", "out"),
     ("evaluate", "faces", "--predictions", "results.json"),
