@@ -267,13 +267,16 @@ class _OutcomeRecorder:
             return
         done = {*requests, *self._done}
         remaining = list(dict.fromkeys([*(request for request in before if request not in done), *remaining]))
-        if remaining:
-            write_link_file(file, remaining)
-            self._notes.append(
-                f"{count_of(len(remaining), 'link')} left; run the same command again, or with --from-file {shown}."
-            )
-        else:
+        if not remaining:
             file.unlink(missing_ok=True)
+            return
+        how = f"{count_of(len(remaining), 'link')} left; run the same command again"
+        try:
+            write_link_file(file, remaining)
+        except OSError as error:  # a full disk must not hide what was fetched, and why the rest was not
+            self._notes.append(f"{how}. Their list cannot be written: {shown}: {error.strerror}.")
+        else:
+            self._notes.append(f"{how}, or with --from-file {shown}.")
 
     def result(self) -> FetchResult:
         return FetchResult(

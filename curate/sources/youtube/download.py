@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -142,10 +142,15 @@ class FileFetcher:
                 logger.info("%s: %s; asking the site for a new media URL", name, error)
                 file, is_complete = self._make(session, job, look_up_again(), folder, name)
             fetched = self._finish(job, file, is_complete, name)
-        except FetchError as error:
-            if error.failure.reason not in TRANSIENT or not any(folder.glob("*.part")):  # nothing to resume
+        except (FetchError, OSError) as error:
+            failure = error.failure if isinstance(error, FetchError) else explain(str(error))
+            if isinstance(error, OSError) and not failure.is_disk:
+                raise
+            if failure.reason not in TRANSIENT or not any(folder.glob("*.part")):  # nothing to resume
                 shutil.rmtree(folder, ignore_errors=True)
-            raise
+            if failure.is_disk:
+                failure = replace(failure, detail=f"{self._root / VIDEOS}: {failure.detail}")
+            raise FetchError(failure) from error
         finally:
             with suppress(OSError):  # not empty: the next run resumes it
                 folder.rmdir()

@@ -55,8 +55,8 @@ _OTHER_ADVICE: tuple[tuple[str, str], ...] = (
     (r"redirect loop|redirect error", "The site redirects in a loop; remove the link."),
     (r"did not get any data blocks", "The site sent no data; run again later, or remove the link."),
 )
-_FULL_DISK = re.compile(
-    r"no space left on device|disk quota exceeded|read-only file system|errno 27\b|file too large", re.IGNORECASE
+FULL_DISK = re.compile(
+    r"no space left on device|disk quota exceeded|read-only file system|file too large", re.IGNORECASE
 )
 
 # the first bytes of video files: MP4, Matroska, FLV, AVI, Ogg, MPEG, ASF, TS
@@ -190,7 +190,7 @@ def explain(
         retry_after_s: How long the site asks to wait.
     """
     detail = _tidy(message)
-    if full := _FULL_DISK.search(detail):
+    if full := FULL_DISK.search(detail):
         return Failure("other", FREE_SPACE, f"the disk is full: {full[0]}", is_disk=True)
     if status is None and (match := re.search(r"http error (\d{3})", detail, re.IGNORECASE)):
         status = int(match[1])  # after its last attempt yt-dlp keeps only the text

@@ -15,7 +15,7 @@ from pathlib import Path
 from curate.errors import MissingError
 from curate.sources.containers import STREAM_FORMATS, VIDEO_FORMATS
 from curate.sources.times import format_seconds
-from curate.sources.youtube.failures import GET_FFMPEG
+from curate.sources.youtube.failures import FULL_DISK, GET_FFMPEG
 from curate.sources.youtube.links import Clip
 
 logger = logging.getLogger(__name__)
@@ -156,8 +156,10 @@ def _run(
     printed = [match[1] for line in lines if (match := _PRINTED.fullmatch(line))]
     frames = frame_counts[-1] if frame_counts else 0
     logger.info("ffmpeg: exit code %d, %d frames written", process.returncode, frames)
+    errors = [line for line in lines if line.strip() and not _PRINTED.fullmatch(line)]
+    if full := next((line for line in errors if FULL_DISK.search(line)), None):
+        raise CutError(_tidy(full))  # ffmpeg ends with 0 then, and the clip with it
     if process.returncode:
-        errors = [line for line in lines if line.strip() and not _PRINTED.fullmatch(line)]
         raise CutError(_tidy(errors[-1]) if errors else f"ffmpeg ended with exit code {process.returncode}")
     return frames, round(float(printed[0])) if printed else None
 

@@ -2,9 +2,13 @@
 
 # ruff: noqa: F401, F811 - fixtures are imported, and named again as arguments
 
+import errno
+import os
+import threading
 import time
 from datetime import datetime
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from builders import load
@@ -16,6 +20,7 @@ from fetching import (
     numbered_video,
     only_loopback,
     read_numbers,
+    said,
     site,
     tube,
     tube_video,
@@ -23,9 +28,13 @@ from fetching import (
     waits,
     write_with_sound,
 )
+from full_disk import files_up_to
 
+from curate.commands import fetch_youtube as fetching
 from curate.commands.fetch_youtube import fetch_youtube
 from curate.sources.youtube import throttle
+from curate.sources.youtube.ffmpeg import CutError, cut
+from curate.sources.youtube.links import parse_clip
 
 
 def fetch(dataset, *urls, **options):
@@ -137,6 +146,47 @@ def test_partial_files_after_a_failure(dataset, site, tube, video, waits, status
     site.always["/street.mp4"] = (status, {})
     fetch(dataset, YOUTUBE + "abc")
     assert any(dataset.rglob("*.part")) == is_left
+
+
+# ---------------------------------------------------------------------- full disks
+
+
+def test_a_disk_that_gets_full(dataset, site, tube, video):
+    """The failure says where the disk is full, and the next run asks for the rest alone."""
+    tube["abc"] = tube_video(site)
+    site.files["/street.mp4"] = video
+    with files_up_to(40_000):
+        (failed,) = fetch(dataset, YOUTUBE + "abc").failed
+    assert failed.advice == (
+        f"{dataset}/media/videos: the disk is full: File too large. Free some space and run again; downloads resume."
+    )
+    site.requests.clear()
+    assert len(fetch(dataset, YOUTUBE + "abc").fetched) == 1
+    assert site.asked("/street.mp4") == ["bytes=40000-"]
+
+
+def test_a_full_disk_without_space_for_the_list(dataset, site, tube, video, monkeypatch):
+    """What was fetched, and why the rest was not, is told even if the list of what is left cannot be written."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(fetching, "write_link_file", full)
+    tube |= {"abc": tube_video(site), "def": said("Sign in to confirm that you are not a bot")}
+    site.files["/street.mp4"] = video
+    result = fetch(dataset, YOUTUBE + "abc", YOUTUBE + "def", workers=1)
+    assert (len(result.fetched), len(result.failed)) == (1, 1)
+    assert "list cannot be written: " in result.notes[-1]
+    assert "not-fetched.txt: No space left on device." in result.notes[-1]
+
+
+@needs_ffmpeg
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_ffmpeg_on_a_full_disk(tmp_path):
+    """ffmpeg ends as if all were well; the clip is not taken for a damaged video of the site."""
+    video = numbered_video(tmp_path / "a.mp4", 2)
+    with pytest.raises(CutError, match="No space left on device"):
+        cut(video, parse_clip("0-1", place=""), Path("/dev/full"), stop=threading.Event(), report=lambda _: None)
 
 
 # ---------------------------------------------------------------------- a file that is there later

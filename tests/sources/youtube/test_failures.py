@@ -249,6 +249,7 @@ def test_full_disk(dataset, site, tube, monkeypatch, code):
     monkeypatch.setattr(session.GuardedYoutubeDL, "dl", full)
     tube |= {"one": tube_video(site), "two": tube_video(site)}
     result = fetch(dataset, YOUTUBE + "one", YOUTUBE + "two", workers=1)
+    assert result.failed[0].advice.startswith(f"{dataset}/media/videos: the disk is full: ")
     assert "Free some space" in result.failed[0].advice
     assert [one.reason for one in result.skipped] == ["not tried: the batch stopped at a full disk"]
     assert (dataset / REMAINING).read_text().splitlines()[1:] == [YOUTUBE + "one", YOUTUBE + "two"]
