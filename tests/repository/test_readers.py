@@ -33,7 +33,6 @@ ONLY_IN = {
         "fiftyone_app/mongo_keeper.py",
         "monitor/actions/webhook/outbox.py",  # its own spool
         "monitor/permission.py",  # its own list
-        "sources/youtube/session.py",  # its own note
         "store.py",  # of what it has just dumped
         "versions.py",
     },

@@ -133,6 +133,9 @@ class FileFetcher:
             detail = f"{file.name} already exists, and is not the file that was fetched"
             raise fail("other", detail, advice="Move it away or delete it, then run again.")
         folder = make_folder(self._root, f"{PARTIAL}/{job.key.digest}")
+        for file in folder.iterdir():
+            if file.is_symlink() or not file.is_file():  # a download would be written through it
+                file.unlink()
         try:
             try:
                 file, is_complete = self._make(session, job, job.video, folder, name)

@@ -1,5 +1,6 @@
-"""A yt-dlp that checks the host of every request, and contacts only addresses that were checked."""
+"""A yt-dlp that checks the host of every request, contacts only addresses that were checked, and prints nothing."""
 
+import logging
 import socket
 import urllib.request
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from yt_dlp import YoutubeDL
 from yt_dlp.networking._urllib import HTTPHandler, UrllibRH
 from yt_dlp.networking.exceptions import RequestError
 
+from curate.redaction import redact_text
 from curate.sources.hosts import RefusedAddressError, connect, find_refusal
+
+logger = logging.getLogger(__name__)
 
 
 class RefusedError(RequestError):
@@ -41,6 +45,24 @@ class GuardedYoutubeDL(YoutubeDL):
         if self.on_response:
             self.on_response(response)
         return response
+
+
+class YtdlpLogger:
+    """Passes yt-dlp's messages to our log, and keeps warnings and errors."""
+
+    def __init__(self, warnings: list[str]) -> None:
+        self._warnings = warnings
+
+    def debug(self, message: str) -> None:
+        logger.debug("yt-dlp: %s", redact_text(message))
+
+    info = debug
+
+    def warning(self, message: str, **_: Any) -> None:
+        logger.info("yt-dlp: %s", redact_text(message))
+        self._warnings.append(message)
+
+    error = warning  # raised as an exception, too
 
 
 class _GuardedRH(UrllibRH):

@@ -19,13 +19,15 @@ from yt_dlp.downloader import get_suitable_downloader
 from yt_dlp.downloader.external import ExternalFD
 from yt_dlp.networking import Request
 
+from curate.documents.json_reader import read_json
+from curate.errors import DataError
 from curate.files import write_atomically
-from curate.redaction import redact_text, redact_url
+from curate.redaction import redact_url
 from curate.sources.hosts import find_refusal
 from curate.sources.youtube.archive import make_id
 from curate.sources.youtube.failures import FetchError, explain, fail
 from curate.sources.youtube.links import list_link
-from curate.sources.youtube.network_policy import GuardedYoutubeDL
+from curate.sources.youtube.network_policy import GuardedYoutubeDL, YtdlpLogger
 from curate.sources.youtube.video_info import LISTS, Entry, Video, as_clip, find_entries, shorter_side_px, take_section
 from curate.sources.youtube.ytdlp_errors import explain_error
 
@@ -253,7 +255,7 @@ class Session:
             "allow_multiple_video_streams": False,
             "quiet": True,
             "noprogress": True,
-            "logger": _YtdlpLogger(self._warnings),
+            "logger": YtdlpLogger(self._warnings),
             "color": "never",
             "progress_hooks": [self._on_progress],
             "cachedir": str(options.cache),
@@ -336,8 +338,11 @@ class _PartialFile:
         if not self._part.exists():
             write_atomically(self._note, lambda file: file.write(json.dumps(identity).encode()))
             return
-        known = json.loads(self._note.read_text(encoding="utf-8"))
-        if any(known[name] and identity[name] and known[name] != identity[name] for name in identity):
+        try:
+            known = read_json(self._note, "note of a partial file", dict[str, str | None])
+        except DataError:  # then nothing is known about the file that it belongs to
+            known = dict.fromkeys(identity, "")
+        if any(known.get(name) is not None and identity[name] != known[name] for name in identity if identity[name]):
             response.close()
             raise _FileChangedError
 
@@ -355,24 +360,6 @@ def _identify(response: Any) -> dict[str, str | None]:
         "last_modified": response.headers.get("Last-Modified"),
         "total": part[1] if part else response.headers.get("Content-Length") if response.status == 200 else None,
     }
-
-
-class _YtdlpLogger:
-    """Passes yt-dlp's messages to our log, and keeps warnings and errors."""
-
-    def __init__(self, warnings: list[str]) -> None:
-        self._warnings = warnings
-
-    def debug(self, message: str) -> None:
-        logger.debug("yt-dlp: %s", redact_text(message))
-
-    info = debug
-
-    def warning(self, message: str, **_: Any) -> None:
-        logger.info("yt-dlp: %s", redact_text(message))
-        self._warnings.append(message)
-
-    error = warning  # raised as an exception, too
 
 
 def open_downloader(parameters: dict[str, Any], allow_private: bool) -> GuardedYoutubeDL:

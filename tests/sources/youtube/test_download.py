@@ -136,6 +136,39 @@ def test_same_file_is_resumed(dataset, site, tube, video, waits):
     assert site.asked("/street.mp4") == ["bytes=30300-"]
 
 
+@pytest.mark.parametrize("note", ["", "{", "[]", "7", '{"etag": 7}', '{"etag": "1", "etag": "1"}', "[" * 9999])
+def test_a_damaged_note(dataset, site, tube, video, waits, note):
+    """Nothing is known then about the partial file, and the download starts again."""
+    tube["abc"] = tube_video(site)
+    site.files["/street.mp4"] = video
+    site.headers["/street.mp4"] = {"ETag": '"1"'}
+    site.cut_after["/street.mp4"] = [30000] + [100] * 99
+    fetch(dataset, YOUTUBE + "abc")
+    site.cut_after.clear()
+    (file,) = dataset.rglob("*.part.json")
+    file.write_text(note)
+    assert len(fetch(dataset, YOUTUBE + "abc").fetched) == 1
+    assert [row["sha256"] for row in load(dataset).videos.to_dict("records")] == [digest(video)]
+
+
+@pytest.mark.parametrize("suffix", [".part", ".part.json", ""])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_links_and_pipes_in_place_of_partial_files(dataset, tmp_path, site, tube, video, waits, suffix, kind):
+    """A download is not written through a link that lies where its partial file would be, nor to a pipe."""
+    tube["abc"] = tube_video(site)
+    site.files["/street.mp4"] = video
+    site.cut_after["/street.mp4"] = [30000] + [100] * 99
+    fetch(dataset, YOUTUBE + "abc")
+    site.cut_after.clear()
+    (part,) = dataset.rglob("*.part")
+    victim, place = tmp_path / "victim", part.with_name(part.name.removesuffix(".part") + suffix)
+    victim.write_text("mine")
+    place.unlink(missing_ok=True)
+    place.symlink_to(victim) if kind == "link" else os.mkfifo(place)
+    assert len(fetch(dataset, YOUTUBE + "abc").fetched) == 1
+    assert victim.read_text() == "mine"
+
+
 @pytest.mark.parametrize(("status", "is_left"), [(404, False), (503, True)])
 def test_partial_files_after_a_failure(dataset, site, tube, video, waits, status, is_left):
     """A partial file is kept if the next run may resume it, and deleted otherwise."""
