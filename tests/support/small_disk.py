@@ -65,13 +65,14 @@ class SmallDisk:
 def faults_of_answer(scene: Scene, name: str, answer: Answer) -> Iterator[tuple[str, str]]:
     """What is wrong with how a command ended on a disk that took no more."""
     said = [line for line in answer.stderr.splitlines() if line.startswith("curate: ")]
+    said = said or [line for line in answer.stdout.splitlines() if "the disk is full" in line]  # of `fetch-youtube`
     if "Traceback" in answer.stderr:
         yield "tracebacks", f"{name}: {answer.stderr[-1500:]}"
     elif answer.code == 0:
         if scene.found(name) != scene.expected(name):
             yield "lost", f"{name}: exit 0 without the right result: {answer.stderr[-300:]}"
     elif answer.code != 1 or len(said) != 1 or not any(fact in said[0] for fact in _SAYS):
-        yield "lost", f"{name}: exit {answer.code}, {said or answer.stderr[-300:]}"
+        yield "lost", f"{name}: exit {answer.code}, {said or answer.stdout[-600:] + answer.stderr[-300:]}"
     elif said[0].removeprefix("curate: ").startswith(_SOURCES) or said[0].startswith("curate: No space"):
         yield "lost", f"{name}: the place is not where room is needed: {said[0]}"
     for file in scene.leftovers():

@@ -12,6 +12,8 @@ import shutil
 import signal
 import sys
 from dataclasses import dataclass
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,7 +58,7 @@ class Left(NamedTuple):
 
 READS = Left("writes nothing")
 COMMANDS: dict[str, Writing | Left] = {
-    "fetch-youtube": Left("its own tests kill downloads and fill disks, with a server of videos"),
+    "fetch-youtube": Writing("faces {site}/walk.mp4 --allow-private"),
     "sample-frames": Writing("faces walk.mp4 --every 0.2s --format png --drop-duplicates 1"),
     "label": Writing("faces --limit 2 --no-open", same=("faces/label/*",)),
     "import-voc": Writing("faces more"),
@@ -139,7 +141,16 @@ class Scene:
     def words(self, name: str, *, again: bool = False) -> list[str]:
         """The command line of a command."""
         entry = WRITING[name]
-        return [name, *entry.typed.split(), *(entry.again.split() if again else ())]
+        typed = entry.typed.replace("{site}", self._site()) if "{site}" in entry.typed else entry.typed
+        return [name, *typed.split(), *(entry.again.split() if again else ())]
+
+    @cache  # noqa: B019 - one scene a process
+    def _site(self) -> str:
+        """Serve the original's files in another process; its address."""
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            serve(self.original, writing)
+        return f"http://127.0.0.1:{int.from_bytes(os.read(reading, 2))}"
 
     def count_changes(self, name: str) -> int:
         """How many changes of the disk a command makes, as `kill_at` counts them."""
@@ -231,7 +242,8 @@ def _facts(folder: Path, entry: Writing) -> dict[str, object]:
     boxes = dataset.boxes.assign(
         image_id=dataset.boxes["image_id"].map(path_of), class_id=dataset.boxes["class_id"].map(names)
     )
-    tables = (dataset.images.drop(columns="image_id"), boxes.drop(columns="box_id"), dataset.videos, dataset.problems)
+    images, videos = dataset.images.drop(columns="image_id"), dataset.videos.drop(columns="fetched_at")
+    tables = (images, boxes.drop(columns="box_id"), videos, dataset.problems)
     aliases = {name: names.get(id_) for name, id_ in dataset.aliases.items()}
     text = json.dumps([[table.to_csv(index=False) for table in tables], list(names.values()), aliases])
     paths = zip(dataset.images["path"], dataset.images["sha256"], strict=True)
@@ -261,14 +273,34 @@ def _hash(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
+def serve(folder: Path, port_to: int) -> None:
+    """Serve the files of a folder on loopback until the parent ends; its port is written to a pipe first."""
+    parent = os.getppid()
+    os.setpgid(0, 0)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    server.timeout = 1
+    os.write(port_to, server.server_port.to_bytes(2))
+    while os.getppid() == parent:
+        server.handle_request()
+    os._exit(0)
+
+
 # ── in a process of its own ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _call(folder: Path, words: list[str] | tuple[str, ...], kill_at: int | None, *, count: bool = False) -> None:
     from curate.cli import main
+    from curate.commands import fetch_youtube
+    from curate.sources.youtube import download
 
     os.chdir(folder)
     os.environ["TMPDIR"] = "/tmp"
+    download.MIN_FREE_BYTES = fetch_youtube.MIN_FREE_BYTES = 0
     sys.argv = ["curate", *words]
     _register_engines()
     os.fsync = os.fstat
