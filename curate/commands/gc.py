@@ -7,9 +7,10 @@ from pathlib import Path
 from curate.errors import StoreError
 from curate.files import remove_leftovers
 from curate.formatting import curate_command
+from curate.paths import refuse_links
 from curate.result import Result
 from curate.store import Store
-from curate.table_files import existing_tables
+from curate.table_files import TABLES_FOLDER, existing_tables
 
 _MEDIA = "media"
 
@@ -43,7 +44,9 @@ def gc(dataset: str | os.PathLike[str], *, dry_run: bool = False) -> GcResult:
     """
     store = Store(dataset)
     store.require()
-    folders = [store.root, store.root / "versions", store.root / "tables"]
+    for folder in ("versions", TABLES_FOLDER, _MEDIA):
+        refuse_links(store.root, folder)
+    folders = [store.root, store.root / "versions", store.root / TABLES_FOLDER]
     folders += [Path(folder) for folder, _, _ in os.walk(store.root / _MEDIA)]
     sizes: dict[str, int] = {}
     for folder in folders:

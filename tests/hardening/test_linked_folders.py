@@ -20,7 +20,8 @@ def elsewhere(tmp_path):
     """A folder of the user's, with a file of each kind that commands write."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    for name in ("a.jpg", "a.xml", "1", "not-fetched.txt", "demo.json", "dropped-frames.txt", ".1-2.tmp"):
+    names = ("a.jpg", "a.xml", "1", "not-fetched.txt", "demo.json", "dropped-frames.txt")
+    for name in (*names, ".curate-1-0123456789abcdef.tmp"):
         (folder / name).write_text("mine")
     return folder
 
@@ -50,6 +51,10 @@ def import_more(root):
     curate.import_voc(root, labelimg_folder(root.parent / "more", {"e": [MASK]}))
 
 
+def split(root):
+    curate.split(root, val=0.5)
+
+
 def run_pipeline(root):
     file = root.parent / "p.yaml"
     file.write_text(f"name: demo\nsteps:\n  - stats: {{dataset: {root}}}\n")
@@ -74,6 +79,10 @@ def fetch(root):
         ("label", curate.label),
         ("labelled", curate.label),
         ("pipelines", run_pipeline),
+        ("tables", split),
+        ("versions", curate.gc),
+        ("tables", curate.gc),
+        ("media", curate.gc),
         ("media/videos", fetch),
         ("media/videos/.partial", fetch),
         ("media/videos/.archive", fetch),

@@ -58,7 +58,9 @@ class Left(NamedTuple):
 
 READS = Left("writes nothing")
 COMMANDS: dict[str, Writing | Left] = {
-    "fetch-youtube": Writing("faces {site}/walk.mp4 --allow-private"),
+    "fetch-youtube": Writing(
+        "faces {site}/walk.mp4 --allow-private" + (" --clip 0:00-0:01" if shutil.which("ffmpeg") else "")
+    ),
     "sample-frames": Writing("faces walk.mp4 --every 0.2s --format png --drop-duplicates 1"),
     "label": Writing("faces --limit 2 --no-open", same=("faces/label/*",)),
     "import-voc": Writing("faces more"),
@@ -73,6 +75,8 @@ COMMANDS: dict[str, Writing | Left] = {
     "undo": Writing("faces"),
     "redo": Writing("faces", before=("undo faces",)),
     "checkout": Writing("faces 1"),
+    "verify": READS,
+    "gc": Writing("faces"),
     "export-coco": Writing(
         "faces out --contiguous-ids", same=("out/[a-z]*/**/*", "out/class_ids.json"), there=("out/.[a-z]*",)
     ),
@@ -279,7 +283,7 @@ def serve(folder: Path, port_to: int) -> None:
     os.setpgid(0, 0)
 
     class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
