@@ -113,18 +113,22 @@ def _bars() -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    tasks: dict[str, Any] = {}
 
-        def report(task: str, done: int, total: int, note: str = "") -> None:
-            whole = None if total == UNKNOWN else total
-            if task not in tasks:
-                tasks[task] = bars.add_task(task, total=whole, note=note)
-            # finished tasks disappear: there may be a thousand, one per video
-            visible = whole is None or done < whole
-            bars.update(tasks[task], completed=done, total=whole, note=note, visible=visible)
+    def report(task: str, done: int, total: int, note: str = "") -> None:
+        whole = None if total == UNKNOWN else total
+        if task not in tasks:
+            bars.start()  # not before: it would overwrite a question
+            tasks[task] = bars.add_task(task, total=whole, note=note)
+        # finished tasks disappear: there may be a thousand, one per video
+        visible = whole is None or done < whole
+        bars.update(tasks[task], completed=done, total=whole, note=note, visible=visible)
 
+    try:
         yield report
+    finally:
+        bars.stop()
 
 
 def _plain_lines() -> Progress:

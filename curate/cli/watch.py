@@ -74,90 +74,104 @@ class StateName(StrEnum):
     UNLABELLED = "unlabelled"
 
 
+# the options, in the order of the help: what is watched, triggers, files, page, sources
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Run folder, such as masks/runs/first, or ENGINE:NAME with --weights.",
+        show_default=False,
+    ),
+]
+SourceText = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Video file, folder of videos, camera number, rtsp:// or http:// URL, or - for raw frames on stdin.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[str | None, typer.Option(metavar="FILE", help="Checkpoint of ENGINE:NAME.")]
+Triggers = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="YAML file of triggers and actions.", show_default="an event per tracked object"),
+]
+AllowCommands = Annotated[
+    bool,
+    typer.Option(
+        "--allow-commands", help="Let the trigger file run commands, send to hosts and write outside this folder."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the video with its boxes (.mp4); a folder if SOURCE is one."),
+]
+Events = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the events as JSON lines; a live source's are appended.")
+]
+Detections = Annotated[Path | None, typer.Option(metavar="FILE", help="Write all detections as Parquet.")]
+Collect = Annotated[Path | None, typer.Option(metavar="DATASET", help="Add the frames of events to this dataset.")]
+CollectAs = Annotated[
+    StateName, typer.Option(help="Add these frames with the detected boxes as proposals, or without boxes.")
+]
+Serve = Annotated[bool, typer.Option("--serve", help="Show picture and events on a page, and print its link.")]
+Port = Annotated[int | None, typer.Option(metavar="N", help="Port of the page.", show_default="5152, or a free one")]
+InWindow = Annotated[bool, typer.Option("--show", help="Show the picture in a window; needs a display.")]
+RawLayout = Annotated[
+    str | None,
+    typer.Option(metavar="WxH@FPS", help="Layout of raw frames, such as 640x480@30 or 640x480@30@bgr24."),
+]
+Began = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Start time of a recording, ISO 8601; event times count from it.")
+]
+StopAfter = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Stop this long after the first frame, such as 90s or 1h.")
+]
+Stall = Annotated[
+    float, typer.Option(metavar="S", help="Seconds without a frame after which a live source counts as stalled.")
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Longest wait for a live source that is not there yet, such as 10m; 0: none.",
+        show_default="without limit",
+    ),
+]
+Batch = Annotated[
+    int | None, typer.Option(metavar="N", help="Frames per detector call.", show_default="depends on the device")
+]
+
+
 def watch(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="Run folder, such as masks/runs/first, or ENGINE:NAME with --weights.",
-            show_default=False,
-        ),
-    ],
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Video file, folder of videos, camera number, rtsp:// or http:// URL, or - for raw frames on stdin.",
-            show_default=False,
-        ),
-    ],
-    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Checkpoint of ENGINE:NAME.")] = None,
-    triggers: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="YAML file of triggers and actions.", show_default="an event per tracked object"
-        ),
-    ] = None,
-    allow_commands: Annotated[
-        bool,
-        typer.Option(
-            "--allow-commands", help="Let the trigger file run commands, send to hosts and write outside this folder."
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the video with its boxes (.mp4); a folder if SOURCE is one."),
-    ] = None,
-    events: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the events as JSON lines; a live source's are appended.")
-    ] = None,
-    detections: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all detections as Parquet.")] = None,
-    collect: Annotated[
-        Path | None, typer.Option(metavar="DATASET", help="Add the frames of events to this dataset.")
-    ] = None,
-    collect_as: Annotated[
-        StateName, typer.Option(help="Add these frames with the detected boxes as proposals, or without boxes.")
-    ] = StateName.PROPOSED,
+    run: Run,
+    source: SourceText,
+    weights: Weights = None,
+    triggers: Triggers = None,
+    allow_commands: AllowCommands = False,
+    out: Out = None,
+    events: Events = None,
+    detections: Detections = None,
+    collect: Collect = None,
+    collect_as: CollectAs = StateName.PROPOSED,
     score: LastScore = None,
     min_side: LastMinSide = None,
     max_distance: MaxDistance = None,
     object_height: ObjectHeight = None,
     focal_px: FocalPx = None,
-    serve: Annotated[
-        bool, typer.Option("--serve", help="Show picture and events on a page, and print its link.")
-    ] = False,
-    port: Annotated[
-        int | None, typer.Option(metavar="N", help="Port of the page.", show_default="5152, or a free one")
-    ] = None,
+    serve: Serve = False,
+    port: Port = None,
     address: Address = "127.0.0.1",
-    in_window: Annotated[bool, typer.Option("--show", help="Show the picture in a window; needs a display.")] = False,
-    raw: Annotated[
-        str | None,
-        typer.Option(metavar="WxH@FPS", help="Layout of raw frames, such as 640x480@30 or 640x480@30@bgr24."),
-    ] = None,
-    began: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start time of a recording, ISO 8601; event times count from it.")
-    ] = None,
-    stop_after: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Stop this long after the first frame, such as 90s or 1h.")
-    ] = None,
-    stall: Annotated[
-        float, typer.Option(metavar="S", help="Seconds without a frame after which a live source counts as stalled.")
-    ] = 10.0,
-    wait: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Longest wait for a live source that is not there yet, such as 10m; 0: none.",
-            show_default="without limit",
-        ),
-    ] = None,
+    in_window: InWindow = False,
+    raw: RawLayout = None,
+    began: Began = None,
+    stop_after: StopAfter = None,
+    stall: Stall = 10.0,
+    wait: Wait = None,
     stream: VideoStream = None,
     rate: VideoRate = None,
     depth: SampleDepth = None,
-    batch: Annotated[
-        int | None, typer.Option(metavar="N", help="Frames per detector call.", show_default="depends on the device")
-    ] = None,
+    batch: Batch = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,

@@ -3,9 +3,12 @@
 import io
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import colour_engine
 import pytest
@@ -36,11 +39,11 @@ def curate(tmp_path, monkeypatch):
         "sys.exit(main())\n"
     )
 
-    def start(*arguments, pause_s=0):
+    def start(*arguments, pause_s=0, **parts):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PAUSE_S": str(pause_s)}
         return subprocess.Popen(
-            [sys.executable, "main.py", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
+            [sys.executable, "main.py", *arguments], env=environment, text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | parts,
         )  # fmt: skip
 
     return start
@@ -121,6 +124,27 @@ def test_a_trigger_file_needs_permission(curate, tmp_path, monkeypatch):
     process = curate(*WATCH, "in.mp4", "--triggers", "t.yaml", "--allow-commands")
     _, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, err.splitlines()[0]) == (0, "note: t.yaml runs 1 command (true).")
+
+
+def test_the_question_at_a_terminal(curate, tmp_path, monkeypatch):
+    """It is asked before the model is loaded, and the answer `always` holds for the next start."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write_scene(tmp_path / "in.mp4", 2, one_red_standing)
+    (tmp_path / "t.yaml").write_text("triggers: [{name: red, actions: [{command: ['true']}]}]")
+    for answers in (["always"], []):
+        own, terminal = pty.openpty()
+        process = curate(*WATCH, "in.mp4", "--triggers", "t.yaml", stdin=terminal, stderr=terminal)
+        os.close(terminal)
+        shown = ""
+        with os.fdopen(own, "r+b", buffering=0) as screen, suppress(OSError):  # the other end is closed at its end
+            while select.select([screen], [], [], TIMEOUT_S)[0] and (chunk := screen.read(4096)):
+                shown += chunk.decode()
+                if "[N]o:" in shown and answers:
+                    screen.write(f"{answers.pop()}\n".encode())
+        process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 0, shown
+        assert answers == []
+        assert "t.yaml runs 1 command (true)." in shown
 
 
 @pytest.mark.parametrize(
