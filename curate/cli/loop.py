@@ -1,6 +1,7 @@
 """`loop`."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from rich.text import Text
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
 from curate.cli.output import EarlyNotes, counts_line, explain_interruption, progress_on_stderr, show
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
-from curate.cli.train import Model, NewRun, as_arguments, takes_training_options
+from curate.cli.train import NOTHING_SAVED, Model, NewRun, as_arguments, takes_training_options
 from curate.commands.training_options import LOOP, ROUNDS, given
 from curate.formatting import count_of, points
 
@@ -23,7 +24,7 @@ _REASONS = {
     "rounds": "all rounds are finished",
 }
 _INDENT = " " * 9
-_SAVED = "finished rounds and all finished steps are saved. Continue with the same command and --resume."
+_SAVED = "finished rounds and checkpoints are saved. Continue with the same command and --resume."
 
 
 def round_lines(report: Mapping[str, Any]) -> str:
@@ -143,7 +144,7 @@ def loop(
 
     training, warn = given(as_arguments(options)), EarlyNotes()
     own = {name: training.pop(name, None) for name in ("weights", "steps")}
-    with progress_on_stderr() as progress, explain_interruption(_SAVED):
+    with progress_on_stderr() as progress, explain_interruption(partial(_what_is_saved, dataset, run)):
         result = command(
             dataset,
             model=model,
@@ -161,6 +162,17 @@ def loop(
             **own,
         )
     show(result, loop_tables, as_json=as_json, early=warn)
+
+
+def _what_is_saved(dataset: Any, run: str) -> str:
+    from curate.errors import CurateError
+    from curate.run_folder.folder import RunFolder
+    from curate.run_folder.rounds import has_checkpoint, runs_in
+
+    try:
+        return _SAVED if any(map(has_checkpoint, runs_in(RunFolder.named(dataset, run)))) else NOTHING_SAVED
+    except CurateError as error:
+        return str(error)
 
 
 def _print_round(report: "RoundReport") -> None:

@@ -146,12 +146,12 @@ def _plain_lines() -> Progress:
 
 
 @contextmanager
-def explain_interruption(message: str) -> Iterator[None]:
-    """On Ctrl-C, print what was kept and how to continue."""
+def explain_interruption(message: str | Callable[[], str]) -> Iterator[None]:
+    """On Ctrl-C, print what was kept and how to continue: a text, or a function that looks what there is."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; {message}", err=True)
+        typer.echo(f"interrupted; {message if isinstance(message, str) else message()}", err=True)
         raise
 
 

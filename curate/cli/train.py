@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, get_origin
 
 import typer
@@ -25,7 +26,23 @@ NewRun = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 
-SAVED = "all finished steps are saved. Continue with the same command and --resume."
+NOTHING_SAVED = "nothing was learnt yet. The same command begins anew."
+
+
+def what_is_saved(dataset: Any, run: str) -> str:
+    """What an interrupted training has on disk, and how it continues."""
+    from curate.errors import CurateError
+    from curate.run_folder.folder import RunFolder
+
+    try:
+        folder = RunFolder.named(dataset, run)
+        if not folder.has_learnt:
+            return NOTHING_SAVED
+        record = folder.read_record()
+    except CurateError as error:
+        return str(error)
+    saved = f"{record.steps_done} of {count_of(record.steps, 'step')} are saved"
+    return f"{saved}. Continue with the same command and --resume."
 
 
 def takes_training_options(taken: Mapping[str, Option]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -64,7 +81,7 @@ def train(
     from curate.commands.train import train as command
 
     arguments, warn = as_arguments(options), EarlyNotes()
-    with progress_on_stderr() as progress, explain_interruption(SAVED):
+    with progress_on_stderr() as progress, explain_interruption(partial(what_is_saved, dataset, run)):
         result = command(
             dataset, model=model, run=run, resume=resume, overwrite=overwrite, progress=progress, warn=warn, **arguments
         )

@@ -1,12 +1,13 @@
 """`train-classifier`."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from curate.cli.options import AsJson, DatasetFolder, Overwrite
 from curate.cli.output import EarlyNotes, explain_interruption, progress_on_stderr, show
-from curate.cli.train import SAVED, NewRun, Resume, as_arguments, takes_training_options, train_lines
+from curate.cli.train import NewRun, Resume, as_arguments, takes_training_options, train_lines, what_is_saved
 from curate.cli.train import train_brief as train_brief
 from curate.commands.training_options import CLASSIFIER, CLASSIFIER_MARGIN, CLASSIFIER_MODEL
 
@@ -45,7 +46,7 @@ def train_classifier(
     from curate.commands.train_classifier import train_classifier as command
 
     arguments, warn = as_arguments(options), EarlyNotes()
-    with progress_on_stderr() as progress, explain_interruption(SAVED):
+    with progress_on_stderr() as progress, explain_interruption(partial(what_is_saved, dataset, run)):
         result = command(
             dataset,
             run=run,

@@ -47,15 +47,17 @@ def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def warnings_on_stderr() -> Iterator[None]:
-    """Print warnings about image files, which no result has, also without `--verbose`."""
+    """Print warnings that no result has, also without `--verbose`: of image files, and of a training's workers."""
     handler = _StderrHandler(logging.WARNING)
     handler.setFormatter(logging.Formatter("curate: %(message)s"))
-    images = logging.getLogger("curate.images")
-    images.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("curate.images", "curate.engines.training.loader")]
+    for shown in loggers:
+        shown.addHandler(handler)
     try:
         yield
     finally:
-        images.removeHandler(handler)
+        for shown in loggers:
+            shown.removeHandler(handler)
 
 
 @contextmanager

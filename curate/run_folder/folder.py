@@ -28,7 +28,8 @@ from curate.documents.json_reader import LARGEST_BYTES, parse_json, read_json, r
 from curate.documents.shape import check_shape
 from curate.documents.yaml_reader import read_yaml
 from curate.errors import DataError, UsageError
-from curate.files import remove_leftovers, sync_folder, write_atomically
+from curate.files import failures_at, remove_leftovers, sync_folder, write_atomically
+from curate.growing_files import append_line
 from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE, no_run
 from curate.run_folder.record import MetricsLine, RunClass, RunRecord, installed_versions
 from curate.run_folder.written import LOCK, REPLACING, holds_nothing, written_files
@@ -297,9 +298,13 @@ class RunFolder:
         return record
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Append a line to the metrics."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(line)) + "\n")
+        """Append a line to the metrics.
+
+        Raises:
+            OSError: It cannot be written, as on a full disk; the file is as it was.
+        """
+        with failures_at(self.metrics_file):
+            append_line(self.metrics_file, json.dumps(dict(line)).encode())
 
     def read_metrics(self) -> list[MetricsLine]:
         """Read the metrics, oldest first; an incomplete last line is left out.

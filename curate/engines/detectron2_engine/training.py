@@ -5,7 +5,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from curate.engines.detectron2_engine.config import plan_for
 from curate.engines.detectron2_engine.data import Detectron2Batches, dataset_dicts
 from curate.engines.detectron2_engine.detector import Detectron2Detector
 from curate.engines.detectron2_engine.weights import load_initial_weights
-from curate.engines.training.batches import load_batches
 from curate.engines.training.checkpoint import Checkpoint, fingerprint, read_last, write_checkpoint
 from curate.engines.training.device import is_out_of_memory, largest_batch_that_fits, out_of_memory_error
 from curate.engines.training.journal import StepReport, loss_not_finite
+from curate.engines.training.loader import BatchLoader
 from curate.engines.training.order import BatchOrder, step_seed
 from curate.engines.training.processes import ProcessGroup
 from curate.errors import TrainingError
@@ -64,7 +64,7 @@ class Detectron2Training:
         batches = Detectron2Batches(
             dataset_dicts(dataset), self._order, self._plan.build_mapper(), seed=config.seed, group=group
         )
-        self._batches = _RememberLast(load_batches(batches, self.step, config.steps, config.workers))
+        self._batches = _RememberLast(BatchLoader(batches, self.step, config.steps, config.workers))
         self._trainer = self._build_trainer(saved)
 
     def _build_trainer(self, saved: Checkpoint | None) -> SimpleTrainer:
@@ -107,7 +107,7 @@ class Detectron2Training:
 
     def close(self) -> None:
         """See `EngineTraining.close`."""
-        self._batches.close()
+        self._batches.loader.close()
 
     def _report(self) -> StepReport:
         """Count the step just done and return its measurements."""
@@ -136,6 +136,11 @@ class Detectron2Training:
             fits = largest_batch_that_fits(len(batch), attempt)
         return out_of_memory_error(self._config.batch, fits * self._group.world_size, self._device)
 
+    @property
+    def is_waiting(self) -> bool:
+        """See `Trainable.is_waiting`."""
+        return self._batches.loader.is_waiting
+
     def detector(self) -> Detectron2Detector:
         """See `Trainable.detector`."""
         return Detectron2Detector(self._model, self._plan.test_size, self._dataset.classes)
@@ -143,7 +148,7 @@ class Detectron2Training:
     def write_last(self, path: Path) -> None:
         """See `Trainable.write_last`."""
         # the trainer's state has the number of the last step done, and it resumes with the next
-        write_checkpoint(path, self._checkpoint(self._trainer.state_dict()))
+        write_checkpoint(path, self._checkpoint({**self._trainer.state_dict(), "iteration": self.step - 1}))
 
     def write_best(self, path: Path) -> None:
         """See `Trainable.write_best`."""
@@ -191,18 +196,15 @@ class _SeedHook(HookBase):
 class _RememberLast:
     """An iterator over batches that keeps the last one, to retry parts of it when memory runs out."""
 
-    def __init__(self, batches: Generator[list[dict[str, Any]]]) -> None:
-        self._batches = batches
+    def __init__(self, batches: BatchLoader) -> None:
+        self.loader = batches
         self.last: list[dict[str, Any]] = []
-
-    def close(self) -> None:
-        self._batches.close()
 
     def __iter__(self) -> "_RememberLast":
         return self
 
     def __next__(self) -> list[dict[str, Any]]:
-        self.last = next(self._batches)
+        self.last = next(self.loader)
         return self.last
 
 

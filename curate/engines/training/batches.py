@@ -1,9 +1,7 @@
-"""Training batches, read and augmented by worker processes; the batch of a step depends on (seed, step) alone."""
+"""Training batches; the batch of a step depends on (seed, step) alone. `loader.py` has them prepared by workers."""
 
-import logging
-import signal
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +10,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from curate.boxes import Boxes, as_boxes
@@ -21,12 +18,8 @@ from curate.dataset import Dataset
 from curate.engines.training.augment import Augmentation, Sample, Sizing
 from curate.engines.training.order import AUGMENTATION, BatchOrder
 from curate.engines.training.processes import SINGLE_PROCESS, ProcessGroup
-from curate.errors import CurateError, TrainingError
+from curate.errors import CurateError
 from curate.images import decode_rgb
-
-logger = logging.getLogger(__name__)
-
-_PREFETCH = 3  # batches that each worker prepares ahead
 
 
 class Example(NamedTuple):
@@ -162,45 +155,6 @@ def as_image(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def load_batches(batches: StepBatches, start: int, stop: int, workers: int) -> Generator[Any]:
-    """Yield the batches of steps start … stop − 1, prepared by `workers` processes.
-
-    Raises:
-        DataError: An image cannot be read.
-        TrainingError: A worker process died.
-    """
-    logger.debug("steps %d to %d: %d workers, each %d batches ahead", start, stop, workers, _PREFETCH)
-    loader = iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=workers,
-            prefetch_factor=_PREFETCH if workers else None,
-            collate_fn=_identity,
-            worker_init_fn=_init_worker,
-            generator=torch.Generator(),  # the default would draw from the global generator
-        )
-    )
-    for step in range(start, stop):
-        try:
-            batch = next(loader)
-        except RuntimeError as error:
-            if "DataLoader worker (pid" not in str(error):
-                raise
-            reason = str(error).splitlines()[0]
-            logger.info("step %d: %s", step, reason)
-            raise TrainingError(
-                "a process that reads images died",
-                place="--workers",
-                got=reason,
-                remedy="Give the machine more shared memory, or use fewer workers.",
-            ) from error
-        if isinstance(batch, CurateError):
-            raise batch
-        yield batch
-
-
 def truth_by_image(dataset: Dataset) -> tuple[list[Boxes], list[NDArray[np.int64]]]:
     """Boxes (n, 4) and class indices (n,) of each image in the order of image ids, without crowd boxes."""
     boxes, rows = _objects_by_image(dataset)
@@ -226,16 +180,3 @@ def _objects_by_image(dataset: Dataset) -> tuple[pd.DataFrame, list[Any]]:
     rows_of = boxes.groupby("image_id").indices
     no_rows = np.empty(0, dtype=np.int64)
     return boxes, [rows_of.get(image_id, no_rows) for image_id in image_ids.tolist()]
-
-
-def _identity(batch: Any) -> Any:
-    return batch
-
-
-def _init_worker(_: int) -> None:
-    """Ignore Ctrl-C, which the main process handles, and leave the cores to the model."""
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)

@@ -6,8 +6,9 @@ import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import is_zipfile
 
 import numpy as np
@@ -61,8 +62,35 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     started = time.perf_counter()
     document = {"format": FORMAT, **vars(checkpoint), "classes": [list(entry) for entry in checkpoint.classes]}
     document["settings"] = dict(checkpoint.settings)
-    write_atomically(path, lambda file: torch.save(document, file))
+    write_atomically(path, partial(_save, document))
     logger.debug("wrote %s at step %d in %.2f s", path, checkpoint.step, time.perf_counter() - started)
+
+
+def _save(document: Mapping[str, Any], file: IO[bytes]) -> None:
+    """Call `torch.save`, which raises errors of its own in place of what the system says."""
+    passed = _Passed(file)
+    try:
+        torch.save(document, passed)  # pyright: ignore[reportArgumentType]
+    except Exception as error:
+        raise passed.error or error from error
+
+
+class _Passed:
+    """Passes bytes on to a file, and keeps the first error."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        """The caller flushes the file."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -5,8 +5,11 @@ with Journal(run, config, training, step=training.step, progress=progress, valid
         journal.record(training.take_step())
 """
 
+import io
 import logging
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +19,8 @@ from typing import Any, Protocol, Self
 
 from curate.engines.base import Detector, Validate
 from curate.errors import TrainingError
+from curate.files import failures_at
+from curate.growing_files import append_whole
 from curate.progress import Progress
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -55,6 +60,11 @@ def loss_not_finite(step: int, run: RunFolder | None, losses: str, paths: Sequen
 class Trainable(Protocol):
     """What the journal needs of a training."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for a batch, between two steps: it can be interrupted, and then be saved."""
+        ...
+
     def detector(self) -> Detector:
         """The model in its present state; using it does not disturb the training."""
         ...
@@ -71,8 +81,9 @@ class Trainable(Protocol):
 class Journal:
     """Counts the steps of a training and does what is due after each.
 
-    As a context manager it defers Ctrl-C until the current step is finished and saved; a second Ctrl-C interrupts at
-    once. With `interrupted`, another process handles Ctrl-C and the callback returns whether it was pressed.
+    As a context manager it defers Ctrl-C until the current step is finished and saved; where none is taken because a
+    batch is waited for, it saves at once. A second Ctrl-C interrupts without saving. With `interrupted`, another
+    process handles Ctrl-C and the callback returns whether it was pressed.
 
     Attributes:
         step: Steps done.
@@ -102,6 +113,7 @@ class Journal:
         self._measured_from = self._recorded_at = time.perf_counter()
         self._events = _EventFiles(run.event_files, step)
         self._pressed = threading.Event()
+        self._began_at = step
         self._handler: Any = None
 
     def __enter__(self) -> Self:
@@ -110,14 +122,15 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        is_between_steps = kind is not None and issubclass(kind, _InterruptedBetweenSteps)
         try:
-            if kind is None:
+            if kind is None or (is_between_steps and self.step > self._began_at):
                 self._save()
         finally:
             self._events.close()
             if self._handler is not None:
                 signal.signal(signal.SIGINT, self._handler)
-        if kind is None and self._pressed.is_set():
+        if (kind is None or is_between_steps) and self._pressed.is_set():
             raise KeyboardInterrupt
 
     def _is_interrupted(self) -> bool:
@@ -126,6 +139,8 @@ class Journal:
     def _on_interrupt(self, *_: object) -> None:
         self._pressed.set()
         signal.signal(signal.SIGINT, self._handler)
+        if self._training.is_waiting:
+            raise _InterruptedBetweenSteps
 
     def record(self, report: StepReport) -> None:
         """Count a step and do what is due after it."""
@@ -207,31 +222,56 @@ class Journal:
         self._measured_from += now - started
 
 
+class _InterruptedBetweenSteps(BaseException):
+    """Raised by Ctrl-C to leave the wait for a batch; nothing in between may catch it."""
+
+
 def _ap(scores: Mapping[str, Any]) -> float:
     ap = scores["ap"]
     return -1.0 if ap is None else float(ap)
 
 
 class _EventFiles:
-    """TensorBoard's event files, if its package is installed."""
+    """TensorBoard's event files, if its package is installed. Each event is written whole, at once, or not at all."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        self._writer: Any = None
+        self._descriptor = -1
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from tensorboard.compat.proto import event_pb2
+            from tensorboard.summary.writer.record_writer import RecordWriter
+            from torch.utils.tensorboard.summary import scalar
         except ImportError as error:
             logger.info("no event files are written: %s", error)
             return
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+        self._event, self._record_writer, self._scalar = event_pb2, RecordWriter, scalar
+        now = time.time_ns()
+        name = f"events.out.tfevents.{now // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{now % 10**9}"
+        self._path = folder / name
+        with failures_at(self._path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # pyright: ignore[reportAttributeAccessIssue]
+        # the second one removes the steps that a killed start had done, and that are done again
+        self._append([{"file_version": "brain.Event:2"}, {"step": step + 1, "session_log": session}])
 
     def write(self, values: Mapping[str, Any], step: int) -> None:
-        if self._writer is None:
-            return
-        for name, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+        """Append the values of a step; None are left out.
+
+        Raises:
+            OSError: They cannot be written, as on a full disk.
+        """
+        if self._descriptor >= 0:
+            shown = {name: value for name, value in values.items() if value is not None}
+            self._append([{"step": step, "summary": self._scalar(name, value)} for name, value in shown.items()])
+
+    def _append(self, events: Sequence[Mapping[str, Any]]) -> None:
+        records = io.BytesIO()
+        for event in events:
+            self._record_writer(records).write(self._event.Event(wall_time=time.time(), **event).SerializeToString())
+        with failures_at(self._path):
+            append_whole(self._descriptor, records.getvalue())
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

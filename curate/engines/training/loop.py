@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from curate.dataset import ClassEntry, Dataset
 from curate.engines.base import Detector
-from curate.engines.training.batches import Batch, StepBatches, load_batches
+from curate.engines.training.batches import Batch, StepBatches
 from curate.engines.training.checkpoint import Checkpoint, fingerprint, read_last, write_checkpoint
 from curate.engines.training.device import (
     is_out_of_memory,
@@ -23,6 +23,7 @@ from curate.engines.training.device import (
     out_of_memory_error,
 )
 from curate.engines.training.journal import StepReport, loss_not_finite
+from curate.engines.training.loader import BatchLoader
 from curate.engines.training.order import step_seed
 from curate.engines.training.processes import ProcessGroup
 from curate.engines.training.recipe import BuiltModel, freeze_pretrained
@@ -130,7 +131,7 @@ class Training:
             self._optimizer.load_state_dict(dict(saved.optimizer or {}))
             self.step = saved.step
         self._average = Average(self._network, self._model.recipe.average, saved and saved.average)
-        self._batches = load_batches(batches, self.step, config.steps, config.workers)
+        self._batches = BatchLoader(batches, self.step, config.steps, config.workers)
         # a batch without objects does not use the box head
         self._parallel = group.wrap(self._network, self._device, unused_parameters=True)
 
@@ -205,6 +206,11 @@ class Training:
         self._optimizer.zero_grad(set_to_none=True)
         fits = largest_batch_that_fits(len(batch.images), attempt)
         return out_of_memory_error(self._config.batch, fits * self._group.world_size, self._device)
+
+    @property
+    def is_waiting(self) -> bool:
+        """See `Trainable.is_waiting`."""
+        return self._batches.is_waiting
 
     def detector(self) -> Detector:
         """See `Trainable.detector`."""

@@ -188,11 +188,16 @@ def train_in_processes(
 
 @contextmanager
 def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` on Ctrl-C instead of raising KeyboardInterrupt."""
+    """Call `act` on the first Ctrl-C instead of raising KeyboardInterrupt; the second one raises it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, lambda *_: act())
+
+    def first(*_: object) -> None:
+        act()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, first)
     try:
         yield
     finally:

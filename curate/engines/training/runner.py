@@ -1,7 +1,8 @@
 """One training run from lock to best checkpoint, the same for every engine."""
 
-from collections.abc import Callable
-from contextlib import closing
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from curate.engines.base import Validate
 from curate.engines.training.device import select_device
 from curate.engines.training.journal import Journal, StepReport, Trainable
 from curate.engines.training.processes import SINGLE_PROCESS, Launch, ProcessGroup, check_processes, train_in_processes
+from curate.errors import TrainingError
 from curate.progress import Progress
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -87,6 +89,21 @@ def run_training(
     return run.best
 
 
+@contextmanager
+def _writing_to(run: RunFolder) -> Iterator[None]:
+    """Say what the training keeps where a file of the run cannot be written, as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or not Path(error.filename).resolve().is_relative_to(run.path.resolve()):
+            raise
+        kept = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Make it writable"
+        after = "continue with --resume after the last checkpoint" if run.has_learnt else "start it again"
+        raise TrainingError(
+            f"the run's file cannot be written: {error.strerror}", place=error.filename, remedy=f"{kept}, then {after}."
+        ) from error
+
+
 def _train(
     start: StartTraining,
     dataset: Dataset,
@@ -98,7 +115,7 @@ def _train(
 ) -> None:
     """Train in one of the processes; the primary process keeps the journal and decides when all of them stop."""
     run, group = RunFolder(folder), ProcessGroup.current()
-    with closing(start(dataset, run, config, group)) as training:
+    with _writing_to(run), closing(start(dataset, run, config, group)) as training:
         if not group.is_primary:
             training.run(lambda _: group.broadcast(False))
             return

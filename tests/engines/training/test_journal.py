@@ -2,13 +2,15 @@
 
 import dataclasses
 import os
+import resource
 import signal
 
 import pytest
 from engine_contract import shapes_dataset
 from extras import needs_torch
 
-from curate.engines.training.journal import Journal, StepReport
+from curate.engines.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from curate.engines.training.journal import Journal, StepReport, _EventFiles
 from curate.progress import silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -22,6 +24,7 @@ class FakeTraining:
     """A training whose checkpoints hold just its step."""
 
     def __init__(self, run):
+        self.is_waiting = False
         self.step = int(run.last.read_text()) if run.last.is_file() else 0
 
     def take_step(self):
@@ -172,6 +175,71 @@ def test_ctrl_c_waits_for_the_step(dataset, tmp_path):
         _train(run, config, at=lambda step: step == 3 and os.kill(os.getpid(), signal.SIGINT))
     assert (run.last.read_text(), run.read_record().steps_done) == ("3", 3)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(("steps", "saved"), [(3, "3"), (0, None)])
+def test_ctrl_c_ends_the_wait_for_a_batch(dataset, tmp_path, steps, saved):
+    """At the first press; the finished steps are saved, and where there is none, nothing is."""
+    run, config = _start(dataset, tmp_path / "run")
+    training = FakeTraining(run)
+
+    def train():
+        with Journal(run, config, training, step=0, progress=silent) as journal:
+            for _ in range(steps):
+                journal.record(training.take_step())
+            training.is_waiting = True
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the wait went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert (run.last.read_text() if run.last.is_file() else None) == saved
+    assert run.has_learnt is (saved is not None)
+
+
+@pytest.fixture
+def small_files():
+    """A function that limits the size of all files that are written from then on, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_metrics_are_whole_lines_on_a_full_disk(dataset, tmp_path, small_files):
+    """What does not fit is an error that names the file; the lines before it stay."""
+    run, _ = _start(dataset, tmp_path / "run")
+    run.append_metrics({"step": 1})
+    small_files(run.metrics_file.stat().st_size + 5)
+    with pytest.raises(OSError, match="metrics") as caught:
+        run.append_metrics({"step": 2})
+    assert caught.value.filename == str(run.metrics_file)
+    assert run.read_metrics() == [{"step": 1}]
+
+
+def test_event_files_are_whole_on_a_full_disk(tmp_path, small_files):
+    """What was written before is read; the error names the file."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = _EventFiles(tmp_path, 0)
+    events.write({"loss": 1.5}, 1)
+    (file,) = tmp_path.iterdir()
+    small_files(file.stat().st_size + 5)
+    with pytest.raises(OSError, match="tfevents"):
+        events.write({"loss": 2.5}, 2)
+    events.close()
+    assert [one.value for one in accumulator.EventAccumulator(str(tmp_path)).Reload().Scalars("loss")] == [1.5]
+
+
+def test_a_checkpoint_on_a_full_disk_says_what_the_system_said(tmp_path, small_files):
+    """Not what torch makes of it; the old checkpoint stays, and nothing else does."""
+    import torch
+
+    write_checkpoint(tmp_path / "last.pt", Checkpoint("some:model", (), None, 1, {"a": torch.zeros(10)}))
+    small_files(10_000)
+    with pytest.raises(OSError, match="File too large") as caught:
+        write_checkpoint(tmp_path / "last.pt", Checkpoint("some:model", (), None, 2, {"a": torch.zeros(10_000)}))
+    assert caught.value.filename == str(tmp_path / "last.pt")
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+    assert read_checkpoint(tmp_path / "last.pt").step == 1
 
 
 def test_another_process_may_handle_ctrl_c(dataset, tmp_path):
