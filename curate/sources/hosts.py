@@ -111,10 +111,7 @@ def connect(host: str, port: int, timeout_s: float, *, allow_private: bool = Fal
         RefusedAddressError: An address of the host is not allowed.
         OSError: It cannot be reached.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for entry in found:
-        if reason := find_address_refusal(_address_of(entry), allow_private=allow_private):
-            raise RefusedAddressError(reason)
+    found = look_up(host, port, allow_private=allow_private)
     error: OSError = OSError("the name has no address")
     for family, kind, protocol, _, address in found:
         connection = socket.socket(family, kind, protocol)
@@ -127,6 +124,20 @@ def connect(host: str, port: int, timeout_s: float, *, allow_private: bool = Fal
         else:
             return connection
     raise error
+
+
+def look_up(host: str, port: int, *, allow_private: bool = False) -> list[Any]:
+    """Return what `getaddrinfo` answers for a host, to be connected to.
+
+    Raises:
+        RefusedAddressError: One of its addresses is not allowed.
+        OSError: It has none.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for entry in found:
+        if reason := find_address_refusal(_address_of(entry), allow_private=allow_private):
+            raise RefusedAddressError(reason)
+    return found
 
 
 class RefusedAddressError(Exception):

@@ -430,6 +430,17 @@ def test_the_host_is_checked_again_when_sending(tmp_path, hook):
     assert hook.got == []
 
 
+def test_a_webhook_to_the_metadata_of_a_cloud(tmp_path, monkeypatch):
+    """A listed name that leads to such an address is not connected to."""
+    entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 443))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [entry])
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("something was contacted"))
+    url = "https://hook.example.org/"
+    config = triggers_of(tmp_path, {"webhook": url}, hosts=["hook.example.org"]).triggers[0].actions[0].webhook
+    with pytest.raises(SendError, match=r"^169\.254\.169\.254 is the metadata address of a cloud$"):
+        Sender(config, ["hook.example.org"]).send(Delivery("1", url, b"{}"))
+
+
 # ── webhooks: receivers that behave badly ────────────────────────────────────────────────────────────────────────────
 
 

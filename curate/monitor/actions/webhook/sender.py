@@ -29,6 +29,7 @@ from email.utils import parsedate_to_datetime
 from curate import __version__
 from curate.monitor.actions.webhook.settings import Webhook, decode_secret
 from curate.monitor.triggers.event import Event, encode_json
+from curate.sources.hosts import RefusedAddressError, look_up
 
 _RETRIED_STATUSES = (408, 425, 429)  # and all from 500 on
 _MAX_RETRY_AFTER_S = 600.0
@@ -152,7 +153,7 @@ class Sender:
         timer.start()  # a socket's own timeout restarts with every byte
         try:
             return self._exchange(delivery)
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, RefusedAddressError, http.client.HTTPException) as error:
             if self._stopped:
                 raise StoppedError("the watch ended") from error
             timed_out = self._aborted or isinstance(error, TimeoutError)
@@ -214,7 +215,8 @@ class Sender:
             return Response(response.status, _parse_retry_after(response.getheader("Retry-After")))
 
     def _connect(self) -> socket.socket:
-        addresses = socket.getaddrinfo(self._address.host, self._address.port, type=socket.SOCK_STREAM)
+        # the trigger file lists the host, wherever it is; a file of others must not reach the metadata of a cloud
+        addresses = look_up(self._address.host, self._address.port, allow_private=True)
         last_error: OSError = OSError("the host has no address")
         for family, kind, protocol, _, address in addresses:
             current = socket.socket(family, kind, protocol)
@@ -256,6 +258,8 @@ def _parse_retry_after(text: str | None, now: Callable[[], datetime] = lambda: d
 def _describe(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate is not trusted ({error.verify_message})"
+    if isinstance(error, RefusedAddressError):
+        return str(error)
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason})"
     if isinstance(error, socket.gaierror):
