@@ -66,7 +66,7 @@ class DetectionTable:
         self._schema = pa.schema([*_FIELDS, *([("source", pa.string())] if with_source else [])])
         self._rows: list[tuple[object, ...]] = []
         self._part: PartFile | None = None
-        self._written_s = time.monotonic()
+        self._written_s, self._due_rows = time.monotonic(), _BUFFERED_ROWS
         self._has_frames = False
 
     def take(self, frame: WatchedFrame) -> None:
@@ -85,9 +85,10 @@ class DetectionTable:
             row = (detections.frame_index, detections.timestamp_s, track_id, self._class_names[index], score)
             self._rows.append((*row, *box, self.source)[: len(self._schema)])
         now_s = time.monotonic()
-        if self._rows and (now_s - self._written_s >= _BUFFERED_S or len(self._rows) % _BUFFERED_ROWS == 0):
+        if self._rows and (now_s - self._written_s >= _BUFFERED_S or len(self._rows) >= self._due_rows):
             self._written_s = now_s
             self._write(is_last=False)
+            self._due_rows = len(self._rows) + _BUFFERED_ROWS
 
     def close(self) -> None:
         """Write the table. May be called again.

@@ -9,6 +9,7 @@ import glob
 import json
 import logging
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -35,6 +36,8 @@ _MOST_IN_MEMORY = 10_000
 _CHECK_EVERY = 1000  # deliveries
 _LONGEST_WAIT_S = 660.0  # a longer one is due to a change of the clock
 _BUSY_TIMEOUT_S = 1.0
+_SKIPPED_ROWS = 100  # that were written by something else, at a time
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")  # a header, which must not have a full stop
 _OLD_SPOOL = ".undelivered.jsonl"  # up to version 0.1: one JSON line per delivery
 
 _NOT_STORED = ("delivery not stored", "deliveries not stored")
@@ -200,8 +203,11 @@ class Outbox:
         """The row that is to be sent next, except those that are finished."""
         for query in (_FIRST, _LAST):
             with suppress(sqlite3.Error):
-                for row in self._query(f"{query} LIMIT {len(self._finished) + 1}", url):
-                    if row[0] not in self._finished:
+                for row in self._query(f"{query} LIMIT {len(self._finished) + _SKIPPED_ROWS}", url):
+                    if not _is_valid(row):
+                        self._execute("DELETE FROM deliveries WHERE id IS ?", row[0])
+                        self._problems.count(str(self.file), ("row skipped", "rows skipped"), "not a stored webhook")
+                    elif row[0] not in self._finished:
                         delivery, next_s = self._unrecorded.get(row[0], (Delivery(*row[:5]), row[6]))
                         return delivery, row[5], next_s, *row[7:]
             if query is _FIRST:
@@ -299,12 +305,26 @@ class Outbox:
                 # a commit survives a kill at once, and a power failure after the next checkpoint
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA trusted_schema = OFF")  # whoever has written the file
                 connection.executescript(_SCHEMA)
             except sqlite3.Error:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
+
+
+def _is_valid(row: tuple) -> bool:
+    """Whether a row has the types of `_COLUMNS`; SQLite stores anything anywhere."""
+    own_id, _, body, server_errors, attempts, created_s, next_s, claimed_by, claimed_until_s = row
+    numbers = (server_errors, attempts, created_s, next_s, claimed_until_s)
+    return (
+        isinstance(own_id, str)
+        and _ID.fullmatch(own_id) is not None
+        and isinstance(body, bytes)
+        and all(isinstance(number, int | float) for number in numbers)
+        and isinstance(claimed_by, str | None)
+    )
 
 
 def _expiry_reason() -> str:

@@ -229,6 +229,33 @@ def test_a_damaged_file_is_told_and_costs_nothing(open_outbox, tmp_path, content
     assert (tmp_path / "door.outbox.sqlite").read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("id", "7\r\nX-Injected: yes"),
+        ("id", b"7"),
+        ("body", "text"),
+        ("body", 7),
+        ("created_s", "yesterday"),
+        ("next_s", b""),
+        ("attempts", "many"),
+        ("server_errors", b"x"),
+        ("claimed_until_s", "never"),
+    ],
+)
+def test_rows_of_another_program_are_skipped(open_outbox, column, value):
+    """A row that no watch has written is counted, and holds nothing up."""
+    outbox = open_outbox()
+    for number in (1, 2):
+        outbox.put(delivery(number))
+    other = sqlite3.connect(outbox.file)
+    other.execute(f"UPDATE deliveries SET {column} = ? WHERE id = '1'", (value,))
+    other.commit()
+    other.close()
+    assert ids(outbox) == ["2"]
+    assert outbox.problems() == (f"{outbox.file}: 1 row skipped: not a stored webhook",)
+
+
 def test_a_link_is_not_followed(open_outbox, tmp_path):
     """A link with the name of the outbox leads to nothing."""
     (tmp_path / "door.outbox.sqlite").symlink_to(tmp_path / "victim")
