@@ -147,10 +147,12 @@ class Store:
         """All versions whose files can be read, newest first, also those that did not lead to the current one.
 
         Args:
-            damaged: Takes the errors of the files that cannot be read.
+            damaged: Takes the errors of the files that cannot be read, or are missing.
             replaced: Whether to return versions that later commits of the same work replaced, too.
         """
         entries = list(self._readable(damaged))
+        if damaged is not None:
+            damaged.extend(self._files.gaps({entry.version: entry.parent for entry in entries}))
         left_out = set() if replaced else {entry.replaces for entry in entries}
         return [entry for entry in entries if entry.version not in left_out]
 
@@ -188,9 +190,10 @@ class Store:
             parent = self.read_version(number) if number else None
             amended = parent if number == amends else None
             before = self._load(parent) if parent else Dataset(self.root)
-            # ids of versions that were undone are not given again
-            if newest := self._newest_readable():
-                before = before.replace(next_ids=before.next_ids.merged(newest.next_ids))
+            # ids of versions that were undone are not given again; the newest version knows all of them
+            newest = max(self._files.numbers(), default=0)
+            if newest > number:
+                before = before.replace(next_ids=before.next_ids.merged(self.read_version(newest).next_ids))
             after = change(before)
             if not parent and _is_empty(after):
                 return number, after, False
@@ -202,7 +205,7 @@ class Store:
             ):
                 return number, after, False
             entry = Version(
-                version=max(self._files.numbers(), default=0) + 1,
+                version=newest + 1,
                 operation=operation,
                 arguments=json.loads(json.dumps(arguments, default=str)),
                 parent=amended.parent if amended else number,
@@ -292,12 +295,6 @@ class Store:
             except StoreError as error:
                 if damaged is not None:
                     damaged.append(error)
-
-    def _newest_readable(self) -> Version | None:
-        complete = (
-            entry for entry in self._readable() if all((self.root / table).is_file() for table in entry.tables.values())
-        )
-        return next(complete, None)
 
     def _load(self, entry: Version) -> Dataset:
         try:

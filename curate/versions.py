@@ -27,6 +27,7 @@ _VERSION_FILE = re.compile(r"[0-9]{6,9}\.json", re.ASCII)
 # the number; then, in files of newer versions, its checksum in blanks and tabs, which other readers strip
 _NUMBER_FILE = re.compile(r"([0-9]{6,9})(?:\n([ \t]{16}))?\n?", re.ASCII)
 _LARGEST_ID = 2**63 - 1
+_RESTORE = "Restore it from a copy; or move it away to go on without that version."
 
 
 def dataset_folders(folder: Path) -> list[Path]:
@@ -99,9 +100,18 @@ class VersionFiles:
             f" {curate_command('checkout', self.root, 'N')} makes one of them current.",
         )
 
-    def redo_is_damaged(self) -> bool:
-        """Whether there is a file REDO that names no version."""
-        return os.path.lexists(self._redo) and self._named_in(self._redo) is None
+    def gaps(self, parents: Mapping[int, int]) -> Iterator[StoreError]:
+        """Errors for what is missing: version files that others were made from, and the one that REDO names.
+
+        Args:
+            parents: Version → its parent, of the version files that can be read.
+        """
+        known = {0, *self.numbers()}
+        for number, parent in parents.items():
+            if parent not in known:
+                yield StoreError(f"the file is missing: version {number} was made from it", place=self.file(parent))
+        if os.path.lexists(self._redo) and self._named_in(self._redo) is None:
+            yield StoreError("the file is damaged: what can be redone is not known", place=self._redo)
 
     def set_head(self, number: int) -> None:
         """Make a version current."""
@@ -132,9 +142,9 @@ class VersionFiles:
             ) from None
         except (OSError, ValueError, RecursionError) as error:
             fact = getattr(error, "strerror", None) or error
-            raise StoreError(f"the version file cannot be read: {fact}", place=path) from error
+            raise StoreError(f"the version file cannot be read: {fact}", place=path, remedy=_RESTORE) from error
         if fault := _fault(document, number):
-            raise StoreError(f"the version file cannot be read: {fault}", place=path)
+            raise StoreError(f"the version file cannot be read: {fault}", place=path, remedy=_RESTORE)
         return document
 
     def ancestry(self, number: int) -> Iterator[int]:

@@ -504,6 +504,16 @@ def edited(root, number, edit):
     file.write_text(json.dumps(document))
 
 
+def test_commit_beside_a_damaged_version_that_was_undone(root):
+    """The ids that it gave are not known: nothing is committed until it is restored, or moved away."""
+    Store(root).undo()
+    (root / "versions" / "000003.json").write_text("{")
+    with pytest.raises(StoreError, match=r"000003.json: the version file cannot be read.* move it away to go on"):
+        Store(root).commit("widen", {}, add_class)
+    (root / "versions" / "000003.json").unlink()
+    assert Store(root).commit("widen", {}, add_class)[0] == 3
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -13,7 +13,7 @@ from curate.files import open_regular
 from curate.paths import is_inside
 from curate.progress import Progress, silent
 from curate.result import Result
-from curate.store import Store, Version, card_digest
+from curate.store import Store, card_digest
 from curate.table_files import read_table, read_table_file
 from curate.versions import VersionFiles
 
@@ -76,10 +76,11 @@ def verify(dataset: str | os.PathLike[str], *, progress: Progress = silent) -> V
         head = store.head()
     except StoreError as error:
         findings.append(Finding("head", "HEAD", error.fact))
-    if files.redo_is_damaged():
-        findings.append(Finding("redo", "REDO", "the file is damaged: what can be redone is not known"))
-    numbers = files.numbers()
-    versions = list(_readable_versions(store, files, numbers, findings))
+    damaged: list[StoreError] = []
+    versions = store.all_versions(damaged, replaced=True)
+    for error in damaged:
+        file = Path(str(error.place)).relative_to(root).as_posix()
+        findings.append(Finding("redo" if file == "REDO" else "version", file, error.fact))
     versions.sort(key=lambda entry: (entry.version != head, -entry.version))
     tables = list(dict.fromkeys(file for entry in versions for file in entry.tables.values()))
     broken = set(_broken_tables(root, tables, findings, progress))
@@ -87,7 +88,8 @@ def verify(dataset: str | os.PathLike[str], *, progress: Progress = silent) -> V
         try:
             store.load(head)
         except CurateError as error:  # its tables are as written, but not by curate
-            findings.append(Finding("version", _name(root, files.file(versions[0].version)), error.fact))
+            file = files.file(versions[0].version).relative_to(root).as_posix()
+            findings.append(Finding("version", file, error.fact))
             broken |= set(versions[0].tables.values())
     media = _media(root, [table for table in tables if table not in broken], findings)
     unchecked = _compare_media(root, media, findings, progress)
@@ -96,7 +98,7 @@ def verify(dataset: str | os.PathLike[str], *, progress: Progress = silent) -> V
     kinds = [kind for kind, _ in media.values()]
     return VerifyResult(
         version=head,
-        versions=len(numbers),
+        versions=len(files.numbers()),
         tables=len(tables),
         images=kinds.count("image"),
         videos=kinds.count("video"),
@@ -104,22 +106,6 @@ def verify(dataset: str | os.PathLike[str], *, progress: Progress = silent) -> V
         findings=tuple(findings),
         notes=(_CARD.format(head),) if is_other_card else (),
     )
-
-
-def _readable_versions(
-    store: Store, files: VersionFiles, numbers: list[int], findings: list[Finding]
-) -> Iterator[Version]:
-    for number in numbers:
-        name = _name(store.root, files.file(number))
-        try:
-            entry = store.read_version(number)
-        except StoreError as error:
-            findings.append(Finding("version", name, error.fact))
-            continue
-        if entry.parent and entry.parent not in numbers:
-            lost = _name(store.root, files.file(entry.parent))
-            findings.append(Finding("version", lost, f"the file is missing: version {number} was made from it"))
-        yield entry
 
 
 def _broken_tables(root: Path, tables: list[str], findings: list[Finding], progress: Progress) -> Iterator[str]:
@@ -185,7 +171,3 @@ def _differs(root: Path, path: str, expected: str) -> str | None:
         if found == expected
         else f"its content is not what was imported (got hash {found[:20]}; expected {expected[:20]})"
     )
-
-
-def _name(root: Path, file: Path) -> str:
-    return file.relative_to(root).as_posix()

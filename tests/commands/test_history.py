@@ -164,3 +164,15 @@ def test_no_dataset(tmp_path, question):
     """A folder without a dataset is an error."""
     with pytest.raises(StoreError, match="there is no dataset here"):
         question(tmp_path)
+
+
+def test_log_of_a_damaged_dataset(root):
+    """With `all`, the log lists what can be read, and says what is missing or damaged."""
+    curate.undo(root)
+    (root / "HEAD").write_text("x")
+    (root / "versions/000002.json").unlink()
+    result = curate.log(root, all=True)
+    assert [(entry.version, entry.state) for entry in result.entries] == [(1, "left")]
+    assert [note.partition(": the file is damaged")[0] for note in result.notes] == [f"{root}/HEAD", f"{root}/REDO"]
+    assert curate.checkout(root, 1).before is None
+    assert curate.log(root).entries[0].state == "current"

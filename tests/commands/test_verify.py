@@ -68,8 +68,8 @@ def test_damaged_files(root):
     write_text(root / "REDO", "x")
     assert [(kind, file) for kind, file, _ in found(root)] == [
         ("head", "HEAD"),
-        ("redo", "REDO"),
         ("version", "versions/000003.json"),
+        ("redo", "REDO"),
         ("image", image),
     ]
     assert "its content is not what was imported (got hash" in found(root)[3][2]
