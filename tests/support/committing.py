@@ -4,6 +4,8 @@ python committing.py together ROOT COUNT   COUNT processes, each of which adds o
 python committing.py forever ROOT          adds and drops a class and moves images between splits, without an end
 python committing.py until ROOT COUNT      COUNT processes; each commits to a copy ROOT-N and dies at its N-th
                                            rename or sync
+python committing.py write FILE COUNT N    COUNT processes write one file N times each, while it is read; prints how
+                                           often it was read, and how often that was not what one of them had written
 """
 
 import os
@@ -19,6 +21,7 @@ import pyarrow.parquet  # noqa: F401
 from sample_datasets import build_dataset
 
 from curate.dataset import ClassEntry
+from curate.files import write_atomically
 from curate.store import Store
 
 
@@ -76,6 +79,29 @@ def commit_until(root, count_of_copies):
         os.wait()
 
 
+def write_together(file, processes, times):
+    """Write one file from many processes, each its own content, and read it until all have ended."""
+    contents = [bytes([number]) * (300_000 + number) for number in range(processes)]
+    write_atomically(file, lambda out: out.write(contents[0]))
+    children = set()
+    for content in contents:
+        child = os.fork()
+        if child == 0:
+            for _ in range(times):
+                write_atomically(file, lambda out, content=content: out.write(content))
+            os._exit(0)
+        children.add(child)
+    reads, wrong = 0, 0
+    while children:
+        found = file.read_bytes()
+        reads += 1
+        wrong += not found or found != contents[found[0]]
+        child, status = os.waitpid(-1, os.WNOHANG)
+        children.discard(child)
+        wrong += child > 0 and status != 0
+    sys.stdout.write(f"{reads} {wrong} {len(list(file.parent.iterdir()))}")
+
+
 def dying(call, left):
     """A wrapper of `call` that kills the process when `left` reaches 0."""
 
@@ -95,6 +121,8 @@ def new_class(id_):
 if __name__ == "__main__":
     if sys.argv[1] == "together":
         commit_together(Path(sys.argv[2]), int(sys.argv[3]))
+    elif sys.argv[1] == "write":
+        write_together(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     elif sys.argv[1] == "until":
         commit_until(Path(sys.argv[2]), int(sys.argv[3]))
     else:
