@@ -19,7 +19,7 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize(("names", "seed", "count"), [(SHORT, 0, 4), *LONG])
+@pytest.mark.parametrize(("names", "seed", "count"), [(SHORT, 0, 2), *LONG])
 def test_killed_commands(tmp_path, names, seed, count):
     """The dataset is the old or the new one, files are whole, the user's stay, and the result comes in the end."""
     script = [sys.executable, Path(killing.__file__), tmp_path, str(seed), str(count), *names]

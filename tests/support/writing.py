@@ -56,8 +56,13 @@ class Left(NamedTuple):
     why: str
 
 
-READS = Left("writes nothing")
-COMMANDS: dict[str, Writing | Left] = {
+class Reading(NamedTuple):
+    """A command that writes nothing: its command line after its name."""
+
+    typed: str
+
+
+COMMANDS: dict[str, Writing | Reading | Left] = {
     "fetch-youtube": Writing(
         "faces {site}/walk.mp4 --allow-private" + (" --clip 0:00-0:01" if shutil.which("ffmpeg") else "")
     ),
@@ -70,17 +75,17 @@ COMMANDS: dict[str, Writing | Left] = {
     "rename-class": Writing("faces bare naked"),
     "drop-class": Writing("faces bare"),
     "split": Writing("faces --val 0.4 --seed 3 --overwrite"),
-    "log": READS,
-    "diff": READS,
+    "log": Reading("faces --all"),
+    "diff": Reading("faces 1 2"),
     "undo": Writing("faces"),
     "redo": Writing("faces", before=("undo faces",)),
     "checkout": Writing("faces 1"),
-    "verify": READS,
+    "verify": Reading("faces"),
     "gc": Writing("faces"),
     "export-coco": Writing(
         "faces out --contiguous-ids", same=("out/[a-z]*/**/*", "out/class_ids.json"), there=("out/.[a-z]*",)
     ),
-    "models": READS,
+    "models": Reading(""),
     "train": Writing("faces --model corner:any --run new --steps 2", "--resume", there=("faces/runs/new/*.json",)),
     "train-classifier": Left("the files of its run are those of `train`, which is tried; it would load torch"),
     "loop": Writing(
@@ -106,8 +111,9 @@ COMMANDS: dict[str, Writing | Left] = {
     "run": Writing(
         "all.yaml", same=("out/images/**/*", "found/*"), there=("faces/runs/new/report.html", "out/annotations/*")
     ),
-    "doctor": READS,
+    "doctor": Reading(""),
 }
+READING = {name: entry for name, entry in COMMANDS.items() if isinstance(entry, Reading)}
 WRITING = {name: entry for name, entry in COMMANDS.items() if isinstance(entry, Writing)}
 
 
@@ -134,7 +140,7 @@ class Scene:
         """Make a new copy for a command."""
         shutil.rmtree(self.copy, ignore_errors=True)
         shutil.copytree(self.original, self.copy, symlinks=True)
-        for line in WRITING[name].before:
+        for line in WRITING[name].before if name in WRITING else ():
             answer = self.type(*line.split())
             assert answer.code == 0, answer.stderr
 
@@ -343,9 +349,9 @@ def _import_everything() -> None:
 
     from curate.commands.registry import COMMANDS as ROWS
 
-    for row in ROWS.values():
-        row.function()
-        row.cli_function()
+    for name in (*WRITING, *READING):
+        ROWS[name].function()
+        ROWS[name].cli_function()
     for name in _MODULES:
         import_module(name)
 
