@@ -258,7 +258,7 @@ class _OutcomeRecorder:
         shown = self._dataset / REMAINING
         remaining = [*self._retries, *unfinished]
         try:
-            before = collect_requests((), (), file) if file.exists() else []
+            before = collect_requests((), (), file) if file.is_file() else []
         except UsageError as error:  # edited by someone else
             self._notes.append(f"{error} It was left as it is.")
             self._notes += (
@@ -341,7 +341,7 @@ def _remove_empty_folders(folder: Path, created: Sequence[Path]) -> None:
     for name in (".partial", ".archive"):
         with suppress(OSError):
             (folder / name).rmdir()
-    if folder in created and {path.name for path in folder.iterdir()} <= {".lock", ".cache"}:
+    if folder in created and {path.name for path in folder.iterdir()} <= {".lock"}:
         shutil.rmtree(folder)
         with suppress(OSError):
             for empty in created[1:]:

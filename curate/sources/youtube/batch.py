@@ -1,6 +1,7 @@
 """Many links: fetched by a few workers, each independently, each video once, and politely."""
 
 import logging
+import os
 import queue
 import re
 import threading
@@ -10,7 +11,6 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from curate.media import VIDEOS
 from curate.progress import Progress
 from curate.redaction import redact_text, redact_url
 from curate.sources.hosts import find_refusal
@@ -148,7 +148,7 @@ class BatchFetcher:
                 cookies=self._options.cookies,
                 allow_private=self._options.allow_private,
                 newest=self._options.newest,
-                cache=self._root / VIDEOS / ".cache",
+                cache=_player_cache(),
                 pause_after_failure=self._throttle.pause_after_failure,
                 count_bytes=self._throttle.count_bytes,
                 check_stop=self._throttle.check_stop,
@@ -274,3 +274,8 @@ class BatchFetcher:
         if isinstance(result, list):
             raise fail("not_found", "the link now leads to a playlist")
         return result
+
+
+def _player_cache() -> Path:
+    """Folder for what yt-dlp learns about players: code, which is never taken from a dataset of somebody else."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate" / "yt-dlp"

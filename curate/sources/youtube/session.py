@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urldefrag
 
 from yt_dlp.downloader import get_suitable_downloader
-from yt_dlp.downloader.external import ExternalFD
 from yt_dlp.networking import Request
 
 from curate.documents.json_reader import read_json
@@ -35,6 +34,7 @@ logger = logging.getLogger(__name__)
 _LIVE_STATES = {"is_live": "it is live", "is_upcoming": "it has not started", "post_live": "it has only just ended"}
 _MAX_INDIRECTIONS = 6  # pages that only refer to another page
 _TIMEOUT_S = 20
+_DOWNLOADERS = {"BunnyCdnFD", "DashSegmentsFD", "F4mFD", "HlsFD", "HttpFD", "IsmFD", "SoopVodFD"}
 _GENERIC = frozenset({"generic", "html5mediaembed", "quotedhtml"})  # their IDs are the last word of the page's URL
 
 
@@ -170,9 +170,9 @@ class Session:
     def _download(self, video: Video, file: Path) -> bool:
         info = dict(video.info)
         with self._explaining():
-            # for live and rare protocols yt-dlp would give ffmpeg access to the network
+            # for live and rare protocols yt-dlp runs programs, such as ffmpeg and mpv, which would reach any host
             downloader: Any = get_suitable_downloader(info, self._ydl.params)  # pyright: ignore[reportArgumentType]
-            if issubclass(downloader, ExternalFD):
+            if downloader.__name__ not in _DOWNLOADERS:
                 raise fail("unsupported", f"the protocol {video.protocol} is not supported")
             try:
                 return self._ydl.dl(str(file), info)[0]

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -142,6 +143,33 @@ def test_encrypted_formats(dataset, site, tube):
     tube["abc"] = tube_video(site)
     tube["abc"]["formats"][0]["has_drm"] = True
     assert reasons(fetch(dataset, YOUTUBE + "abc")) == ["drm"]
+
+
+@pytest.mark.parametrize("protocol", ["rtmp", "rtmp_ffmpeg", "websocket_frag", "youtube_live_chat"])
+def test_protocols_for_which_programs_are_started(dataset, site, tube, monkeypatch, protocol):
+    """yt-dlp starts no program, which would reach any host, whatever a site says about a format."""
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    tube["abc"] = tube_video(site)
+    tube["abc"]["formats"][0]["protocol"] = protocol
+    (failed,) = fetch(dataset, YOUTUBE + "abc").failed
+    assert (failed.reason, f"the protocol {protocol} is not supported" in failed.advice) == ("unsupported", True)
+    assert site.requests == []
+
+
+def test_what_is_learnt_about_players(dataset, tmp_path, site, tube, video, monkeypatch):
+    """Programs of players are kept in the user's cache, and never read from the dataset."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    real, folders = session.open_downloader, []
+
+    def open_downloader(parameters, allow_private):
+        folders.append(parameters["cachedir"])
+        return real(parameters, allow_private)
+
+    monkeypatch.setattr(session, "open_downloader", open_downloader)
+    site.files["/street.mp4"] = video
+    tube["abc"] = tube_video(site)
+    fetch(dataset, YOUTUBE + "abc", workers=1)
+    assert folders == [str(tmp_path / "cache" / "curate" / "yt-dlp")]
 
 
 def test_available_heights(dataset, site, tube):
