@@ -28,6 +28,7 @@ from curate.columns import (
 )
 from curate.errors import DataError, unknown_name
 from curate.paths import is_inside, is_name
+from curate.plain_text import check_name
 
 
 class ClassEntry(NamedTuple):
@@ -204,6 +205,7 @@ def _check_classes(classes: Iterable[tuple[int, str]]) -> tuple[ClassEntry, ...]
             raise DataError(
                 "not a class name", place=place, got=repr(entry.name), expected="text without outer white space"
             )
+        check_name(entry.name, place, "class", error=DataError)
         if not isinstance(entry.id, int | np.integer) or not 1 <= entry.id < 2**31:
             raise DataError("not a class id", place=place, got=repr(entry.id), expected="a whole number, 1 or more")
     for what, values in (("id", [entry.id for entry in classes]), ("name", [entry.name for entry in classes])):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from curate.errors import DataError, UsageError, closest
+from curate.plain_text import clean_name
 
 
 @contextmanager
@@ -95,12 +96,12 @@ OVERWRITE_REMEDY = "Choose another name, or replace it with --overwrite."
 
 
 def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Read a list of names, one a line, as `read_list`. Each name is returned once.
+    """Read a list of names, one a line, as `read_list`. Each name is returned once, without what names cannot hold.
 
     Raises:
         DataError: The file cannot be read, has another encoding, or has lost characters.
     """
-    return tuple(dict.fromkeys(name for name in map(str.strip, read_list(path)) if name))
+    return tuple(dict.fromkeys(name for name in map(clean_name, read_list(path)) if name))
 
 
 def read_list(path: str | os.PathLike[str]) -> list[str]:

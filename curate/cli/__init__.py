@@ -14,6 +14,7 @@ def main() -> None:
     from curate.cli.completion import VARIABLE, complete_and_exit
     from curate.cli.output import naming_stdout
     from curate.errors import CurateError, StrictImportError, system_error
+    from curate.plain_text import shown
 
     if VARIABLE in os.environ:
         complete_and_exit(app)
@@ -43,16 +44,19 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # Typer's own errors have it; their class moved between versions
             raise
-        error.show()  # pyright: ignore[reportAttributeAccessIssue]
+        usage = io.StringIO()
+        error.show(usage)  # pyright: ignore[reportAttributeAccessIssue]
+        print(shown(usage.getvalue(), lines=True), end="", file=sys.stderr)  # noqa: T201
         _fail(error.format_message(), error.exit_code, is_shown=True)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _fail(message: str, exit_code: int, document: object = None, *, is_shown: bool = False) -> NoReturn:
     """Print an error, unless it is shown already, and exit."""
     from curate.cli.output import print_json
+    from curate.plain_text import shown
 
     if not is_shown:
-        print(f"curate: {message}", file=sys.stderr)  # noqa: T201 - the one place that prints errors
+        print(f"curate: {shown(message)}", file=sys.stderr)  # noqa: T201 - the one place that prints errors
     if "--json" in sys.argv:
         try:
             print_json({"error": message} if document is None else document)

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder
-from curate.cli.output import explain_interruption, progress_on_stderr, show
+from curate.cli.output import explain_interruption, progress_on_stderr, say, show
 from curate.cli.table import Column, Kind, Table
 
 _KEPT = "finished videos are kept. Run the same command again to continue."
@@ -65,7 +65,7 @@ def fetch_youtube(
     from curate.commands.fetch_youtube import note_before
 
     if note := note_before(urls or (), from_file=from_file):
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}")
     with progress_on_stderr() as progress, explain_interruption(_KEPT):
         result = command(
             dataset,

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, split_names
-from curate.cli.output import show
+from curate.cli.output import say, show
 from curate.formatting import count_of
 
 
@@ -47,9 +47,9 @@ def label(
 def _open(command: tuple[str, ...]) -> None:
     """Run LabelImg until it is closed; without LabelImg or a display, print what to do."""
     if shutil.which(command[0]) is None:
-        typer.echo("LabelImg is not installed: pip install labelImg", err=True)
+        say("LabelImg is not installed: pip install labelImg")
     elif sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
-        typer.echo(f"no display here; on a desktop run: {' '.join(command)}", err=True)
+        say(f"no display here; on a desktop run: {' '.join(command)}")
     else:
         subprocess.run(command, check=False, stdout=sys.stderr)
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from curate.cli.options import AsJson, DatasetFolder, MinSide, Overwrite
-from curate.cli.output import EarlyNotes, counts_line, explain_interruption, progress_on_stderr, show
+from curate.cli.output import EarlyNotes, counts_line, explain_interruption, progress_on_stderr, say, show
 from curate.cli.table import SIZE_COLUMNS, SIZE_STYLES, Table, mark_best
 from curate.cli.train import NOTHING_SAVED, Model, NewRun, as_arguments, takes_training_options
 from curate.commands.training_options import LOOP, ROUNDS, given
@@ -178,7 +178,7 @@ def _what_is_saved(dataset: Any, run: str) -> str:
 def _print_round(report: "RoundReport") -> None:
     from curate.result import as_json
 
-    typer.echo(round_lines(as_json(report)), err=True)
+    say(round_lines(as_json(report)), lines=True)
 
 
 def loop_brief(document: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from curate.plain_text import shown
 from curate.progress import UNKNOWN, Progress, silent
 
 if TYPE_CHECKING:
@@ -49,8 +50,13 @@ def show(result: "Result", render: Callable[[Any], object], *, as_json: bool, ea
         print_rich(render(document))
 
 
+def say(text: str, *, lines: bool = False) -> None:
+    """Print a text to stderr, with escapes for what a terminal would obey; with `lines` it may have several lines."""
+    typer.echo(shown(text, lines=lines), err=True)
+
+
 def _print_note(note: str) -> None:
-    typer.echo(f"note: {note}", err=True)
+    say(f"note: {note}")
 
 
 @contextmanager
@@ -79,15 +85,27 @@ def print_rich(*renderables: object) -> None:
     Lines are as wide as the terminal, or as the variable `COLUMNS` says. Without either, in a pipe, they are not
     wrapped. Colours appear on a terminal only.
     """
-    from rich.console import Console
-
     wraps = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     # names from files may contain `[a]` and `:b:`, which are not markup
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not wraps)
+    console = _console(soft_wrap=not wraps)
     if not wraps:
         console.width = _UNLIMITED
     with naming_stdout():
         console.print(*renderables)
+
+
+def _console(**options: Any) -> Any:
+    """A console that shows text of others as it is: it is no markup, and controls nothing."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Plain(Console):
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Any]:
+            for segment in super().render(renderable, options):
+                text = segment.text if segment.control else shown(segment.text, lines=True)
+                yield segment if text == segment.text else Segment(text, segment.style)
+
+    return Plain(highlight=False, markup=False, emoji=False, **options)
 
 
 @contextmanager
@@ -102,18 +120,17 @@ def progress_on_stderr(*, quiet: bool = False) -> Iterator[Progress]:
 
 
 def _bars() -> Iterator[Progress]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    bars = Bars(*columns, console=_console(stderr=True), transient=True)
     tasks: dict[str, Any] = {}
 
     def report(task: str, done: int, total: int, note: str = "") -> None:
@@ -140,7 +157,7 @@ def _plain_lines() -> Progress:
         if now - last_line >= _PLAIN_EVERY_S:
             last_line = now
             of = "" if total == UNKNOWN else f"/{total}"
-            typer.echo(f"{task} {done}{of} {note}".rstrip() + f" ({now - start:.0f} s)", err=True)
+            say(f"{task} {done}{of} {note}".rstrip() + f" ({now - start:.0f} s)")
 
     return report
 
@@ -151,7 +168,7 @@ def explain_interruption(message: str | Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; {message if isinstance(message, str) else message()}", err=True)
+        say(f"interrupted; {message if isinstance(message, str) else message()}")
         raise
 
 

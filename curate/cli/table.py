@@ -17,6 +17,8 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
+from curate.plain_text import shown
+
 SIZE_STYLES = {"small": "red", "medium": "yellow", "large": "green"}
 
 _GAP = "  "
@@ -67,7 +69,7 @@ class Table:
         """Add a row with a cell for each column; `style` holds for the whole row."""
         row = []
         for column, cell in zip(self.columns, cells, strict=True):
-            text = cell.copy() if isinstance(cell, Text) else Text(cell)
+            text = cell.copy() if isinstance(cell, Text) else Text(shown(cell, lines=True))
             text.expand_tabs()
             text.stylize_before(f"{style} {column.style}".strip())
             row.append(text)

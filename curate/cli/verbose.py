@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from curate import __version__
+from curate.cli.output import say
+from curate.plain_text import shown
 
 _NAME = "verbose"
 _OPTION = Annotated[bool, typer.Option("--verbose", help="Log what the command does to stderr.")]
@@ -19,12 +21,20 @@ _PARAMETER = inspect.Parameter(_NAME, inspect.Parameter.KEYWORD_ONLY, default=Fa
 logger = logging.getLogger(__name__)
 
 
+class _Lines(logging.Formatter):
+    """Escapes the message of a record, so that a name in it begins no line of its own; a stack has its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of logging
+        record.message = shown(record.message)
+        return super().formatMessage(record)
+
+
 class _StderrHandler(logging.Handler):
     """Looks up `sys.stderr` for each record: progress bars replace it, so that log lines appear above them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            typer.echo(self.format(record), err=True)
+            say(self.format(record), lines=True)
         except (OSError, ValueError):  # the terminal is gone, or the message does not fit its arguments
             self.handleError(record)
 
@@ -49,22 +59,22 @@ def with_verbose(command: Callable[..., None]) -> Callable[..., None]:
 def warnings_on_stderr() -> Iterator[None]:
     """Print warnings that no result has, also without `--verbose`: of image files, and of a training's workers."""
     handler = _StderrHandler(logging.WARNING)
-    handler.setFormatter(logging.Formatter("curate: %(message)s"))
+    handler.setFormatter(_Lines("curate: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("curate.images", "curate.engines.training.loader")]
-    for shown in loggers:
-        shown.addHandler(handler)
+    for one in loggers:
+        one.addHandler(handler)
     try:
         yield
     finally:
-        for shown in loggers:
-            shown.removeHandler(handler)
+        for one in loggers:
+            one.removeHandler(handler)
 
 
 @contextmanager
 def log_on_stderr(command: str) -> Iterator[None]:
     """Log all of `curate.*` inside the block, and how the command ended."""
     handler = _StderrHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Lines("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
     root = logging.getLogger("curate")
     level = root.level
     root.addHandler(handler)

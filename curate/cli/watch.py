@@ -27,7 +27,7 @@ from curate.cli.options import (
     VideoRate,
     VideoStream,
 )
-from curate.cli.output import progress_on_stderr, show
+from curate.cli.output import progress_on_stderr, say, show
 from curate.cli.table import Column, Table
 
 if TYPE_CHECKING:
@@ -184,11 +184,11 @@ def watch(
 
         def print_ready(ready: "WatchReady") -> None:
             for line in ready_lines(ready):
-                typer.echo(line, err=True)
+                say(line)
 
         def print_line(line: str) -> None:
             with suppress(OSError, ValueError):  # a closed terminal must not end a watch
-                typer.echo(line, err=True)
+                say(line)
 
         result = command(
             run,
@@ -238,9 +238,9 @@ def ask_for_permission(request: "Request") -> "Answer":
     """Ask at the terminal what a trigger file may do; anything but yes and always is no."""
     from curate.monitor.permission import Answer
 
-    typer.echo(request.sentence, err=True)
+    say(request.sentence)
     for command in request.commands:
-        typer.echo(f"  runs: {command}", err=True)
+        say(f"  runs: {command}")
     try:
         given = typer.prompt("Allow this? [y]es, [a]lways, [N]o", default="n", show_default=False, err=True)
     except typer.Abort:  # the terminal was closed

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from curate.curation.incomplete import note_incomplete
 from curate.curation.stats import Balance, ClassBalance, count, count_by
 from curate.files import check_output_files, write_atomically
+from curate.plain_text import csv_cell
 from curate.result import Result, as_json
 from curate.sizes import RangeOfInterest
 from curate.store import Store
@@ -85,5 +86,5 @@ def _write_csv(path: str | os.PathLike[str], balances: dict[str, Balance]) -> No
     rows: Sequence[dict[str, Any]] = [
         {"group": group} | as_json(entry) for group, balance in balances.items() for entry in balance.classes
     ]
-    text = pd.DataFrame(rows).to_csv(index=False)
+    text = pd.DataFrame(rows).map(csv_cell).to_csv(index=False)
     write_atomically(Path(path), lambda file: file.write(text.encode()))

@@ -12,6 +12,7 @@ from curate.dataset import Dataset
 from curate.errors import UsageError
 from curate.evaluation.mistakes import Mistakes
 from curate.files import write_atomically
+from curate.plain_text import csv_cell
 
 MISSED, FALSE_POSITIVE = "missed", "false positive"
 
@@ -82,7 +83,7 @@ def _writer(path: Path) -> Callable[[pd.DataFrame, IO[bytes]], object]:
 
 
 def _write_csv(errors: pd.DataFrame, file: IO[bytes]) -> None:
-    errors.to_csv(file, index=False, lineterminator="\n", encoding="utf-8")
+    errors.map(csv_cell).to_csv(file, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def _write_parquet(errors: pd.DataFrame, file: IO[bytes]) -> None:

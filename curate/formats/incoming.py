@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curate.boxes import Boxes, clip
 from curate.columns import BOX_COLUMNS, CORNERS, IMAGE_COLUMNS, LANDMARKS, PROBLEM_COLUMNS, SPLITS, Action, conform
 from curate.errors import UsageError
+from curate.plain_text import clean_name, is_clean
 
 _IMAGE_NEEDS = {"file", "annotated", "width", "height", "sha256", "label_state"}
 _IMAGE_KNOWS = {*_IMAGE_NEEDS, *IMAGE_COLUMNS} - {"image_id", "path", "source"}
@@ -159,7 +160,8 @@ def mend_boxes(
         usable & (written >= 0).all(axis=1) & (written <= 1).all(axis=1) & (written != np.floor(written)).any(axis=1)
     )
     again = _find_repeated(boxes, mended, usable)
-    kept = usable & ~again & ~fraction
+    names, unclear, nameless = _clean_names(boxes["name"])
+    kept = usable & ~again & ~fraction & ~nameless
     reversed_ = kept & (ordered != written).any(axis=1)
     outside = kept & (mended != shifted).any(axis=1)
 
@@ -174,13 +176,30 @@ def mend_boxes(
         ("saved_twice", "noted", again),
         ("reversed_corners", "repaired", reversed_),
         ("outside_image", "repaired", outside),
+        ("class_name", "repaired", unclear & kept),
+        ("class_name", "quarantined", nameless),
     )
     for kind, action, rows in faults:
         for row in np.flatnonzero(rows):
+            if kind == "class_name":
+                detail = f"invisible characters in the class name {boxes['name'].iloc[row]!r}"
+                problems.append(Problem(files[row], int(lines[row]), int(numbers[row]), kind, detail, action))
+                continue
             detail = f"{_numbers(written[row])} in an image of {width[row]}×{height[row]}{_CONSEQUENCES.get(kind, '')}"
             problems.append(Problem(files[row], int(lines[row]), int(numbers[row]), kind, detail, action))
-    table = boxes.assign(**dict(zip(CORNERS, mended.T, strict=True)))
+    table = boxes.assign(**dict(zip(CORNERS, mended.T, strict=True)), name=names)
     return (table if kept.all() else table[kept].reset_index(drop=True)), problems
+
+
+def _clean_names(names: pd.Series) -> tuple[pd.Series, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Names without invisible characters; which of them had any, and of which nothing is left. (n,), (n,), (n,)"""
+    cleaned = {name: clean_name(name) for name in names.unique() if not is_clean(name)}
+    if not cleaned:
+        nowhere = np.zeros(len(names), dtype=bool)
+        return names, nowhere, nowhere
+    changed = names.isin(cleaned.keys()).to_numpy()
+    replaced = names.map(lambda name: cleaned.get(name, name)).astype(names.dtype)
+    return replaced, changed, (replaced == "").to_numpy()
 
 
 def _find_clicks(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from curate import __version__
 from curate.evaluation.chart_content import (
@@ -46,6 +47,7 @@ from curate.html_report.wording import (
     reason,
     short,
 )
+from curate.plain_text import shown
 from curate.sizes import SIZES
 
 _FIRST_SHOWN = 12  # pictures of a group; the others are folded
@@ -117,11 +119,17 @@ def render_report(content: ReportContent) -> bytes:
     return text.encode("utf-8", "replace")  # a file name may not be valid text
 
 
+def _shown(value: object) -> object:
+    """A value of the page: what a reader would not see, or what turns the text around it, is escaped."""
+    return shown(value, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

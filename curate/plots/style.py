@@ -44,7 +44,8 @@ def save_plot(figure: Figure, path: str | os.PathLike[str]) -> None:
     if target.suffix.lower() not in _SUFFIXES:
         raise UsageError("not a plot file", place=path, got=repr(target.suffix), expected=", ".join(_SUFFIXES))
     no_dates = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    with rc_context({"svg.hashsalt": "curate"}):  # ids in SVG are random otherwise
+    # ids in SVG are random otherwise; a class may be called $a$, which is no formula
+    with rc_context({"svg.hashsalt": "curate", "text.parse_math": False}):
         suffix = target.suffix.lower()
         write_atomically(
             target, lambda file: figure.savefig(file, format=suffix[1:], dpi=150, metadata=no_dates[suffix])

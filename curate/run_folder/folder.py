@@ -30,6 +30,7 @@ from curate.documents.yaml_reader import read_yaml
 from curate.errors import DataError, UsageError
 from curate.files import failures_at, remove_leftovers, sync_folder, write_atomically
 from curate.growing_files import append_line
+from curate.plain_text import check_name
 from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE, no_run
 from curate.run_folder.record import MetricsLine, RunClass, RunRecord, installed_versions
 from curate.run_folder.written import LOCK, REPLACING, holds_nothing, written_files
@@ -78,6 +79,7 @@ class RunFolder:
                 got=repr(run),
                 expected="a name such as first, or a path with a slash",
             )
+        check_name(run, "--run", "run")
         return cls(Path(dataset_root) / "runs" / run)
 
     @property

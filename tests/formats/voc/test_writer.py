@@ -256,6 +256,6 @@ def test_each_xml_is_read_once(tmp_path, dataset, monkeypatch):
     """XML with the name of its image needs no look at other files for proposals."""
     labelimg_folder(tmp_path / "clips", {"a": [MASK], "b": [BARE], "c": []})
     read = []
-    monkeypatch.setattr(voc_matching, "read_bytes", lambda file: read.append(file) or Path(file).read_bytes())
+    monkeypatch.setattr(voc_matching, "read_regular", lambda file: read.append(file) or Path(file).read_bytes())
     import_voc(dataset, tmp_path / "clips")
     assert [Path(file).name for file in read] == ["a.xml", "b.xml", "c.xml"]

@@ -1,0 +1,126 @@
+"""Names and paths with control and direction characters: none reaches a terminal, a table file or a page as it is."""
+
+import csv
+import json
+
+import pytest
+from builders import write_image, write_xml
+
+import curate
+from curate.dataset import Dataset
+from curate.errors import CurateError
+from curate.plain_text import is_clean
+from curate.store import Store
+
+NASTY = {
+    "escape": "a\x1b]0;x\x07\x1b[2J",
+    "direction": "a\u202egpj.exe",
+    "isolate": "a\u2066b",
+    "c1": "a\x9b31mb",
+    "line": "a\nok: all is well",
+    "markup": "[bold red]a[/] :smile:",
+    "return": "a\rcurate: done",
+}
+IN_XML = {key: text for key, text in NASTY.items() if key in ("direction", "isolate", "c1")}  # the others are no XML
+
+
+def is_plain(text):
+    """Whether a terminal shows the text as it is."""
+    return all(is_clean(line) for line in text.split("\n"))
+
+
+@pytest.fixture(params=NASTY.values(), ids=NASTY)
+def nasty(request):
+    """A name that attacks a terminal."""
+    return request.param
+
+
+def test_paths_work_and_are_shown_with_escapes(tmp_path, nasty, run_main):
+    """Images with such names come in; tables, notes, errors, progress and logs have escapes, and JSON its own."""
+    source = tmp_path / "clips"
+    write_image(source / nasty / f"{nasty}.jpg")
+    write_xml(source / nasty / f"{nasty}.xml", f"{nasty}.jpg" if nasty in IN_XML else None, [("mask", 2, 3, 20, 30)])
+    (source / nasty / "broken.xml").write_text("<annotation>")
+    for arguments in (
+        ("import-voc", "faces", source, "--verbose"),
+        ("import-voc", "more", source, "--json"),
+        ("stats", "faces", "--by", "source"),
+        ("log", "faces"),
+        ("import-voc", "faces", tmp_path / nasty),
+        ("stats", tmp_path / nasty),
+        (nasty,),
+        ("stats", "faces", f"--{nasty}"),
+        ("rename-class", "faces", nasty, "x"),
+        ("run", source / nasty / f"{nasty}.xml"),
+        ("evaluate", "faces", "--predictions", source / nasty / f"{nasty}.jpg"),
+        ("predict", tmp_path / nasty, source),
+    ):
+        answer = run_main(*arguments, folder=tmp_path)
+        assert is_plain(answer.stderr), arguments
+        assert "Traceback" not in answer.stderr, arguments
+        if "--json" in arguments:
+            assert json.loads(answer.stdout)["images"] == 1
+        else:
+            assert is_plain(answer.stdout), arguments
+    assert len(Store(tmp_path / "faces").load().images) == 1
+
+
+@pytest.mark.parametrize("text", IN_XML.values(), ids=IN_XML)
+def test_class_names_are_repaired(tmp_path, text, run_main):
+    """An import takes such characters out of class names, as a repair that is listed."""
+    write_image(tmp_path / "clips/a.jpg")
+    write_xml(tmp_path / "clips/a.xml", "a.jpg", [(text, 2, 3, 20, 30), ("\u202e", 30, 3, 40, 30)])
+    result = curate.import_voc(tmp_path / "faces", tmp_path / "clips")
+    (name,) = result.classes
+    assert is_clean(name)
+    found = {problem["action"]: problem for problem in result.to_json()["problems"]}
+    assert {problem["kind"] for problem in found.values()} == {"class_name"}
+    assert (found["repaired"]["object"], found["quarantined"]["object"]) == (1, 2)
+
+
+def test_class_lists_are_repaired(tmp_path):
+    """A class list with a mark before a name, or an invisible space in it, has the same classes as one without."""
+    write_image(tmp_path / "clips/a.jpg")
+    write_xml(tmp_path / "clips/a.xml", "a.jpg", [("mask", 2, 3, 20, 30)])
+    (tmp_path / "clips/predefined_classes.txt").write_text("\u200bmask\nface\u202e\n")
+    assert list(curate.import_voc(tmp_path / "faces", tmp_path / "clips").classes) == ["mask", "face"]
+
+
+def test_names_are_refused(tmp_path, nasty):
+    """A dataset has no class of such a name, and no run gets it; brackets are no fault."""
+    root = tmp_path / "faces"
+    write_image(tmp_path / "clips/a.jpg")
+    write_xml(tmp_path / "clips/a.xml", "a.jpg", [("mask", 2, 3, 20, 30)])
+    curate.import_voc(root, tmp_path / "clips")
+    calls = (
+        lambda: curate.rename_class(root, "mask", nasty),
+        lambda: Dataset(tmp_path, classes=((1, nasty),)),
+    )
+    if is_clean(nasty):
+        assert curate.rename_class(root, "mask", nasty).after == {nasty: 1}
+        return
+    for call in calls:
+        with pytest.raises(CurateError, match="invisible character"):
+            call()
+    with pytest.raises(CurateError, match="not a run name: it has an invisible character"):
+        curate.train(root, run=nasty, model="retinaface:mobilenet0.25", weights="none")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x"])
+def test_tables_of_csv_compute_nothing(tmp_path, name):
+    """A class whose name a spreadsheet would compute has an apostrophe in the table."""
+    write_image(tmp_path / "clips/a.jpg")
+    write_xml(tmp_path / "clips/a.xml", "a.jpg", [(name, 2, 3, 20, 30)])
+    curate.import_voc(tmp_path / "faces", tmp_path / "clips")
+    curate.stats(tmp_path / "faces", csv=tmp_path / "a.csv")
+    (row,) = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
+    assert (row["name"], row["boxes"]) == (f"'{name}", "1")
+
+
+def test_names_are_no_formulas_of_plots(tmp_path):
+    """A class name with dollar signs is text of a plot, and no mathematics."""
+    write_image(tmp_path / "clips/a.jpg")
+    write_xml(tmp_path / "clips/a.xml", "a.jpg", [(r"$\frac$", 2, 3, 20, 30)])
+    curate.import_voc(tmp_path / "faces", tmp_path / "clips")
+    curate.stats(tmp_path / "faces", plot=tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").is_file()
