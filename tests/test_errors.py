@@ -12,6 +12,7 @@ from curate.errors import (
     StoreError,
     StrictImportError,
     UsageError,
+    is_disk_full,
     quote_remedy,
     system_error,
     unknown_name,
@@ -114,3 +115,14 @@ def test_what_failed_comes_before_what_the_system_says():
 def test_system_error_without_a_number(error, message):
     """Libraries raise such errors with a text alone, or with nothing."""
     assert str(system_error(error)) == message
+
+
+def test_full_disks_are_known():
+    """A full disk is known by the system's number, in the error itself and in the one that it explains."""
+    full = OSError(errno.ENOSPC, "x")
+    explained = StoreError("no copy")
+    explained.__cause__ = full
+    assert is_disk_full(full)
+    assert is_disk_full(explained)
+    assert not is_disk_full(OSError(errno.EACCES, "x"))
+    assert not is_disk_full(StoreError("no copy"))

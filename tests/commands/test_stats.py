@@ -1,6 +1,8 @@
 """`stats`: counts, JSON document, CSV and plots."""
 
 import csv
+import errno
+import os
 
 import pandas as pd
 import pytest
@@ -167,3 +169,20 @@ def test_nothing_is_overwritten_unasked(root, tmp_path, option):
     assert file.read_text() == "mine"
     curate.stats(root, **{option: file}, overwrite=True)
     assert file.read_text() != "mine"
+
+
+@pytest.mark.parametrize("option", ["plot", "csv"])
+def test_output_that_does_not_fit(root, tmp_path, monkeypatch, option):
+    """A full disk leaves the file that was there, and nothing in part; the error names the file."""
+    out = tmp_path / "out" / f"balance.{'png' if option == 'plot' else 'csv'}"
+    out.parent.mkdir()
+    out.write_text("before")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        curate.stats(root, overwrite=True, **{option: out})
+    assert caught.value.filename == str(out)
+    assert [(file.name, file.read_text()) for file in out.parent.iterdir()] == [(out.name, "before")]
