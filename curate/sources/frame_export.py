@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import CurateError, StoreError, UsageError
+from curate.errors import CurateError, StoreError, UsageError, is_disk_full, system_error
 from curate.files import remove_leftovers
 from curate.images import difference_hash, encode_rgb, sharpness, shrink
 from curate.media import IMAGES
@@ -134,7 +134,7 @@ class VideoSampler:
             The result; a fault of the video is in `fault`, not raised.
 
         Raises:
-            StoreError: The dataset cannot be written.
+            StoreError: The dataset, or the folder of temporary files, cannot be written.
             KeyboardInterrupt: `stop` was set.
         """
         result = Sampled(video)
@@ -147,6 +147,9 @@ class VideoSampler:
         except CurateError as error:
             result.fault = error.fact
         except Exception as error:  # libraries raise anything on damaged files; other videos go on
+            if isinstance(error, OSError) and is_disk_full(error):
+                place = error.filename or gettempdir()
+                raise system_error(error, "the frames cannot be kept", place=place, kind=StoreError) from error
             result.fault = f"it cannot be read: {type(error).__name__}: {error}"
         return result
 

@@ -1,10 +1,12 @@
 """`sample-frames`: frames with source and time, added once; broken videos; dropped frames."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,7 +22,7 @@ from sample_datasets import write_text
 import curate
 from curate.commands.sample_frames import DROPPED_LIST
 from curate.curation.groups import group_keys
-from curate.errors import DataError, MissingError, UsageError
+from curate.errors import DataError, MissingError, StoreError, UsageError
 from curate.files import temporary_file
 from curate.images import decode_rgb, difference_hash, read_image_facts, sharpness, shrink
 from curate.store import Store
@@ -624,3 +626,16 @@ def test_small_pictures_are_not_scaled_up():
     """Only larger images are scaled, and to at least one pixel."""
     assert shrink(draw_number(1), 500).shape == (96, 160, 3)
     assert shrink(np.zeros((1, 400, 3), np.uint8), 100).shape == (1, 100, 3)
+
+
+def test_full_folder_of_temporary_files(root, clip, monkeypatch):
+    """Frames that do not fit into the folder of temporary files are not the fault of their video."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("curate.sources.frame_export._push", full)
+    with pytest.raises(StoreError, match=f"^{tempfile.gettempdir()}: the frames cannot be kept: No space"):
+        curate.sample_frames(root, [str(clip)], every="0.5", drop_blurred=10)
+    monkeypatch.undo()
+    assert curate.sample_frames(root, [str(clip)], every="0.5", drop_blurred=10).frames == 4
