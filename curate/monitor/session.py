@@ -172,7 +172,7 @@ class Session:
         """
         errors: list[DataError] = []
         if any(not source.is_recorded for source in sources):
-            self._wait_for(*sources)
+            self._wait_for(sources[0])  # there is one live source at most
             return
         for number, source in enumerate(sources):
             if self._wants_to_stop():

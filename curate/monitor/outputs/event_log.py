@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from curate.errors import CurateError, DataError
+from curate.errors import CurateError, DataError, system_error
 from curate.growing_files import append_line
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import STREAM_PREFIX, Event
@@ -49,10 +49,9 @@ class EventLog:
             self._begin()
             is_torn = append_line(self._path, line)
         except OSError as error:
-            reason = error.strerror or str(error)
             if self.must_be_whole:
-                raise DataError(f"cannot write the event: {reason}", place=self._path) from error
-            self._problems.count(str(self._path), _LOST, reason)
+                raise system_error(error, "cannot write the event", place=self._path, kind=DataError) from error
+            self._problems.count(str(self._path), _LOST, error.strerror or str(error))
             return
         if is_torn:
             self._problems.add(f"{self._path}: the last line of an earlier watch is cut off; events go on below it.")
@@ -68,7 +67,7 @@ class EventLog:
             if not self._path.exists():
                 self._path.touch()
         except OSError as error:
-            raise DataError(f"cannot write the file: {error.strerror}", place=self._path) from error
+            raise system_error(error, "cannot write the file", place=self._path, kind=DataError) from error
 
     def _begin(self) -> None:
         if self._is_begun:
