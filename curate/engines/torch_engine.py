@@ -26,7 +26,7 @@ from curate.engines.training.order import BatchOrder
 from curate.engines.training.processes import ProcessGroup, launch_torchrun
 from curate.engines.training.recipe import BuiltModel
 from curate.engines.training.runner import check_training, run_training
-from curate.errors import DataError
+from curate.errors import CurateError, DataError
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -131,10 +131,17 @@ class TorchEngine(ABC):
         """See `Engine.load`."""
         saved = self.for_inference(read_checkpoint(checkpoint))
         name = saved.model.partition(":")[2]
-        model = self.build(name, len(saved.classes), saved.image_size, saved.settings)
+        try:
+            model = self.build(name, len(saved.classes), saved.image_size, saved.settings)
+        except CurateError as error:
+            raise DataError(f"the checkpoint's model cannot be built: {error}", place=checkpoint) from error
+        except Exception as error:  # settings out of a file may have any type and size
+            raise DataError(
+                "the checkpoint's model cannot be built", place=checkpoint, got=type(error).__name__
+            ) from error
         try:
             model.network.load_state_dict(saved.weights)
-        except (RuntimeError, TypeError, AttributeError) as error:
+        except Exception as error:  # torch raises several kinds
             fault = " ".join(str(error).split("\n")[1:2]).strip()
             raise DataError("the checkpoint's tensors do not fit its model", place=checkpoint, got=fault) from error
         return self.detector(model, saved.classes, select_device(device))

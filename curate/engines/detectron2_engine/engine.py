@@ -19,6 +19,7 @@ from curate.engines.training.checkpoint import read_checkpoint, read_model_name
 from curate.engines.training.device import select_device
 from curate.engines.training.processes import COLLECTIVE_TIMEOUT
 from curate.engines.training.runner import check_training, run_training
+from curate.errors import DataError
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -50,7 +51,10 @@ class Detectron2Engine:
         config = TrainingConfig(model=saved.model, image_size=saved.image_size, settings=saved.settings)
         plan = plan_from_text(saved.engine_config, config, len(saved.classes), select_device(device))
         model: nn.Module = plan.build_model()
-        model.load_state_dict(saved.weights)
+        try:
+            model.load_state_dict(saved.weights)
+        except Exception as error:  # torch raises several kinds
+            raise DataError("the checkpoint's tensors do not fit its model", place=checkpoint) from error
         return Detectron2Detector(model.eval(), plan.test_size, saved.classes)
 
     def model_in(self, checkpoint: Path) -> str | None:

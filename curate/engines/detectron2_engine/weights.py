@@ -3,31 +3,21 @@
 # Detectron2 is on no package registry, so type checks run without it
 # pyright: reportMissingImports=false
 
-import pickle
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from curate.engines.detectron2_engine.config import has_frozen_norm
+from curate.engines.training.tensor_files import check_tensors, load_tensor_file
 from curate.engines.training.weights import download, find_weights_file, read_tensors
-from curate.errors import DataError, UsageError
+from curate.errors import CurateError, DataError, UsageError
 from curate.run_folder.record import WeightsReport
-
-# the globals that a pickled dictionary of arrays needs
-_ALLOWED_GLOBALS = {
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-}
 
 
 def load_initial_weights(model: nn.Module, weights: str, own: str) -> WeightsReport:
@@ -65,7 +55,12 @@ def load_initial_weights(model: nn.Module, weights: str, own: str) -> WeightsRep
 
 def _fill(model: nn.Module, file: Path, source: str, slots: list[str]) -> WeightsReport:
     reader = _Checkpointer(model)
-    reader.load(str(file))
+    try:
+        reader.load(str(file))
+    except CurateError:
+        raise
+    except Exception as error:  # the library's own matching of names, on whatever the file holds
+        raise DataError("the file does not fit the model", place=file, got=type(error).__name__) from error
     missing = {*reader.missing, *reader.wrong_shape}
     if len(missing) >= len(slots):
         raise DataError(
@@ -101,11 +96,15 @@ class _Checkpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         if not filename.endswith(".pkl"):
             return {"model": read_tensors(Path(filename))}
-        content = _read_pickle(Path(filename))
+        content = _read_zoo_file(Path(filename))
         if "model" in content and "__author__" in content:
             return content
         blobs = content.get("blobs", content)
-        model = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
+        if not isinstance(blobs, dict):
+            raise DataError("the file holds no named tensors", place=filename, expected="a dictionary")
+        model = {
+            name: value for name, value in blobs.items() if isinstance(name, str) and not name.endswith("_momentum")
+        }
         return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
@@ -115,19 +114,10 @@ class _Checkpointer(DetectionCheckpointer):
         return mismatch
 
 
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED_GLOBALS:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not allowed in weights")
-        return super().find_class(module, name)
-
-
-def _read_pickle(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as opened:
-            content = _ArraysOnly(opened, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, ImportError, AttributeError, IndexError) as error:
-        raise DataError(f"not a file of tensors: {error}", place=file) from error
-    if not isinstance(content, dict):
-        raise DataError("the file holds no named tensors", place=file, expected="a dictionary")
+def _read_zoo_file(file: Path) -> dict[str, Any]:
+    """The dictionary in a `.pkl` file, whose arrays are finite numbers."""
+    content = load_tensor_file(file)
+    for part in (content, *(value for value in content.values() if isinstance(value, dict))):
+        arrays = {str(name): torch.from_numpy(value) for name, value in part.items() if isinstance(value, np.ndarray)}
+        check_tensors(arrays, file)
     return content

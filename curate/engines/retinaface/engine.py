@@ -25,7 +25,7 @@ from curate.engines.training.checkpoint import Checkpoint, read_model_name
 from curate.engines.training.device import select_device
 from curate.engines.training.recipe import BuiltModel, Recipe, apply_settings, check_settings
 from curate.engines.training.weights import read_tensors
-from curate.errors import DataError, unknown_name
+from curate.errors import CurateError, DataError, unknown_name
 
 _BODY = "backbone.body."
 _SHORT_PX = {"mobilenet0.25": 480}  # with a longer side of 640
@@ -72,7 +72,9 @@ class RetinaFaceEngine(TorchEngine):
         model = self.build(name, len(FACE), None, settings)
         try:
             model.network.load_state_dict(dict(model.convert(tensors)))
-        except RuntimeError as error:
+        except CurateError:
+            raise
+        except Exception as error:  # torch raises several kinds
             faults = str(error).splitlines()[1:2]
             raise DataError(
                 f"not the published weights of {name}", place=checkpoint, got="".join(faults).strip()

@@ -2,9 +2,8 @@
 
 import hashlib
 import logging
-import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from curate.columns import CORNERS, LANDMARKS, has_landmarks
 from curate.dataset import ClassEntry, Dataset
+from curate.engines.training.tensor_files import check_tensors, load_tensor_file
 from curate.errors import DataError, TrainingError, UsageError
 from curate.files import write_atomically
 from curate.run_folder.folder import RunFolder
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "curate checkpoint 2"
 _FORMATS = (FORMAT, "curate torchvision checkpoint 1")  # the older one has fewer fields
-_READ_ERRORS = (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +101,55 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise UsageError("there is no checkpoint here", place=path, remedy="Train first, with `curate train`.")
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except _READ_ERRORS as error:
-        # torch's own message advises to run whatever code the file holds
-        raise DataError("not a readable checkpoint", place=path, got=type(error).__name__) from error
+    document = load_tensor_file(path)
     if not isinstance(document, dict) or document.pop("format", None) not in _FORMATS:
         raise DataError("not a checkpoint of curate", place=path, expected=FORMAT)
-    classes = tuple(ClassEntry(*entry) for entry in document.pop("classes"))
-    return Checkpoint(classes=classes, **document)
+    for name, is_valid in _FIELDS.items():
+        if name in document and not is_valid(document[name]):
+            raise DataError("the checkpoint is damaged", place=path, got=f"{name}: {type(document[name]).__name__}")
+    try:
+        classes = tuple(ClassEntry(*entry) for entry in document.pop("classes"))
+        saved = Checkpoint(classes=classes, **document)
+    except (TypeError, KeyError) as error:
+        raise DataError("the checkpoint is damaged: its fields are not those of a checkpoint", place=path) from error
+    check_tensors({name: value for name, value in saved.weights.items() if isinstance(value, Tensor)}, path)
+    check_tensors(saved.average or {}, path)
+    return saved
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
+
+
+def _is_tensor_table(value: Any) -> bool:
+    return _is_table(value) and all(isinstance(tensor, Tensor) and _is_dense(tensor) for tensor in value.values())
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, list) and [type(part) for part in value] == [int, str]
+
+
+_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "model": _is_text,
+    "classes": lambda value: isinstance(value, list) and all(map(_is_class, value)),
+    "image_size": lambda value: value is None or (type(value) is int and 0 < value < 1 << 16),
+    "step": lambda value: type(value) is int and value >= 0,
+    "weights": _is_tensor_table,
+    "optimizer": lambda value: value is None or _is_table(value),
+    "average": lambda value: value is None or _is_tensor_table(value),
+    "fingerprint": _is_text,
+    "settings": _is_table,
+    "engine_config": _is_text,
+}
+"""What each field of a checkpoint holds."""
 
 
 def read_model_name(path: Path) -> str | None:
@@ -119,10 +158,11 @@ def read_model_name(path: Path) -> str | None:
         return None
     try:
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except _READ_ERRORS:
+    except Exception:  # damaged files raise anything
         return None
     is_checkpoint = isinstance(document, dict) and document.get("format") in _FORMATS
-    return document["model"] if is_checkpoint else None
+    model = document.get("model") if is_checkpoint else None
+    return model if isinstance(model, str) else None
 
 
 def read_last(run: RunFolder | None, dataset_fingerprint: str) -> Checkpoint | None:

@@ -28,7 +28,7 @@ from curate.engines.training.order import step_seed
 from curate.engines.training.processes import ProcessGroup
 from curate.engines.training.recipe import BuiltModel, freeze_pretrained
 from curate.engines.training.weights import load_weights
-from curate.errors import TrainingError
+from curate.errors import DataError, TrainingError
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 
@@ -127,10 +127,16 @@ class Training:
         self._optimizer = _build_optimizer(self._model, at_random, config)
         self.step = 0
         if saved is not None:
-            self._network.load_state_dict(saved.weights)
-            self._optimizer.load_state_dict(dict(saved.optimizer or {}))
+            try:
+                self._network.load_state_dict(saved.weights)
+                self._optimizer.load_state_dict(dict(saved.optimizer or {}))
+                self._average = Average(self._network, self._model.recipe.average, saved.average)
+            except Exception as error:  # torch raises several kinds
+                place = run and run.last
+                raise DataError("the checkpoint does not fit the run", place=place, got=type(error).__name__) from error
             self.step = saved.step
-        self._average = Average(self._network, self._model.recipe.average, saved and saved.average)
+        else:
+            self._average = Average(self._network, self._model.recipe.average)
         self._batches = BatchLoader(batches, self.step, config.steps, config.workers)
         # a batch without objects does not use the box head
         self._parallel = group.wrap(self._network, self._device, unused_parameters=True)

@@ -5,7 +5,6 @@ matched with the network's by name or, where the names differ, by the order of t
 """
 
 import logging
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, files
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from curate.engines.training.recipe import BuiltModel
+from curate.engines.training.tensor_files import check_tensors, load_tensor_file
 from curate.errors import CurateError, DataError, MissingError, UsageError
 from curate.files import suggest_file
 from curate.run_folder.record import WeightsReport
@@ -106,20 +106,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         DataError: It holds no tensors, or more than tensors.
     """
     _check_exists(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
-        raise DataError(f"not a file of tensors: {_first_line(error)}", place=path) from error
-    except Exception as error:
-        # safetensors raises its own type, which not all versions of the package export
-        if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust", "builtins"):
-            raise
-        raise DataError(f"not a file of tensors: {error}", place=path) from error
+    content = load_tensor_file(path)
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -130,6 +117,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise DataError("the file holds no named tensors", place=path, expected="a state dict")
+    check_tensors(tensors, path)
     return tensors
 
 
