@@ -25,6 +25,9 @@ VIDEO_FORMATS = ",".join((*_CONTAINERS, *_CAMERAS, *_RAW_STREAMS))
 STREAM_FORMATS = f"{VIDEO_FORMATS},hls,aac,ac3,eac3,mp3,webvtt"
 """The same with HLS, and what else its playlists name, for sources whose every request is checked."""
 
+MOST_PIXELS = 2**27
+"""Of a picture, 16,384 × 8,192: a file of some kilobytes can declare pictures that fill the memory."""
+
 HEAD_BYTES = 4096
 """So many bytes tell a playlist from other files."""
 

@@ -15,16 +15,13 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from curate.errors import DataError
-from curate.sources.containers import HEAD_BYTES, VIDEO_FORMATS, find_playlist
+from curate.sources.containers import HEAD_BYTES, MOST_PIXELS, VIDEO_FORMATS, find_playlist
 
 # raised while a damaged file is read: PyAV itself fails on packets of streams that do not exist
 READ_ERRORS = (FFmpegError, IndexError, ValueError)
 _PICTURE_FORMATS = frozenset({"ico", "image2", "tty"})  # of a stream; tty: FFmpeg renders any text as a picture
 _PICTURE_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "jpeg", "mif1", "mif2"})  # MP4 with one picture
 _RAW_MJPEG = frozenset({".mjpeg", ".mjpg"})  # FFmpeg often takes the first JPEG of these for the whole file
-MOST_PIXELS = 2**27
-"""Of a picture, 16,384 × 8,192: a file of some kilobytes can declare pictures that fill the memory."""
-
 _FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": VIDEO_FORMATS}
 _CONVERT_WEBP = (
     "Convert it to an animated PNG: "

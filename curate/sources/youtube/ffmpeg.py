@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from curate.errors import MissingError
-from curate.sources.containers import STREAM_FORMATS, VIDEO_FORMATS
+from curate.sources.containers import MOST_PIXELS, STREAM_FORMATS, VIDEO_FORMATS
 from curate.sources.times import format_seconds
 from curate.sources.youtube.failures import FULL_DISK, GET_FFMPEG
 from curate.sources.youtube.links import Clip
@@ -112,12 +112,13 @@ def remux(file: Path, out: Path, *, stop: threading.Event) -> None:
 def _open_only(place: Path | str, is_playlist: bool = False) -> list[str]:
     """The input, with the formats and protocols that it may have: a file never names another one, or a host."""
     if isinstance(place, Path):
-        return ["-protocol_whitelist", "file", "-format_whitelist", VIDEO_FORMATS, "-i", f"file:{place}"]
-    if is_playlist:
+        protocols, formats = "file", [VIDEO_FORMATS]
+    elif is_playlist:
         protocols, formats = "http,tcp,crypto,data", [STREAM_FORMATS, *_any_suffix()]
     else:
         protocols, formats = "http,tcp", [VIDEO_FORMATS]
-    return ["-protocol_whitelist", protocols, "-format_whitelist", *formats, "-i", place]
+    limits = ["-max_pixels", str(MOST_PIXELS), "-protocol_whitelist", protocols, "-format_whitelist", *formats]
+    return [*limits, "-i", f"file:{place}" if isinstance(place, Path) else place]
 
 
 def _run(

@@ -32,7 +32,7 @@ from full_disk import files_up_to
 
 from curate.commands import fetch_youtube as fetching
 from curate.commands.fetch_youtube import fetch_youtube
-from curate.sources.youtube import throttle
+from curate.sources.youtube import ffmpeg, throttle
 from curate.sources.youtube.ffmpeg import CutError, cut
 from curate.sources.youtube.links import parse_clip
 
@@ -179,6 +179,15 @@ def test_partial_files_after_a_failure(dataset, site, tube, video, waits, status
     site.always["/street.mp4"] = (status, {})
     fetch(dataset, YOUTUBE + "abc")
     assert any(dataset.rglob("*.part")) == is_left
+
+
+@needs_ffmpeg
+def test_large_pictures(tmp_path, monkeypatch):
+    """ffmpeg decodes no picture above the limit."""
+    monkeypatch.setattr(ffmpeg, "MOST_PIXELS", 160 * 96 - 1)
+    video, clip = numbered_video(tmp_path / "a.mp4", 2), parse_clip("0-1", place="")
+    with pytest.raises(CutError):
+        cut(video, clip, tmp_path / "b.mp4", stop=threading.Event(), report=lambda _: None)
 
 
 # ---------------------------------------------------------------------- full disks
