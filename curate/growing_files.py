@@ -164,8 +164,10 @@ class PartFile:
         self.close()
 
     def close(self) -> None:
-        """Leave it to the next writer. May be called again."""
+        """Leave it to the next writer; without content delete it. May be called again."""
         if self.descriptor >= 0:
+            if not os.fstat(self.descriptor).st_size and _is_at(self.path, self.descriptor):
+                self.path.unlink()
             os.close(self.descriptor)
             self.descriptor = -1
 

@@ -115,6 +115,12 @@ def test_two_writers_of_one_part(tmp_path):
     assert (tmp_path / "out.bin").read_bytes() == b"mine"
 
 
+def test_an_empty_part_is_not_left(tmp_path):
+    """Nothing was written to it, as on a full disk."""
+    PartFile(tmp_path / "out.bin").close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_part_is_not_opened_through_a_link(tmp_path):
     """A link with the name of the part leads nowhere."""
     (tmp_path / "victim").write_text("precious")

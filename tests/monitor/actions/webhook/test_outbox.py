@@ -95,6 +95,25 @@ def test_what_one_watch_sends_another_does_not(open_outbox, clock):
     assert (first.take(URL, 15), second.take(URL, 15)) == (None, None)
 
 
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_claim_between_reading_and_claiming_counts(open_outbox, monkeypatch, is_finished):
+    """Another watch may claim, or finish, a delivery at any moment."""
+    first, second = open_outbox(), open_outbox()
+    first.put(delivery(1))
+    read = first._first
+
+    def read_late(url):
+        row = read(url)
+        monkeypatch.setattr(first, "_first", read)
+        taken = second.take(url, 15)
+        if is_finished:
+            second.finish(taken)
+        return row
+
+    monkeypatch.setattr(first, "_first", read_late)
+    assert first.take(URL, 15) == (None if is_finished else 15.0)
+
+
 def test_two_watches_at_once_send_each_delivery_once(tmp_path):
     """They share the file of their trigger file."""
     hook = Hook()
