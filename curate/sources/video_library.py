@@ -15,7 +15,7 @@ import pandas as pd
 from curate.columns import IMAGE_COLUMNS, VIDEO_COLUMNS, conform
 from curate.dataset import Dataset
 from curate.errors import DataError, StoreError, UsageError, system_error, unknown_name
-from curate.files import suggest_file
+from curate.files import open_regular, suggest_file
 from curate.media import IMAGES, VIDEOS, link_or_copy, write_image
 from curate.paths import make_folder
 from curate.progress import Progress
@@ -286,10 +286,12 @@ def _put(file: Path, root: Path, path: str, digest: str) -> bool:
     try:
         link_or_copy(os.path.realpath(file), str(target))
     except FileExistsError:
-        return os.path.samefile(file, target) or _hash(target) == digest
+        if os.path.samefile(file, target):
+            return True
+        return file.stat().st_size == target.stat().st_size and _hash(target) == digest
     return True
 
 
 def _hash(file: Path) -> str:
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -467,6 +467,22 @@ def test_a_video_that_somebody_changed(root, tmp_path, clip):
     assert len(frames_of(root)) == 2
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_pipe_in_place_of_a_video(root, clip, is_known):
+    """A named pipe in the dataset is not waited for, where a new video would lie and where a known one lay."""
+    video = root / "media" / "videos" / clip.name
+    if is_known:
+        curate.sample_frames(root, [str(clip)], every="1s")
+        video.unlink()
+    video.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(video)
+    if is_known:
+        with pytest.raises(DataError, match="not a regular file"):
+            curate.sample_frames(root, every="0.5s")
+    else:
+        assert curate.sample_frames(root, [str(clip)], every="1s").frames
+
+
 def test_a_deleted_video_comes_back(root, clip):
     """The same file, given again, restores a deleted video."""
     curate.sample_frames(root, [str(clip)], every="1s")

@@ -15,6 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from curate.errors import DataError
+from curate.files import open_regular
 from curate.sources.containers import HEAD_BYTES, MOST_PIXELS, VIDEO_FORMATS, find_playlist
 
 # raised while a damaged file is read: PyAV itself fails on packets of streams that do not exist
@@ -179,7 +180,7 @@ def _no_video(path: Path) -> DataError:
 
 
 def _read_head(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(HEAD_BYTES)
 
 
