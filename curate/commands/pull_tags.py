@@ -16,7 +16,7 @@ from curate.files import write_atomically
 from curate.formats.voc.layout import XML_SUFFIX
 from curate.formats.voc.writer import TruthBox, truth_xml
 from curate.formatting import curate_command
-from curate.paths import refuse_links
+from curate.paths import make_folder, refuse_links
 from curate.progress import Progress, silent
 from curate.result import Result
 from curate.store import Store
@@ -83,7 +83,7 @@ def pull_tags(
                 raise _no_tags(dataset)
             if dry_run:
                 return _result(dropped, relabel)
-            folder = _new_folder(store.root / FOLDER) if len(relabel) else None
+            folder = _new_folder(store.root, current) if len(relabel) else None
             notes = _export(current, relabel, folder) if folder is not None else ()
             version = _drop(store, dropped) if len(dropped) else None
             if not keep_tags:
@@ -113,13 +113,15 @@ def _result(
     return PullTagsResult(version, tuple(sorted(dropped["path"])), tuple(relabel["path"]), place, command, notes=notes)
 
 
-def _new_folder(parent: Path) -> Path:
-    """A new subfolder, since a person may still work in the older ones."""
-    parent.mkdir(exist_ok=True)
-    taken = [int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal()]
-    folder = parent / str(max(taken, default=0) + 1)
-    folder.mkdir()
-    return folder
+def _new_folder(root: Path, current: Dataset) -> Path:
+    """A new subfolder, since a person may still work in the older ones; or that of a pull that was interrupted.
+
+    The class list is written last: a folder without one is not finished.
+    """
+    parent = make_folder(root, FOLDER)
+    newest = max((int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal()), default=0)
+    is_unfinished = newest and current.classes and not (parent / str(newest) / CLASS_FILE).exists()
+    return make_folder(root, f"{FOLDER}/{newest if is_unfinished else newest + 1}")
 
 
 def _export(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, ...]:
@@ -138,7 +140,9 @@ def _export(current: Dataset, images: pd.DataFrame, folder: Path) -> tuple[str, 
         if state in ("labelled", "incomplete"):
             own = _truth_boxes(rows_of.get(image_id, boxes.head(0)), current)
             xml = truth_xml(folder / name, width, height, own, verified=verified)
-            write_atomically(folder / f"{Path(name).stem}{XML_SUFFIX}", lambda file, xml=xml: file.write(xml))
+            xml_file = folder / f"{Path(name).stem}{XML_SUFFIX}"
+            if not xml_file.exists():
+                write_atomically(xml_file, lambda file, xml=xml: file.write(xml))
     write_classes(folder / CLASS_FILE, current, None)
     return (f"To import the corrections: {curate_command('import-voc', current.root, folder)}.",)
 

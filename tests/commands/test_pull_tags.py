@@ -177,3 +177,21 @@ def test_xml_says_all(tmp_path):
     assert (told["name"], told["pose"]) == ("a < b", "Left")
     assert [told[name] for name in ("xmin", "ymin", "xmax", "ymax")] == ["1.25", "2", "30.5", "40"]
     assert [told[name] for name in ("truncated", "difficult", "occluded")] == ["1", "1", "1"]
+
+
+def test_a_pull_that_was_interrupted(root, tag, monkeypatch):
+    """The next pull goes on in its folder, and keeps XML that is there."""
+    tag(root, {4: "relabel", 6: "relabel"})
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("curate.commands.pull_tags.write_classes", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            curate.pull_tags(root)
+    mine = root / "relabel/1/faces__004.xml"
+    mine.write_text("<annotation/>")
+    assert curate.pull_tags(root, keep_tags=True).folder == str(root / "relabel/1")
+    assert mine.read_text() == "<annotation/>"
+    assert curate.pull_tags(root).folder == str(root / "relabel/2")

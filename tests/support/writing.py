@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -100,7 +101,7 @@ COMMANDS: dict[str, Writing | Reading | Left] = {
     ),
     "report": Writing("faces --run first --out page.html", "--overwrite", there=("page.html",)),
     "view": Left("writes into MongoDB, which keeps its own files whole"),
-    "pull-tags": Left("needs the app's database; what it writes is written as `label` does"),
+    "pull-tags": Writing("faces", same=("faces/relabel/1/*",)),
     "predict": Writing("faces/runs/first photos --out found --draw", "--overwrite", same=("found/**/*",)),
     "watch": Writing(
         "faces/runs/first walk.mp4 --triggers any.yaml --out w.mp4 --events e.jsonl --detections d.parquet"
@@ -311,6 +312,7 @@ def _call(folder: Path, words: list[str] | tuple[str, ...], kill_at: int | None,
     os.chdir(folder)
     os.environ["TMPDIR"] = "/tmp"
     download.MIN_FREE_BYTES = fetch_youtube.MIN_FREE_BYTES = 0
+    _stand_in_for_the_app()
     sys.argv = ["curate", *words]
     _register_engines()
     os.fsync = os.fstat
@@ -333,6 +335,17 @@ def _dying(call, counted, kill_at):
         return call(*arguments, **options)
 
     return either
+
+
+def _stand_in_for_the_app() -> None:
+    """Tags of three images, as if they had been set in the app."""
+    from curate.commands import pull_tags
+    from curate.fiftyone_app import dataset, registry
+
+    pull_tags.database_exists = lambda: True
+    pull_tags.running_database = dataset.connected = lambda *_: nullcontext("")
+    registry.read_all_tags = lambda _: {1: ["relabel"], 3: ["relabel"], 4: ["drop"]}
+    registry.remove_all_tags = lambda *_: None
 
 
 def _register_engines() -> None:
