@@ -30,6 +30,7 @@ from curate.documents.yaml_reader import read_yaml
 from curate.errors import DataError, UsageError
 from curate.files import failures_at, remove_leftovers, sync_folder, write_atomically
 from curate.growing_files import append_line
+from curate.paths import is_name, refuse_links
 from curate.plain_text import check_name
 from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE, no_run
 from curate.run_folder.record import MetricsLine, RunClass, RunRecord, installed_versions
@@ -69,10 +70,11 @@ class RunFolder:
 
         Raises:
             UsageError: Not a valid name.
+            StoreError: A folder on the way to the run is a link.
         """
         if "/" in run or os.sep in run:
             return cls(run)
-        if run.strip() in ("", ".", "..") or run.startswith("-"):
+        if not is_name(run.strip()) or run.startswith("-"):
             raise UsageError(
                 "not a valid run name",
                 place="--run",
@@ -80,6 +82,7 @@ class RunFolder:
                 expected="a name such as first, or a path with a slash",
             )
         check_name(run, "--run", "run")
+        refuse_links(dataset_root, f"runs/{run}")  # nearly every command that takes a run writes into it
         return cls(Path(dataset_root) / "runs" / run)
 
     @property

@@ -55,6 +55,14 @@ def split(root):
     curate.split(root, val=0.5)
 
 
+def train(root):
+    curate.train(root, model="corner:only", run="night", steps=1)
+
+
+def evaluate(root):
+    curate.evaluate(root, run="night", split="all")
+
+
 def run_pipeline(root):
     file = root.parent / "p.yaml"
     file.write_text(f"name: demo\nsteps:\n  - stats: {{dataset: {root}}}\n")
@@ -80,6 +88,10 @@ def fetch(root):
         ("labelled", curate.label),
         ("pipelines", run_pipeline),
         ("tables", split),
+        ("runs", train),
+        ("runs/night", train),
+        ("runs", evaluate),
+        ("runs/night", evaluate),
         ("versions", curate.gc),
         ("tables", curate.gc),
         ("media", curate.gc),
