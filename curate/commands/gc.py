@@ -46,10 +46,8 @@ def gc(dataset: str | os.PathLike[str], *, dry_run: bool = False) -> GcResult:
     store.require()
     for folder in ("versions", TABLES_FOLDER, _MEDIA):
         refuse_links(store.root, folder)
-    folders = [store.root, store.root / "versions", store.root / TABLES_FOLDER]
-    folders += [Path(folder) for folder, _, _ in os.walk(store.root / _MEDIA)]
     sizes: dict[str, int] = {}
-    for folder in folders:
+    for folder, _, _ in os.walk(store.root):  # goes through no link
         sizes |= remove_leftovers(folder, dry_run=dry_run)
     if dry_run:
         sizes |= _sizes(_unused_tables(store))

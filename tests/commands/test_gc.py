@@ -18,7 +18,12 @@ def root(tmp_path):
     root = save(face_dataset(tmp_path / "faces"), pictures=True)
     set_column(root, "split", ["val"] * 8)
     Store(root).undo()
-    for folder in (root, root / "tables", root / "versions", root / "media", root / "media/images"):
+    (root / "runs/first/checkpoints").mkdir(parents=True)
+    folders = (
+        root,
+        *(root / name for name in ("tables", "versions", "media", "media/images", "runs/first/checkpoints")),
+    )
+    for folder in folders:
         write_text(Path(temporary_name(folder)), "half")
         write_text(folder / "mine.tmp", "whole")
     write_text(root / "tables" / f"boxes-{'0' * 20}.parquet", "an orphan")
@@ -39,7 +44,7 @@ def test_what_nobody_needs_goes(root):
     gone = before.keys() - after.keys() - {".lock"}
     assert gone == set(result.removed)
     assert {Path(name).name[:8] for name in gone} == {".curate-", "boxes-00"}
-    assert (len(gone), result.bytes) == (6, 29)
+    assert (len(gone), result.bytes) == (7, 33)
     assert {name: before[name] for name in before.keys() & after.keys()} == {
         name: data for name, data in after.items() if name != ".lock"
     } | ({".lock": before[".lock"]} if ".lock" in before else {})
@@ -81,5 +86,5 @@ def test_no_dataset(tmp_path):
 def test_command_line(root, run_main):
     """The files are listed with their number and size."""
     lines = run_main("gc", root, "--dry-run").stdout.splitlines()
-    assert (len(lines), lines[-1]) == (7, "6 files would be removed, 29 bytes")
-    assert run_main("gc", root).stdout.splitlines()[-1] == "6 files removed, 29 bytes"
+    assert (len(lines), lines[-1]) == (8, "7 files would be removed, 33 bytes")
+    assert run_main("gc", root).stdout.splitlines()[-1] == "7 files removed, 33 bytes"
