@@ -58,7 +58,8 @@ _FOREIGN = (
 
 _LARGEST_SIDE = 2**31 - 1
 NO_END = "the end mark is missing"  # the oddity of a file whose pixels are all there
-_MOST_PIXELS, _LONGEST_SIDE = 2**30, 2**20  # OpenCV's limits
+MOST_PIXELS = 2**29  # of any format, in every command; in memory 1.6 GB. OpenCV's own limit is twice as high
+_LONGEST_SIDE = 2**20  # OpenCV's limit
 TRANSPOSING = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
 _HEAD_BYTES = 1 << 16  # a JPEG whose header is longer is read as a whole
 _ORIENTATION_TAG = 0x0112
@@ -106,13 +107,27 @@ def read_header(data: bytes) -> ImageHeader:
         raise ValueError("its header is cut off") from error
     if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
         raise ValueError(f"it has no possible size ({width}×{height})")
-    if width * height > _MOST_PIXELS:
-        raise ValueError(_too_large(width * height, _MOST_PIXELS))
+    if width * height > MOST_PIXELS:
+        raise ValueError(_too_large(width * height))
     if max(width, height) > _LONGEST_SIDE:
         raise ValueError(f"it is too large to decode: {width}×{height}, the limit of a side is {_LONGEST_SIDE:,}")
     if orientation in TRANSPOSING:
         width, height = height, width
     return ImageHeader(width, height, orientation, oddity)
+
+
+def check_pixels(data: bytes) -> None:
+    """Refuse a JPEG or PNG with too many pixels, before it is decoded.
+
+    Raises:
+        ValueError: It has more than `MOST_PIXELS`, or its header is cut off.
+    """
+    try:
+        width, height = (_scan_jpeg(data) if is_jpeg(data) else _scan_png(data))[:2]
+    except (struct.error, IndexError) as error:
+        raise ValueError("its header is cut off") from error
+    if width * height > MOST_PIXELS:
+        raise ValueError(_too_large(width * height))
 
 
 def read_file_orientation(path: str | os.PathLike[str]) -> int:
@@ -185,7 +200,7 @@ def opened(data: bytes) -> "Iterator[Image.Image]":
                 yield image
     except Image.DecompressionBombError as error:
         pixels = next(int(word.strip("(")) for word in str(error).split() if word.strip("(").isdecimal())
-        raise ValueError(_too_large(pixels, 2 * (Image.MAX_IMAGE_PIXELS or 0))) from error
+        raise ValueError(_too_large(pixels)) from error
     except UnidentifiedImageError as error:
         raise ValueError(_why_unknown(data)) from error
     except Exception as error:  # Pillow raises anything on damaged files
@@ -225,9 +240,10 @@ def _suffix(name: str) -> str:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """The formats that this installation reads."""
+    """The formats that this installation reads. Also sets Pillow's own limit, so that one limit is in force."""
     from PIL import Image
 
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many
     with suppress(ImportError):  # a plugin that some have installed
         from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
 
@@ -236,8 +252,8 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _too_large(pixels: int, limit: int) -> str:
-    return f"it is too large to decode: it has {pixels:,} pixels, the limit is {limit:,}"
+def _too_large(pixels: int) -> str:
+    return f"it is too large to decode: it has {pixels:,} pixels, the limit is {MOST_PIXELS:,}"
 
 
 def _why_unknown(data: bytes) -> str:

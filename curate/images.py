@@ -19,6 +19,7 @@ from curate.files import read_regular
 from curate.image_header import (
     TRANSPOSING,
     ImageHeader,
+    check_pixels,
     has_all_pixels,
     is_camera_raw,
     is_jpeg,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _log = logging.getLogger(__name__)
+_MOST_UNREADABLE = 0.1  # share of a dataset's pictures that may be left out
+_MOST_NAMED = 5  # of them, without --verbose
 _FILL = 128  # the grey that libjpeg puts where picture data end early
 _ENCODING: Mapping[str, Mapping[str, Any]] = {
     "AVIF": {"quality": 95},
@@ -103,6 +106,7 @@ def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     data = _read_image(path)
     try:
         if is_jpeg(data) or is_png(data):
+            check_pixels(data)
             stored = _decode_with_opencv(with_end(data))
             if is_jpeg(data) and (stored[-1, -1] == _FILL).all():
                 _warn_of_missing_pixels(os.fspath(path), data)
@@ -111,6 +115,65 @@ def decode_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             return _decode_with_pillow(image)
     except ValueError as error:
         raise DataError(f"the image cannot be decoded: {error}", place=path) from error
+
+
+class Unreadable:
+    """Pictures of a dataset that cannot be decoded: each is logged and left out, as long as they are few.
+
+    An import looks at the headers of JPEG and PNG files alone, and a file may change or vanish later.
+
+    Args:
+        total: Number of pictures of the dataset.
+        use: What they are left out of, such as "the training".
+
+    Attributes:
+        paths: Path → what is wrong.
+    """
+
+    def __init__(self, total: int, use: str) -> None:
+        self.paths: dict[str, str] = {}
+        self._total, self._use = total, use
+
+    def decode(self, path: str, file: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
+        """The picture as `decode_rgb`; None if it cannot be decoded.
+
+        Args:
+            path: In the dataset, for messages.
+            file: The file.
+
+        Raises:
+            DataError: See `add`.
+        """
+        try:
+            return decode_rgb(file)
+        except DataError as error:
+            self.add(path, error.fact)
+            return None
+
+    def add(self, path: str, fact: str) -> None:
+        """Count a picture, once.
+
+        Raises:
+            DataError: There are too many.
+        """
+        if path in self.paths:
+            return
+        self.paths[path] = fact
+        count = len(self.paths)
+        if count > max(1, self._total * _MOST_UNREADABLE) or count == self._total:
+            raise DataError(
+                f"{count} of {self._total} pictures cannot be decoded",
+                place=next(iter(self.paths)),
+                got=next(iter(self.paths.values())),
+                expected=f"at most {_MOST_UNREADABLE:.0%}",
+                remedy="Check the disk, or import the pictures again.",
+            )
+        if count <= _MOST_NAMED:
+            _log.warning("%s: left out of %s: %s. Import it again, or remove it.", path, self._use, fact)
+        elif count == _MOST_NAMED + 1:
+            _log.warning("more than %d pictures are left out of %s; --verbose names them", _MOST_NAMED, self._use)
+        else:
+            _log.info("%s: left out of %s: %s", path, self._use, fact)
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:

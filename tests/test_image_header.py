@@ -208,9 +208,9 @@ def test_large_tiff(recwarn):
 
 
 def test_too_large_tiff(recwarn):
-    """A TIFF beyond the decoder's limit is refused with its pixels and the limit."""
-    with pytest.raises(ValueError, match="it has 400,000,000 pixels, the limit is 178,956,970"):
-        read_header(tiff_of(20_000, 20_000))
+    """A TIFF beyond the limit is refused with its pixels and the limit."""
+    with pytest.raises(ValueError, match="it has 576,000,000 pixels, the limit is 536,870,912"):
+        read_header(tiff_of(24_000, 24_000))
     assert not recwarn.list
 
 
@@ -218,8 +218,18 @@ def test_too_large_png():
     """A PNG beyond the decoder's limit is refused by its header."""
     data = bytearray(encoded("PNG"))
     data[16:24] = struct.pack(">II", 2**16, 2**15)
-    with pytest.raises(ValueError, match="2,147,483,648 pixels, the limit is 1,073,741,824"):
+    with pytest.raises(ValueError, match="2,147,483,648 pixels, the limit is 536,870,912"):
         read_header(bytes(data))
+
+
+def test_the_limit_is_the_same_when_a_picture_is_decoded(tmp_path):
+    """A file that has become a bomb since its import is refused by its header, whatever the format."""
+    png = bytearray(encoded("PNG"))
+    png[16:24] = struct.pack(">II", 60_000, 60_000)
+    for name, data in (("a.png", bytes(png)), ("a.tif", tiff_of(60_000, 60_000))):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=rf"{name}: .*3,600,000,000 pixels, the limit is 536,870,912"):
+            decode_rgb(tmp_path / name)
 
 
 def test_too_long_png():

@@ -17,6 +17,7 @@ from curate.engines.training.order import steps_of_epochs
 from curate.errors import DataError, UsageError
 from curate.evaluation.scores import score
 from curate.formatting import count_of
+from curate.images import Unreadable
 from curate.inference.judge import training_images, training_notes
 from curate.progress import Progress, Warn, silent, unheard
 from curate.result import Result
@@ -60,7 +61,8 @@ class Validation:
 
     def __call__(self, detector: Detector) -> Mapping[str, float | None]:
         """AP, and AP by size."""
-        scores = score(self.truth, predict_dataset(detector, self.truth))
+        unreadable = Unreadable(len(self.truth.images), "the detections, so that its objects count as missed")
+        scores = score(self.truth, predict_dataset(detector, self.truth, unreadable=unreadable))
         return {name: getattr(scores, name) for name in _APS}
 
 

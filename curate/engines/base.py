@@ -23,7 +23,7 @@ from curate.columns import CORNERS
 from curate.dataset import ClassEntry, Dataset, Predictions
 from curate.engines.models import LIST_MODELS, known_models
 from curate.errors import DataError, MissingError, UsageError, closest, unknown_name
-from curate.images import decode_rgb
+from curate.images import Unreadable, decode_rgb
 from curate.progress import Progress, silent
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
@@ -272,7 +272,12 @@ def _suggest_model(name: str) -> str:
 
 
 def predict_dataset(
-    detector: Detector, dataset: Dataset, *, batch: int = 8, progress: Progress = silent
+    detector: Detector,
+    dataset: Dataset,
+    *,
+    batch: int = 8,
+    progress: Progress = silent,
+    unreadable: Unreadable | None = None,
 ) -> Predictions:
     """Run a detector on every image of a dataset, in the order of image ids.
 
@@ -283,9 +288,10 @@ def predict_dataset(
         dataset: Any images, labelled or not.
         batch: Number of images given to the detector at once.
         progress: Called once per batch.
+        unreadable: Takes images that cannot be decoded; they have no predictions.
 
     Raises:
-        DataError: An image cannot be read.
+        DataError: An image cannot be read; with `unreadable`, too many of them.
     """
     images = dataset.images.sort_values("image_id")
     ids, paths = images["image_id"].to_numpy(), images["path"].tolist()
@@ -293,9 +299,15 @@ def predict_dataset(
     tables: list[pd.DataFrame] = []
     for start in range(0, len(ids), batch):
         stop = min(start + batch, len(ids))
-        pixels = [decode_rgb(dataset.image_file(path)) for path in paths[start:stop]]
-        for image_id, detections in zip(ids[start:stop], detector.predict(pixels), strict=True):
-            tables.append(_as_table(int(image_id), detections, class_ids))
+        known, pixels = [], []
+        for image_id, path in zip(ids[start:stop].tolist(), paths[start:stop], strict=True):
+            file = dataset.image_file(path)
+            decoded = decode_rgb(file) if unreadable is None else unreadable.decode(path, file)
+            if decoded is not None:
+                known.append(image_id)
+                pixels.append(decoded)
+        for image_id, detections in zip(known, detector.predict(pixels), strict=True):
+            tables.append(_as_table(image_id, detections, class_ids))
         progress("predict", stop, len(ids))
     return Predictions(pd.concat(tables, ignore_index=True)) if tables else Predictions()
 

@@ -11,6 +11,7 @@ from curate.engines.base import engine_for, predict_dataset
 from curate.errors import StoreError
 from curate.evaluation.coco_results import read_results, write_results
 from curate.files import write_atomically
+from curate.images import Unreadable
 from curate.progress import Progress, silent
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
@@ -30,6 +31,7 @@ def predict_split(folder: RunFolder, name: str, truth: Dataset, progress: Progre
 
     Raises:
         UsageError: The run has no checkpoint.
+        DataError: Too many images cannot be decoded; a few have no detections, and are logged.
     """
     record = folder.read_record()
     folder.require_checkpoint()
@@ -38,9 +40,12 @@ def predict_split(folder: RunFolder, name: str, truth: Dataset, progress: Progre
     if file.is_file() and mark.is_file() and mark.read_text().strip() == fingerprint:
         return read_results(file)
     detector = engine_for(record.model).load(folder.best)
-    predictions = predict_dataset(detector, truth, progress=progress)
+    unreadable = Unreadable(len(truth.images), "the detections, so that its objects count as missed")
+    predictions = predict_dataset(detector, truth, progress=progress, unreadable=unreadable)
     mark.unlink(missing_ok=True)
     write_results(predictions, file)
+    if unreadable.paths:
+        return predictions  # without the mark they are made again, and the images named again
     write_atomically(mark, lambda out: out.write(fingerprint.encode()))
     return predictions
 

@@ -626,3 +626,30 @@ def test_classes_are_the_contract(root):
     """Classes come in declared order, by name."""
     result = curate.evaluate(root, predictions=own_results(root))
     assert tuple(entry.name for entry in result.classes) == CLASSES
+
+
+# ── pictures that do not decode ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_truth_of_a_picture_that_does_not_decode_counts_as_missed(root, monkeypatch, run_main):
+    """It is named on every evaluation until it is mended; then the detections are kept again."""
+    corner_engine.register(monkeypatch)
+    curate.train(root, model="corner:only", run="a", steps=1)
+    whole = curate.evaluate(root, run="a", report=False)
+    dataset = Store(root).load().select("val")
+    file = dataset.image_file(dataset.images["path"].iloc[0])
+    picture = file.read_bytes()
+    file.unlink()
+    file.write_bytes(picture[: len(picture) // 2])
+    RunFolder.named(root, "a").predictions_file("val").unlink()
+    for _ in range(2):
+        told = run_main("evaluate", root, "--run", "a", "--no-report", "--json")
+        assert told.returncode == 0
+        assert json.loads(told.stdout)["truth"] == whole.truth
+        assert json.loads(told.stdout)["images"] == whole.images
+        assert file.name in told.stderr
+        assert "count as missed" in told.stderr
+    file.write_bytes(picture)
+    told = run_main("evaluate", root, "--run", "a", "--no-report", "--json")
+    assert "count as missed" not in told.stderr
+    assert json.loads(told.stdout)["ap"] == whole.ap

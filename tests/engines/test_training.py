@@ -337,6 +337,28 @@ def test_mixed_precision_trains_and_is_saved_under_the_same_names(shapes, tmp_pa
     engine_for(TINY).load(run.best, "cpu").predict([np.zeros((64, 64, 3), dtype=np.uint8)])
 
 
+BREAK = {
+    "cut off": lambda file: file.write_bytes(file.read_bytes()[:200]),
+    "removed": lambda file: file.unlink(),
+    "a pipe": lambda file: (file.unlink(), os.mkfifo(file)),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "empty": lambda file: file.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("how", BREAK)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_image_that_cannot_be_read_is_left_out(tmp_path, caplog, how, workers):
+    """Others stand for it, and it is named once."""
+    shapes = shapes_dataset(tmp_path / "shapes", images=6)
+    BREAK[how](shapes.image_file(shapes.images["path"].iloc[0]))
+    run = train_shapes(shapes, tmp_path / "run", model=TINY, workers=workers, steps=6)
+    assert run.finished
+    assert [("001.png" in one.message, "left out of the training" in one.message) for one in caplog.records] == [
+        (True, True)
+    ]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_cannot_be_read_is_one_line(tmp_path, workers):
     """The one-line error names the file, with and without worker processes."""

@@ -279,12 +279,13 @@ def test_no_boxes_are_refused(shapes):
 
 
 def test_an_unreadable_image_is_reported(shapes, tmp_path):
-    """The error is returned in place of the batch, and names the file."""
+    """Other boxes stand for its boxes, and the file is named."""
     shutil.copytree(shapes.root / "media", tmp_path / "media")
     (tmp_path / "media/001.png").write_bytes(b"nothing")
-    answer = crop_batches(shapes.replace(root=tmp_path), batch=64)[0]
-    assert isinstance(answer, DataError)
-    assert "001.png" in str(answer)
+    loaded = crop_batches(shapes.replace(root=tmp_path), batch=64).load(0)
+    assert len(loaded.batch.images) == 64
+    assert "media/001.png" not in loaded.batch.paths
+    assert [file.rpartition("/")[2] for file in loaded.unreadable] == ["001.png"]
 
 
 # Both stages as one ----------------------------------------------------------------------------------------------

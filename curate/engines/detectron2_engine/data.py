@@ -75,6 +75,11 @@ class Detectron2Batches(StepBatches):
         super().__init__(seed, group)
         self._dicts, self._order, self._mapper = dicts, order, mapper
 
+    @property
+    def image_count(self) -> int:
+        """See `StepBatches.image_count`."""
+        return len(self._dicts)
+
     def _elements(self, step: int) -> Sequence[int]:
         return self._order.rows(step).tolist()
 

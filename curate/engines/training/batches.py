@@ -18,8 +18,11 @@ from curate.dataset import Dataset
 from curate.engines.training.augment import Augmentation, Sample, Sizing
 from curate.engines.training.order import AUGMENTATION, BatchOrder
 from curate.engines.training.processes import SINGLE_PROCESS, ProcessGroup
-from curate.errors import CurateError
+from curate.errors import CurateError, DataError
 from curate.images import decode_rgb
+
+_MOST_REPLACEMENTS = 20  # for one element
+_MOST_PLACES = 1 << 20  # in a batch: each replacement has random numbers of its own
 
 
 class Example(NamedTuple):
@@ -34,6 +37,18 @@ class Example(NamedTuple):
     image: Tensor
     target: dict[str, Tensor]
     path: str
+
+
+class Loaded(NamedTuple):
+    """What a worker has loaded.
+
+    Attributes:
+        batch: The batch of a step, or the CurateError that prevented it.
+        unreadable: File → what is wrong, of images that others stand for.
+    """
+
+    batch: Any
+    unreadable: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +93,44 @@ class StepBatches(ABC, TorchDataset[Any]):
         self._seed, self._group = seed, group
 
     def __getitem__(self, step: int) -> Any:
+        """The batch of a step, as the steps get it.
+
+        Raises:
+            CurateError: It cannot be loaded.
+        """
+        loaded = self.load(step)
+        if isinstance(loaded.batch, CurateError):
+            raise loaded.batch
+        return loaded.batch
+
+    def load(self, step: int) -> Loaded:
         """The batch of a step, or the CurateError that prevented it: raised in a worker, it would lose its form."""
+        unreadable: dict[str, str] = {}
         try:
             elements = list(enumerate(self._elements(step)))[self._group.rank :: self._group.world_size]
-            return self._collate([self._load(element, step, place) for place, element in elements])
+            loaded = [self._load_readable(element, step, place, unreadable) for place, element in elements]
+            return Loaded(self._collate(loaded), unreadable)
         except CurateError as error:
-            return error
+            return Loaded(error, unreadable)
+
+    def _load_readable(self, element: Any, step: int, place: int, unreadable: dict[str, str]) -> Any:
+        """An element; in place of one whose image cannot be decoded, one of a later step."""
+        later = 0
+        while True:
+            try:
+                return self._load(element, step, place + later * _MOST_PLACES)
+            except DataError as error:
+                unreadable[str(error.place)] = error.fact
+                if later == _MOST_REPLACEMENTS:
+                    raise
+            later += 1
+            elements = self._elements(step + later)
+            element = elements[place % len(elements)]
+
+    @property
+    @abstractmethod
+    def image_count(self) -> int:
+        """Number of images that are shown."""
 
     @abstractmethod
     def _elements(self, step: int) -> Sequence[Any]:
@@ -128,6 +175,11 @@ class TrainingBatches(StepBatches):
         self._files = [dataset.image_file(path) for path in self._paths]
         self._boxes, self._classes = truth_by_image(dataset)
         self._landmarks = landmarks_by_image(dataset)
+
+    @property
+    def image_count(self) -> int:
+        """See `StepBatches.image_count`."""
+        return len(self._paths)
 
     def _elements(self, step: int) -> Sequence[int]:
         return self._order.rows(step).tolist()

@@ -13,10 +13,11 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from curate.engines.training.batches import StepBatches
+from curate.engines.training.batches import Loaded, StepBatches
 from curate.errors import CurateError, TrainingError
+from curate.images import Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class BatchLoader:
         self._batches, self._step, self._stop, self._workers = batches, start, stop, workers
         self._loader: Iterator[Any] | None = None
         self._is_told = False
+        self._unreadable = Unreadable(batches.image_count, "the training")
         self.is_waiting = False
 
     def __iter__(self) -> "BatchLoader":
@@ -59,20 +61,22 @@ class BatchLoader:
             raise StopIteration
         self.is_waiting = True
         try:
-            batch = self._received()
+            loaded = self._received()
         finally:
             self.is_waiting = False
-        if isinstance(batch, CurateError):
-            raise batch
+        for file, fact in loaded.unreadable.items():
+            self._unreadable.add(file, fact)
+        if isinstance(loaded.batch, CurateError):
+            raise loaded.batch
         self._step += 1
-        return batch
+        return loaded.batch
 
     def close(self) -> None:
         """End the workers. May be called again."""
         self._loader = None  # torch ends them when nothing refers to its iterator
         self._stop = self._step
 
-    def _received(self) -> Any:
+    def _received(self) -> Loaded:
         if self._loader is None:
             self._loader = self._start()
         if not self._workers:
@@ -84,7 +88,7 @@ class BatchLoader:
             return _opened(packed)
         except (OSError, RuntimeError, EOFError) as error:  # too many open files, or the worker died since
             self._tell(f"a batch from a worker cannot be opened ({error})")
-            return self._batches[self._step]
+            return self._batches.load(self._step)
 
     def _next_packed(self, loader: Iterator[Any]) -> Any:
         for stall in range(1, _MOST_STALLS + 1):
@@ -115,7 +119,7 @@ class BatchLoader:
     def _torch_loader(self, workers: int) -> Iterator[Any]:
         return iter(
             DataLoader(
-                self._batches,
+                _Steps(self._batches),
                 batch_size=None,
                 sampler=range(self._step, self._stop),
                 num_workers=workers,
@@ -132,6 +136,16 @@ class BatchLoader:
         if not self._is_told:
             self._is_told = True
             logger.warning("%s. The training goes on, more slowly; more shared memory: docker run --shm-size 1g.", what)
+
+
+class _Steps(Dataset[Loaded]):
+    """The batches by step, for torch's loader."""
+
+    def __init__(self, batches: StepBatches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> Loaded:
+        return self._batches.load(step)
 
 
 class _Packed(NamedTuple):

@@ -56,6 +56,11 @@ class CropBatches(StepBatches):
         self._objects = TrainingBoxes(dataset, settings.min_side_px)
         self._surroundings = _SurroundingsCache(self._objects, settings)
 
+    @property
+    def image_count(self) -> int:
+        """See `StepBatches.image_count`."""
+        return len(self._objects.paths)
+
     def _elements(self, step: int) -> list[int]:
         """The class indices of a batch, in random order: else a process might see one class only."""
         known = list(self._objects.rows_of)

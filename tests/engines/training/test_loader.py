@@ -84,12 +84,12 @@ class Silent:
         self.times = times
 
     def __next__(self):
-        from curate.engines.training.loader import _Packed, pickle
+        from curate.engines.training.loader import Loaded, _Packed, pickle
 
         self.times -= 1
         if self.times >= 0:
             raise RuntimeError("DataLoader timed out after 60 seconds")
-        return _Packed(pickle.dumps("batch"), True)
+        return _Packed(pickle.dumps(Loaded("batch", {})), True)
 
 
 def test_workers_that_do_not_answer_are_waited_for(batches, caplog):
