@@ -117,11 +117,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check_pixels(data: bytes) -> None:
-    """Refuse a JPEG or PNG with too many pixels, before it is decoded.
-
-    Raises:
-        ValueError: It has more than `MOST_PIXELS`, or its header is cut off.
-    """
+    """Raise ValueError for a JPEG or PNG with more than `MOST_PIXELS`, or without a whole header."""
     try:
         width, height = (_scan_jpeg(data) if is_jpeg(data) else _scan_png(data))[:2]
     except (struct.error, IndexError) as error:
