@@ -5,6 +5,7 @@
 import itertools
 import logging
 import random
+import socket
 import sys
 import threading
 import time
@@ -50,7 +51,8 @@ class Ways:
             "fetched as HLS": lambda path: self._fetch(path, "m3u8_native"),
             "cut": lambda path: self._fetch(path, "http", clip=["0-0.2"]),
             "cut as HLS": lambda path: self._fetch(path, "m3u8_native", clip=["0-0.2"]),
-            "watched": self._watch,
+            "watched": lambda path: self._watch(self._site.url(path)),
+            "watched without HTTP": self._watch_raw,
             "opened": self._open,
             "copied by ffmpeg": self._copy,
         }
@@ -61,8 +63,17 @@ class Ways:
         dataset = self._folder / f"dataset{next(self._numbers)}"
         return fetch_youtube(dataset, [YOUTUBE + "abc"], **options).fetched
 
-    def _watch(self, path):
-        connection = StreamOpener(parse_live(self._site.url(path)), open_timeout_s=5, stall_s=5).open()
+    def _watch_raw(self, path):
+        def send():
+            with server.accept()[0] as connection:
+                connection.sendall(self._site.files[path])
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            threading.Thread(target=send, daemon=True).start()
+            return self._watch(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+
+    def _watch(self, address):
+        connection = StreamOpener(parse_live(address), open_timeout_s=5, stall_s=5).open()
         frames = []
         try:
             while not frames:
@@ -99,7 +110,7 @@ def test_hostile_playlists(tmp_path, site, ways, caplog, count):
     """No host and no file that a playlist names is reached, and each playlist is one error."""
     caplog.set_level(logging.INFO, "curate")
     secret = write_clip(tmp_path / "secret" / "secret.ts", 12, fps=10)
-    with forbidden_host() as forbidden, tally("hostile playlists, opened in seven ways", f"{count}") as counted:
+    with forbidden_host() as forbidden, tally("hostile playlists, opened in eight ways", f"{count}") as counted:
         link = f"http://127.0.0.2:{forbidden.port}/x.ts"
         site.always["/moved"] = (302, {"Location": link})
         site.files["/nested.m3u8"] = site.files["/hidden.ts"] = segment(link).encode()
