@@ -1,6 +1,7 @@
 """Versions on disk: concurrent commits, killed processes, history and undo."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -584,6 +585,32 @@ def test_table_that_curate_did_not_write(root):
     edited(root, 3, swap)
     with pytest.raises(StoreError, match=r"a table of version 3 cannot be read: boxes: column '\w+' is missing"):
         Store(root).load()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("instant", range(7))
+def test_disk_that_takes_no_more(root, monkeypatch, number, instant):
+    """Whichever write of a commit fails, the error names a file and a remedy, and the dataset is as it was."""
+    before = sorted(root.rglob("*"))
+    left = iter(range(instant, -1, -1))
+
+    def failing(call):
+        def either(*arguments):
+            if next(left, 1) == 0:
+                raise OSError(number, os.strerror(number))
+            return call(*arguments)
+
+        return either
+
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "replace"):
+            patch.setattr(os, name, failing(getattr(os, name)))
+        with pytest.raises(StoreError, match=rf"^{root}.*: the dataset cannot be written: {os.strerror(number)}\. \w"):
+            Store(root).commit("add", {}, add_an_image("new.png"))
+    assert not list(root.rglob(".curate-*"))
+    assert {file for file in before if file.is_file()} <= set(root.rglob("*"))
+    assert splits(root) == {"val"}
+    assert Store(root).commit("widen", {}, add_class)[0] in (4, 5)
 
 
 # ── many processes ───────────────────────────────────────────────────────────────────────────────────────────────

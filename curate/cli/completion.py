@@ -97,8 +97,7 @@ def _version(ctx: typer.Context) -> dict[str, Any]:
     from curate.versions import VersionFiles
 
     files = VersionFiles(_dataset(ctx))
-    head = files.head()
-    return files.read(max(files.numbers()) if head is None else head)
+    return files.read(files.head())
 
 
 def datasets(ctx: typer.Context, incomplete: str) -> Iterable[str]:

@@ -161,14 +161,14 @@ def check(ways, count, whole, counted):
     assert told["load"], told
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(2_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [20, pytest.param(2_000, marks=pytest.mark.long)])
 def test_damaged_datasets(whole, count):
     """What a failing disk leaves is read as it was written, or it is an error that names it."""
     with tally("damaged dataset folders", f"damaged {count}") as counted:
         check(DAMAGES, count, whole, counted)
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(2_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [20, pytest.param(2_000, marks=pytest.mark.long)])
 def test_forged_datasets(whole, count):
     """What somebody made up, with right checksums, keeps all rules of a dataset, or it is an error that names it."""
     with tally("damaged dataset folders", f"forged {count}") as counted:
