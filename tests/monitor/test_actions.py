@@ -34,6 +34,7 @@ from curate.monitor.actions.webhook.queue import Backoff, WebhookQueue
 from curate.monitor.actions.webhook.sender import Delivery, Sender, SendError, _parse_retry_after, sign
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import encode_json
+from curate.sources.feeds.checking_proxy import CheckingProxy
 
 QUICK = Backoff(first_s=0.01, max_s=0.04, random=Random(0))
 SECRET = b"not easily guessed"
@@ -235,6 +236,16 @@ def test_placeholders():
     ]
     stalled = event_of("stream_stalled", class_name=None, track_id=None, score=None, box=None)
     assert fill_in(run, stalled)[1:] == ["stream_stalled||||2026-05-04T12:00:00.000+02:00|1.500||", "", "a"]
+
+
+def test_a_command_has_the_whole_environment(begin, tmp_path, monkeypatch):
+    """A watched stream takes `no_proxy` from FFmpeg, not from the programs that the watch starts."""
+    monkeypatch.setenv("no_proxy", "inside.example.org")
+    CheckingProxy("http://127.0.0.1/", 5).close()
+    actions = begin({"command": ["sh", "-c", f'echo "$no_proxy" > {tmp_path}/out']})
+    actions.start(event_of())
+    actions.close(60)
+    assert (tmp_path / "out").read_text() == "inside.example.org\n"
 
 
 def test_a_failing_command_is_a_problem(begin):

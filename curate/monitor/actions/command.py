@@ -81,6 +81,7 @@ class CommandRunner:
                     stdin=stdin,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
+                    env=os.environ.copy(),  # whole, also where FFmpeg's own has less (`feeds/checking_proxy.py`)
                     start_new_session=True,  # a group to kill, which Ctrl-C at the terminal does not reach
                 )
             except (OSError, ValueError) as error:
