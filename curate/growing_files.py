@@ -1,9 +1,11 @@
 """Files that grow while a program runs: lines are whole, and what a killed program left is kept."""
 
 import fcntl
+import itertools
 import os
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from curate.errors import DataError
@@ -97,11 +99,11 @@ def _lock(descriptor: int) -> bool:
 
 def free_name(path: Path) -> Path:
     """The path itself, or the first of `NAME-2.SUFFIX`, `NAME-3.SUFFIX`, … where there is nothing."""
-    number, free = 1, path
-    while os.path.lexists(free):
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
+    return next(name for name in itertools.chain((path,), _numbered(path)) if not os.path.lexists(name))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    return (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
 
 
 class PartFile:
@@ -113,8 +115,10 @@ class PartFile:
         place: Of the finished output.
         suffix: Of the part; default: that of the place.
         least_bytes: Smaller parts have no content.
+        beside: Whether the output gets a name beside it where another process writes one with this name.
 
     Attributes:
+        place: As given, or the name beside it.
         path: Of the part.
         descriptor: Of the part, for reading and appending.
         kept: Where the part of an earlier writer is now; None where there was none.
@@ -124,16 +128,24 @@ class PartFile:
         OSError: It cannot be created.
     """
 
-    def __init__(self, place: Path, *, suffix: str | None = None, least_bytes: int = 1) -> None:
+    def __init__(self, place: Path, *, suffix: str | None = None, least_bytes: int = 1, beside: bool = False) -> None:
         self.kept: Path | None = None
-        self._place = place
-        self.path = place.with_name(f".{place.stem}.part{suffix or place.suffix}")
+        names = itertools.chain((place,), _numbered(place) if beside else ())
+        for self.place in names:
+            self.path = self.place.with_name(f".{self.place.stem}.part{suffix or place.suffix}")
+            if (self.place == place or not os.path.lexists(self.place)) and self._open(least_bytes):
+                return
+        remedy = "End it, or choose another name."
+        raise DataError("another process is writing this file", place=place, remedy=remedy)
+
+    def _open(self, least_bytes: int) -> bool:
+        """Open and lock the part; False where another process has locked it."""
         while True:
             self.descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 if not _lock(self.descriptor):
-                    remedy = "End it, or choose another name."
-                    raise DataError("another process is writing this file", place=place, remedy=remedy)
+                    os.close(self.descriptor)
+                    return False
                 if not _is_at(self.path, self.descriptor):
                     os.close(self.descriptor)
                     continue  # it was moved meanwhile
@@ -142,7 +154,7 @@ class PartFile:
                     os.close(self.descriptor)
                     continue
                 os.ftruncate(self.descriptor, 0)
-                return
+                return True
             except BaseException:
                 os.close(self.descriptor)
                 raise
@@ -153,7 +165,7 @@ class PartFile:
         Raises:
             OSError: It cannot be moved.
         """
-        place = self._place if replace else free_name(self._place)
+        place = self.place if replace else free_name(self.place)
         os.replace(self.path, place)
         self.close()
         return place

@@ -115,6 +115,16 @@ def test_two_writers_of_one_part(tmp_path):
     assert (tmp_path / "out.bin").read_bytes() == b"mine"
 
 
+def test_a_second_writer_can_write_beside_the_first(tmp_path):
+    """Under the first name that neither a file nor another writer has."""
+    (tmp_path / "out-2.bin").write_text("there")
+    parts = [PartFile(tmp_path / "out.bin", beside=True) for _ in range(3)]
+    for number, part in enumerate(parts):
+        os.write(part.descriptor, b"%d" % number)
+    assert [part.finish(replace=False).name for part in parts] == ["out.bin", "out-3.bin", "out-4.bin"]
+    assert [(tmp_path / name).read_text() for name in ("out.bin", "out-2.bin", "out-3.bin")] == ["0", "there", "1"]
+
+
 def test_an_empty_part_is_not_left(tmp_path):
     """Nothing was written to it, as on a full disk."""
     PartFile(tmp_path / "out.bin").close()

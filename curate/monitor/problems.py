@@ -62,6 +62,10 @@ class Problems:
         """Report what an earlier watch left when it was killed, and where it is now."""
         self.add(f"{path} is what an earlier watch wrote before it was interrupted.")
 
+    def report_moved(self, path: Path, beside: Path) -> None:
+        """Report the name that an output gets since another process writes one with its name."""
+        self.add(f"{path} is being written by another process; this watch writes {beside}.")
+
     def count(self, place: str, failure: Failure, reason: str, count: int = 1) -> None:
         """Report a problem that may happen often.
 

@@ -310,7 +310,7 @@ class Session:
         video = clips = None
         files = self.outputs.files
         if files.videos is not None:
-            video = AnnotatedVideo(files.videos[number], feed, replace=files.replace, on_kept=self.problems.report_kept)
+            video = AnnotatedVideo(files.videos[number], feed, self.problems, replace=files.replace)
             stack.enter_context(self.outputs.closing(video))
         triggers = self.trigger_file.triggers
         if settings := {trigger.name: trigger.clip for trigger in triggers if trigger.clip is not None}:

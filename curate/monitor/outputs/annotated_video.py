@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from curate.errors import CurateError
 from curate.monitor.outputs.thread import WatchedFrame
+from curate.monitor.problems import Problems
 from curate.sources.feeds.feed import Feed, Picture
 from curate.sources.feeds.file import FileFeed
 from curate.sources.feeds.raw_pipe import RawFeed
@@ -53,15 +55,13 @@ class AnnotatedVideo:
         path: Of the file.
         feed: Source of the frames.
         replace: Whether a file at its place is replaced; otherwise the video gets a name beside it.
-        on_kept: Called with the path of what an earlier watch left when it was killed.
+        problems: Gets what an earlier watch left when it was killed, and another name of the file.
     """
 
     wants_boxes = True
 
-    def __init__(
-        self, path: Path, feed: Feed, *, replace: bool = True, on_kept: Callable[[Path], None] = lambda _: None
-    ) -> None:
-        self._path, self._feed, self._replace, self._on_kept = path, feed, replace, on_kept
+    def __init__(self, path: Path, feed: Feed, problems: Problems, *, replace: bool = True) -> None:
+        self._path, self._feed, self._problems, self._replace = path, feed, problems, replace
         self._timing: Timing | None = None
         self._writer: VideoWriter | None = None
         self._held: tuple[int, WatchedFrame] | None = None  # until the next frame gives its duration
@@ -113,5 +113,6 @@ class AnnotatedVideo:
             pixel_aspect=index.pixel_aspect if index else Fraction(1),
             audio_from=index.path if index else None,
             replace=self._replace,
-            on_kept=self._on_kept,
+            on_kept=self._problems.report_kept,
+            on_moved=partial(self._problems.report_moved, self._path),
         )

@@ -108,7 +108,7 @@ class DetectionTable:
                 part.discard()
                 return  # all rows are lost, and told
             try:
-                _write_parquet(part.path, self._path if self._replace else free_name(self._path), self._schema)
+                _write_parquet(part.path, part.place if self._replace else free_name(part.place), self._schema)
             except (OSError, pa.ArrowException) as error:
                 part.close()
                 remedy = f"Its rows are in {part.path}; the next watch with this name turns them into a table."
@@ -139,7 +139,9 @@ class DetectionTable:
         self._rows = []
 
     def _open_part(self) -> PartFile:
-        part = PartFile(self._path, suffix=_PART_SUFFIX)
+        part = PartFile(self._path, suffix=_PART_SUFFIX, beside=not self._replace)
+        if part.place != self._path:
+            self._problems.report_moved(self._path, part.place)
         if part.kept is not None:
             self._problems.report_kept(self._rescue(part.kept))
         return part

@@ -69,6 +69,7 @@ class VideoWriter:
         audio_from: Video whose audio is added, at its own times.
         replace: Whether a file at its place is replaced; otherwise the video gets a name beside it.
         on_kept: Called with the path of what an earlier writer of this file left when it was killed.
+        on_moved: Called with the path that the video gets, where another process writes one with its name.
 
     Attributes:
         path: As given; once it is closed, that of the finished file.
@@ -90,6 +91,7 @@ class VideoWriter:
         audio_from: Path | None = None,
         replace: bool = True,
         on_kept: Callable[[Path], None] = lambda _: None,
+        on_moved: Callable[[Path], None] = lambda _: None,
     ) -> None:
         self.path = Path(path)
         self.fault: str | None = None
@@ -100,7 +102,7 @@ class VideoWriter:
         self._time_base = max(time_base, Fraction(1, _MAX_TICKS_PER_S)) if time_base.numerator == 1 else time_base
         self._given_base = time_base
         self._part: PartFile | None = None
-        self._replace, self._on_kept = replace, on_kept
+        self._replace, self._on_kept, self._on_moved = replace, on_kept, on_moved
         self._audio_from = audio_from
         self._audio: list[_AudioTrack] = []
         self._container: OutputContainer | None = None
@@ -185,7 +187,9 @@ class VideoWriter:
             "movie_timescale": str(self._time_base.denominator),  # otherwise a late start is rounded to milliseconds
             "flush_packets": "1",
         }
-        self._part = PartFile(self.path, suffix=SUFFIX, least_bytes=_LEAST_BYTES)
+        self._part = PartFile(self.path, suffix=SUFFIX, least_bytes=_LEAST_BYTES, beside=not self._replace)
+        if self._part.place != self.path:
+            self._on_moved(self._part.place)
         if self._part.kept is not None:
             self._on_kept(self._part.kept)
         container = av.open(str(self._part.path), "w", format="mp4", options=options)

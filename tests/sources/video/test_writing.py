@@ -138,7 +138,10 @@ def full_disk(monkeypatch):
     class FullPart:
         path, kept, close = Path("/dev/full"), None, staticmethod(lambda: None)
 
-    monkeypatch.setattr(writing, "PartFile", lambda *_, **__: FullPart())
+        def __init__(self, place, **_):
+            self.place = place
+
+    monkeypatch.setattr(writing, "PartFile", FullPart)
 
 
 @pytest.mark.usefixtures("full_disk")
