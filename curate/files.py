@@ -259,7 +259,7 @@ def remove_leftovers(folder: str | os.PathLike[str], *, dry_run: bool = False) -
     removed: dict[str, int] = {}
     for path in leftovers(folder):
         with suppress(OSError):  # it is locked, or gone; what cannot be removed stays
-            descriptor = os.open(path, _OPEN | os.O_NOFOLLOW)
+            descriptor = os.open(path, _OPEN | os.O_RDWR | os.O_NOFOLLOW)  # NFS locks what is open for writing
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not dry_run:

@@ -81,7 +81,7 @@ def log_table(document: list[Mapping[str, Any]]) -> RenderableType:
             arguments,
         )
     states = {entry["state"] for entry in document}
-    current = "it" if "current" in states else "version 0, which is current"
+    current = "it" if "current" in states else "the current version"
     legends = ["* current"] if "current" in states else []
     legends += [f"in brackets: did not lead to {current}"] if "left" in states else []
     return (
