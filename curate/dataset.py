@@ -256,9 +256,9 @@ def _check_paths(paths: pd.Series, place: str) -> None:
 
 def _check_names(names: pd.Series, place: str, what: str) -> None:
     """Check values that become names of files and folders."""
-    bad = [name for name in names.dropna().unique() if not is_name(name)]
-    wrong = names.isin(bad).to_numpy(dtype=bool)
-    refuse(wrong, names.to_numpy(dtype=object), place, f"the {what} is not a name", "text without / and \\, not '..'")
+    if bad := [name for name in names.dropna().unique() if not is_name(name)]:  # few names, many rows
+        wrong, expected = names.isin(bad).to_numpy(dtype=bool), "text without / and \\, not '..'"
+        refuse(wrong, names.to_numpy(dtype=object), place, f"the {what} is not a name", expected)
 
 
 def _check_boxes(dataset: Dataset) -> None:
