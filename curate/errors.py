@@ -27,6 +27,7 @@ _SYSTEM_REMEDIES = {
     errno.EACCES: _NOT_ALLOWED,
     errno.EPERM: _NOT_ALLOWED,
     errno.EIO: "The disk may be failing: see the log of the system.",
+    errno.ELOOP: "A link is in its place, or leads in a circle: remove it.",
     errno.EMFILE: "Allow more open files, as with `ulimit -n 4096`.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
 }
