@@ -26,7 +26,10 @@ STREAM_FORMATS = f"{VIDEO_FORMATS},hls,aac,ac3,eac3,mp3,webvtt"
 """The same with HLS, and what else its playlists name, for sources whose every request is checked."""
 
 MOST_PIXELS = 2**27
-"""Of a picture, 16,384 × 8,192: a file of some kilobytes can declare pictures that fill the memory."""
+"""Of a video's picture, 16,384 × 8,192: a file of some kilobytes can declare pictures that fill the memory.
+
+Less than for image files (`image_header.MOST_PIXELS`), since several are in memory at once.
+"""
 
 HEAD_BYTES = 4096
 """So many bytes tell a playlist from other files."""
