@@ -94,9 +94,10 @@ def export_coco(
     files = {name: target / annotation_file(name) for name in parts}
     images = {name: [(path, image_file(path)) for path in part.images["path"].tolist()] for name, part in parts.items()}
     ids = _contiguous(current) if contiguous_ids else None
-    written = [*map(annotation_file, parts), *(copy for pairs in images.values() for _, copy in pairs)]
+    origins = {copy: f"{current.root}/{path}" for pairs in images.values() for path, copy in pairs}
+    written = [*map(annotation_file, parts), *origins, *([CLASS_IDS_FILE] if ids is not None else ())]
     orientations, pictures = Orientations(), ImageExport(link=link, keep_exif=keep_exif)
-    with folder.writing([*written, *([CLASS_IDS_FILE] if ids is not None else ())]):
+    with folder.writing(written, origins):
         for name, part in parts.items():
             orientations = orientations.plus(pictures.write(part.root, target, images[name], progress))
             write_coco(part, files[name], ids)

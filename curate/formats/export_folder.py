@@ -6,9 +6,10 @@ export names are not replaced and not removed.
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import orjson
@@ -24,6 +25,7 @@ from curate.progress import Progress
 
 UNFINISHED = ".unfinished-export.json"
 _REPORT_EVERY = 200
+_NO_ORIGINS: Mapping[str, str] = MappingProxyType({})
 
 
 class ExportFolder:
@@ -52,15 +54,19 @@ class ExportFolder:
         self._earlier = frozenset((*(earlier or ()), *(unfinished or ())))
 
     @contextmanager
-    def writing(self, names: Collection[str]) -> Iterator[None]:
+    def writing(self, names: Collection[str], origins: Mapping[str, str] = _NO_ORIGINS) -> Iterator[None]:
         """Write these files in the block, relative to the folder; afterwards, remove other files of earlier exports.
+
+        Args:
+            names: The files.
+            origins: File → the image of the dataset that it is a copy of.
 
         Raises:
             UsageError: A file is there that no export wrote.
             StoreError: A folder on the way to a file is a link.
         """
         written = frozenset(names)
-        self._refuse_strangers(written)
+        self._refuse_strangers(written, origins)
         for folder in sorted({"", *(name.rpartition("/")[0] for name in written | self._earlier)}):
             refuse_links(self.path, folder)
             remove_leftovers(self.path / folder)
@@ -71,10 +77,11 @@ class ExportFolder:
             (self.path / name).unlink(missing_ok=True)
         (self.path / UNFINISHED).unlink(missing_ok=True)
 
-    def _refuse_strangers(self, written: frozenset[str]) -> None:
+    def _refuse_strangers(self, written: frozenset[str], origins: Mapping[str, str]) -> None:
+        """Refuse to replace files that no export lists, except copies: somebody may have removed the list."""
         strangers = () if self._is_empty else sorted(written - self._earlier)
         for name in strangers:
-            if os.path.lexists(self.path / name):
+            if os.path.lexists(self.path / name) and not _is_copy(self.path / name, origins.get(name)):
                 remedy = "Move it away, or choose another folder."
                 raise UsageError("the file is not of an earlier export", place=self.path / name, remedy=remedy)
 
@@ -85,6 +92,17 @@ class ExportFolder:
             return names if names and isinstance(names, list) and all(map(is_inside, names)) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def _is_copy(file: Path, origin: str | None) -> bool:
+    """Whether a file has the bytes that an export makes of an image."""
+    if origin is None or file.is_symlink():
+        return False
+    try:
+        data, own = read_regular(file), read_regular(origin)
+        return data == own or data == encode_upright(own)
+    except (OSError, ValueError):
+        return False
 
 
 # ── images: copies that other tools may write into, upright for those that know no EXIF ──────────────────────────────

@@ -124,6 +124,16 @@ def test_a_stranger_in_the_way(root, tmp_path):
     assert snapshot(out) == before
 
 
+def test_an_annotation_file_that_was_removed(root, tmp_path):
+    """Copies of images that no annotation file lists any more are replaced, not refused."""
+    out = tmp_path / "out"
+    curate.export_coco(root, out)
+    before = content(out)
+    (out / "annotations/instances_val.json").unlink()
+    curate.export_coco(root, out, overwrite=True)
+    assert content(out) == before
+
+
 def test_class_ids_of_the_user_stay(root, tmp_path):
     """A `class_ids.json` that maps no ids is not the export's."""
     out = tmp_path / "out"
