@@ -1,6 +1,7 @@
 # Needs python3 (3.11 or newer) with pip, and make. The first target that needs it creates .venv; all others reuse it.
 PYTHON ?= python3
 UV := .uv/bin/uv
+UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -42,9 +43,9 @@ bench: $(READY) ## measure, some of it against the fastest peers
 	$(BIN)/python benchmarks/load_view.py
 	$(BIN)/python benchmarks/watch.py
 
-pins: $(UV) ## update the pinned versions
+pins: $(UV) ## update the pinned versions and their hashes
 	$(UV) pip compile pyproject.toml --extra all --group dev --group database --universal --python-version 3.11 --upgrade \
-		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.txt
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.txt
 
 clean: ## remove what make and the demo wrote
 	rm -rf .venv .uv build dist datasets/demo/source datasets/demo/data
@@ -52,7 +53,7 @@ clean: ## remove what make and the demo wrote
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit("curate needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	@echo "setting up: uv into .uv"
-	@$(PYTHON) -m pip install --quiet --target .uv uv
+	@$(PYTHON) -m pip install --quiet --target .uv uv==$(UV_VERSION)
 
 $(READY): pyproject.toml requirements.txt | $(UV)
 	@echo "setting up: packages into .venv (some gigabytes, most of them torch)"
