@@ -23,7 +23,7 @@ import pandas as pd
 
 from curate.columns import BOX_FLAGS, CORNERS, LANDMARKS, Action
 from curate.errors import DataError, UsageError
-from curate.files import no_garbage_collection, suggest_file
+from curate.files import no_garbage_collection, read_regular, suggest_file
 from curate.formats.incoming import Incoming, Problem, check_split, mend_boxes
 from curate.formats.listing import list_files
 from curate.formatting import count_of
@@ -35,6 +35,7 @@ LIST_FILE = "label.txt"
 _BOX_ALONE, _WITH_LANDMARKS, _WITH_QUALITY = 4, 19, 20  # numbers in a face's line
 _REPORT_EVERY = 200
 _LONGEST_SHOWN = 60
+_LARGEST_LIST = 1 << 28  # bytes
 _FARTHEST_PX = 1e6  # from the image's corner; a landmark farther away is an error
 _Points = tuple[float, ...]
 
@@ -274,7 +275,7 @@ def _read_text(folder: Path) -> str:
         expected = f"a folder with {LIST_FILE}"
         raise DataError("there is no such folder", place=folder, expected=expected, remedy=suggest_file(folder))
     try:
-        data = (folder / LIST_FILE).read_bytes()
+        data = read_regular(folder / LIST_FILE, _LARGEST_LIST)
     except FileNotFoundError:
         raise DataError(
             f"the folder has no {LIST_FILE}",

@@ -15,7 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
-from curate.errors import MissingError, UsageError
+from curate.errors import DataError, MissingError, UsageError
+from curate.files import read_text
 from curate.images import resize, shrink
 from curate.sources.times import format_seconds, parse_seconds
 from curate.sources.video import Frame, FrameReader, VideoIndex
@@ -174,9 +175,9 @@ def read_times(path: Path) -> At:
         UsageError: The file cannot be read, or a line is malformed.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the file cannot be read: {error}", place=path) from error
+        lines = read_text(path, "file").splitlines()
+    except DataError as error:
+        raise UsageError(error.fact, place=path, got=error.got, expected=error.expected) from error
     times: list[tuple[str | None, Fraction]] = []
     for number, line in enumerate(lines, start=1):
         written = line.partition("#")[0].strip()

@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
-from curate.errors import UsageError
-from curate.files import write_atomically
+from curate.errors import DataError, UsageError
+from curate.files import read_text, write_atomically
 from curate.sources.times import format_seconds, parse_seconds
 
 _CLIP_FORM = "START-END, such as 0:10-0:40, 10-40 or 1:02:03.5-1:02:10"
@@ -115,10 +115,9 @@ def find_list_notes(requests: Iterable[FetchRequest]) -> list[str]:
 def _read_link_file(path: Path) -> Iterator[tuple[str, list[Clip]]]:
     """Yield link and clips of each line. A comment starts with `#` at the beginning or after white space."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        fact = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UsageError(f"cannot read the link file: {fact}", place=path) from error
+        lines = read_text(path, "link file").splitlines()
+    except DataError as error:
+        raise UsageError(error.fact, place=path, got=error.got, expected=error.expected) from error
     for number, line in enumerate(lines, 1):
         words: list[str] = []
         for word in line.split():

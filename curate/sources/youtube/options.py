@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from curate.errors import UsageError
+from curate.errors import DataError, UsageError
+from curate.files import read_text
 from curate.sources.times import parse_seconds
 
 Licence = Literal["creative-commons"]
@@ -125,10 +126,9 @@ def _check_licence(licence: str | None) -> str | None:
 def _read_cookies(path: Path) -> str:
     """Read a cookie file. yt-dlp gets its text, since it would write cookies back to the file."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fact = getattr(error, "strerror", None) or "not a text file"
-        raise UsageError(f"cannot read the cookies: {fact}", place=path) from error
+        text = read_text(path, "cookie file")
+    except DataError as error:
+        raise UsageError(error.fact, place=path, expected=error.expected) from error  # what it holds is secret
     lines = [line for line in text.splitlines() if line.strip() and not re.match(r"#(?!HttpOnly_)", line)]
     if any(line.count("\t") < 6 for line in lines):
         raise UsageError(

@@ -13,6 +13,7 @@
 Indices count from 0. Other arrays are ignored.
 """
 
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 
 from curate.engines.retinaface.dense.topology import MeshTopology, UpSampling
 from curate.errors import DataError, UsageError
-from curate.files import write_atomically
+from curate.files import read_regular, write_atomically
 
-_LARGEST_BYTES = 1 << 30
+_LARGEST_BYTES = 1 << 30  # of the file, and of its arrays
 _REMEDY = "docs/retinaface.md describes mesh files."
 
 
@@ -36,7 +37,7 @@ def read_topology(path: Path) -> MeshTopology:
         UsageError: There is no such file.
         DataError: Not a NumPy archive, an array is missing, or one breaks a rule of `MeshTopology`.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UsageError("there is no such mesh file", place=path, expected="an .npz file", remedy=_REMEDY)
     try:
         arrays = _read_arrays(path)
@@ -58,11 +59,13 @@ def write_topology(topology: MeshTopology, path: Path) -> None:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        data = io.BytesIO(read_regular(path, _LARGEST_BYTES))
+        with zipfile.ZipFile(data) as archive:
             total = sum(entry.file_size for entry in archive.infolist())
         if total > _LARGEST_BYTES:
             raise DataError("the mesh is too large", got=f"{total:,} bytes", expected=f"{_LARGEST_BYTES:,} or fewer")
-        content = np.load(path, allow_pickle=False)
+        data.seek(0)
+        content = np.load(data, allow_pickle=False)
         if isinstance(content, np.ndarray):
             raise DataError("a single array, not an archive", expected="an .npz file")
         with content:
