@@ -122,7 +122,7 @@ def test_errors_name_file_and_line(tmp_path, line):
 
 def test_missing_file(tmp_path):
     """A missing link file is a usage error."""
-    with pytest.raises(UsageError, match=r"links\.txt: cannot read the link file: No such file"):
+    with pytest.raises(UsageError, match=r"links\.txt: the link file cannot be read: No such file"):
         collect_requests([], [], tmp_path / "links.txt")
 
 
