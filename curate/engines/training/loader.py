@@ -5,6 +5,7 @@ not fit there is passed through a pipe, which is slower and needs none.
 """
 
 import logging
+import multiprocessing
 import pickle
 import shutil
 import signal
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 _PREFETCH = 3  # batches that each worker prepares ahead
 _STALL_S = 60  # without a batch: say so
 _MOST_STALLS = 10  # in a row
+_SEMAPHORES = 5  # of a queue or an event, and one more
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - Linux's
 
 
@@ -110,6 +112,7 @@ class BatchLoader:
 
     def _start(self) -> Iterator[Any]:
         try:
+            _check_semaphores(self._workers)
             return self._torch_loader(self._workers)
         except OSError as error:  # no shared memory for semaphores, or no more processes
             self._tell(f"worker processes cannot be started ({error}): images are loaded between the steps")
@@ -136,6 +139,12 @@ class BatchLoader:
         if not self._is_told:
             self._is_told = True
             logger.warning("%s. The training goes on, more slowly; more shared memory: docker run --shm-size 1g.", what)
+
+
+def _check_semaphores(workers: int) -> None:
+    """Raise OSError where workers get no semaphores: of a loader that is half made, torch prints tracebacks."""
+    made = [multiprocessing.Semaphore() for _ in range(_SEMAPHORES * (workers + 2) if workers else 0)]
+    made.clear()
 
 
 class _Steps(Dataset[Loaded]):
