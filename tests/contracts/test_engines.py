@@ -356,9 +356,9 @@ def test_nothing_to_train_on(shapes, whole, tmp_path):
 
 def test_a_loss_of_nan_stops_and_names_the_images(shapes, whole, tmp_path):
     """The error lists the images of the batch; no checkpoint is written."""
-    state = {name: value * float("nan") for name, value in _weights_of(whole).items() if value.is_floating_point()}
-    torch.save(state, tmp_path / "nan.pth")
-    weights = str(tmp_path / "nan.pth")
+    state = {name: value * 0 + 3e38 for name, value in _weights_of(whole).items() if value.is_floating_point()}
+    torch.save(state, tmp_path / "large.pth")
+    weights = str(tmp_path / "large.pth")
     with pytest.raises(TrainingError, match=r"loss is NaN or infinite at step 0 .*media/0\d\d\.png"):
         train_shapes(shapes, tmp_path / "run", model=_model_of(whole), weights=weights)
     assert not RunFolder(tmp_path / "run").last.exists()
@@ -442,8 +442,8 @@ def test_two_processes_train_one_model(shapes, whole, tmp_path, caplog):
 @pytest.mark.long
 def test_an_error_in_a_process_is_raised(shapes, whole, tmp_path):
     """An error in a training process has the same message as without processes."""
-    state = {name: value * float("nan") for name, value in _weights_of(whole).items() if value.is_floating_point()}
-    torch.save(state, tmp_path / "nan.pth")
-    weights = str(tmp_path / "nan.pth")
+    state = {name: value * 0 + 3e38 for name, value in _weights_of(whole).items() if value.is_floating_point()}
+    torch.save(state, tmp_path / "large.pth")
+    weights = str(tmp_path / "large.pth")
     with pytest.raises(TrainingError, match=r"loss is NaN or infinite at step 0 .*media/0\d\d\.png"):
         train_shapes(shapes, tmp_path / "run", model=_model_of(whole), weights=weights, batch=4, processes=2)

@@ -36,11 +36,11 @@ def are_equal(one, other):
 
 
 def with_little_memory(folder, count):
-    """Faults of trainings with workers, whose shared memory has one page, two, four, …"""
+    """Faults of trainings with workers, whose shared memory has 16 pages, 15, 14, …"""
     dataset = shapes_dataset(folder / "shapes", images=8)
     whole = weights_of(train_shapes(dataset, folder / "whole", batch=4, **_OPTIONS))
     for number in range(count):
-        size = f"{4 << number}k"
+        size = f"{4 * (16 - number % 16)}k"
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/dev/shm"], check=True)
         try:
             run = train_shapes(dataset, folder / f"run-{number}", batch=4, workers=2, **_OPTIONS)
@@ -65,7 +65,7 @@ def on_full_disks(folder, count):
     needed = disk.used() - before
     shutil.rmtree(disk.folder / "whole")
     for number in range(count):
-        free, run = needed * number // count, RunFolder(disk.folder / f"run-{number}")
+        free, run = needed * (2 * number + 1) // (2 * count), RunFolder(disk.folder / f"run-{number}")
         try:
             with disk.with_free(free):
                 try:
