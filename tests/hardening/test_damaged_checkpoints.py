@@ -69,7 +69,7 @@ def hostile(document, chance):
             [
                 torch.tensor([float("nan")]),
                 torch.zeros(1).expand(1 << 36),
-                weights[key][..., :1],
+                weights[key].flatten()[:0],
                 3,
                 weights[key].bool(),
             ]
