@@ -28,7 +28,7 @@ from curate.columns import (
 )
 from curate.errors import DataError, unknown_name
 from curate.paths import is_inside, is_name
-from curate.plain_text import check_name
+from curate.plain_text import shown
 
 
 class ClassEntry(NamedTuple):
@@ -123,15 +123,16 @@ class Dataset:
         """The boxes as an (n, 4) array of pixel edges."""
         return self.boxes[CORNERS].to_numpy(dtype=np.float64)
 
-    def class_id(self, name: str) -> int:
-        """The id of a class.
+    def find_class(self, name: str) -> ClassEntry:
+        """A class by its name, which may also be given with the escapes of tables and messages.
 
         Raises:
             UsageError: The class does not exist; the message lists the classes.
         """
-        for entry in self.classes:
-            if entry.name == name:
-                return entry.id
+        for spelling in (str, shown, _in_message):
+            for entry in self.classes:
+                if spelling(entry.name) == name:
+                    return entry
         raise unknown_name("class", name, [entry.name for entry in self.classes], place=self.root)
 
     @property
@@ -193,6 +194,10 @@ class Predictions:
         return self.boxes[CORNERS].to_numpy(dtype=np.float64)
 
 
+def _in_message(name: str) -> str:
+    return repr(name)[1:-1]
+
+
 def _last(ids: pd.Series) -> int:
     return int(ids.max()) if len(ids) else 0
 
@@ -205,7 +210,6 @@ def _check_classes(classes: Iterable[tuple[int, str]]) -> tuple[ClassEntry, ...]
             raise DataError(
                 "not a class name", place=place, got=repr(entry.name), expected="text without outer white space"
             )
-        check_name(entry.name, place, "class", error=DataError)
         if not isinstance(entry.id, int | np.integer) or not 1 <= entry.id < 2**31:
             raise DataError("not a class id", place=place, got=repr(entry.id), expected="a whole number, 1 or more")
     for what, values in (("id", [entry.id for entry in classes]), ("name", [entry.name for entry in classes])):

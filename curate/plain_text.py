@@ -9,9 +9,12 @@ import re
 
 from curate.errors import CurateError, UsageError
 
+# the flags of England, Scotland and Wales are tags behind a black flag (Unicode Technical Standard 51)
+_FLAG = "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"
 # controls, soft hyphen, direction marks, zero width, line and paragraph separators, tags, halves of surrogate pairs;
 # the joiners of Persian, Indic scripts and emoji (U+200C, U+200D) belong to words
 _HIDDEN = re.compile(
+    f"{_FLAG}|"
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
@@ -34,6 +37,8 @@ def shown(text: str, *, lines: bool = False) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
+    if len(match[0]) > 1:  # a flag
+        return match[0]
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no text
         return f"\\x{code - 0xDC00:02x}"
@@ -41,22 +46,32 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def clean_name(text: str) -> str:
-    r"""A name without what names must not hold; white space of any kind is one space. It may be empty.
+    r"""A name without what names must not hold, and then with one space for white space. It may be empty.
+
+    A name that holds nothing of the kind loses its outer white space only.
 
     Examples:
         >>> clean_name("\ufeffwith\n mask\u202e")
         'with mask'
     """
-    return " ".join(_HIDDEN.sub(lambda match: " " if match[0].isspace() else "", text).split())
+    if is_clean(text):
+        return text.strip()
+    return " ".join(_HIDDEN.sub(_remove, text).split())
+
+
+def _remove(match: re.Match[str]) -> str:
+    if len(match[0]) > 1:  # a flag
+        return match[0]
+    return " " if match[0].isspace() else ""
 
 
 def is_clean(name: str) -> bool:
     """Whether a name holds nothing that is invisible."""
-    return _HIDDEN.search(name) is None
+    return shown(name) == name
 
 
 def check_name(name: str, place: object, what: str, *, error: type[CurateError] = UsageError) -> None:
-    """Check a name of a class, source, run, split or tag that a person gave.
+    """Check a new name of a class or run that a person gave. Names that a dataset has already are shown with escapes.
 
     Raises:
         CurateError: Of the kind `error`; it holds a character that is invisible.

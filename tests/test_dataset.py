@@ -190,10 +190,17 @@ def test_further_columns_are_kept():
     assert more.keep_images(np.array([False, True])).images["weather"].tolist() == ["rain"]
 
 
-def test_class_id_of_an_unknown_name():
+def test_find_class_of_an_unknown_name():
     """An unknown class is a usage error; the message lists the classes and the closest name."""
     with pytest.raises(UsageError, match=r"one of with_mask, without_mask, badly_masked\). Did you mean 'with_mask'"):
-        two_images().class_id("with_maks")
+        two_images().find_class("with_maks")
+
+
+def test_a_class_is_found_by_its_name_as_shown():
+    """A name of an earlier version may have invisible characters; it is found as it is, and by its escapes."""
+    dataset = Dataset(Path("d"), ((1, "a\u202e"), (2, "a"), (3, r"a\x1b"), (4, "a\x1b"), (5, "a\u200cb")))
+    given = ["a\u202e", r"a\u202e", "a", r"a\x1b", "a\x1b", "a\u200cb", r"a\u200cb"]
+    assert [dataset.find_class(name).id for name in given] == [1, 1, 2, 3, 4, 5, 5]
 
 
 def test_classes_without_boxes_count_zero():

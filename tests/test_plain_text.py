@@ -8,7 +8,27 @@ from curate.errors import DataError, UsageError
 from curate.plain_text import check_name, clean_name, csv_cell, is_clean, shown
 
 HIDDEN = ["\x1b[2J", "\r", "\x00", "\x7f", "\x9b31m", "\u202e", "\u2066", "\u200b", "\u2028", "\ufeff", "\U000e0041"]
-WORDS = ["café", "口罩", "नहीं", "می\u200cخواهم", "👩\u200d🏭", "wear-mask_2", "a [b] :c:", "שלום", "مرحبا"]
+ENGLAND, SCOTLAND = (
+    "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in region) + "\U000e007f"
+    for region in ("gbeng", "gbsct")
+)
+WORDS = [
+    ENGLAND,
+    SCOTLAND,
+    "❤\ufe0f",
+    "e\u0301",
+    "with  mask",
+    "with\xa0mask",
+    "café",
+    "口罩",
+    "नहीं",
+    "می\u200cخواهم",
+    "👩\u200d🏭",
+    "wear-mask_2",
+    "a [b] :c:",
+    "שלום",
+    "مرحبا",
+]
 
 
 @pytest.mark.parametrize("text", HIDDEN)
@@ -50,10 +70,17 @@ def test_bytes_of_a_file_name():
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("\ufeffmask", "mask"), (" with\n\tmask ", "with mask"), ("ma\u200bsk\u202e", "mask"), ("\u202e\x00", "")],
+    [
+        (f"\u202e{ENGLAND}  x", f"{ENGLAND} x"),
+        (f"{SCOTLAND[:-1]}", "\U0001f3f4"),
+        ("\ufeffmask", "mask"),
+        (" with\n\tmask ", "with mask"),
+        ("ma\u200bsk\u202e", "mask"),
+        ("\u202e\x00", ""),
+    ],
 )
 def test_clean_names(text, name):
-    """Names lose what is invisible; white space of any kind is one space."""
+    """Names lose what is invisible, and then white space of any kind is one space."""
     assert clean_name(text) == name
 
 

@@ -23,6 +23,7 @@ from curate.formats.voc.writer import is_proposal, proposal_xml, write_proposal
 from curate.formatting import count_of, curate_command
 from curate.media import IMAGES, copy_file
 from curate.paths import refuse_links
+from curate.plain_text import check_name
 from curate.result import Result
 from curate.store import Store
 from curate.versions import find_card
@@ -139,10 +140,12 @@ def label(
 
     Raises:
         DataError: There are no images to label.
-        UsageError: Unknown source.
+        UsageError: Unknown source, or one of `classes` has an invisible character.
     """
     if limit < 1:
         raise UsageError("out of range", place="--limit", got=limit, expected="1 or more")
+    for name in classes or ():
+        check_name(name, "--classes", "class")
     store = Store(dataset)
     current = store.load()
     folder = store.root / FOLDER

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from curate.dataset import ClassEntry, Dataset
 from curate.errors import UsageError
+from curate.plain_text import check_name, shown
 
 
 def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
@@ -19,9 +20,11 @@ def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
     Raises:
         UsageError: A class does not exist, or there is nothing to merge.
     """
-    target = dataset.class_id(into)
-    others = [name for name in sources if name != into]
-    removed = {dataset.class_id(name): name for name in others if dataset.aliases.get(name) != target}
+    target = dataset.find_class(into)
+    merged = {name for name, id_ in dataset.aliases.items() if id_ == target.id}
+    merged |= set(map(shown, merged))  # a name may be given as it is shown
+    others = [name for name in sources if name not in (into, target.name)]
+    removed = dict(dataset.find_class(name) for name in others if name not in merged)
     if others and not removed:
         return dataset
     if not removed:
@@ -30,12 +33,12 @@ def merge(dataset: Dataset, sources: Iterable[str], into: str) -> Dataset:
     moved = boxes["class_id"].isin(list(removed)).to_numpy()
     if moved.any():
         class_ids = boxes["class_id"].to_numpy(copy=True)
-        class_ids[moved] = target
+        class_ids[moved] = target.id
         boxes = boxes.assign(class_id=class_ids)
     return dataset.replace(
         classes=tuple(entry for entry in dataset.classes if entry.id not in removed),
         boxes=boxes,
-        aliases=_redirect(dataset, removed, target),
+        aliases=_redirect(dataset, removed, target.id),
     )
 
 
@@ -49,7 +52,10 @@ def rename(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
     Raises:
         UsageError: A class does not exist, or a new name is empty or the name of another class.
     """
-    new_of = {dataset.class_id(old): new.strip() for old, new in names.items()}
+    renamed = {dataset.find_class(old): new.strip() for old, new in names.items()}
+    for new in renamed.values():
+        check_name(new, dataset.root, "class")
+    new_of = {entry.id: new for entry, new in renamed.items()}
     classes = tuple(ClassEntry(entry.id, new_of.get(entry.id, entry.name)) for entry in dataset.classes)
     taken: set[str] = set()
     for entry in classes:
@@ -63,7 +69,7 @@ def rename(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
                 remedy="To join two classes, use merge-classes.",
             )
         taken.add(entry.name)
-    removed = {old: dataset.class_id(old) for old in names if old not in taken}
+    removed = {entry.name: entry.id for entry in renamed if entry.name not in taken}
     aliases = {name: target for name, target in dataset.aliases.items() if name not in taken} | removed
     return dataset.replace(classes=classes, aliases=aliases)
 
@@ -74,7 +80,7 @@ def drop(dataset: Dataset, names: Iterable[str]) -> Dataset:
     Raises:
         UsageError: A class does not exist.
     """
-    removed = {dataset.class_id(name): name for name in names}
+    removed = dict(map(dataset.find_class, names))
     return dataset.replace(
         classes=tuple(entry for entry in dataset.classes if entry.id not in removed),
         boxes=dataset.boxes[~dataset.boxes["class_id"].isin(list(removed)).to_numpy()],

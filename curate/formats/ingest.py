@@ -16,9 +16,10 @@ from curate.dataset import Dataset
 from curate.errors import DataError, StrictImportError, UsageError, closest
 from curate.formats.import_notes import note_incomplete, note_refused_names, note_similar_names
 from curate.formats.incoming import Incoming, Problem, in_file_order
-from curate.formats.joining import Joined, join, match_images, resolve_names
+from curate.formats.joining import Joined, class_ids_by_name, join, match_images, resolve_names
 from curate.formatting import count_of, listed
 from curate.media import ImagePlacer
+from curate.plain_text import check_name
 from curate.progress import Progress
 from curate.result import Result
 from curate.store import Store
@@ -75,11 +76,17 @@ def find_allowed_classes(
     """The names that the caller gives, else those of the card that the caller gives, else of the dataset's own card.
 
     Raises:
-        DataError: The card cannot be read.
+        DataError: The card cannot be read, or a class in it has an invisible character.
+        UsageError: A given name has an invisible character.
     """
     card_file = Path(card) if card is not None else find_card(store.root)
     content = read_card(card_file) if card_file else None
     declared = tuple(names) if names is not None else (content.classes or None if content else None)
+    for name in declared or ():
+        if names is not None:
+            check_name(name, "--classes", "class")
+        else:
+            check_name(name, card_file, "class", error=DataError)
     return AllowedClasses(declared, card_file, content)
 
 
@@ -233,7 +240,7 @@ class _Report:
 def _refuse_other_classes(dataset: Dataset, incoming: Incoming, allowed: AllowedClasses) -> None:
     """Refuse an import in which every box has a class that is not allowed: the names are misspelt, or another set's."""
     names = incoming.boxes["name"].value_counts()
-    known = {entry.name for entry in dataset.classes} | dataset.aliases.keys() | set(allowed.names or ())
+    known = class_ids_by_name(dataset).keys() | set(allowed.names or ())
     if allowed.names is None or not len(names) or known & set(names.index):
         return
     is_from_card = allowed.card is not None and allowed.names == allowed.card.classes

@@ -26,6 +26,7 @@ from curate.columns import (
 from curate.dataset import ClassEntry, Dataset
 from curate.formats.incoming import Incoming, Problem, problem_table
 from curate.formats.listing import base_name
+from curate.plain_text import clean_name
 
 _SAME_FACE_IOU = 0.5
 _MATCHED = [name for name, column in BOX_COLUMNS.items() if column.reimport is Reimport.MATCH]
@@ -64,6 +65,15 @@ class Joined:
         return int((~self.is_new & ~self.is_changed).sum())
 
 
+def class_ids_by_name(dataset: Dataset) -> dict[str, int | None]:
+    """Name that an annotation may have → id of the class that gets its boxes; None for a dropped class.
+
+    Datasets of earlier versions may have names with invisible characters, which imports take out now.
+    """
+    names = {**dataset.aliases, **{entry.name: entry.id for entry in dataset.classes}}
+    return {clean_name(name): id_ for name, id_ in names.items()} | names
+
+
 def resolve_names(
     dataset: Dataset, incoming: Incoming, *, declared: Sequence[str] | None = None
 ) -> tuple[Dataset, Incoming]:
@@ -77,15 +87,15 @@ def resolve_names(
         The dataset with its new classes, and the incoming boxes without those that are left out.
     """
     names = set(incoming.boxes["name"].unique())
-    known = {entry.name for entry in dataset.classes} | dataset.aliases.keys()
-    refused = names - known - set(declared) if declared is not None else set()
+    known = class_ids_by_name(dataset)
+    refused = names - known.keys() - set(declared) if declared is not None else set()
     ordered = dict.fromkeys([*(declared if declared is not None else incoming.class_order), *sorted(names - refused)])
     first_id = dataset.next_ids.class_
     added = [name for name in ordered if name not in known]
     classes = (*dataset.classes, *(ClassEntry(first_id + place, name) for place, name in enumerate(added)))
     dataset = dataset.replace(classes=classes) if added else dataset
 
-    dropped = {name for name in names if name in dataset.aliases and dataset.aliases[name] is None}
+    dropped = {name for name in names if name in known and known[name] is None}
     if not refused and not dropped:
         return dataset, incoming
     expected = ", ".join(declared or ())
@@ -181,8 +191,7 @@ def join(dataset: Dataset, incoming: Incoming, paths: Sequence[str], *, source: 
 
 def _incoming_boxes(dataset: Dataset, incoming: Incoming, ids: NDArray[np.int64]) -> pd.DataFrame:
     """Incoming boxes as rows of the boxes table, without their ids."""
-    class_of = {name: id_ for name, id_ in dataset.aliases.items() if id_ is not None}
-    class_of |= {entry.name: entry.id for entry in dataset.classes}
+    class_of = class_ids_by_name(dataset)
     names = incoming.boxes["name"].astype("category")
     codes = np.array([class_of[name] for name in names.cat.categories], dtype=np.int32)
     columns = {

@@ -29,6 +29,7 @@ from curate.formats.listing import list_files
 from curate.formatting import count_of
 from curate.image_header import is_image_name
 from curate.images import ImageFacts, read_image_facts
+from curate.plain_text import check_name
 from curate.progress import Progress, silent
 
 LIST_FILE = "label.txt"
@@ -90,11 +91,12 @@ def read_widerface(
 
     Raises:
         DataError: A folder or the list does not exist.
-        UsageError: The class name is empty, or the split is unknown.
+        UsageError: The class name is empty or has an invisible character, or the split is unknown.
     """
     name = class_name.strip()
     if not name:
         raise UsageError("not a class name", place="--class-name", got=repr(class_name), expected="some text")
+    check_name(name, "--class-name", "class")
     check_split(split)
     reading = _Reading(Path(folder), Path(images) if images is not None else None, leave_out)
     reading.read_list()

@@ -13,6 +13,7 @@ from curate.curation.class_maps import parse_drops, parse_merges, parse_renames
 from curate.curation.classes import drop, merge, rename
 from curate.dataset import Dataset
 from curate.errors import DataError, UsageError
+from curate.plain_text import is_clean, shown
 from curate.store import Store
 
 
@@ -328,3 +329,44 @@ def test_two_classes_swap_their_names():
     assert after.class_names[ids["with_mask"]] == "without_mask"
     assert after.class_names[ids["without_mask"]] == "with_mask"
     assert dict(after.aliases) == dict(before.aliases)
+
+
+# ── names of earlier versions ────────────────────────────────────────────────────────────────────────────────────
+
+OLD = "ma\u200bsk\u202e"
+
+
+@pytest.fixture
+def old_root(tmp_path):
+    """A saved dataset of an earlier version, with an invisible character in a class name."""
+    dataset = face_dataset(tmp_path / "faces")
+    classes = [(id_, OLD if name == "with_mask" else name) for id_, name in dataset.classes]
+    return save(dataset.replace(classes=classes))
+
+
+@pytest.mark.parametrize("given", [OLD, shown(OLD)], ids=["as it is", "as it is shown"])
+@pytest.mark.parametrize("command", ["rename", "merge", "merge into", "drop"])
+def test_old_names_are_repaired(old_root, given, command):
+    """A dataset of an earlier version loads, and each of the three commands ends an unclear name."""
+    assert curate.stats(old_root).classes[0].name == OLD
+    if command == "rename":
+        curate.rename_class(old_root, given, "mask")
+    elif command == "merge":
+        curate.merge_classes(old_root, [given], "without_mask")
+        curate.merge_classes(old_root, [given], "without_mask")  # again, as in a pipeline
+    elif command == "merge into":
+        curate.merge_classes(old_root, ["without_mask", given], given)
+        curate.rename_class(old_root, given, "mask")
+    else:
+        curate.drop_class(old_root, [given])
+    after = Store(old_root).load()
+    assert all(map(is_clean, after.class_names.values()))
+    assert OLD in after.aliases
+    assert shown(OLD) not in after.aliases
+
+
+@pytest.mark.parametrize("new", ["a\x1b[2J", "a\u202e", "a\nb"])
+def test_new_names_are_checked(root, new):
+    """No class gets a name with an invisible character."""
+    with pytest.raises(UsageError, match="not a class name: it has an invisible character"):
+        curate.rename_class(root, "with_mask", new)

@@ -4,10 +4,10 @@ import csv
 import json
 
 import pytest
+import yaml
 from builders import write_image, write_xml
 
 import curate
-from curate.dataset import Dataset
 from curate.errors import CurateError
 from curate.plain_text import is_clean
 from curate.store import Store
@@ -86,15 +86,41 @@ def test_class_lists_are_repaired(tmp_path):
     assert list(curate.import_voc(tmp_path / "faces", tmp_path / "clips").classes) == ["mask", "face"]
 
 
+@pytest.mark.parametrize("old", ["mask\u202e", "mas\u200bk"])
+@pytest.mark.parametrize("then", ["nothing", "rename", "merge", "drop"])
+def test_old_names_are_followed(tmp_path, old, then):
+    """Annotations with a name that an earlier version took in as it is get the class that has their boxes now."""
+    root, source = tmp_path / "faces", tmp_path / "clips"
+    for number, name in enumerate((old, "face")):
+        write_image(source / f"{number}.jpg")
+        write_xml(source / f"{number}.xml", f"{number}.jpg", [(name, 2, 3, 20, 30)])
+    curate.import_voc(root, source)
+    named = [(entry.id, old if entry.name == "mask" else entry.name) for entry in Store(root).load().classes]
+    Store(root).commit("test", {}, lambda before: before.replace(classes=named))
+    if then == "rename":
+        curate.rename_class(root, old, "covered")
+    elif then == "merge":
+        curate.merge_classes(root, [old], "face")
+    elif then == "drop":
+        curate.drop_class(root, [old])
+    before = Store(root).load().class_counts()
+    assert curate.import_voc(root, source).classes == before
+
+
 def test_names_are_refused(tmp_path, nasty):
-    """A dataset has no class of such a name, and no run gets it; brackets are no fault."""
+    """No class and no run gets such a name; brackets are no fault."""
     root = tmp_path / "faces"
     write_image(tmp_path / "clips/a.jpg")
     write_xml(tmp_path / "clips/a.xml", "a.jpg", [("mask", 2, 3, 20, 30)])
     curate.import_voc(root, tmp_path / "clips")
+    card = tmp_path / "card.yaml"
+    card.write_text(yaml.safe_dump({"name": "faces", "classes": ["mask", nasty]}))
     calls = (
         lambda: curate.rename_class(root, "mask", nasty),
-        lambda: Dataset(tmp_path, classes=((1, nasty),)),
+        lambda: curate.import_voc(root, tmp_path / "clips", classes=["mask", nasty]),
+        lambda: curate.import_voc(root, tmp_path / "clips", card=card),
+        lambda: curate.import_widerface(root, tmp_path / "clips", class_name=nasty),
+        lambda: curate.label(root, classes=[nasty]),
     )
     if is_clean(nasty):
         assert curate.rename_class(root, "mask", nasty).after == {nasty: 1}
