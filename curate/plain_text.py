@@ -5,7 +5,10 @@ in another order than it has; other invisible ones make two names look alike. Na
 may: they work, and are shown with escapes.
 """
 
+import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from curate.errors import CurateError, UsageError
 
@@ -34,6 +37,22 @@ def shown(text: str, *, lines: bool = False) -> str:
         ('a\\x1b[2J.jpg', 'café')
     """
     return (_HIDDEN_BUT_LINES if lines else _HIDDEN).sub(_escape, text)
+
+
+def shown_document(document: Any) -> Any:
+    """A document of JSON in which every text is shown, so that none begins a line of its own."""
+    if isinstance(document, str):
+        return shown(document)
+    if isinstance(document, Mapping):
+        return {shown_document(key): shown_document(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [shown_document(value) for value in document]
+    return document
+
+
+def shown_json(text: str) -> str:
+    """The text of a JSON document with JSON's escapes for what is invisible."""
+    return _HIDDEN_BUT_LINES.sub(lambda match: match[0] if len(match[0]) > 1 else json.dumps(match[0])[1:-1], text)
 
 
 def _escape(match: re.Match[str]) -> str:

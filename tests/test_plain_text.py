@@ -1,11 +1,12 @@
 """Text of others: what a name may hold, and how any text is shown."""
 
+import json
 import unicodedata
 
 import pytest
 
 from curate.errors import DataError, UsageError
-from curate.plain_text import check_name, clean_name, csv_cell, is_clean, shown
+from curate.plain_text import check_name, clean_name, csv_cell, is_clean, shown, shown_document, shown_json
 
 HIDDEN = ["\x1b[2J", "\r", "\x00", "\x7f", "\x9b31m", "\u202e", "\u2066", "\u200b", "\u2028", "\ufeff", "\U000e0041"]
 ENGLAND, SCOTLAND = (
@@ -98,3 +99,18 @@ def test_cells_of_csv(text):
     """A spreadsheet computes no text; numbers stay numbers."""
     assert csv_cell(text) == f"'{text}"
     assert [csv_cell(value) for value in (-1, -0.5, None, "a=b", "")] == [-1, -0.5, None, "a=b", ""]
+
+
+def test_documents():
+    """All texts of a document are escaped, keys too; other values stay."""
+    document = {"a\n": ["b\x1b", 1, None, {"c": "d\u202e"}], "e": ("é",)}
+    assert shown_document(document) == {"a\\n": ["b\\x1b", 1, None, {"c": "d\\u202e"}], "e": ["é"]}
+
+
+def test_json_is_the_same_document():
+    """The escapes of JSON's text are JSON's own; line ends between values stay."""
+    document = {name: name for name in (*HIDDEN, *WORDS, "a\udcffb", "a\nb", r"a\u202eb")}
+    text = shown_json(json.dumps(document, indent=2, ensure_ascii=False))
+    assert json.loads(text) == document
+    assert all(map(is_clean, text.split("\n")))
+    assert "नहीं" in text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from curate.plain_text import shown
+from curate.plain_text import shown, shown_document, shown_json
 from curate.progress import UNKNOWN, Progress, silent
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def show(result: "Result", render: Callable[[Any], object], *, as_json: bool, ea
     if as_json:
         print_json(document)
     else:
-        print_rich(render(document))
+        print_rich(render(shown_document(document)))
 
 
 def say(text: str, *, lines: bool = False) -> None:
@@ -76,7 +76,7 @@ def print_json(document: object) -> None:
     """Print one JSON document, in ASCII where the encoding of stdout is not Unicode."""
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     with naming_stdout():
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=not is_unicode))
+        typer.echo(shown_json(json.dumps(document, indent=2, ensure_ascii=not is_unicode)))
 
 
 def print_rich(*renderables: object) -> None:

@@ -17,6 +17,7 @@ from curate.cli.evaluate import evaluation_summary
 from curate.cli.options import AsJson, assignments
 from curate.cli.output import EarlyNotes, print_rich, progress_on_stderr, show
 from curate.commands.registry import COMMANDS, Role
+from curate.plain_text import shown_document
 
 if TYPE_CHECKING:
     from curate.commands.run import StepOutcome
@@ -44,7 +45,7 @@ def run(
 def step_line(outcome: "StepOutcome") -> RenderableType:
     """One line: the command, its result in brief, and the time it took."""
     time = "unchanged" if outcome.skipped else f"{outcome.seconds:.1f} s"
-    brief = COMMANDS[outcome.step].brief_function()(outcome.result)
+    brief = COMMANDS[outcome.step].brief_function()(shown_document(outcome.result))
     return Text.assemble(("✓ ", "green"), (f"{outcome.step:<13} ", "bold"), f"{brief}  ", (f"[{time}]", "dim"))
 
 

@@ -9,7 +9,7 @@ from builders import write_image, write_xml
 
 import curate
 from curate.errors import CurateError
-from curate.plain_text import is_clean
+from curate.plain_text import is_clean, shown
 from curate.store import Store
 
 NASTY = {
@@ -56,13 +56,37 @@ def test_paths_work_and_are_shown_with_escapes(tmp_path, nasty, run_main):
         ("predict", tmp_path / nasty, source),
     ):
         answer = run_main(*arguments, folder=tmp_path)
-        assert is_plain(answer.stderr), arguments
+        for text in (answer.stdout, answer.stderr):
+            assert is_plain(text), arguments
+            assert not any(line.strip().startswith("ok: all") for line in text.splitlines()), arguments
         assert "Traceback" not in answer.stderr, arguments
         if "--json" in arguments:
-            assert json.loads(answer.stdout)["images"] == 1
-        else:
-            assert is_plain(answer.stdout), arguments
+            document = json.loads(answer.stdout)
+            assert document["images"] == 1
+            assert nasty in document["problems"][0]["file"]
     assert len(Store(tmp_path / "faces").load().images) == 1
+
+
+def test_old_class_names_are_shown_with_escapes(tmp_path, nasty, run_main):
+    """A class of an earlier version may have any name; it controls nothing, and begins no line of its own."""
+    write_image(tmp_path / "clips/a.jpg")
+    write_xml(tmp_path / "clips/a.xml", "a.jpg", [("mask", 2, 3, 20, 30)])
+    curate.import_voc(tmp_path / "faces", tmp_path / "clips")
+    Store(tmp_path / "faces").commit("test", {}, lambda before: before.replace(classes=[(1, nasty)]))
+    for arguments in (
+        ("stats", "faces"),
+        ("stats", "faces", "--json"),
+        ("diff", "faces", "1", "2"),
+        ("import-voc", "faces", "clips"),
+        ("merge-classes", "faces", "x", "--into", "y"),
+        ("rename-class", "faces", shown(nasty), "y"),
+    ):
+        answer = run_main(*arguments, folder=tmp_path)
+        assert is_plain(answer.stdout + answer.stderr), arguments
+        assert not any(line.strip().startswith("ok: all") for line in answer.stdout.splitlines()), arguments
+        assert answer.returncode == (2 if "merge-classes" in arguments else 0), answer
+        if "--json" in arguments:
+            assert json.loads(answer.stdout)["classes"][0]["name"] == nasty
 
 
 @pytest.mark.parametrize("text", IN_XML.values(), ids=IN_XML)
