@@ -242,7 +242,8 @@ def ask_for_permission(request: "Request") -> "Answer":
     for command in request.commands:
         say(f"  runs: {command}")
     try:
-        given = typer.prompt("Allow this? [y]es, [a]lways, [N]o", default="n", show_default=False, err=True)
+        with _end_on_signal():
+            given = typer.prompt("Allow this? [y]es, [a]lways, [N]o", default="n", show_default=False, err=True)
     except typer.Abort:  # the terminal was closed
         return Answer.NO
     answers = {"y": Answer.ONCE, "yes": Answer.ONCE, "a": Answer.ALWAYS, "always": Answer.ALWAYS}
@@ -259,11 +260,29 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         stopped.set()
 
+    with _handle_signals(stop):
+        yield stopped.is_set
+
+
+@contextmanager
+def _end_on_signal() -> Iterator[None]:
+    """Let the first signal end the program, as long as nothing has begun."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        typer.echo(err=True)  # below the question
+        raise typer.Exit(128 + number)  # as shells report it
+
+    with _handle_signals(end):
+        yield
+
+
+@contextmanager
+def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     # `nohup` ignores SIGHUP, and so it stays
     handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, stop) for number in handled}
+    previous = {number: signal.signal(number, handler) for number in handled}
     try:
-        yield stopped.is_set
+        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)

@@ -148,6 +148,29 @@ def test_the_question_at_a_terminal(curate, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + 15), (signal.SIGHUP, 128 + 1)]
+)
+def test_a_signal_ends_the_question(curate, tmp_path, monkeypatch, number, code):
+    """The first one does, since nothing has begun yet."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    write_scene(tmp_path / "in.mp4", 2, one_red_standing)
+    (tmp_path / "t.yaml").write_text("triggers: [{name: red, actions: [{command: ['true']}]}]")
+    own, terminal = pty.openpty()
+    with curate(*WATCH, "in.mp4", "--triggers", "t.yaml", stdin=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        shown, is_sent = "", False
+        with os.fdopen(own, "rb", buffering=0) as screen, suppress(OSError):  # the other end is closed at its end
+            while select.select([screen], [], [], 10 if is_sent else TIMEOUT_S)[0] and (chunk := screen.read(4096)):
+                shown += chunk.decode()
+                if "[N]o:" in shown and not is_sent:
+                    process.send_signal(number)
+                    is_sent = True
+            process.kill()  # it has not ended
+        assert process.wait() == code, shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
     ("given", "answer"), [("y", Answer.ONCE), ("always", Answer.ALWAYS), ("", Answer.NO), ("yep", Answer.NO)]
 )
 def test_answers_to_the_question(monkeypatch, capsys, given, answer):
