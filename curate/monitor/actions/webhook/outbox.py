@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from curate.growing_files import free_name
 from curate.monitor.actions.webhook.sender import Delivery
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import encode_json
@@ -36,6 +37,7 @@ _MOST_IN_MEMORY = 10_000
 _CHECK_EVERY = 1000  # deliveries
 _LONGEST_WAIT_S = 660.0  # a longer one is due to a change of the clock
 _BUSY_TIMEOUT_S = 1.0
+_MOST_ATTEMPTS = 10**9
 _SKIPPED_ROWS = 100  # that were written by something else, at a time
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")  # a header, which must not have a full stop
 _OLD_SPOOL = ".undelivered.jsonl"  # up to version 0.1: one JSON line per delivery
@@ -60,7 +62,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
 );
 CREATE INDEX IF NOT EXISTS by_url ON deliveries (url, number);
 """
-_COLUMNS = "id, url, body, server_errors, attempts, created_s, next_s, claimed_by, claimed_until_s"
+_COLUMNS = "id, url, body, server_errors, attempts, created_s, next_s, claimed_by, claimed_until_s, number"
 _FIRST = f"SELECT {_COLUMNS} FROM deliveries WHERE url = ? AND server_errors < {DEPRIORITISED_AFTER} ORDER BY number"  # noqa: S608
 _LAST = f"SELECT {_COLUMNS} FROM deliveries WHERE url = ? AND server_errors >= {DEPRIORITISED_AFTER} ORDER BY next_s, number"  # noqa: S608, E501
 
@@ -204,11 +206,11 @@ class Outbox:
             with suppress(sqlite3.Error):
                 for row in self._query(f"{query} LIMIT {len(self._finished) + _SKIPPED_ROWS}", url):
                     if not _is_valid(row):
-                        self._execute("DELETE FROM deliveries WHERE id IS ?", row[0])
+                        self._execute("DELETE FROM deliveries WHERE number = ?", row[-1])
                         self._problems.count(str(self.file), ("row skipped", "rows skipped"), "not a stored webhook")
                     elif row[0] not in self._finished:
                         delivery, next_s = self._unrecorded.get(row[0], (Delivery(*row[:5]), row[6]))
-                        return delivery, row[5], next_s, *row[7:]
+                        return delivery, row[5], next_s, *row[7:9]
             if query is _FIRST:
                 for delivery, created_s, next_s in self._unsaved.values():
                     if delivery.url == url:
@@ -306,36 +308,75 @@ class Outbox:
             raise sqlite3.OperationalError("the watch ended")
         if self._connection is None:
             try:
-                # deliveries are not for everyone's eyes; SQLite gives its other files the same mode
-                os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-            except OSError as error:
-                raise sqlite3.OperationalError(error.strerror) from error
-            connection = sqlite3.connect(
-                self.file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                # a commit survives a kill at once, and a power failure after the next checkpoint
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute("PRAGMA wal_autocheckpoint = 100")  # pages: the log beside the file stays below 1 MB
-                connection.execute("PRAGMA trusted_schema = OFF")  # whoever has written the file
-                connection.executescript(_SCHEMA)
-            except sqlite3.Error:
-                connection.close()
-                raise
-            self._connection = connection
+                self._connection = self._open()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise  # locked, on a full disk, without permission: it may work later
+                self._put_aside(error)
+                self._connection = self._open()
         return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the file.
+
+        Raises:
+            sqlite3.DatabaseError: It is not an outbox, or damaged.
+            sqlite3.OperationalError: It cannot be opened now.
+        """
+        try:
+            # deliveries are not for everyone's eyes; SQLite gives its other files the same mode
+            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
+        except OSError as error:
+            raise sqlite3.OperationalError(error.strerror) from error
+        for file in self._files():
+            if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):  # SQLite would write through a link
+                raise sqlite3.OperationalError(f"{file.name} is not a regular file")
+        connection = sqlite3.connect(self.file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        # bytes that are no text would be an error of the whole query
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")  # whoever has written the file
+            # a commit survives a kill at once, and a power failure after the next checkpoint
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA wal_autocheckpoint = 100")  # pages: the log beside the file stays below 1 MB
+            connection.executescript(_SCHEMA)
+            if (fault := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(fault)
+            others = "SELECT COUNT(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')"
+            columns = {row[1] for row in connection.execute("PRAGMA table_info(deliveries)")}
+            if connection.execute(others).fetchone()[0] or not columns.issuperset(_COLUMNS.split(", ")):
+                raise sqlite3.DatabaseError("it has another structure")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _files(self) -> list[Path]:
+        """The file, and those that SQLite keeps beside it."""
+        return [self.file.with_name(f"{self.file.name}{end}") for end in ("", "-wal", "-shm", "-journal")]
+
+    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Give a file that is damaged or no outbox another name, so that what comes now is stored."""
+        kept = free_name(self.file.with_name(f"{self.file.name.removesuffix(SUFFIX)}-damaged{SUFFIX}"))
+        try:
+            for file in self._files():
+                if file.exists():
+                    file.rename(kept.with_name(file.name.replace(self.file.name, kept.name)))
+        except OSError as caught:
+            raise sqlite3.OperationalError(caught.strerror) from caught
+        self._problems.add(f"{self.file} cannot be read ({error}); it is {kept} now, and a new one begins.")
 
 
 def _is_valid(row: tuple) -> bool:
     """Whether a row has the types of `_COLUMNS`; SQLite stores anything anywhere."""
-    own_id, _, body, server_errors, attempts, created_s, next_s, claimed_by, claimed_until_s = row
-    numbers = (server_errors, attempts, created_s, next_s, claimed_until_s)
+    own_id, _, body, server_errors, attempts, created_s, next_s, claimed_by, claimed_until_s, _ = row
     return (
         isinstance(own_id, str)
         and _ID.fullmatch(own_id) is not None
         and isinstance(body, bytes)
-        and all(isinstance(number, int | float) for number in numbers)
+        and all(isinstance(count, int) and 0 <= count <= _MOST_ATTEMPTS for count in (server_errors, attempts))
+        and all(isinstance(time_s, int | float) for time_s in (created_s, next_s, claimed_until_s))
         and isinstance(claimed_by, str | None)
     )
 

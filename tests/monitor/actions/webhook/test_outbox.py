@@ -237,15 +237,53 @@ def test_a_folder_that_is_not_writable_is_told_at_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
-def test_a_damaged_file_is_told_and_costs_nothing(open_outbox, tmp_path, content):
-    """Deliveries are sent from memory, and the file is left as it is."""
+def test_a_damaged_file_is_put_aside(open_outbox, tmp_path, content):
+    """It is kept under another name, which is told, and what comes now is stored: a kill loses it no more."""
     (tmp_path / "door.outbox.sqlite").write_bytes(content)
     outbox = open_outbox()
     outbox.put(delivery(1))
+    assert (outbox.count(URL, with_memory=False), ids(outbox)) == (1, ["1"])
+    aside = tmp_path / "door-damaged.outbox.sqlite"
+    assert f"it is {aside} now, and a new one begins." in outbox.problems()[0]
+    assert len(outbox.problems()) == 1
+    assert aside.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE TRIGGER t BEFORE UPDATE ON deliveries BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER t BEFORE DELETE ON deliveries BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "CREATE VIEW v AS SELECT * FROM deliveries",
+        "ALTER TABLE deliveries DROP COLUMN attempts",
+    ],
+)
+def test_a_file_of_another_structure_is_put_aside(open_outbox, tmp_path, change):
+    """Triggers that somebody has put into it do not run: one that undoes each claim would be asked for ever."""
+    before = open_outbox()
+    before.put(delivery(1))
+    before.close()
+    other = sqlite3.connect(before.file)
+    other.execute(change)
+    other.close()
+    outbox = open_outbox()
+    outbox.put(delivery(2))
+    assert ids(outbox) == ["2"]
+    assert "it has another structure" in outbox.problems()[0]
+    assert (tmp_path / "door-damaged.outbox.sqlite").exists()
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_a_link_beside_the_file_is_not_followed(open_outbox, tmp_path, end):
+    """SQLite writes into the files that it keeps beside its own."""
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / f"door.outbox.sqlite{end}").symlink_to(tmp_path / "victim")
+    outbox = open_outbox()
+    outbox.put(delivery(1))
     assert ids(outbox) == ["1"]
-    assert "1 delivery not stored: " in outbox.problems()[0]
     outbox.close()
-    assert (tmp_path / "door.outbox.sqlite").read_bytes() == content
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+    assert "is not a regular file" in outbox.problems()[0]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +295,11 @@ def test_a_damaged_file_is_told_and_costs_nothing(open_outbox, tmp_path, content
         ("body", 7),
         ("created_s", "yesterday"),
         ("next_s", b""),
+        ("id", sqlite3.Binary(b"1\xff")),
         ("attempts", "many"),
+        ("attempts", 2**63 - 1),
+        ("attempts", -(2**62)),
+        ("attempts", 1e999),
         ("server_errors", b"x"),
         ("claimed_until_s", "never"),
     ],
@@ -268,7 +310,8 @@ def test_rows_of_another_program_are_skipped(open_outbox, column, value):
     for number in (1, 2):
         outbox.put(delivery(number))
     other = sqlite3.connect(outbox.file)
-    other.execute(f"UPDATE deliveries SET {column} = ? WHERE id = '1'", (value,))
+    is_text = isinstance(value, memoryview)  # that is not UTF-8
+    other.execute(f"UPDATE deliveries SET {column} = {'CAST(? AS TEXT)' if is_text else '?'} WHERE id = '1'", (value,))
     other.commit()
     other.close()
     assert ids(outbox) == ["2"]
