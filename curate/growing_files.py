@@ -6,9 +6,10 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from curate.errors import DataError
+from curate.errors import DataError, is_disk_full
 
 INTERRUPTED = "-interrupted"
 _LOCK_TIMEOUT_S = 1.0
@@ -50,12 +51,17 @@ def check_appendable(path: Path) -> None:
     """Open a file briefly the way `append_line` does; a pipe need not have a reader yet.
 
     Raises:
-        OSError: Lines cannot be appended to it.
+        OSError: Lines cannot be appended to it. A full disk is none: there may be space when there is a line.
     """
     is_new = not path.exists()
     if not is_new and not path.is_file():
         return
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if is_new else 0), 0o644)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if is_new else 0), 0o644)
+    except OSError as error:
+        if is_disk_full(error):
+            return
+        raise
     try:
         if is_new and _lock(descriptor) and os.fstat(descriptor).st_size == 0:
             Path(os.path.realpath(path)).unlink()
@@ -185,17 +191,21 @@ class PartFile:
 
 
 def keep_parts(folder: Path, suffix: str, *, least_bytes: int) -> list[Path]:
-    """Give names of their own to all parts in a folder that no process is writing any more, and return them."""
+    """Give names of their own to all parts in a folder that no process is writing any more, and return them.
+
+    What cannot be opened or renamed stays: it is someone else's, or its writer has finished it meanwhile.
+    """
     kept = []
     for part in sorted(folder.glob(f".*.part{suffix}")):
-        if part.is_symlink() or not stat.S_ISREG(part.stat().st_mode):
-            continue
-        descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
-        try:
-            if os.fstat(descriptor).st_size >= least_bytes and _lock(descriptor) and _is_at(part, descriptor):
-                kept.append(_keep(part))
-        finally:
-            os.close(descriptor)
+        with suppress(OSError):
+            descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                status = os.fstat(descriptor)
+                is_part = stat.S_ISREG(status.st_mode) and status.st_size >= least_bytes
+                if is_part and _lock(descriptor) and _is_at(part, descriptor):
+                    kept.append(_keep(part))
+            finally:
+                os.close(descriptor)
     return kept
 
 

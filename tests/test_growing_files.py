@@ -1,10 +1,13 @@
 """Files that grow: whole lines, and parts that outlive a kill."""
 
+import errno
 import fcntl
 import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from full_disk import files_up_to
@@ -147,3 +150,25 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path):
         part = PartFile(tmp_path / "out.bin")
         (tmp_path / "out.bin").write_text("theirs")
         assert part.finish(replace=replace).name == ("out.bin" if replace else "out-2.bin")
+
+
+def test_parts_that_cannot_be_kept_stay(tmp_path, monkeypatch):
+    """One that its writer finishes between the listing and the look, or that may not be opened, stops nobody."""
+    (tmp_path / ".b.part.bin").write_bytes(b"b")
+    gone = tmp_path / ".a.part.bin"
+    (tmp_path / ".c.part.bin").mkdir()
+    os.mkfifo(tmp_path / ".d.part.bin")
+    monkeypatch.setattr(Path, "glob", lambda self, _: [gone, *self.iterdir()])
+    assert keep_parts(tmp_path, ".bin", least_bytes=1) == [tmp_path / "b-interrupted.bin"]
+
+
+def test_a_full_disk_does_not_refuse_a_file(tmp_path, monkeypatch):
+    """There may be space when there is a line; what else is wrong is an error."""
+    for number, is_refused in ((errno.ENOSPC, False), (errno.EDQUOT, False), (errno.EACCES, True)):
+
+        def fail(*_, number=number):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "open", fail)
+        with pytest.raises(OSError, match="denied") if is_refused else nullcontext():
+            check_appendable(tmp_path / "a.jsonl")

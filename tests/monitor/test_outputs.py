@@ -1,5 +1,6 @@
 """Parts of a watch: latencies, drawing, the detection table, clips, output files, sources."""
 
+import errno
 import fcntl
 import json
 import os
@@ -294,6 +295,23 @@ def test_a_clip_of_a_killed_watch_is_kept(tmp_path):
         ClipRecorder(rules_of(tmp_path, bare=(1, 1)), problems).close()
     assert sorted(file.name for file in tmp_path.iterdir()) == [".running.part.mp4", "killed-interrupted.mp4"]
     assert problems.lines()[0].startswith(f"{tmp_path / 'killed-interrupted.mp4'} is what an earlier watch wrote")
+
+
+def test_clips_whose_folder_cannot_be_made_yet(tmp_path, monkeypatch):
+    """On a full disk the watch begins; the folder is made with the clip, also where somebody has deleted it."""
+    folder, problems, make = tmp_path / "clips", Problems(), Path.mkdir
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    recorder = ClipRecorder(rules_of(folder, bare=(1, 1)), problems)
+    assert problems.lines() == (f"clips {folder}: the folder cannot be created: No space left on device.",)
+    monkeypatch.setattr(Path, "mkdir", make)
+    event = recorder.name_clip(event_of(timestamp_s=1.0))
+    recorder.take(watched_frame(10, events=(event,)))
+    recorder.close()
+    assert Path(event.clip).is_file()
 
 
 def rules_of(folder, **seconds):

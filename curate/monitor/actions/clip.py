@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-from curate.errors import CurateError, UsageError
+from curate.errors import CurateError, UsageError, is_disk_full
 from curate.images import decode_jpeg, encode_rgb
 from curate.monitor.actions.config import Clip
 from curate.monitor.outputs.thread import WatchedFrame
@@ -77,7 +77,12 @@ class ClipRecorder:
         self._settings, self._problems = settings, problems
         self._before_s = max((one.before_s for one in settings.values()), default=0.0)
         for folder in sorted({one.folder for one in settings.values()}):
-            _make_folder(folder)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                if not is_disk_full(error):
+                    raise UsageError(f"cannot create the folder for clips: {error.strerror}", place=folder) from error
+                problems.add(f"clips {folder}: the folder cannot be created: {error.strerror}.")
             for kept in keep_interrupted_videos(folder):
                 problems.report_kept(kept)
         self._plans: dict[Path, _Plan] = {}  # the latest of each folder
@@ -137,11 +142,13 @@ class ClipRecorder:
         while (recording := self._finished.get()) is not None:
             path = recording.plan.path
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it, or the disk was full
                 _write(recording)
                 logger.info("clip %s: %d frames written", path, len(recording.frames))
-            except CurateError as error:
-                logger.info("clip %s: not written: %s", path, error.fact)
-                self._problems.count(f"clips {path.parent}", _FAILED, error.fact)
+            except (CurateError, OSError) as error:
+                reason = error.fact if isinstance(error, CurateError) else error.strerror or str(error)
+                logger.info("clip %s: not written: %s", path, reason)
+                self._problems.count(f"clips {path.parent}", _FAILED, reason)
             self._reserved.discard(path)
 
 
@@ -166,10 +173,3 @@ def _choose_name(folder: Path, event: Event, reserved: Collection[Path]) -> Path
     stem = "_".join(_NOT_IN_NAMES.sub("-", word).strip("-.") for word in words)[:_MAX_NAME_CHARACTERS]
     names = (folder / f"{stem}{number}.mp4" for number in ("", *(f"-{place}" for place in range(2, 10_000))))
     return next(name for name in names if name not in reserved and not name.exists())
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot create the folder for clips: {error.strerror}", place=folder) from error
