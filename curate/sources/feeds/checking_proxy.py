@@ -116,9 +116,7 @@ class CheckingProxy:
             login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else ""
             upstream = socket.create_connection((parts.hostname or "", parts.port or 80), self._timeout_s)
             return upstream, f"Basic {b64encode(login.encode()).decode()}" if login else ""
-        if is_named:
-            return socket.create_connection((host, port), self._timeout_s), None
-        return connect(host, port, self._timeout_s), None
+        return connect(host, port, self._timeout_s, allow_private=is_named), None
 
 
 def _pass_on(one: socket.socket, other: socket.socket) -> None:

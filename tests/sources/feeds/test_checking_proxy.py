@@ -136,3 +136,14 @@ def test_tunnels():
                 connection.close()
                 assert answer == b"HTTP/1.1 403 Forbidden"
             assert proxy.refusal == "localhost is a private host"
+
+
+def test_a_named_host_does_not_become_the_metadata_of_a_cloud(monkeypatch):
+    """Its name may resolve to any address but those; the user has named a camera."""
+    entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))
+    monkeypatch.setattr(hosts.socket, "getaddrinfo", lambda *_, **__: [entry])
+    with closing(CheckingProxy("http://camera.example/a.ts", 5)) as proxy:
+        connection, answer = ask(proxy, "GET http://camera.example/a.ts HTTP/1.1")
+        connection.close()
+        assert answer == b"HTTP/1.1 403 Forbidden"
+        assert proxy.refusal == "169.254.169.254 is the metadata address of a cloud"
