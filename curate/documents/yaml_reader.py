@@ -23,6 +23,7 @@ MOST_VALUES = 200_000  # aliases counted as what they stand for
 DEEPEST = 50  # levels of lists and mappings
 _LONGEST_NUMBER = 100  # characters; what is longer is text
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # no file name and no other document can hold it
 _TAG = "tag:yaml.org,2002:"
 _TEXT, _MERGE = f"{_TAG}str", f"{_TAG}merge"
 _TAGS = frozenset({_TEXT, *(_TAG + name for name in ("null", "bool", "int", "float", "seq", "map"))})
@@ -121,6 +122,8 @@ class _Limits(Parser, Composer, BaseConstructor):
             value = super().construct_object(node, deep=deep)
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise _refuse("a value cannot be read", node) from error
+        if isinstance(value, str) and not value.isascii() and _HALF_CHARACTER.search(value):
+            raise _refuse("an escape that is half of a character", node)
         if isinstance(value, float) and not math.isfinite(value):
             raise _refuse("a number that is not finite", node)
         return value

@@ -89,3 +89,11 @@ def test_files(tmp_path):
         read_yaml(file, "map", error=UsageError)
     file.write_bytes("a: é".encode("utf-16"))
     assert read_yaml(file, "map") == {"a": "é"}
+
+
+@pytest.mark.parametrize("text", ['a: "\\ud800"', '"\\uDC00": 1', '["\\ud83d\\ude00"]'])
+def test_half_of_a_character_is_refused(tmp_path, text):
+    """No file name can hold it, and no other document."""
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(DataError, match="half of a character"):
+        read_yaml(tmp_path / "a.yaml", "card")
