@@ -99,7 +99,8 @@ Triggers = Annotated[
 AllowCommands = Annotated[
     bool,
     typer.Option(
-        "--allow-commands", help="Let the trigger file run commands, send to hosts and write outside this folder."
+        "--allow-commands",
+        help="Let the trigger file run commands, send to hosts and write more than logs and clips in this folder.",
     ),
 ]
 Out = Annotated[

@@ -137,7 +137,8 @@ def watch(
         source: A file, a folder of files, the number of a camera, a stream URL, or `-` for raw frames on stdin.
         weights: Checkpoint for ENGINE:NAME.
         triggers: YAML file with triggers and their actions.
-        allow_commands: Whether the trigger file may run commands, send to hosts and write outside the working folder.
+        allow_commands: Whether the trigger file may run commands, send to hosts and write more than logs and clips
+            below the working folder.
         out: File for the annotated video, H.264 in MP4; a folder if the source is a folder.
         events: File for the events, JSON lines.
         detections: File for all detections, Parquet.

@@ -19,6 +19,7 @@ from curate.files import write_atomically
 from curate.formatting import count_of, listed
 from curate.monitor.trigger_file import TriggerFile
 
+_LOGS = (".jsonl", ".log", ".txt")
 _REMEDY = "Read the file; if you trust it, give --allow-commands."
 
 
@@ -44,7 +45,7 @@ class Request:
 
 
 def describe_request(file: Path, content: TriggerFile) -> Request | None:
-    """What a trigger file needs permission for; None for nothing: it writes files below the working folder only."""
+    """What a trigger file needs permission for; None for nothing: it writes logs and clips below the working folder."""
     commands, hosts, files = [], [], []
     for _, _, action in content.all_actions():
         if action.command is not None:
@@ -52,7 +53,7 @@ def describe_request(file: Path, content: TriggerFile) -> Request | None:
         if action.webhook is not None:
             hosts.append(action.webhook.address.authority)
         path = action.write or (action.clip.folder if action.clip is not None else None)
-        if path is not None and not _is_below_working_folder(path):
+        if path is not None and not (_is_below_working_folder(path) and (path != action.write or _is_log(path))):
             files.append(_printable(str(path)))
     parts = []
     if commands:
@@ -88,14 +89,15 @@ def require_permission(
     request = describe_request(file, content)
     if request is None:
         return None
-    if allowed or _key(content) in _read_trusted():
+    fact = request.sentence.removeprefix(f"{file} ").removesuffix(".")
+    key = _key(content, fact)
+    if allowed or key in _read_trusted():
         return request.sentence
     answer = Answer.NO if ask is None else ask(request)
     if answer is Answer.NO:
-        fact = request.sentence.removeprefix(f"{file} ").removesuffix(".")
         raise UsageError(f"this trigger file {fact}, which is not allowed yet", place=file, remedy=_REMEDY)
     if answer is Answer.ALWAYS:
-        _trust(file, content)
+        _trust(file, key)
     return None
 
 
@@ -105,8 +107,8 @@ def trusted_file() -> Path:
     return Path(folder) / "curate" / "trusted.json"
 
 
-def _trust(file: Path, content: TriggerFile) -> None:
-    trusted = _read_trusted() | {_key(content): str(file.resolve())}
+def _trust(file: Path, key: str) -> None:
+    trusted = _read_trusted() | {key: str(file.resolve())}
     text = json.dumps({"trigger_files": trusted}, indent=1)
     try:
         write_atomically(trusted_file(), lambda out: out.write(text.encode("utf-8", "backslashreplace")))
@@ -121,13 +123,24 @@ def _read_trusted() -> dict[str, str]:
     return {}
 
 
-def _key(content: TriggerFile) -> str:
-    """Hash of everything that the file says and of the working folder; not of comments."""
-    return hashlib.sha256(f"{os.getcwd()}\0{content.model_dump_json()}".encode("utf-8", "surrogateescape")).hexdigest()
+def _key(content: TriggerFile, fact: str) -> str:
+    """Hash of everything that the file says, of the working folder, and of what was asked; not of comments.
+
+    A link that is put into the folder later changes what is asked, not what the file says.
+    """
+    parts = (os.getcwd(), content.model_dump_json(), fact)
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _is_below_working_folder(path: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(os.getcwd()))
+    """Whether a path leads to a place below the working folder, but not to a hidden one, such as `.git`."""
+    place, folder = Path(os.path.realpath(path)), os.path.realpath(os.getcwd())
+    return place.is_relative_to(folder) and not any(part.startswith(".") for part in place.relative_to(folder).parts)
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file's name is that of a log: a line with `$(…)` in a script would be run."""
+    return os.path.realpath(path).lower().endswith(_LOGS)
 
 
 def _printable(text: str) -> str:

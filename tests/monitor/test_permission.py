@@ -51,6 +51,11 @@ HOOK = "{webhook: 'https://example.org/secret'}"
         (["{write: ~/.bashrc}"], f"writes to {os.path.expanduser('~/.bashrc')}."),
         (["{write: ../a}"], "writes to ../a."),
         (["{clip: ../clips}"], "writes to ../clips."),
+        (["{write: .bashrc}"], "writes to .bashrc."),
+        (["{write: .git/a.log}"], "writes to .git/a.log."),
+        (["{clip: .git/clips}"], "writes to .git/clips."),
+        (["{write: run.sh}"], "writes to run.sh."),
+        (["{write: Makefile}"], "writes to Makefile."),
         (['{command: ["a\\e[2Jb"]}'], r"runs 1 command ('a\x1b[2Jb')."),
     ],
 )
@@ -63,12 +68,25 @@ def test_what_needs_permission(tmp_path, actions, words):
 def test_a_link_out_of_the_working_folder_needs_permission(tmp_path):
     """What counts is where the line ends up."""
     (tmp_path / "work" / "inside").symlink_to(tmp_path)
-    assert describe_request(*content_of(tmp_path, "{write: inside/a}")).sentence.endswith("writes to inside/a.")
+    (tmp_path / "work" / "b.log").symlink_to("run.sh")
+    for name in ("inside/a.log", "b.log"):
+        assert describe_request(*content_of(tmp_path, f"{{write: {name}}}")).sentence.endswith(f"writes to {name}.")
 
 
-def test_files_below_the_working_folder_need_none(tmp_path):
-    """Lines and clips in the folder, and triggers without actions."""
-    assert describe_request(*content_of(tmp_path, "{write: a.jsonl}", "{clip: clips}")) is None
+def test_a_link_that_comes_later_is_asked_about(tmp_path):
+    """`always` holds for what was asked."""
+    content = content_of(tmp_path, COMMAND, "{write: a.log}")
+    permit(content, answer=Answer.ALWAYS)
+    assert permit(content, answer=Answer.NO)[1] == 0
+    (tmp_path / "work" / "a.log").symlink_to(tmp_path / "victim")
+    with pytest.raises(UsageError, match=r"writes to a\.log, which is not allowed yet"):
+        permit(content, answer=Answer.NO)
+
+
+def test_logs_below_the_working_folder_need_none(tmp_path):
+    """Logs and clips in the folder, and triggers without actions."""
+    for name in ("a.jsonl", "b/c.TXT", "./d.log", tmp_path / "work" / "e.log"):
+        assert describe_request(*content_of(tmp_path, f"{{write: {name}}}", "{clip: clips}")) is None
     assert permit(content_of(tmp_path)) == (None, 0)
 
 
