@@ -18,6 +18,7 @@ import typer
 
 from curate.commands.command import Command, Role
 from curate.errors import CurateError
+from curate.plain_text import is_clean, shown
 
 try:
     from typer._click.shell_completion import CompletionItem
@@ -28,7 +29,7 @@ VARIABLE = "_CURATE_COMPLETE"  # Typer's, for a program called curate
 SPLITS = "train|val|test|all"  # as `--split` shows them
 
 _BREAKS = (":", "=")  # of COMP_WORDBREAKS, inside a word
-_SPECIAL = re.compile(r"[^\w@%+=:,./-]")  # bash would interpret it
+_SPECIAL = re.compile(r"[^\w@%+=:,./-]")  # a shell would interpret it
 
 Names = Iterable[str] | Iterable[tuple[str, str]]  # each alone, or with what some shells show beside it
 Completer = Callable[[typer.Context, str], Names]
@@ -127,7 +128,7 @@ def run_folders(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 def classes(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """The classes of the current version that were not typed yet."""
     typed = ctx.params.get("sources") or ctx.params.get("names") or ()
-    return [entry["name"] for entry in _version(ctx)["classes"] if entry["name"] not in typed]
+    return [shown(entry["name"]) for entry in _version(ctx)["classes"] if entry["name"] not in typed]
 
 
 def versions(ctx: typer.Context, incomplete: str) -> Iterable[tuple[str, str]]:
@@ -209,14 +210,33 @@ def completer_of(command: Command, parameter: str) -> Completer | None:
     return _OWN.get((command.name, parameter)) or next(filter(None, of_role), None) or _BY_NAME.get(parameter)
 
 
+def _quote_for_zsh(text: str) -> str:
+    return text.replace("\\", r"\\")
+
+
+def _quote_for_powershell(text: str) -> str:
+    return "'{}'".format(text.replace("'", "''")) if _SPECIAL.search(text) else text
+
+
+_QUOTES: Mapping[str, Callable[[str], str]] = {
+    "complete_zsh": _quote_for_zsh,
+    "complete_powershell": _quote_for_powershell,
+    "complete_pwsh": _quote_for_powershell,
+}
+
+
 def items(names: Iterable[str | tuple[str, str]], incomplete: str) -> list[Any]:
-    """What Typer takes of the names that begin with what is typed; none where they cannot be read."""
-    found = []
+    """What Typer takes of the names that begin with what is typed; none where they cannot be read.
+
+    Names that a terminal would not show are left out. The others come from files of others, and reach a shell: Typer
+    quotes them for zsh, which evaluates what it is given, but forgets backslashes, and does not quote for PowerShell.
+    """
+    found, quote = [], _QUOTES.get(os.environ.get(VARIABLE, ""), str)
     try:
         for name in names:
             value, about = (name, None) if isinstance(name, str) else name
-            if value.startswith(incomplete):
-                found.append(CompletionItem(value, help=about))
+            if value.startswith(incomplete) and is_clean(value):
+                found.append(CompletionItem(quote(value), help=about and quote(shown(about))))
     except Exception:
         return found
     return found

@@ -185,6 +185,67 @@ def test_other_shells(root, monkeypatch, capsys, shell):
     assert "1" in out
 
 
+ATTACKS = [
+    r"\$(touch pwned)",
+    r"\`touch pwned\`",
+    "a\\",
+    r'\"; touch pwned; "',
+    r"\'$(touch pwned)'",
+    "$(touch pwned)",
+    "'; touch pwned; '",
+    r"\\$(touch pwned)",
+    "; touch pwned",
+]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_names_run_nothing_in_zsh(tmp_path, monkeypatch, capsys):
+    """zsh evaluates what Typer prints, and `_arguments` evaluates the names in it; bash has the same rules for both."""
+    root = save(build_dataset(tmp_path / "d", [[(name, MEDIUM) for name in ATTACKS]], classes=ATTACKS))
+    Store(root).commit("$(touch pwned) \\$(touch pwned)", {}, lambda now: now.replace(boxes=now.boxes[1:]))
+    monkeypatch.chdir(tmp_path)
+    arguments = '_arguments() { a="${1#*: :}"; eval "words=( ${a:2:-2} )"; printf "%s\\n" "${words[@]}"; }'
+    for words in ("drop-class d ", "checkout d "):
+        monkeypatch.setenv(VARIABLE, "complete_zsh")
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", f"curate {words}")
+        monkeypatch.setattr(sys, "argv", ["curate"])
+        with pytest.raises(SystemExit):
+            main()
+        printed = capsys.readouterr().out
+        done = subprocess.run(
+            ["bash", "--norc", "-c", f'{arguments}\neval "$1"', "bash", printed], capture_output=True, text=True
+        )
+        assert not (tmp_path / "pwned").exists()
+        assert done.returncode == 0, done.stderr
+        if words.startswith("drop"):
+            assert {r"\$(touch pwned)", r"\`touch pwned\`", "a\\", r"\\$(touch pwned)"} <= set(done.stdout.splitlines())
+
+
+def test_names_are_quoted_for_powershell(tmp_path, monkeypatch, capsys):
+    """PowerShell puts what it is given into the command line as it is."""
+    names = ["$(touch pwned)", "it's", "plain"]
+    save(build_dataset(tmp_path / "d", [[(name, MEDIUM) for name in names]], classes=names))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "complete_powershell")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "curate drop-class d ")
+    monkeypatch.setattr(sys, "argv", ["curate"])
+    with pytest.raises(SystemExit):
+        main()
+    words = [line.partition(":::")[0] for line in capsys.readouterr().out.splitlines()]
+    assert words == ["'$(touch pwned)'", "'it''s'", "plain"]
+
+
+def test_invisible_characters_are_not_put_into_a_command_line(tmp_path, monkeypatch, tab):
+    """A class is completed with its escapes, by which the commands know it; such runs are left out."""
+    root = save(build_dataset(tmp_path / "d", [[("a\u202e", MEDIUM), ("b\nc", MEDIUM)]], classes=("a\u202e", "b\nc")))
+    for run in ("ok", "no\x1b[2J", "no\nok2"):
+        (root / "runs" / run).mkdir(parents=True)
+        (root / "runs" / run / "run.json").touch()
+    monkeypatch.chdir(tmp_path)
+    assert tab("drop-class", "d", "") == [r"'a\u202e'", r"'b\nc'"]
+    assert tab("train", "d", "--run", "") == ["ok"]
+
+
 NOTHING = [
     ("train", "nowhere", "--run", ""),
     ("train", "--run", ""),
