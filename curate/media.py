@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -45,6 +45,7 @@ class ImagePlacer:
     Attributes:
         source: The name of the source.
         renamed: Images that got another path because a different image has theirs: file → path.
+        put_back: Paths of images of the dataset whose file was missing.
     """
 
     def __init__(self, root: Path, folder: Path, image_folder: Path, *, link: bool = False) -> None:
@@ -56,6 +57,7 @@ class ImagePlacer:
         self._made: set[str] = set()
         self._given: set[str] = set()
         self.renamed: dict[str, str] = {}
+        self.put_back: list[str] = []
 
     def target_path(self, file: str) -> str:
         """The path of an image in the dataset folder, unless a different image has it. POSIX, relative."""
@@ -77,21 +79,29 @@ class ImagePlacer:
         """
         origin = f"{self._image_folder}/{file}"
         target = self.target_path(file)
-        try:
+        with _copying(origin):
             for path in _names(target, sha256):
                 if path not in self._given and (self._inside is not None or self._put(origin, path)):
                     self._given.add(path)
                     if path != target:
                         self.renamed[file] = path
                     return path
-        except OSError as error:
-            place, fact = error.filename or origin, "the image cannot be copied"
-            if is_disk_full(error):
-                remedy = "Free some space there, or import with --link."
-                raise StoreError(f"{fact}: {error.strerror}", place=place, remedy=remedy) from error
-            kind = DataError if place == origin else StoreError
-            raise system_error(error, fact, place=place, kind=kind) from error
         raise DataError("every name for the image is taken", place=origin)
+
+    def put_back_missing(self, file: str, path: str) -> None:
+        """Put an image that the dataset has already to its path there, if its file is missing.
+
+        Another file at that path stays, also a damaged one: it may be a picture that somebody has edited.
+
+        Raises:
+            DataError, StoreError: As `place`.
+        """
+        if os.path.lexists(f"{self._root}/{path}"):
+            return
+        origin = f"{self._image_folder}/{file}"
+        with _copying(origin):
+            if self._put(origin, path):
+                self.put_back.append(path)
 
     def _put(self, origin: str, path: str) -> bool:
         """Copy or link; False if other content has the name."""
@@ -110,6 +120,20 @@ class ImagePlacer:
         except FileExistsError:
             return os.path.samefile(origin, target) or _same_bytes(origin, target)
         return True
+
+
+@contextmanager
+def _copying(origin: str) -> Iterator[None]:
+    """Say which image, or which place for it, an error of the block is about."""
+    try:
+        yield
+    except OSError as error:
+        place, fact = error.filename or origin, "the image cannot be copied"
+        if is_disk_full(error):
+            remedy = "Free some space there, or import with --link."
+            raise StoreError(f"{fact}: {error.strerror}", place=place, remedy=remedy) from error
+        kind = DataError if place == origin else StoreError
+        raise system_error(error, fact, place=place, kind=kind) from error
 
 
 def _names(path: str, sha256: str) -> Iterator[str]:

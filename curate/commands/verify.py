@@ -17,6 +17,7 @@ from curate.store import Store, card_digest
 from curate.table_files import read_table, read_table_file
 from curate.versions import VersionFiles
 
+_PUT_BACK = "Remove damaged images; importing their source again puts missing ones back."
 _CARD = "the card is another one than when version {} was made: it was edited, or it is damaged."
 
 
@@ -96,6 +97,9 @@ def verify(dataset: str | os.PathLike[str], *, progress: Progress = silent) -> V
     current = next((entry for entry in versions if entry.version == head), None)
     is_other_card = current is not None and current.card is not None and current.card != card_digest(root)
     kinds = [kind for kind, _ in media.values()]
+    notes = [_CARD.format(head)] if is_other_card else []
+    if any(finding.kind == "image" for finding in findings):
+        notes.append(_PUT_BACK)
     return VerifyResult(
         version=head,
         versions=len(files.numbers()),
@@ -104,7 +108,7 @@ def verify(dataset: str | os.PathLike[str], *, progress: Progress = silent) -> V
         videos=kinds.count("video"),
         unchecked=unchecked,
         findings=tuple(findings),
-        notes=(_CARD.format(head),) if is_other_card else (),
+        notes=tuple(notes),
     )
 
 

@@ -149,6 +149,8 @@ def ingest(
         report.remarks = (*note_incomplete(named), *note_refused_names(settled, incoming, named, allowed.names))
         joined = join(settled, named, paths, source=placer.source, folder=source_folder)
         report.remarks += note_similar_names(joined.dataset, set(named.boxes["name"].unique()))
+        if placer.put_back:
+            report.remarks += (f"Put back: {count_of(len(placer.put_back), 'image')} whose file was missing.",)
         completed, report.more_notes = complete(joined.dataset)
         report.joined = replace(joined, dataset=completed)
         return completed
@@ -278,17 +280,21 @@ def _count_boxes(problems: Sequence[Problem]) -> tuple[int, int]:
 def _place_new_images(
     dataset: Dataset, incoming: Incoming, placer: ImagePlacer, progress: Progress
 ) -> list[str | None]:
-    """Put images that the dataset does not have into its folder, before the lock is taken.
+    """Put images that the dataset does not have, or whose files are missing, into its folder, before the lock is taken.
 
     Returns:
         Path of each incoming image; None if the dataset has its content already. (n,)
     """
-    known = set(dataset.images["sha256"].tolist())
+    known: dict[str, list[str]] = {}
+    for path, digest in zip(dataset.images["path"].tolist(), dataset.images["sha256"].tolist(), strict=True):
+        known.setdefault(digest, []).append(path)
     paths: list[str | None] = []
     total = len(incoming.images)
     for file, digest in zip(incoming.images["file"].tolist(), incoming.images["sha256"].tolist(), strict=True):
         if len(paths) % _REPORT_EVERY == 0:
             progress("copying images", len(paths), total)
+        for path in known.get(digest, ()):
+            placer.put_back_missing(file, path)
         paths.append(None if digest in known else placer.place(file, digest))
     progress("copying images", total, total)
     return paths

@@ -90,6 +90,25 @@ def test_missing_version_file(root):
     assert found(root) == [("version", "versions/000001.json", "the file is missing: version 2 was made from it")]
 
 
+@pytest.mark.parametrize("name", ["clips", "clips of others"])
+def test_damaged_images_come_back(dataset, source, name):
+    """What `verify` advises works: a missing image comes back with its source, and a file of that name stays."""
+    curate.import_voc(dataset, source)
+    one, other = (dataset / path for path in Store(dataset).load().images["path"])
+    whole = one.read_bytes()
+    one.write_bytes(whole[:-9])
+    other.unlink()
+    source = source.rename(source.with_name(name))
+    assert curate.import_voc(dataset, source).notes == ("Put back: 1 image whose file was missing.",)
+    assert [file for _, file, _ in found(dataset)] == [one.relative_to(dataset).as_posix()]
+    assert "Remove damaged images" in curate.verify(dataset).notes[0]
+    one.unlink()
+    curate.import_voc(dataset, source)
+    assert one.read_bytes() == whole
+    assert found(dataset) == []
+    assert curate.verify(dataset).notes == ()
+
+
 def test_pipe_in_place_of_an_image(root):
     """A pipe is not waited for."""
     image = Store(root).load().images["path"][0]
