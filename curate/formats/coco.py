@@ -85,7 +85,7 @@ def exported_files(folder: Path) -> set[str] | None:
         if names is None:
             return None
         files |= {annotation_file(file.stem.removeprefix("instances_")), *map(image_file, names)}
-    if files and _is_class_ids(folder / CLASS_IDS_FILE):
+    if _is_class_ids(folder / CLASS_IDS_FILE):
         files.add(CLASS_IDS_FILE)
     return files
 

@@ -49,8 +49,10 @@ class ExportFolder:
         unfinished = self._read_list()
         if not (self._is_empty or overwrite or unfinished):
             raise UsageError("the folder is not empty", place=path, remedy=OVERWRITE_REMEDY)
-        if not self._is_empty and (earlier is None or not (earlier or unfinished)):
-            raise UsageError("the folder is not an export of curate", place=path, remedy="Choose another name.")
+        if not self._is_empty and earlier is None:
+            raise self._not_ours()
+        # somebody may have removed all annotation files: then only the images tell whose folder it is
+        self._is_unlisted = not (self._is_empty or unfinished or any("/" in name for name in earlier or ()))
         self._earlier = frozenset((*(earlier or ()), *(unfinished or ())))
 
     @contextmanager
@@ -62,10 +64,12 @@ class ExportFolder:
             origins: File → the image of the dataset that it is a copy of.
 
         Raises:
-            UsageError: A file is there that no export wrote.
+            UsageError: A file is there that no export wrote; or the folder is not an export of curate.
             StoreError: A folder on the way to a file is a link.
         """
         written = frozenset(names)
+        if self._is_unlisted and not self._holds_copies(origins):
+            raise self._not_ours()
         self._refuse_strangers(written, origins)
         for folder in sorted({"", *(name.rpartition("/")[0] for name in written | self._earlier)}):
             refuse_links(self.path, folder)
@@ -84,6 +88,16 @@ class ExportFolder:
             if os.path.lexists(self.path / name) and not _is_copy(self.path / name, origins.get(name)):
                 remedy = "Move it away, or choose another folder."
                 raise UsageError("the file is not of an earlier export", place=self.path / name, remedy=remedy)
+
+    def _holds_copies(self, origins: Mapping[str, str]) -> bool:
+        """Whether the folder holds copies of images, and no other files but those of the earlier export."""
+        files = [file for file in self.path.rglob("*") if file.is_symlink() or not file.is_dir()]
+        names = {file.relative_to(self.path).as_posix(): file for file in files}
+        others = names.keys() - self._earlier
+        return bool(others) and all(_is_copy(names[name], origins.get(name)) for name in others)
+
+    def _not_ours(self) -> UsageError:
+        return UsageError("the folder is not an export of curate", place=self.path, remedy="Choose another name.")
 
     def _read_list(self) -> list[str] | None:
         """The files of an unfinished export; None without one."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pandas as pd
 import pytest
@@ -134,6 +135,32 @@ def test_an_annotation_file_that_was_removed(root, tmp_path):
     assert content(out) == before
 
 
+@pytest.mark.parametrize("contiguous_ids", [False, True])
+def test_all_annotation_files_were_removed(root, tmp_path, contiguous_ids):
+    """A folder of nothing but copies of the images is replaced, also from a pipeline, which gives the same again."""
+    out = tmp_path / "out"
+    curate.export_coco(root, out, contiguous_ids=contiguous_ids)
+    before = content(out)
+    shutil.rmtree(out / "annotations")
+    with pytest.raises(UsageError, match="--overwrite"):
+        curate.export_coco(root, out, contiguous_ids=contiguous_ids)
+    curate.export_coco(root, out, contiguous_ids=contiguous_ids, overwrite=True)
+    assert content(out) == before
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "images/faces/mine.png", "images/faces/001.png"])
+def test_other_files_without_annotation_files(root, tmp_path, name):
+    """Where no annotation file says whose a folder is, one file that is no copy makes it somebody else's."""
+    out = tmp_path / "out"
+    curate.export_coco(root, out, contiguous_ids=True)
+    shutil.rmtree(out / "annotations")
+    (out / name).write_text("mine")
+    before = content(out)
+    with pytest.raises(UsageError, match="not an export of curate"):
+        curate.export_coco(root, out, contiguous_ids=True, overwrite=True)
+    assert content(out) == before
+
+
 def test_class_ids_of_the_user_stay(root, tmp_path):
     """A `class_ids.json` that maps no ids is not the export's."""
     out = tmp_path / "out"
@@ -219,8 +246,8 @@ def test_a_folder_without_earlier_files(tmp_path):
     """A folder with files, and neither a list nor an earlier export, is refused; an empty one is free."""
     (tmp_path / "mine.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(CurateError):
-            ExportFolder(tmp_path, (), overwrite=overwrite)
+        with pytest.raises(CurateError), ExportFolder(tmp_path, (), overwrite=overwrite).writing(["mine.txt"]):
+            raise AssertionError
     assert ExportFolder(tmp_path / "new", (), overwrite=False).path == tmp_path / "new"
 
 
