@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from curate.errors import UsageError, closest
 from curate.formatting import curate_command
 from curate.versions import VersionFiles, dataset_folders
 
 CONFIG_FILE, RECORD_FILE, ROUNDS_FILE = "config.yaml", "run.json", "rounds.json"
+RoundsFormat = Literal["curate rounds 1"]  # `format` in the last one
 START = f"Start one with {curate_command('train', 'DATASET', '--run', 'NAME')}."
 _MOST_RUNS = 10  # in a message
 

@@ -22,10 +22,8 @@ from curate.documents.json_reader import read_json
 from curate.files import write_atomically
 from curate.paths import refuse_links
 from curate.run_folder.folder import RunFolder
-from curate.run_folder.names import ROUNDS_FILE
+from curate.run_folder.names import ROUNDS_FILE, RoundsFormat
 from curate.run_folder.written import LOCK, REPLACING, written_files
-
-FORMAT = "curate rounds 1"
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class LoopState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["curate rounds 1"] = FORMAT
+    format: RoundsFormat = "curate rounds 1"
     model: str
     weights: str | None
     steps: int | None

@@ -88,6 +88,37 @@ def test_a_folder_without_a_run_says_the_same_in_every_spelling(run, dataset):
     assert (run.path / "report.html").read_text() == "by hand"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", "model: yolo\ndata: faces.yaml\n"),
+        ("config.yaml", "by hand"),
+        ("run.json", '{"run": "mine", "command": "make"}'),
+        ("run.json", "by hand"),
+        ("rounds.json", '[{"winner": "Ann"}]'),
+        ("rounds.json", '{"format": "chess rounds"}'),
+    ],
+)
+def test_files_of_other_tools_are_no_run(run, dataset, name, content):
+    """Another tool's file stays, though it has the name of a run's."""
+    run.path.mkdir()
+    (run.path / name).write_text(content)
+    for spelling in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(UsageError, match=r"not empty and holds no run.*Choose another"):
+            run.start(_config(), dataset, **spelling)
+    assert [file.name for file in run.path.iterdir()] == [name]
+    assert (run.path / name).read_text() == content
+
+
+@pytest.mark.parametrize("damaged", ["config.yaml", "run.json"])
+def test_a_run_that_learnt_nothing_is_known_by_either_file(run, dataset, damaged):
+    """One damaged file does not block the name of the run."""
+    run.start(_config(batch=2), dataset)
+    (run.path / damaged).write_text("{")
+    assert run.start(_config(batch=4), dataset).steps_done == 0
+    assert run.read_config()["batch"] == 4
+
+
 def test_a_kill_while_a_run_is_replaced_leaves_no_mixture(run, dataset, monkeypatch):
     """From the first file that goes, the old run is none; then it begins anew in every spelling."""
     start_with_checkpoint(run, dataset, _config(batch=2))
