@@ -18,12 +18,11 @@ import json
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel
 
 from curate.documents.json_reader import LARGEST_BYTES, parse_json, read_json, read_json_bytes
 from curate.documents.shape import check_shape
@@ -33,9 +32,9 @@ from curate.files import failures_at, remove_leftovers, sync_folder, write_atomi
 from curate.growing_files import append_line
 from curate.paths import is_name, refuse_links
 from curate.plain_text import check_name
-from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE, RoundsFormat, no_run
+from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, no_run
 from curate.run_folder.record import MetricsLine, RunClass, RunRecord, installed_versions
-from curate.run_folder.written import LOCK, REPLACING, holds_nothing, written_files
+from curate.run_folder.written import LOCK, REPLACING, holds_nothing, was_begun, written_files
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -47,12 +46,6 @@ logger = logging.getLogger(__name__)
 
 # settings that may change on resume, because the result of a step does not depend on them
 _FREE_ON_RESUME = frozenset({"device", "processes", "workers", "checkpoint_every", "eval_every", "patience", "steps"})
-
-
-class _Rounds(BaseModel):
-    """The part of `rounds.json` that tells whose it is."""
-
-    format: RoundsFormat
 
 
 class RunFolder:
@@ -186,24 +179,11 @@ class RunFolder:
             return True
         if resume and not self.path.exists():
             raise self.missing()
-        if not (self.has_learnt or holds_nothing(self.path) or self._was_begun()):
+        if not (self.has_learnt or holds_nothing(self.path) or was_begun(self.path)):
             raise UsageError(
                 "the folder is not empty and holds no run", place=self.path, remedy="Choose another --run."
             )
         written_files(self.path)
-        return False
-
-    def _was_begun(self) -> bool:
-        """Whether the first files of a run are here. Other tools have files of these names, too."""
-        readers = (
-            lambda: _with_defaults(self.read_config()),
-            self.read_record,
-            lambda: read_json(self.path / ROUNDS_FILE, "state of the loop", _Rounds),
-        )
-        for read in readers:
-            with suppress(DataError, UsageError):
-                read()
-                return True
         return False
 
     def new_record(

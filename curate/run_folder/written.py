@@ -5,11 +5,18 @@ They are known by their names. Whatever else lies in the folder is somebody's ow
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from curate.documents.json_reader import read_json
+from curate.documents.yaml_reader import read_yaml
+from curate.errors import DataError, UsageError
 from curate.files import TEMPORARY, is_temporary
 from curate.paths import refuse_links
-from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE
+from curate.run_folder.names import CONFIG_FILE, RECORD_FILE, ROUNDS_FILE, RoundsFormat
+from curate.run_folder.record import RunRecord
 
 LOCK = ".lock"
 REPLACING = ".replacing"  # there while the files of an earlier run are removed
@@ -21,6 +28,12 @@ _NAMES = {  # folder of the run → what it writes there
     CHECKPOINTS: r"(last|best)\.pt",
     EVENT_FILES: r"events\.out\.tfevents\.\d+\..+",
 }
+
+
+class _Rounds(BaseModel):
+    """The part of `rounds.json` that tells whose it is."""
+
+    format: RoundsFormat
 
 
 def written_files(run: Path) -> list[Path]:
@@ -39,6 +52,22 @@ def holds_nothing(run: Path) -> bool:
     if not run.is_dir():
         return not run.exists()
     return all(_is_leftover(entry) for entry in run.iterdir())
+
+
+def was_begun(run: Path) -> bool:
+    """Whether a folder has one of the first files of a run; other tools have files of these names, too."""
+    from curate.run_folder.config import TrainingConfig
+
+    readers = (
+        lambda: TrainingConfig.checked(**read_yaml(run / CONFIG_FILE, "run's configuration")),
+        lambda: read_json(run / RECORD_FILE, "run's record", RunRecord),
+        lambda: read_json(run / ROUNDS_FILE, "state of the loop", _Rounds),
+    )
+    for read in readers:
+        with suppress(DataError, UsageError, TypeError):  # TypeError: no mapping
+            read()
+            return True
+    return False
 
 
 def _written_in(run: Path, name: str) -> Iterator[Path]:
