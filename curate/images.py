@@ -169,7 +169,9 @@ class Unreadable:
                 remedy="Check the disk; then remove these files, and import their sources again.",
             )
         if count <= _MOST_NAMED:
-            _log.warning("%s: left out of %s: %s. Remove the file, then import its source again.", path, self._use, fact)
+            _log.warning(
+                "%s: left out of %s: %s. Remove the file, then import its source again.", path, self._use, fact
+            )
         elif count == _MOST_NAMED + 1:
             _log.warning("more than %d pictures are left out of %s; --verbose names them", _MOST_NAMED, self._use)
         else:

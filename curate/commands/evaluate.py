@@ -111,15 +111,16 @@ def evaluate(
     other = RunFolder.named(dataset, against) if against is not None else None
     comparison = read_evaluation(other, store, split, terms) if other is not None else None
     folder = RunFolder.named(dataset, run) if run is not None else None
+    unreadable: tuple[str, ...] = ()
     if folder is not None:
-        detections, more = predict_with_run(folder, split, truth, store, current, progress)
+        detections, more, unreadable = predict_with_run(folder, split, truth, store, current, progress)
     else:
         detections, more = read_predictions(
             str(predictions), truth, current, store, image_ids=image_ids, class_ids=class_ids
         )
     judgement = judge(truth, detections, options, split=split, notes=(*notes, *more))
     reads = (images_beside(predictions),) if predictions is not None else ()
-    result = replace(judgement.result, against=comparison, reads=reads)
+    result = replace(judgement.result, against=comparison, reads=reads, unreadable=unreadable)
     if folder is not None:
         _keep(judgement, folder, store, current, terms, options)
     if errors is not None:

@@ -104,7 +104,7 @@ def report(
     terms = evaluation_terms(truth, options)
     other = RunFolder.named(dataset, against) if against is not None else None
     comparison = read_evaluation(other, store, split, terms) if other is not None else None
-    detections, more = predict_with_run(folder, split, truth, store, current, progress)
+    detections, more, _ = predict_with_run(folder, split, truth, store, current, progress)
     judgement = judge(truth, detections, options, split=split, notes=(*notes, *more))
     written = write_report(
         judgement,

@@ -193,7 +193,7 @@ def _read(
     truth = options.mark(truth)
     runs = []
     for folder, name, field in zip(folders, names, run_fields(names), strict=True):
-        detections, more = predict_with_run(folder, split, truth, store, current, progress)
+        detections, more, _ = predict_with_run(folder, split, truth, store, current, progress)
         mistakes = find_mistakes(truth, detections, options.point, options.interest)
         runs.append(JudgedRun(name, field, truth, detections, mistakes))
         notes += more

@@ -109,6 +109,7 @@ class EvaluateResult(Result, Scores):
         thresholds: One entry per class.
         report: The page written into the run's folder, if any.
         against: The kept evaluation of another run, if one was requested.
+        unreadable: Paths of images that could not be decoded: their objects count as missed.
     """
 
     split: str
@@ -122,13 +123,16 @@ class EvaluateResult(Result, Scores):
     score_histogram: ScoreHistogram
     report: Path | None = None
     against: dict[str, Any] | None = None
+    unreadable: tuple[str, ...] = ()
 
     def to_json(self) -> Any:
-        """The document, with `against` only if it was requested."""
+        """The document, with `against` only if it was requested, and `unreadable` only if there are such images."""
         document = {"split": self.split, **super().to_json()}
         document["thresholds"] = [{"class": entry.pop("class_"), **entry} for entry in document["thresholds"]]
         if self.against is None:
             del document["against"]
+        if not self.unreadable:
+            del document["unreadable"]
         return document
 
 

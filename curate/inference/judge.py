@@ -42,7 +42,7 @@ def choose_split(dataset: Dataset, split: str) -> tuple[str, Dataset, list[str]]
 
 def predict_with_run(
     folder: RunFolder, split: str, truth: Dataset, store: Store, current: Dataset, progress: Progress
-) -> tuple[Predictions, list[str]]:
+) -> tuple[Predictions, list[str], tuple[str, ...]]:
     """Detections of a run on a split, in the current classes of the dataset.
 
     Args:
@@ -54,13 +54,13 @@ def predict_with_run(
         progress: Callback for progress.
 
     Returns:
-        The detections, and notes.
+        The detections, notes, and the paths of images that could not be decoded.
 
     Raises:
         UsageError: The run has no checkpoint.
     """
     classes = RunClasses.of(folder, store, current)
-    own = predict_split(folder, evaluation_name(folder, store, split), truth, progress)
+    own, unreadable = predict_split(folder, evaluation_name(folder, store, split), truth, progress)
     predictions, dropped = classes.translate(own)
     notes = _note_trained_images(store, folder, truth)
     if dropped:
@@ -69,7 +69,7 @@ def predict_with_run(
     if unknown := int((~known).sum()):
         names = ", ".join((*classes.unknown[:_MOST_NAMES], "…")[: len(classes.unknown)])
         notes.append(f"Left out: {count_of(unknown, 'detection')} of classes that the dataset does not have ({names}).")
-    return (Predictions(predictions.boxes[known]) if unknown else predictions), notes
+    return (Predictions(predictions.boxes[known]) if unknown else predictions), notes, unreadable
 
 
 def training_images(dataset: Dataset) -> Dataset:

@@ -17,7 +17,9 @@ from curate.run_folder.folder import RunFolder
 from curate.store import Store
 
 
-def predict_split(folder: RunFolder, name: str, truth: Dataset, progress: Progress = silent) -> Predictions:
+def predict_split(
+    folder: RunFolder, name: str, truth: Dataset, progress: Progress = silent
+) -> tuple[Predictions, tuple[str, ...]]:
     """Detections of a run on these images: the kept ones if weights and images are unchanged, else new ones.
 
     Args:
@@ -27,7 +29,7 @@ def predict_split(folder: RunFolder, name: str, truth: Dataset, progress: Progre
         progress: Callback for progress.
 
     Returns:
-        Detections in the classes of the run.
+        Detections in the classes of the run, and the paths of images that could not be decoded.
 
     Raises:
         UsageError: The run has no checkpoint.
@@ -38,16 +40,16 @@ def predict_split(folder: RunFolder, name: str, truth: Dataset, progress: Progre
     file, mark = folder.predictions_file(name), folder.path / f"predictions_{name}.sha256"
     fingerprint = _fingerprint(folder.best, truth)
     if file.is_file() and mark.is_file() and mark.read_text().strip() == fingerprint:
-        return read_results(file)
+        return read_results(file), ()
     detector = engine_for(record.model).load(folder.best)
     unreadable = Unreadable(len(truth.images), "the detections, so that its objects count as missed")
     predictions = predict_dataset(detector, truth, progress=progress, unreadable=unreadable)
     mark.unlink(missing_ok=True)
     write_results(predictions, file)
     if unreadable.paths:
-        return predictions  # without the mark they are made again, and the images named again
+        return predictions, tuple(unreadable.paths)  # without the mark they are made again, and the images named again
     write_atomically(mark, lambda out: out.write(fingerprint.encode()))
-    return predictions
+    return predictions, ()
 
 
 def _fingerprint(checkpoint: Path, truth: Dataset) -> str:

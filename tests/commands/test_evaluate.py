@@ -647,9 +647,11 @@ def test_the_truth_of_a_picture_that_does_not_decode_counts_as_missed(root, monk
         assert told.returncode == 0
         assert json.loads(told.stdout)["truth"] == whole.truth
         assert json.loads(told.stdout)["images"] == whole.images
+        assert json.loads(told.stdout)["unreadable"] == [dataset.images["path"].iloc[0]]
         assert file.name in told.stderr
         assert "count as missed" in told.stderr
     file.write_bytes(picture)
     told = run_main("evaluate", root, "--run", "a", "--no-report", "--json")
     assert "count as missed" not in told.stderr
+    assert "unreadable" not in json.loads(told.stdout)
     assert json.loads(told.stdout)["ap"] == whole.ap
