@@ -2,6 +2,7 @@
 
 import socket
 from contextlib import closing
+from ipaddress import ip_address
 
 import pytest
 from clips import write_clip
@@ -140,10 +141,16 @@ def test_tunnels():
 
 def test_a_named_host_does_not_become_the_metadata_of_a_cloud(monkeypatch):
     """Its name may resolve to any address but those; the user has named a camera."""
-    entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))
-    monkeypatch.setattr(hosts.socket, "getaddrinfo", lambda *_, **__: [entry])
+    monkeypatch.setattr(hosts, "METADATA", frozenset({ip_address("127.0.0.9")}))  # that no test leaves this machine
+    entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.9", 80))
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **names: [entry] if host == "camera.example" else real(host, *rest, **names),
+    )
     with closing(CheckingProxy("http://camera.example/a.ts", 5)) as proxy:
         connection, answer = ask(proxy, "GET http://camera.example/a.ts HTTP/1.1")
         connection.close()
         assert answer == b"HTTP/1.1 403 Forbidden"
-        assert proxy.refusal == "169.254.169.254 is the metadata address of a cloud"
+        assert proxy.refusal == "127.0.0.9 is the metadata address of a cloud"
