@@ -13,7 +13,7 @@ from curate.engines.trained_model import find_model
 from curate.errors import MissingError, UsageError
 from curate.formatting import count_of, curate_command
 from curate.monitor.actions.dispatcher import Actions
-from curate.monitor.actions.webhook.outbox import SUFFIX as OUTBOX_SUFFIX
+from curate.monitor.actions.webhook.database import SUFFIX as OUTBOX_SUFFIX
 from curate.monitor.detections import choose_criteria
 from curate.monitor.outputs.collector import Collector
 from curate.monitor.outputs.event_log import EventPublisher

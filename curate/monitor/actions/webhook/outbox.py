@@ -19,13 +19,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from curate.growing_files import free_name
+from curate.monitor.actions.webhook.database import COLUMNS, SUFFIX, open_database
 from curate.monitor.actions.webhook.sender import Delivery
 from curate.monitor.problems import Problems
 from curate.monitor.triggers.event import encode_json
-
-SUFFIX = ".outbox.sqlite"
-"""Of the file, in place of the trigger file's."""
 
 EXPIRES_S = 7 * 86_400.0
 DEPRIORITISED_AFTER = 10
@@ -36,7 +33,7 @@ _MOST_STORED = 100_000  # about 60 MB
 _MOST_IN_MEMORY = 10_000
 _CHECK_EVERY = 1000  # deliveries
 _LONGEST_WAIT_S = 660.0  # a longer one is due to a change of the clock
-_BUSY_TIMEOUT_S = 1.0
+_CLOCK_JUMP_S = 3600.0
 _MOST_ATTEMPTS = 10**9
 _SKIPPED_ROWS = 100  # that were written by something else, at a time
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")  # a header, which must not have a full stop
@@ -47,24 +44,10 @@ _NOT_RECORDED = ("delivery not recorded", "deliveries not recorded")
 _EXPIRED = ("delivery expired", "deliveries expired")
 _DROPPED = ("delivery dropped", "deliveries dropped")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS deliveries (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    url TEXT NOT NULL,
-    body BLOB NOT NULL,
-    created_s REAL NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    server_errors INTEGER NOT NULL DEFAULT 0,
-    next_s REAL NOT NULL DEFAULT 0,
-    claimed_by TEXT,
-    claimed_until_s REAL NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS by_url ON deliveries (url, number);
-"""
-_COLUMNS = "id, url, body, server_errors, attempts, created_s, next_s, claimed_by, claimed_until_s, number"
-_FIRST = f"SELECT {_COLUMNS} FROM deliveries WHERE url = ? AND server_errors < {DEPRIORITISED_AFTER} ORDER BY number"  # noqa: S608
-_LAST = f"SELECT {_COLUMNS} FROM deliveries WHERE url = ? AND server_errors >= {DEPRIORITISED_AFTER} ORDER BY next_s, number"  # noqa: S608, E501
+_FIRST = f"SELECT {COLUMNS} FROM deliveries WHERE url = ? AND server_errors < {DEPRIORITISED_AFTER} ORDER BY number"  # noqa: S608
+_LAST = (
+    f"SELECT {COLUMNS} FROM deliveries WHERE url = ? AND server_errors >= {DEPRIORITISED_AFTER} ORDER BY next_s, number"  # noqa: S608, E501
+)
 
 
 class Outbox:
@@ -74,11 +57,19 @@ class Outbox:
         file: Of the table; created with the first delivery.
         problems: Gets what cannot be stored, and what expires.
         now: Returns seconds since the epoch.
+        steady: Returns seconds of a clock that nobody sets.
     """
 
-    def __init__(self, file: Path, problems: Problems, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        file: Path,
+        problems: Problems,
+        now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.file = file
-        self._problems, self._now = problems, now
+        self._problems, self._now, self._steady = problems, now, steady
+        self._offset_s = now() - steady()
         self._own_name = uuid.uuid4().hex
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -118,6 +109,7 @@ class Outbox:
         with self._lock:
             with suppress(sqlite3.Error):
                 self._save()
+                self._follow_clock()
             while (row := self._first(url)) is not None:
                 delivery, created_s, next_s, claimed_by, claimed_until_s = row
                 now_s = self._now()
@@ -254,6 +246,15 @@ class Outbox:
             self._execute(f"DELETE FROM deliveries WHERE number IN ({oldest})", excess)  # noqa: S608
             self._problems.count(str(self.file), _DROPPED, f"more than {_MOST_STORED} are stored", excess)
 
+    def _follow_clock(self) -> None:
+        """Add to the times of creation what the clock was set forward: a small computer wakes up in the past."""
+        now_s = self._now()
+        jump_s = now_s - self._steady() - self._offset_s
+        if abs(jump_s) > _CLOCK_JUMP_S:
+            if jump_s > 0 and self.file.exists():
+                self._execute("UPDATE deliveries SET created_s = MIN(created_s + ?, ?)", jump_s, now_s)
+            self._offset_s += jump_s
+
     def _expire(self) -> None:
         """Delete deliveries of any URL that are too old."""
         with suppress(sqlite3.Error):
@@ -307,69 +308,14 @@ class Outbox:
         if self._is_closed:
             raise sqlite3.OperationalError("the watch ended")
         if self._connection is None:
-            try:
-                self._connection = self._open()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise  # locked, on a full disk, without permission: it may work later
-                self._put_aside(error)
-                self._connection = self._open()
+            self._connection, remark = open_database(self.file)
+            if remark is not None:
+                self._problems.add(remark)
         return self._connection
-
-    def _open(self) -> sqlite3.Connection:
-        """Open the file.
-
-        Raises:
-            sqlite3.DatabaseError: It is not an outbox, or damaged.
-            sqlite3.OperationalError: It cannot be opened now.
-        """
-        try:
-            # deliveries are not for everyone's eyes; SQLite gives its other files the same mode
-            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
-        except OSError as error:
-            raise sqlite3.OperationalError(error.strerror) from error
-        for file in self._files():
-            if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):  # SQLite would write through a link
-                raise sqlite3.OperationalError(f"{file.name} is not a regular file")
-        connection = sqlite3.connect(self.file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        # bytes that are no text would be an error of the whole query
-        connection.text_factory = lambda text: text.decode("utf-8", "replace")
-        try:
-            connection.execute("PRAGMA trusted_schema = OFF")  # whoever has written the file
-            # a commit survives a kill at once, and a power failure after the next checkpoint
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA wal_autocheckpoint = 100")  # pages: the log beside the file stays below 1 MB
-            connection.executescript(_SCHEMA)
-            if (fault := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise sqlite3.DatabaseError(fault)
-            others = "SELECT COUNT(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')"
-            columns = {row[1] for row in connection.execute("PRAGMA table_info(deliveries)")}
-            if connection.execute(others).fetchone()[0] or not columns.issuperset(_COLUMNS.split(", ")):
-                raise sqlite3.DatabaseError("it has another structure")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-    def _files(self) -> list[Path]:
-        """The file, and those that SQLite keeps beside it."""
-        return [self.file.with_name(f"{self.file.name}{end}") for end in ("", "-wal", "-shm", "-journal")]
-
-    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Give a file that is damaged or no outbox another name, so that what comes now is stored."""
-        kept = free_name(self.file.with_name(f"{self.file.name.removesuffix(SUFFIX)}-damaged{SUFFIX}"))
-        try:
-            for file in self._files():
-                if file.exists():
-                    file.rename(kept.with_name(file.name.replace(self.file.name, kept.name)))
-        except OSError as caught:
-            raise sqlite3.OperationalError(caught.strerror) from caught
-        self._problems.add(f"{self.file} cannot be read ({error}); it is {kept} now, and a new one begins.")
 
 
 def _is_valid(row: tuple) -> bool:
-    """Whether a row has the types of `_COLUMNS`; SQLite stores anything anywhere."""
+    """Whether a row has the types of `COLUMNS`; SQLite stores anything anywhere."""
     own_id, _, body, server_errors, attempts, created_s, next_s, claimed_by, claimed_until_s, _ = row
     return (
         isinstance(own_id, str)

@@ -22,6 +22,7 @@ URL = "http://127.0.0.1:1/"
 class Clock:
     def __init__(self):
         self.now_s = 1_800_000_000.0
+        self.set_forward_s = 0.0
 
     def __call__(self):
         return self.now_s
@@ -40,7 +41,7 @@ def open_outbox(tmp_path, clock):
 
     def open_outbox():
         problems = Problems()
-        opened.append(Outbox(tmp_path / "door.outbox.sqlite", problems, clock))
+        opened.append(Outbox(tmp_path / "door.outbox.sqlite", problems, clock, lambda: clock() - clock.set_forward_s))
         opened[-1].problems = problems.lines
         return opened[-1]
 
@@ -170,6 +171,19 @@ def test_a_clock_that_is_set_back_holds_nothing_up(open_outbox, clock):
     first.retry(first.take(URL, 15), 60)
     clock.now_s -= 3600
     assert ids(second) == ["1", "2"]
+
+
+def test_a_clock_that_is_set_forward_expires_nothing(open_outbox, clock):
+    """A small computer without a battery wakes up in the past, and gets the time some seconds later."""
+    outbox = open_outbox()
+    outbox.put(delivery(1))
+    outbox.retry(outbox.take(URL, 15), 60)
+    clock.set_forward_s = 56 * 365 * 86_400.0
+    clock.now_s += clock.set_forward_s
+    assert outbox.take(URL, 15).id == "1"
+    assert outbox.problems() == open_outbox().problems() == ()
+    clock.now_s += EXPIRES_S + 1
+    assert outbox.take(URL, 15) is None
 
 
 def test_old_deliveries_expire(open_outbox, clock):
@@ -329,7 +343,7 @@ def test_a_link_is_not_followed(open_outbox, tmp_path):
 
 def test_another_program_that_holds_the_file_delays_nothing(open_outbox, monkeypatch):
     """The delivery waits in memory until the file is free."""
-    monkeypatch.setattr(module, "_BUSY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("curate.monitor.actions.webhook.database._BUSY_TIMEOUT_S", 0.02)
     outbox = open_outbox()
     outbox.put(delivery(1))
     other = sqlite3.connect(outbox.file, isolation_level=None)
