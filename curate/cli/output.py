@@ -134,10 +134,10 @@ def _bars() -> Iterator[Progress]:
     tasks: dict[str, Any] = {}
 
     def report(task: str, done: int, total: int, note: str = "") -> None:
-        whole = None if total == UNKNOWN else total
+        whole, note = None if total == UNKNOWN else total, shown(note)
         if task not in tasks:
             bars.start()  # not before: it would overwrite a question
-            tasks[task] = bars.add_task(task, total=whole, note=note)
+            tasks[task] = bars.add_task(shown(task), total=whole, note=note)
         # finished tasks disappear: there may be a thousand, one per video
         visible = whole is None or done < whole
         bars.update(tasks[task], completed=done, total=whole, note=note, visible=visible)

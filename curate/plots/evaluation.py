@@ -31,6 +31,7 @@ from curate.evaluation.mistakes import KINDS
 from curate.evaluation.scores import SideScores
 from curate.formatting import points
 from curate.operating_point import OperatingPoint
+from curate.plain_text import shown
 from curate.plots.style import INK, SIZE_COLOURS
 from curate.sizes import SIZES
 
@@ -77,9 +78,9 @@ def draw_confusion(confusion: Confusion) -> Figure:
                 colour = "white" if shares[row, column] > 0.55 else INK
                 axes.annotate(f"{count:.0f}", (column, row), ha="center", va="center", color=colour)
     ticks = np.arange(len(names))
-    shown = [_short(name) for name in names]
-    axes.set_xticks(ticks, [*shown[:-1], "missed"], rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
-    axes.set_yticks(ticks, shown, parse_math=False)
+    labels = [_short(name) for name in names]
+    axes.set_xticks(ticks, [*labels[:-1], "missed"], rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(ticks, labels, parse_math=False)
     axes.tick_params(labelsize=name_points)
     axes.set_xlabel("detected class")
     axes.set_ylabel("true class")
@@ -234,4 +235,5 @@ def _draw_legend(figure: Figure, lines: Sequence[Line2D], labels: Sequence[str],
 
 
 def _short(name: str) -> str:
+    name = shown(name)
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

@@ -13,6 +13,7 @@ from curate.boxes import area
 from curate.curation.stats import Balance
 from curate.errors import UsageError
 from curate.files import write_atomically
+from curate.plain_text import shown
 from curate.sizes import LARGE_FROM_PX2, MEDIUM_FROM_PX2, SIZES
 
 SIZE_COLOURS = {"small": "#d1495b", "medium": "#edae49", "large": "#2e8b6f"}
@@ -59,7 +60,8 @@ def _draw_classes(axes, balance: Balance) -> None:
         counts = np.array([getattr(entry, size) for entry in balance.classes])
         axes.barh(rows, counts, left=left, color=SIZE_COLOURS[size], label=size)
         left += counts
-    axes.set_yticks(rows, [entry.name for entry in balance.classes], parse_math=False)  # a name can have dollar signs
+    names = [shown(entry.name) for entry in balance.classes]
+    axes.set_yticks(rows, names, parse_math=False)  # a name can have dollar signs
     for row, entry in enumerate(balance.classes):
         share = "" if entry.share is None else f"  {entry.share:.1%}"
         axes.annotate(f" {entry.boxes}{share}", (left[row], row), va="center", color=INK)

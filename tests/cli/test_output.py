@@ -1,6 +1,7 @@
 """Where output goes and how wide it is: a terminal, a pipe, and the variable `COLUMNS`."""
 
 import fcntl
+import io
 import os
 import pty
 import struct
@@ -12,7 +13,7 @@ import pytest
 from rich.text import Text
 from sample_datasets import MEDIUM, build_dataset, save
 
-from curate.cli.output import counts_line
+from curate.cli.output import counts_line, progress_on_stderr
 
 CLASSES = [f"a_class_with_a_long_name_{number:02d}" for number in range(30)]
 COMMANDS = [("stats", "faces"), ("split", "faces"), ("log", "faces"), ("doctor",)]
@@ -104,3 +105,20 @@ def test_counts_line():
     """Names with their numbers, in order; a word for no counts."""
     assert counts_line({"a": 3, "b": 1}) == "a 3, b 1"
     assert (counts_line({}), counts_line({}, none="")) == ("none", "")
+
+
+def test_progress_bars_stay_in_their_line(monkeypatch):
+    """A name of a task or a note, such as that of a video, neither controls the terminal nor begins a line."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress_on_stderr() as progress:
+        progress("clip\nok: done\x1b]0;x\x07", 1, 2, "note\nok: noted \x9b31m [red]")
+        progress("clip\nok: done\x1b]0;x\x07", 1, 2, "note\nok: noted \x9b31m [red]")
+    text = terminal.getvalue()
+    assert r"clip\nok: done\x1b]0;x\x07" in text
+    assert r"note\nok: noted \x9b31m [red]" in text
+    assert "\nok" not in text
+    assert "\x1b]" not in text

@@ -6,6 +6,7 @@ import json
 import pytest
 import yaml
 from builders import write_image, write_xml
+from lxml import etree
 
 import curate
 from curate.errors import CurateError
@@ -174,3 +175,15 @@ def test_names_are_no_formulas_of_plots(tmp_path):
     curate.import_voc(tmp_path / "faces", tmp_path / "clips")
     curate.stats(tmp_path / "faces", plot=tmp_path / "a.svg")
     assert (tmp_path / "a.svg").is_file()
+
+
+def test_plots_show_names_with_escapes(tmp_path, nasty):
+    """A name in a plot is shown with escapes; with a control character the SVG file would be no XML."""
+    write_image(tmp_path / "clips/a.jpg")
+    write_xml(tmp_path / "clips/a.xml", "a.jpg", [("mask", 2, 3, 20, 30)])
+    curate.import_voc(tmp_path / "faces", tmp_path / "clips")
+    Store(tmp_path / "faces").commit("test", {}, lambda before: before.replace(classes=[(1, nasty)]))
+    curate.stats(tmp_path / "faces", plot=tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    assert is_plain(text)
+    etree.fromstring(text.encode())
