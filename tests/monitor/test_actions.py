@@ -241,7 +241,7 @@ def test_placeholders():
 def test_a_command_has_the_whole_environment(begin, tmp_path, monkeypatch):
     """A watched stream takes `no_proxy` from FFmpeg, not from the programs that the watch starts."""
     monkeypatch.setenv("no_proxy", "inside.example.org")
-    CheckingProxy("http://127.0.0.1/", 5).close()
+    CheckingProxy("http://127.0.0.1/", 5, 5).close()
     actions = begin({"command": ["sh", "-c", f'echo "$no_proxy" > {tmp_path}/out']})
     actions.start(event_of())
     actions.close(60)

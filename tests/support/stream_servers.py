@@ -92,21 +92,25 @@ class HttpServer:
     """Serves a station as `/live.ts` and as JPEGs under `/pictures`, and files; a context manager.
 
     Args:
-        files: content by path, a function that returns it, a status, or a status and headers: `{"/gone.ts": 404}`.
+        files: content by path, a function that returns it, a status, or a status with headers and content:
+            `{"/gone.ts": 404}`.
         password: `user:password` that is required.
         breaking: bytes after which the connection breaks, by path.
         ranges: whether range requests are supported.
+        tls: an `ssl.SSLContext` with a certificate, for https.
 
     Attributes:
         station: the frames.
         url: `http://127.0.0.1:PORT`.
+        files: as given; it may be changed.
         asked: paths of all requests.
     """
 
-    def __init__(self, files=(), *, password=None, breaking=(), ranges=True):
+    def __init__(self, files=(), *, password=None, breaking=(), ranges=True, tls=None):
         self.station = Station()
         self.asked = []
-        outer, files, breaking = self, dict(files), dict(breaking)
+        outer, breaking = self, dict(breaking)
+        self.files = files = dict(files)
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.0"
@@ -128,7 +132,9 @@ class HttpServer:
                 elif isinstance(files.get(path, 404), int):
                     self._answer(files.get(path, 404))
                 elif isinstance(files[path], tuple):
-                    self._answer(*files[path])
+                    status, headers, *content = files[path]
+                    self._answer(status, headers)
+                    self.wfile.writelines(content)
                 else:
                     content = files[path]
                     self._send_file(content if isinstance(content, bytes) else content(), breaking.get(path))
@@ -162,7 +168,9 @@ class HttpServer:
                 pass
 
         self._server = _listen(ThreadingHTTPServer, Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self):
         return self

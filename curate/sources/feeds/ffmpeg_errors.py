@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import ssl
 from typing import Any
 
 import av.error
@@ -43,6 +44,7 @@ _TEXTS_BY_NUMBER = {
     errno.ENETUNREACH: "network is unreachable",
     errno.EHOSTUNREACH: "host is unreachable",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
+    errno.EPROTO: "the host does not encrypt this connection as https does",
     errno.EADDRINUSE: "another program uses this address",
 }
 
@@ -51,6 +53,8 @@ def as_ffmpeg_error(error: OSError) -> Exception:
     """Make an error of the proxy's connection the one that FFmpeg's own connection would have had."""
     if isinstance(error, socket.gaierror):
         return av.error.OSError(errno.EIO, "unknown host")
+    if isinstance(error, ssl.SSLError):
+        return av.error.OSError(errno.EPROTO, "TLS failed")
     number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or errno.EIO
     kind: Any = av.error.classes.get(number, av.error.OSError)
     return kind(number, str(error))

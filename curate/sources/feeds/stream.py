@@ -33,7 +33,7 @@ from curate.sources.video.pictures import RgbConverter, read_orientation
 from curate.sources.video.remarks import Remark
 
 logger = logging.getLogger(__name__)
-_HTTP = "http,https,httpproxy,tls,tcp,crypto"
+_HTTP = "http,tcp,crypto"  # the proxy encrypts
 # no local files, whatever a playlist or a redirect names
 _PROTOCOLS = {
     "rtsp": "rtp,srtp,udp,tcp",
@@ -84,12 +84,12 @@ class StreamOpener:
         started_s = time.monotonic()
         over_http = self._address.scheme in ("http", "https")
         with ExitStack() as stack:
-            proxy = CheckingProxy(self._address.text, self._open_timeout_s) if over_http else None
+            proxy = CheckingProxy(self._address.text, self._open_timeout_s, self._stall_s) if over_http else None
             if proxy is not None:
                 stack.callback(proxy.close)
             try:
                 container = av.open(
-                    self._address.text,
+                    proxy.link if proxy else self._address.text,
                     options=self._make_options() | ({"http_proxy": proxy.url} if proxy else {}),
                     timeout=(self._open_timeout_s, self._stall_s),
                     metadata_errors="replace",
