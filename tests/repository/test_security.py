@@ -14,7 +14,7 @@ def test_each_named_test_exists(file, test):
     """Each threat has a test that is there."""
     path = REPOSITORY / file
     assert path.is_file()
-    assert f"def {test or 'test_'}" in path.read_text(encoding="utf-8")
+    assert (f"\ndef {test}(" if test else "\ndef test_") in path.read_text(encoding="utf-8")
 
 
 def test_each_threat_has_a_test():

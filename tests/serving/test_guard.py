@@ -1,11 +1,16 @@
 """Access control of the pages that curate serves: addresses, links, tokens."""
 
 import asyncio
+import inspect
+import socket
+import sys
 from urllib.parse import urlencode
 
 import pytest
 from asking import ENTRANCE, HOST, PORT, TICKET, TOKEN, app, ask
 
+from curate.cli.view import view
+from curate.cli.watch import watch
 from curate.errors import UsageError
 from curate.serving.address import LOOPBACK, Entrance, is_loopback, take_port
 from curate.serving.guard import Guard, RefusedError
@@ -233,6 +238,18 @@ def test_what_is_no_port(port):
     """An invalid port raises an error."""
     with pytest.raises(UsageError, match="--port"):
         take_port(LOOPBACK, port, usual=USUAL)
+
+
+@pytest.mark.parametrize("command", [view, watch])
+def test_only_on_the_loopback(command):
+    """Without `--address`, a page is bound to one address of this machine, and answers on no other."""
+    address = inspect.signature(command).parameters["address"].default
+    with take_port(address, 0, usual=USUAL) as taken:
+        host, port = taken.getsockname()
+        assert host == LOOPBACK
+        if sys.platform == "linux":  # where all of 127.0.0.0/8 is this machine
+            with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=2):
+                pass
 
 
 def test_no_address():
