@@ -39,6 +39,9 @@ def no_run(path: Path, fact: str = "there is no run here", *, otherwise: str = S
         runs = ", ".join(map(str, runs_of(path)[:_MOST_RUNS]))
         remedy = f"Its runs: {runs}." if runs else f"It has none yet. {START}"
         return UsageError("this is a dataset, not a run", place=path, expected="the folder of a run", remedy=remedy)
+    if _is_run(path):  # the record alone is missing
+        remedy = "Restore the file, or replace the run with --overwrite."
+        return UsageError("the run has no record", place=path / RECORD_FILE, remedy=remedy)
     if inside := next((folder for folder in path.parents if _is_run(folder)), None):
         return UsageError(fact, place=path, remedy=f"Did you mean {str(inside)!r}?")
     if path.parent.name == "runs":

@@ -42,6 +42,13 @@ def test_run_that_is_nearly_there(here, path, meant):
         RunFolder(path).read_record()
 
 
+def test_a_record_that_is_gone(here):
+    """A run whose record alone is missing is not said to be another one, namely itself."""
+    (here / "faces/runs/first/run.json").rename(here / "faces/runs/first/config.yaml")
+    with pytest.raises(UsageError, match=r"^faces/runs/first/run\.json: the run has no record\..*--overwrite"):
+        RunFolder("faces/runs/first").read_record()
+
+
 def test_known_runs_are_listed(here):
     """The message lists the runs of the dataset, and no other folder."""
     with pytest.raises(UsageError, match=r"expected one of faces/runs/first, faces/runs/second\)\. Start one"):

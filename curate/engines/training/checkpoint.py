@@ -174,7 +174,11 @@ def read_last(run: RunFolder | None, dataset_fingerprint: str) -> Checkpoint | N
     """
     if run is None or not run.last.is_file():
         return None
-    saved = read_checkpoint(run.last)
+    try:
+        saved = read_checkpoint(run.last)
+    except DataError as error:
+        remedy = "Restore the file from a copy, or replace the run with --overwrite."
+        raise DataError(error.fact, place=error.place, got=error.got, expected=error.expected, remedy=remedy) from error
     if saved.fingerprint != dataset_fingerprint:
         raise TrainingError(
             "the dataset's images, boxes or classes differ from those that the run started with",

@@ -77,7 +77,7 @@ def _reason(error: Exception) -> str:
         return "it holds more than tensors, or is damaged"
     words = " ".join(str(error).split())
     is_advice = re.search(r"weights_only|torch\.load|trust", words)
-    return f"{type(error).__name__}" if is_advice or not words else words[:200]
+    return f"{type(error).__name__}" if is_advice or not words else words.split(". ")[0][:200]
 
 
 def _check_archive(path: Path) -> None:
