@@ -8,6 +8,7 @@ steps:
 """
 
 import inspect
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -81,11 +82,18 @@ def resolve_steps(
         place: The file, for error messages.
 
     Raises:
-        UsageError: Unknown variable, command or argument; missing argument; value of the wrong type.
+        UsageError: Unknown variable, command or argument; missing argument; value of the wrong type, or no UTF-8.
     """
-    for name in variables:
+    for name, value in variables.items():
         if name not in pipeline.vars:
             raise unknown_name("variable", name, pipeline.vars, place=place)
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()  # the record of the run is UTF-8
+        except UnicodeEncodeError as error:
+            remedy = "Rename the file or folder."
+            raise UsageError(
+                "the value is not UTF-8", place=f"variable {name}", got=repr(value), remedy=remedy
+            ) from error
     values = {**pipeline.vars, **variables}
     steps = []
     for number, entry in enumerate(pipeline.steps, start=1):

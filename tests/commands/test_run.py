@@ -671,6 +671,14 @@ def test_unknown_variable(workspace):
         run_steps(IMPORT, variables={"sauce": "x"})
 
 
+@pytest.mark.parametrize("value", ["a\udcff", ["a\udcff"]])
+def test_a_variable_that_is_no_text(workspace, value):
+    """A path that is not UTF-8 cannot be recorded; the error names the variable before anything runs."""
+    with pytest.raises(UsageError, match=r"^variable source: the value is not UTF-8 \(got .*udcff"):
+        run_steps(IMPORT, variables={"source": value})
+    assert not (workspace / "data").exists()
+
+
 @pytest.mark.parametrize(
     "text",
     [
