@@ -195,7 +195,7 @@ class VersionFiles:
             match = _NUMBER_FILE.fullmatch(read_regular(file, 100).decode("ascii"))
         except (OSError, ValueError):
             return None
-        if not match or match[2] not in (None, _blanks(match[1])):
+        if not match or match[2] not in (None, _blanks(file.name, match[1])):
             return None
         number = int(match[1])
         return number if number == 0 or self.file(number).is_file() else None
@@ -211,12 +211,15 @@ def find_card(dataset: Path) -> Path | None:
 
 def _write_number(file: Path, number: int) -> None:
     text = f"{number:06d}"
-    write_atomically(file, lambda out: out.write(f"{text}\n{_blanks(text)}\n".encode()))
+    write_atomically(file, lambda out: out.write(f"{text}\n{_blanks(file.name, text)}\n".encode()))
 
 
-def _blanks(number: str) -> str:
-    """A checksum that readers who strip white space do not see: 16 bits, a blank for 0 and a tab for 1."""
-    return f"{binascii.crc_hqx(number.encode(), 0):016b}".translate({ord("0"): " ", ord("1"): "\t"})
+def _blanks(name: str, number: str) -> str:
+    """A checksum that readers who strip white space do not see: 16 bits, a blank for 0 and a tab for 1.
+
+    It depends on the name of the file, so that REDO in place of HEAD is damage.
+    """
+    return f"{binascii.crc_hqx(f'{name} {number}'.encode(), 0):016b}".translate({ord("0"): " ", ord("1"): "\t"})
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

@@ -405,6 +405,14 @@ def test_head_of_older_versions(root):
     assert splits(root) == {"train"}
 
 
+def test_redo_in_place_of_head(root):
+    """Their checksums depend on their names: a copy of one does not pass for the other."""
+    Store(root).undo()
+    (root / "HEAD").write_bytes((root / "REDO").read_bytes())
+    with pytest.raises(StoreError, match="which version is current is not known"):
+        Store(root).head()
+
+
 @pytest.mark.parametrize("name", ["HEAD", "REDO"])
 def test_every_flipped_bit_of_a_number_is_seen(root, name):
     """No flipped bit of HEAD makes another version current, and none of REDO leads to another one."""

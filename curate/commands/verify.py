@@ -134,8 +134,9 @@ def _media(root: Path, tables: list[str], findings: list[Finding]) -> dict[str, 
             try:
                 rows = read_table(root, table)
                 hashes = rows["sha256"] if "sha256" in rows else repeat("")
-                pairs = zip(rows["path"].astype("str"), map(str, hashes), strict=False)
-                for path, digest in pairs:
+                for path, digest in zip(rows["path"], map(str, hashes), strict=False):
+                    if not isinstance(path, str):
+                        raise ValueError("a path is missing")
                     media.setdefault(path, (kind, digest))
             except (CurateError, LookupError, TypeError, ValueError) as error:
                 findings.append(Finding("table", table, f"it is no table of {kind}s: {error}"))

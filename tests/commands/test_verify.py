@@ -4,12 +4,15 @@ import json
 import os
 import threading
 
+import pandas as pd
 import pytest
 from sample_datasets import face_dataset, save, set_column, video_rows, write_text
 
 import curate
 from curate.errors import StoreError
 from curate.store import Store
+from curate.table_files import write_table
+from curate.versions import VersionFiles
 
 
 @pytest.fixture
@@ -82,6 +85,17 @@ def test_damaged_table_of_another_version(root):
     ((kind, file, detail),) = found(root)
     assert (kind, file) == ("table", table)
     assert detail.startswith("its content is not what was written (got hash ")
+
+
+def test_forged_table_of_another_version(root):
+    """A path that is missing, in a table with the right hash, is a finding."""
+    files = VersionFiles(root)
+    document = files.read(1)
+    table = pd.read_parquet(root / document["tables"]["images"])
+    forged = write_table(root, "images", table.assign(path=None))
+    files.file(1).unlink()
+    files.write(1, document | {"tables": document["tables"] | {"images": forged}})
+    assert found(root) == [("table", forged, "it is no table of images: a path is missing")]
 
 
 def test_missing_version_file(root):

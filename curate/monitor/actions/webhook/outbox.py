@@ -46,7 +46,7 @@ _DROPPED = ("delivery dropped", "deliveries dropped")
 
 _FIRST = f"SELECT {COLUMNS} FROM deliveries WHERE url = ? AND server_errors < {DEPRIORITISED_AFTER} ORDER BY number"  # noqa: S608
 _LAST = (
-    f"SELECT {COLUMNS} FROM deliveries WHERE url = ? AND server_errors >= {DEPRIORITISED_AFTER} ORDER BY next_s, number"  # noqa: S608, E501
+    f"SELECT {COLUMNS} FROM deliveries WHERE url = ? AND server_errors >= {DEPRIORITISED_AFTER} ORDER BY next_s, number"  # noqa: S608
 )
 
 
