@@ -12,6 +12,7 @@ from curate.evaluation.scores import self_check_ap
 from curate.files import no_garbage_collection
 from curate.formats.coco import (
     CLASS_IDS_FILE,
+    IMAGE_FOLDER,
     annotation_file,
     exported_files,
     image_file,
@@ -36,6 +37,7 @@ class ExportResult(Result):
 
     Attributes:
         out: The folder of the export.
+        image_folder: The folder of the copies.
         files: Split → annotation file; "all" if there are no splits.
         class_ids: File with the dataset's id of each exported class id; None if they are the same.
         images, boxes: Exported images and boxes.
@@ -43,6 +45,7 @@ class ExportResult(Result):
     """
 
     out: str
+    image_folder: str
     files: dict[str, str]
     class_ids: str | None
     images: int
@@ -107,6 +110,7 @@ def export_coco(
     notes += [*orientations.notes(), *(_note_gaps(current) if ids is None else ())]
     return ExportResult(
         out=str(out),
+        image_folder=str(target / IMAGE_FOLDER),
         files={name: str(file) for name, file in files.items()},
         class_ids=None if ids is None else str(target / CLASS_IDS_FILE),
         images=sum(len(part.images) for part in parts.values()),

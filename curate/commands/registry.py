@@ -178,7 +178,7 @@ _ROWS = (
         about="Export as COCO, one file per split, checked by evaluating it against itself.",
         module="export_coco",
         brief="export_brief",
-        written="files class_ids",
+        written="files class_ids image_folder",
         arguments={Role.DATASET: "dataset", Role.OUTPUT: "out"},
     ),
     Command(

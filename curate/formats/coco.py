@@ -25,6 +25,7 @@ from curate.media import IMAGES
 from curate.paths import is_inside
 
 CLASS_IDS_FILE = "class_ids.json"
+IMAGE_FOLDER = "images"
 _EXPORTED_BY_US = "exported by curate"
 _INFO = {"description": _EXPORTED_BY_US}
 _BATCH = 5000
@@ -74,7 +75,7 @@ def annotation_file(split: str) -> str:
 
 def image_file(path: str) -> str:
     """The copy of a dataset's image, relative to the folder of the export."""
-    return f"images/{coco_file_name(path)}"
+    return f"{IMAGE_FOLDER}/{coco_file_name(path)}"
 
 
 def exported_files(folder: Path) -> set[str] | None:

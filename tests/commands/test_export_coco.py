@@ -51,6 +51,7 @@ def test_json_contract(root, tmp_path):
     out = tmp_path / "out"
     assert curate.export_coco(root, out).to_json() == {
         "out": str(out),
+        "image_folder": str(out / "images"),
         "files": {name: str(out / "annotations" / f"instances_{name}.json") for name in ("train", "val", "test")},
         "class_ids": None,
         "images": 8,

@@ -354,7 +354,11 @@ def test_what_later_steps_write_is_no_input(workspace):
 
 
 @pytest.mark.parametrize(
-    "lost", ["exported/annotations/instances_val.json", "exported", "data/runs/first/checkpoints/best.pt"]
+    "lost",
+    [
+        *("exported/annotations/instances_val.json", "exported/annotations", "exported/images", "exported"),
+        "data/runs/first/checkpoints/best.pt",
+    ],
 )
 def test_lost_output(workspace, lost):
     """A step whose output was deleted runs again, and so do all after it."""
