@@ -228,6 +228,20 @@ def test_events_of_a_live_source_continue(tmp_path):
     )
 
 
+def test_the_end_of_a_live_source_needs_no_space(tmp_path):
+    """The file cannot be made, and the summary comes all the same; that of a recording is an error."""
+    problems = Problems()
+    file = tmp_path / "gone" / "events.jsonl"
+    log = EventLog(file, problems, continues=True, replace=False)
+    with pytest.raises(DataError, match="cannot write the file"):
+        log.finish()
+    log.must_be_whole = False
+    log.finish()
+    assert problems.lines() == (
+        f"{tmp_path / 'gone' / 'events.jsonl'}: cannot write the file: No such file or directory.",
+    )
+
+
 def test_an_event_of_a_recording_that_is_lost_is_an_error(tmp_path):
     """The file has whole lines only."""
     file = tmp_path / "events.jsonl"

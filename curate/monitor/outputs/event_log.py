@@ -60,14 +60,16 @@ class EventLog:
         """Leave an empty file where there was no event.
 
         Raises:
-            DataError: It cannot be created.
+            DataError: It cannot be created, and must be whole.
         """
         try:
             self._begin()
             if not self._path.exists():
                 self._path.touch()
         except OSError as error:
-            raise system_error(error, "cannot write the file", place=self._path, kind=DataError) from error
+            if self.must_be_whole:
+                raise system_error(error, "cannot write the file", place=self._path, kind=DataError) from error
+            self._problems.add(f"{self._path}: cannot write the file: {error.strerror}.")
 
     def _begin(self) -> None:
         if self._is_begun:
