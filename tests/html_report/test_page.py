@@ -27,6 +27,7 @@ from curate.html_report.charts import chart_ap_by_min_side
 from curate.html_report.gallery import crop_window, make_gallery
 from curate.html_report.wording import count_difference, duration, miss_sentence, points_difference
 from curate.images import decode_rgb
+from curate.plain_text import is_clean, shown
 from curate.run_folder.config import TrainingConfig
 from curate.run_folder.folder import RunFolder
 from curate.store import Store
@@ -468,6 +469,19 @@ def test_names_are_text(tmp_path):
     page = lxml_html.fromstring(data)
     assert words(page.find(".//h1")) == "Run <i>run"
     assert [row[0] for row in table(page, "By class")[1:]] == [*NASTY[:3], "w" * 79 + "…"]
+
+
+def test_invisible_characters_are_shown(tmp_path):
+    """Names of earlier versions, in tables, charts, pictures and titles, neither hide a character nor turn the text."""
+    names = ("a\u202egpj", "a\x1b[2J", "a\nb", "a\x9bb", "a\u200bb")
+    images = [[(name, SMALL)] for name in names for _ in range(2)]
+    splits = pd.array(["train", "val"] * len(names), dtype="str")
+    root = save(build_dataset(tmp_path / "a\u202eb", images, names, split=splits), pictures=True)
+    start_run(root)
+    data = Path(curate.report(root, run="first").report).read_bytes().decode()
+    assert all(map(is_clean, data.split("\n")))
+    page = lxml_html.fromstring(data)
+    assert [row[0] for row in table(page, "By class")[1:]] == [shown(name).replace(r"\n", " ") for name in names]
 
 
 def test_page_is_alone(root):
