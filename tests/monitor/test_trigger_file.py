@@ -83,6 +83,13 @@ def test_defaults(tmp_path):
     assert (rule.frames, rule.cool_down_s, rule.repeat_s, rule.quiet_hours) == (FrameCount(1, 1), 0, None, ())
 
 
+@pytest.mark.parametrize("name", ["می\u200cخواهم", "👩\u200d🏭", "face\xa0mask"])
+def test_names_of_any_script(tmp_path, name):
+    """A name may have the joiners of a script or an emoji."""
+    (rule,) = read(tmp_path, f"triggers: [{{name: {name}}}]").triggers
+    assert rule.name == name
+
+
 def test_short_forms(tmp_path):
     """A single class, single quiet hours, a clip's folder alone, and frames as a mapping."""
     found = read(
@@ -248,6 +255,8 @@ def test_errors_in_a_webhook(tmp_path, monkeypatch, webhook, message):
         ("triggers: [{class: with_mask}]", "door.yaml, triggers[0].name: required key is missing."),
         ("triggers: [{name: stream_x}]", "door.yaml, triggers[0].name: the prefix stream_ is reserved"),
         ("triggers: [{name: ' '}]", "door.yaml, triggers[0].name: invalid name"),
+        ('triggers: [{name: "a\\e[2J"}]', "door.yaml, triggers[0].name: invalid name"),
+        ("triggers: [{name: a\u202eb}]", "door.yaml, triggers[0].name: invalid name"),
         (
             "triggers: [{name: a}, {name: a}]",
             "door.yaml, triggers[1].name: duplicate name, also used by tri",

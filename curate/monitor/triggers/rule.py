@@ -17,6 +17,7 @@ from curate.monitor.triggers.fields import (
     StrictModel,
     as_list,
 )
+from curate.plain_text import is_clean
 from curate.sizes import RangeOfInterest, choose_range
 
 _MAX_NAME_LENGTH = 100
@@ -62,8 +63,8 @@ class Rule(StrictModel):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > _MAX_NAME_LENGTH:
-            rule = f"printable text of 1 to {_MAX_NAME_LENGTH} characters without spaces at either end"
+        if not name.strip() or name != name.strip() or not is_clean(name) or len(name) > _MAX_NAME_LENGTH:
+            rule = f"visible text of 1 to {_MAX_NAME_LENGTH} characters without spaces at either end"
             raise FieldError(UsageError("invalid name", got=short_repr(name), expected=rule))
         if name.startswith(STREAM_PREFIX):
             raise FieldError(UsageError(f"the prefix {STREAM_PREFIX} is reserved", got=short_repr(name)))
