@@ -143,8 +143,11 @@ class VersionFiles:
         except (OSError, ValueError, RecursionError) as error:
             fact = getattr(error, "strerror", None) or error
             raise StoreError(f"the version file cannot be read: {fact}", place=path, remedy=_RESTORE) from error
+        checksum = document.get("checksum") if isinstance(document, dict) else None
         if fault := _fault(document, number):
-            raise StoreError(f"the version file cannot be read: {fault}", place=path, remedy=_RESTORE)
+            is_damaged = checksum is None or checksum != _checksum(document)
+            remedy = _RESTORE if is_damaged else f"Use curate {document.get('tool_version')}, which wrote it."
+            raise StoreError(f"the version file cannot be read: {fault}", place=path, remedy=remedy)
         return document
 
     def ancestry(self, number: int) -> Iterator[int]:

@@ -25,6 +25,18 @@ def test_many_versions_in_a_message(root):
         Store(root).read_version(12)
 
 
+def test_a_version_file_of_a_newer_curate(root):
+    """What another version of curate wrote is not called damaged: nobody is told to move it away."""
+    files = VersionFiles(root)
+    document = files.read(1)
+    files.write(1, {**document, "mood": "good", "tool_version": "9.1"})
+    with pytest.raises(StoreError, match=r"unknown 'mood'\. Use curate 9\.1, which wrote it\.$"):
+        files.read(1)
+    files.file(1).write_text(files.file(1).read_text().replace("good", "bad"))
+    with pytest.raises(StoreError, match=r"unknown 'mood'\. Restore it from a copy"):
+        files.read(1)
+
+
 @pytest.mark.parametrize("name", ["face", "facse", "Faces", "faces2"])
 def test_dataset_that_is_nearly_there(root, name):
     """A name that is nearly that of a dataset brings that one, with its folder."""
