@@ -84,7 +84,7 @@ def similar(tmp_path, counts):
         ("no-mask", "nomask"),
         ("mask.", "mask"),
         ("ｍask", "mask"),
-        ("mask\u200b", "mask"),  # a space that is not seen
+        ("mask\u2003x", "mask x"),  # another space; those that are not seen are taken out before
         ("mask/", "mask"),
         ("(mask)", "mask"),
         ("no\u2013mask", "no mask"),
