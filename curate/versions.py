@@ -133,6 +133,9 @@ class VersionFiles:
         path = self.file(number)
         try:
             document = json.loads(read_regular(path, LARGEST_TEXT).decode("utf-8"))
+            checksum = document.get("checksum") if isinstance(document, dict) else None
+            fault = _fault(document, number)
+            is_damaged = bool(fault) and (checksum is None or checksum != _checksum(document))
         except FileNotFoundError:
             raise StoreError(
                 f"there is no version {number}",
@@ -143,9 +146,7 @@ class VersionFiles:
         except (OSError, ValueError, RecursionError) as error:
             fact = getattr(error, "strerror", None) or error
             raise StoreError(f"the version file cannot be read: {fact}", place=path, remedy=_RESTORE) from error
-        checksum = document.get("checksum") if isinstance(document, dict) else None
-        if fault := _fault(document, number):
-            is_damaged = checksum is None or checksum != _checksum(document)
+        if fault:
             remedy = _RESTORE if is_damaged else f"Use curate {document.get('tool_version')}, which wrote it."
             raise StoreError(f"the version file cannot be read: {fault}", place=path, remedy=remedy)
         return document

@@ -37,6 +37,16 @@ def test_a_version_file_of_a_newer_curate(root):
         files.read(1)
 
 
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
+def test_a_version_file_of_any_depth(root, opened, closed):
+    """Deep nesting is an error and no traceback, also where it can just be read, but no checksum be made of it."""
+    files = VersionFiles(root)
+    for depth in range(900, 1010):
+        files.file(1).write_text('{"checksum": "", "mood": ' + opened * depth + "1" + closed * depth + "}")
+        with pytest.raises(StoreError, match="cannot be read"):
+            files.read(1)
+
+
 @pytest.mark.parametrize("name", ["face", "facse", "Faces", "faces2"])
 def test_dataset_that_is_nearly_there(root, name):
     """A name that is nearly that of a dataset brings that one, with its folder."""
