@@ -1,5 +1,6 @@
 """`watch`."""
 
+import os
 import signal
 import sys
 import threading
@@ -270,7 +271,8 @@ def _end_on_signal() -> Iterator[None]:
     """Let the first signal end the program, as long as nothing has begun."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        typer.echo(err=True)  # below the question
+        with suppress(OSError):
+            os.write(2, b"\n")  # below the question; the signal may have come while stderr was written to
         raise typer.Exit(128 + number)  # as shells report it
 
     with _handle_signals(end):

@@ -192,7 +192,7 @@ def test_evaluate_by_class_equals_pycocotools(evaluated):
     truth, predictions, answer = evaluated
     names = ["ap", "ap50", "ap_small", "ap_medium", "ap_large"]
     for scores in answer.classes:
-        expected = oracle_numbers(oracle(truth, predictions, class_id=truth.class_id(scores.name)))
+        expected = oracle_numbers(oracle(truth, predictions, class_id=truth.find_class(scores.name).id))
         assert differing(scores, expected, names) == {}
 
 
