@@ -24,7 +24,7 @@ test: $(READY) ## run the tests
 # some of them take minutes: the watchdog that prints the threads of a hanging test would strike, and can end the process
 test-long: $(READY) ## run the long tests: hundreds of kills, fuzzing, trainings, half an hour of watching
 	@rm -rf build/figures
-	@status=0; CURATE_FIGURES=build/figures $(BIN)/pytest -m long -n 2 --dist worksteal -o faulthandler_timeout=3600 || status=$$?; \
+	@status=0; CURATE_FIGURES=$(CURDIR)/build/figures $(BIN)/pytest -m long -n 2 --dist worksteal -o faulthandler_timeout=3600 || status=$$?; \
 		$(BIN)/python tests/support/tally.py build/figures docs/results.md; exit $$status
 
 check: $(READY) ## lint, format, types, and which module may import which
