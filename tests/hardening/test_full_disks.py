@@ -1,7 +1,6 @@
 """Every command that writes on full and read-only disks: the whole, or one line with the place, and then again."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,18 +21,6 @@ def test_every_command_has_an_entry():
     assert list(COMMANDS) == [name for name in ROWS if name in COMMANDS]
     assert COMMANDS.keys() == ROWS.keys()
     assert all(entry.why for entry in COMMANDS.values() if isinstance(entry, Left))
-
-
-@pytest.fixture
-def can_mount():
-    """Skip where no disk can be mounted in a namespace of its own."""
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no `unshare`")
-    tried = subprocess.run(
-        ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False
-    )
-    if tried.returncode:
-        pytest.skip("no disk can be mounted here")
 
 
 @pytest.mark.usefixtures("can_mount")

@@ -1,7 +1,6 @@
 """Trainings with little shared memory and on full disks: the whole, or one error with the place, and then again."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,18 +12,6 @@ from tally import tally
 
 pytestmark = [pytest.mark.train, needs_torch]
 CHECKS = {"memory": "trainings with little shared memory", "disk": "trainings on a full disk"}
-
-
-@pytest.fixture
-def can_mount():
-    """Skip where no disk can be mounted in a namespace of its own."""
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no `unshare`")
-    tried = subprocess.run(
-        ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False
-    )
-    if tried.returncode:
-        pytest.skip("no disk can be mounted here")
 
 
 @pytest.mark.usefixtures("can_mount")

@@ -76,9 +76,13 @@ def test_who_is_in_has_limits_too(listener):
 
 
 def test_unknown_connections_are_not_admitted(listener):
-    """Without an address, or with that of none, nothing happens."""
+    """An address that no connection has, or none, admits nobody: strangers stay strangers."""
+    pairs = connect(listener, 1)
     listener.admit(None)
     listener.admit(("192.0.2.1", 7))
+    others = connect(listener, MOST_STRANGERS)
+    assert not is_open(pairs[0][0])
+    close([*pairs, *others])
 
 
 def test_strangers_have_little_time(listener, monkeypatch):

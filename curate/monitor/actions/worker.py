@@ -9,7 +9,45 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Worker(Generic[Item]):
+class ClosingThread:
+    """A thread with a queue that can be closed.
+
+    Args:
+        name: Of the thread.
+        run: What the thread does; it ends when `_stopped` is set, or at `_deadline` once that is.
+        interrupt: Breaks off what is being done; called from another thread.
+    """
+
+    def __init__(self, name: str, run: Callable[[], None], interrupt: Callable[[], None]) -> None:
+        self._interrupt = interrupt
+        self._changed = threading.Condition()
+        self._deadline: float | None = None  # of `time.monotonic`; set once the queue is closed
+        self._stopped = False
+        self._thread = threading.Thread(target=run, name=name, daemon=True)
+        self._thread.start()
+
+    def finish(self, deadline: float) -> None:
+        """Take nothing more, and go on with what is there until `deadline` of `time.monotonic`."""
+        with self._changed:
+            if self._deadline is None:
+                self._deadline = deadline
+                self._changed.notify()
+
+    def has_ended(self, wait_s: float) -> bool:
+        """Wait up to `wait_s` for the thread to end, and return whether it has."""
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Break off what is being done, and end the thread."""
+        with self._changed:
+            self._deadline = time.monotonic() if self._deadline is None else self._deadline
+            self._stopped = True
+            self._changed.notify()
+        self._interrupt()
+
+
+class Worker(ClosingThread, Generic[Item]):
     """Works through items in order, in one thread.
 
     Args:
@@ -19,13 +57,9 @@ class Worker(Generic[Item]):
     """
 
     def __init__(self, name: str, work: Callable[[Item], None], interrupt: Callable[[], None]) -> None:
-        self._work, self._interrupt = work, interrupt
+        self._work = work
         self._items: deque[Item] = deque()
-        self._changed = threading.Condition()
-        self._deadline: float | None = None  # of `time.monotonic`; set once the queue is closed
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        super().__init__(name, self._run, interrupt)
 
     def put(self, item: Item) -> bool:
         """Add an item and return at once; False once the queue is closed."""
@@ -41,26 +75,6 @@ class Worker(Generic[Item]):
         """Number of items that are not done, the current one included."""
         with self._changed:
             return len(self._items)
-
-    def finish(self, deadline: float) -> None:
-        """Close the queue, and continue with what it holds until `deadline` of `time.monotonic`."""
-        with self._changed:
-            if self._deadline is None:
-                self._deadline = deadline
-                self._changed.notify()
-
-    def has_ended(self, wait_s: float) -> bool:
-        """Wait up to `wait_s` for the thread to end, and return whether it has."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Close the queue, and end the thread as soon as the current item returns."""
-        with self._changed:
-            self._deadline = time.monotonic() if self._deadline is None else self._deadline
-            self._stopped = True
-            self._changed.notify()
-        self._interrupt()
 
     def remaining(self) -> list[Item]:
         """Items that were not done, in order; valid after `stop`."""

@@ -5,7 +5,6 @@ Every attempt is logged with its delivery, outcome and next wait.
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from random import Random
 from curate.monitor.actions.webhook.outbox import DEPRIORITISED_AFTER, Outbox
 from curate.monitor.actions.webhook.sender import Delivery, Response, Sender, SendError, StoppedError
 from curate.monitor.actions.webhook.settings import Webhook
+from curate.monitor.actions.worker import ClosingThread
 from curate.monitor.problems import Kind, Problems
 from curate.monitor.triggers.event import Event
 
@@ -41,7 +41,7 @@ class Backoff:
         return wait_s * self.random.uniform(0.5, 1.0)
 
 
-class WebhookQueue:
+class WebhookQueue(ClosingThread):
     """The deliveries to one webhook, with the thread that sends them. They are in the outbox, not here.
 
     Args:
@@ -76,15 +76,11 @@ class WebhookQueue:
         self._sender = Sender(webhook, hosts)
         self._claim_s = webhook.timeout_s + _CLAIM_MARGIN_S
         self._backoff, self._problems, self._outbox = backoff, problems, outbox
-        self._changed = threading.Condition()
-        self._deadline: float | None = None  # of `time.monotonic`; set once the queue is closed
-        self._stopped = False
         self._is_hurried = False
         self._is_gone = False  # the receiver answered 410
         self._has_new = False
         self._requested_until = 0.0  # of `time.monotonic`: the receiver's `Retry-After`
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        super().__init__(name, self._run, self._sender.stop)
 
     def put(self, event: Event) -> bool:
         """Store the delivery of an event; False once the queue is closed."""
@@ -117,26 +113,6 @@ class WebhookQueue:
         reason = self.last_error
         pending = self.pending if reason is not None else 0
         return (Kind(self.place, _PENDING, reason), pending) if pending and reason is not None else None
-
-    def finish(self, deadline: float) -> None:
-        """Close the queue, and go on with what is stored until `deadline` of `time.monotonic`."""
-        with self._changed:
-            if self._deadline is None:
-                self._deadline = deadline
-                self._changed.notify()
-
-    def has_ended(self, wait_s: float) -> bool:
-        """Wait up to `wait_s` for the thread to end, and return whether it has."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Close the queue, break off the current attempt, and end the thread."""
-        with self._changed:
-            self._deadline = time.monotonic() if self._deadline is None else self._deadline
-            self._stopped = True
-            self._changed.notify()
-        self._sender.stop()
 
     def _run(self) -> None:
         at_once = False
