@@ -170,7 +170,10 @@ class Unreadable:
             )
         if count <= _MOST_NAMED:
             _log.warning(
-                "%s: left out of %s: %s. Remove the file, then import its source again.", path, self._use, fact
+                "%s: left out of %s: %s. Remove the file, then import its source again, or restore it.",
+                path,
+                self._use,
+                fact,
             )
         elif count == _MOST_NAMED + 1:
             _log.warning("more than %d pictures are left out of %s; --verbose names them", _MOST_NAMED, self._use)

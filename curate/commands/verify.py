@@ -17,7 +17,7 @@ from curate.store import Store, card_digest
 from curate.table_files import read_table, read_table_file
 from curate.versions import VersionFiles
 
-_PUT_BACK = "Remove damaged images; importing their source again puts missing ones back."
+_PUT_BACK = "Remove damaged images; importing their source again puts missing ones back. Copy frames of videos back."
 _CARD = "the card is another one than when version {} was made: it was edited, or it is damaged."
 
 
